@@ -1,0 +1,99 @@
+"""Every error that leaves a room.
+
+    ShazimdError                       exit status of shazimctl, code on the wire
+    ├── UsageError                     2   usage
+    ├── ConfigError                    2   bad_config
+    ├── DaemonUnreachable              3   unreachable
+    ├── BadInput                       4   bad_input
+    │   ├── NotAnImage                 4   not_an_image      these bytes are no picture that we can decode
+    │   ├── TooLarge                   4   too_large         more bytes or pixels than the limits allow
+    │   ├── NotFound                   4   not_found         no such file, root, model or alert
+    │   └── Unreadable                 4   unreadable        permission, vanished, changed while read, EIO
+    └── InternalError                  5   internal
+        ├── WorkerFailed               5   worker_failed     the decoder crashed, hung or ran out of memory
+        ├── ModelError                 5   model_error       a model can't be fetched, converted or run
+        ├── StoreError                 5   store_error
+        │   ├── StoreDamaged           5   store_damaged     refused, never overwritten
+        │   └── StoreFull              5   store_full        the disk or quota is full; try again later
+        └── WatchError                 5   watch_error
+
+Each room turns foreign exceptions into these at one door and keeps the cause. A message names the thing,
+what was found and what was expected.
+"""
+
+from __future__ import annotations
+
+
+class ShazimdError(Exception):
+    """Base of all errors raised on purpose."""
+
+    code = "error"
+    exit_status = 5
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class UsageError(ShazimdError):
+    code = "usage"
+    exit_status = 2
+
+
+class ConfigError(ShazimdError):
+    code = "bad_config"
+    exit_status = 2
+
+
+class DaemonUnreachable(ShazimdError):
+    code = "unreachable"
+    exit_status = 3
+
+
+class BadInput(ShazimdError):
+    code = "bad_input"
+    exit_status = 4
+
+
+class NotAnImage(BadInput):
+    code = "not_an_image"
+
+
+class TooLarge(BadInput):
+    code = "too_large"
+
+
+class NotFound(BadInput):
+    code = "not_found"
+
+
+class Unreadable(BadInput):
+    code = "unreadable"
+
+
+class InternalError(ShazimdError):
+    code = "internal"
+
+
+class WorkerFailed(InternalError):
+    code = "worker_failed"
+
+
+class ModelError(InternalError):
+    code = "model_error"
+
+
+class StoreError(InternalError):
+    code = "store_error"
+
+
+class StoreDamaged(StoreError):
+    code = "store_damaged"
+
+
+class StoreFull(StoreError):
+    code = "store_full"
+
+
+class WatchError(InternalError):
+    code = "watch_error"

@@ -1,0 +1,1 @@
+"""Numbers to judgement: score, verification, verdict. Pure."""
