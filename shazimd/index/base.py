@@ -35,9 +35,7 @@ class Index(ABC):
         for a vector of another width."""
 
     @abstractmethod
-    def pairs(
-        self, weights: Weights, threshold: float, after: ContentId = 0
-    ) -> Iterator[tuple[ContentId, list[Hit]]]:
+    def pairs(self, weights: Weights, threshold: float, after: ContentId = 0) -> Iterator[tuple[ContentId, list[Hit]]]:
         """Every pair of rows with score >= threshold, once: for each id > ``after`` in growing order, its hits among
         the smaller ids. Memory stays bounded; resume by passing the last id seen. Rows added meanwhile may be missed."""
 

@@ -57,9 +57,7 @@ def query_vector(signals: Signals, weights: Weights) -> tuple[NDArray[np.float32
     """(q, c) such that the score of a row is <q, row> + c. All three signals must be there."""
     ah, dh, fv = _complete(signals)
     w1, w2, w3 = (w / sum(weights) for w in weights)
-    q = np.concatenate(
-        [w1 / 16 * _plus_minus_one(ah), w2 / 16 * _plus_minus_one(dh), w3 * fv], dtype=np.float32
-    )
+    q = np.concatenate([w1 / 16 * _plus_minus_one(ah), w2 / 16 * _plus_minus_one(dh), w3 * fv], dtype=np.float32)
     return q, (w1 + w2) / 2
 
 
