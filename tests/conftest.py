@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real photos and models; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("SHAZIMD_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+    if not (folder / "data" / "photos").is_dir():
+        pytest.skip(f"real photos are needed: {folder} is absent (set SHAZIMD_SHARED)")
+    return folder
