@@ -1,7 +1,8 @@
-"""The nouns that rooms hand to each other. This module only names things."""
+"""The nouns that rooms hand to each other, and what makes weights and a threshold valid."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
@@ -24,6 +25,18 @@ ContentId: TypeAlias = int
 DEFAULT_WEIGHTS: Weights = (1.0, 1.0, 2.0)
 DEFAULT_THRESHOLD = 0.75
 HASH_BITS = 64
+
+
+def check_weights(weights: Weights) -> None:
+    """Raise ValueError unless there are three finite weights, none negative, not all zero."""
+    if len(weights) != 3 or not all(math.isfinite(w) and w >= 0 for w in weights) or not any(weights):
+        raise ValueError(f"weights are {list(weights)}, expected three numbers >= 0 that are not all zero")
+
+
+def check_threshold(threshold: float) -> None:
+    """Raise ValueError unless the threshold lies in [0, 1]."""
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold is {threshold}, expected a number from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -36,8 +36,9 @@ class Index(ABC):
 
     @abstractmethod
     def pairs(self, weights: Weights, threshold: float, after: ContentId = 0) -> Iterator[tuple[ContentId, list[Hit]]]:
-        """Every pair of rows with score >= threshold, once: for each id > ``after`` in growing order, its hits among
-        the smaller ids. Memory stays bounded; resume by passing the last id seen. Rows added meanwhile may be missed."""
+        """Every pair of rows with score >= threshold, once: for each id > ``after`` in growing order, its hits
+        among the smaller ids. Memory stays bounded; resume by passing the last id seen. Rows added
+        meanwhile may be missing."""
 
     @abstractmethod
     def __len__(self) -> int:

@@ -11,24 +11,10 @@ score = <q, s> + (w1 + w2) / 2, and any engine with one float vector and inner p
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from shazimd.types import HASH_BITS, Signals, Similarities, Weights
-
-
-def check_weights(weights: Weights) -> None:
-    """Raise ValueError unless there are three finite weights, none negative, not all zero."""
-    if len(weights) != 3 or not all(math.isfinite(w) and w >= 0 for w in weights) or not any(weights):
-        raise ValueError(f"weights are {list(weights)}, expected three numbers >= 0 that are not all zero")
-
-
-def check_threshold(threshold: float) -> None:
-    """Raise ValueError unless the threshold lies in [0, 1]."""
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold is {threshold}, expected a number from 0 to 1")
 
 
 def similarities(a: Signals, b: Signals) -> Similarities:

@@ -77,7 +77,7 @@ class Reader(ABC):
 
     @abstractmethod
     def counts(self) -> dict[str, int]:
-        """``images`` (indexed files), ``contents``, ``failed`` (files), ``alerts``, ``vectors``: cheap, always right."""
+        """``images`` (indexed files), ``contents``, ``failed`` (files), ``alerts``, ``vectors``; cheap."""
 
 
 class Writer(Reader):
