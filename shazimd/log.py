@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from shazimd.text import printable
+from shazimd.text import path_fields, printable
 
 Format = Literal["auto", "console", "json"]
 
@@ -32,7 +32,7 @@ def configure(log_format: Format = "auto", level: str = "info", stream: TextIO |
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
-        _text_only,
+        _paths_as_text,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -43,7 +43,10 @@ def configure(log_format: Format = "auto", level: str = "info", stream: TextIO |
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(log_format, stream)],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_renderers(log_format, stream),
+            ],
             foreign_pre_chain=shared,
         )
     )
@@ -52,10 +55,10 @@ def configure(log_format: Format = "auto", level: str = "info", stream: TextIO |
     root.setLevel(level.upper())
 
 
-def _renderer(log_format: str, stream: TextIO) -> Any:
+def _renderers(log_format: str, stream: TextIO) -> list[Any]:
     if log_format == "console":
-        return structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24)
-    return _Json(prefixed="JOURNAL_STREAM" in os.environ)
+        return [_printable, structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24)]
+    return [_Json(prefixed="JOURNAL_STREAM" in os.environ)]
 
 
 class _Json:
@@ -70,11 +73,13 @@ class _Json:
         return f"<{_PRIORITIES.get(ordered['level'], 6)}>{line}" if self._prefixed else line
 
 
-def _text_only(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """No name of a file can forge a line or move the cursor; an exception's own lines are kept."""
-    for key, value in event.items():
+def _paths_as_text(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    for key, value in list(event.items()):
         if isinstance(value, bytes):
-            value = value.decode(errors="replace")
-        if isinstance(value, str) and key != "exception":
-            event[key] = printable(value)
+            event.update(path_fields(value, key))
     return event
+
+
+def _printable(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """No name of a file can forge a line or move the cursor; an exception's own lines are kept."""
+    return {k: printable(v) if isinstance(v, str) and k != "exception" else v for k, v in event.items()}
