@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
-from shazimd.types import ContentId, Digest, FileRow, Fingerprint, FloatVector, Listing, Signals
+from shazimd.types import ContentId, Digest, FileRow, Fingerprint, FloatVector, Listing, Query, Signals
 
 T = TypeVar("T")
 
@@ -48,6 +48,14 @@ class Reader(ABC):
         Raises KeyError when the content is unknown."""
 
     @abstractmethod
+    def features(self, content: ContentId) -> bytes:
+        """``Fingerprint.features`` of a content, nothing else of it being read. Raises KeyError when unknown."""
+
+    @abstractmethod
+    def size_in_pixels(self, content: ContentId) -> tuple[int, int]:
+        """(width, height) of a content. Raises KeyError when unknown."""
+
+    @abstractmethod
     def files_of(self, content: ContentId) -> list[bytes]:
         """The paths that hold this content, sorted; empty when all are gone."""
 
@@ -70,6 +78,10 @@ class Reader(ABC):
     @abstractmethod
     def last_alert_id(self) -> int:
         """The newest alert's id, 0 when there is none."""
+
+    @abstractmethod
+    def untold(self) -> Iterator[tuple[int, bytes, Query]]:
+        """Files whose alert is still to be decided, as (number, path, query), in the order in which they were added."""
 
     @abstractmethod
     def get(self, key: str) -> Any:
@@ -120,6 +132,15 @@ class Writer(Reader):
     @abstractmethod
     def add_alert(self, record: dict[str, Any]) -> int:
         """Keep an alert (plain JSON values); its id."""
+
+    @abstractmethod
+    def add_untold(self, path: bytes, query: Query) -> int:
+        """Note that a file's alert is still to be decided, with all that deciding takes; the note's number. Numbers
+        grow. Vectors are kept as float16."""
+
+    @abstractmethod
+    def remove_untold(self, number: int) -> None:
+        """Drop such a note; an unknown number is passed over."""
 
     @abstractmethod
     def set(self, key: str, value: Any) -> None:

@@ -1,0 +1,119 @@
+"""Group commit: what many threads have to write at about the same time costs one disk flush.
+
+While one batch is being written the next one gathers, so a lone write waits for nothing and a flood is batched by as
+much as the disk is slow.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+import structlog
+
+from shazimd.errors import StoreError, StoreFull
+from shazimd.store.base import Store, Writer
+
+log = structlog.get_logger()
+
+BATCH_MAX = 256
+"""Bounds the time a reader of one's own write waits, at some 20 kB of fingerprint each."""
+RETRY_S = 5.0
+
+
+class _Operation(NamedTuple):
+    work: Callable[[Writer], Any]
+    then: Callable[[Any], None] | None
+    done: Future[Any]
+
+
+class Committer:
+    """Writes operations in the order in which they were given, many at a time.
+
+    A full or read-only disk holds operations back until it takes them again; queries go on meanwhile.
+    """
+
+    def __init__(self, store: Store, retry_s: float = RETRY_S) -> None:
+        self._store = store
+        self._retry_s = retry_s
+        self._queue: deque[_Operation] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self.fault: str | None = None
+        """why nothing can be written at present"""
+        self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Callable[[Writer], Any], then: Callable[[Any], None] | None = None) -> Future[Any]:
+        """Queue an operation. The future is done once it is durable and ``then`` has seen its result.
+
+        ``work`` may run more than once; ``then`` runs once, in the order of the operations."""
+        operation = _Operation(work, then, Future())
+        with self._changed:
+            if self._closing:
+                raise StoreError("the store is being closed")
+            self._queue.append(operation)
+            self._changed.notify_all()
+        return operation.done
+
+    def close(self) -> None:
+        """Write what is queued, then stop. While the disk is full what is queued is given up: it is on no disk yet, and
+        will be found again."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while batch := self._next_batch():
+            self._write(batch)
+
+    def _next_batch(self) -> list[_Operation]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closing)
+            return [self._queue.popleft() for _ in range(min(BATCH_MAX, len(self._queue)))]
+
+    def _write(self, batch: list[_Operation]) -> None:
+        try:
+            results = self._until_there_is_room(lambda writer: [operation.work(writer) for operation in batch])
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0].done.set_exception(error)
+            else:  # one that fails must not take the others with it
+                for operation in batch:
+                    self._write([operation])
+            return
+        for operation, result in zip(batch, results, strict=True):
+            self._finish(operation, result)
+
+    def _finish(self, operation: _Operation, result: Any) -> None:
+        try:
+            if operation.then:
+                operation.then(result)
+        except Exception as error:
+            operation.done.set_exception(error)
+        else:
+            operation.done.set_result(result)
+
+    def _until_there_is_room(self, work: Callable[[Writer], list[Any]]) -> list[Any]:
+        while True:
+            try:
+                results = self._store.write(work)
+            except StoreFull as error:
+                self._say_once(str(error))
+                with self._changed:
+                    if self._changed.wait_for(lambda: self._closing, self._retry_s):
+                        raise
+            else:
+                if self.fault:
+                    log.info("store_writable_again")
+                    self.fault = None
+                return results
+
+    def _say_once(self, fault: str) -> None:
+        if fault != self.fault:
+            log.error("store_not_writable", reason=fault, retry_s=self._retry_s)
+            self.fault = fault

@@ -1,0 +1,274 @@
+"""A file's way in: compare with the store, read, digest, decode if these bytes are new, commit, tell.
+
+A path is handled from top to bottom by one thread, which mostly waits for the disk or for a worker process. Handling
+is idempotent: the disk is the truth, and what a path holds now is what the store is made to say.
+
+A new file that may raise an alert is committed together with a note that it is still untold, and its alert together
+with the removal of that note: after a crash it is told from the note, once, without a second decode. Two pictures that
+land at the same moment see each other both; only the later one tells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat as stat_module
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from shazimd.alerts import Alerts, record
+from shazimd.errors import BadInput, ShazimdError, StoreError, TooLarge, Unreadable
+from shazimd.pipeline.commit import Committer
+from shazimd.pipeline.library import Library
+from shazimd.pipeline.search import Search
+from shazimd.store.base import Writer
+from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, Query, Stat, Verdict, Weights
+
+log = structlog.get_logger()
+
+BIG_FILE_BYTES = 32 * 2**20
+"""Files over this are held in memory one at a time."""
+UNREADABLE_STAT = Stat(-1, -1, -1)
+"""Equals no file's: what could not be read is tried again at each look, for a chmod changes no mtime."""
+
+
+class Decoders(Protocol):
+    """Turns bytes into fingerprints, elsewhere; failures are errors of ours in the future."""
+
+    def fingerprint(self, data: bytes) -> Future[Fingerprint]: ...
+
+    def query(self, data: bytes) -> Future[Query]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the roots say of a path."""
+
+    silent: Callable[[bytes], bool]
+    """raises no alert: its root's baseline is not complete, or is a reference"""
+    follows_symlinks: Callable[[bytes], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is told of."""
+
+    threshold: float
+    weights: Weights
+    verdicts: frozenset[Verdict]
+
+
+class Ingest:
+    def __init__(
+        self,
+        library: Library,
+        committer: Committer,
+        decoders: Decoders,
+        search: Search,
+        alerts: Alerts,
+        policy: Policy,
+        terms: Terms,
+        *,
+        max_file_bytes: int,
+        unsettled: Callable[[bytes], None],
+    ) -> None:
+        """``unsettled`` is given a path that changed while it was read."""
+        self._library = library
+        self._committer = committer
+        self._decoders = decoders
+        self._search = search
+        self._alerts = alerts
+        self._policy = policy
+        self.terms = terms
+        self._max_file_bytes = max_file_bytes
+        self._unsettled = unsettled
+        self._same_bytes = _KeyedLock()
+        self._big = threading.Lock()
+        self._untold: dict[bytes, int] = {}
+        """paths whose alerts are still to be decided, with the order in which they came"""
+
+    def look(self, path: bytes) -> None:
+        """Make the store say what ``path`` holds now, and tell if it is a near-duplicate of a known picture."""
+        started = time.perf_counter()
+        try:
+            stat = self._stat(path)
+            if stat is None:
+                self._forget(path)
+            elif self._row(path).stat != stat:
+                self._take_in(path, stat, started)
+        except Unreadable as error:
+            self._fail(path, UNREADABLE_STAT, error)
+
+    def tell_untold(self) -> Iterator[tuple[bytes, Callable[[], None]]]:
+        """What a crash kept from being told, as (path, work)."""
+        with self._library.store.read() as reader:
+            untold = list(reader.untold())
+        self._untold.update({path: number for number, path, _ in untold})
+        for number, path, query in untold:
+            yield path, lambda n=number, p=path, q=query: self._tell(n, p, q, time.perf_counter())  # type: ignore[misc]
+
+    def _row(self, path: bytes) -> FileRow:
+        with self._library.store.read() as reader:
+            return reader.file(path) or _UNKNOWN
+
+    def _stat(self, path: bytes) -> Stat | None:
+        """None when there is no regular file."""
+        try:
+            found = os.stat(path, follow_symlinks=self._policy.follows_symlinks(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise Unreadable(f"cannot be read: {error.strerror}") from error
+        return _as_stat(found) if stat_module.S_ISREG(found.st_mode) else None
+
+    def _take_in(self, path: bytes, stat: Stat, started: float) -> None:
+        if stat.size > self._max_file_bytes:
+            return self._fail(path, stat, TooLarge(f"{stat.size} bytes, expected at most {self._max_file_bytes}"))
+        with self._big if stat.size > BIG_FILE_BYTES else nullcontext():
+            data = self._read(path, stat)
+            if data is None:
+                return self._unsettled(path)
+            digest = hashlib.blake2b(data, digest_size=32).digest()
+            with self._same_bytes.of(digest):
+                self._index(path, stat, data, digest, started)
+        return None
+
+    def _read(self, path: bytes, stat: Stat) -> bytes | None:
+        """All bytes of a file; None when it changed since ``stat``."""
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO put in its place must not hold us
+        if not self._policy.follows_symlinks(path):
+            flags |= os.O_NOFOLLOW
+        try:
+            with open(os.open(path, flags), "rb") as file:
+                data = file.read(stat.size + 1)
+                after = _as_stat(os.fstat(file.fileno()))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise Unreadable(f"cannot be read: {error.strerror}") from error
+        return data if after == stat and len(data) == stat.size else None
+
+    def _index(self, path: bytes, stat: Stat, data: bytes, digest: Digest, started: float) -> None:
+        silent = self._policy.silent(path)
+        try:
+            query, decoded = self._query(data, digest, silent)
+        except (BadInput, ShazimdError) as error:
+            return self._fail(path, stat, error)
+        content, number = self._commit(path, stat, digest, query, silent)
+        log.debug(
+            "image_indexed",
+            path=path,
+            content=content,
+            decoded=decoded,
+            duration_ms=round((time.perf_counter() - started) * 1000, 1),
+        )
+        if number is not None:
+            self._tell(number, path, query, started)
+        return None
+
+    def _query(self, data: bytes, digest: Digest, silent: bool) -> tuple[Query, bool]:
+        """The picture as it is asked about, and whether that took a decode."""
+        with self._library.store.read() as reader:
+            content = reader.content(digest)
+            if content is not None:
+                return _upright(reader.fingerprint(content, self._library.model_id)), False
+        if silent:
+            return _upright(self._decoders.fingerprint(data).result()), True
+        return self._decoders.query(data).result(), True
+
+    def _commit(
+        self, path: bytes, stat: Stat, digest: Digest, query: Query, silent: bool
+    ) -> tuple[ContentId, int | None]:
+        """Store a file and its content; the content's id, and the number under which it is to be told."""
+
+        def work(writer: Writer) -> tuple[ContentId, int | None]:
+            content = writer.add_content(digest, query.fingerprint)
+            writer.put_file(path, FileRow(stat, FileState.INDEXED, content))
+            return content, None if silent else writer.add_untold(path, query)
+
+        def then(result: tuple[ContentId, int | None]) -> None:
+            content, number = result
+            if content not in self._library.index:
+                self._library.add(content, query.fingerprint)
+            if number is not None:
+                self._untold[path] = number
+
+        return self._committer.submit(work, then).result()  # type: ignore[no-any-return]
+
+    def _tell(self, number: int, path: bytes, query: Query, started: float) -> None:
+        content = self._row(path).content
+        matches = self._search.matches(
+            query,
+            content,
+            weights=self.terms.weights,
+            threshold=self.terms.threshold,
+            admit=lambda other: other != path and self._untold.get(other, 0) < number and os.path.lexists(other),
+        )
+        matches = [match for match in matches if match.verdict in self.terms.verdicts]
+        alert = record(path, matches, (time.perf_counter() - started) * 1000) if matches else None
+
+        def work(writer: Writer) -> int | None:
+            writer.remove_untold(number)
+            return self._alerts.store(writer, alert) if alert else None
+
+        def then(alert_id: int | None) -> None:
+            if self._untold.get(path) == number:
+                del self._untold[path]
+            if alert and alert_id is not None:
+                self._alerts.tell(alert_id, alert)
+
+        self._committer.submit(work, then).result()
+
+    def _forget(self, path: bytes) -> None:
+        if self._row(path) is not _UNKNOWN:
+            self._committer.submit(lambda writer: writer.remove_file(path)).result()
+            log.debug("image_gone", path=path)
+
+    def _fail(self, path: bytes, stat: Stat, error: ShazimdError) -> None:
+        if isinstance(error, StoreError):
+            raise error
+        reason = f"{error.code}: {error}"
+        row = FileRow(stat, FileState.FAILED, reason=reason)
+        if self._row(path) != row:
+            self._committer.submit(lambda writer: writer.put_file(path, row)).result()
+            log.warning("image_failed", path=path, code=error.code, reason=str(error))
+
+
+class _KeyedLock:
+    """A lock for each key in use: the same bytes landing twice at once are decoded once."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[bytes, tuple[threading.Lock, int]] = {}
+
+    @contextmanager
+    def of(self, key: bytes) -> Iterator[None]:
+        with self._guard:
+            lock, users = self._locks.get(key, (threading.Lock(), 0))
+            self._locks[key] = (lock, users + 1)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                lock, users = self._locks.pop(key)
+                if users > 1:
+                    self._locks[key] = (lock, users - 1)
+
+
+_UNKNOWN = FileRow(UNREADABLE_STAT, FileState.FAILED)
+
+
+def _as_stat(found: os.stat_result) -> Stat:
+    return Stat(found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+def _upright(fingerprint: Fingerprint) -> Query:
+    return Query(fingerprint, (fingerprint.signals,))

@@ -1,0 +1,101 @@
+"""Work by key, on a few threads: what is offered twice is done once, what is offered while it runs is done once more.
+
+Lanes order the work: a file that just landed goes before the backlog, and the backlog before what nobody waits for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable
+from enum import IntEnum
+
+import structlog
+
+log = structlog.get_logger()
+
+Work = Callable[[], None]
+
+
+class Lane(IntEnum):
+    LIVE = 0
+    BACKLOG = 1
+    BACKFILL = 2
+
+
+class Jobs:
+    def __init__(self, threads: int) -> None:
+        self._lanes: dict[Lane, OrderedDict[Hashable, Work]] = {lane: OrderedDict() for lane in Lane}
+        self._running: dict[Hashable, Lane] = {}
+        self._again: dict[Hashable, tuple[Work, Lane]] = {}
+        self._changed = threading.Condition()
+        self._closing = False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"job-{number}", daemon=True) for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def offer(self, key: Hashable, work: Work, lane: Lane) -> None:
+        """Have ``work`` done once under ``key``; in the more urgent lane when it is offered in two."""
+        with self._changed:
+            if self._closing:
+                return
+            if key in self._running:
+                self._again[key] = (work, min(lane, self._again.get(key, (work, lane))[1]))
+            else:
+                self._enqueue(key, work, lane)
+            self._changed.notify_all()
+
+    def pending(self, lane: Lane | None = None) -> int:
+        """How many jobs are waiting or running, in one lane or in all."""
+        with self._changed:
+            running = Counter(self._running.values())
+            lanes = Lane if lane is None else [lane]
+            return sum(len(self._lanes[each]) + running[each] for each in lanes) + len(self._again)
+
+    def close(self) -> None:
+        """Finish the jobs that run, drop those that wait: they are found again on the disk."""
+        with self._changed:
+            self._closing = True
+            for lane in self._lanes.values():
+                lane.clear()
+            self._again.clear()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _enqueue(self, key: Hashable, work: Work, lane: Lane) -> None:
+        for other in Lane:
+            if key in self._lanes[other]:
+                if other <= lane:
+                    return
+                del self._lanes[other][key]
+        self._lanes[lane][key] = work
+
+    def _run(self) -> None:
+        while job := self._next():
+            key, work = job
+            try:
+                work()
+            except Exception:  # a fault in one job must not end the thread that serves all others
+                log.exception("job_failed", key=key)
+            finally:
+                self._finish(key)
+
+    def _next(self) -> tuple[Hashable, Work] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or any(self._lanes.values()))
+            for lane, waiting in self._lanes.items():
+                if waiting:
+                    key, work = waiting.popitem(last=False)
+                    self._running[key] = lane
+                    return key, work
+            return None
+
+    def _finish(self, key: Hashable) -> None:
+        with self._changed:
+            del self._running[key]
+            if key in self._again:
+                self._enqueue(key, *self._again.pop(key))
+            self._changed.notify_all()

@@ -1,0 +1,56 @@
+"""What is known at present: the store, the model whose vectors count, and the index over both."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from shazimd.index.base import Index
+from shazimd.store.base import Store
+from shazimd.types import ContentId, Fingerprint
+
+if TYPE_CHECKING:
+    from shazimd.fingerprint.model import ModelInfo
+
+OpenIndex = Callable[[Store, str | None], Index]
+"""Opens the index of a model's vectors (None: hashes only), in step with the store."""
+
+
+class Library:
+    def __init__(self, store: Store, open_index: OpenIndex, model: ModelInfo | None = None) -> None:
+        self.store = store
+        self.model = model
+        self._open_index = open_index
+        self._swap = threading.Lock()
+        self.index = open_index(store, self.model_id)
+
+    @property
+    def model_id(self) -> str | None:
+        return self.model.id if self.model else None
+
+    def add(self, content: ContentId, fingerprint: Fingerprint) -> None:
+        """Make a stored content findable. A low-information one never is: it only matches as ``exact``."""
+        if fingerprint.low_information:
+            return
+        with self._swap:
+            signals = fingerprint.signals
+            if fingerprint.model != self.model_id and signals.fv is not None:
+                signals = type(signals)(signals.ah, signals.dh, None)
+            self.index.add([(content, signals)])
+
+    def remove(self, contents: list[ContentId]) -> None:
+        """Make contents unfindable, before they are pruned from the store."""
+        with self._swap:
+            self.index.remove(contents)
+
+    def use_model(self, model: ModelInfo) -> None:
+        """From now on this model's vectors count; contents without one are compared by their hashes."""
+        with self._swap:
+            old, self.model = self.index, model
+            self.index = self._open_index(self.store, model.id)
+        old.close()
+
+    def close(self) -> None:
+        with self._swap:
+            self.index.close()
