@@ -10,6 +10,7 @@
     │   ├── NotFound                   4   not_found         no such file, root, model or alert
     │   └── Unreadable                 4   unreadable        permission, vanished, changed while read, EIO
     └── InternalError                  5   internal
+        ├── Unavailable                5   unavailable       starting, draining or too busy; ask again later
         ├── WorkerFailed               5   worker_failed     the decoder crashed, hung or ran out of memory
         ├── ModelError                 5   model_error       a model can't be fetched, converted or run
         ├── StoreError                 5   store_error
@@ -73,6 +74,10 @@ class Unreadable(BadInput):
 
 class InternalError(ShazimdError):
     code = "internal"
+
+
+class Unavailable(InternalError):
+    code = "unavailable"
 
 
 class WorkerFailed(InternalError):

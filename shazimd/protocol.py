@@ -1,0 +1,180 @@
+"""The messages on the wire, version 1, as JSON.
+
+Fields are added, never renamed nor removed, within a version; a client passes over fields it does not know. A path is
+``path`` for people and, only where it is not UTF-8, ``path_b64`` with the exact bytes (see ``text.path_fields``).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+VERSION = "v1"
+
+Verdict = Literal["exact", "copy", "scene", "similar"]
+State = Literal["starting", "baseline", "ready", "draining"]
+
+
+class Path(TypedDict):
+    path: str
+    path_b64: NotRequired[str]
+
+
+class Scores(TypedDict):
+    """The score and what it was made of: all in [0, 1], 1 means same, null where one side lacks the signal."""
+
+    score: float
+    dah: float | None
+    ddh: float | None
+    dfv: float | None
+
+
+class Mapping(TypedDict):
+    """How the query lies in the match."""
+
+    scale: float
+    rotation_deg: float
+    mirrored: bool
+    region: tuple[float, float, float, float]
+    """left, top, right, bottom of the query in the match, as fractions of the match's size"""
+
+
+class Match(Path, Scores):
+    """A known image file that answers a query."""
+
+    verdict: Verdict
+    width: int
+    height: int
+    inliers: NotRequired[int]
+    agreement: NotRequired[float | None]
+    mapping: NotRequired[Mapping | None]
+
+
+class FindReply(TypedDict):
+    """What a picture matches, best first, and what was asked: defaults are filled in."""
+
+    threshold: float
+    weights: tuple[float, float, float]
+    model: str | None
+    took_ms: float
+    matches: list[Match]
+
+
+class CompareReply(Scores):
+    """What two pictures are to each other; ``verdict`` is null when they are nothing."""
+
+    verdict: Verdict | None
+    weights: tuple[float, float, float]
+    model: str | None
+    took_ms: float
+    inliers: NotRequired[int]
+    agreement: NotRequired[float | None]
+    mapping: NotRequired[Mapping | None]
+
+
+class Root(Path):
+    """A watched directory."""
+
+    mode: str
+    state: str
+    watched_dirs: int
+
+
+class Status(TypedDict):
+    """How the daemon is."""
+
+    version: str
+    state: State
+    images: int
+    contents: int
+    pending: int
+    failed: int
+    roots: list[Root]
+    model: dict[str, Any]
+    store: dict[str, Any]
+    uptime_s: float
+    rss_bytes: int
+
+
+class Alert(Path, Scores):
+    """A new file has matches; ``match`` is the best of them."""
+
+    alert_id: int
+    time: str
+    """RFC 3339, UTC"""
+    match: str
+    match_b64: NotRequired[str]
+    verdict: Verdict
+    matches: int
+    took_ms: float
+
+
+class AlertsReply(TypedDict):
+    """Oldest first. Ask again with ``since`` of the last ``alert_id`` until the list is empty."""
+
+    alerts: list[Alert]
+
+
+class Member(Path):
+    """A file of a group of duplicates; score and verdict are against the group's first, null in the first itself."""
+
+    width: int
+    height: int
+    size_bytes: int
+    score: float | None
+    verdict: Verdict | None
+
+
+class Group(TypedDict):
+    """Files that show the same. The first is the one to keep; the others are tied to it, never to each other."""
+
+    saves_bytes: int
+    members: list[Member]
+
+
+class RescanReply(TypedDict):
+    """What will be compared with the disk; null for every root."""
+
+    path: str | None
+    path_b64: NotRequired[str]
+
+
+class ForgetReply(TypedDict):
+    forgotten: int
+    """image files that are no longer known"""
+
+
+class Model(TypedDict):
+    """An installed model."""
+
+    id: str
+    source: str
+    output_width: int
+    size_bytes: int
+    licence: str | None
+    active: bool
+
+
+class ModelsReply(TypedDict):
+    models: list[Model]
+
+
+class InstallProgress(TypedDict):
+    """A line of an installation: what is going on, and the model in the last one."""
+
+    stage: str
+    model: NotRequired[Model]
+
+
+class Health(TypedDict):
+    state: State
+
+
+class ErrorDetail(TypedDict):
+    code: str
+    message: str
+
+
+class ErrorReply(TypedDict):
+    """Every answer whose status is 400 or more; also the last line of a stream that fails midway."""
+
+    error: ErrorDetail
