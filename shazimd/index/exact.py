@@ -1,0 +1,191 @@
+"""The exact score of rows: the one place that every index takes its final scores from.
+
+A cosine summed in float32 depends on the order of the sum, so two programs would disagree in the last bits, and so
+at the threshold and in the ties. Here every order gives the same bits. Rows are float16, multiples of 2**-24; the
+query is rounded to multiples of 2**-28, which moves no cosine by more than 2**-29 * sqrt(d) < 1e-7. Every product is
+then a multiple of 2**-52, every partial sum is at most |q| |v| < 2 (Cauchy-Schwarz on the terms summed), and float64
+holds all such numbers exactly. So the sum is exact, whatever BLAS, block size or batch computed it, and what follows
+is ``similarity.score``, operation by operation, in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shazimd.types import HASH_BITS, ContentId, Hit, Signals, Similarities, Weights, check_threshold, check_weights
+
+LENGTH_MAX = 1.01
+"""Unit length, as far as float16 and float32 keep it; the exactness of the sums rests on it."""
+
+FRACTION_BITS = 28
+
+Bools: TypeAlias = NDArray[np.bool_]
+Ids: TypeAlias = NDArray[np.int64]
+Hashes: TypeAlias = NDArray[np.uint64]
+Halves: TypeAlias = NDArray[np.float16]
+Doubles: TypeAlias = NDArray[np.float64]
+
+
+class Rows(NamedTuple):
+    """n rows, whole."""
+
+    ids: Ids
+    """int64 [n]"""
+    ah: Hashes
+    """uint64 [n]; 0 where missing"""
+    dh: Hashes
+    """uint64 [n]; 0 where missing"""
+    fv: Halves
+    """float16 [n, d]; 0 where missing"""
+    has: Bools
+    """bool [n, 3]: which of ah, dh, fv the row has"""
+
+    def part(self, which: slice | Bools | NDArray[np.intp]) -> Rows:
+        """Some of the rows; a view for a slice."""
+        return Rows(self.ids[which], self.ah[which], self.dh[which], self.fv[which], self.has[which])
+
+    def write(self, start: int, rows: Rows) -> None:
+        """Overwrite the rows from ``start`` on; vectors stay 0 where ``rows`` have no width yet."""
+        stop = start + len(rows.ids)
+        self.ids[start:stop], self.ah[start:stop], self.dh[start:stop] = rows.ids, rows.ah, rows.dh
+        self.has[start:stop] = rows.has
+        if rows.fv.size:
+            self.fv[start:stop] = rows.fv
+
+
+class Asked(NamedTuple):
+    """A query, ready to be compared."""
+
+    ah: np.uint64
+    dh: np.uint64
+    fv: Doubles
+    """float64 [d], multiples of 2**-28; [0] when missing"""
+    has: Bools
+    """bool [3]"""
+
+
+class Scored(NamedTuple):
+    """Rows with their exact scores."""
+
+    ids: Ids
+    scores: Doubles
+    """float64 [n]"""
+    similarities: Doubles
+    """float64 [n, 3]: dah, ddh, dfv; NaN for a signal that one side lacks"""
+
+    def at_least(self, threshold: float) -> Scored:
+        """Those with score >= threshold."""
+        keep = self.scores >= threshold
+        return Scored(self.ids[keep], self.scores[keep], self.similarities[keep])
+
+
+def check_search(weights: Weights, threshold: float, limit: int | None) -> None:
+    """Raise ValueError for weights, a threshold or a limit that mean nothing."""
+    check_weights(weights)
+    if not math.isfinite(sum(weights)):
+        raise ValueError(f"weights are {list(weights)}, expected a finite sum")
+    check_threshold(threshold)
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit is {limit}, expected a number >= 0, or none")
+
+
+def check_vector(fv: NDArray[np.float32], width: int | None) -> None:
+    """Raise ValueError unless the vector is finite, at most of unit length, and of the index's width (None: any)."""
+    if fv.ndim != 1 or (width is not None and len(fv) != width):
+        raise ValueError(f"vector has shape {list(fv.shape)}, expected {[width or 'any']}")
+    length = math.sqrt(float(np.square(fv, dtype=np.float64).sum()))
+    if not length <= LENGTH_MAX:
+        raise ValueError(f"vector has length {length:g}, expected 1")
+
+
+def ask(signals: Signals, width: int | None) -> Asked:
+    """Make a query ready for rows of this width. Raises ValueError for a vector that does not fit."""
+    fv = np.zeros(0)
+    if signals.fv is not None:
+        check_vector(signals.fv, width)
+        fv = np.rint(np.ldexp(signals.fv.astype(np.float64), FRACTION_BITS)) / 2**FRACTION_BITS
+    has = np.array([signals.ah is not None, signals.dh is not None, signals.fv is not None])
+    return Asked(np.uint64(signals.ah or 0), np.uint64(signals.dh or 0), fv, has)
+
+
+def score(asked: Asked, rows: Rows, weights: Weights) -> Scored:
+    """The exact scores of rows, equal bit for bit to ``similarity.score`` of the exact similarities."""
+    common = rows.has & asked.has
+    similarities = _similarities(asked, rows)
+    total, weight = np.zeros(len(rows.ids)), np.zeros(len(rows.ids))
+    for signal in range(3):
+        counted = np.where(common[:, signal], float(weights[signal]), 0.0)
+        total += counted * similarities[:, signal]
+        weight += counted
+    scores = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
+    similarities[~common] = np.nan
+    return Scored(rows.ids, scores, similarities)
+
+
+def rank(found: Sequence[Scored], limit: int | None) -> list[Hit]:
+    """Hits, best first, ties by growing id, at most ``limit``."""
+    if not found:
+        return []
+    ids, scores, similarities = (np.concatenate(column) for column in zip(*found, strict=True))
+    order = np.lexsort((ids, -scores))[:limit]
+    return [
+        Hit(content, one, Similarities(*(None if math.isnan(s) else s for s in three)))
+        for content, one, three in zip(
+            ids[order].tolist(), scores[order].tolist(), similarities[order].tolist(), strict=True
+        )
+    ]
+
+
+def rows_of(pairs: Sequence[tuple[ContentId, Signals]], width: int | None) -> Rows:
+    """Rows as an index keeps them: vectors rounded to float16. Raises ValueError for a vector that does not fit."""
+    width = width_of((signals for _, signals in pairs), width)
+    rows = empty_rows(len(pairs), width or 0)
+    for row, (content, signals) in enumerate(pairs):
+        rows.ids[row] = content
+        rows.ah[row], rows.dh[row] = signals.ah or 0, signals.dh or 0
+        rows.has[row] = signals.ah is not None, signals.dh is not None, signals.fv is not None
+        if signals.fv is not None:
+            check_vector(signals.fv, width)
+            rows.fv[row] = signals.fv
+    return rows
+
+
+def width_of(signals: Iterable[Signals], width: int | None) -> int | None:
+    """The width of an index that takes these in: its own, else that of their first vector, else none yet."""
+    vectors = (one.fv for one in signals if one.fv is not None)
+    return width if width is not None else next((len(fv) for fv in vectors), None)
+
+
+def empty_rows(count: int, width: int) -> Rows:
+    """``count`` rows without any signal."""
+    return Rows(
+        np.zeros(count, np.int64),
+        np.zeros(count, np.uint64),
+        np.zeros(count, np.uint64),
+        np.zeros((count, width), np.float16),
+        np.zeros((count, 3), np.bool_),
+    )
+
+
+def signals_of(rows: Rows, row: int) -> Signals:
+    """One row as the query that asks for what is like it."""
+    ah, dh, fv = rows.has[row].tolist()
+    return Signals(
+        int(rows.ah[row]) if ah else None,
+        int(rows.dh[row]) if dh else None,
+        rows.fv[row].astype(np.float32) if fv else None,
+    )
+
+
+def _similarities(asked: Asked, rows: Rows) -> Doubles:
+    similarities = np.zeros((len(rows.ids), 3))
+    similarities[:, 0] = 1 - np.bitwise_count(rows.ah ^ asked.ah) / HASH_BITS
+    similarities[:, 1] = 1 - np.bitwise_count(rows.dh ^ asked.dh) / HASH_BITS
+    if asked.has[2] and rows.has[:, 2].any():
+        similarities[:, 2] = np.minimum(1.0, rows.fv.astype(np.float64) @ asked.fv)
+    return similarities
