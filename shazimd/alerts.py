@@ -6,10 +6,10 @@ crash is logged at the next start.
 
 from __future__ import annotations
 
-import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -20,10 +20,10 @@ from shazimd.types import Match
 
 log = structlog.get_logger()
 
-SUBSCRIBER_BACKLOG_MAX = 1000
 _TOLD = "alerts_told"
 
 Record = dict[str, Any]
+Tell = Callable[[Record], None]
 
 
 def record(path: bytes, matches: list[Match], took_ms: float) -> Record:
@@ -40,63 +40,52 @@ def record(path: bytes, matches: list[Match], took_ms: float) -> Record:
         "verdict": best.verdict.value,
         "matches": len(matches),
         "took_ms": round(took_ms, 1),
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
 
 
+def stored(reader: Reader, since: int, limit: int | None = None) -> list[Record]:
+    """Stored alerts with id > ``since``, oldest first, as they are told."""
+    return [{"alert_id": alert_id, **alert} for alert_id, alert in reader.alerts(after=since, limit=limit)]
+
+
 class Alerts:
-    """Tells alerts in the order of their ids."""
+    """Tells stored alerts in the order of their ids."""
 
     def __init__(self, store: Store) -> None:
+        self._store = store
         self._lock = threading.Lock()
-        self._subscribers: set[queue.Queue[Record | None]] = set()
+        self._subscribers: list[Tell] = []
         with store.read() as reader:
-            self._told = reader.get(_TOLD) or 0
-            untold = list(reader.alerts(after=self._told))
-        for alert_id, alert in untold:
-            self.tell(alert_id, alert)
+            self._told: int = reader.get(_TOLD) or 0
+            untold = stored(reader, since=self._told)
+        for alert in untold:
+            self.tell(alert)
 
-    def store(self, writer: Writer, alert: Record) -> int:
-        """Keep an alert, and how far the log is; the alert's id."""
+    def keep(self, writer: Writer, alert: Record) -> Record:
+        """Store an alert, and how far the log is; the alert with its id."""
         writer.set(_TOLD, self._told)
-        return writer.add_alert(alert)
+        return {"alert_id": writer.add_alert(alert), **alert}
 
-    def tell(self, alert_id: int, alert: Record) -> None:
-        """Log a stored alert and hand it to the subscribers."""
-        log.warning("near_duplicate", **alert, alert_id=alert_id)
+    def tell(self, alert: Record) -> None:
+        """Log a stored alert and hand it to the subscribers. To be called in the order of the ids."""
+        log.warning("near_duplicate", **{key: value for key, value in alert.items() if key != "time"})
         with self._lock:
-            self._told = max(self._told, alert_id)
-            for subscriber in list(self._subscribers):
-                try:
-                    subscriber.put_nowait({"id": alert_id, **alert})
-                except queue.Full:
-                    self._drop(subscriber)
+            self._told = alert["alert_id"]
+            for subscriber in self._subscribers:
+                subscriber(alert)
 
     @contextmanager
-    def subscribe(self) -> Iterator[queue.Queue[Record | None]]:
-        """A queue of the alerts told from now on. One that is not emptied is dropped: its last item is None."""
-        mine: queue.Queue[Record | None] = queue.Queue(SUBSCRIBER_BACKLOG_MAX)
+    def subscribe(self, tell: Tell) -> Iterator[None]:
+        """While entered, ``tell`` is called with each alert from now on; it must return at once and not raise."""
         with self._lock:
-            self._subscribers.add(mine)
+            self._subscribers.append(tell)
         try:
-            yield mine
+            yield
         finally:
             with self._lock:
-                self._subscribers.discard(mine)
+                self._subscribers.remove(tell)
 
-    def close(self, store: Store) -> None:
-        """End the subscriptions and note how far the log is."""
-        with self._lock:
-            for subscriber in list(self._subscribers):
-                self._drop(subscriber)
-        store.write(lambda writer: writer.set(_TOLD, self._told))
-
-    def _drop(self, subscriber: queue.Queue[Record | None]) -> None:
-        self._subscribers.discard(subscriber)
-        if subscriber.full():
-            subscriber.get_nowait()
-        subscriber.put_nowait(None)
-
-
-def stored(reader: Reader, since: int, limit: int | None = None) -> list[Record]:
-    """Stored alerts with id > ``since``, oldest first, as subscribers see them."""
-    return [{"id": alert_id, **alert} for alert_id, alert in reader.alerts(after=since, limit=limit)]
+    def close(self) -> None:
+        """Note how far the log is, so that the next start repeats nothing."""
+        self._store.write(lambda writer: writer.set(_TOLD, self._told))

@@ -6,6 +6,7 @@ what was expected.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -115,9 +116,10 @@ def parse(raw: dict[str, Any], name: str) -> Config:
     """Check a parsed file; ``name`` is what errors call it. Raises ConfigError."""
     try:
         config = msgspec.convert(raw, Config)
-        check_weights(config.match.weights)
     except msgspec.ValidationError as error:
         raise ConfigError(_explain(str(error), raw, name)) from error
+    try:
+        check_weights(config.match.weights)
     except ValueError as error:
         raise ConfigError(f"{name}: match.weights: {error}") from error
     return config
@@ -137,7 +139,7 @@ def _explain(message: str, raw: dict[str, Any], name: str) -> str:
     found: Any = raw
     for key, position in re.findall(r"([^.\[\]]+)|\[(\d+)\]", where):
         found = found[int(position)] if position else found[key]
-    shown = msgspec.json.encode(found, enc_hook=str).decode()
+    shown = json.dumps(found, default=str)
     if missing := re.fullmatch(r"Object missing required field `(.*)`", reason):
         return f"{name}: {where} is {shown}, expected the key {missing[1]} in it"
     return f"{name}: {where} is {shown}, {reason[0].lower()}{reason[1:]}"

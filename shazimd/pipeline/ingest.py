@@ -19,17 +19,20 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from shazimd.alerts import Alerts, record
-from shazimd.errors import BadInput, ShazimdError, StoreError, TooLarge, Unreadable
+from shazimd.alerts import Alerts, Record, record
+from shazimd.errors import ModelError, ShazimdError, StoreError, TooLarge, Unreadable
 from shazimd.pipeline.commit import Committer
 from shazimd.pipeline.library import Library
 from shazimd.pipeline.search import Search
 from shazimd.store.base import Writer
 from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, Query, Stat, Verdict, Weights
+
+if TYPE_CHECKING:
+    from shazimd.fingerprint.model import ModelInfo
 
 log = structlog.get_logger()
 
@@ -42,9 +45,9 @@ UNREADABLE_STAT = Stat(-1, -1, -1)
 class Decoders(Protocol):
     """Turns bytes into fingerprints, elsewhere; failures are errors of ours in the future."""
 
-    def fingerprint(self, data: bytes) -> Future[Fingerprint]: ...
+    def fingerprint(self, data: bytes, model: ModelInfo | None) -> Future[Fingerprint]: ...
 
-    def query(self, data: bytes) -> Future[Query]: ...
+    def query(self, data: bytes, model: ModelInfo | None) -> Future[Query]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,40 +129,25 @@ class Ingest:
             return None
         except OSError as error:
             raise Unreadable(f"cannot be read: {error.strerror}") from error
-        return _as_stat(found) if stat_module.S_ISREG(found.st_mode) else None
+        return as_stat(found) if stat_module.S_ISREG(found.st_mode) else None
 
     def _take_in(self, path: bytes, stat: Stat, started: float) -> None:
         if stat.size > self._max_file_bytes:
             return self._fail(path, stat, TooLarge(f"{stat.size} bytes, expected at most {self._max_file_bytes}"))
         with self._big if stat.size > BIG_FILE_BYTES else nullcontext():
-            data = self._read(path, stat)
+            data = read_whole(path, stat, follow_symlinks=self._policy.follows_symlinks(path))
             if data is None:
                 return self._unsettled(path)
-            digest = hashlib.blake2b(data, digest_size=32).digest()
+            digest = digest_of(data)
             with self._same_bytes.of(digest):
                 self._index(path, stat, data, digest, started)
         return None
-
-    def _read(self, path: bytes, stat: Stat) -> bytes | None:
-        """All bytes of a file; None when it changed since ``stat``."""
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO put in its place must not hold us
-        if not self._policy.follows_symlinks(path):
-            flags |= os.O_NOFOLLOW
-        try:
-            with open(os.open(path, flags), "rb") as file:
-                data = file.read(stat.size + 1)
-                after = _as_stat(os.fstat(file.fileno()))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise Unreadable(f"cannot be read: {error.strerror}") from error
-        return data if after == stat and len(data) == stat.size else None
 
     def _index(self, path: bytes, stat: Stat, data: bytes, digest: Digest, started: float) -> None:
         silent = self._policy.silent(path)
         try:
             query, decoded = self._query(data, digest, silent)
-        except (BadInput, ShazimdError) as error:
+        except ShazimdError as error:
             return self._fail(path, stat, error)
         content, number = self._commit(path, stat, digest, query, silent)
         log.debug(
@@ -180,8 +168,8 @@ class Ingest:
             if content is not None:
                 return _upright(reader.fingerprint(content, self._library.model_id)), False
         if silent:
-            return _upright(self._decoders.fingerprint(data).result()), True
-        return self._decoders.query(data).result(), True
+            return _upright(self._decoders.fingerprint(data, self._library.model).result()), True
+        return self._decoders.query(data, self._library.model).result(), True
 
     def _commit(
         self, path: bytes, stat: Stat, digest: Digest, query: Query, silent: bool
@@ -195,8 +183,7 @@ class Ingest:
 
         def then(result: tuple[ContentId, int | None]) -> None:
             content, number = result
-            if content not in self._library.index:
-                self._library.add(content, query.fingerprint)
+            self._library.add(content, query.fingerprint)
             if number is not None:
                 self._untold[path] = number
 
@@ -214,15 +201,15 @@ class Ingest:
         matches = [match for match in matches if match.verdict in self.terms.verdicts]
         alert = record(path, matches, (time.perf_counter() - started) * 1000) if matches else None
 
-        def work(writer: Writer) -> int | None:
+        def work(writer: Writer) -> Record | None:
             writer.remove_untold(number)
-            return self._alerts.store(writer, alert) if alert else None
+            return self._alerts.keep(writer, alert) if alert else None
 
-        def then(alert_id: int | None) -> None:
+        def then(kept: Record | None) -> None:
             if self._untold.get(path) == number:
                 del self._untold[path]
-            if alert and alert_id is not None:
-                self._alerts.tell(alert_id, alert)
+            if kept:
+                self._alerts.tell(kept)
 
         self._committer.submit(work, then).result()
 
@@ -232,13 +219,32 @@ class Ingest:
             log.debug("image_gone", path=path)
 
     def _fail(self, path: bytes, stat: Stat, error: ShazimdError) -> None:
-        if isinstance(error, StoreError):
-            raise error
+        if isinstance(error, StoreError | ModelError):
+            raise error  # no fault of the file
         reason = f"{error.code}: {error}"
         row = FileRow(stat, FileState.FAILED, reason=reason)
         if self._row(path) != row:
             self._committer.submit(lambda writer: writer.put_file(path, row)).result()
             log.warning("image_failed", path=path, code=error.code, reason=str(error))
+
+
+def digest_of(data: bytes) -> Digest:
+    """What names these bytes: BLAKE2b (RFC 7693), 32 bytes."""
+    return hashlib.blake2b(data, digest_size=32).digest()
+
+
+def read_whole(path: bytes, stat: Stat, *, follow_symlinks: bool) -> bytes | None:
+    """All bytes of a file; None when it is no longer what ``stat`` says. Raises Unreadable."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO put in its place must not hold us
+    try:
+        with open(os.open(path, flags if follow_symlinks else flags | os.O_NOFOLLOW), "rb") as file:
+            data = file.read(stat.size + 1)
+            after = as_stat(os.fstat(file.fileno()))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from error
+    return data if after == stat and len(data) == stat.size else None
 
 
 class _KeyedLock:
@@ -266,7 +272,7 @@ class _KeyedLock:
 _UNKNOWN = FileRow(UNREADABLE_STAT, FileState.FAILED)
 
 
-def _as_stat(found: os.stat_result) -> Stat:
+def as_stat(found: os.stat_result) -> Stat:
     return Stat(found.st_size, found.st_mtime_ns, found.st_ino)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shazimd.index.base import Index
 from shazimd.store.base import Store
-from shazimd.types import ContentId, Fingerprint
+from shazimd.types import ContentId, Fingerprint, Signals
 
 if TYPE_CHECKING:
     from shazimd.fingerprint.model import ModelInfo
@@ -30,14 +30,15 @@ class Library:
         return self.model.id if self.model else None
 
     def add(self, content: ContentId, fingerprint: Fingerprint) -> None:
-        """Make a stored content findable. A low-information one never is: it only matches as ``exact``."""
-        if fingerprint.low_information:
-            return
+        """Make a stored content findable, unless it is already."""
         with self._swap:
-            signals = fingerprint.signals
-            if fingerprint.model != self.model_id and signals.fv is not None:
-                signals = type(signals)(signals.ah, signals.dh, None)
-            self.index.add([(content, signals)])
+            if content not in self.index:
+                self._put(content, fingerprint)
+
+    def replace(self, content: ContentId, fingerprint: Fingerprint) -> None:
+        """Make a stored content findable by what is now known of it."""
+        with self._swap:
+            self._put(content, fingerprint)
 
     def remove(self, contents: list[ContentId]) -> None:
         """Make contents unfindable, before they are pruned from the store."""
@@ -54,3 +55,11 @@ class Library:
     def close(self) -> None:
         with self._swap:
             self.index.close()
+
+    def _put(self, content: ContentId, fingerprint: Fingerprint) -> None:
+        if fingerprint.low_information:
+            return  # it only ever matches as ``exact``, which takes no index
+        signals = fingerprint.signals
+        if fingerprint.model != self.model_id:
+            signals = Signals(signals.ah, signals.dh, None)
+        self.index.add([(content, signals)])

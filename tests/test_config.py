@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shazimd import config
+from shazimd.errors import ConfigError
+
+
+def test_defaults_stand_for_every_key_that_is_missing() -> None:
+    """A root's path is all that a config needs."""
+    loaded = config.parse({"watch": [{"path": "/srv/p"}]}, "config.toml")
+    assert ("/srv/p", 0.75, (1.0, 1.0, 2.0)) == (loaded.watch[0].path, loaded.match.threshold, loaded.match.weights)
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (
+            {"watch": [{"path": "/a", "settle_ms": "fast"}]},
+            'c: watch[0].settle_ms is "fast", expected `int`, got `str`',
+        ),
+        ({"watch": [{"path": "/a", "mode": "x"}]}, "c: watch[0].mode is \"x\", invalid enum value 'x'"),
+        ({"watch": [{}]}, "c: watch[0] is {}, expected the key path in it"),
+        ({"watch": {"path": "/a"}}, 'c: watch is {"path": "/a"}, expected `array`, got `object`'),
+        ({"macth": {}}, "c: macth is not a key that is known here; see shazimd.toml(5)"),
+        ({"match": {"thresold": 2}}, "c: match.thresold is not a key that is known here; see shazimd.toml(5)"),
+        ({"match": {"threshold": 2}}, "c: match.threshold is 2, expected `float` <= 1.0"),
+        ({"match": {"threshold": float("nan")}}, "c: match.threshold is NaN, expected `float` >= 0.0"),
+        ({"match": {"weights": [1, 2]}}, "c: match.weights is [1, 2], expected `array` of length 3, got 2"),
+        (
+            {"match": {"weights": [0, 0, 0]}},
+            "c: match.weights: weights are [0.0, 0.0, 0.0], expected three numbers >= 0 that are not all zero",
+        ),
+        ({"server": {"mode": "999"}}, "c: server.mode is \"999\", expected `str` matching regex '^0?[0-7]{3}$'"),
+        ({"alerts": {"verdicts": ["bad"]}}, "c: alerts.verdicts[0] is \"bad\", invalid enum value 'bad'"),
+    ],
+)
+def test_a_fault_names_the_key_what_was_found_and_what_was_expected(raw: dict[str, Any], expected: str) -> None:
+    """Whoever reads the message knows what to change."""
+    with pytest.raises(ConfigError) as caught:
+        config.parse(raw, "c")
+    assert expected == str(caught.value)
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    """The position of the fault is given."""
+    path = tmp_path / "config.toml"
+    path.write_text("[watch\n")
+    with pytest.raises(ConfigError, match=r"config\.toml: not a TOML file: .*line 1"):
+        config.load(str(path))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """A config that was asked for must be there."""
+    with pytest.raises(ConfigError, match=r"none\.toml: No such file"):
+        config.load(str(tmp_path / "none.toml"))
