@@ -167,5 +167,19 @@ class Store(ABC):
         """path, schema, size_bytes (on disk), map_size_bytes, generation (grows with each write)."""
 
     @abstractmethod
+    def check(self) -> list[str]:
+        """Compare all tables with each other: what is wrong, one sentence each. Reads everything; reads and writes go
+        on meanwhile."""
+
+    @abstractmethod
+    def backup(self, path: str) -> None:
+        """Write a consistent, compact copy into a new directory, which is a store then. Reads and writes go on
+        meanwhile. Raises StoreError when the path exists, StoreFull when its disk is full."""
+
+    @abstractmethod
+    def compact(self) -> None:
+        """Give the disk back what removed rows took. Needs room for a copy; reads and writes wait meanwhile."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let go. Waits for readers and the writer; closing twice is fine."""

@@ -1,0 +1,138 @@
+"""Whether the tables agree with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from shazimd.store import keys, pieces, records
+from shazimd.store.keys import NUMBER_BYTES, ROOT, number, parse_number
+from shazimd.store.reader import MODEL_BYTES
+from shazimd.store.records import ContentRecord, FileRecord, ModelRecord
+from shazimd.store.schema import Table, Tables, Transaction, scan
+from shazimd.store.tree import Tree
+
+
+def problems(txn: Transaction, tables: Tables, trim: Callable[[], None]) -> Iterator[str]:
+    """Everything that is wrong, one sentence each; nothing when all is well. Reads every table once."""
+    for examine in (_directories, _files, _holders, _contents, _names_of_contents, _features, _vectors, _numbers):
+        yield from examine(txn, tables)
+        trim()
+
+
+def _directories(txn: Transaction, t: Tables) -> Iterator[str]:
+    tree = Tree(txn, t)
+    for key, raw in scan(txn, t.directories, b""):
+        directory = parse_number(raw)
+        if txn.get(raw, db=t.directory_names) != key:
+            yield f"directory {directory} is in {key!r}, but does not know it"
+        if tree.is_empty(directory):
+            yield f"directory {directory} is empty"
+    for key, place in scan(txn, t.directory_names, b""):
+        if txn.get(place, db=t.directories) != key:
+            yield f"directory {parse_number(key)} says it is in {place!r}, but is not"
+        if not _reaches_root(txn, t, parse_number(key)):
+            yield f"directory {parse_number(key)} does not lie below the root"
+
+
+def _reaches_root(txn: Transaction, t: Tables, directory: int) -> bool:
+    seen = set()
+    while directory != ROOT and directory not in seen:
+        seen.add(directory)
+        raw = txn.get(number(directory), db=t.directory_names)
+        if raw is None:
+            return False
+        directory = parse_number(raw)
+    return directory == ROOT
+
+
+def _files(txn: Transaction, t: Tables) -> Iterator[str]:
+    failed = 0
+    for key, raw in scan(txn, t.files, b""):
+        record = records.decode(raw, FileRecord)
+        failed += not record.content
+        if parse_number(key) != ROOT and not _has(txn, t.directory_names, key[:NUMBER_BYTES]):
+            yield f"file {key!r} is in an unknown directory"
+        if _has(txn, t.directories, key):
+            yield f"file {key!r} is a directory too"
+        if record.content and not _has(txn, t.contents, number(record.content)):
+            yield f"file {key!r} holds the unknown content {record.content}"
+        if record.content and not _has(txn, t.holders, number(record.content) + key):
+            yield f"file {key!r} is not listed under its content {record.content}"
+    if failed != _counter(txn, t, b"failed"):
+        yield f"failed files are {failed}, but {_counter(txn, t, b'failed')} are counted"
+
+
+def _holders(txn: Transaction, t: Tables) -> Iterator[str]:
+    for key, _ in scan(txn, t.holders, b""):
+        raw = txn.get(key[NUMBER_BYTES:], db=t.files)
+        if raw is None or records.decode(raw, FileRecord).content != parse_number(key):
+            yield f"content {parse_number(key)} lists file {key[NUMBER_BYTES:]!r}, which does not hold it"
+
+
+def _contents(txn: Transaction, t: Tables) -> Iterator[str]:
+    for key, raw in scan(txn, t.contents, b""):
+        record = records.decode(raw, ContentRecord)
+        if txn.get(record.digest, db=t.digests) != key:
+            yield f"content {parse_number(key)} is not found by its digest"
+        if record.pixels and not _has(txn, t.pixels, record.pixels + key):
+            yield f"content {parse_number(key)} is not found by its pixels"
+    for _, raw in scan(txn, t.removals, b""):
+        if _has(txn, t.contents, raw):
+            yield f"content {parse_number(raw)} is known, but told as removed"
+
+
+def _names_of_contents(txn: Transaction, t: Tables) -> Iterator[str]:
+    for key, raw in scan(txn, t.digests, b""):
+        found = txn.get(raw, db=t.contents)
+        if found is None or records.decode(found, ContentRecord).digest != key:
+            yield f"digest {key.hex()} names content {parse_number(raw)}, which has another or is unknown"
+    for key, _ in scan(txn, t.pixels, b""):
+        found = txn.get(key[-NUMBER_BYTES:], db=t.contents)
+        if found is None or records.decode(found, ContentRecord).pixels != key[:-NUMBER_BYTES]:
+            yield f"pixels {key.hex()} name a content that has others or is unknown"
+
+
+def _features(txn: Transaction, t: Tables) -> Iterator[str]:
+    for key, _ in pieces.values(txn, t.features, b""):
+        if not _has(txn, t.contents, key):
+            yield f"features are kept of the unknown content {parse_number(key)}"
+
+
+def _vectors(txn: Transaction, t: Tables) -> Iterator[str]:
+    models = {
+        record.number: record for record in (records.decode(raw, ModelRecord) for _, raw in scan(txn, t.models, b""))
+    }
+    found = dict.fromkeys(models, 0)
+    for key, raw in pieces.values(txn, t.vectors, b""):
+        model, content = int.from_bytes(key[:MODEL_BYTES], "big"), key[MODEL_BYTES:]
+        if model not in models or len(raw) != 2 * models[model].width:
+            yield f"a vector of model {model} is {len(raw)} bytes long, or the model unknown"
+            continue
+        found[model] += 1
+        if not _has(txn, t.contents, content):
+            yield f"a vector is kept of the unknown content {parse_number(content)}"
+    for model, record in models.items():
+        if found[model] != record.vectors:
+            yield f"vectors of model {model} are {found[model]}, but {record.vectors} are counted"
+
+
+def _numbers(txn: Transaction, t: Tables) -> Iterator[str]:
+    """No number that is in use may be given out again."""
+    for name, table in (
+        (b"directory", t.directory_names),
+        (b"content", t.contents),
+        (b"alert", t.alerts),
+        (b"removal", t.removals),
+    ):
+        with txn.cursor(table) as cursor:
+            last = parse_number(cursor.key()) if cursor.last() else 0
+        if last > _counter(txn, t, name):
+            yield f"the last {name.decode()} is {last}, but {_counter(txn, t, name)} were given out"
+
+
+def _has(txn: Transaction, table: Table, key: bytes) -> bool:
+    return txn.get(key, db=table) is not None
+
+
+def _counter(txn: Transaction, t: Tables, name: bytes) -> int:
+    return parse_number(txn.get(name, db=t.numbers) or keys.number(0))
