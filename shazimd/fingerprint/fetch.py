@@ -1,0 +1,201 @@
+"""Gets a model's files onto this machine: from a TensorFlow Hub handle, a directory or a file.
+
+A handle is the address of a model. https://www.tensorflow.org/hub/hosting says how it is fetched: GET the handle with
+``tf-hub-format=compressed`` added to its query, follow redirects, unpack the tar.gz that comes. The package
+``tensorflow_hub`` does the same, but waits for ever for a silent server and knows no digest.
+
+A handle may end in ``#sha256=<hex>``: the archive, or the file, must have that digest.
+
+A model is a program: TensorFlow runs what it says when it is converted. Fetch from where you trust.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import re
+import tarfile
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterator
+from email.message import Message
+from typing import IO, cast
+from urllib.error import HTTPError, URLError
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from shazimd.errors import ModelError
+
+Progress = Callable[[str], None]
+
+MIB = 1 << 20
+BLOCK_BYTES = 4 * MIB
+ARCHIVE_BYTES_MAX = 1024 * MIB
+"""Several times the largest image model that runs at a useful speed on a CPU."""
+UNPACKED_BYTES_MAX = 4 * ARCHIVE_BYTES_MAX
+
+
+def fetch(handle: str, scratch: str, stall_timeout_s: float, progress: Progress) -> str:
+    """The path of the model's SavedModel directory, or of its flatbuffer, on this machine.
+
+    Downloads go into the existing directory ``scratch``; what lies here already is left where it is. A server that
+    says nothing for ``stall_timeout_s`` is given up. Raises ModelError, naming the handle, unless all of it is there.
+    """
+    try:
+        address, digest = split_digest(handle)
+        if urlsplit(address).scheme in ("http", "https"):
+            path = _fetch_archive(address, digest, scratch, stall_timeout_s, progress)
+        else:
+            path = _find_local(address, digest)
+        _check_saved_model(path)
+    except ModelError as error:
+        raise ModelError(f"{handle}: {error}") from error
+    except (OSError, ValueError, EOFError, http.client.HTTPException, tarfile.TarError, zlib.error) as error:
+        raise ModelError(f"{handle}: {_explain(error, stall_timeout_s)}") from error
+    return path
+
+
+def split_digest(handle: str) -> tuple[str, str | None]:
+    """A handle's address and the SHA-256 (hex, lower case) that it asks for.
+
+    >>> split_digest("https://tfhub.dev/google/m/1")
+    ('https://tfhub.dev/google/m/1', None)
+    """
+    address, separator, digest = handle.partition("#sha256=")
+    if separator and not re.fullmatch("[0-9a-fA-F]{64}", digest):
+        raise ModelError(f'sha256 is "{digest}", expected 64 hex digits')
+    return address, digest.lower() or None
+
+
+def _find_local(address: str, digest: str | None) -> str:
+    parts = urlsplit(address)
+    if "://" in address and parts.scheme != "file":
+        raise ModelError(f"{parts.scheme}:// is not understood, expected https://, file://, a directory or a file")
+    path = unquote(parts.path, errors="surrogateescape") if parts.scheme == "file" else address
+    if not os.path.exists(path):
+        raise ModelError("no such file or directory, expected a SavedModel directory or a flatbuffer")
+    if digest is not None:
+        _check_file(path, digest)
+    return path
+
+
+def _check_file(path: str, digest: str) -> None:
+    if os.path.isdir(path):
+        raise ModelError("a directory has no digest, expected an archive's address or a file before #sha256=")
+    with open(path, "rb") as file:
+        _check_digest(hashlib.file_digest(file, "sha256").hexdigest(), digest)
+
+
+def _check_digest(found: str, expected: str) -> None:
+    if found != expected:
+        raise ModelError(f"wrong digest, found SHA-256 {found}, expected {expected}")
+
+
+def _check_saved_model(path: str) -> None:
+    if os.path.isdir(path) and not os.path.isfile(os.path.join(path, "saved_model.pb")):
+        names = sorted(os.listdir(path))
+        raise ModelError(f"not a model, found {', '.join(names[:5]) or 'nothing'}, expected saved_model.pb among it")
+
+
+def _fetch_archive(address: str, digest: str | None, scratch: str, stall_timeout_s: float, progress: Progress) -> str:
+    archive, target = os.path.join(scratch, "archive"), os.path.join(scratch, "saved_model")
+    found = _download(_compressed(address), archive, stall_timeout_s, progress)
+    if digest is not None:
+        _check_digest(found, digest)
+    os.mkdir(target)
+    _unpack(archive, target)
+    os.unlink(archive)
+    return target
+
+
+def _compressed(address: str) -> str:
+    """The URL of the archive.
+
+    >>> _compressed("https://tfhub.dev/google/m/1")
+    'https://tfhub.dev/google/m/1?tf-hub-format=compressed'
+    """
+    parts = urlsplit(address)
+    query = [*parse_qsl(parts.query), ("tf-hub-format", "compressed")]
+    return parts._replace(query=urlencode(query)).geturl()
+
+
+class _SafeRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but never from https to where anyone on the way may change what comes."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> urllib.request.Request | None:
+        if req.type == "https" and urlsplit(newurl).scheme != "https":
+            raise ModelError(f"redirected to {newurl}, expected to stay with https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]  # fp and headers: see typeshed
+
+
+def _download(url: str, path: str, stall_timeout_s: float, progress: Progress) -> str:
+    """Write what the URL answers to ``path``; its SHA-256."""
+    sha256, received = hashlib.sha256(), 0
+    opener = urllib.request.build_opener(_SafeRedirect)
+    with opener.open(url, timeout=stall_timeout_s) as response, open(path, "xb") as file:
+        announced = response.headers["Content-Length"]
+        of_all = f" of {int(announced) / MIB:.1f}" if announced else ""
+        for block in _blocks(response):
+            file.write(block)
+            sha256.update(block)
+            received += len(block)
+            progress(f"downloaded {received / MIB:.1f} MiB{of_all}")
+            if received > ARCHIVE_BYTES_MAX:
+                raise ModelError(f"the archive is larger than {ARCHIVE_BYTES_MAX} bytes")
+    # http.client takes a connection that closes early for the end (read(n), Python 3.11).
+    if announced is not None and received != int(announced):
+        raise ModelError(f"the download broke off, found {received} bytes, expected {announced}")
+    return sha256.hexdigest()
+
+
+def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+    while block := file.read(BLOCK_BYTES):
+        yield block
+
+
+def _unpack(archive: str, target: str) -> None:
+    """Regular files and directories only, none of them outside ``target``."""
+    left = UNPACKED_BYTES_MAX
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            left -= member.size
+            if left < 0:
+                raise ModelError(f"the archive unpacks to more than {UNPACKED_BYTES_MAX} bytes")
+            _unpack_member(tar, member, target)
+        # tarfile stops at the end mark; what checks the archive as a whole, gzip's CRC, comes after it.
+        for _ in _blocks(cast(IO[bytes], tar.fileobj)):
+            pass
+
+
+def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, target: str) -> None:
+    path = os.path.normpath(os.path.join(target, member.name))
+    if path != target and not path.startswith(target + os.sep):
+        raise ModelError(f"the archive holds {member.name!r}, expected names that stay inside it")
+    if member.isdir():
+        os.makedirs(path, exist_ok=True)
+        return
+    source = tar.extractfile(member) if member.isreg() else None
+    if source is None:
+        raise ModelError(f"the archive holds {member.name!r}, expected only files and directories")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with source, open(path, "xb") as file:
+        for block in _blocks(source):
+            file.write(block)
+
+
+def _explain(error: Exception, stall_timeout_s: float) -> str:
+    """What a foreign exception means to the person who gave the handle."""
+    cause = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
+    if isinstance(cause, TimeoutError):
+        return f"the server said nothing for {stall_timeout_s:g} s"
+    if isinstance(error, HTTPError):
+        return f"the server answered HTTP {error.code} {error.reason}, expected an archive"
+    if isinstance(error, URLError):
+        return f"can't be reached: {cause}"
+    if isinstance(error, http.client.HTTPException):
+        return f"the download broke off: {error!r}"
+    if isinstance(error, (tarfile.TarError, EOFError, zlib.error)):
+        return f"not a whole tar.gz archive: {' '.join(str(error).split())}"
+    return str(error)

@@ -1,0 +1,63 @@
+"""Makes the tiny models of these tests: ``python make_models.py FOLDER``. Needs TensorFlow, so it is run as a program.
+
+All take pictures of 8 x 6 pixels and give the mean colour times a matrix, so a test can say what comes out.
+``FOLDER/<name>/`` are SavedModels; ``tiny_<type>.tflite`` are the flatbuffers that lie in ``data/``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HEIGHT, WIDTH = 8, 6
+COLOURS_TO_VECTOR = np.array([[1, 0, 0, 0.5], [0, 1, 0, -0.5], [0, 0, 1, 0.25]], np.float32)
+LICENCE = "\nTiny Licence 1.0\n\nDo what you like.\n"
+
+
+def main(folder: Path) -> None:
+    import tensorflow as tf
+
+    def save(name: str, function: Any, *shapes: list[int | None], dtype: Any = tf.float32, key: str = "default") -> Any:
+        module = tf.Module()
+        module.matrix = tf.Variable(COLOURS_TO_VECTOR)
+        module.apply = tf.function(lambda *images: {"feature_vector": function(module.matrix, *images)})
+        specs = [tf.TensorSpec(shape, dtype, name=f"images_{i}") for i, shape in enumerate(shapes)]
+        signature = module.apply.get_concrete_function(*specs)
+        tf.saved_model.save(module, str(folder / name), signatures={key: signature})
+        return module
+
+    def mean_colour(matrix: Any, images: Any) -> Any:
+        return tf.reduce_mean(tf.nn.conv2d(images, matrix[tf.newaxis, tf.newaxis], 1, "VALID"), [1, 2])
+
+    picture = [None, HEIGHT, WIDTH, 3]
+    save("vector", mean_colour, picture)
+    (folder / "vector" / "LICENSE.txt").write_text(LICENCE)
+    save("other_key", mean_colour, picture, key="embed")
+    save("any_size", mean_colour, [None, None, None, 3])
+    save("two_inputs", lambda matrix, a, b: mean_colour(matrix, a + b), picture, picture)
+    save("integers", lambda matrix, x: mean_colour(matrix, tf.cast(x, tf.float32)), picture, dtype=tf.uint8)
+    save("map", lambda _, images: images + 0.5, picture)
+    save("moody", lambda matrix, x: mean_colour(matrix, x) + tf.random.normal([tf.shape(x)[0], 4]), picture)
+    for name in ("float32", "uint8", "int8"):
+        write_flatbuffer(tf, folder / "vector", folder / f"tiny_{name}.tflite", name)
+
+
+def write_flatbuffer(tf: Any, saved_model: Path, path: Path, dtype: str) -> None:
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=["default"])
+    if dtype != "float32":
+        random = np.random.default_rng(0)
+        pictures = [random.random((1, HEIGHT, WIDTH, 3), np.float32) for _ in range(50)]
+        extremes = [np.zeros_like(pictures[0]), np.ones_like(pictures[0])]
+        colours = [np.broadcast_to(np.eye(3, dtype=np.float32)[i], pictures[0].shape) for i in range(3)]
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([p] for p in [*pictures, *extremes, *colours])
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = getattr(tf, dtype)
+    path.write_bytes(converter.convert())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
