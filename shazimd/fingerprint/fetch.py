@@ -29,7 +29,7 @@ from shazimd.errors import ModelError
 Progress = Callable[[str], None]
 
 MIB = 1 << 20
-BLOCK_BYTES = 4 * MIB
+BLOCK_BYTES = MIB // 4
 ARCHIVE_BYTES_MAX = 1024 * MIB
 """Several times the largest image model that runs at a useful speed on a CPU."""
 UNPACKED_BYTES_MAX = 4 * ARCHIVE_BYTES_MAX

@@ -20,6 +20,7 @@ from hub_server import (
     archive_folder,
     archive_of,
     body,
+    chunk_cut_short,
     redirect,
     running_hub,
     sha256,
