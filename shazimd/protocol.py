@@ -98,8 +98,8 @@ class Status(TypedDict):
 class Alert(Path, Scores):
     """A new file has matches; ``match`` is the best of them."""
 
-    alert_id: int
-    time: str
+    id: int
+    time: NotRequired[str]
     """RFC 3339, UTC"""
     match: str
     match_b64: NotRequired[str]
@@ -109,7 +109,7 @@ class Alert(Path, Scores):
 
 
 class AlertsReply(TypedDict):
-    """Oldest first. Ask again with ``since`` of the last ``alert_id`` until the list is empty."""
+    """Oldest first. Ask again with ``since`` of the last ``id`` until the list is empty."""
 
     alerts: list[Alert]
 

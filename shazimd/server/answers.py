@@ -1,0 +1,121 @@
+"""What goes out: JSON, errors with their status, streams of lines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from functools import partial
+from itertools import islice
+from typing import Any, TypeVar
+
+import anyio
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+
+from shazimd import errors
+from shazimd.protocol import ErrorReply
+from shazimd.server.bodies import BodyTimeout
+
+T = TypeVar("T")
+
+KEEP_ALIVE_S = 15.0
+"""A stream with nothing to say says so this often: a reader may take a minute's silence for a dead daemon."""
+
+_STATUS: dict[type[errors.ShazimdError], int] = {
+    errors.UsageError: 400,
+    errors.ConfigError: 400,
+    errors.BadInput: 400,
+    errors.NotAnImage: 415,
+    errors.TooLarge: 413,
+    errors.NotFound: 404,
+    errors.Unreadable: 422,
+    errors.Unavailable: 503,
+    errors.StoreFull: 507,
+}
+"""Any other error is a 500. A class that is not here has the status of its base."""
+
+_HTTP_CODES = {404: "no_such_endpoint", 405: "method_not_allowed"}
+
+
+class Json(Response):
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return msgspec.json.encode(content)
+
+
+def error_reply(code: str, message: str) -> ErrorReply:
+    return {"error": {"code": code, "message": message}}
+
+
+async def on_shazimd_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.ShazimdError)
+    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+    headers = {"Retry-After": "1"} if status == 503 else None
+    return Json(error_reply(error.code, error.message), status, headers)
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = _HTTP_CODES.get(error.status_code, "http_error")
+    message = f"{request.method} {request.url.path}: {error.detail}; GET /openapi.json says what there is"
+    return Json(error_reply(code, message), error.status_code, error.headers)
+
+
+async def on_body_timeout(_request: Request, error: Exception) -> Response:
+    return Json(error_reply("timeout", str(error)), 408)
+
+
+async def on_disconnect(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=400)  # there is nobody left to read it
+
+
+async def on_bug(_request: Request, _error: Exception) -> Response:
+    # The server logs the exception with its traceback; the client learns nothing of our inside.
+    return Json(error_reply("internal", "the daemon failed to answer; its log says why"), 500)
+
+
+HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
+    errors.ShazimdError: on_shazimd_error,
+    HTTPException: on_http_error,
+    BodyTimeout: on_body_timeout,
+    ClientDisconnect: on_disconnect,
+    Exception: on_bug,
+}
+
+
+def lines(items: Iterator[Any], limit: int | None, limiter: anyio.CapacityLimiter) -> StreamingResponse:
+    """At most ``limit`` JSON objects, one a line, made in a thread as they are read; an empty line keeps alive.
+
+    An error midway is the last line. ``items`` is closed when its reader has gone."""
+    return StreamingResponse(_lines(items, limit, limiter), media_type="application/x-ndjson")
+
+
+async def _lines(
+    items: Iterator[Any], limit: int | None, limiter: anyio.CapacityLimiter
+) -> AsyncGenerator[bytes, None]:
+    limited, end = islice(items, limit), object()
+    step: asyncio.Future[Any] | None = None
+    try:
+        while True:
+            step = step or asyncio.ensure_future(_in_thread(partial(next, limited, end), limiter))
+            if not (await asyncio.wait({step}, timeout=KEEP_ALIVE_S))[0]:
+                yield b"\n"
+                continue
+            item, step = step.result(), None
+            if item is end:
+                return
+            yield msgspec.json.encode(item) + b"\n"
+    except errors.ShazimdError as error:
+        yield msgspec.json.encode(error_reply(error.code, error.message)) + b"\n"
+    finally:
+        with anyio.CancelScope(shield=True):
+            if step is not None:
+                await asyncio.wait({step})  # it can't be closed while a thread is in it
+            await _in_thread(getattr(items, "close", lambda: None), limiter)
+
+
+async def _in_thread(work: Callable[[], T], limiter: anyio.CapacityLimiter) -> T:
+    return await anyio.to_thread.run_sync(work, limiter=limiter)

@@ -1,0 +1,92 @@
+"""What a connection may cost: uvicorn's HTTP protocol with limits that it lacks.
+
+A request's head has a size and a time, an answer that nobody reads has a time, connections have a number, and what is
+refused here is refused in JSON like everywhere else. Bodies are watched in ``bodies``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+HEAD_BYTES_MAX = 65536
+HEAD_S = 10.0
+"""from the first byte, or the connection, to the end of the headers"""
+UNREAD_S = 30.0
+"""how long an answer may lie in a full buffer that the client does not read"""
+CONNECTIONS_MAX = 256
+"""Below the usual limit of 1024 open files."""
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    _head_timer: asyncio.TimerHandle | None = None
+    _unread_timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+    _in_head = True
+    _in_body = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS_MAX:
+            self._refuse(503, "unavailable", f"{CONNECTIONS_MAX} connections are open; ask again later")
+        else:
+            self._head_timer = self.loop.call_later(HEAD_S, self._head_too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        _cancel(self._head_timer)
+        _cancel(self._unread_timer)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self._in_head and self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_S, self._head_too_slow)
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
+            self._refuse(431, "bad_request", f"the headers have more than {HEAD_BYTES_MAX} bytes")
+
+    def on_headers_complete(self) -> None:
+        _cancel(self._head_timer)
+        self._head_timer = None
+        self._in_head, self._in_body = False, True
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._in_head, self._in_body = True, False
+        self._head_bytes = 0
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        # uvicorn would read the rest of a refused body to its end, however long that takes.
+        if self._in_body and not self.pipeline:
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread_timer = self.loop.call_later(UNREAD_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        _cancel(self._unread_timer)
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "bad_request", msg)
+
+    def _head_too_slow(self) -> None:
+        self._refuse(408, "timeout", f"the headers took more than {HEAD_S:g} s")
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        body = msgspec.json.encode({"error": {"code": code, "message": message}})
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.close()
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

@@ -1,0 +1,101 @@
+"""The query string, checked: every fault names the parameter, what was found and what was expected.
+
+A name that is not known is a fault too, so a slip of the pen never asks another question than was meant.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from shazimd.errors import UsageError
+from shazimd.types import Weights, check_threshold, check_weights
+
+Parser = Callable[[str], Any]
+
+
+def parse(query: bytes, parsers: Mapping[str, Parser]) -> dict[str, Any]:
+    """The value of each parameter by its parser, None where it is not given. Raises UsageError."""
+    given = parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="surrogateescape")
+    values: dict[str, Any] = dict.fromkeys(parsers)
+    seen: set[str] = set()
+    for name, text in given:
+        if name not in parsers:
+            raise UsageError(f"{_shown(name)} is not a parameter here, expected {_choice(parsers)}")
+        if name in seen:
+            raise UsageError(f"{name} is given twice, expected once")
+        seen.add(name)
+        try:
+            values[name] = parsers[name](text)
+        except ValueError as error:
+            raise UsageError(f"{name} is {_shown(text)}, expected {error}") from error
+    return values
+
+
+def threshold(text: str) -> float:
+    expected = "a number from 0 to 1"
+    value = _number(text, expected)
+    try:
+        check_threshold(value)
+    except ValueError as error:
+        raise ValueError(expected) from error
+    return value
+
+
+def weights(text: str) -> Weights:
+    expected = "three numbers AH,DH,FV that are >= 0 and not all zero"
+    values = tuple(_number(part, expected) for part in text.split(","))
+    if len(values) != 3:
+        raise ValueError(expected)
+    try:
+        check_weights(values)
+    except ValueError as error:
+        raise ValueError(expected) from error
+    return values
+
+
+def whole(minimum: int) -> Parser:
+    """A parser of whole numbers from ``minimum``, of at most 18 digits."""
+
+    def parse_whole(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) >= minimum):
+            raise ValueError(f"a whole number from {minimum}")
+        return int(text)
+
+    return parse_whole
+
+
+def path(text: str) -> bytes:
+    """An absolute path; percent-encoding carries any byte."""
+    raw = os.fsencode(text)
+    if not raw.startswith(b"/") or b"\0" in raw:
+        raise ValueError("an absolute path")
+    return os.path.normpath(raw)
+
+
+def handle(text: str) -> str:
+    if not text or not text.isprintable():
+        raise ValueError("a model's URL or directory")
+    return text
+
+
+def _number(text: str, expected: str) -> float:
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise ValueError(expected) from error
+    if not math.isfinite(value):
+        raise ValueError(expected)
+    return value
+
+
+def _shown(text: str) -> str:
+    short = text if len(text) <= 80 else text[:80] + "..."
+    return '"' + short.encode("utf-8", "backslashreplace").decode() + '"'
+
+
+def _choice(names: Mapping[str, Parser]) -> str:
+    return "one of " + ", ".join(names) if names else "none"

@@ -1,0 +1,53 @@
+"""What the server asks of the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from queue import Queue
+from typing import Protocol
+
+from shazimd.protocol import Alert, CompareReply, FindReply, Group, InstallProgress, Model, Status
+from shazimd.types import Weights
+
+
+class Service(Protocol):
+    """Plain verbs. They are called from several threads at once, may block, and raise ShazimdError only.
+
+    None for a threshold or weights means the configured ones; the reply says which counted. Raise Unavailable while
+    starting or draining from what can't be answered then."""
+
+    def find(self, data: bytes, threshold: float | None, weights: Weights | None, limit: int | None) -> FindReply:
+        """What the picture in these bytes matches, best first, at most ``limit``."""
+
+    def compare(self, a: bytes, b: bytes, weights: Weights | None) -> CompareReply:
+        """What two pictures are to each other."""
+
+    def status(self) -> Status:
+        """How the daemon is, in every state; cheap, never waits for work in hand."""
+
+    def alerts(self, since: int, limit: int) -> list[Alert]:
+        """The oldest ``limit`` alerts with id > ``since``, in order."""
+
+    def subscribe(self) -> AbstractContextManager[Queue[Alert | None]]:
+        """While entered, a bounded queue of the alerts stored from now on, in order of id; None is the end. Who does
+        not empty it is dropped, and nobody waits for him. Entering and leaving do not block."""
+
+    def rescan(self, path: bytes | None) -> None:
+        """Compare this file or directory, or every root, with the disk soon. Raises NotFound outside the roots."""
+
+    def forget(self, path: bytes) -> int:
+        """Forget a file or a directory with all below it; how many image files were forgotten."""
+
+    def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[Group]:
+        """Every group of duplicates, made as it is read. What can be refused is refused by the call itself, before
+        the first group. An iterator with ``close`` is closed when the reader has gone."""
+
+    def models(self) -> list[Model]:
+        """The installed models."""
+
+    def install_model(self, handle: str) -> Iterator[InstallProgress]:
+        """Fetch and convert a model, told step by step; the last step has the model. Closing it gives up."""
+
+    def metrics(self) -> bytes:
+        """The Prometheus text format, version 0.0.4."""

@@ -1,0 +1,152 @@
+"""The socket: taken over from the dead, never from the living; its mode and group say who may ask."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import grp
+import os
+import socket
+import stat
+
+from shazimd.errors import ConfigError
+
+PATH_BYTES_MAX = 107
+"""sockaddr_un.sun_path has 108 bytes, the last one zero: unix(7)"""
+
+BACKLOG = 128
+SYSTEMD_FIRST_FD = 3
+"""SD_LISTEN_FDS_START: sd_listen_fds(3)"""
+
+
+class _BoundSocket(socket.socket):
+    """A listening socket that removes its path when it is closed, if the path is still its own."""
+
+    owned: tuple[str, tuple[int, int] | None, int] | None = None
+    """path, its inode, file descriptor of the lock"""
+
+    def close(self) -> None:
+        if self.owned is not None:
+            path, inode, lock = self.owned
+            if inode is not None and _inode(path) == inode:
+                os.unlink(path)
+            os.close(lock)
+            self.owned = None
+        super().close()
+
+
+def bind_socket(path: str, mode: int = 0o660, group: str | None = None) -> socket.socket:
+    """A listening Unix socket at ``path``. Closing it removes the path.
+
+    A socket left by a dead daemon is taken over. Raises ConfigError where another process serves it, where there is
+    something else than a socket, and where the path or the group can't be used."""
+    _check_length(path)
+    try:
+        os.makedirs(os.path.dirname(path) or ".", mode=0o755, exist_ok=True)
+        return _bind(path, mode, _group_id(group))
+    except OSError as error:
+        raise ConfigError(f"socket {path}: can't listen there: {error.strerror or error}") from error
+
+
+def _bind(path: str, mode: int, gid: int) -> socket.socket:
+    # Two daemons that start at once could both find the dead socket and each remove the other's: the lock decides.
+    lock = _lock(path)
+    bound = _BoundSocket(socket.AF_UNIX, socket.SOCK_STREAM)
+    bound.owned = (path, None, lock)
+    try:
+        _remove_left_over(path)
+        bound.bind(path)
+        bound.owned = (path, _inode(path), lock)
+        # Nobody can connect before listen(), so there is no moment at which a stranger may come in.
+        os.chown(path, -1, gid)
+        os.chmod(path, mode)
+        bound.listen(BACKLOG)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def systemd_sockets() -> list[socket.socket]:
+    """The sockets that systemd listens on for us (sd_listen_fds(3)); empty when it does not.
+
+    They are systemd's to remove. Raises ConfigError for one that is no listening stream socket of the Unix kind."""
+    names = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+    pid, count, _ = (os.environ.pop(name, "") for name in names)  # popped: our children are not meant
+    if pid != str(os.getpid()):
+        return []
+    return [_adopt(fd) for fd in range(SYSTEMD_FIRST_FD, SYSTEMD_FIRST_FD + int(count or 0))]
+
+
+def _adopt(fd: int) -> socket.socket:
+    try:
+        os.set_inheritable(fd, False)
+        adopted = socket.socket(fileno=fd)
+        listening = adopted.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise ConfigError(f"file descriptor {fd} from systemd: {error.strerror}, expected a socket") from error
+    if adopted.family != socket.AF_UNIX or adopted.type != socket.SOCK_STREAM or not listening:
+        raise ConfigError(f"file descriptor {fd} from systemd: expected ListenStream= with a path, found {adopted}")
+    return adopted
+
+
+def _lock(path: str) -> int:
+    """A lock that lives as long as the socket or the process. Only its owner may open it: no stranger can hold it."""
+    lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        if error.errno != errno.EWOULDBLOCK:
+            raise
+        raise _served(path) from error
+    return lock
+
+
+def _remove_left_over(path: str) -> None:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise ConfigError(f"socket {path}: {stat.filemode(found.st_mode)} lies there, expected a socket or nothing")
+    if _answers(path):
+        raise _served(path)
+    os.unlink(path)
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        result = probe.connect_ex(path)
+    if result in (0, errno.EAGAIN):  # EAGAIN: it lives, its backlog is full
+        return True
+    if result in (errno.ECONNREFUSED, errno.ENOENT):
+        return False
+    raise OSError(result, os.strerror(result))
+
+
+def _served(path: str) -> ConfigError:
+    return ConfigError(f"socket {path}: another daemon serves it; stop that one, or choose another --socket")
+
+
+def _check_length(path: str) -> None:
+    if (length := len(os.fsencode(path))) > PATH_BYTES_MAX:
+        raise ConfigError(f"socket {path}: the path has {length} bytes, expected at most {PATH_BYTES_MAX}")
+
+
+def _group_id(group: str | None) -> int:
+    if group is None:
+        return -1
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError as error:
+        raise ConfigError(f'server.group is "{group}", expected a group of this system') from error
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,213 @@
+"""A daemon without a daemon: answers by rule, remembers what it was asked, and can be told to wait or to fail."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+from shazimd.errors import NotAnImage, NotFound, ShazimdError
+from shazimd.protocol import Alert, CompareReply, FindReply, Group, InstallProgress, Model, Status
+from shazimd.server import Server, bind_socket, create_app
+from shazimd.text import path_fields
+from shazimd.types import Weights
+
+MAX_BODY_BYTES = 1_000_000
+MODEL = "m-1"
+
+
+def alert(alert_id: int) -> Alert:
+    return {
+        "id": alert_id,
+        "time": "2026-01-02T03:04:05Z",
+        "path": f"/srv/p/new{alert_id}.jpg",
+        "match": "/srv/p/ski.jpg",
+        "score": 0.93,
+        "dah": 0.95,
+        "ddh": 0.9,
+        "dfv": 0.93,
+        "verdict": "copy",
+        "matches": 2,
+        "took_ms": 38.2,
+    }
+
+
+class FakeService:
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        self.fails: ShazimdError | Exception | None = None
+        self.holds: threading.Event | None = None
+        """while set and not yet fired, questions about pictures wait for it"""
+        self.working = threading.Semaphore(0)
+        """released once by each question that starts"""
+        self.known: list[tuple[bytes, float, str]] = [
+            (b"/srv/p/ski_copy.jpg", 1.0, "exact"),
+            (b"/srv/p/ski2.jpg", 0.836, "copy"),
+        ]
+        self.stored: list[Alert] = []
+        self.state: Any = "ready"
+        self.pending = 0
+        self.groups: list[Group] = []
+        self.closed = threading.Event()
+        self._inboxes: list[Queue[Alert | None]] = []
+
+    def find(self, data: bytes, threshold: float | None, weights: Weights | None, limit: int | None) -> FindReply:
+        self.asked.append(("find", hashlib.sha256(data).hexdigest(), threshold, weights, limit))
+        self._work()
+        if not data.startswith(b"image"):
+            raise NotAnImage("the body is no image that can be decoded")
+        threshold = 0.75 if threshold is None else threshold
+        found = [(path, score, verdict) for path, score, verdict in self.known if score >= threshold]
+        return {
+            "threshold": threshold,
+            "weights": weights or (1.0, 1.0, 2.0),
+            "model": MODEL,
+            "took_ms": 7.1,
+            "matches": [
+                {
+                    **path_fields(path),  # type: ignore[typeddict-item]  # its keys are those of Path
+                    "score": score,
+                    "dah": score,
+                    "ddh": score,
+                    "dfv": score,
+                    "verdict": verdict,
+                    "width": 640,
+                    "height": 480,
+                }
+                for path, score, verdict in found[:limit]
+            ],
+        }
+
+    def compare(self, a: bytes, b: bytes, weights: Weights | None) -> CompareReply:
+        self.asked.append(("compare", a, b, weights))
+        self._work()
+        return {
+            "score": 1.0 if a == b else 0.31,
+            "dah": 1.0,
+            "ddh": 0.5,
+            "dfv": None,
+            "verdict": "exact" if a == b else None,
+            "weights": weights or (1.0, 1.0, 2.0),
+            "model": None,
+            "took_ms": 3.0,
+        }
+
+    def status(self) -> Status:
+        if isinstance(self.fails, Exception):
+            raise self.fails
+        return {
+            "version": "0.1.0",
+            "state": self.state,
+            "images": 1200,
+            "contents": 1100,
+            "pending": self.pending,
+            "failed": 3,
+            "roots": [{"path": "/srv/p", "mode": "inotify", "state": "watching", "watched_dirs": 12}],
+            "model": {"id": MODEL},
+            "store": {"path": "/var/lib/shazimd", "size_bytes": 5_000_000},
+            "uptime_s": 3725.0,
+            "rss_bytes": 150_000_000,
+        }
+
+    def alerts(self, since: int, limit: int) -> list[Alert]:
+        self.asked.append(("alerts", since, limit))
+        return [a for a in self.stored if a["id"] > since][:limit]
+
+    @contextmanager
+    def subscribe(self) -> Iterator[Queue[Alert | None]]:
+        inbox: Queue[Alert | None] = Queue(1000)
+        self._inboxes.append(inbox)
+        try:
+            yield inbox
+        finally:
+            self._inboxes.remove(inbox)
+
+    @property
+    def subscribers(self) -> int:
+        return len(self._inboxes)
+
+    def tell(self, new: Alert) -> None:
+        self.stored.append(new)
+        for inbox in self._inboxes:
+            inbox.put_nowait(new)
+
+    def drop_subscribers(self) -> None:
+        for inbox in self._inboxes:
+            inbox.put_nowait(None)
+
+    def rescan(self, path: bytes | None) -> None:
+        self.asked.append(("rescan", path))
+        if path is not None and not path.startswith(b"/srv/p"):
+            raise NotFound("/elsewhere is in no root, expected a path below /srv/p")
+
+    def forget(self, path: bytes) -> int:
+        self.asked.append(("forget", path))
+        return 3 if path.startswith(b"/srv/p") else 0
+
+    def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[Group]:
+        self.asked.append(("duplicates", threshold, weights))
+        if isinstance(self.fails, NotFound):
+            raise self.fails
+        return self._groups()
+
+    def _groups(self) -> Iterator[Group]:
+        try:
+            for group in self.groups:
+                self._work()
+                yield group
+            if self.fails:
+                raise self.fails
+        finally:
+            self.closed.set()
+
+    def models(self) -> list[Model]:
+        model: Model = {
+            "id": MODEL,
+            "source": "https://example.org/model/5",
+            "output_width": 1792,
+            "size_bytes": 24_000_000,
+            "licence": "Apache-2.0",
+            "active": True,
+        }
+        return [model]
+
+    def install_model(self, handle: str) -> Iterator[InstallProgress]:
+        self.asked.append(("install", handle))
+        yield {"stage": "fetching"}
+        if self.fails:
+            raise self.fails
+        yield {"stage": "installed", "model": self.models()[0]}
+
+    def metrics(self) -> bytes:
+        return b"shazimd_images 1200\n"
+
+    def _work(self) -> None:
+        self.working.release()
+        if self.holds is not None and not self.holds.wait(30):
+            raise AssertionError("held for 30 s")
+
+
+@contextmanager
+def serving(service: FakeService, folder: Path, **limits: int) -> Iterator[str]:
+    """The real server on a real socket, for as long as the block lasts; gives the socket's path."""
+    path = str(folder / "s")
+    app = create_app(service, **{"max_body_bytes": MAX_BODY_BYTES, **limits})
+    server = Server(app, bind_socket(path))
+    server.start()
+    try:
+        yield path
+    finally:
+        server.stop(1)
+
+
+def eventually(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+    """Wait for a condition, and fail when it does not come true."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.01)
