@@ -90,6 +90,26 @@ class ReconcileConfig(Section, frozen=True, kw_only=True):
     """The longest that a change goes unseen when the kernel says nothing of it."""
 
 
+class HookConfig(Section, frozen=True, kw_only=True):
+    """What is told of each alert: a command or a URL."""
+
+    name: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
+    """Its position among the alerts is kept under this name: a new name starts with the alerts from then on."""
+    command: Annotated[tuple[str, ...], Meta(min_length=1)] | None = None
+    """The program and its arguments, never a shell's line; {path}, {match}, {verdict}, {score} and the other fields of
+    the alert are filled in, and the whole alert is on standard input as JSON."""
+    url: Annotated[str, Meta(pattern="^(https?|http[+]unix)://[^/]+(/.*)?$")] | None = None
+    """Where the alert is posted as JSON; http+unix://%2Frun%2Fx.sock/path for a Unix socket"""
+    verdicts: tuple[Verdicts, ...] = ("exact", "copy", "scene", "similar")
+    timeout_s: Positive = 30
+    give_up_after_s: Positive = 86_400
+    """A delivery that fails is tried again for this long: a day outlasts a receiver's night."""
+
+    def __post_init__(self) -> None:
+        if (self.command is None) == (self.url is None):
+            raise ValueError("it has both or neither of command and url, expected one of them")
+
+
 class Config(Section, frozen=True, kw_only=True):
     watch: tuple[WatchConfig, ...] = ()
     match: MatchConfig = MatchConfig()
@@ -99,6 +119,12 @@ class Config(Section, frozen=True, kw_only=True):
     store: StoreConfig = StoreConfig()
     server: ServerConfig = ServerConfig()
     reconcile: ReconcileConfig = ReconcileConfig()
+    hook: tuple[HookConfig, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [hook.name for hook in self.hook]
+        if len(set(names)) < len(names):
+            raise ValueError(f"hook names are {names}, expected each once")
 
 
 def load(path: str) -> Config:
