@@ -23,7 +23,8 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TextIO
@@ -63,7 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def convert(handle: str, dest: str, stall_timeout_s: float, progress: Progress) -> ModelInfo:
-    """Fetch a model and leave it in ``dest`` as a checked flatbuffer with its record. Raises ModelError."""
+    """Fetch a model and leave it in ``dest`` as a checked flatbuffer with its record.
+
+    Raises ModelError, naming the handle, and OSError when ``dest`` can't be written."""
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=dest) as scratch:
         source = fetch(handle, scratch, stall_timeout_s, progress)
         path = os.path.join(dest, FLATBUFFER)
@@ -90,18 +93,27 @@ class _Signature(NamedTuple):
 
 def _convert_saved_model(handle: str, directory: str, path: str) -> ModelInfo:
     tf = _import_tensorflow()
-    try:
-        # Held to the end: the functions only borrow its variables.
-        saved = tf.saved_model.load(directory)
-    except Exception as error:  # any of TensorFlow's, protobuf's and Python's own, by what is broken
-        raise ModelError(f"{handle}: not a SavedModel that TensorFlow can load: {_brief(error)}") from error
+    with _explained(handle, "not a SavedModel that TensorFlow can load"):
+        saved = tf.saved_model.load(directory)  # held to the end: its functions only borrow its variables
     signature = _find_signature(handle, saved)
-    with open(path, "xb") as file:
+    images = sample_pictures(SAMPLES, signature.height, signature.width)
+    with _explained(handle, "TensorFlow can't run it"):
+        expected = normalised(_run_signature(tf, signature, images), handle)
+    with _explained(handle, "TensorFlow can't convert it"), open(path, "xb") as file:
         file.write(_to_flatbuffer(tf, saved, signature))
     info = describe(path, handle)
-    images = sample_pictures(SAMPLES, signature.height, signature.width)
-    expected = normalised(_run_signature(tf, signature, images), handle)
     return replace(info, agreement=agreement(handle, Model(info).embed(images), expected))
+
+
+@contextmanager
+def _explained(handle: str, trouble: str) -> Iterator[None]:
+    """Turns whatever TensorFlow raises (its own, protobuf's and Python's, by what is broken) into a ModelError."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{handle}: {trouble}: {_brief(error)}") from error
 
 
 def _import_tensorflow() -> Any:
@@ -119,18 +131,26 @@ def _find_signature(handle: str, saved: Any) -> _Signature:
     if function is None:
         found = ", ".join(saved.signatures) or "none"
         raise ModelError(f"{handle}: signatures are {found}; expected one of {', '.join(SIGNATURES)}")
-    inputs, outputs = function.structured_input_signature[1], function.structured_outputs
-    (name, image), output = _only(handle, "input", inputs), _only(handle, "output", outputs)[0]
-    shape = image.shape.as_list() if image.shape.rank is not None else None
-    if shape is None or len(shape) != 4 or image.dtype.name != "float32" or shape[3] != 3 or None in shape[1:]:
+    name, image = _only(handle, "input", function.structured_input_signature[1])
+    shape = _shape(image)
+    if image.dtype.name != "float32" or len(shape) != 4 or shape[3] != 3 or not (shape[1] and shape[2]):
         raise ModelError(f"{handle}: input is {image.dtype.name} {shape}, expected float32 [batch, height, width, 3]")
+    output, vector = _only(handle, "output", function.structured_outputs)
+    if vector.dtype.name != "float32" or len(_shape(vector)) != 2:
+        found = f"{vector.dtype.name} {_shape(vector)}"
+        raise ModelError(f"{handle}: output is {found}, expected float32 [batch, width of the vector]")
     return _Signature(function, name, shape[1], shape[2], output)
 
 
 def _only(handle: str, what: str, tensors: Mapping[str, Any]) -> tuple[str, Any]:
     if len(tensors) != 1:
-        raise ModelError(f"{handle}: {what}s are {', '.join(tensors)}; expected one {what}")
+        raise ModelError(f"{handle}: {what}s are {', '.join(sorted(tensors))}; expected one {what}")
     return next(iter(tensors.items()))
+
+
+def _shape(tensor: Any) -> list[Any]:
+    """Sizes, None for one that is not fixed; empty when even their number is not."""
+    return [] if tensor.shape.rank is None else list(tensor.shape.as_list())
 
 
 def _to_flatbuffer(tf: Any, saved: Any, signature: _Signature) -> bytes:

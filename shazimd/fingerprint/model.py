@@ -59,7 +59,7 @@ class Model:
     def __init__(self, info: ModelInfo) -> None:
         self.info = info
         check_digest(info)
-        self._interpreter, self._port = _open(info.path)
+        self._interpreter, self._port = _open(info.path, info.path)
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Vectors float32 [n, output_width] of unit length, of RGB images uint8 [n, input_height, input_width, 3].
@@ -84,9 +84,10 @@ class Model:
 
 
 def describe(path: str, source: str, licence: str | None = None) -> ModelInfo:
-    """What a flatbuffer is, read from itself. Raises ModelError when it is none that can be run as a model."""
+    """What a flatbuffer is, read from itself. Raises ModelError, naming the source, when it is
+    none that can be run as a model."""
     digest = _digest(path)
-    _, port = _open(path)
+    _, port = _open(path, source)
     return ModelInfo(
         id=digest[:ID_DIGITS],
         source=source,
@@ -121,30 +122,30 @@ class _Port(NamedTuple):
     output_zero: np.float32
 
 
-def _open(path: str) -> tuple[Any, _Port]:
+def _open(path: str, name: str) -> tuple[Any, _Port]:
     # Imported here: the daemon reads ModelInfo, only workers run models.
     from ai_edge_litert.interpreter import Interpreter
 
     try:
         # From the file, which is mapped: its pages are shared by all workers. As bytes: the path need not be UTF-8.
         interpreter = Interpreter(model_path=os.fsencode(path), num_threads=1)
-        port = _read_port(interpreter, path)
+        port = _read_port(interpreter, name)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise ModelError(f"{path}: LiteRT can't run this flatbuffer: {error}") from error
+        raise ModelError(f"{name}: LiteRT can't run this flatbuffer: {error}") from error
     return interpreter, port
 
 
-def _read_port(interpreter: Any, path: str) -> _Port:
+def _read_port(interpreter: Any, name: str) -> _Port:
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     if len(inputs) != 1 or len(outputs) != 1:
-        raise ModelError(f"{path}: {len(inputs)} inputs and {len(outputs)} outputs, expected one of each")
+        raise ModelError(f"{name}: {len(inputs)} inputs and {len(outputs)} outputs, expected one of each")
     shape, out_shape = inputs[0]["shape"].tolist(), outputs[0]["shape"].tolist()
     kind = np.dtype(inputs[0]["dtype"])
     if len(shape) != 4 or shape[0] != 1 or shape[3] != 3 or kind not in (np.float32, np.uint8, np.int8):
-        raise ModelError(f"{path}: input {kind} {shape}, expected float32, uint8 or int8 [1, height, width, 3]")
+        raise ModelError(f"{name}: input {kind} {shape}, expected float32, uint8 or int8 [1, height, width, 3]")
     if len(out_shape) != 2 or out_shape[0] != 1:
-        raise ModelError(f"{path}: output {out_shape}, expected [1, width of the vector]")
+        raise ModelError(f"{name}: output {out_shape}, expected [1, width of the vector]")
     # (0, 0) stands for "not quantised".
     scale, zero = outputs[0]["quantization"]
     return _Port(

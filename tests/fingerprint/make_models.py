@@ -41,6 +41,7 @@ def main(folder: Path) -> None:
     save("integers", lambda matrix, x: mean_colour(matrix, tf.cast(x, tf.float32)), picture, dtype=tf.uint8)
     save("map", lambda _, images: images + 0.5, picture)
     save("moody", lambda matrix, x: mean_colour(matrix, x) + tf.random.normal([tf.shape(x)[0], 4]), picture)
+    save("exotic", lambda matrix, x: mean_colour(matrix, tf.math.igamma(x + 1, x + 1)), picture)
     for name in ("float32", "uint8", "int8"):
         write_flatbuffer(tf, folder / "vector", folder / f"tiny_{name}.tflite", name)
 
