@@ -1,0 +1,51 @@
+"""What counts: which directories are entered and which names may be images. By name alone, before any watch is set."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Callable
+
+from shazimd.config import WatchConfig
+
+EXTENSIONS = frozenset(
+    (
+        b"jpg jpeg jpe jfif jif mpo png apng webp gif bmp dib tif tiff heic heics heif heifs hif avif avifs jxl "
+        b"jp2 j2k j2c jpc jpf jpx ppm pgm pbm pnm pfm tga ico psd pcx sgi rgb rgba bw qoi"
+    ).split()
+)
+"""Raster images, by the names that Pillow and its plug-ins give the formats we decode. A name without one of them is no
+image file: reading everything in a tree to find out costs more than it finds, and picks up what is still being
+written under a temporary name."""
+
+
+class Filter:
+    """A root's rules. Safe from any thread."""
+
+    def __init__(self, config: WatchConfig) -> None:
+        self.root = os.path.normpath(os.path.abspath(os.fsencode(config.path)))
+        self.follow_symlinks = config.follow_symlinks
+        self._excluded = _any_of(config.exclude)
+
+    def enters(self, name: bytes) -> bool:
+        """Whether a directory with this name is watched and listed."""
+        return not self._excluded(name)
+
+    def takes(self, name: bytes) -> bool:
+        """Whether a file with this name may be an image; case does not count."""
+        _, dot, extension = name.rpartition(b".")
+        return bool(dot) and extension.lower() in EXTENSIONS and not self._excluded(name)
+
+    def admits(self, path: bytes) -> bool:
+        """Whether a path below the root is one that is watched: every directory on the way is entered."""
+        *directories, name = path[len(self.root) :].strip(b"/").split(b"/")
+        return self.takes(name) and all(map(self.enters, directories))
+
+
+def _any_of(globs: tuple[str, ...]) -> Callable[[bytes], object]:
+    """Matches a name that any of the globs matches. Latin-1 maps each byte to one character and back."""
+    if not globs:
+        return lambda _: None
+    patterns = (fnmatch.translate(os.fsencode(glob).decode("latin-1")) for glob in globs)
+    return re.compile("|".join(patterns).encode("latin-1")).match
