@@ -1,0 +1,96 @@
+"""A name for a picture's pixels, whatever its metadata or lossless encoding.
+
+Two kinds of name, which never equal each other: of decoded pixels, and of a JPEG's coded picture. The second is for
+JPEGs that are decoded at a reduced scale: where the coded picture is the same, so is what every decoder makes of it,
+at every scale. Names are BLAKE2b, 16 bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+
+from PIL import Image
+
+NAME_BYTES = 16
+
+_STRIP_BYTES = 1 << 22
+_SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
+_APP0, _APP14, _APP15 = 0xE0, 0xEE, 0xEF
+_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_MARKER_IN_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+"""Within coded data 0xFF is followed by 0 (a stuffed byte) or by a restart marker (ITU-T T.81, B.1.1.5)."""
+
+
+def name_of_decoded(rgb: Image.Image, alpha: Image.Image | None) -> bytes:
+    """The name of an upright RGB picture; of its alpha too, where it has one."""
+    digest = hashlib.blake2b(struct.pack("<II?", *rgb.size, alpha is not None), digest_size=NAME_BYTES, person=b"rgb")
+    for image in (rgb, alpha):
+        if image is not None:
+            _update(digest, image)
+    return digest.digest()
+
+
+def name_of_coded_jpeg(data: bytes, orientation: int) -> bytes | None:
+    """The name of a JPEG's coded picture, turned as its EXIF ``orientation`` (1 to 8) says.
+
+    APPn and comment segments do not count, nor what follows the picture, but for what tells a decoder how the
+    colours are coded. An ICC profile does not count: it says how the same pixels are meant. None where there
+    is something else between the segments, which decoders skip, each in its way.
+    """
+    segments = _segments(data)
+    if segments is None:
+        return None
+    digest = hashlib.blake2b(bytes([orientation]), digest_size=NAME_BYTES, person=b"jpeg")
+    jfif, adobe, components = False, None, b""
+    for marker, segment in segments:
+        body = bytes(segment[4:32])
+        if marker == _APP0:
+            jfif |= body.startswith(b"JFIF\0")
+        elif marker == _APP14 and body.startswith(b"Adobe") and len(body) >= 12:
+            adobe = body[11]
+        if marker in _SOF:
+            components = body[6::3]
+        if not (_APP0 <= marker <= _APP15 or marker == _COM):
+            digest.update(segment)
+    digest.update(bytes([_is_transformed(jfif, adobe, components)]))
+    return digest.digest()
+
+
+def _is_transformed(jfif: bool, adobe: int | None, components: bytes) -> bool:
+    """Are the components YCbCr or YCCK, rather than RGB or CMYK? As libjpeg decides (jdapimin.c)."""
+    if len(components) == 3:
+        if jfif:
+            return True
+        return components != b"RGB" if adobe is None else adobe != 0
+    return len(components) == 4 and adobe == 2
+
+
+def _segments(data: bytes) -> list[tuple[int, memoryview]] | None:
+    """(marker, bytes) of each segment up to the end of the picture; coded data belongs to its scan's header. None
+    where something else lies between them."""
+    found = []
+    view, at = memoryview(data), 2
+    while at < len(data):
+        start = at
+        while data[at : at + 1] == b"\xff":
+            at += 1
+        if at == start or at >= len(data):
+            return None
+        marker, start = data[at], at - 1
+        if marker == _EOI:
+            break
+        at = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+        if marker == _SOS:
+            coded = _MARKER_IN_SCAN.search(data, at)
+            at = coded.start() if coded else len(data)
+        found.append((marker, view[start:at]))
+    return found
+
+
+def _update(digest: hashlib.blake2b, image: Image.Image) -> None:
+    """Strip by strip, so that a large picture is not copied whole."""
+    rows = max(1, _STRIP_BYTES // (image.width * 4))
+    for top in range(0, image.height, rows):
+        digest.update(image.crop((0, top, image.width, min(image.height, top + rows))).tobytes())
