@@ -14,6 +14,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from shazimd.repeats import Repeats
 from shazimd.text import path_fields, printable
 
 Format = Literal["auto", "console", "json"]
@@ -35,7 +36,7 @@ def configure(log_format: Format = "auto", level: str = "info", stream: TextIO |
         _paths_as_text,
     ]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, Repeats(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
