@@ -19,7 +19,6 @@ import tarfile
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
-from email.message import Message
 from typing import IO, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
@@ -72,7 +71,7 @@ def _find_local(address: str, digest: str | None) -> str:
     if "://" in address and parts.scheme != "file":
         raise ModelError(f"{parts.scheme}:// is not understood, expected https://, file://, a directory or a file")
     path = unquote(parts.path, errors="surrogateescape") if parts.scheme == "file" else address
-    if not os.path.exists(path):
+    if not (os.path.isdir(path) or os.path.isfile(path)):
         raise ModelError("no such file or directory, expected a SavedModel directory or a flatbuffer")
     if digest is not None:
         _check_file(path, digest)
@@ -123,11 +122,17 @@ class _SafeRedirect(urllib.request.HTTPRedirectHandler):
     """Follows redirects, but never from https to where anyone on the way may change what comes."""
 
     def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
     ) -> urllib.request.Request | None:
         if req.type == "https" and urlsplit(newurl).scheme != "https":
             raise ModelError(f"redirected to {newurl}, expected to stay with https")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]  # fp and headers: see typeshed
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _download(url: str, path: str, stall_timeout_s: float, progress: Progress) -> str:

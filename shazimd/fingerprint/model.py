@@ -51,7 +51,7 @@ class ModelInfo:
 
 
 class Model:
-    """An open model. Takes some 10 ms to open; one thread at a time may use it.
+    """An open model. Takes some 30 ms to open; one thread at a time may use it.
 
     Raises ModelError when the flatbuffer is missing, is not the one that was installed, or can't be run.
     """

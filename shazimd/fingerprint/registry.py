@@ -156,6 +156,7 @@ class Registry:
             if os.path.exists(os.path.join(staging, name)):
                 _move_durably(staging, target, name)
         _sync(self._directory)
+        _sync(os.path.dirname(os.path.abspath(self._directory)))
         return replace(info, path=os.path.join(target, FLATBUFFER))
 
 
@@ -173,6 +174,8 @@ def _listen(process: subprocess.Popen[bytes], progress: Callable[[str], None]) -
     assert process.stdout is not None
     last: dict[str, Any] = {}
     for line in process.stdout:
+        if not line.endswith(b"\n"):
+            break  # killed in the middle of a word
         message = msgspec.json.decode(line, type=dict[str, Any])
         if "progress" in message:
             progress(message["progress"])

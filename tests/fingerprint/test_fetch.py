@@ -231,10 +231,11 @@ def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
         get(str(tmp_path), tmp_path)
 
 
-def test_a_missing_directory_is_refused(tmp_path: Path) -> None:
-    """Like any path that leads nowhere."""
-    with pytest.raises(ModelError, match="no such file or directory"):
-        get(str(tmp_path / "gone"), tmp_path)
+@pytest.mark.parametrize("handle", ["/gone", "file:///gone", "", "/dev/zero", "a\0b"])
+def test_a_path_that_leads_to_no_file_is_refused(tmp_path: Path, handle: str) -> None:
+    """Missing, empty, a device without end: none is waited for."""
+    with pytest.raises(ModelError, match=r"no such file or directory|null byte"):
+        get(handle, tmp_path)
 
 
 def test_the_digest_of_a_file_is_checked(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hub_server import Hub, body, running_hub
 
 from shazimd.errors import ModelError
 from shazimd.fingerprint.model import Model
-from shazimd.fingerprint.registry import Registry
+from shazimd.fingerprint.registry import Registry, _listen
 
 DATA = Path(__file__).parent / "data"
 MIB = 1 << 20
@@ -164,6 +164,15 @@ def test_a_conversion_that_dies_tells_its_last_words(
     with pytest.raises(ModelError, match="the conversion ended with status -9 and said out of memory"):
         Registry(str(models)).install(str(tmp_path))
     assert os.listdir(models) == []
+
+
+def test_half_a_message_is_none() -> None:
+    """A process that was killed while it spoke has told nothing of how it ended."""
+    code = """print('{"progress": "converting"}\\n{"installed": ', end='')"""
+    told = list[str]()
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert _listen(process, told.append) == {}
+    assert told == ["converting"]
 
 
 def test_an_installation_takes_only_so_long(models: Path, hub: Hub) -> None:
