@@ -6,14 +6,16 @@ crash is logged at the next start.
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import structlog
 
+from shazimd.protocol import Alert
 from shazimd.store.base import Reader, Store, Writer
 from shazimd.text import path_fields
 from shazimd.types import Match
@@ -22,8 +24,10 @@ log = structlog.get_logger()
 
 _TOLD = "alerts_told"
 
+SUBSCRIBER_BACKLOG_MAX = 1000
+
 Record = dict[str, Any]
-Tell = Callable[[Record], None]
+Inbox: TypeAlias = "queue.Queue[Alert | None]"
 
 
 def record(path: bytes, matches: list[Match], took_ms: float) -> Record:
@@ -44,9 +48,9 @@ def record(path: bytes, matches: list[Match], took_ms: float) -> Record:
     }
 
 
-def stored(reader: Reader, since: int, limit: int | None = None) -> list[Record]:
+def stored(reader: Reader, since: int, limit: int | None = None) -> list[Alert]:
     """Stored alerts with id > ``since``, oldest first, as they are told."""
-    return [{"alert_id": alert_id, **alert} for alert_id, alert in reader.alerts(after=since, limit=limit)]
+    return [cast(Alert, {"id": alert_id, **alert}) for alert_id, alert in reader.alerts(after=since, limit=limit)]
 
 
 class Alerts:
@@ -55,37 +59,48 @@ class Alerts:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._subscribers: list[Tell] = []
+        self._subscribers: list[Inbox] = []
         with store.read() as reader:
             self._told: int = reader.get(_TOLD) or 0
             untold = stored(reader, since=self._told)
         for alert in untold:
             self.tell(alert)
 
-    def keep(self, writer: Writer, alert: Record) -> Record:
+    def keep(self, writer: Writer, alert: Record) -> Alert:
         """Store an alert, and how far the log is; the alert with its id."""
         writer.set(_TOLD, self._told)
-        return {"alert_id": writer.add_alert(alert), **alert}
+        return cast(Alert, {"id": writer.add_alert(alert), **alert})
 
-    def tell(self, alert: Record) -> None:
+    def tell(self, alert: Alert) -> None:
         """Log a stored alert and hand it to the subscribers. To be called in the order of the ids."""
-        log.warning("near_duplicate", **{key: value for key, value in alert.items() if key != "time"})
+        facts = {key: value for key, value in alert.items() if key not in ("id", "time")}
+        log.warning("near_duplicate", **facts, alert_id=alert["id"])
         with self._lock:
-            self._told = alert["alert_id"]
-            for subscriber in self._subscribers:
-                subscriber(alert)
+            self._told = alert["id"]
+            for subscriber in list(self._subscribers):
+                try:
+                    subscriber.put_nowait(alert)
+                except queue.Full:
+                    self._drop(subscriber)
 
     @contextmanager
-    def subscribe(self, tell: Tell) -> Iterator[None]:
-        """While entered, ``tell`` is called with each alert from now on; it must return at once and not raise."""
+    def subscribe(self) -> Iterator[Inbox]:
+        """While entered, a queue of the alerts told from now on. One that is not emptied is dropped: None ends it."""
+        inbox: Inbox = queue.Queue(SUBSCRIBER_BACKLOG_MAX)
         with self._lock:
-            self._subscribers.append(tell)
+            self._subscribers.append(inbox)
         try:
-            yield
+            yield inbox
         finally:
             with self._lock:
-                self._subscribers.remove(tell)
+                if inbox in self._subscribers:
+                    self._subscribers.remove(inbox)
 
     def close(self) -> None:
         """Note how far the log is, so that the next start repeats nothing."""
         self._store.write(lambda writer: writer.set(_TOLD, self._told))
+
+    def _drop(self, subscriber: Inbox) -> None:
+        self._subscribers.remove(subscriber)
+        subscriber.get_nowait()
+        subscriber.put_nowait(None)

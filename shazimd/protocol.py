@@ -38,15 +38,20 @@ class Mapping(TypedDict):
     """left, top, right, bottom of the query in the match, as fractions of the match's size"""
 
 
-class Match(Path, Scores):
+class Geometry(TypedDict, total=False):
+    """What verification found; nothing where there was none."""
+
+    inliers: int
+    agreement: float | None
+    mapping: Mapping | None
+
+
+class Match(Path, Scores, Geometry):
     """A known image file that answers a query."""
 
     verdict: Verdict
     width: int
     height: int
-    inliers: NotRequired[int]
-    agreement: NotRequired[float | None]
-    mapping: NotRequired[Mapping | None]
 
 
 class FindReply(TypedDict):
@@ -59,16 +64,13 @@ class FindReply(TypedDict):
     matches: list[Match]
 
 
-class CompareReply(Scores):
+class CompareReply(Scores, Geometry):
     """What two pictures are to each other; ``verdict`` is null when they are nothing."""
 
     verdict: Verdict | None
     weights: tuple[float, float, float]
     model: str | None
     took_ms: float
-    inliers: NotRequired[int]
-    agreement: NotRequired[float | None]
-    mapping: NotRequired[Mapping | None]
 
 
 class Root(Path):

@@ -23,22 +23,21 @@ RETRY_MAX_S = 3600.0
 
 
 class Provision:
-    """``use`` is called with the model when it comes; ``state`` says how it stands: none, installed, missing."""
+    """Of one registry, for one configured handle."""
 
     def __init__(
         self,
         registry: Registry,
         handle: str,
-        use: Callable[[ModelInfo], None],
         *,
         retry_first_s: float = RETRY_FIRST_S,
     ) -> None:
         self._registry = registry
         self._handle = handle
-        self._use = use
         self._retry_first_s = retry_first_s
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._use: Callable[[ModelInfo], None] = lambda _: None
         self.fault: str | None = None
         """why there is no model yet"""
 
@@ -55,8 +54,9 @@ class Provision:
             return None
         return model
 
-    def start(self) -> None:
-        """Fetch the model in the background. To be called when ``installed`` gave None."""
+    def start(self, use: Callable[[ModelInfo], None]) -> None:
+        """Fetch the model in the background if it is not installed, and call ``use`` with it when it comes."""
+        self._use = use
         if self._handle != NO_MODEL:
             self._thread = threading.Thread(target=self._run, name="model", daemon=True)
             self._thread.start()

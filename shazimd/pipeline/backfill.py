@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
+from itertools import islice
 
 import structlog
 
 from shazimd.errors import ShazimdError, Unreadable
 from shazimd.pipeline.commit import Committer
 from shazimd.pipeline.ingest import Decoders, read_whole
+from shazimd.pipeline.jobs import Jobs, Lane
 from shazimd.pipeline.library import Library
 from shazimd.types import ContentId
 
@@ -18,32 +20,30 @@ BATCH = 64
 
 
 class Backfill:
-    """``next`` gives the work; whoever calls it decides when and how much at once."""
+    """Runs in the jobs' last lane, a batch at a time, so that it holds up nobody."""
 
-    def __init__(self, library: Library, committer: Committer, decoders: Decoders) -> None:
+    def __init__(self, library: Library, committer: Committer, decoders: Decoders, jobs: Jobs) -> None:
         self._library = library
         self._committer = committer
         self._decoders = decoders
-        self._model: str | None = None
-        self._after: ContentId = 0
+        self._jobs = jobs
 
-    def restart(self) -> None:
-        """Look at every content again."""
-        self._after = 0
+    def start(self) -> None:
+        """Look for contents that lack a vector of the present model, and give them one."""
+        self._jobs.offer("backfill", partial(self._next, 0), Lane.BACKFILL)
 
-    def next(self) -> list[tuple[ContentId, Callable[[], None]]]:
-        """The next contents without a vector, each with the work that gives it one; empty when there is none."""
+    def _next(self, after: ContentId) -> None:
         model = self._library.model_id
         if model is None:
-            return []
-        if model != self._model:
-            self._model = model
-            self._after = 0
+            return
         with self._library.store.read() as reader:
-            contents = [content for content, _ in zip(reader.without_vector(model, self._after), range(BATCH), strict=False)]
+            contents = list(islice(reader.without_vector(model, after), BATCH))
+        for content in contents:
+            self._jobs.offer(content, partial(self._fill, content), Lane.BACKFILL)
         if contents:
-            self._after = contents[-1]
-        return [(content, lambda content=content: self._fill(content)) for content in contents]  # type: ignore[misc]
+            self._jobs.offer("backfill", partial(self._next, contents[-1]), Lane.BACKFILL)
+        elif after:
+            log.info("backfill_complete", model=model)
 
     def _bytes_of(self, content: ContentId) -> bytes | None:
         """The bytes of a content from the first of its files that still holds them."""

@@ -59,6 +59,12 @@ class Committer:
             self._changed.notify_all()
         return operation.done
 
+    def wait_after(self, error: StoreFull) -> bool:
+        """Say that nothing can be written, and wait for the next try; False when all is closing."""
+        self._say_once(str(error))
+        with self._changed:
+            return not self._changed.wait_for(lambda: self._closing, self._retry_s)
+
     def close(self) -> None:
         """Write what is queued, then stop. While the disk is full what is queued is given up: it is on no disk yet, and
         will be found again."""
@@ -103,10 +109,8 @@ class Committer:
             try:
                 results = self._store.write(work)
             except StoreFull as error:
-                self._say_once(str(error))
-                with self._changed:
-                    if self._changed.wait_for(lambda: self._closing, self._retry_s):
-                        raise
+                if not self.wait_after(error):
+                    raise
             else:
                 if self.fault:
                     log.info("store_writable_again")

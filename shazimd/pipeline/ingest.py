@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from shazimd.alerts import Alerts, Record, record
+from shazimd.alerts import Alerts, record
 from shazimd.errors import ModelError, ShazimdError, StoreError, TooLarge, Unreadable
 from shazimd.pipeline.commit import Committer
 from shazimd.pipeline.library import Library
 from shazimd.pipeline.search import Search
+from shazimd.protocol import Alert
 from shazimd.store.base import Writer
 from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, Query, Stat, Verdict, Weights
 
@@ -201,11 +202,11 @@ class Ingest:
         matches = [match for match in matches if match.verdict in self.terms.verdicts]
         alert = record(path, matches, (time.perf_counter() - started) * 1000) if matches else None
 
-        def work(writer: Writer) -> Record | None:
+        def work(writer: Writer) -> Alert | None:
             writer.remove_untold(number)
             return self._alerts.keep(writer, alert) if alert else None
 
-        def then(kept: Record | None) -> None:
+        def then(kept: Alert | None) -> None:
             if self._untold.get(path) == number:
                 del self._untold[path]
             if kept:

@@ -12,8 +12,10 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from shazimd.pipeline.library import Library
+from shazimd.similarity.score import score, similarities
 from shazimd.types import (
     ContentId,
+    Fingerprint,
     Hit,
     Match,
     Query,
@@ -67,6 +69,23 @@ class Search:
         judged.sort(key=lambda j: (_STRENGTH[j.verdict], -j.hit.score, j.hit.content))
         return list(islice(self._files(judged, admit), limit))
 
+    def compare(
+        self, query: Query, other: Fingerprint, *, same_bytes: bool, weights: Weights, threshold: float
+    ) -> Comparison:
+        """What two pictures are to each other."""
+        pixels = query.fingerprint.pixels
+        if same_bytes or (pixels is not None and pixels == other.pixels):
+            return Comparison(1.0, SAME, Verdict.EXACT, None)
+        scored = [(pair, score(pair, weights)) for pair in (similarities(o, other.signals) for o in query.orientations)]
+        pair, best = max(scored, key=lambda item: item[1])
+        verification = None
+        if self._verify and query.fingerprint.features and other.features:
+            (verification,) = self._verify(query, [other.features]).result()
+        verdict = verification.verdict if verification else None
+        if verdict is None and best >= threshold and not (query.fingerprint.low_information or other.low_information):
+            verdict = Verdict.SIMILAR
+        return Comparison(best, pair, verdict, verification)
+
     def _exact(self, query: Query, content: ContentId | None) -> set[ContentId]:
         pixels = query.fingerprint.pixels
         with self._library.store.read() as reader:
@@ -106,6 +125,13 @@ class Search:
                 width, height = reader.size_in_pixels(hit.content) if paths else (0, 0)
             for path in paths:
                 yield Match(path, hit.content, hit.score, hit.similarities, verdict, width, height, verification)
+
+
+class Comparison(NamedTuple):
+    score: float
+    similarities: Similarities
+    verdict: Verdict | None
+    verification: Verification | None
 
 
 class _Judged(NamedTuple):

@@ -1,0 +1,241 @@
+"""`shazimd`: builds the rooms from the bottom up, starts them, waits, and stops them in reverse order.
+
+The one place that knows every room.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from itertools import islice
+
+import msgspec
+import structlog
+
+from shazimd import __version__, config, log, paths
+from shazimd.alerts import Alerts
+from shazimd.config import Config, WatchConfig
+from shazimd.daemon import Daemon, Roots, WatchedRoot
+from shazimd.errors import ConfigError, ShazimdError
+from shazimd.fingerprint.model import ModelInfo
+from shazimd.fingerprint.registry import Registry
+from shazimd.fingerprint.workers import WorkerPool
+from shazimd.index.base import Index
+from shazimd.index.flat import FlatIndex
+from shazimd.metrics import Metrics
+from shazimd.notify import Notifier
+from shazimd.pipeline.backfill import Backfill
+from shazimd.pipeline.commit import Committer
+from shazimd.pipeline.ingest import Ingest, Policy, Terms
+from shazimd.pipeline.jobs import Jobs
+from shazimd.pipeline.library import Library
+from shazimd.pipeline.reconcile import Reconciler
+from shazimd.pipeline.search import Search
+from shazimd.provision import Provision
+from shazimd.server.app import create_app
+from shazimd.server.run import Server
+from shazimd.server.sockets import bind_socket, systemd_sockets
+from shazimd.service import DaemonService
+from shazimd.store.base import Store
+from shazimd.store.lmdb_store import open_store
+from shazimd.types import FileState, Verdict
+from shazimd.watch.filters import Filter
+from shazimd.watch.hints import Hint, Kind
+from shazimd.watch.settle import Settler
+from shazimd.watch.tree import Watches
+from shazimd.watch.watcher import Watcher
+
+logger = structlog.get_logger()
+
+EXAMPLES = """\
+examples:
+  shazimd ~/Pictures                      watch a folder, log to the terminal
+  shazimd --config /etc/shazimd/config.toml
+
+Ask it with shazimctl; stop it with Ctrl-C or SIGTERM.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns its exit status: 0 stopped as asked, 2 usage or config, 5 could not go on."""
+    options = parser().parse_args(arguments)
+    log.configure(options.log_format, options.log_level)
+    try:
+        run(settings(options))
+    except ShazimdError as error:
+        logger.critical("stopped", code=error.code, reason=str(error))
+        return error.exit_status
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="shazimd",
+        description="Watches directories and tells, the moment an image lands, whether you have had it before.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("dirs", metavar="DIR", nargs="*", help="a directory to watch, besides those of the config")
+    parser.add_argument("--config", metavar="FILE", help="default: $SHAZIMD_CONFIG, else /etc/shazimd/config.toml")
+    parser.add_argument("--store", metavar="DIR", help="where fingerprints are kept")
+    parser.add_argument("--socket", metavar="PATH", help="where shazimctl asks")
+    parser.add_argument("--model", metavar="HANDLE", help='a TF Hub handle, a SavedModel directory, or "none"')
+    parser.add_argument("--log-format", choices=["auto", "console", "json"], default="auto")
+    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
+    parser.add_argument("--version", action="version", version=f"shazimd {__version__}")
+    return parser
+
+
+def settings(options: argparse.Namespace) -> Config:
+    """The config file with what the command line adds. Raises ConfigError."""
+    path = options.config or paths.config_file()
+    loaded = config.load(path) if path else Config()
+    watched = (*loaded.watch, *(WatchConfig(path=directory) for directory in options.dirs))
+    replace = msgspec.structs.replace
+    return replace(
+        loaded,
+        watch=watched,
+        store=replace(loaded.store, path=options.store or loaded.store.path or paths.store_directory()),
+        server=replace(loaded.server, socket=options.socket or loaded.server.socket),
+        model=replace(loaded.model, handle=options.model or loaded.model.handle),
+    )
+
+
+def run(settings: Config) -> None:
+    """Be the daemon until SIGTERM or SIGINT. Raises ShazimdError when it can't start."""
+    watched = _watched(settings.watch)
+    stop = _stop_on_signals()
+    notifier = Notifier()
+    with ExitStack() as rooms:
+        service, start = _build(settings, watched, rooms)
+        listeners = systemd_sockets() or [_bind(settings)]
+        server = Server(create_app(service, max_body_bytes=settings.workers.max_file_mb << 20), *listeners)
+        rooms.callback(server.stop)
+        server.start()
+        start()
+        logger.info(
+            "started",
+            version=__version__,
+            socket=listeners[0].getsockname(),
+            store=settings.store.path,
+            roots=[os.fsdecode(rules.root) for _, rules in watched],
+        )
+        notifier.ready(f"watching {len(watched)} directories")
+        stop.wait()
+        notifier.stopping("finishing the work in hand")
+        logger.info("stopping")
+    logger.info("stopped")
+
+
+def _build(
+    settings: Config, watched: list[tuple[WatchConfig, Filter]], rooms: ExitStack
+) -> tuple[DaemonService, Callable[[], None]]:
+    """Make every room and say how it is closed, in reverse order; the service, and what starts the run."""
+    assert settings.store.path is not None
+    store = rooms.enter_context(closing(open_store(settings.store.path, settings.store.map_size_gb << 30)))
+    workers = settings.workers
+    pool = rooms.enter_context(WorkerPool(workers.processes, workers.memory_mb, workers.timeout_s, workers.max_pixels))
+    provision = Provision(Registry(os.path.join(settings.store.path, "models")), settings.model.handle)
+    library = rooms.enter_context(closing(Library(store, open_index, provision.installed())))
+    alerts = rooms.enter_context(closing(Alerts(store)))
+    committer = rooms.enter_context(closing(Committer(store)))
+    metrics = Metrics()
+    terms = Terms(settings.match.threshold, settings.match.weights, frozenset(map(Verdict, settings.alerts.verdicts)))
+    search = Search(library, None)
+    roots = Roots(watched, store, alert_on_baseline=settings.alerts.on_baseline)
+    settler = Settler({rules.root: config.settle_ms / 1000 for config, rules in watched})
+    jobs = Jobs(threads=4 * workers.processes)
+    ingest = Ingest(
+        library,
+        committer,
+        pool,
+        search,
+        alerts,
+        Policy(roots.silent, roots.follows_symlinks),
+        terms,
+        max_file_bytes=workers.max_file_mb << 20,
+        unsettled=lambda path: settler.put(Hint(Kind.FILE, path)),
+    )
+    backfill = Backfill(library, committer, pool, jobs)
+    watches = Watches()
+    daemon = Daemon(
+        roots,
+        [
+            WatchedRoot(
+                config,
+                rules,
+                Watcher(config, rules, settler.put, watches, reconcile_interval_s=settings.reconcile.interval_s),
+            )
+            for config, rules in watched
+        ],
+        settler,
+        Reconciler(store, {rules.root: rules for _, rules in watched}),
+        ingest,
+        jobs,
+        committer,
+        on_baseline=lambda root: _sum_up(root, library),
+    )
+    rooms.callback(daemon.stop)
+    rooms.callback(provision.stop)
+
+    def use(model: ModelInfo) -> None:
+        library.use_model(model)
+        logger.info("model_in_use", model=model.id, handle=model.source)
+        backfill.start()
+
+    def start() -> None:
+        daemon.start()
+        backfill.start()
+        if library.model is None:
+            provision.start(use)
+
+    return DaemonService(daemon, library, search, pool, committer, alerts, provision, metrics, terms), start
+
+
+def open_index(store: Store, model: str | None) -> Index:
+    """Everything in the store, findable."""
+    index = FlatIndex()
+    with store.read() as reader:
+        rows = reader.signals(model)
+        while batch := list(islice(rows, 4096)):
+            index.add(batch)
+    return index
+
+
+def _sum_up(root: bytes, library: Library) -> None:
+    with library.store.read() as reader:
+        images = sum(row.state is FileState.INDEXED for _, row in reader.walk(root))
+    logger.info("baseline_complete", path=root, images=images)
+
+
+def _watched(watch: Sequence[WatchConfig]) -> list[tuple[WatchConfig, Filter]]:
+    """The roots with their rules. Raises ConfigError when there is none, or one is no directory."""
+    if not watch:
+        raise ConfigError("no directory to watch: give one on the command line, or [[watch]] path in the config")
+    watched = {rules.root: (config, rules) for config, rules in ((config, Filter(config)) for config in watch)}
+    for root in watched:
+        if os.path.lexists(root) and not os.path.isdir(root):
+            raise ConfigError(f"{os.fsdecode(root)}: not a directory")
+    return list(watched.values())
+
+
+def _bind(settings: Config) -> socket.socket:
+    path = settings.server.socket or paths.listening_socket()
+    return bind_socket(path, int(settings.server.mode, 8), settings.server.group)
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+if __name__ == "__main__":
+    sys.exit(main())
