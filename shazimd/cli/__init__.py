@@ -1,0 +1,47 @@
+"""`shazimctl`: words in, words or JSON out, an exit status.
+
+    parser.py     the commands and what they take       arguments.py  how a word becomes a value
+    output.py     lines that no path can forge          completions/  scripts for the shells
+    find.py ...   one module for each command: ``EXAMPLE``, ``add_arguments``, ``run``
+
+Only what a command needs is imported, so that it answers before the prompt is missed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from shazimd.cli.output import complain
+from shazimd.cli.parser import command_of, parser
+from shazimd.errors import ShazimdError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main", "parser"]
+
+INTERRUPTED = 128 + 2
+PIPE_CLOSED = 128 + 13
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit status (see ``parser``). Raises SystemExit for --help, --version and bad usage."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        # A locale that can't show a name shows it escaped.
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a file, unless replaced in tests
+        args = parser(command_of(words)).parse_args(words)
+        status: int = args.run(args)
+        sys.stdout.flush()
+    except ShazimdError as error:
+        complain(error.message)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader, such as head(1), has what it wanted; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    return status

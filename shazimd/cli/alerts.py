@@ -1,0 +1,58 @@
+"""`shazimctl alerts`."""
+
+from __future__ import annotations
+
+from shazimd.cli.arguments import add_json, alert_id
+from shazimd.cli.output import path_text, per_cent, say, say_json
+from shazimd.client import Client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from shazimd.protocol import Alert
+
+EXAMPLE = """\
+examples:
+  shazimctl alerts --since 17
+  shazimctl alerts --follow --json
+
+With --follow and no --since, only what comes from now on is told. It runs until it is interrupted, or the daemon
+can't be reached any more (exit status 3).
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--since", type=alert_id, metavar="ID", help="only alerts with a greater id")
+    parser.add_argument("--follow", action="store_true", help="go on with the alerts as they come")
+    add_json(parser)
+
+
+def run(args: Namespace) -> int:
+    client = Client(args.socket)
+    if args.follow:
+        _follow(client, args)
+    told = False
+    for alert in client.alerts(args.since or 0):
+        told = True
+        _tell(alert, args)
+    return 0 if told else 1
+
+
+def _follow(client: Client, args: Namespace) -> None:
+    """Raises DaemonUnreachable in the end. A stream that ends was too slow, or the daemon restarts: come back."""
+    since = args.since
+    while True:
+        for alert in client.events(since):
+            since = alert["id"]
+            _tell(alert, args)
+
+
+def _tell(alert: Alert, args: Namespace) -> None:
+    if args.json:
+        say_json(alert)
+        return
+    when = f" {alert['time']}" if "time" in alert else ""
+    what = f"{path_text(alert)}: {per_cent(alert['score'])} {alert['verdict']} of {path_text(alert, 'match')}"
+    more = f" and {alert['matches'] - 1} more" if alert["matches"] > 1 else ""
+    say(f"{alert['id']}{when} {what}{more}")

@@ -1,0 +1,62 @@
+"""`shazimctl model`."""
+
+from __future__ import annotations
+
+from shazimd.cli.arguments import add_json
+from shazimd.cli.output import say, say_json, size
+from shazimd.client import Client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from shazimd.protocol import InstallProgress, Model
+
+EXAMPLE = """\
+examples:
+  shazimctl model install https://tfhub.dev/google/imagenet/mobilenet_v2_140_224/feature_vector/5
+  shazimctl model list
+
+Installing fetches and converts the model in a process of its own, and gives up when it is interrupted.
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    install = verbs.add_parser("install", help="fetch, convert and keep a model")
+    install.add_argument("handle", metavar="HANDLE", help="URL of a TF Hub model, or a SavedModel directory")
+    add_json(install)
+    add_json(verbs.add_parser("list", help="list the installed models"))
+
+
+def run(args: Namespace) -> int:
+    client = Client(args.socket)
+    return _install(client, args) if args.verb == "install" else _list(client, args)
+
+
+def _install(client: Client, args: Namespace) -> int:
+    for step in client.install_model(args.handle):
+        if args.json:
+            say_json(step)
+        else:
+            say(_step(step))
+    return 0
+
+
+def _list(client: Client, args: Namespace) -> int:
+    models = client.models()
+    for model in models:
+        if args.json:
+            say_json(model)
+        else:
+            say(_line(model) + (" (active)" if model["active"] else ""))
+    return 0 if models else 1
+
+
+def _step(step: InstallProgress) -> str:
+    return f"{step['stage']}: {_line(step['model'])}" if "model" in step else step["stage"]
+
+
+def _line(model: Model) -> str:
+    licence = model["licence"] or "licence unknown"
+    return f"{model['id']} {model['source']}, {model['output_width']} numbers, {size(model['size_bytes'])}, {licence}"

@@ -1,0 +1,23 @@
+"""A bar on a terminal. Nothing else imports rich."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+
+class Bar:
+    """How many images are known of how many, how fast, and how long it will take, on standard error."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        rate = (TaskProgressColumn(show_speed=True, text_format_no_percentage=""), TimeRemainingColumn())
+        self._progress = Progress(*columns, *rate, console=Console(stderr=True), transient=True)
+        self._task = self._progress.add_task("", total=None)
+        self._progress.start()
+
+    def show(self, state: str, known: int, total: int) -> None:
+        self._progress.update(self._task, description=state, completed=known, total=total)
+
+    def close(self) -> None:
+        self._progress.stop()

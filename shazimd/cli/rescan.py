@@ -1,0 +1,30 @@
+"""`shazimctl rescan`."""
+
+from __future__ import annotations
+
+from shazimd.cli.arguments import absolute
+from shazimd.cli.output import say
+from shazimd.client import Client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+EXAMPLE = """\
+examples:
+  shazimctl rescan
+  shazimctl rescan /srv/p/2026 && shazimctl wait
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "path", nargs="?", type=absolute, metavar="PATH", help="a file or directory (default: every root)"
+    )
+
+
+def run(args: Namespace) -> int:
+    Client(args.socket).rescan(args.path)
+    what = "every root" if args.path is None else args.path.decode("utf-8", "backslashreplace")
+    say(f"Will compare {what} with the disk")
+    return 0
