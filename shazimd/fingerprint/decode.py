@@ -87,17 +87,16 @@ def decode(data: bytes, *, side_min: int, max_pixels: int) -> Picture:
     whole picture of an accepted format, MemoryError when memory runs out. Pillow's limits belong to the process:
     call it from one thread at a time.
     """
-    Image.MAX_IMAGE_PIXELS = max_pixels  # for pictures within pictures, as in ICO
+    Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow refuses twice this much, also in pictures within pictures (ICO)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is odd but decoded needs no word on stderr
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
             with _open(data) as image:
                 return _picture(image, data, side_min, max_pixels)
     except (ShazimdError, MemoryError):
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise TooLarge(f"the picture is too large: {error}") from error
+    except Image.DecompressionBombError as error:
+        raise TooLarge(f"the header tells of far more than the {max_pixels} pixels that are allowed") from error
     except Exception as error:
         raise NotAnImage(f"the picture can't be decoded: {str(error) or type(error).__name__}") from error
 
@@ -107,7 +106,7 @@ def _open(data: bytes) -> ImageFile.ImageFile:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
         found = f"begins with {data[:12]!r}" if data else "is empty"
-        raise NotAnImage(f"the file {found}, expected a picture in a known format") from error
+        raise NotAnImage(f"the file {found}, expected the header of a picture in a known format") from error
     assert isinstance(image, ImageFile.ImageFile)
     return image
 

@@ -90,7 +90,7 @@ def test_every_colour_mode_shows_what_was_drawn(mode: str) -> None:
 def test_16_bits_are_scaled_not_clipped(channels: int | None) -> None:
     """A 16-bit picture shows its high bytes, and is never taken for the same as its 8-bit copy."""
     high = np.asarray(picture() if channels else picture().convert("L"))
-    found = _decode(_png16(high.astype(np.uint16) << 8 | 0x5A))
+    found = _decode(_png16((high.astype(np.uint16) << 8 | 0x5A).astype(np.uint16)))
     assert np.array_equal(_array(found.image.convert("RGB" if channels else "L")), high.astype(np.int16))
     assert found.pixels is None
 
@@ -176,14 +176,14 @@ def test_a_jpeg_is_decoded_no_larger_than_needed(side_min: int, expected: tuple[
 
 
 def test_bombs_are_refused_by_their_header() -> None:
-    """More pixels than allowed: TooLarge, with both numbers, and not a pixel decoded."""
+    """More pixels than allowed: TooLarge, and not a pixel is decoded."""
     data = bytearray(encoded(Image.new("L", (16, 16)), "BMP"))
     data[18:26] = struct.pack("<ii", 30_000, 30_000)
-    with pytest.raises(TooLarge, match="900000000 pixels"):
+    with pytest.raises(TooLarge, match="far more than the 1000000 pixels"):
         _decode(bytes(data))
     at_the_limit = encoded(picture(100, 100), "PNG")
     assert _decode(at_the_limit, max_pixels=10_000).width == 100
-    with pytest.raises(TooLarge):
+    with pytest.raises(TooLarge, match="100x100 = 10000 pixels, expected at most 9999"):
         _decode(at_the_limit, max_pixels=9_999)
 
 

@@ -1,0 +1,131 @@
+"""From a file's bytes to what is kept of the picture, and to how it is asked about."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from shazimd.fingerprint.decode import Picture, decode
+from shazimd.fingerprint.features import SIDE, extract_features
+from shazimd.fingerprint.hashes import orientations, oriented_hashes
+from shazimd.types import Fingerprint, Query, Signals
+
+SIDE_MIN = SIDE
+"""Pixels: how small the shorter side of a decoded picture may be, as much as the local features can use."""
+
+TINY_SIDE = 32
+"""Pixels: icons, bullets and spacers are smaller, thumbnails and pictures are not."""
+RELIEF_MIN = 4.0
+"""Grey levels of 256: blank pages, black frames and linear gradients with scanner noise or JPEG artefacts have less
+than 1, the flattest of 1,400 photos 10."""
+ENTROPY_MIN = 1.5
+"""Bits: a picture of two flat tones has about 1, a page with one mark less, the poorest of 1,400 photos 1.7."""
+
+
+class ModelDescription(Protocol):
+    @property
+    def id(self) -> str: ...
+    @property
+    def input_height(self) -> int: ...
+    @property
+    def input_width(self) -> int: ...
+
+
+class Embedder(Protocol):
+    """What makes feature vectors; see ``fingerprint.model.Model``."""
+
+    @property
+    def info(self) -> ModelDescription: ...
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """RGB pictures [n, input_height, input_width, 3] -> vectors [n, d] of unit length."""
+
+
+class Extractor:
+    """Fingerprints pictures, with a model's vectors or (model None) without. For one thread at a time."""
+
+    def __init__(self, model: Embedder | None, max_pixels: int) -> None:
+        self._model = model
+        self._max_pixels = max_pixels
+
+    def fingerprint(self, data: bytes) -> Fingerprint:
+        """What is kept of a picture. Raises NotAnImage, TooLarge, MemoryError; see ``decode``."""
+        picture = self._decode(data)
+        luma = picture.image.convert("L")
+        (signals,) = self._signals(picture.image, oriented_hashes(luma)[:1])
+        return self._fingerprint(picture, signals, luma)
+
+    def query(self, data: bytes) -> Query:
+        """A picture as it is asked about. Raises NotAnImage, TooLarge, MemoryError; see ``decode``."""
+        picture = self._decode(data)
+        luma = picture.image.convert("L")
+        signals = self._signals(picture.image, oriented_hashes(luma))
+        mirrored = luma.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return Query(
+            fingerprint=self._fingerprint(picture, signals[0], luma),
+            orientations=tuple(signals),
+            mirrored_features=extract_features(np.asarray(mirrored)),
+        )
+
+    def _decode(self, data: bytes) -> Picture:
+        return decode(data, side_min=SIDE_MIN, max_pixels=self._max_pixels)
+
+    def _fingerprint(self, picture: Picture, signals: Signals, luma: Image.Image) -> Fingerprint:
+        return Fingerprint(
+            signals=signals,
+            model=None if self._model is None else self._model.info.id,
+            width=picture.width,
+            height=picture.height,
+            format=picture.format,
+            pixels=picture.pixels,
+            low_information=min(picture.width, picture.height) < TINY_SIDE or is_low_in_information(luma),
+            features=extract_features(np.asarray(luma)),
+        )
+
+    def _signals(self, image: Image.Image, hashes: list[tuple[int, int]]) -> list[Signals]:
+        """The signals of the first ``len(hashes)`` orientations; those that repeat an earlier one are left out."""
+        if self._model is None:
+            return [Signals(ah, dh, None) for ah, dh in dict.fromkeys(hashes)]
+        views = list(_model_views(image, self._model.info))[: len(hashes)]
+        distinct = {(pair, view.tobytes()): view for pair, view in zip(hashes, views, strict=True)}
+        vectors = self._model.embed(np.stack(list(distinct.values())))
+        return [Signals(ah, dh, fv) for ((ah, dh), _), fv in zip(distinct, vectors, strict=True)]
+
+
+def is_low_in_information(luma: Image.Image) -> bool:
+    """Is the picture (mode L) flat, a linear gradient, two-tone or near-empty, so that its hashes say nothing?
+
+    Told from 32 x 32 block averages: the deviation of what a plane fitted to them leaves, and the entropy of their
+    histogram of 64 levels.
+    """
+    cells = np.asarray(luma.resize((TINY_SIDE, TINY_SIDE), Image.Resampling.BOX), np.float64)
+    return _relief(cells) < RELIEF_MIN or _entropy(cells) < ENTROPY_MIN
+
+
+def _relief(cells: NDArray[np.float64]) -> float:
+    """Standard deviation from the best plane; x and y are orthogonal on a square grid, so each is fitted alone."""
+    axis = np.arange(len(cells)) - (len(cells) - 1) / 2
+    spread = len(cells) * float(axis @ axis)
+    slope_x, slope_y = float((cells @ axis).sum()) / spread, float((axis @ cells).sum()) / spread
+    return float((cells - slope_x * axis - slope_y * axis[:, np.newaxis]).std())
+
+
+def _entropy(cells: NDArray[np.float64]) -> float:
+    shares = np.bincount((cells // 4).astype(np.intp).ravel()) / cells.size
+    shares = shares[shares > 0]
+    return float(-(shares * np.log2(shares)).sum())
+
+
+def _model_views(image: Image.Image, info: ModelDescription) -> list[NDArray[np.uint8]]:
+    """The 8 orientations as the model takes them, in the order of ``orientations``; aspect is not kept."""
+    height, width = info.input_height, info.input_width
+    # reducing_gap averages whole blocks first: large pictures cost a fraction, and the result hardly differs.
+    lying = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))
+    if height == width:
+        return list(orientations(lying))
+    standing = np.asarray(image.resize((height, width), Image.Resampling.BILINEAR, reducing_gap=2.0))
+    pairs = zip(orientations(lying), orientations(standing), strict=True)
+    return [a if a.shape == lying.shape else b for a, b in pairs]
