@@ -12,6 +12,7 @@ import lmdb
 from shazimd.errors import StoreDamaged, StoreError, StoreFull
 
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
+_FULL_BYTES = 1 << 20
 _DAMAGED = (
     lmdb.CorruptedError,
     lmdb.IncompatibleError,
@@ -44,9 +45,16 @@ def foreign_errors(path: str) -> Iterator[None]:
 def _from_lmdb(path: str, error: lmdb.Error) -> StoreError:
     if isinstance(error, _DAMAGED):
         return StoreDamaged(f"store {path}: found damage, expected an intact LMDB file: {error}")
+    if error.code == errno.EIO and _is_full(path):  # what LMDB makes of a write that came back short
+        return _cannot_write(path, errno.ENOSPC)
     if error.code in _CANNOT_WRITE:
         return _cannot_write(path, error.code)
     return StoreError(f"store {path}: {error}")
+
+
+def _is_full(path: str) -> bool:
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize < _FULL_BYTES
 
 
 def _from_system(path: str, error: OSError) -> StoreError:

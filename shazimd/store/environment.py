@@ -70,13 +70,30 @@ def create_if_missing(directory: str) -> None:
 @contextmanager
 def replacing_data(directory: str) -> Iterator[str]:
     """A new, empty directory; the data file made in it becomes the store's, at once and durably, when that succeeds."""
-    aside = os.path.join(directory, "unfinished")
+    with _removed_at_the_end(os.path.join(directory, "unfinished")) as aside:
+        yield aside
+        os.rename(data_path(aside), data_path(directory))
+        sync_directory(directory)
+
+
+@contextmanager
+def new_directory(path: str) -> Iterator[str]:
+    """A new, empty directory that gets this name, durably, when what is done in it succeeds. Raises StoreError when
+    the name is taken."""
+    if os.path.lexists(path):
+        raise StoreError(f"store {path}: exists, expected the name of a new directory")
+    with _removed_at_the_end(path + ".unfinished") as aside:
+        yield aside
+        os.rename(aside, path)
+        sync_directory(os.path.dirname(os.path.abspath(path)))
+
+
+@contextmanager
+def _removed_at_the_end(aside: str) -> Iterator[str]:
     shutil.rmtree(aside, ignore_errors=True)
     os.mkdir(aside, mode=0o700)
     try:
         yield aside
-        os.rename(data_path(aside), data_path(directory))
-        sync_directory(directory)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

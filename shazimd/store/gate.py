@@ -42,6 +42,10 @@ class Gate:
         with self._changed:
             return threading.get_ident() in self._inside
 
+    def is_claimed(self) -> bool:
+        """Whether someone is alone inside or waits to be."""
+        return self._claims > 0
+
     @contextmanager
     def alone(self, timeout_s: float) -> Iterator[None]:
         """Be inside alone. Raises StoreError when the others don't leave in time: better than to hang with them."""

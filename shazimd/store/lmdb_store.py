@@ -23,7 +23,7 @@ from shazimd.store.gate import Gate
 from shazimd.store.lock import DirectoryLock
 from shazimd.store.reader import LmdbReader
 from shazimd.store.resident import MappedFile
-from shazimd.store.schema import SCHEMA, open_tables
+from shazimd.store.schema import SCHEMA, generations_before, open_tables, set_generations_before
 from shazimd.store.writer import LmdbWriter
 
 T = TypeVar("T")
@@ -89,12 +89,14 @@ class LmdbStore(Store):
     def info(self) -> dict[str, Any]:
         with foreign_errors(self._path), self._gate.shared():
             self._expect_open()
+            with self._env.begin() as txn:
+                generation = generations_before(txn, self._tables) + txn.id()
             return {
                 "path": self._path,
                 "schema": SCHEMA,
                 "size_bytes": os.stat(environment.data_path(self._path)).st_blocks * 512,
                 "map_size_bytes": self._map_size_bytes(),
-                "generation": self._env.info()["last_txnid"],
+                "generation": generation,
             }
 
     def check(self) -> list[str]:
@@ -104,11 +106,9 @@ class LmdbStore(Store):
                 return list(problems(txn, self._tables, self._trim))
 
     def backup(self, path: str) -> None:
-        self._expect_outside()
         with foreign_errors(path), self._gate.shared():
             self._expect_open()
-            os.mkdir(path, mode=0o700)
-            with environment.replacing_data(path) as aside:
+            with environment.new_directory(path) as aside:
                 environment.copy(self._env, aside)
             self._trim()
 
@@ -116,6 +116,7 @@ class LmdbStore(Store):
         self._expect_outside()
         with foreign_errors(self._path), self._writing, self._gate.alone(PATIENCE_S):
             self._expect_open()
+            self._carry_generation_over()
             with environment.replacing_data(self._path) as aside:
                 environment.copy(self._env, aside)
             self._reopen(self._map_size_bytes())
@@ -148,6 +149,11 @@ class LmdbStore(Store):
         with foreign_errors(self._path), self._gate.alone(PATIENCE_S):
             size = self._map_size_bytes()
             self._reopen(size + max(size, GROWTH_BYTES_MIN))
+
+    def _carry_generation_over(self) -> None:
+        """A compact copy counts its transactions from 1 again, and the generation must not go back."""
+        with self._env.begin(write=True) as txn:
+            set_generations_before(txn, self._tables, generations_before(txn, self._tables) + txn.id())
 
     def _open(self, map_size_bytes: int) -> None:
         self._env = environment.open_environment(self._path, map_size_bytes)

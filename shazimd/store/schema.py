@@ -58,6 +58,15 @@ def open_tables(env: lmdb.Environment, path: str) -> Tables:
         return Tables(*(_table(env, txn, name, path) for name in Tables._fields))
 
 
+def generations_before(txn: Transaction, tables: Tables) -> int:
+    """What LMDB's transaction number is short of the store's generation."""
+    return keys.parse_number(txn.get(b"generation", db=tables.numbers) or keys.number(0))
+
+
+def set_generations_before(txn: Transaction, tables: Tables, count: int) -> None:
+    txn.put(b"generation", keys.number(count), db=tables.numbers)
+
+
 def scan(txn: Transaction, table: Table, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
     """The rows whose key begins with ``prefix``, from ``start`` on, in order of key."""
     with txn.cursor(table) as cursor:

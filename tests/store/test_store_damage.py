@@ -1,0 +1,238 @@
+"""What is no store of ours is refused in clear words, and left as it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from shazimd.errors import StoreDamaged, StoreError
+from shazimd.store import environment, schema
+from shazimd.store.lmdb_store import open_store
+from shazimd.types import FileRow, Fingerprint
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def filled(tmp_path: Path, make_fingerprint: Callable[..., Fingerprint], failed: FileRow) -> Path:
+    """The directory of a closed store with some rows."""
+    store = open_store(str(tmp_path / "store"), 16 * MIB)
+    store.write(lambda w: [w.add_content(b"%d" % n, make_fingerprint(n, features=b"f" * 5000)) for n in range(50)])
+    store.write(lambda w: [w.put_file(b"/d/%d" % n, failed) for n in range(50)])
+    store.close()
+    return tmp_path / "store"
+
+
+def _truncate(data: Path) -> None:
+    os.truncate(data, data.stat().st_size // 2)
+
+
+def _cut_last_page(data: Path) -> None:
+    os.truncate(data, data.stat().st_size - 4096)
+
+
+def _one_page(data: Path) -> None:
+    os.truncate(data, 4096)
+
+
+def _other_lmdb(data: Path) -> None:
+    data.unlink()
+    with lmdb.open(str(data.parent), max_dbs=2) as env, env.begin(write=True) as txn:
+        txn.put(b"somebody", b"else's")
+
+
+def _newer_schema(data: Path) -> None:
+    with lmdb.open(str(data.parent), max_dbs=32) as env, env.begin(write=True) as txn:
+        txn.put(b"schema", (99).to_bytes(8, "big"), db=env.open_db(b"numbers", txn=txn))
+
+
+def _directory(data: Path) -> None:
+    data.unlink()
+    data.mkdir()
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (lambda data: os.truncate(data, 0), "is empty, expected an LMDB file"),
+    "random": (lambda data: data.write_bytes(os.urandom(100_000)), "expected an intact LMDB file"),
+    "text": (lambda data: data.write_text("shopping list: milk\n"), "expected an intact LMDB file"),
+    "half": (_truncate, r"is \d+ bytes long, expected \d+: "),
+    "last page": (_cut_last_page, r"is \d+ bytes long, expected \d+: "),
+    "one page": (_one_page, "expected an intact LMDB file"),
+    "other": (_other_lmdb, "an LMDB file without the table numbers, expected one of shazimd"),
+    "newer": (_newer_schema, "schema is 99, expected 1"),
+    "directory": (_directory, "is not a regular file, expected an LMDB file"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_refused_and_left_as_it_is(filled: Path, damage: str) -> None:
+    """The error names the store, what was found and what was expected; the file stays as it is, time after time."""
+    data = filled / "data.mdb"
+    inflict, message = DAMAGES[damage]
+    inflict(data)
+    before = None if data.is_dir() else data.read_bytes()
+    for _ in range(2):
+        with pytest.raises(StoreDamaged, match=message) as raised:
+            open_store(str(filled), 16 * MIB)
+        assert str(filled) in str(raised.value)
+        assert before == (None if data.is_dir() else data.read_bytes())
+
+
+def test_a_page_that_was_overwritten_is_found_when_it_is_read(filled: Path) -> None:
+    """Damage in the middle is an error of the store, not of whoever reads; nobody crashes."""
+    data = filled / "data.mdb"
+    raw = bytearray(data.read_bytes())
+    for start in range(2 * 4096, len(raw), 4096):
+        raw[start : start + 16] = os.urandom(16)
+    data.write_bytes(raw)
+    with pytest.raises(StoreDamaged, match="expected an intact LMDB file"):
+        open_store(str(filled), 16 * MIB).check()
+
+
+def test_a_record_that_was_overwritten_is_found_when_it_is_read(filled: Path) -> None:
+    """A row that can't be decoded is damage."""
+    with lmdb.open(str(filled), max_dbs=32) as env, env.begin(write=True) as txn:
+        files = env.open_db(b"files", txn=txn)
+        for key, _ in list(txn.cursor(files)):
+            txn.put(key, b"\x93\x01", db=files)
+    store = open_store(str(filled), 16 * MIB)
+    with store.read() as reader, pytest.raises(StoreDamaged, match="expected a FileRecord"):
+        reader.file(b"/d/1")
+    store.close()
+
+
+def test_a_short_file_that_lacks_only_free_pages_is_whole(filled: Path) -> None:
+    """LMDB may leave free pages at the end unwritten: such a file is opened."""
+    store = open_store(str(filled), 16 * MIB)
+    store.write(lambda w: [w.set(f"{n:04d}", "v" * 1500) for n in range(2000)])
+    store.write(lambda w: [w.set(f"{n:04d}", None) for n in range(2000)])
+    for _ in range(8):  # what lives at the end moves to free pages further in front
+        store.write(lambda w: [w.set(f"{m}", m) for m in range(9)])
+    store.close()
+    data = filled / "data.mdb"
+    os.truncate(data, data.stat().st_size - 4 * 4096)
+    store = open_store(str(filled), 16 * MIB)
+    assert store.check() == []
+    store.close()
+
+
+def test_a_beginning_that_was_interrupted_is_begun_again(tmp_path: Path) -> None:
+    """A store comes into being aside, so what a killed process left there is in nobody's way."""
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "data.mdb").write_bytes(b"half")
+    open_store(str(tmp_path), 16 * MIB).close()
+    assert sorted(os.listdir(tmp_path)) == ["data.mdb", "lock", "lock.mdb"]
+
+
+def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
+    """With its name and what was expected."""
+    (tmp_path / "store").write_text("x")
+    with pytest.raises(StoreError, match="store: is a file, expected a directory"):
+        open_store(str(tmp_path / "store"), 16 * MIB)
+
+
+def test_a_store_is_its_owners_alone(tmp_path: Path) -> None:
+    """Directories are made with mode 0700, files with 0600, whatever the umask."""
+    old = os.umask(0)
+    try:
+        store = open_store(str(tmp_path / "a" / "store"), 16 * MIB)
+    finally:
+        os.umask(old)
+    modes = {
+        name: stat.S_IMODE((tmp_path / "a" / "store" / name).stat().st_mode)
+        for name in ("", "data.mdb", "lock", "lock.mdb")
+    }
+    store.close()
+    assert modes == {"": 0o700, "data.mdb": 0o600, "lock": 0o600, "lock.mdb": 0o600}
+
+
+def test_a_store_that_another_process_has_is_refused(tmp_path: Path) -> None:
+    """The error names the process; when that was killed the store can be opened."""
+    program = """
+import sys
+from shazimd.store.lmdb_store import open_store
+store = open_store(sys.argv[1], 1 << 20)
+print("open", flush=True)
+input()
+"""
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        with pytest.raises(StoreError, match=f"held by process {process.pid}, expected no other"):
+            open_store(str(tmp_path), MIB)
+        process.kill()
+        process.wait()
+    open_store(str(tmp_path), MIB).close()
+
+
+def test_a_store_is_opened_once_in_a_process(tmp_path: Path) -> None:
+    """LMDB's locks would break; after it was closed it can be opened again."""
+    store = open_store(str(tmp_path), MIB)
+    with pytest.raises(StoreError, match=f"held by process {os.getpid()}"):
+        open_store(str(tmp_path), MIB)
+    store.close()
+    open_store(str(tmp_path), MIB).close()
+
+
+def test_a_remote_file_system_is_known_by_its_type(tmp_path: Path) -> None:
+    """A directory on NFS is told from a local one by /proc/self/mountinfo."""
+    device = tmp_path.stat().st_dev
+    mounts = tmp_path / "mountinfo"
+    line = "36 35 {}:{} / {} rw,noatime shared:1 - {} server:/export rw\n"
+    for kind, found in (("nfs4", "nfs4"), ("fuse.sshfs", "fuse.sshfs"), ("ext4", None)):
+        here = line.format(os.major(device), os.minor(device), tmp_path, kind)
+        mounts.write_text(line.format(0, 999, "/other", "cifs") + here)
+        assert environment.remote_filesystem(str(tmp_path), str(mounts)) == found
+
+
+def test_a_remote_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LMDB can't keep its promises there, so we make none."""
+    monkeypatch.setattr(environment, "remote_filesystem", lambda path: "nfs4")
+    with pytest.raises(StoreError, match="lies on nfs4, expected a local disk"):
+        open_store(str(tmp_path), MIB)
+
+
+def test_an_older_schema_is_migrated_in_one_transaction(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step runs once, in order; a step that fails leaves the store at its old version."""
+    steps: list[int] = []
+
+    def step(number: int) -> Callable[[lmdb.Environment, schema.Transaction], None]:
+        def migrate(env: lmdb.Environment, txn: schema.Transaction) -> None:
+            steps.append(number)
+            txn.put(b"step", b"%d" % number, db=env.open_db(b"values", txn=txn))
+
+        return migrate
+
+    def fail(env: lmdb.Environment, txn: schema.Transaction) -> None:
+        step(1)(env, txn)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(schema, "SCHEMA", 3)
+    monkeypatch.setattr(schema, "MIGRATIONS", {1: fail, 2: step(2)})
+    with pytest.raises(ZeroDivisionError):
+        open_store(str(filled), 16 * MIB)
+    monkeypatch.setattr(schema, "MIGRATIONS", {1: step(1), 2: step(2)})
+    for _ in range(2):
+        store = open_store(str(filled), 16 * MIB)
+        with store.read() as reader:
+            assert reader.get("step") == 2
+            assert reader.counts()["contents"] == 50
+        store.close()
+    assert steps == [1, 1, 2]
+
+
+def test_a_schema_without_a_way_forward_is_refused(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rather than guessed at."""
+    monkeypatch.setattr(schema, "SCHEMA", 3)
+    monkeypatch.setattr(schema, "MIGRATIONS", {2: lambda env, txn: None})
+    with pytest.raises(StoreDamaged, match=re.escape("schema is 1, expected 3")):
+        open_store(str(filled), 16 * MIB)

@@ -1,0 +1,207 @@
+"""What keeping a store takes: checking, copying, compacting, and memory that stays small."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from operator import methodcaller
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from shazimd.errors import StoreError
+from shazimd.store.keys import number
+from shazimd.store.lmdb_store import LmdbStore, open_store
+from shazimd.store.resident import MappedFile
+from shazimd.types import ContentId, FileRow, Fingerprint
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def filled(
+    store: LmdbStore,
+    make_fingerprint: Callable[..., Fingerprint],
+    indexed: Callable[[ContentId], FileRow],
+    failed: FileRow,
+) -> LmdbStore:
+    """Two contents in three files below two directories, a failed file, an alert, a removal."""
+    one, two, three = store.write(
+        lambda w: [
+            w.add_content(b"%d" % n, make_fingerprint(n, pixels=b"p%d" % n, features=b"f" * 5000)) for n in range(3)
+        ]
+    )
+    store.write(lambda w: [w.put_file(path, indexed(one)) for path in (b"/a/x", b"/a/b/y")])
+    store.write(lambda w: [w.put_file(b"/a/z", indexed(two)), w.put_file(b"/a/bad", failed)])
+    store.write(lambda w: [w.prune([three]), w.add_alert({"n": 1})])
+    return store
+
+
+WRONGS: dict[str, tuple[str, bytes, bytes | None, str]] = {
+    "directory without a name": ("directory_names", number(1), None, "does not know it"),
+    "directory that lies elsewhere": ("directory_names", number(2), number(0) + b"q", "says it is in"),
+    "directory that is empty": ("directories", number(1) + b"e", number(9), "directory 9 is empty"),
+    "file in no directory": ("files", number(77) + b"x", b"\x95\x01\x01\x01\x00\xc4\x00", "in an unknown directory"),
+    "failed that is not counted": ("numbers", b"failed", number(5), "failed files are 1, but 5 are counted"),
+    "file that is a directory": ("files", number(1) + b"b", b"\x95\x01\x01\x01\x00\xc4\x00", "is a directory too"),
+    "content gone": ("contents", number(1), None, "holds the unknown content 1"),
+    "holder gone": ("holders", number(1) + number(1) + b"x", None, "is not listed under its content 1"),
+    "holder of nothing": ("holders", number(1) + number(1) + b"q", b"", "which does not hold it"),
+    "digest gone": ("digests", b"0", None, "is not found by its digest"),
+    "digest of another": ("digests", b"q", number(1), "names content 1, which has another"),
+    "pixels gone": ("pixels", b"p0" + number(1), None, "is not found by its pixels"),
+    "pixels of another": ("pixels", b"pq" + number(1), b"", "pixels"),
+    "removed but known": ("removals", number(1), number(1), "known, but told as removed"),
+    "features of nothing": ("features", number(50) + b"\0\0", b"f", "features are kept of the unknown content 50"),
+    "vector of nothing": ("vectors", b"\0\1" + number(50) + b"\0\0", b"v" * 128, "vector is kept of the unknown"),
+    "vector too short": ("vectors", b"\0\1" + number(1) + b"\0\0", b"v", "is 1 bytes long"),
+    "vector not counted": ("vectors", b"\0\1" + number(2) + b"\0\0", None, "are 1, but 2 are counted"),
+    "number that comes again": ("numbers", b"content", number(1), "the last content is 2, but 1 were given out"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONGS)
+def test_check_finds_what_is_wrong(filled: LmdbStore, wrong: str) -> None:
+    """A row that is missing, too many, or other than it should be: each is told in a sentence."""
+    table, key, value, message = WRONGS[wrong]
+    directory = filled.info()["path"]
+    assert filled.check() == []
+    filled.close()
+    with lmdb.open(directory, max_dbs=32) as env, env.begin(write=True) as txn:
+        handle = env.open_db(table.encode(), txn=txn, create=False)
+        changed = txn.delete(key, db=handle) if value is None else txn.put(key, value, db=handle)
+        assert changed
+    store = open_store(directory, 64 * MIB)
+    assert any(message in problem for problem in store.check())
+    store.close()
+
+
+def test_check_ends_on_directories_in_a_circle(filled: LmdbStore) -> None:
+    """Directories that lie in each other are told, not followed for ever."""
+    directory = filled.info()["path"]
+    filled.close()
+    with lmdb.open(directory, max_dbs=32) as env, env.begin(write=True) as txn:
+        names = env.open_db(b"directory_names", txn=txn, create=False)
+        txn.put(number(1), number(2) + b"a", db=names)
+    store = open_store(directory, 64 * MIB)
+    assert "directory 1 does not lie below the root" in store.check()
+    store.close()
+
+
+def test_a_backup_is_a_store(filled: LmdbStore, tmp_path: Path, failed: FileRow) -> None:
+    """It holds what the store held when it began, is its owner's alone, and is complete once it has its name."""
+    target = tmp_path / "backup"
+    filled.backup(str(target))
+    filled.write(lambda w: w.put_file(b"/later", failed))
+    assert os.listdir(target) == ["data.mdb"]
+    assert (target.stat().st_mode & 0o777, (target / "data.mdb").stat().st_mode & 0o777) == (0o700, 0o600)
+    copy = open_store(str(target), MIB)
+    with copy.read() as reader, filled.read() as original:
+        assert [p for p, _ in reader.walk(b"/")] == [p for p, _ in original.walk(b"/") if p != b"/later"]
+        assert reader.features(1) == original.features(1)
+    assert copy.check() == []
+    copy.close()
+
+
+def test_a_backup_overwrites_nothing(filled: LmdbStore, tmp_path: Path) -> None:
+    """A path that exists is refused."""
+    with pytest.raises(StoreError, match="exists, expected the name of a new directory"):
+        filled.backup(str(tmp_path))
+
+
+def test_a_backup_runs_beside_writes(filled: LmdbStore, tmp_path: Path, failed: FileRow) -> None:
+    """It is one consistent picture, however much is written meanwhile."""
+    with ThreadPoolExecutor(1) as pool:
+        writes = [pool.submit(filled.write, methodcaller("put_file", b"/w/%d" % n, failed)) for n in range(200)]
+        for n in range(5):
+            filled.backup(str(tmp_path / f"b{n}"))
+        for write in writes:
+            write.result()
+    for n in range(5):
+        copy = open_store(str(tmp_path / f"b{n}"), MIB)
+        assert copy.check() == []
+        with copy.read() as reader:
+            names = reader.listing(b"/w").files
+        assert sorted(names) == sorted(b"%d" % m for m in range(len(names)))
+        copy.close()
+
+
+def test_compacting_gives_the_disk_back(store: LmdbStore, make_fingerprint: Callable[..., Fingerprint]) -> None:
+    """After much was removed the file is small again, what stayed is there, and the store works on."""
+    ids = store.write(
+        lambda w: [w.add_content(b"%d" % n, make_fingerprint(n, features=b"f" * 20_000)) for n in range(200)]
+    )
+    store.write(lambda w: w.prune(ids[1:]))
+    before = store.info()
+    store.compact()
+    after = store.info()
+    assert after["size_bytes"] < before["size_bytes"] / 10
+    assert after["map_size_bytes"] == before["map_size_bytes"]
+    assert after["generation"] > before["generation"]
+    store.write(lambda w: w.set("k", 1))
+    with store.read() as reader:
+        assert reader.features(ids[0]) == b"f" * 20_000
+    assert store.check() == []
+
+
+def test_compacting_waits_for_readers_and_they_for_it(filled: LmdbStore) -> None:
+    """Threads that read without a pause see whole stores only while it is compacted again and again."""
+
+    def read(rounds: int) -> Iterator[int]:
+        for _ in range(rounds):
+            with filled.read() as reader:
+                yield len(list(reader.walk(b"/")))
+
+    with ThreadPoolExecutor(4) as pool:
+        seen = [pool.submit(lambda: set(read(300))) for _ in range(3)]
+        for _ in range(20):
+            filled.compact()
+        assert [future.result() for future in seen] == [{4}] * 3
+
+
+def test_what_was_read_need_not_stay_in_memory(store: LmdbStore, make_fingerprint: Callable[..., Fingerprint]) -> None:
+    """After letting go, the pages of the file no longer count as ours, and read as before."""
+    ids = store.write(
+        lambda w: [w.add_content(b"%d" % n, make_fingerprint(n, features=b"f" * 100_000)) for n in range(200)]
+    )
+    data = Path(store.info()["path"]) / "data.mdb"
+    mapped = MappedFile(str(data))
+
+    def read_all() -> int:
+        return sum(len(reader.features(content)) for content in ids)
+
+    with store.read() as reader:
+        assert read_all() == 200 * 100_000
+        assert _resident_bytes(data) > 10 * MIB
+        mapped.trim()
+        assert _resident_bytes(data) > 10 * MIB  # not worth it yet
+        mapped.release()
+        assert _resident_bytes(data) < MIB
+        assert read_all() == 200 * 100_000
+
+
+def test_memory_stays_small_in_a_pass_over_everything(
+    store: LmdbStore, make_fingerprint: Callable[..., Fingerprint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once more than the limit is resident, reads let go of it by themselves."""
+    monkeypatch.setattr("shazimd.store.resident.RESIDENT_BYTES_MAX", 4 * MIB)
+    ids = store.write(
+        lambda w: [w.add_content(b"%d" % n, make_fingerprint(n, features=b"f" * 100_000)) for n in range(200)]
+    )
+    for content in ids:
+        with store.read() as reader:
+            reader.features(content)
+    assert _resident_bytes(Path(store.info()["path"]) / "data.mdb") < 6 * MIB
+
+
+def _resident_bytes(data: Path) -> int:
+    """What of a mapped file is resident in this process; see proc_pid_smaps(5)."""
+    resident, ours = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:
+            ours = line.endswith(str(data))
+        elif ours and line.startswith("Rss:"):
+            resident += int(line.split()[1]) * 1024
+    return resident
