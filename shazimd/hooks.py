@@ -3,7 +3,7 @@ other and has none of the daemon's rights.
 
 The alerts in the store are the queue: a hook keeps only the id of the last alert that it is done with, and asks for
 those after it. So nothing is lost while a hook fails, hangs or is restarted, nothing piles up in memory, and an alert
-is delivered in order and at least once; ``alert_id`` tells a receiver what it has had already.
+is delivered in order and at least once; ``id`` tells a receiver what it has had already.
 """
 
 from __future__ import annotations
@@ -88,13 +88,13 @@ class Hook:
         except FileNotFoundError:
             last = 0
             for alert in self._source.alerts():
-                last = alert["alert_id"]
+                last = alert["id"]
             self._done(last)
             return last
 
     def _handle(self, alert: Alert) -> None:
         if alert["verdict"] not in self._config.verdicts or self._deliver(alert):
-            self._done(alert["alert_id"])
+            self._done(alert["id"])
 
     def _deliver(self, alert: Alert) -> bool:
         """Try until it works or the time is up; False when stopped before."""
@@ -104,13 +104,13 @@ class Hook:
                 deliver(self._config, alert)
             except HookFailed as error:
                 if time.monotonic() + pause_s > end:
-                    self._log.error("hook_gave_up", alert_id=alert["alert_id"], reason=str(error))
+                    self._log.error("hook_gave_up", alert_id=alert["id"], reason=str(error))
                     return True
-                self._log.warning("hook_failed", alert_id=alert["alert_id"], reason=str(error), pause_s=pause_s)
+                self._log.warning("hook_failed", alert_id=alert["id"], reason=str(error), pause_s=pause_s)
                 self._stop.wait(pause_s)
                 pause_s = min(2 * pause_s, RETRY_MAX_S)
             else:
-                self._log.info("hook_delivered", alert_id=alert["alert_id"])
+                self._log.info("hook_delivered", alert_id=alert["id"])
                 return True
         return False
 

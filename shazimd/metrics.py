@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from shazimd.protocol import Status
 
@@ -31,15 +34,6 @@ class Metrics:
         self._query_s = self._histogram("query", "Time to answer find and compare, decoding included", ["verb"])
         self._failures = self._counter("image_failures", "Image files that could not be taken in", ["code"])
         self._alerts = self._counter("alerts", "Alerts told", ["verdict"])
-        self._overflows = self._counter("watch_overflows", "Losses of events in the kernel's queue")
-        self._reconciles = self._counter("reconciles", "Complete comparisons of the store with the disk")
-        self._reconciled_at = self._gauge("last_reconcile_timestamp_seconds", "End of the last complete comparison")
-        self._counts = {key: self._gauge(name, text) for key, (name, text) in _FROM_STATUS.items()}
-        self._store_bytes = self._gauge("store_size_bytes", "Size of the store on the disk")
-        self._state = self._gauge("state", "1 for the state that the daemon is in", ["state"])
-        self._watches = self._gauge("watched_directories", "Directories watched, by root", ["root", "mode"])
-        self._watches_max = self._gauge("inotify_watches_max", "inotify watches that one user may have on this machine")
-        self._info = self._gauge("info", "1, with the versions of the daemon and of its model", ["version", "model"])
         for verdict in _VERDICTS:  # a series that begins at 0 lets the first alert show in increase()
             self._alerts.labels(verdict)
 
@@ -58,18 +52,11 @@ class Metrics:
         """``verb`` is "find" or "compare"."""
         self._query_s.labels(verb).observe(seconds)
 
-    def events_lost(self) -> None:
-        self._overflows.inc()
-
-    def reconciled(self) -> None:
-        """Every root was compared with the disk to the end."""
-        self._reconciles.inc()
-        self._reconciled_at.set(time.time())
-
     def render(self, status: Status) -> bytes:
         """All metrics in the text format, version 0.0.4, with what is so now."""
-        self._take(status)
-        return generate_latest(self._registry)
+        now = CollectorRegistry()
+        now.register(_Now(status))
+        return generate_latest(self._registry) + generate_latest(now)
 
     def write_textfile(self, path: str, status: Status) -> None:
         """Put the metrics where node_exporter's textfile collector reads them; a reader never sees half a file.
@@ -86,29 +73,52 @@ class Metrics:
             os.unlink(partial)
             raise
 
-    def _take(self, status: Status) -> None:
-        for key, gauge in self._counts.items():
-            gauge.set(status[key])
-        self._store_bytes.set(status["store"].get("size_bytes", 0))
-        for state in _STATES:
-            self._state.labels(state).set(state == status["state"])
-        self._watches.clear()
-        for root in status["roots"]:
-            self._watches.labels(root["path"], root["mode"]).set(root["watched_dirs"])
-        self._watches_max.set(_user_watches_max())
-        self._info.clear()
-        self._info.labels(status["version"], str(status["model"].get("id") or "none")).set(1)
-
     def _counter(self, name: str, text: str, labels: list[str] | None = None) -> Counter:
         return Counter(name, text, labels or [], namespace="shazimd", registry=self._registry)
-
-    def _gauge(self, name: str, text: str, labels: list[str] | None = None) -> Gauge:
-        return Gauge(name, text, labels or [], namespace="shazimd", registry=self._registry)
 
     def _histogram(self, name: str, text: str, labels: list[str]) -> Histogram:
         return Histogram(
             f"{name}_duration_seconds", text, labels, namespace="shazimd", registry=self._registry, buckets=_SECONDS
         )
+
+
+class _Now(Collector):
+    """What is so at one moment."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._status
+        for key, (name, text) in _FROM_STATUS.items():
+            yield _gauge(name, text, {(): status[key]})
+        yield _gauge("store_size_bytes", "Size of the store on the disk", {(): status["store"].get("size_bytes", 0)})
+        yield _gauge("store_faulty", "1 while the store can't be written", {(): bool(status["store"].get("fault"))})
+        yield _gauge("inotify_watches_max", "inotify watches that one user may have", {(): _user_watches_max()})
+        model = str(status["model"].get("id") or "none")
+        yield _gauge("info", "1, with the versions", {(status["version"], model): 1}, ["version", "model"])
+        states = {(state,): state == status["state"] for state in _STATES}
+        yield _gauge("state", "1 for the state that the daemon is in", states, ["state"])
+        for field, (name, text) in _FROM_ROOTS.items():
+            values = {(root["path"], root["mode"]): cast("float", root.get(field, 0)) for root in status["roots"]}
+            yield _gauge(name, text, values, ["root", "mode"])
+        yield self._overflows()
+
+    def _overflows(self) -> Metric:
+        family = CounterMetricFamily(
+            "shazimd_watch_overflows", "Times that events of a root were lost; it was compared again", labels=["root"]
+        )
+        for root in self._status["roots"]:
+            family.add_metric([root["path"]], cast("float", root.get("overflows", 0)))
+        return family
+
+
+def _gauge(name: str, text: str, values: Mapping[Any, float], labels: Sequence[str] = ()) -> Metric:
+    """``values`` by the values of the labels."""
+    family = GaugeMetricFamily(f"shazimd_{name}", text, labels=labels)
+    for label_values, value in values.items():
+        family.add_metric(label_values, float(value))
+    return family
 
 
 _StatusCount = Literal["images", "contents", "pending", "failed", "uptime_s", "rss_bytes"]
@@ -119,6 +129,12 @@ _FROM_STATUS: dict[_StatusCount, tuple[str, str]] = {
     "failed": ("failed", "Image files that could not be taken in and have not changed since"),
     "uptime_s": ("uptime_seconds", "Time since the daemon started"),
     "rss_bytes": ("resident_memory_bytes", "Resident memory of the daemon, its workers not included"),
+}
+_FROM_ROOTS = {
+    "watched_dirs": ("watched_directories", "Directories watched"),
+    "unwatched_dirs": ("unwatched_directories", "Directories over the inotify limit, which are polled"),
+    "unreadable_dirs": ("unreadable_directories", "Directories that the daemon may not read"),
+    "compared_at": ("last_reconcile_timestamp_seconds", "End of the last whole comparison with the disk; 0 for never"),
 }
 
 

@@ -22,7 +22,7 @@ PATIENCE_S = 10
 
 
 def alert(number: int, path: str = "/p/a.jpg", verdict: str = "copy") -> dict[str, Any]:
-    return {"alert_id": number, "path": path, "match": "/p/b.jpg", "verdict": verdict, "score": 0.9}
+    return {"id": number, "path": path, "match": "/p/b.jpg", "verdict": verdict, "score": 0.9}
 
 
 class Daemon:
@@ -34,7 +34,7 @@ class Daemon:
         self.down = 0
 
     def alerts(self, since: int = 0) -> list[dict[str, Any]]:
-        return [a for a in self.stored if a["alert_id"] > since]
+        return [a for a in self.stored if a["id"] > since]
 
     def events(self, since: int | None = None) -> Iterator[dict[str, Any]]:
         self.asked.append(since)
@@ -123,7 +123,7 @@ def test_a_command_gets_each_alert_once_and_in_order(tmp_path: Path) -> None:
     config = HookConfig(name="log", command=writes_to(tmp_path / "out"))
     with Running(tmp_path / "s", Daemon(alert(1), alert(2), alert(3)), config):
         wait_for_position(tmp_path / "s", "log", 3)
-    assert [json.loads(line)["alert_id"] for line in (tmp_path / "out").read_text().splitlines()] == [2, 3]
+    assert [json.loads(line)["id"] for line in (tmp_path / "out").read_text().splitlines()] == [2, 3]
 
 
 def test_a_new_hook_begins_now(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_post_is_tried_until_it_is_taken(tmp_path: Path) -> None:
     daemon = Daemon(alert(1), alert(2))
     with receiver(tmp_path / "r", [503, 500, 200]) as got, Running(tmp_path / "s", daemon, config):
         wait_for_position(tmp_path / "s", "web", 2)
-    assert [a["alert_id"] for a in got] == [1, 1, 1, 2]
+    assert [a["id"] for a in got] == [1, 1, 1, 2]
 
 
 def test_nothing_is_lost_over_a_restart(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_nothing_is_lost_over_a_restart(tmp_path: Path) -> None:
     assert (tmp_path / "s" / "web.position").read_text() == "0"
     with receiver(tmp_path / "r", [204]) as got, Running(tmp_path / "s", daemon, config):
         wait_for_position(tmp_path / "s", "web", 1)
-    assert [a["alert_id"] for a in got] == [1]
+    assert [a["id"] for a in got] == [1]
 
 
 def test_a_hook_that_hangs_holds_up_no_other(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_only_the_verdicts_asked_for_are_delivered(tmp_path: Path) -> None:
     daemon = Daemon(alert(1), alert(2, verdict="exact"), alert(3))
     with Running(tmp_path / "s", daemon, config):
         wait_for_position(tmp_path / "s", "v", 3)
-    assert [json.loads(line)["alert_id"] for line in (tmp_path / "out").read_text().splitlines()] == [2]
+    assert [json.loads(line)["id"] for line in (tmp_path / "out").read_text().splitlines()] == [2]
 
 
 def test_an_alert_that_is_never_taken_is_given_up_with_an_error(
