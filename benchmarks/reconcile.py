@@ -1,0 +1,83 @@
+"""How long does a pass over an unchanged archive take, against `find` asking for the same facts?
+
+    python benchmarks/reconcile.py [--files 100000] [--directories 1000] [--rounds 5]
+
+Both walk the same warm tree in turns; the median of each, and their ratio, which is what holds on other machines.
+Goal: at most 3. Last answer (2 cores at 2.8 GHz, ext4, busy): see the foot of this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+
+from shazimd.config import WatchConfig
+from shazimd.pipeline.reconcile import Reconciler, stat_of
+from shazimd.store.base import Writer
+from shazimd.store.lmdb_store import open_store
+from shazimd.types import FileRow, FileState
+from shazimd.watch.filters import Filter
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--directories", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = os.path.join(folder, "root")
+        paths = make(root, args.files, args.directories)
+        store = open_store(os.path.join(folder, "store"), 2**30)
+        store.write(lambda writer: put(writer, paths))
+        reconciler = Reconciler(store, {os.fsencode(root): Filter(WatchConfig(path=root))})
+        finds, passes = [], []
+        for _ in range(args.rounds):
+            finds.append(timed(lambda: find(root)))
+            passes.append(timed(lambda: whole(reconciler, os.fsencode(root))))
+        store.close()
+    ratio = statistics.median(passes) / statistics.median(finds)
+    print(f"{args.files} files in {args.directories} directories, median of {args.rounds}")
+    print(f"find {statistics.median(finds):.3f} s   pass {statistics.median(passes):.3f} s   ratio {ratio:.2f}")
+
+
+def make(root: str, files: int, directories: int) -> list[bytes]:
+    paths = []
+    for i in range(directories):
+        directory = os.path.join(root, f"{i % 10}", f"{i:05}")
+        os.makedirs(directory)
+        for j in range(files // directories):
+            path = os.path.join(directory, f"IMG_{j:06}.jpg")
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
+            paths.append(os.fsencode(path))
+    return paths
+
+
+def put(writer: Writer, paths: list[bytes]) -> None:
+    for path in paths:
+        writer.put_file(path, FileRow(stat_of(os.stat(path)), FileState.FAILED, reason="made for a benchmark"))
+
+
+def find(root: str) -> None:
+    subprocess.run(["find", root, "-printf", r"%s %T@ %i %p\n"], stdout=subprocess.DEVNULL, check=True)
+
+
+def whole(reconciler: Reconciler, root: bytes) -> None:
+    reconciler.request(root)
+    while (findings := reconciler.step()) is not None:
+        assert not findings.look, "expected nothing to have changed"
+
+
+def timed(work: object) -> float:
+    assert callable(work)
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,405 @@
+"""Reconcile: compare the store with the disk, a directory at a time, and say what is to be looked at.
+
+    request(path)                a subtree is to be compared
+    step() -> Findings           one directory: scandir, the store's listing, the difference
+
+New and changed files come out in the step that finds them. A file that is missing waits until its pass has ended: then
+it may have turned up elsewhere (same size, mtime and inode: a move, nothing is read), and how much is missing tells a
+deletion from a disk that is not there (``absence``). Then one transaction per directory removes it, after a last look.
+
+A file whose size, mtime and inode are known is not opened. One that changed within the last second may still be
+written: it goes through the settler.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from shazimd.errors import NotFound, StoreError
+from shazimd.pipeline.absence import Absence
+from shazimd.pipeline.sweep import Sweep
+from shazimd.store.base import Reader, Store, Writer
+from shazimd.types import Listing, Stat
+from shazimd.watch.filters import Filter
+from shazimd.watch.listing import Entries, entries
+from shazimd.watch.mounts import Mounts
+
+log = structlog.get_logger()
+
+UNSETTLED_S = 1.0
+"""Changed less than this long ago (ctime, which nobody can set back): somebody may still be writing."""
+WAITING_MAX = 10_000
+"""Requests that wait at most; more become one for the whole root."""
+CURSOR_DIRECTORIES = 1000
+"""The place of a whole pass is kept after so many, with a durable write: restarted more often, it still gets round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What one step found and did."""
+
+    directory: bytes
+    look: tuple[bytes, ...] = ()
+    """new or changed files"""
+    unsettled: tuple[bytes, ...] = ()
+    """the same, but changed just now: for the settler"""
+    moved: int = 0
+    """files that the store knows at their new place now"""
+    removed: int = 0
+    """files that the store has forgotten"""
+    completed: bytes | None = None
+    """the root whose whole pass ended with this step"""
+
+
+class _Root:
+    """The work on one root: requests first, the pass over the whole between them."""
+
+    def __init__(self, path: bytes, rules: Filter, absence: Absence) -> None:
+        self.path = path
+        self.rules = rules
+        self.absence = absence
+        self.waiting: dict[bytes, Sweep] = {}
+        self.running: Sweep | None = None
+        self.whole: Sweep | None = None
+        self.whole_again: Sweep | None = None
+        self.trouble = ""
+        """unavailable or held, as the last decision on missing files was"""
+
+    def next(self) -> Sweep | None:
+        """The pass to go on with."""
+        if self.running is None and self.waiting:
+            self.running = self.waiting.pop(next(iter(self.waiting)))
+        if self.whole is None:
+            self.whole, self.whole_again = self.whole_again, None
+        return self.running or self.whole
+
+    def end(self, sweep: Sweep) -> None:
+        if sweep is self.running:
+            self.running = None
+        else:
+            self.whole = None
+
+    def sweeps(self) -> list[Sweep]:
+        return [sweep for sweep in (self.running, self.whole, self.whole_again) if sweep] + list(self.waiting.values())
+
+
+class Reconciler:
+    """For one thread; ``progress`` from any. Raises what the store raises, and then has lost nothing."""
+
+    def __init__(
+        self,
+        store: Store,
+        rules: Mapping[bytes, Filter],
+        *,
+        clock: Callable[[], float] = time.time,
+        mounts: Mounts | None = None,
+    ) -> None:
+        """``rules``: each root's filter, by the root's path. ``clock``: seconds since 1970, as ctime has them."""
+        self._store = store
+        self._clock = clock
+        mounts = mounts or Mounts()
+        self._roots = {path: _Root(path, each, Absence(store, path, mounts)) for path, each in rules.items()}
+        self._order = deque(self._roots.values())
+        self._unreadable: set[bytes] = set()
+
+    def request(self, path: bytes, recursive: bool = True, *, confirmed: bool = False) -> None:
+        """Have a directory compared, with all below it or alone; one that is gone already is fine.
+
+        ``confirmed``: a person asked, so what is missing is removed, however much it is. Raises NotFound when the
+        path lies in no root."""
+        root = self._root_of(path)
+        if root is None:
+            raise NotFound(f"{os.fsdecode(path)}: expected a path at or below a watched directory")
+        if confirmed:
+            root.absence.confirm(path)
+        if len(root.waiting) >= WAITING_MAX:
+            root.waiting.clear()
+            path, recursive = root.path, True
+        if path == root.path and recursive:
+            self._request_whole(root, confirmed)
+        elif not _covered(root.waiting, path, recursive, confirmed):
+            root.waiting.pop(path, None)
+            root.waiting[path] = Sweep(root.path, path, recursive, confirmed)
+
+    def step(self) -> Findings | None:
+        """Handle one directory of the root whose turn it is; None when there is nothing to do."""
+        for _ in range(len(self._order)):
+            root = self._order[0]
+            self._order.rotate(-1)
+            sweep = root.next()
+            if sweep is not None:
+                return self._advance(root, sweep)
+        return None
+
+    def progress(self) -> dict[bytes, dict[str, Any]]:
+        """For each root: state (idle, scanning, unavailable, held), directories_done and directories_pending of the
+        passes under way, known_files (as of the last whole pass)."""
+        return {root.path: _progress(root) for root in self._roots.values()}
+
+    def _request_whole(self, root: _Root, confirmed: bool) -> None:
+        if root.whole_again is None:
+            cursor = root.absence.cursor if root.whole is None else None
+            root.whole_again = Sweep(root.path, root.path, cursor=cursor)
+        root.whole_again.confirmed |= confirmed
+
+    def _root_of(self, path: bytes) -> _Root | None:
+        while path not in self._roots and path != os.path.dirname(path):
+            path = os.path.dirname(path)
+        return self._roots.get(path)
+
+    def _advance(self, root: _Root, sweep: Sweep) -> Findings:
+        directory = sweep.pop()
+        if directory is None:
+            return self._close_gaps(root, sweep)
+        try:
+            findings = self._compare(root, sweep, directory)
+        except StoreError:
+            sweep.push(directory, is_known=True)
+            raise
+        sweep.done += 1
+        self._keep_cursor(root, sweep, directory)
+        return findings
+
+    def _keep_cursor(self, root: _Root, sweep: Sweep, directory: bytes) -> None:
+        if sweep is root.whole and sweep.done % CURSOR_DIRECTORIES == 0:
+            root.absence.cursor = directory
+            root.absence.save()
+
+    # one directory
+
+    def _compare(self, root: _Root, sweep: Sweep, directory: bytes) -> Findings:
+        disk = self._entries(root, sweep, directory)
+        if disk is None:
+            return Findings(directory)
+        root.absence.remember_mount(directory)
+        with self._store.read() as reader:
+            known = reader.listing(directory)
+            sweep.known += len(known.files)
+            self._note_missing(root, sweep, directory, disk, known, reader)
+        if sweep.recursive:
+            for name in disk.directories:
+                sweep.push(os.path.join(directory, name), is_known=name in known.directories)
+        changed = _changed(disk, known)
+        arrived = self._move(self._moves(directory, changed))
+        return self._findings(directory, changed, arrived)
+
+    def _entries(self, root: _Root, sweep: Sweep, directory: bytes) -> Entries | None:
+        """What the disk has; None when it can't be read, and then its rows stay."""
+        try:
+            found = entries(directory, root.rules)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if directory == root.path:
+                self._abandon(root, sweep, error.strerror or str(error))
+            else:
+                self.request(os.path.dirname(directory), recursive=False, confirmed=sweep.confirmed)
+            return None
+        except OSError as error:
+            if directory not in self._unreadable:
+                log.warning("directory_not_compared", path=directory, reason=error.strerror)
+            self._unreadable.add(directory)
+            if directory == root.path:
+                self._abandon(root, sweep, error.strerror or str(error))
+            return None
+        self._unreadable.discard(directory)
+        return found
+
+    def _note_missing(
+        self, root: _Root, sweep: Sweep, directory: bytes, disk: Entries, known: Listing, reader: Reader
+    ) -> None:
+        files = known.files.keys() - disk.files.keys()
+        directories = known.directories.difference(disk.directories)
+        if not files and not directories:
+            return
+        unmounted = root.absence.unmounted()
+        if files and not root.absence.hides(directory, unmounted):
+            sweep.gaps.add(directory)
+            for name in files:
+                sweep.miss(os.path.join(directory, name), known.files[name].stat)
+        for name in directories:
+            path = os.path.join(directory, name)
+            if not root.absence.keeps(path, unmounted):
+                sweep.gaps.add(directory)
+                for lost, row in reader.walk(path):
+                    sweep.known += 1
+                    sweep.miss(lost, row.stat)
+
+    def _moves(self, directory: bytes, changed: dict[bytes, os.stat_result]) -> list[tuple[Stat, bytes, bytes]]:
+        """Known files that turned up here, as (stat, old path, new path). Gone from where they were: no hard links."""
+        sweeps = [sweep for root in self._order for sweep in (root.running, root.whole) if sweep and sweep.gone]
+        moves = []
+        for name, found in changed.items() if sweeps else ():
+            stat = stat_of(found)
+            sweep = next((sweep for sweep in sweeps if stat in sweep.gone), None)
+            if sweep is not None and not os.path.lexists(sweep.gone[stat]):
+                sweep.missing -= 1
+                moves.append((stat, sweep.gone.pop(stat), os.path.join(directory, name)))
+        return moves
+
+    def _move(self, moves: list[tuple[Stat, bytes, bytes]]) -> set[bytes]:
+        """Rename in the store what it still knows so; the new paths."""
+        if not moves:
+            return set()
+
+        def work(writer: Writer) -> set[bytes]:
+            arrived = set()
+            for stat, old, new in moves:
+                row = writer.file(old)
+                if row is not None and row.stat == stat:
+                    writer.move(old, new)
+                    arrived.add(new)
+            return arrived
+
+        return self._store.write(work)
+
+    def _findings(self, directory: bytes, changed: dict[bytes, os.stat_result], arrived: set[bytes]) -> Findings:
+        look: list[bytes] = []
+        unsettled: list[bytes] = []
+        settled = self._clock() - UNSETTLED_S
+        for name, found in changed.items():
+            path = os.path.join(directory, name)
+            if path not in arrived:
+                (look if found.st_ctime < settled else unsettled).append(path)
+        return Findings(directory, tuple(look), tuple(unsettled), moved=len(arrived))
+
+    # the end of a pass
+
+    def _close_gaps(self, root: _Root, sweep: Sweep) -> Findings:
+        """All directories are compared: remove what is missing, a directory a step, or keep it."""
+        if not sweep.decided and not sweep.abandoned:
+            self._decide(root, sweep)
+        if sweep.gaps:
+            gap = sweep.gaps.pop()
+            try:
+                return Findings(gap, removed=self._remove(root, sweep, gap))
+            except StoreError:
+                sweep.gaps.add(gap)
+                raise
+        root.end(sweep)
+        if not sweep.is_full or sweep.abandoned or root.trouble == "unavailable":
+            return Findings(sweep.top)
+        if not root.trouble:
+            root.absence.settle(sweep.known - sweep.missing)
+        return Findings(sweep.top, completed=root.path)
+
+    def _decide(self, root: _Root, sweep: Sweep) -> None:
+        """Remove what is missing, or keep it; see ``absence``."""
+        sweep.decided = True
+        if sweep.confirmed:
+            root.trouble = ""
+        elif reason := self._keeping(root, sweep):
+            self._unavailable(root, reason)
+            sweep.gaps.clear()
+        elif sweep.gaps and root.absence.holds(sweep.missing, sweep.known, self._clock()):
+            self._hold(root, sweep)
+            sweep.gaps.clear()
+        elif sweep.is_full:
+            root.trouble = ""
+
+    def _hold(self, root: _Root, sweep: Sweep) -> None:
+        if root.trouble != "held":
+            log.warning("removal_held", root=root.path, missing=sweep.missing, known=sweep.known, remedy=_REMEDY)
+        root.trouble = "held"
+
+    def _abandon(self, root: _Root, sweep: Sweep, reason: str) -> None:
+        sweep.abandoned = True
+        sweep.gaps.clear()
+        self._unavailable(root, reason)
+
+    def _keeping(self, root: _Root, sweep: Sweep) -> str:
+        """Why a root is not there as a whole; empty when it is."""
+        if root.absence.is_root_unmounted():
+            return "its disk is not mounted"
+        try:
+            with os.scandir(root.path) as found:
+                is_empty = next(found, None) is None
+        except OSError as error:
+            return error.strerror or str(error)
+        return "it is empty, but files of it are known" if is_empty and sweep.missing else ""
+
+    def _unavailable(self, root: _Root, reason: str) -> None:
+        if root.trouble != "unavailable":
+            log.warning("root_unavailable", root=root.path, reason=reason, remedy=_REMEDY)
+        root.trouble = "unavailable"
+
+    def _remove(self, root: _Root, sweep: Sweep, gap: bytes) -> int:
+        """Forget what a directory lacks, after one more look at it."""
+        unmounted = root.absence.unmounted()
+        try:
+            disk = entries(gap, root.rules)
+        except FileNotFoundError:
+            if gap != root.path:
+                sweep.gaps.add(os.path.dirname(gap))
+            return 0
+        except OSError as error:
+            log.warning("directory_not_compared", path=gap, reason=error.strerror)
+            return 0
+        unmounted |= root.absence.unmounted()  # before and after: a disk may come or go while we look
+
+        def work(writer: Writer) -> int:
+            return _forget_missing(writer, root.absence, gap, disk, unmounted)
+
+        removed = self._store.write(work)
+        if removed:
+            log.info("files_gone", directory=gap, files=removed)
+        return removed
+
+
+_REMEDY = "nothing was forgotten; bring the disk back, or have it forgotten with: shazimctl rescan PATH"
+
+
+def _forget_missing(writer: Writer, absence: Absence, gap: bytes, disk: Entries, unmounted: set[bytes]) -> int:
+    known = writer.listing(gap)
+    removed = 0
+    if not absence.hides(gap, unmounted):
+        files = known.files.keys() - disk.files.keys()
+        removed += sum(writer.remove_file(os.path.join(gap, name)) for name in files)
+    for name in known.directories.difference(disk.directories):
+        path = os.path.join(gap, name)
+        if not absence.keeps(path, unmounted):
+            removed += writer.remove_tree(path)
+    return removed
+
+
+def _changed(disk: Entries, known: Listing) -> dict[bytes, os.stat_result]:
+    """Files that are not what the store knows. Those that can't be asked stay as they are."""
+    changed = {}
+    files = known.files
+    for name, found in disk.files.items():
+        row = files.get(name)
+        if found is not None and (row is None or row.stat != (found.st_size, found.st_mtime_ns, found.st_ino)):
+            changed[name] = found
+    return changed
+
+
+def stat_of(found: os.stat_result) -> Stat:
+    return Stat(found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+def _covered(waiting: dict[bytes, Sweep], path: bytes, recursive: bool, confirmed: bool) -> bool:
+    """Whether a request that has not begun does this one's work."""
+    same = waiting.get(path)
+    if same is not None and (same.recursive or not recursive) and (same.confirmed or not confirmed):
+        return True
+    while path != os.path.dirname(path):
+        path = os.path.dirname(path)
+        above = waiting.get(path)
+        if above is not None and above.recursive and (above.confirmed or not confirmed):
+            return True
+    return False
+
+
+def _progress(root: _Root) -> dict[str, Any]:
+    sweeps = root.sweeps()
+    return {
+        "state": root.trouble or ("scanning" if sweeps else "idle"),
+        "directories_done": sum(sweep.done for sweep in sweeps),
+        "directories_pending": sum(sweep.pending for sweep in sweeps),
+        "known_files": root.absence.known,
+    }
