@@ -38,6 +38,10 @@ class Reader(ABC):
         """The content with these bytes, None when unknown."""
 
     @abstractmethod
+    def digest(self, content: ContentId) -> Digest:
+        """What names the bytes of a content. Raises KeyError when unknown."""
+
+    @abstractmethod
     def contents_with_pixels(self, pixels: bytes) -> list[ContentId]:
         """The contents whose ``Fingerprint.pixels`` is this, in order of id."""
 

@@ -50,6 +50,9 @@ class LmdbReader(Reader):
         raw = self._txn.get(digest, db=self._t.digests)
         return None if raw is None else parse_number(raw)
 
+    def digest(self, content: ContentId) -> Digest:
+        return self._content(content).digest
+
     def contents_with_pixels(self, pixels: bytes) -> list[ContentId]:
         key_bytes = len(pixels) + NUMBER_BYTES
         rows = scan(self._txn, self._t.pixels, pixels)

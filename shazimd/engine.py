@@ -1,0 +1,223 @@
+"""`ShazimEngine`: the original's Python API, in process and without a daemon.
+
+    from shazimd import ShazimEngine
+
+    engine = ShazimEngine()
+    engine.parse("images"); engine.train(); engine.save()
+    engine.load(); im = engine.load_image("ski.jpg")
+    engine.shazim(im, 0.75, [0.5, 0.5, 3.0])        # [("/srv/images/ski_copy.jpg", 1.0), …], best first
+
+Where the original kept a pickle, which runs the code of whoever made it when it is loaded, this keeps a store like the
+daemon's. Weights are in the order (ah, dh, fv).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
+
+import imagehash
+import numpy as np
+import structlog
+from rich.progress import track
+
+from shazimd import paths
+from shazimd.config import DEFAULT_MODEL, StoreConfig, WatchConfig, WorkersConfig
+from shazimd.errors import NotFound, ShazimdError, Unreadable
+from shazimd.fingerprint.extract import Extractor
+from shazimd.fingerprint.model import Model, ModelInfo
+from shazimd.fingerprint.registry import Registry
+from shazimd.fingerprint.workers import WorkerPool
+from shazimd.index.flat import FlatIndex
+from shazimd.pipeline.ingest import as_stat, digest_of
+from shazimd.similarity.score import score, similarities
+from shazimd.store.base import Reader, Writer
+from shazimd.store.lmdb_store import open_store
+from shazimd.types import (
+    DEFAULT_THRESHOLD,
+    DEFAULT_WEIGHTS,
+    HASH_BITS,
+    ContentId,
+    Digest,
+    FileRow,
+    FileState,
+    Fingerprint,
+    FloatVector,
+    Stat,
+    Weights,
+    check_weights,
+)
+from shazimd.watch.filters import Filter
+
+log = structlog.get_logger()
+
+DEFAULT_STORE = "shazim.store"
+_SIDE = 8
+"""an average or difference hash is 8 x 8 bits"""
+
+
+class ShazimImage:
+    """A picture and its signals. ``a - b`` compares two."""
+
+    def __init__(self, path: str, digest: Digest, stat: Stat, fingerprint: Fingerprint) -> None:
+        self.path = path
+        self.digest = digest
+        self.stat = stat
+        self.fingerprint = fingerprint
+
+    @property
+    def ah(self) -> imagehash.ImageHash:
+        """The average hash; the difference of two is their Hamming distance."""
+        return _image_hash(self.fingerprint.signals.ah)
+
+    @property
+    def dh(self) -> imagehash.ImageHash:
+        """The difference hash."""
+        return _image_hash(self.fingerprint.signals.dh)
+
+    @property
+    def fv(self) -> FloatVector | None:
+        """The feature vector, float32 [d], of unit length; None without a model."""
+        return self.fingerprint.signals.fv
+
+    def __sub__(self, other: ShazimImage) -> dict[str, float]:
+        """{"dah", "ddh", "dfv"}: similarities, 1 means same, to three digits; "dfv" only where both have a vector."""
+        pair = similarities(self.fingerprint.signals, other.fingerprint.signals)
+        return {f"d{name}": round(s, 3) for name, s in zip(("ah", "dh", "fv"), pair, strict=True) if s is not None}
+
+    def __repr__(self) -> str:
+        return self.path
+
+
+class ShazimEngine:
+    """Known pictures in memory. Not for use by several threads.
+
+    ``model`` is a TF Hub handle, a SavedModel directory or "none". It is fetched and converted at its first use ever,
+    and kept in ``models`` (by default where the daemon keeps its own). Raises ModelError where that fails."""
+
+    def __init__(self, model: str = DEFAULT_MODEL, models: str | None = None) -> None:
+        self.db: dict[str, ShazimImage] = {}
+        self._parsed: list[str] = []
+        self._model: ModelInfo | None = None
+        if model != "none":
+            registry = Registry(models or os.path.join(paths.store_directory(), "models"))
+            self._model = registry.find(model) or registry.install(model)
+        self._limits = WorkersConfig()
+        self._extractor: Extractor | None = None
+        self._index: FlatIndex | None = None
+
+    def parse(self, path: str | os.PathLike[str]) -> int:
+        """Note all image files at and below a directory for ``train``; how many. Raises Unreadable."""
+        found = list(_image_files(os.path.abspath(path)))
+        self._parsed += found
+        return len(found)
+
+    def train(self) -> None:
+        """Fingerprint the parsed files in worker processes, with a progress bar; what can't be is logged."""
+        limits = self._limits
+        with (
+            WorkerPool(limits.processes, limits.memory_mb, limits.timeout_s, limits.max_pixels) as pool,
+            ThreadPoolExecutor(4 * limits.processes) as readers,  # so few files are in memory at once
+        ):
+            jobs = [readers.submit(self._take_in, path, pool) for path in dict.fromkeys(self._parsed)]
+            for job in track(as_completed(jobs), "Fingerprinting", total=len(jobs), transient=True):
+                if image := job.result():
+                    self.db[image.path] = image
+        self._parsed.clear()
+        self._index = None
+
+    def load_image(self, path: str | os.PathLike[str]) -> ShazimImage:
+        """A picture to ask about. Raises NotAnImage, TooLarge, Unreadable."""
+        if self._extractor is None:
+            self._extractor = Extractor(Model(self._model) if self._model else None, self._limits.max_pixels)
+        data, stat = _read(os.path.abspath(path))
+        return ShazimImage(os.path.abspath(path), digest_of(data), stat, self._extractor.fingerprint(data))
+
+    def shazim(
+        self, im: ShazimImage, threshold: float = DEFAULT_THRESHOLD, weights: Sequence[float] = DEFAULT_WEIGHTS
+    ) -> list[tuple[str, float]]:
+        """The known pictures whose score reaches the threshold, but for ``im`` itself: (path, score), best first.
+
+        Raises ValueError for weights or a threshold that make no sense."""
+        known = list(self.db.values())
+        if self._index is None:
+            self._index = FlatIndex()
+            self._index.add([(row, image.fingerprint.signals) for row, image in enumerate(known)])
+        (hits,) = self._index.search([im.fingerprint.signals], _as_weights(weights), threshold)
+        return [(known[hit.content].path, hit.score) for hit in hits if known[hit.content].path != im.path]
+
+    def predict(self, im1: ShazimImage, im2: ShazimImage, weights: Sequence[float] = DEFAULT_WEIGHTS) -> float:
+        """The score of a pair, in [0, 1]."""
+        checked = _as_weights(weights)
+        check_weights(checked)
+        return score(similarities(im1.fingerprint.signals, im2.fingerprint.signals), checked)
+
+    def save(self, path: str | os.PathLike[str] = DEFAULT_STORE) -> None:
+        """Keep the known pictures in a store; what it held before is replaced. Raises StoreError."""
+
+        def work(writer: Writer) -> None:
+            writer.remove_tree(b"/")
+            for image in self.db.values():
+                content = writer.add_content(image.digest, image.fingerprint)
+                row = FileRow(image.stat, FileState.INDEXED, content)
+                writer.put_file(os.fsencode(image.path), row)
+
+        with closing(open_store(os.fspath(path), _MAP_BYTES)) as store:
+            store.write(work)
+
+    def load(self, path: str | os.PathLike[str] = DEFAULT_STORE) -> None:
+        """Know the pictures of a saved store, and no others. Raises NotFound, StoreError."""
+        if not os.path.isdir(path):
+            raise NotFound(f"{os.fspath(path)}: no such store; train and save first")
+        model = self._model.id if self._model else None
+        with closing(open_store(os.fspath(path), _MAP_BYTES)) as store, store.read() as reader:
+            images = [_known(reader, known, row, row.content, model) for known, row in reader.walk(b"/") if row.content]
+        self.db = {image.path: image for image in images}
+        self._index = None
+
+    def _take_in(self, path: str, pool: WorkerPool) -> ShazimImage | None:
+        try:
+            data, stat = _read(path)
+            return ShazimImage(path, digest_of(data), stat, pool.fingerprint(data, self._model).result())
+        except ShazimdError as error:
+            log.warning("image_failed", path=path, code=error.code, reason=str(error))
+            return None
+
+
+_MAP_BYTES = StoreConfig().map_size_gb << 30
+
+
+def _known(reader: Reader, path: bytes, row: FileRow, content: ContentId, model: str | None) -> ShazimImage:
+    return ShazimImage(os.fsdecode(path), reader.digest(content), row.stat, reader.fingerprint(content, model))
+
+
+def _image_files(top: str) -> Iterator[str]:
+    rules = Filter(WatchConfig(path=top))
+    for directory, names, files in os.walk(top, onerror=_unreadable):
+        names[:] = sorted(name for name in names if rules.enters(os.fsencode(name)))
+        yield from (os.path.join(directory, name) for name in sorted(files) if rules.takes(os.fsencode(name)))
+
+
+def _unreadable(error: OSError) -> None:
+    raise Unreadable(f"{error.filename}: {error.strerror}") from error
+
+
+def _read(path: str) -> tuple[bytes, Stat]:
+    try:
+        with open(path, "rb") as file:
+            return file.read(), as_stat(os.fstat(file.fileno()))
+    except OSError as error:
+        raise Unreadable(f"{path}: {error.strerror}") from error
+
+
+def _as_weights(weights: Sequence[float]) -> Weights:
+    ah, dh, fv = weights
+    return float(ah), float(dh), float(fv)
+
+
+def _image_hash(bits: int | None) -> imagehash.ImageHash:
+    assert bits is not None  # a fingerprint of a picture has both hashes
+    unpacked = np.unpackbits(np.frombuffer(bits.to_bytes(HASH_BITS // 8, "big"), np.uint8))
+    return imagehash.ImageHash(unpacked.astype(bool).reshape(_SIDE, _SIDE))

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import imagehash
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from shazimd import ShazimEngine
+from shazimd.errors import NotAnImage, NotFound
+
+
+def draw(path: Path, seed: int) -> Path:
+    """A picture with things in it."""
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGB", (320, 240), tuple(rng.integers(0, 255, 3)))
+    pen = ImageDraw.Draw(image)
+    for _ in range(30):
+        x, y, w, h = rng.integers(0, 200, 4)
+        pen.ellipse((x, y, x + w + 5, y + h + 5), fill=tuple(rng.integers(0, 255, 3)))
+    image.save(path)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """ski.jpg, its copy, its recompressed copy, and ten others."""
+    folder = tmp_path / "images"
+    (folder / "deeper").mkdir(parents=True)
+    ski = draw(folder / "ski.jpg", 0)
+    (folder / "ski_copy.jpg").write_bytes(ski.read_bytes())
+    Image.open(ski).save(folder / "deeper" / "ski2.jpg", quality=40)
+    for seed in range(1, 11):
+        draw(folder / f"{seed}.png", seed)
+    return folder
+
+
+def test_parse_train_save_load_and_ask(images: Path, tmp_path: Path) -> None:
+    """The original's snippets: what was trained and saved is found by another engine."""
+    engine = ShazimEngine(model="none")
+    assert 13 == engine.parse(images)
+    engine.train()
+    engine.save(tmp_path / "store")
+
+    asking = ShazimEngine(model="none")
+    asking.load(tmp_path / "store")
+    im = asking.load_image(images / "ski.jpg")
+    found = asking.shazim(im, 0.9)
+    assert {str(images / "ski_copy.jpg"), str(images / "deeper" / "ski2.jpg")} == {path for path, _ in found}
+    assert 1.0 == found[0][1]
+
+
+def test_the_hashes_are_those_of_imagehash(images: Path) -> None:
+    """im.ah and im.dh can be compared with hashes from elsewhere."""
+    im = ShazimEngine(model="none").load_image(images / "3.png")
+    picture = Image.open(images / "3.png")
+    assert (imagehash.average_hash(picture), imagehash.dhash(picture)) == (im.ah, im.dh)
+
+
+def test_the_difference_of_two_images_and_their_score(images: Path) -> None:
+    """im1 - im2 has the similarities that both know; predict is their weighted mean."""
+    engine = ShazimEngine(model="none")
+    im1, im2 = engine.load_image(images / "ski.jpg"), engine.load_image(images / "1.png")
+    difference = im1 - im2
+    assert {"dah", "ddh"} == difference.keys()
+    assert pytest.approx((difference["dah"] + 3 * difference["ddh"]) / 4, abs=0.001) == engine.predict(
+        im1, im2, [1, 3, 7]
+    )
+    assert {"dah": 1.0, "ddh": 1.0} == im1 - im1
+
+
+def test_weights_and_threshold_decide(images: Path) -> None:
+    """Each parameter changes the answer; nonsense is refused."""
+    engine = ShazimEngine(model="none")
+    engine.parse(images)
+    engine.train()
+    im = engine.load_image(images / "ski.jpg")
+    assert 12 == len(engine.shazim(im, 0.0)) > len(engine.shazim(im, 0.9))
+    assert engine.shazim(im, 0.0, [1, 0, 0]) != engine.shazim(im, 0.0, [0, 1, 0])
+    with pytest.raises(ValueError, match=r"threshold is 1\.5"):
+        engine.shazim(im, 1.5)
+    with pytest.raises(ValueError, match="not all zero"):
+        engine.predict(im, im, [0, 0, 0])
+
+
+def test_what_is_no_image_is_left_out_of_training_and_refused_when_asked(images: Path) -> None:
+    """One bad file does not stop the others."""
+    (images / "bad.jpg").write_bytes(b"no picture")
+    engine = ShazimEngine(model="none")
+    assert 14 == engine.parse(images)
+    engine.train()
+    assert 13 == len(engine.db)
+    with pytest.raises(NotAnImage):
+        engine.load_image(images / "bad.jpg")
+
+
+def test_a_store_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """Loading makes no empty store."""
+    with pytest.raises(NotFound, match="none: no such store"):
+        ShazimEngine(model="none").load(tmp_path / "none")
+    assert not os.path.exists(tmp_path / "none")
+
+
+@pytest.mark.slow
+def test_with_a_model_the_vector_counts(images: Path, shared: Path, tmp_path: Path) -> None:
+    """im.fv has unit length, and dfv is its cosine."""
+    handle = str(shared / "models" / "mobilenet_v2_100_224_feature_vector")
+    engine = ShazimEngine(model=handle, models=str(tmp_path / "models"))
+    im1, im2 = engine.load_image(images / "ski.jpg"), engine.load_image(images / "1.png")
+    assert im1.fv is not None
+    assert pytest.approx(1.0, abs=1e-5) == float(im1.fv @ im1.fv)
+    assert im2.fv is not None
+    assert round(float(im1.fv @ im2.fv), 3) == (im1 - im2)["dfv"]
