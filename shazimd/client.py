@@ -99,8 +99,8 @@ class Client:
         return self._objects("POST", _target("/v1/models", handle=handle))
 
     def _json(self, method: str, target: str, body: bytes = b"", content_type: str = "") -> Any:
-        with self._connect() as connection, _Foreign(self.socket_path, self._timeout_s):
-            reader = _send(connection, method, target, body, content_type)
+        with self._connect() as connection, connection.makefile("rb") as reader, self._door():
+            _send(connection, method, target, body, content_type)
             return json.loads(b"".join(_answer(reader)))
 
     def _objects(self, method: str, target: str) -> Iterator[Any]:
@@ -112,9 +112,10 @@ class Client:
                 yield item
 
     def _lines(self, method: str, target: str) -> Iterator[bytes]:
-        with self._connect() as connection, _Foreign(self.socket_path, self._timeout_s):
+        with self._connect() as connection, connection.makefile("rb") as reader, self._door():
+            _send(connection, method, target, b"", "")
             rest = b""
-            for chunk in _answer(_send(connection, method, target, b"", "")):
+            for chunk in _answer(reader):
                 *lines, rest = (rest + chunk).split(b"\n")
                 yield from lines
 
@@ -128,8 +129,11 @@ class Client:
             raise _unreachable(self.socket_path, error) from error
         return connection
 
+    def _door(self) -> _Door:
+        return _Door(self.socket_path, self._timeout_s)
 
-class _Foreign:
+
+class _Door:
     """The door at which what the socket and the JSON decoder raise becomes ours."""
 
     def __init__(self, path: str, timeout_s: float) -> None:
@@ -149,7 +153,7 @@ class _Foreign:
             raise errors.InternalError(f"what answers at {self._path} is no shazimd: {error}") from error
 
 
-def _send(connection: socket.socket, method: str, target: str, body: bytes, content_type: str) -> BufferedReader:
+def _send(connection: socket.socket, method: str, target: str, body: bytes, content_type: str) -> None:
     head = f"{method} {target} HTTP/1.1\r\nHost: shazimd\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
     if content_type:
         head += f"Content-Type: {content_type}\r\n"
@@ -158,7 +162,6 @@ def _send(connection: socket.socket, method: str, target: str, body: bytes, cont
         connection.sendall(body)
     except (BrokenPipeError, ConnectionResetError):
         pass  # refused before all was read: the answer says why
-    return connection.makefile("rb")
 
 
 def _answer(reader: BufferedReader) -> Iterator[bytes]:

@@ -1,0 +1,504 @@
+"""shazimctl against the real server on a real socket, in this process and as a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_service import FakeService, alert, eventually, serving
+
+from shazimd import __version__
+from shazimd.cli import main, parser
+from shazimd.cli.parser import COMMANDS
+from shazimd.errors import StoreError, Unavailable
+from shazimd.protocol import Alert, Group
+
+
+@pytest.fixture
+def service() -> FakeService:
+    return FakeService()
+
+
+@pytest.fixture
+def socket_path(service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A daemon that $SHAZIMD_SOCKET leads to, and a working directory with pictures."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("ski.jpg", "ski2.jpg"):
+        (tmp_path / name).write_bytes(b"image " + name.encode())
+    with serving(service, tmp_path) as path:
+        monkeypatch.setenv("SHAZIMD_SOCKET", path)
+        yield path
+
+
+class Spoken:
+    """What a command said and how it ended."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+    @property
+    def json(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@pytest.fixture
+def run(socket_path: str, capsys: pytest.CaptureFixture[str]) -> Any:
+    def run(*words: str) -> Spoken:
+        try:
+            status = main(words)
+        except SystemExit as end:
+            status = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return Spoken(status, out, err)
+
+    return run
+
+
+def shazimctl(*words: str | bytes, **more: Any) -> subprocess.Popen[str]:
+    program = "import sys; from shazimd.cli import main; sys.exit(main())"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", program, *words], text=True, **{**pipes, **more})
+
+
+# ---- find
+
+
+def test_find_says_what_it_found(run: Any) -> None:
+    """Each match is a line of path, whole per cent and verdict, under the number of them."""
+    said = run("find", "ski.jpg")
+    assert said.out == "Found 2 image(s)\n/srv/p/ski_copy.jpg at 100% exact\n/srv/p/ski2.jpg at 84% copy\n"
+    assert said.status == 0
+
+
+def test_find_verbose_lowers_the_threshold_and_shows_the_similarities(run: Any, service: FakeService) -> None:
+    """-v asks with 0.5 unless a threshold is given, and prints the dictionary of the original under each match."""
+    service.known = [(b"/srv/p/a.jpg", 1.0, "exact"), (b"/srv/p/b.jpg", 0.6, "similar")]
+    assert run("find", "-v", "ski.jpg").out == (
+        "Found 2 image(s)\n"
+        "/srv/p/a.jpg at 100% exact\n{'dah': 1.0, 'ddh': 1.0, 'dfv': 1.0}\n"
+        "/srv/p/b.jpg at 60% similar\n{'dah': 0.6, 'ddh': 0.6, 'dfv': 0.6}\n"
+    )
+    run("find", "-v", "--threshold", "0.9", "ski.jpg")
+    run("find", "ski.jpg")
+    assert [asked[2] for asked in service.asked] == [0.5, 0.9, None]
+
+
+def test_find_passes_weights_and_limit(run: Any, service: FakeService) -> None:
+    """--weights and --limit reach the daemon."""
+    assert run("find", "--weights", "0.5,0.5,3", "--limit", "1", "ski.jpg").out.startswith("Found 1 image(s)\n")
+    assert service.asked[0][3:] == ((0.5, 0.5, 3.0), 1)
+
+
+def test_nothing_found_is_status_one(run: Any, service: FakeService) -> None:
+    """No match is said, and is exit status 1."""
+    service.known = []
+    said = run("find", "ski.jpg")
+    assert (said.status, said.out, said.err) == (1, "Found 0 image(s)\n", "")
+
+
+def test_several_images_are_each_answered(run: Any, tmp_path: Path) -> None:
+    """Every image has its heading; a bad one is named on standard error, the others are answered, its status wins."""
+    (tmp_path / "text").write_text("no picture")
+    (tmp_path / "folder").mkdir()
+    said = run("find", "ski.jpg", "text", "folder", "gone.jpg", "ski2.jpg", "--limit", "1")
+    assert said.out == (
+        "ski.jpg:\nFound 1 image(s)\n/srv/p/ski_copy.jpg at 100% exact\n\n"
+        "ski2.jpg:\nFound 1 image(s)\n/srv/p/ski_copy.jpg at 100% exact\n"
+    )
+    assert said.err.splitlines() == [
+        "shazimctl: text: the body is no image that can be decoded",
+        "shazimctl: folder: it is a directory, expected an image",
+        "shazimctl: gone.jpg: no such file",
+    ]
+    assert said.status == 4
+
+
+def test_one_match_among_several_images_is_enough(run: Any, service: FakeService) -> None:
+    """Without errors the status is 0 as soon as anything was found for any image."""
+    assert run("find", "ski.jpg", "ski2.jpg").status == 0
+    service.known = []
+    assert run("find", "ski.jpg", "ski2.jpg").status == 1
+
+
+def test_find_in_json(run: Any) -> None:
+    """--json gives one object for each image with all that the daemon said, and one for each error."""
+    said = run("find", "--json", "ski.jpg", "gone.jpg")
+    first, second = said.json
+    assert (first["query"], first["threshold"], first["weights"], first["model"]) == ("ski.jpg", 0.75, [1, 1, 2], "m-1")
+    assert first["matches"][1] == {
+        "path": "/srv/p/ski2.jpg",
+        "score": 0.836,
+        "dah": 0.836,
+        "ddh": 0.836,
+        "dfv": 0.836,
+        "verdict": "copy",
+        "width": 640,
+        "height": 480,
+    }
+    assert second == {"query": "gone.jpg", "error": {"code": "not_found", "message": "no such file"}}
+    assert said.status == 4
+
+
+def test_find_reads_standard_input(socket_path: str) -> None:
+    """ "-" is standard input, as bytes."""
+    process = shazimctl("find", "--json", "-", stdin=subprocess.PIPE)
+    out, _ = process.communicate("image")
+    assert (process.returncode, json.loads(out)["query"]) == (0, "-")
+
+
+def test_an_unreadable_file_is_named(run: Any) -> None:
+    """A file that can't be read is bad input that says why."""
+    said = run("find", "/proc/self/mem")
+    assert (said.status, said.err) == (4, "shazimctl: /proc/self/mem: Input/output error\n")
+
+
+HOSTILE = b"/srv/p/\x1b[2J\n\xe2\x80\xae\xff\xc2\x9b.jpg"
+
+
+def test_no_path_can_forge_a_line_or_move_the_cursor(run: Any, service: FakeService) -> None:
+    """Control characters, line ends, turned writing and broken UTF-8 are shown as escapes; JSON has them exactly."""
+    service.known = [(HOSTILE, 1.0, "exact")]
+    said = run("find", "ski.jpg")
+    assert said.out == "Found 1 image(s)\n/srv/p/\\x1b[2J\\n\\u202e\\xff\\x9b.jpg at 100% exact\n"
+    said = run("find", "--json", "ski.jpg")
+    assert said.out.isascii()
+    assert said.json[0]["matches"][0]["path_b64"] == "L3Nydi9wLxtbMkoK4oCu/8KbLmpwZw=="
+
+
+def test_a_query_that_is_not_utf8_is_exact(socket_path: str, tmp_path: Path) -> None:
+    """The name of the query is treated like any path, in JSON and in messages."""
+    process = shazimctl("find", "--json", b"gone\xff\n.jpg", env={**os.environ, "LC_ALL": "C.UTF-8"})
+    out, err = process.communicate()
+    assert json.loads(out)["query_b64"] == "Z29uZf8KLmpwZw=="
+    assert err == "shazimctl: gone\\xff\\n.jpg: no such file\n"
+
+
+def test_a_locale_without_the_letters_shows_them_escaped(socket_path: str, service: FakeService) -> None:
+    """A name that the terminal can't show is escaped, not a crash."""
+    service.known = [("/srv/p/雪.jpg".encode(), 1.0, "exact")]
+    process = shazimctl("find", "ski.jpg", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert process.communicate()[0] == "Found 1 image(s)\n/srv/p/\\u96ea.jpg at 100% exact\n"
+
+
+# ---- the other commands
+
+
+def test_compare(run: Any) -> None:
+    """Score, verdict and similarities; exit status 1 when the images are unrelated; errors name the file."""
+    said = run("compare", "ski.jpg", "ski.jpg")
+    assert (said.status, said.out) == (0, "100% exact\n{'dah': 1.0, 'ddh': 0.5, 'dfv': None}\n")
+    said = run("compare", "ski.jpg", "ski2.jpg", "--weights", "1,0,0", "--json")
+    assert (said.status, said.json[0]["verdict"], said.json[0]["weights"]) == (1, None, [1, 0, 0])
+    assert run("compare", "ski.jpg", "ski2.jpg").out.startswith("31% unrelated\n")
+    said = run("compare", "ski.jpg", "gone.jpg")
+    assert (said.status, said.err) == (4, "shazimctl: gone.jpg: no such file\n")
+
+
+def test_status(run: Any, service: FakeService) -> None:
+    """A summary for people, the daemon's own object for programs."""
+    assert run("status").out.splitlines() == [
+        "state     ready",
+        "images    1200 (1100 contents)",
+        "pending   0",
+        "failed    3",
+        "root      /srv/p (inotify, watching, 12 directories)",
+        "model     m-1",
+        "store     /var/lib/shazimd, 5.0 MB",
+        "memory    150.0 MB",
+        "uptime    1 h 2 min",
+        "version   0.1.0",
+    ]
+    assert run("status", "--json").json == [service.status()]
+
+
+def test_wait_returns_once_ready_with_nothing_pending(service: FakeService, socket_path: str) -> None:
+    """Neither ready with images pending, nor done before it is ready, is enough."""
+    service.state, service.pending = "ready", 5
+    process = shazimctl("wait", "--timeout", "20")
+    service.state, service.pending = "baseline", 0
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.7)
+    service.state = "ready"
+    assert (process.wait(20), *process.communicate()) == (0, "", "")
+
+
+def test_wait_gives_up(run: Any, service: FakeService, tmp_path: Path) -> None:
+    """When the time is over it says what is left, exit status 5; without any daemon 3."""
+    service.pending = 7
+    said = run("wait", "--timeout", "0")
+    assert (said.status, said.err) == (5, "shazimctl: 0 s are over: it is ready, 7 images are pending\n")
+    assert run("--socket", f"{tmp_path}/none", "wait", "--timeout", "0").status == 3
+    assert run("--socket", f"{tmp_path}/none", "wait").status == 3
+
+
+def test_wait_with_a_time_waits_for_the_daemon_too(service: FakeService, tmp_path: Path) -> None:
+    """A daemon that comes up within the time is waited for."""
+    process = shazimctl("--socket", f"{tmp_path}/s", "wait", "--timeout", "20")
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    with serving(service, tmp_path):
+        assert (process.wait(20), *process.communicate()) == (0, "", "")
+
+
+def test_wait_shows_progress_on_a_terminal(service: FakeService, socket_path: str) -> None:
+    """On a terminal a bar shows how many images are known of how many."""
+    service.state, service.pending = "baseline", 800
+    ours, theirs = os.openpty()
+    process = shazimctl("wait", stderr=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"})
+    os.close(theirs)
+    shown = b""
+    while b"1203/2003" not in shown:
+        shown += os.read(ours, 65536)
+    service.state, service.pending = "ready", 0
+    assert process.wait(20) == 0
+    assert b"baseline" in shown
+    process.communicate()
+    os.close(ours)
+
+
+def group(number: int) -> Group:
+    return {
+        "saves_bytes": 2_100_000,
+        "members": [
+            {"path": f"/srv/{number}a", "width": 64, "height": 48, "size_bytes": 3000, "score": None, "verdict": None},
+            {"path": f"/srv/{number}b", "width": 32, "height": 24, "size_bytes": 999, "score": 0.9, "verdict": "copy"},
+        ],
+    }
+
+
+def test_duplicates(run: Any, service: FakeService) -> None:
+    """Groups with what they would save, the first member to keep; 1 when there is none."""
+    assert run("duplicates").status == 1
+    service.groups = [group(1), group(2)]
+    said = run("duplicates", "--limit", "1", "--threshold", "0.9", "--weights", "1,1,1")
+    assert said.out == "2 images, 2.1 MB to save\n  /srv/1a  64x48, 3.0 kB, keep\n  /srv/1b  32x24, 999 B, 90% copy\n"
+    assert service.asked[-1] == ("duplicates", 0.9, (1.0, 1.0, 1.0))
+    said = run("duplicates", "--json")
+    assert (said.status, said.json) == (0, [group(1), group(2)])
+
+
+def test_alerts(run: Any, service: FakeService) -> None:
+    """Stored alerts after an id, a line each; 1 when there is none."""
+    assert run("alerts").status == 1
+    service.stored = [alert(1), alert(2), {**alert(3), "matches": 1}]
+    said = run("alerts", "--since", "1")
+    assert said.out.splitlines() == [
+        "2 2026-01-02T03:04:05Z /srv/p/new2.jpg: 93% copy of /srv/p/ski.jpg and 1 more",
+        "3 2026-01-02T03:04:05Z /srv/p/new3.jpg: 93% copy of /srv/p/ski.jpg",
+    ]
+    assert (said.status, run("alerts", "--json").json) == (0, service.stored)
+
+
+def test_all_pages_of_alerts_are_read(run: Any, service: FakeService) -> None:
+    """More alerts than one answer holds are asked for page by page."""
+    service.stored = [alert(number) for number in range(1, 2501)]
+    assert len(run("alerts").out.splitlines()) == 2500
+
+
+def test_followed_alerts_survive_being_dropped(service: FakeService, socket_path: str) -> None:
+    """--follow tells what was missed, then what comes, each once, also when the daemon ends the stream in between."""
+    service.stored = [alert(1), alert(2)]
+    process = shazimctl("alerts", "--since", "1", "--follow", "--json")
+    assert process.stdout is not None
+
+    def next_alert() -> Alert:
+        told: Alert = json.loads(process.stdout.readline())  # type: ignore[union-attr]  # asserted above
+        return told
+
+    assert next_alert() == alert(2)
+    service.drop_subscribers()
+    service.stored.append(alert(3))
+    assert next_alert() == alert(3)
+    eventually(lambda: service.subscribers == 1)
+    service.tell(alert(4))
+    assert next_alert() == alert(4)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_following_ends_with_the_daemon(service: FakeService, tmp_path: Path) -> None:
+    """When the daemon is gone for good, exit status 3 says so."""
+    with serving(service, tmp_path) as path:
+        process = shazimctl("--socket", path, "alerts", "--follow")
+        eventually(lambda: service.subscribers)
+    _, err = process.communicate()
+    assert process.returncode == 3
+    assert "the daemon is not running" in err
+
+
+def test_rescan_and_forget(run: Any, service: FakeService, tmp_path: Path) -> None:
+    """A relative path is made absolute; every root is meant without one; nothing forgotten is 1; no root is 4."""
+    assert run("rescan").out == "Will compare every root with the disk\n"
+    assert run("rescan", "/srv/p/x/../y").out == "Will compare /srv/p/y with the disk\n"
+    said = run("rescan", "ski.jpg")
+    assert (said.status, said.err.startswith("shazimctl: /elsewhere is in no root")) == (4, True)
+    assert run("forget", "/srv/p/old").out == "Forgot 3 image(s)\n"
+    assert run("forget", "/gone").status == 1
+    assert [asked[1] for asked in service.asked] == [
+        None,
+        b"/srv/p/y",
+        os.fsencode(tmp_path / "ski.jpg"),
+        b"/srv/p/old",
+        b"/gone",
+    ]
+
+
+def test_models(run: Any, service: FakeService) -> None:
+    """A model is installed step by step and listed; an installation that fails says why."""
+    line = "m-1 https://example.org/model/5, 1792 numbers, 24.0 MB, Apache-2.0"
+    assert run("model", "install", "https://example.org/model/5").out == f"fetching\ninstalled: {line}\n"
+    assert run("model", "list").out == f"{line} (active)\n"
+    assert run("model", "list", "--json").json == service.models()
+    service.fails = StoreError("the disk is gone")
+    said = run("model", "install", "--json", "https://example.org/model/5")
+    assert (said.status, said.json, said.err) == (5, [{"stage": "fetching"}], "shazimctl: the disk is gone\n")
+
+
+# ---- trouble
+
+
+def test_an_error_of_the_daemon_is_status_five(run: Any, service: FakeService) -> None:
+    """What the daemon reports is said in its words."""
+    service.fails = Unavailable("starting; ask again later")
+    said = run("status")
+    assert (said.status, said.out, said.err) == (5, "", "shazimctl: starting; ask again later\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("find",), "the following arguments are required: IMAGE"),
+        (("fnid", "ski.jpg"), "invalid choice: 'fnid'"),
+        ((), "the following arguments are required: COMMAND"),
+        (("find", "--threshold", "abc", "x"), "'abc' found, expected a number from 0 to 1"),
+        (("find", "--threshold", "nan", "x"), "'nan' found, expected a number from 0 to 1"),
+        (("find", "--threshold", "2", "x"), "'2' found, expected a number from 0 to 1"),
+        (("find", "--weights", "1,2", "x"), "expected three numbers >= 0 that are not all zero"),
+        (("find", "--weights", "0,0,0", "x"), "expected three numbers >= 0 that are not all zero"),
+        (("find", "--weights", "1,1,inf", "x"), "expected three numbers >= 0 that are not all zero"),
+        (("find", "--limit", "-1", "x"), "'-1' found, expected a whole number from 1"),
+        (("alerts", "--since", "x"), "'x' found, expected a whole number from 0"),
+        (("wait", "--timeout", "inf"), "'inf' found, expected a number of seconds >= 0"),
+        (("model",), "the following arguments are required: VERB"),
+    ],
+)
+def test_bad_usage_is_status_two(run: Any, service: FakeService, words: tuple[str, ...], message: str) -> None:
+    """What can't be meant is refused before the daemon is asked, with what was found and expected."""
+    said = run(*words)
+    assert (said.status, message in said.err, service.asked) == (2, True, [])
+
+
+def test_a_closed_pipe_is_no_complaint(socket_path: str, service: FakeService) -> None:
+    """`shazimctl ... | head -1` ends quietly."""
+    service.stored = [alert(number) for number in range(1, 2001)]
+    process = shazimctl("alerts", "--json")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    assert (process.stderr.read(), process.wait(20)) == ("", 141)
+    process.stderr.close()
+
+
+def test_an_interrupt_ends_without_a_traceback(service: FakeService, socket_path: str) -> None:
+    """Ctrl-C in the middle of a question is exit status 130 and silence."""
+    service.holds = threading.Event()
+    process = shazimctl("find", "ski.jpg")
+    assert service.working.acquire(timeout=20)
+    process.send_signal(signal.SIGINT)
+    assert (*process.communicate(), process.returncode) == ("", "", 130)
+    service.holds.set()
+
+
+# ---- help
+
+
+def test_version(run: Any) -> None:
+    """--version names program and version."""
+    said = run("--version")
+    assert (said.status, said.out) == (0, f"shazimctl {__version__}\n")
+
+
+def commands(of: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    [choices] = [action.choices for action in of._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(choices)
+
+
+def examples(command: str) -> list[str]:
+    epilog = commands(parser())[command].epilog or ""
+    return [line.strip() for line in epilog.splitlines() if line.startswith("  ") and "shazimctl" in line]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_examples_of_the_help_work(
+    run: Any, service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Each command's help has an example; each one, but those that go on for ever or install, does what it says."""
+    service.groups, service.stored = [group(1)], [alert(18)]
+    (tmp_path / "stdin").write_bytes(b"image")
+    with (tmp_path / "stdin").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert examples(command)
+        for example in examples(command):
+            for part in example.replace("|", "&&").split("&&"):
+                words = shlex.split(part.partition(" > ")[0])
+                if words[0] == "shazimctl" and "--follow" not in words:
+                    assert (run(*words[1:]).status, words) == (1 if command == "compare" else 0, words)
+
+
+def test_the_help_of_one_command_is_that_of_the_whole_parser(run: Any) -> None:
+    """Building only the parser that is needed changes nothing of what is said."""
+    for command, whole in commands(parser()).items():
+        assert run(command, "--help").out == whole.format_help()
+
+
+@pytest.mark.parametrize(
+    "words", [["--socket", "x", "status"], ["--socket=x", "status"], ["--socket", "status", "status"]]
+)
+def test_a_socket_before_the_command_is_no_command(words: list[str]) -> None:
+    """The command is found behind --socket, whatever its value."""
+    from shazimd.cli.parser import command_of
+
+    assert command_of(words) == "status"
+
+
+# ---- light
+
+
+def test_nothing_heavy_is_imported(socket_path: str) -> None:
+    """`status` loads none of the modules that would make it slow, and no module of the daemon's rooms."""
+    program = (
+        "import sys; from shazimd.cli import main; status = main(['status']); print(*sys.modules, file=sys.stderr);"
+        "sys.exit(status)"
+    )
+    # -S: what a virtual environment's .pth files import is not ours
+    command = [sys.executable, "-S", "-c", program]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    loaded = set(done.stderr.split())
+    heavy = {"numpy", "lmdb", "PIL", "msgspec", "tensorflow", "structlog", "rich", "uvicorn", "starlette", "anyio"}
+    costly = {"typing", "dataclasses", "http", "http.client", "urllib.parse", "email", "logging", "tempfile", "pathlib"}
+    ours = {name for name in loaded if name.startswith("shazimd.")}
+    assert loaded & (heavy | costly) == set()
+    assert ours == {
+        "shazimd.cli",
+        "shazimd.cli.arguments",
+        "shazimd.cli.output",
+        "shazimd.cli.parser",
+        "shazimd.cli.status",
+        "shazimd.client",
+        "shazimd.errors",
+        "shazimd.paths",
+        "shazimd.text",
+    }

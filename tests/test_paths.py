@@ -1,0 +1,80 @@
+"""Where things lie by default."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shazimd import paths
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user without any of the variables, and no system-wide daemon."""
+    for name in ("SHAZIMD_SOCKET", "SHAZIMD_CONFIG", "RUNTIME_DIRECTORY", "STATE_DIRECTORY", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/u")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(paths, "SYSTEM_SOCKET", str(tmp_path / "system.sock"))
+    monkeypatch.setattr(paths, "SYSTEM_CONFIG", str(tmp_path / "config.toml"))
+
+
+def test_a_user_has_the_places_of_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runtime and state directories are the user's own, with the defaults of the specification."""
+    assert (paths.listening_socket(), paths.store_directory()) == (
+        "/run/user/1000/shazimd.sock",
+        "/home/u/.local/state/shazimd",
+    )
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/r")
+    monkeypatch.setenv("XDG_STATE_HOME", "/s")
+    assert (paths.listening_socket(), paths.store_directory()) == ("/r/shazimd.sock", "/s/shazimd")
+
+
+def test_relative_directories_of_xdg_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the specification demands."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "r")
+    monkeypatch.setenv("XDG_STATE_HOME", "s")
+    assert (paths.listening_socket(), paths.store_directory()) == (
+        "/run/user/1000/shazimd.sock",
+        "/home/u/.local/state/shazimd",
+    )
+
+
+def test_root_has_the_places_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever XDG says."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/r")
+    assert (paths.listening_socket(), paths.asking_socket()) == (paths.SYSTEM_SOCKET, paths.SYSTEM_SOCKET)
+    assert paths.store_directory() == "/var/lib/shazimd"
+
+
+def test_systemd_wins_in_the_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several directories that systemd passes, the first counts."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/a:/run/b")
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")
+    assert (paths.listening_socket(), paths.store_directory()) == ("/run/a/shazimd.sock", "/var/lib/a")
+
+
+def test_a_client_asks_its_own_daemon_then_the_systems(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """$SHAZIMD_SOCKET counts first; then the user's socket when it is there; then the system's when that is."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    own = tmp_path / "shazimd.sock"
+    assert paths.asking_socket() == str(own)
+    Path(paths.SYSTEM_SOCKET).touch()
+    assert paths.asking_socket() == paths.SYSTEM_SOCKET
+    own.touch()
+    assert paths.asking_socket() == str(own)
+    monkeypatch.setenv("SHAZIMD_SOCKET", "/x")
+    assert paths.asking_socket() == "/x"
+
+
+def test_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None unless it is there; a given one counts even if it is not, so that the mistake is told."""
+    assert paths.config_file() is None
+    Path(paths.SYSTEM_CONFIG).touch()
+    assert paths.config_file() == paths.SYSTEM_CONFIG
+    monkeypatch.setenv("SHAZIMD_CONFIG", "/missing")
+    assert paths.config_file() == "/missing"
