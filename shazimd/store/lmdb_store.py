@@ -131,8 +131,10 @@ class LmdbStore(Store):
 
     def _attempt(self, work: Callable[[Writer], T]) -> T:
         try:
-            with self._gate.shared(), self._env.begin(write=True) as txn:
-                return work(LmdbWriter(txn, self._tables, self._trim))
+            with self._gate.shared():
+                self._trim()  # not after the commit: what is durable must not end in an error
+                with self._env.begin(write=True) as txn:
+                    return work(LmdbWriter(txn, self._tables, self._trim))
         except lmdb.Error:
             self._revive()
             raise
