@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from shazimd.index import cascade, scan
 from shazimd.index.base import Index
+from shazimd.index.cascade import CascadeIndex
 from shazimd.index.flat import FlatIndex
 from shazimd.similarity.score import score
-from shazimd.types import ContentId, Hit, Signals, Similarities, Weights
+from shazimd.types import ContentId, Fingerprint, Hit, Signals, Similarities, Weights
 
 Row: TypeAlias = tuple[ContentId, Signals]
 Make: TypeAlias = Callable[[], Index]
@@ -84,13 +86,50 @@ def _cosine(query: NDArray[np.float32] | None, row: NDArray[np.float32] | None) 
     return min(1.0, float(sum(q * v for q, v in zip(rounded, kept, strict=True))))
 
 
-@pytest.fixture(params=["flat"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
-    """Makes an empty index of each kind."""
+class Empty:
+    """A store without contents."""
+
+    def signals(self, model: str | None, after: ContentId = 0) -> Iterator[Row]:
+        return iter(())
+
+    def without_vector(self, model: str, after: ContentId = 0) -> Iterator[ContentId]:
+        return iter(())
+
+    def removals(self, after: int = 0) -> Iterator[tuple[int, ContentId]]:
+        return iter(())
+
+    def fingerprint(self, content: ContentId, model: str | None) -> Fingerprint:
+        raise KeyError(content)
+
+
+class Rewritten(CascadeIndex):
+    """Rewritten before each search, with a basis learned from however few rows, so that bounds prune."""
+
+    def search(
+        self, queries: Sequence[Signals], weights: Weights, threshold: float, limit: int | None = None
+    ) -> list[list[Hit]]:
+        self.compact()
+        return super().search(queries, weights, threshold, limit)
+
+
+@pytest.fixture(params=["flat", "cascade", "rewritten", "kept"])
+def make(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Makes an empty index of each kind: the reference, the cascade in memory, the cascade with bounds that prune
+    small libraries (and small blocks), and the cascade in files."""
     made: list[Index] = []
+    if request.param == "rewritten":
+        monkeypatch.setattr(cascade, "LEARN_FROM", 1)
+        monkeypatch.setattr(scan, "BLOCK", 64)
+        monkeypatch.setattr(scan, "PROBES", 4)
+    kinds: dict[str, Make] = {
+        "flat": FlatIndex,
+        "cascade": CascadeIndex,
+        "rewritten": Rewritten,
+        "kept": lambda: CascadeIndex.open(str(tmp_path / str(len(made))), Empty(), "m"),
+    }
 
     def make_one() -> Index:
-        made.append(FlatIndex())
+        made.append(kinds[request.param]())
         return made[-1]
 
     yield make_one

@@ -1,0 +1,157 @@
+"""What a score can reach at most, from few bytes of a row: the bounds that let a search pass over most rows unread.
+
+Weights here are divided by their sum, so that a score is w1 dah + w2 ddh + w3 cos.
+
+1. *Hashes* (16 bytes). cos <= 1, so a row needs w1 dah + w2 ddh >= threshold - w3.
+
+2. *Coarse* (64 bytes). Let P be a k x d matrix with M = P'P <= I (no eigenvalue above 1). For a query q and a row v
+       <q, v> = <Pq, Pv> + <q, (I - M) v>
+              <= <Pq, Pv> + sqrt(|q|^2 - |Pq|^2) sqrt(|v|^2 - |Pv|^2)
+   since I - M is positive semidefinite: Cauchy-Schwarz for the form <x, (I - M) y>, whose <x, (I - M) x> is
+   |x|^2 - |Px|^2. P need not be orthonormal, and P = 0 is a valid, useless choice: what a poor P costs is time, never
+   rows. The first 15 rows of P make 15 numbers of a row, and the root, its *rest*, is the 16th.
+
+3. *Fine* (128 bytes more). The 120 further rows of P give x = n s + e, whole numbers n times steps s, with what they
+   give of the query, y: <y, x> = <y, n s> + <y, e> <= <y, n s> + |y| |e|. Each row keeps its own |e| (measured, so
+   clipping at +-127 only makes it larger) and its rest beyond all 135.
+
+4. What is left is scored exactly (``exact``).
+
+P are the leading eigenvectors of the uncentred second moments of the rows (the best possible k for the mean of
+|Pv|^2: Eckart and Young, "The approximation of one matrix by another of lower rank", Psychometrika 1, 1936), times
+1 - 1e-9, so that M <= I whatever float64 rounded. Non-negative features have a large common part, which the first of
+them takes up whole.
+
+Rounding. Pv is summed in float64 and kept as float32, rests and |e| are rounded up; the query's side is float32; then
+at most 120 + 16 float32 products are summed, an error below 137 * 2**-24 * |q| |v| < 1e-5 (Higham, "Accuracy and
+Stability of Numerical Algorithms", section 3.1), and a few sums of numbers below 2 follow, 1e-6 in all. ``SLACK`` is
+more than twice that, and every comparison with a bound allows for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shazimd.index.exact import Asked, Bools, Doubles, Halves
+from shazimd.types import HASH_BITS, Weights
+
+COARSE = 15
+FINE = 120
+STEPS = 127
+SLACK = 2.5e-5
+SHRINK = 1 - 1e-9
+HASH_UNITS = 1000
+"""Weights of the two hashes as whole numbers that sum to this, so that a weighted distance fits 16 bits."""
+
+TINY = 1e-290
+"""Weights below this lose digits in float64 and the scores mean nothing: they are computed, never bounded."""
+
+Floats: TypeAlias = NDArray[np.float32]
+Bytes: TypeAlias = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Basis:
+    """The P above, and the steps."""
+
+    projection: Doubles
+    """float64 [COARSE + FINE, d]; rows of zeros where d is less"""
+    steps: Doubles
+    """float64 [FINE]"""
+    learned_from: int
+    """how many rows were known then; 0 for the useless P = 0"""
+
+    @classmethod
+    def none(cls, width: int) -> Basis:
+        return cls(np.zeros((COARSE + FINE, width)), np.ones(FINE), 0)
+
+    @classmethod
+    def learn(cls, sample: Halves, known: int) -> Basis:
+        """The basis that fits a sample [m, d] of ``known`` rows best."""
+        vectors = sample.astype(np.float32)
+        _, eigenvectors = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
+        leading = eigenvectors.T[::-1][: COARSE + FINE]
+        projection = np.zeros((COARSE + FINE, sample.shape[1]))
+        projection[: len(leading)] = SHRINK * leading
+        largest = np.abs(vectors @ projection[COARSE:].T.astype(np.float32)).max(axis=0, initial=0)
+        return cls(projection, np.where(largest > 0, largest, 1.0) / STEPS, known)
+
+    def encode(self, fv: Halves) -> tuple[Floats, Bytes]:
+        """What the bounds need of rows [n, d]: coarse float32 [n, 16] and fine uint8 [n, 128].
+
+        A fine row is 120 whole numbers (int8), then |e| and the rest (float32)."""
+        vectors = fv.astype(np.float64)
+        projected = vectors @ self.projection.T
+        squares = np.square(vectors).sum(axis=1)
+        coarse = np.empty((len(fv), COARSE + 1), np.float32)
+        coarse[:, :COARSE] = projected[:, :COARSE]
+        coarse[:, COARSE] = _rest(squares, projected[:, :COARSE])
+        numbers = np.clip(np.rint(projected[:, COARSE:] / self.steps), -STEPS, STEPS)
+        fine = np.empty((len(fv), FINE + 8), np.uint8)
+        fine[:, :FINE] = numbers.astype(np.int8).view(np.uint8)
+        errors = np.linalg.norm(projected[:, COARSE:] - numbers * self.steps, axis=1)
+        fine[:, FINE:] = np.column_stack([_up(errors), _rest(squares, projected)]).view(np.uint8)
+        return coarse, fine
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bounds:
+    """A query with weights, as the bounds take it; for rows that all have the same signals."""
+
+    hash_weights: tuple[int, int]
+    """of the two distances; their sum is at most HASH_UNITS"""
+    hash_unit: float
+    """what one unit of weighted distance takes off the score"""
+    hash_share: float
+    """w1 + w2; infinite where there is no bound, and every row may reach every score"""
+    cosine_share: float
+    """w3; 0 where no vector counts"""
+    coarse: Floats
+    """float32 [16], times w3"""
+    fine: Floats
+    """float32 [FINE], times w3 and the steps"""
+    fine_coarse: Floats
+    """float32 [16]: ``coarse`` without the rest, which is smaller here"""
+    fine_rest: Floats
+    """float32 [2], times w3: what |e| and the rest are multiplied with"""
+
+    @classmethod
+    def of(cls, asked: Asked, weights: Weights, has: Bools, basis: Basis) -> Bounds:
+        """For rows that have these signals (bool [3]), encoded with ``basis``."""
+        counted = [float(w) if both else 0.0 for w, both in zip(weights, has & asked.has, strict=True)]
+        total = sum(counted)
+        w1, w2, w3 = (w / total for w in counted) if total > TINY else (0.0, 0.0, 0.0)
+        share = w1 + w2 if total > TINY else np.inf
+        units = [int(HASH_UNITS * (w / (w1 + w2))) if w else 0 for w in (w1, w2)]
+        vectors = _query_side(asked.fv if w3 else np.zeros(basis.projection.shape[1]), basis, w3)
+        return cls((units[0], units[1]), (w1 + w2) / (HASH_UNITS * HASH_BITS), share, w3, *vectors)
+
+    def furthest(self, threshold: float) -> int:
+        """The weighted distance of hashes (in units) beyond which no row reaches the threshold; may be below 0."""
+        room = self.hash_share + self.cosine_share - threshold + SLACK
+        return int(room / self.hash_unit) + 1 if room < self.hash_share else HASH_UNITS * HASH_BITS
+
+
+def _query_side(fv: Doubles, basis: Basis, weight: float) -> tuple[Floats, Floats, Floats, Floats]:
+    projected = basis.projection @ fv
+    square = float(fv @ fv)
+    head, tail = projected[:COARSE], projected[COARSE:]
+    rests = [_rest(np.array([square]), part[np.newaxis])[0] for part in (head, projected)]
+    coarse = weight * np.append(head, rests[0])
+    last = weight * np.array([np.linalg.norm(tail), rests[1]])
+    columns = coarse, weight * tail * basis.steps, np.append(coarse[:COARSE], 0), last
+    a, b, c, d = (column.astype(np.float32) for column in columns)
+    return a, b, c, d
+
+
+def _rest(squares: Doubles, projected: Doubles) -> Floats:
+    """sqrt(|v|^2 - |Pv|^2), rounded up. 1e-12 covers what float64 rounded in the difference."""
+    return _up(np.sqrt(np.maximum(0, squares - np.square(projected).sum(axis=1)) + 1e-12))
+
+
+def _up(values: Doubles) -> Floats:
+    return np.nextafter(values.astype(np.float32), np.float32(np.inf))

@@ -1,0 +1,220 @@
+"""A search through snapshots of rows: bounds first, exact scores of what they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shazimd.index import exact
+from shazimd.index.bounds import FINE, SLACK, Basis, Bounds, Bytes, Floats
+from shazimd.index.exact import Asked, Bools, Halves, Hashes, Ids, Rows, Scored
+from shazimd.types import ContentId, Hit, Weights
+
+BLOCK = 32768
+"""Rows bounded at once: enough that a block's dozen calls cost little beside their work, few enough (hashes and
+coarse parts are 2.5 MiB) to lie in the last-level cache for the next query of a batch."""
+
+SPARSE = 8
+"""Where fewer than one row in this many is left, rows are gathered rather than multiplied all together."""
+
+FEW = 4096
+"""Rows refined at once: what is gathered of them, widened to float32, is 2.5 MiB."""
+
+CHUNK = 128
+"""Rows scored exactly at once: 128 x 1280 as float64 are 1.3 MiB."""
+
+PROBES = 128
+"""With a limit, this many likely rows (twice the limit if that is more) are scored first, to raise the threshold."""
+
+Distances: TypeAlias = NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """Rows that all have the same signals, as they were at one moment. Nothing in it changes."""
+
+    has: Bools
+    """bool [3]: which of ah, dh, fv"""
+    basis: Basis
+    alive: Bools
+    """bool [n]; what is not alive was removed or replaced"""
+    ids: Ids
+    ah: Hashes
+    dh: Hashes
+    coarse: Floats
+    """float32 [n, 16]"""
+    fine: Bytes
+    """uint8 [n, 128]"""
+    fv: Halves
+    """float16 [n, d]"""
+
+    def rows(self, which: NDArray[np.intp] | slice) -> Rows:
+        """Some rows, whole."""
+        ids = self.ids[which]
+        fv = self.fv[which] if isinstance(which, slice) else self.fv.take(which, axis=0)
+        return Rows(ids, self.ah[which], self.dh[which], fv, np.broadcast_to(self.has, (len(ids), 3)))
+
+    def head(self, count: int) -> View:
+        """The first ``count`` rows."""
+        c = slice(count)
+        hashes = self.ah[c], self.dh[c]
+        return View(self.has, self.basis, self.alive[c], self.ids[c], *hashes, self.coarse[c], self.fine[c], self.fv[c])
+
+    def order(self) -> NDArray[np.intp]:
+        """The living rows, in the order of their ids."""
+        living = np.flatnonzero(self.alive)
+        return living[np.argsort(self.ids[living])]
+
+
+class Candidates(NamedTuple):
+    """Rows of a view that bounds have left."""
+
+    view: View
+    bounds: Bounds
+    rows: NDArray[np.intp]
+    hashes: Floats
+    """what the hashes give to the score"""
+    most: Floats
+    """what the score is at most, but for SLACK"""
+
+    def where(self, keep: Bools | NDArray[np.intp]) -> Candidates:
+        return Candidates(self.view, self.bounds, self.rows[keep], self.hashes[keep], self.most[keep])
+
+
+def search(
+    views: Sequence[View],
+    asked: Sequence[Asked],
+    weights: Weights,
+    threshold: float,
+    limit: int | None = None,
+    below: Sequence[ContentId] | None = None,
+) -> list[list[Hit]]:
+    """For each query its hits, best first, at most ``limit``; only among ids smaller than its ``below``, if given."""
+    bars = below if below is not None else [np.iinfo(np.int64).max] * len(asked)
+    queries = [_Query(one, weights, threshold, limit, bar) for one, bar in zip(asked, bars, strict=True)]
+    for view in views:
+        _scan(view, queries)
+    return [query.answer() for query in queries]
+
+
+def _scan(view: View, queries: Sequence[_Query]) -> None:
+    """Leave with each query the rows of a view that the hash and coarse bounds cannot rule out."""
+    scans = [_Scan(view, query) for query in queries]
+    coarse = np.array([scan.bounds.coarse for scan in scans])
+    for number, start in enumerate(range(0, len(view.ids), BLOCK)):
+        block = slice(start, min(start + BLOCK, len(view.ids)))
+        dense = [place for place, scan in enumerate(scans) if scan.hashes(block)]
+        if dense:
+            for place, cosines in zip(dense, coarse[dense] @ view.coarse[block].T, strict=True):
+                scans[place].cosines(block, cosines)
+        if number & (number + 1) == 0:  # after 1, 2, 4, 8 blocks: rarely, and early, when it gains most
+            for query in queries:
+                query.raise_threshold()
+
+
+class _Query:
+    """One query: what may still be in its answer."""
+
+    def __init__(self, asked: Asked, weights: Weights, threshold: float, limit: int | None, below: ContentId) -> None:
+        self.asked, self.weights, self.limit, self.below = asked, weights, limit, below
+        self.threshold = threshold
+        """of the search; with a limit, what so many rows are known to reach, once that is more"""
+        self.left: list[Candidates] = []
+
+    def keep(self, candidates: Candidates) -> None:
+        view, rows = candidates.view, candidates.rows
+        keep = view.alive[rows] & (view.ids[rows] < self.below) & (candidates.most >= self.threshold - SLACK)
+        self.left.append(candidates.where(keep))
+
+    def raise_threshold(self) -> None:
+        """Score the likeliest rows. No row below the ``limit``-th best of them is in the answer."""
+        if not self.limit or sum(len(candidates.rows) for candidates in self.left) <= 2 * self.limit:
+            return
+        probes = max(PROBES, 2 * self.limit)
+        most = np.sort(np.concatenate([candidates.most for candidates in self.left]))[-probes:][0]
+        likely = [candidates.where(np.flatnonzero(candidates.most >= most)[:probes]) for candidates in self.left]
+        scores = np.concatenate([scored.scores for one in likely for scored in self._scored(one)])
+        if len(scores) >= self.limit:
+            self.threshold = max(self.threshold, float(np.sort(scores)[-self.limit]))
+        self.left = [one.where(one.most >= self.threshold - SLACK) for one in self.left]
+
+    def answer(self) -> list[Hit]:
+        self.raise_threshold()
+        likely = (_refined(candidates, self.threshold) for candidates in self.left)
+        found = [scored.at_least(self.threshold) for one in likely for scored in self._scored(one)]
+        return exact.rank(found, self.limit)
+
+    def _scored(self, candidates: Candidates) -> Iterator[Scored]:
+        for start in range(0, len(candidates.rows), CHUNK):
+            rows = candidates.view.rows(candidates.rows[start : start + CHUNK])
+            yield exact.score(self.asked, rows, self.weights)
+
+
+class _Scan:
+    """One query's way through the blocks of a view."""
+
+    def __init__(self, view: View, query: _Query) -> None:
+        self.view, self.query = view, query
+        self.bounds = Bounds.of(query.asked, query.weights, view.has, view.basis)
+        self.bits = np.empty(BLOCK, np.uint64)
+        self.counts = np.empty(BLOCK, np.uint8)
+        self.distances = np.empty((2, BLOCK), np.uint16)
+
+    def hashes(self, block: slice) -> bool:
+        """Take the distances of a block; True where so many rows are left that ``cosines`` of all are wanted."""
+        distances = self._distances(block)
+        near = distances <= self.bounds.furthest(self.query.threshold)
+        count = np.count_nonzero(near)
+        if count * SPARSE > len(distances) and self.bounds.cosine_share:
+            return True
+        if count:
+            rows = np.flatnonzero(near)
+            coarse = self.view.coarse[block].take(rows, axis=0) if self.bounds.cosine_share else None
+            cosines = np.zeros(count, np.float32) if coarse is None else coarse @ self.bounds.coarse
+            self._keep(block, rows, self._share(distances[rows]), cosines)
+        return False
+
+    def cosines(self, block: slice, cosines: Floats) -> None:
+        """Keep what is left of the block last given to ``hashes`` by its coarse bounds."""
+        share = self._share(self.distances[0, : len(cosines)])
+        rows = np.flatnonzero(cosines + share >= np.float32(self.query.threshold - SLACK))
+        self._keep(block, rows, share[rows], cosines[rows])
+
+    def _distances(self, block: slice) -> Distances:
+        length = block.stop - block.start
+        bits, counts, distances = self.bits[:length], self.counts[:length], self.distances[:, :length]
+        asked = self.query.asked
+        for signal, (column, own) in enumerate(((self.view.ah, asked.ah), (self.view.dh, asked.dh))):
+            np.bitwise_xor(column[block], own, out=bits)
+            np.bitwise_count(bits, out=counts)
+            np.multiply(counts, np.uint16(self.bounds.hash_weights[signal]), out=distances[signal])
+        total: Distances = np.add(distances[0], distances[1], out=distances[0])
+        return total
+
+    def _share(self, distances: Distances) -> Floats:
+        share = distances * np.float32(-self.bounds.hash_unit)
+        share += np.float32(self.bounds.hash_share)
+        return share
+
+    def _keep(self, block: slice, rows: NDArray[np.intp], share: Floats, cosines: Floats) -> None:
+        self.query.keep(Candidates(self.view, self.bounds, rows + block.start, share, share + cosines))
+
+
+def _refined(candidates: Candidates, threshold: float) -> Candidates:
+    """Those that the fine bounds leave."""
+    bounds, view = candidates.bounds, candidates.view
+    if not bounds.cosine_share:
+        return candidates
+    keep = np.ones(len(candidates.rows), np.bool_)
+    for start in range(0, len(keep), FEW):
+        part = slice(start, start + FEW)
+        fine = view.fine.take(candidates.rows[part], axis=0)
+        most = candidates.hashes[part] + view.coarse.take(candidates.rows[part], axis=0) @ bounds.fine_coarse
+        most += fine[:, :FINE].view(np.int8).astype(np.float32) @ bounds.fine
+        most += fine.view(np.float32)[:, FINE // 4 :] @ bounds.fine_rest
+        keep[part] = most >= np.float32(threshold - SLACK)
+    return candidates.where(keep)
