@@ -177,7 +177,7 @@ class Daemon:
         elif hint.kind is Kind.FILE:
             self._offer(hint.path, Lane.BACKLOG if hint.path in self._unsettled else Lane.LIVE)
             self._unsettled.discard(hint.path)
-        elif hint.old is not None and self._roots.admits(hint.path):
+        elif hint.old is not None:
             old, new = hint.old, hint.path
             self._committer.submit(lambda writer: writer.move(old, new)).result()
 
