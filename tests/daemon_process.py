@@ -1,0 +1,131 @@
+"""A real daemon as a process, with its log as a list of events."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+SCRIPTS = Path(sys.executable).parent
+PATIENCE_S = 40.0
+
+Event = dict[str, Any]
+
+
+class DaemonProcess:
+    """`shazimd` on a store, a socket and roots of its own; may be stopped or killed, and started again."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.root = folder / "root"
+        self.root.mkdir(exist_ok=True)
+        self.store = folder / "store"
+        self.log = folder / "log"
+        self._sockets = tempfile.mkdtemp(prefix="sz-")  # a socket's path is at most 107 bytes
+        self.socket = os.path.join(self._sockets, "s")
+        self.arguments = [*arguments] or [str(self.root)]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *more: str) -> None:
+        """Start and wait until it answers."""
+        self.spawn(*more)
+        self.wait_for("started")
+
+    def spawn(self, *more: str) -> subprocess.Popen[bytes]:
+        options = ["--store", str(self.store), "--socket", self.socket, "--log-format", "json", "--log-level", "debug"]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [SCRIPTS / "shazimd", *options, "--model", "none", *more, *self.arguments], stderr=log
+            )
+        return self.process
+
+    def events(self, name: str | None = None) -> list[Event]:
+        """What was logged since the last start."""
+        *lines, _ = self.log.read_text().split("\n")
+        events = [json.loads(line) for line in lines]
+        return [event for event in events if name in (None, event["event"])]
+
+    def wait_for(self, name: str, **facts: Any) -> Event:
+        """The first such event."""
+
+        def found() -> Event | None:
+            matching = (e for e in self.events(name) if all(e.get(key) == value for key, value in facts.items()))
+            return next(matching, None)
+
+        return self.wait_until(found)
+
+    def wait_until(self, condition: Callable[[], Any]) -> Any:
+        """Wait for a condition; fails when the daemon has ended, or after long."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not (result := condition()):
+            assert self.process is not None
+            assert self.process.poll() is None, f"the daemon ended: {self.log.read_text()[-3000:]}"
+            assert time.monotonic() < deadline, f"waited too long: {self.log.read_text()[-3000:]}"
+            time.sleep(0.02)
+        return result
+
+    def ctl(self, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
+        """Run `shazimctl`."""
+        command = [SCRIPTS / "shazimctl", "--socket", self.socket, *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE_S, check=False)
+        return subprocess.CompletedProcess(
+            command, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+        )
+
+    def settled(self) -> None:
+        """Wait until all that is on the disk is known."""
+        self.wait_for("root_watched")
+        done = self.ctl("wait", "--timeout", str(int(PATIENCE_S)))
+        assert done.returncode == 0, done.stderr
+
+    def status(self) -> Event:
+        status: Event = json.loads(self.ctl("status", "--json").stdout)
+        return status
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_S)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(PATIENCE_S)
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+
+@contextmanager
+def daemon_process(folder: Path, *arguments: str) -> Iterator[DaemonProcess]:
+    daemon = DaemonProcess(folder, *arguments)
+    try:
+        yield daemon
+    finally:
+        daemon.close()
+
+
+def drawing(seed: int, size: tuple[int, int] = (400, 300)) -> Image.Image:
+    """A picture with things in it, unlike those of other seeds."""
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGB", size, tuple(rng.integers(0, 255, 3)))
+    pen = ImageDraw.Draw(image)
+    for _ in range(40):
+        x, y, w, h = (int(v) for v in rng.integers(0, max(size) * 2 // 3, 4))
+        shape = pen.ellipse if rng.random() < 0.5 else pen.rectangle
+        shape((x, y, x + w // 2 + 5, y + h // 2 + 5), fill=tuple(rng.integers(0, 255, 3)))
+    return image
