@@ -20,6 +20,7 @@ import structlog
 
 from shazimd import __version__, config, log, paths
 from shazimd.alerts import Alerts
+from shazimd.client import Client
 from shazimd.config import Config, WatchConfig
 from shazimd.daemon import Daemon, Roots, WatchedRoot
 from shazimd.errors import ConfigError, ShazimdError
@@ -37,6 +38,7 @@ from shazimd.pipeline.jobs import Jobs
 from shazimd.pipeline.library import Library
 from shazimd.pipeline.reconcile import Reconciler
 from shazimd.pipeline.search import Search
+from shazimd.protocol import Status
 from shazimd.provision import Provision
 from shazimd.server.app import create_app
 from shazimd.server.run import Server
@@ -52,6 +54,9 @@ from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
 
 logger = structlog.get_logger()
+
+ANSWER_TIMEOUT_S = 10.0
+"""How long the daemon may take to answer itself; a third of WatchdogSec in the unit."""
 
 EXAMPLES = """\
 examples:
@@ -126,11 +131,36 @@ def run(settings: Config) -> None:
             store=settings.store.path,
             roots=[os.fsdecode(rules.root) for _, rules in watched],
         )
-        notifier.ready(f"watching {len(watched)} directories")
-        stop.wait()
+        notifier.ready(_in_words(service.status()))
+        _attend(stop, notifier, service, Client(listeners[0].getsockname(), timeout_s=ANSWER_TIMEOUT_S))
         notifier.stopping("finishing the work in hand")
         logger.info("stopping")
     logger.info("stopped")
+
+
+def _attend(stop: threading.Event, notifier: Notifier, service: DaemonService, client: Client) -> None:
+    """Until told to stop, tell the service manager how it is, and that it lives as long as the work really goes on:
+    the daemon's threads run, and a question over the socket is answered."""
+    while not stop.wait(notifier.watchdog_interval_s):
+        if fault := _fault(service, client):
+            logger.error("unresponsive", reason=fault)
+        else:
+            notifier.alive()
+            notifier.status(_in_words(service.status()))
+
+
+def _fault(service: DaemonService, client: Client) -> str | None:
+    try:
+        client.status()
+    except ShazimdError as error:
+        return str(error)
+    return None if service.alive() else "a thread that watches or follows has ended"
+
+
+def _in_words(status: Status) -> str:
+    """One line for `systemctl status`."""
+    waiting = f", {status['pending']} waiting" if status["pending"] else ""
+    return f"{status['state']}: {status['images']} images in {len(status['roots'])} directories{waiting}"
 
 
 def _build(
@@ -181,15 +211,14 @@ def _build(
         committer,
         on_baseline=lambda root: _sum_up(root, library),
     )
-    rooms.callback(daemon.stop)
-    rooms.callback(provision.stop)
-
     def use(model: ModelInfo) -> None:
         library.use_model(model)
         logger.info("model_in_use", model=model.id, handle=model.source)
         backfill.start()
 
     def start() -> None:
+        rooms.callback(provision.stop)
+        rooms.callback(daemon.stop)
         daemon.start()
         backfill.start()
         if library.model is None:
