@@ -13,7 +13,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from itertools import islice
 
 import msgspec
 import structlog
@@ -28,7 +27,7 @@ from shazimd.fingerprint.model import ModelInfo
 from shazimd.fingerprint.registry import Registry
 from shazimd.fingerprint.workers import WorkerPool
 from shazimd.index.base import Index
-from shazimd.index.flat import FlatIndex
+from shazimd.index.cascade import CascadeIndex
 from shazimd.metrics import Metrics
 from shazimd.notify import Notifier
 from shazimd.pipeline.backfill import Backfill
@@ -172,7 +171,7 @@ def _build(
     workers = settings.workers
     pool = rooms.enter_context(WorkerPool(workers.processes, workers.memory_mb, workers.timeout_s, workers.max_pixels))
     provision = Provision(Registry(os.path.join(settings.store.path, "models")), settings.model.handle)
-    library = rooms.enter_context(closing(Library(store, open_index, provision.installed())))
+    library = rooms.enter_context(closing(Library(store, _open_index, provision.installed())))
     alerts = rooms.enter_context(closing(Alerts(store)))
     committer = rooms.enter_context(closing(Committer(store)))
     metrics = Metrics()
@@ -211,6 +210,7 @@ def _build(
         committer,
         on_baseline=lambda root: _sum_up(root, library),
     )
+
     def use(model: ModelInfo) -> None:
         library.use_model(model)
         logger.info("model_in_use", model=model.id, handle=model.source)
@@ -227,14 +227,10 @@ def _build(
     return DaemonService(daemon, library, search, pool, committer, alerts, provision, metrics, terms), start
 
 
-def open_index(store: Store, model: str | None) -> Index:
-    """Everything in the store, findable."""
-    index = FlatIndex()
+def _open_index(store: Store, model: str | None) -> Index:
+    """The index beside the store, in step with it."""
     with store.read() as reader:
-        rows = reader.signals(model)
-        while batch := list(islice(rows, 4096)):
-            index.add(batch)
-    return index
+        return CascadeIndex.open(os.path.join(store.info()["path"], "index"), reader, model)
 
 
 def _sum_up(root: bytes, library: Library) -> None:
