@@ -196,6 +196,7 @@ def _explain(error: Exception, stall_timeout_s: float) -> str:
     if isinstance(cause, TimeoutError):
         return f"the server said nothing for {stall_timeout_s:g} s"
     if isinstance(error, HTTPError):
+        error.close()  # it holds the connection
         return f"the server answered HTTP {error.code} {error.reason}, expected an archive"
     if isinstance(error, URLError):
         return f"can't be reached: {cause}"

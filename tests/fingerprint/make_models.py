@@ -1,6 +1,6 @@
 """Makes the tiny models of these tests: ``python make_models.py FOLDER``. Needs TensorFlow, so it is run as a program.
 
-All take pictures of 8 x 6 pixels and give the mean colour times a matrix, so a test can say what comes out.
+All take pictures of 8 x 6 pixels and give ``vectors_of`` them, so a test can say what comes out.
 ``FOLDER/<name>/`` are SavedModels; ``tiny_<type>.tflite`` are the flatbuffers that lie in ``data/``.
 """
 
@@ -11,10 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 HEIGHT, WIDTH = 8, 6
 COLOURS_TO_VECTOR = np.array([[1, 0, 0, 0.5], [0, 1, 0, -0.5], [0, 0, 1, 0.25]], np.float32)
+OFFSETS = np.array([-0.1, -0.05, 0, 0], np.float32)
 LICENCE = "\nTiny Licence 1.0\n\nDo what you like.\n"
+
+
+def vectors_of(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """What the models compute: the mean colour times a matrix, plus offsets, nothing below 0; made unit length."""
+    vectors = np.maximum(0, images.mean(axis=(1, 2)) / 255 @ COLOURS_TO_VECTOR + OFFSETS)
+    unit: NDArray[np.float64] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
 
 
 def main(folder: Path) -> None:
@@ -30,7 +39,8 @@ def main(folder: Path) -> None:
         return module
 
     def mean_colour(matrix: Any, images: Any) -> Any:
-        return tf.reduce_mean(tf.nn.conv2d(images, matrix[tf.newaxis, tf.newaxis], 1, "VALID"), [1, 2])
+        colours = tf.reduce_mean(tf.nn.conv2d(images, matrix[tf.newaxis, tf.newaxis], 1, "VALID"), [1, 2])
+        return tf.nn.relu(colours + OFFSETS)
 
     picture = [None, HEIGHT, WIDTH, 3]
     save("vector", mean_colour, picture)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from make_models import COLOURS_TO_VECTOR, HEIGHT, WIDTH
+from make_models import HEIGHT, WIDTH, vectors_of
 from numpy.typing import NDArray
 
 from shazimd.errors import ModelError
@@ -31,12 +31,6 @@ def pictures(count: int, seed: int = 0) -> NDArray[np.uint8]:
     return (random.random((count, HEIGHT, WIDTH, 3)) * tints).astype(np.uint8)
 
 
-def expected_vectors(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    vectors = images.mean(axis=(1, 2)) / 255 @ COLOURS_TO_VECTOR
-    unit: NDArray[np.float64] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return unit
-
-
 def test_sizes_are_read_from_the_flatbuffer() -> None:
     """Height, width and width of the vector are the model's own."""
     info = describe(str(DATA / "tiny_float32.tflite"), "tiny")
@@ -48,14 +42,14 @@ def test_the_vector_is_what_the_model_computes_from_colours_between_0_and_1() ->
     images = pictures(5)
     vectors = open_model().embed(images)
     assert vectors.dtype == np.float32
-    np.testing.assert_allclose(vectors, expected_vectors(images), atol=1e-6)
+    np.testing.assert_allclose(vectors, vectors_of(images), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["uint8", "int8"])
 def test_a_quantised_model_gives_the_same_vectors_within_its_rounding(kind: str) -> None:
     """Integer inputs get the picture's levels, integer outputs are scaled back."""
     images = pictures(5)
-    cosines = (open_model(kind).embed(images) * expected_vectors(images)).sum(axis=1)
+    cosines = (open_model(kind).embed(images) * vectors_of(images)).sum(axis=1)
     assert cosines.min() > 0.9995
 
 
