@@ -37,6 +37,12 @@ def store_directory() -> str:
     return os.path.join(_xdg("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "shazimd")
 
 
+def hooks_directory() -> str:
+    """Where the hooks' positions are kept."""
+    given = _systemd_directory("STATE_DIRECTORY")
+    return given or os.path.join(os.path.dirname(store_directory()), "shazimd-hooks")
+
+
 def config_file() -> str | None:
     """$SHAZIMD_CONFIG, else the system's file if it exists, else None."""
     if given := os.environ.get("SHAZIMD_CONFIG"):

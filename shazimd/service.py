@@ -137,6 +137,10 @@ class DaemonService:
     def install_model(self, handle: str) -> Iterator[protocol.InstallProgress]:
         return self._provision.install(handle)
 
+    def alive(self) -> bool:
+        """Whether the threads that watch and follow run."""
+        return self._daemon.alive()
+
     def metrics(self) -> bytes:
         return self._metrics.render(self.status())
 

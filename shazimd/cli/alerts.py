@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from shazimd.cli.arguments import add_json, alert_id
+from shazimd.cli.arguments import alert_id
 from shazimd.cli.output import path_text, per_cent, say, say_json
+from shazimd.cli.parser import add_json
 from shazimd.client import Client
 
 TYPE_CHECKING = False

@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
 
 
-def add_json(parser: ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="answer in JSON, one object a line")
-
-
 def add_scoring(parser: ArgumentParser) -> None:
     parser.add_argument("--threshold", type=threshold, metavar="T", help="least score of a match, from 0 to 1")
     add_weights(parser)

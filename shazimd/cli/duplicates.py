@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from shazimd.cli.arguments import add_json, add_scoring
+from shazimd.cli.arguments import add_scoring
 from shazimd.cli.output import path_text, per_cent, say, say_json, size
+from shazimd.cli.parser import add_json
 from shazimd.client import Client
 
 TYPE_CHECKING = False

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from shazimd.cli.arguments import add_json
 from shazimd.cli.output import say, say_json, size
+from shazimd.cli.parser import add_json
 from shazimd.client import Client
 
 TYPE_CHECKING = False

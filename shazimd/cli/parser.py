@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from shazimd import __version__
 
@@ -21,6 +22,8 @@ COMMANDS = {
     "rescan": "compare a path, or every root, with the disk",
     "forget": "forget a file, or a directory with all below it",
     "model": "install or list models",
+    "hooks": "run the hooks of the config",
+    "service": "install or uninstall the systemd service",
     "completion": "print a script of completions for a shell",
 }
 """Each is a module here by the same name."""
@@ -39,14 +42,14 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         prog="shazimctl",
         description="Ask the shazimd daemon.",
         epilog=EXIT_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
     )
     top.add_argument(
         "--socket", metavar="PATH", help="the daemon's socket (default: $SHAZIMD_SOCKET, or as shazimd(8))"
     )
     top.add_argument("--version", action="version", version=f"shazimctl {__version__}")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = top.add_subparsers(prog="shazimctl", dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS if only is None else (only,):
         module = _module(name)
         command = commands.add_parser(
@@ -54,12 +57,17 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
             help=COMMANDS[name],
             description=COMMANDS[name].capitalize() + ".",
             epilog=module.EXAMPLE,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Formatter,
             allow_abbrev=False,
         )
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     return top
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    """Most commands have this one."""
+    command.add_argument("--json", action="store_true", help="answer in JSON, one object a line")
 
 
 def command_of(words: Sequence[str]) -> str | None:
@@ -71,6 +79,13 @@ def command_of(words: Sequence[str]) -> str | None:
         elif not word.startswith("--socket="):
             return word if word in COMMANDS else None
     return None
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """argparse makes a formatter for every argument, and one that is not told its width imports shutil to find out."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=int(os.environ.get("COLUMNS") or 80) - 2)
 
 
 def _module(name: str) -> Any:

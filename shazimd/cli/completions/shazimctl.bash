@@ -6,7 +6,8 @@
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
 _shtab_shazimctl_model_subparsers=(install list)
-_shtab_shazimctl_subparsers=(find compare status wait duplicates alerts rescan forget model completion)
+_shtab_shazimctl_service_subparsers=(install uninstall)
+_shtab_shazimctl_subparsers=(find compare status wait duplicates alerts rescan forget model hooks service completion)
 
 _shtab_shazimctl_find_option_strings=(-h --help --threshold --weights --limit -v --verbose --json)
 _shtab_shazimctl_compare_option_strings=(-h --help --weights --json)
@@ -19,6 +20,10 @@ _shtab_shazimctl_forget_option_strings=(-h --help)
 _shtab_shazimctl_model_install_option_strings=(-h --help --json)
 _shtab_shazimctl_model_list_option_strings=(-h --help --json)
 _shtab_shazimctl_model_option_strings=(-h --help)
+_shtab_shazimctl_hooks_option_strings=(-h --help --config --state)
+_shtab_shazimctl_service_install_option_strings=(-h --help --user --dry-run --yes)
+_shtab_shazimctl_service_uninstall_option_strings=(-h --help --purge --user --dry-run --yes)
+_shtab_shazimctl_service_option_strings=(-h --help)
 _shtab_shazimctl_completion_option_strings=(-h --help)
 _shtab_shazimctl_option_strings=(-h --help --socket --version)
 
@@ -30,8 +35,9 @@ _shtab_shazimctl_forget_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_shazimctl___socket_COMPGEN=_shtab_compgen_files
 
 _shtab_shazimctl_model_pos_0_choices=(install list)
+_shtab_shazimctl_service_pos_0_choices=(install uninstall)
 _shtab_shazimctl_completion_pos_0_choices=(bash zsh fish)
-_shtab_shazimctl_pos_0_choices=(find compare status wait duplicates alerts rescan forget model completion)
+_shtab_shazimctl_pos_0_choices=(find compare status wait duplicates alerts rescan forget model hooks service completion)
 
 _shtab_shazimctl_find_pos_0_nargs=+
 _shtab_shazimctl_find__h_nargs=0
@@ -67,6 +73,23 @@ _shtab_shazimctl_model_list___json_nargs=0
 _shtab_shazimctl_model_pos_0_nargs=A...
 _shtab_shazimctl_model__h_nargs=0
 _shtab_shazimctl_model___help_nargs=0
+_shtab_shazimctl_hooks__h_nargs=0
+_shtab_shazimctl_hooks___help_nargs=0
+_shtab_shazimctl_service_install_pos_0_nargs='*'
+_shtab_shazimctl_service_install__h_nargs=0
+_shtab_shazimctl_service_install___help_nargs=0
+_shtab_shazimctl_service_install___user_nargs=0
+_shtab_shazimctl_service_install___dry_run_nargs=0
+_shtab_shazimctl_service_install___yes_nargs=0
+_shtab_shazimctl_service_uninstall__h_nargs=0
+_shtab_shazimctl_service_uninstall___help_nargs=0
+_shtab_shazimctl_service_uninstall___purge_nargs=0
+_shtab_shazimctl_service_uninstall___user_nargs=0
+_shtab_shazimctl_service_uninstall___dry_run_nargs=0
+_shtab_shazimctl_service_uninstall___yes_nargs=0
+_shtab_shazimctl_service_pos_0_nargs=A...
+_shtab_shazimctl_service__h_nargs=0
+_shtab_shazimctl_service___help_nargs=0
 _shtab_shazimctl_completion__h_nargs=0
 _shtab_shazimctl_completion___help_nargs=0
 _shtab_shazimctl_pos_0_nargs=A...

@@ -50,8 +50,8 @@ function _shtab_shazimctl_using
   test "$_shtab_shazimctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_shazimctl_commands find compare status wait duplicates alerts rescan forget model 'model install' 'model list' completion
-set -g _shtab_shazimctl_opts_with_value --limit --since --socket --threshold --timeout --weights
+set -g _shtab_shazimctl_commands find compare status wait duplicates alerts rescan forget model 'model install' 'model list' hooks service 'service install' 'service uninstall' completion
+set -g _shtab_shazimctl_opts_with_value --config --limit --since --socket --state --threshold --timeout --weights
 
 complete -c shazimctl -e
 complete -c shazimctl -f
@@ -104,6 +104,23 @@ complete -c shazimctl -n '_shtab_shazimctl_using model install' -l json -d 'answ
 complete -c shazimctl -n '_shtab_shazimctl_using model; and test $_shtab_shazimctl_npos -eq 0' -a list -d 'list the installed models'
 complete -c shazimctl -n '_shtab_shazimctl_using model list' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using model list' -l json -d 'answer in JSON, one object a line'
+complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a hooks -d 'Run the hooks of the config.'
+complete -c shazimctl -n '_shtab_shazimctl_using hooks' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using hooks' -l config -x -d 'default: $SHAZIMD_CONFIG, else /etc/shazimd/config.toml'
+complete -c shazimctl -n '_shtab_shazimctl_using hooks' -l state -x -d 'where the position of each hook is kept'
+complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a service -d 'Install or uninstall the systemd service.'
+complete -c shazimctl -n '_shtab_shazimctl_using service' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using service; and test $_shtab_shazimctl_npos -eq 0' -a install -d 'write units and a config, and start'
+complete -c shazimctl -n '_shtab_shazimctl_using service install' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using service install' -l user -d 'a service of your own instead of the machine'"'"'s'
+complete -c shazimctl -n '_shtab_shazimctl_using service install' -l dry-run -d 'show only'
+complete -c shazimctl -n '_shtab_shazimctl_using service install' -l yes -d 'do not ask'
+complete -c shazimctl -n '_shtab_shazimctl_using service; and test $_shtab_shazimctl_npos -eq 0' -a uninstall -d 'stop, and remove the units'
+complete -c shazimctl -n '_shtab_shazimctl_using service uninstall' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using service uninstall' -l purge -d 'remove the config and the store too'
+complete -c shazimctl -n '_shtab_shazimctl_using service uninstall' -l user -d 'a service of your own instead of the machine'"'"'s'
+complete -c shazimctl -n '_shtab_shazimctl_using service uninstall' -l dry-run -d 'show only'
+complete -c shazimctl -n '_shtab_shazimctl_using service uninstall' -l yes -d 'do not ask'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a completion -d 'Print a script of completions for a shell.'
 complete -c shazimctl -n '_shtab_shazimctl_using completion' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using completion; and test $_shtab_shazimctl_npos -eq 0' -ka "bash zsh fish" -d shell

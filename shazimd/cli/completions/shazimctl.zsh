@@ -16,8 +16,10 @@ _shtab_shazimctl_commands() {
     duplicates:'List the groups of images that show the same.'
     find:'Find known images like these.'
     forget:'Forget a file, or a directory with all below it.'
+    hooks:'Run the hooks of the config.'
     model:'Install or list models.'
     rescan:'Compare a path, or every root, with the disk.'
+    service:'Install or uninstall the systemd service.'
     status:'Say how the daemon is.'
     wait:'Wait until every image is known.'
   )
@@ -30,6 +32,14 @@ _shtab_shazimctl_model_commands() {
     list:'list the installed models'
   )
   _describe 'shazimctl model commands' _commands
+}
+
+_shtab_shazimctl_service_commands() {
+  local _commands=(
+    install:'write units and a config, and start'
+    uninstall:'stop, and remove the units'
+  )
+  _describe 'shazimctl service commands' _commands
 }
 
 _shtab_shazimctl_options=(
@@ -102,6 +112,15 @@ _shtab_shazimctl_forget_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_shazimctl_forget_defaults_added=0
 
+_shtab_shazimctl_hooks_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--config[default\: \$SHAZIMD_CONFIG, else \/etc\/shazimd\/config.toml]:FILE:"
+  "--state[where the position of each hook is kept]:DIR:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_hooks_defaults_added=0
+
 _shtab_shazimctl_model_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
 )
@@ -133,6 +152,35 @@ _shtab_shazimctl_rescan_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_shazimctl_rescan_defaults_added=0
+
+_shtab_shazimctl_service_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_service_defaults_added=0
+
+_shtab_shazimctl_service_install_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--user[a service of your own instead of the machine\'s]"
+  "--dry-run[show only]"
+  "--yes[do not ask]"
+  "(*)::a directory to watch, besides those of the config:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_service_install_defaults_added=0
+
+_shtab_shazimctl_service_uninstall_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--purge[remove the config and the store too]"
+  "--user[a service of your own instead of the machine\'s]"
+  "--dry-run[show only]"
+  "--yes[do not ask]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_service_uninstall_defaults_added=0
 
 _shtab_shazimctl_status_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -175,8 +223,10 @@ _shtab_shazimctl() {
         duplicates) _arguments -C -s $_shtab_shazimctl_duplicates_options ;;
         find) _arguments -C -s $_shtab_shazimctl_find_options ;;
         forget) _arguments -C -s $_shtab_shazimctl_forget_options ;;
+        hooks) _arguments -C -s $_shtab_shazimctl_hooks_options ;;
         model) _shtab_shazimctl_model ;;
         rescan) _arguments -C -s $_shtab_shazimctl_rescan_options ;;
+        service) _shtab_shazimctl_service ;;
         status) _arguments -C -s $_shtab_shazimctl_status_options ;;
         wait) _arguments -C -s $_shtab_shazimctl_wait_options ;;
       esac
@@ -203,6 +253,30 @@ _shtab_shazimctl_model() {
       case $line[1] in
         install) _arguments -C -s $_shtab_shazimctl_model_install_options ;;
         list) _arguments -C -s $_shtab_shazimctl_model_list_options ;;
+      esac
+  esac
+}
+
+_shtab_shazimctl_service() {
+  local context state line curcontext="$curcontext" one_or_more='(*)' remainder='(-)*:' default='*::: :->service'
+
+  # Add default positional/remainder specs only if none exist, and only once per session
+  if (( ! _shtab_shazimctl_service_defaults_added )); then
+    if (( ${_shtab_shazimctl_service_options[(I)${(q)one_or_more}*]} +          ${_shtab_shazimctl_service_options[(I)${(q)remainder}*]} +          ${_shtab_shazimctl_service_options[(I)${(q)default}]} == 0 )); then
+      _shtab_shazimctl_service_options+=(': :_shtab_shazimctl_service_commands' '*::: :->service')
+    fi
+    _shtab_shazimctl_service_defaults_added=1
+  fi
+  _arguments -C -s $_shtab_shazimctl_service_options
+
+  case $state in
+    service)
+      words=($line[1] "${words[@]}")
+      (( CURRENT += 1 ))
+      curcontext="${curcontext%:*:*}:_shtab_shazimctl_service-$line[1]:"
+      case $line[1] in
+        install) _arguments -C -s $_shtab_shazimctl_service_install_options ;;
+        uninstall) _arguments -C -s $_shtab_shazimctl_service_uninstall_options ;;
       esac
   esac
 }

@@ -1,0 +1,41 @@
+"""`shazimctl hooks`."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+EXAMPLE = """\
+examples:
+  shazimctl hooks --config ~/.config/shazimd/config.toml
+
+Runs until it is stopped, as shazimd-hooks.service does. It needs no right but that to ask the daemon.
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="default: $SHAZIMD_CONFIG, else /etc/shazimd/config.toml")
+    parser.add_argument("--state", metavar="DIR", help="where the position of each hook is kept")
+
+
+def run(args: Namespace) -> int:
+    import signal
+    import threading
+
+    from shazimd import config, hooks, log, paths
+    from shazimd.client import Client
+    from shazimd.errors import ConfigError
+
+    path = args.config or paths.config_file()
+    if path is None:
+        raise ConfigError("no config is given: --config FILE or $SHAZIMD_CONFIG")
+    configured = config.load(path).hook
+    if not configured:
+        raise ConfigError(f"{path}: has no [[hook]], expected at least one")
+    log.configure()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    hooks.run(configured, Client(args.socket), args.state or paths.hooks_directory(), stop)
+    return 0

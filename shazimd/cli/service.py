@@ -1,0 +1,154 @@
+"""`shazimctl service`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from shazimd.cli.output import say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
+
+    from shazimd.cli.units import Layout
+
+EXAMPLE = """\
+examples:
+  sudo shazimctl service install /srv/photos       for the machine, started at once and at each boot
+  shazimctl service install --user ~/Pictures      for yourself, without root
+  sudo shazimctl service install                   after an upgrade: the units anew, the config and store as they were
+  sudo shazimctl service uninstall                 keeps the config and the store; --purge removes them too
+
+Every file is shown before it is written.
+"""
+
+STORE, HOOKS_STATE = "/var/lib/shazimd", "/var/lib/private/shazimd-hooks"
+UNITS_STARTED = ("shazimd.socket", "shazimd.service")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    install = verbs.add_parser("install", help="write units and a config, and start")
+    install.add_argument("dirs", nargs="*", metavar="DIR", help="a directory to watch, besides those of the config")
+    uninstall = verbs.add_parser("uninstall", help="stop, and remove the units")
+    uninstall.add_argument("--purge", action="store_true", help="remove the config and the store too")
+    for verb in (install, uninstall):
+        verb.add_argument("--user", action="store_true", help="a service of your own instead of the machine's")
+        verb.add_argument("--dry-run", action="store_true", help="show only")
+        verb.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def run(args: Namespace) -> int:
+    from shazimd.cli import units
+
+    layout = units.user_layout() if args.user else units.system_layout()
+    if not args.user and not args.dry_run and os.geteuid() != 0:
+        from shazimd.errors import UsageError
+
+        raise UsageError("the machine's service takes root: use sudo, or --user for a service of your own")
+    return _install(args, layout) if args.verb == "install" else _uninstall(args, layout)
+
+
+def _install(args: Namespace, layout: Layout) -> int:
+    from shazimd.cli import units
+
+    files, links = units.plan(layout, args.dirs), units.links(layout)
+    for path, text in files.items():
+        say(f"==> {path}")
+        sys.stdout.write(text)
+    for path, target in links.items():
+        say(f"==> {path} -> {target}")
+    steps = _install_steps(args.user, layout.config)
+    if not _goes_on(args, steps):
+        return 1
+    units.write(files)
+    units.link(links)
+    _carry_out(steps)
+    say("Installed. shazimctl status says how it is, shazimctl doctor what it lacks.")
+    return 0
+
+
+def _install_steps(user: bool, config: str) -> list[list[str]]:
+    systemctl = _systemctl(user)
+    prepare = [] if user else [["systemd-sysusers", "shazimd.conf"], ["systemd-tmpfiles", "--create", "shazimd.conf"]]
+    hooks = ["shazimd-hooks.service"] if _has_hooks(config) else []
+    return [
+        *prepare,
+        [*systemctl, "daemon-reload"],
+        [*systemctl, "enable", *UNITS_STARTED, *hooks],
+        [*systemctl, "stop", "shazimd.service"],  # an upgrade: the socket is not opened anew under a running service
+        [*systemctl, "restart", *UNITS_STARTED, *hooks],
+    ]
+
+
+def _has_hooks(path: str) -> bool:
+    from shazimd import config
+
+    return os.path.exists(path) and bool(config.load(path).hook)
+
+
+def _uninstall(args: Namespace, layout: Layout) -> int:
+    import shutil
+
+    from shazimd.cli import units
+
+    files = units.installed(layout)
+    data = _data(args.user) if args.purge else []
+    if args.purge:
+        files += units.administrators(layout)
+    for path in [*files, *data]:
+        say(f"remove {path}")
+    systemctl = _systemctl(args.user)
+    present = [name for name in units.UNITS if f"{layout.units}/{name}" in files]
+    steps = [[*systemctl, "disable", "--now", *present]] if present else []
+    if not _goes_on(args, steps):
+        return 1
+    _carry_out(steps)
+    units.remove(files)
+    for folder in data:
+        shutil.rmtree(folder)
+    _carry_out([[*systemctl, "daemon-reload"]])
+    say("Uninstalled." if args.purge else f"Uninstalled. Kept: {layout.config} and the store.")
+    return 0
+
+
+def _data(user: bool) -> list[str]:
+    from shazimd.paths import store_directory
+
+    folders = [store_directory()] if user else [STORE, HOOKS_STATE]
+    return [folder for folder in folders if os.path.isdir(folder)]
+
+
+def _systemctl(user: bool) -> list[str]:
+    return ["systemctl", "--user"] if user else ["systemctl"]
+
+
+def _goes_on(args: Namespace, steps: Sequence[Sequence[str]]) -> bool:
+    for words in steps:
+        say("$ " + " ".join(words))
+    if args.dry_run:
+        return False
+    if args.yes:
+        return True
+    if not sys.stdin.isatty():
+        from shazimd.errors import UsageError
+
+        raise UsageError("nobody is there to ask: look at it with --dry-run, then give --yes")
+    return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _carry_out(steps: Sequence[Sequence[str]]) -> None:
+    import subprocess
+
+    from shazimd.errors import InternalError
+
+    for words in steps:
+        try:
+            done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)  # noqa: S603 (our own words)
+        except OSError as error:
+            raise InternalError(f"{words[0]}: {error.strerror}; this takes a machine that systemd runs") from error
+        if done.returncode:
+            said = done.stdout.decode(errors="replace").strip()
+            raise InternalError(f"{' '.join(words)} ended with {done.returncode}: {said}")

@@ -1,0 +1,259 @@
+"""The service as files: what `shazimctl service` writes and removes, and what it has the service manager do.
+
+A plan is made first and shown; carrying it out writes every file aside before the first one is put in place, so a full
+disk leaves things as they were. The config is begun and added to, never changed; what else an administrator wants
+different goes into drop-ins (systemctl edit), which are left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from shazimd import config
+from shazimd.cli.completion import script_path
+from shazimd.errors import ConfigError, InternalError, UsageError
+
+HIDDEN_BY_THE_SANDBOX = ("/home", "/root", "/run/user")
+"""ProtectHome= in shazimd.service"""
+UNITS = ("shazimd.service", "shazimd.socket", "shazimd-hooks.service")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the files of a service lie."""
+
+    config: str
+    units: str
+    templates: str
+    """folder of the units in the package"""
+    others: tuple[tuple[str, str], ...]
+    """(name in the package, path) of files that only the system's service has"""
+    kept: frozenset[str]
+    """files that are the administrator's once they are there"""
+    links: tuple[tuple[str, str], ...]
+    """(file, absolute or below the virtual environment; path) of what a shell finds only elsewhere"""
+
+    def drop_in(self) -> str:
+        return f"{self.units}/shazimd.service.d/roots.conf"
+
+
+def system_layout(root: str = "") -> Layout:
+    """The machine's service; ``root`` stands before every path, for a package or a test."""
+    environment, share = f"{root}/etc/default/shazimd", f"{root}/usr/local/share"
+    return Layout(
+        config=f"{root}{config.DEFAULT_CONFIG}",
+        units=f"{root}/etc/systemd/system",
+        templates="systemd",
+        others=(
+            ("shazimd-model.service", f"{root}/etc/systemd/system/shazimd-model.service"),
+            ("shazimd.sysusers", f"{root}/etc/sysusers.d/shazimd.conf"),
+            ("shazimd.tmpfiles", f"{root}/etc/tmpfiles.d/shazimd.conf"),
+            ("shazimd.env", environment),
+        ),
+        kept=frozenset([environment]),
+        links=(
+            ("bin/shazimd", f"{root}/usr/local/bin/shazimd"),
+            ("bin/shazimctl", f"{root}/usr/local/bin/shazimctl"),
+            ("share/man/man1/shazimctl.1", f"{share}/man/man1/shazimctl.1"),
+            ("share/man/man5/shazimd.toml.5", f"{share}/man/man5/shazimd.toml.5"),
+            ("share/man/man8/shazimd.8", f"{share}/man/man8/shazimd.8"),
+            (script_path("bash"), f"{share}/bash-completion/completions/shazimctl"),
+            (script_path("zsh"), f"{share}/zsh/site-functions/_shazimctl"),
+            (script_path("fish"), f"{share}/fish/vendor_completions.d/shazimctl.fish"),
+        ),
+    )
+
+
+def user_layout() -> Layout:
+    """One person's own service."""
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return Layout(
+        config=f"{home}/shazimd/config.toml",
+        units=f"{home}/systemd/user",
+        templates="systemd/user",
+        others=(),
+        kept=frozenset(),
+        links=(),
+    )
+
+
+def plan(layout: Layout, directories: Sequence[str], prefix: str = sys.prefix) -> dict[str, str]:
+    """The files to write, by path, for a service run from the virtual environment ``prefix``; what is already as it
+    should be is left out.
+
+    Raises UsageError for directories that can't be watched and a prefix that the service could not see, ConfigError for
+    a config that is broken."""
+    system = bool(layout.others)
+    if system and _is_hidden(prefix):
+        raise UsageError(f"shazimd is installed in {prefix}, which its service can't see; install it in /opt/shazimd")
+    wanted = {f"{layout.units}/{name}": _template(layout.templates, name, prefix) for name in UNITS}
+    wanted |= {path: _template(layout.templates, name, prefix) for name, path in layout.others}
+    wanted[layout.config] = _config(layout.config, directories)
+    if system:
+        wanted[layout.drop_in()] = _roots_drop_in(wanted[layout.config])
+    current = {path: _read(path) for path in wanted}
+    return {
+        path: text
+        for path, text in wanted.items()
+        if text != current[path] and not (path in layout.kept and current[path] is not None)
+    }
+
+
+def installed(layout: Layout, prefix: str = sys.prefix) -> list[str]:
+    """The files and links of the service that are there, without those that are the administrator's."""
+    paths = [f"{layout.units}/{name}" for name in UNITS] + [path for _, path in layout.others] + [layout.drop_in()]
+    ours = [path for _, path in layout.links if _is_ours(path, prefix)]
+    return [path for path in paths if os.path.lexists(path) and path not in layout.kept] + ours
+
+
+def administrators(layout: Layout) -> list[str]:
+    """The config and other files that stay unless they are asked to go."""
+    return [path for path in (layout.config, *sorted(layout.kept)) if os.path.lexists(path)]
+
+
+def links(layout: Layout, prefix: str = sys.prefix) -> dict[str, str]:
+    """The symbolic links to make, target by path. What is there and not a link of ours is left alone."""
+    wanted = {path: os.path.join(prefix, place) for place, path in layout.links}
+    return {
+        path: target
+        for path, target in wanted.items()
+        if os.path.exists(target) and (not os.path.lexists(path) or _is_ours(path, prefix))
+    }
+
+
+def link(targets_by_path: dict[str, str]) -> None:
+    """Raises InternalError that names the link."""
+    for path, target in targets_by_path.items():
+        try:
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            if os.path.lexists(path):
+                os.unlink(path)
+            os.symlink(target, path)
+        except OSError as error:
+            raise InternalError(f"{path}: {error.strerror}") from error
+
+
+def _is_ours(path: str, prefix: str) -> bool:
+    return os.path.islink(path) and os.readlink(path).startswith(prefix.rstrip("/") + "/")
+
+
+def write(files_by_path: dict[str, str]) -> None:
+    """Put all of them in place, or none. Raises InternalError that names the file."""
+    aside: dict[str, str] = {}
+    path = ""
+    try:
+        for path, text in files_by_path.items():
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            aside[path] = _write_aside(path, text)
+        for path, partial in aside.items():
+            os.replace(partial, path)
+    except OSError as error:
+        for partial in aside.values():
+            if os.path.lexists(partial):
+                os.unlink(partial)
+        raise InternalError(f"{path}: {error.strerror}; the service was not installed") from error
+
+
+def remove(paths: Sequence[str]) -> None:
+    """Raises InternalError that names the file."""
+    for path in paths:
+        try:
+            os.unlink(path)
+        except OSError as error:
+            raise InternalError(f"{path}: {error.strerror}") from error
+
+
+def _template(folder: str, name: str, prefix: str) -> str:
+    text = files("shazimd").joinpath(folder, name).read_text("utf-8")
+    executable = sorted({prefix, sys.base_prefix, "/usr", "/lib", "/lib64"})
+    return text.replace("@BIN@", f"{prefix}/bin").replace("@EXECUTABLE@", " ".join(executable))
+
+
+def _config(path: str, directories: Sequence[str]) -> str:
+    """The config as it is, with the directories that it lacks."""
+    text = _read(path)
+    if text is None:
+        text = "# See shazimd.toml(5); `systemctl reload shazimd` puts changes in force.\n"
+    known = {watch.path for watch in config.parse(_parsed(text, path), path).watch}
+    for directory in dict.fromkeys(map(_watchable, directories)):
+        if directory not in known:
+            text += f"\n[[watch]]\npath = {_toml_string(directory)}\n"
+    if not _parsed(text, path).get("watch"):
+        raise UsageError("no directory to watch is given, expected at least one")
+    return text
+
+
+def _parsed(text: str, name: str) -> dict[str, object]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name}: not a TOML file: {error}") from error
+
+
+def _watchable(word: str) -> str:
+    directory = os.path.abspath(word)
+    if not os.path.isdir(directory):
+        raise UsageError(f"{directory}: not a directory")
+    if not directory.isprintable():
+        raise UsageError(f"{directory!r}: a name that is not printable UTF-8 can't stand in a config file")
+    return directory
+
+
+def _toml_string(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _roots_drop_in(config_text: str) -> str:
+    roots = [watch.path for watch in config.parse(tomllib.loads(config_text), "config").watch]
+    lines = [f'BindReadOnlyPaths="-{_unit_string(root)}"\n' for root in roots if _is_hidden(root)]
+    return files("shazimd").joinpath("systemd/roots.conf").read_text("utf-8") + "".join(lines)
+
+
+def _unit_string(text: str) -> str:
+    """Inside the quotes of systemd.syntax(7), where % begins a specifier and : ends a path."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace(":", "\\:")
+
+
+def _is_hidden(path: str) -> bool:
+    return any(path == place or path.startswith(f"{place}/") for place in HIDDEN_BY_THE_SANDBOX)
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InternalError(f"{path}: {error}") from error
+
+
+def _write_aside(path: str, text: str) -> str:
+    descriptor, partial = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".shazimd-")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            _take_after(file.fileno(), path)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        os.unlink(partial)
+        raise
+    return partial
+
+
+def _take_after(descriptor: int, path: str) -> None:
+    """The mode and owner of the file that is replaced: a config with a hook's token may be closed to others."""
+    try:
+        old = os.stat(path)
+    except FileNotFoundError:
+        os.fchmod(descriptor, 0o644)
+    else:
+        os.fchmod(descriptor, old.st_mode & 0o777)
+        os.fchown(descriptor, old.st_uid, old.st_gid)

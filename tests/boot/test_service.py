@@ -1,0 +1,189 @@
+"""The service on a booted Debian: installed by its one command, used, broken, mended, rebooted, removed."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Machine
+from PIL import Image
+
+pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(240)]
+
+CTL = "/usr/local/bin/shazimctl"
+PHOTOS = "/srv/photos"
+CONFIG = "/etc/shazimd/config.toml"
+QUICK_WATCHDOG = b"[Service]\nWatchdogSec=3\nTimeoutAbortSec=2\n"
+
+
+def picture(seed: int) -> bytes:
+    """A smooth random picture, unlike those of other seeds, as PNG."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(coarse).resize((320, 240), Image.Resampling.BICUBIC).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def service(machine: Machine) -> Machine:
+    """The machine with the service installed as the manual says, and two pictures known."""
+    machine.write(CONFIG, b'[model]\nhandle = "none"\n')
+    machine.write("/etc/default/shazimd", b"SHAZIMD_ARGS=--log-level debug\n")
+    for seed in (1, 2):
+        machine.write(f"{PHOTOS}/{seed}.png", picture(seed))
+    machine.run("useradd", "--create-home", "member")
+    machine.run("useradd", "--create-home", "stranger")
+    machine.run("/opt/shazimd/bin/shazimctl", "service", "install", "--yes", PHOTOS)
+    machine.run("usermod", "-aG", "shazimd", "member")
+    machine.run(CTL, "wait", "--timeout", "60")
+    return machine
+
+
+def ask(machine: Machine, *words: str, user: str = "member") -> tuple[int, str]:
+    """What shazimctl says to a user, and its exit status."""
+    done = machine.call("runuser", "-u", user, "--", CTL, *words)
+    return done.returncode, done.stdout.decode()
+
+
+def alerts(machine: Machine, path: str) -> list[dict[str, object]]:
+    """The journal's entries of alerts about a path."""
+    entries = machine.journal("shazimd.service")
+    return [e for e in entries if e.get("json", {}).get("event") == "near_duplicate" and e["json"]["path"] == path]
+
+
+def wait_for_restart(machine: Machine, old_pid: str) -> None:
+    machine.wait(lambda: machine.show("shazimd.service", "MainPID") not in ("0", old_pid))
+    machine.wait(lambda: ask(machine, "wait", "--timeout", "20")[0] == 0)
+
+
+def test_it_is_up_and_says_how_it_is(service: Machine) -> None:
+    """After installing it runs as its own user, with its status in systemctl."""
+    assert service.show("shazimd.service", "ActiveState") == "active"
+    assert service.run("ps", "-o", "user=", "-p", service.show("shazimd.service", "MainPID")).strip() == "shazimd"
+    assert "images in 1 directories" in service.show("shazimd.service", "StatusText")
+
+
+def test_units_are_sound(service: Machine) -> None:
+    """systemd has nothing to say against any unit, manuals included."""
+    for unit in ("shazimd.service", "shazimd.socket", "shazimd-hooks.service", "shazimd-model.service"):
+        assert service.run("systemd-analyze", "verify", f"/etc/systemd/system/{unit}") == ""
+
+
+def test_exposure_is_at_most_one(service: Machine) -> None:
+    """systemd-analyze security rates the running daemon 1.0 or better."""
+    service.run("systemd-analyze", "security", "--threshold=10", "shazimd.service")
+
+
+def test_an_alert_is_in_the_journal_with_its_priority(service: Machine) -> None:
+    """A copy that lands is told at warning (4), as JSON, with what it matches."""
+    service.run("cp", f"{PHOTOS}/1.png", f"{PHOTOS}/copy.png")
+    service.wait(lambda: alerts(service, f"{PHOTOS}/copy.png"))
+    (entry,) = alerts(service, f"{PHOTOS}/copy.png")
+    assert entry["PRIORITY"] == "4"
+    assert (entry["json"]["match"], entry["json"]["verdict"]) == (f"{PHOTOS}/1.png", "exact")  # type: ignore[index]
+
+
+def test_no_name_can_forge_an_entry(service: Machine) -> None:
+    """A file's name with a newline and a priority in it makes one entry, of ours."""
+    forged = f'{PHOTOS}/x\n<0>{{"event":"forged"}}.png'
+    service.run("cp", f"{PHOTOS}/1.png", forged)
+    service.wait(lambda: alerts(service, forged))
+    assert [e["PRIORITY"] for e in service.journal() if e.get("json", {}).get("event") == "forged"] == []
+    assert not any(e["PRIORITY"] == "0" for e in service.journal())
+
+
+def test_members_may_ask_and_strangers_may_not(service: Machine) -> None:
+    """A member of the group gets the answer; anyone else is told who may, with exit status 3."""
+    service.write("/home/member/q.png", picture(2))
+    assert ask(service, "find", "/home/member/q.png") == (0, f"Found 1 image(s)\n{PHOTOS}/2.png at 100% exact\n")
+    status, said = ask(service, "status", user="stranger")
+    assert status == 3
+    assert "members of the group shazimd may connect" in said
+
+
+def test_a_question_starts_it(service: Machine) -> None:
+    """When it is stopped, the socket starts it for whoever asks."""
+    service.run("systemctl", "stop", "shazimd.service")
+    assert service.show("shazimd.service", "ActiveState") == "inactive"
+    assert ask(service, "status")[0] == 0
+    assert service.show("shazimd.service", "ActiveState") == "active"
+
+
+def test_it_comes_back_after_a_kill(service: Machine) -> None:
+    """kill -9 costs a second, no picture and no question."""
+    pid = service.show("shazimd.service", "MainPID")
+    service.run("kill", "-9", pid)
+    wait_for_restart(service, pid)
+    assert ask(service, "find", "/home/member/q.png")[0] == 0
+
+
+def test_the_watchdog_ends_a_hang(service: Machine) -> None:
+    """A daemon that stands still is ended and started anew."""
+    service.write("/etc/systemd/system/shazimd.service.d/quick.conf", QUICK_WATCHDOG)
+    service.run("systemctl", "daemon-reload")
+    service.run("systemctl", "restart", "shazimd.service")
+    pid = service.show("shazimd.service", "MainPID")
+    service.run("kill", "-STOP", pid)
+    wait_for_restart(service, pid)
+    assert any("atchdog" in str(e["MESSAGE"]) for e in service.journal())
+    service.run("rm", "/etc/systemd/system/shazimd.service.d/quick.conf")
+    service.run("systemctl", "daemon-reload")
+
+
+def test_the_watchdog_is_answered_while_idle(service: Machine) -> None:
+    """The unit asks, and no restart comes of it: the time stamp of the last answer moves on."""
+    assert service.show("shazimd.service", "WatchdogUSec") == "30s"
+    first = service.show("shazimd.service", "WatchdogTimestampMonotonic")
+    service.wait(lambda: service.show("shazimd.service", "WatchdogTimestampMonotonic") != first)
+
+
+def test_each_rule_of_the_sandbox_holds(service: Machine) -> None:
+    """A program in the daemon's place, under its own unit, is stopped at every way out."""
+    unit = service.run("cat", "/etc/systemd/system/shazimd.service")
+    probe = (Path(__file__).parent / "probe.py").read_bytes()
+    service.write("/usr/local/lib/probe.py", probe)
+    service.write("/home/member/secret", b"secret")
+    service.run("chmod", "755", "/home/member")
+    kept = [line for line in unit.splitlines() if not line.startswith(("ExecStart=", "Type=", "Wants=", "Restart"))]
+    at = kept.index("[Service]") + 1
+    words = ["Type=oneshot", f"ExecStart=/usr/bin/python3 /usr/local/lib/probe.py {PHOTOS}"]
+    service.write("/etc/systemd/system/probe.service", "\n".join([*kept[:at], *words, *kept[at:]]).encode())
+    service.run("systemctl", "daemon-reload")
+    service.run("systemctl", "start", "probe.service")
+    (told,) = [e["json"] for e in service.journal("probe.service") if "json" in e]
+    assert told.pop("can read the photos") is True
+    assert told.pop("can write the store") is True
+    assert {what for what, could in told.items() if could} == set(), json.dumps(told, indent=1)
+    assert len(told) > 15
+
+
+def test_nothing_is_decoded_again_after_a_reboot(service: Machine) -> None:
+    """The next boot knows every picture without a look inside, and tells of what lands then."""
+    service.reboot()
+    service.wait(lambda: ask(service, "wait", "--timeout", "20")[0] == 0)
+    events = [e["json"]["event"] for e in service.journal() if "json" in e]
+    assert "started" in events
+    assert "image_indexed" not in events
+    service.run("cp", f"{PHOTOS}/2.png", f"{PHOTOS}/late.png")
+    service.wait(lambda: alerts(service, f"{PHOTOS}/late.png"))
+
+
+def test_uninstalling_keeps_the_store(service: Machine) -> None:
+    """The units go, config and store stay; a new installation knows all that was known."""
+    before = json.loads(ask(service, "status", "--json")[1])["images"]
+    service.run(CTL, "service", "uninstall", "--yes")
+    assert service.call("systemctl", "cat", "shazimd.service").returncode != 0
+    assert service.call("test", "-e", CTL).returncode != 0
+    service.run("/opt/shazimd/bin/shazimctl", "service", "install", "--yes")
+    service.run(CTL, "wait", "--timeout", "60")
+    assert json.loads(ask(service, "status", "--json")[1])["images"] == before
+
+
+def test_purging_leaves_nothing(service: Machine) -> None:
+    """With --purge the config and the store go too."""
+    service.run(CTL, "service", "uninstall", "--yes", "--purge")
+    left = service.run("sh", "-c", "find /etc /var/lib /usr/local /run -name '*shazim*' -not -path '*/journal/*'")
+    assert left.split() == ["/etc/shazimd"] or left == ""
