@@ -1,54 +1,104 @@
 """Local features and a small luma picture: what verification needs of an image, packed into a few KiB.
 
-Keypoints are in units of the picture's width, so that they do not depend on the scale it was decoded at. Descriptors
-are ORB's (Rublee et al., ICCV 2011): 256 bits, compared by Hamming distance.
+Features are SIFT keypoints (Lowe, IJCV 2004) with RootSIFT descriptors (Arandjelovic and Zisserman, CVPR 2012), kept
+as 128 bits each: one bit for each of the descriptor's bins, set where the bin is filled. On the photos of
+``benchmarks/quality`` the bits verify as many copies as the whole descriptors do, at an eighth of the size.
 
-Packed, little-endian: version u8, luma height u8, luma width u8, 0 u8, count u16, aspect (height / width) f32,
-keypoints u16 [n, 2] as fractions of width and height, descriptors u8 [n, 32], luma u8 [height, width].
+Each feature also has a *visual word*, its descriptor's place in a fixed vocabulary (a product of two codebooks of
+256), for an inverted index to find it by. The vocabulary is made so that a mirror image needs no second look: the
+word of a mirrored feature is the word with its two bytes swapped, its bits are the bits in another order.
+
+Packed, little-endian: version u8, 0 u8, width u16, height u16 (of the frame the keypoints lie in), count u16, then
+the features as ``FEATURE`` records, strongest first, then the small luma picture as a JPEG.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = 1
-SIDE = 320
-"""Longer side, in pixels, of the picture that features are looked for in."""
-LUMA_SIDE = 64
-FEATURES_MAX = 84
-"""84 * (4 + 32) + 64 * 64 + 10 bytes = 7,130: under 7 KiB."""
+VERSION = 2
+SIDE = 256
+"""Longer side, in pixels, of the frame that features are looked for in; smaller pictures are not enlarged."""
 
-_BORDER = 31
-"""ORB's edge threshold: nothing is found nearer to an edge, and a picture within it makes OpenCV's pyramid fail."""
 
-_HEADER = struct.Struct("<BBBxHf")
+class Detail(NamedTuple):
+    """How much is kept."""
+
+    features: int
+    luma_side: int
+    """longer side of the luma picture, pixels"""
+    luma_bytes_max: int
+
+
+STORED = Detail(features=128, luma_side=128, luma_bytes_max=4500)
+"""3 KiB of features and, for most photos, 3 KiB of luma; at most 7.5 KiB in all."""
+ASKED = Detail(features=400, luma_side=256, luma_bytes_max=18000)
+"""A query is not kept, so it can be richer: what is known may lie in a corner of it."""
+
+FEATURE = np.dtype([("x", "<u2"), ("y", "<u2"), ("size", "u1"), ("angle", "u1"), ("word", "<u2"), ("bits", "u1", 16)])
+"""x, y in 1/64 pixel of the frame; diameter in 1/32 octaves; angle in 1/256 of a turn, clockwise as the y axis
+points down; bit i of ``bits`` (first is the most significant) is bin i of the descriptor."""
+
+_HEADER = struct.Struct("<BxHHH")
+_CELLS = 4
+"""Features are kept from a grid of 4 x 4 cells in turn, so that one busy corner does not take them all."""
+_BIN_FILLED = 32 / 512
+"""A bin of a RootSIFT descriptor (unit length) counts as filled above this: a third to a half of them are."""
+_JPEG_QUALITIES = 80, 60, 40, 20, 5
+"""The first that keeps the luma picture under its bytes: 80 for nearly all photos, the last for noise."""
+_CONTRAST_MIN = 0.02
+"""Half of OpenCV's default, so that faded and blurred copies still have features."""
+_EDGE_RATIO_MAX = 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    keypoints: NDArray[np.float32]
-    """[n, 2]: x, y in units of the picture's width"""
-    descriptors: NDArray[np.uint8]
-    """[n, 32]"""
+    width: int
+    height: int
+    """of the frame, pixels"""
+    points: NDArray[np.float32]
+    """[n, 2]: x, y in pixels of the frame"""
+    sizes: NDArray[np.float32]
+    """[n]: diameter, pixels of the frame"""
+    angles: NDArray[np.float32]
+    """[n]: radians, clockwise"""
+    words: NDArray[np.uint16]
+    """[n]: the word in the vocabulary"""
+    bits: NDArray[np.bool_]
+    """[n, 128]: which bins of the descriptor are filled"""
     luma: NDArray[np.uint8]
-    """[h, w], the whole picture, longer side ``LUMA_SIDE``"""
+    """[h, w]: the whole picture, small"""
+
+    def mirrored(self) -> Features:
+        """The features that the mirror image (left and right swapped) has."""
+        points = self.points.copy()
+        points[:, 0] = self.width - 1 - points[:, 0]
+        return replace(
+            self,
+            points=points,
+            angles=np.pi - self.angles,
+            words=self.words.byteswap(),
+            bits=self.bits[:, _MIRRORED_BINS],
+            luma=self.luma[:, ::-1],
+        )
 
 
-def extract_features(luma: NDArray[np.uint8]) -> bytes:
-    """The strongest ORB features of a luma picture [h, w], and the picture made small; at most 7 KiB, packed."""
-    scaled = _fit(luma, SIDE)
-    height, width = scaled.shape
-    points, descriptors = _orb(scaled)
-    small = _fit(luma, LUMA_SIDE)
-    header = _HEADER.pack(VERSION, *small.shape, len(points), height / width)
-    fractions = np.round(points / (width, height) * 65535).astype("<u2")
-    return header + fractions.tobytes() + descriptors.tobytes() + small.tobytes()
+def extract_features(luma: NDArray[np.uint8], detail: Detail = STORED) -> bytes:
+    """The features of a luma picture [h, w], packed; fewer or none where the picture has no structure."""
+    return _pack(luma, detail, *_detect(luma))
+
+
+def extract_both(luma: NDArray[np.uint8]) -> tuple[bytes, bytes]:
+    """``extract_features`` with ``STORED`` and with ``ASKED`` detail, for the cost of one detection."""
+    found = _detect(luma)
+    return _pack(luma, STORED, *found), _pack(luma, ASKED, *found)
 
 
 def unpack_features(data: bytes) -> Features:
@@ -57,26 +107,122 @@ def unpack_features(data: bytes) -> Features:
         raise ValueError(
             f"packed features begin with {data[:1]!r} and are {len(data)} bytes, expected version {VERSION}"
         )
-    _, height, width, count, aspect = _HEADER.unpack_from(data)
-    if len(data) != _HEADER.size + count * 36 + height * width:
-        raise ValueError(f"packed features are {len(data)} bytes, expected {count} features and {width}x{height} luma")
-    offset = _HEADER.size
-    fractions = np.frombuffer(data, "<u2", count * 2, offset).reshape(-1, 2) / 65535
-    descriptors = np.frombuffer(data, np.uint8, count * 32, offset + count * 4).reshape(-1, 32)
-    luma = np.frombuffer(data, np.uint8, height * width, offset + count * 36).reshape(height, width)
-    return Features((fractions * (1, aspect)).astype(np.float32), descriptors, luma)
+    _, width, height, count = _HEADER.unpack_from(data)
+    end = _HEADER.size + count * FEATURE.itemsize
+    if len(data) <= end:
+        raise ValueError(f"packed features are {len(data)} bytes, expected {count} features and a luma picture")
+    rows = np.frombuffer(data, FEATURE, count, _HEADER.size)
+    luma = cv2.imdecode(np.frombuffer(data, np.uint8, offset=end), cv2.IMREAD_GRAYSCALE)
+    if luma is None:
+        raise ValueError(f"packed features end in {len(data) - end} bytes that are no JPEG")
+    return Features(
+        width=width,
+        height=height,
+        points=np.divide(np.stack([rows["x"], rows["y"]], axis=1), 64, dtype=np.float32),
+        sizes=np.exp2(rows["size"].astype(np.float32) / 32),
+        angles=rows["angle"].astype(np.float32) * (2 * np.pi / 256),
+        words=rows["word"],
+        bits=np.unpackbits(rows["bits"], axis=1).astype(bool),
+        luma=luma.astype(np.uint8, copy=False),
+    )
 
 
-def _orb(luma: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Points float32 [n, 2] in pixels and their descriptors uint8 [n, 32], strongest first."""
-    keypoints: Sequence[cv2.KeyPoint] = ()
-    if min(luma.shape) > 2 * _BORDER:
-        detector = cv2.ORB.create(nfeatures=FEATURES_MAX, fastThreshold=10)
-        keypoints, descriptors = detector.detectAndCompute(luma, None)
+def unpack_words(data: bytes) -> NDArray[np.uint16]:
+    """The words of packed features, strongest feature first, with nothing else unpacked; none for no bytes.
+
+    Raises ValueError for bytes that ``extract_features`` did not make."""
+    if not data:
+        return np.empty(0, np.uint16)
+    if len(data) < _HEADER.size or data[0] != VERSION:
+        raise ValueError(f"packed features begin with {data[:1]!r}, expected version {VERSION}")
+    count = _HEADER.unpack_from(data)[3]
+    return np.frombuffer(data, FEATURE, count, _HEADER.size)["word"]
+
+
+def half_descriptors(luma: NDArray[np.uint8], limit: int) -> NDArray[np.float32]:
+    """What a vocabulary is trained on: the halves of the ``limit`` strongest descriptors, float32 [2 n, 64]."""
+    _, found, descriptors = _detect(luma)
+    upper, lower = _halves(descriptors[_strongest(found, luma.shape, limit)])
+    return np.concatenate([upper, lower])
+
+
+def _detect(luma: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    """(frame, keypoints float32 [n, 5] as x, y, size, angle, response, RootSIFT descriptors float32 [n, 128])."""
+    frame = _fit(luma, SIDE)
+    detector = cv2.SIFT.create(contrastThreshold=_CONTRAST_MIN, edgeThreshold=_EDGE_RATIO_MAX)
+    keypoints, descriptors = detector.detectAndCompute(frame, None)
     if not keypoints:
-        return np.empty((0, 2), np.float32), np.empty((0, 32), np.uint8)
-    points = np.array([k.pt for k in keypoints], np.float32)
-    return points[:FEATURES_MAX], descriptors[:FEATURES_MAX].astype(np.uint8, copy=False)
+        return frame, np.empty((0, 5), np.float32), np.empty((0, 128), np.float32)
+    found = np.array([(*k.pt, k.size, k.angle, k.response) for k in keypoints], np.float32)
+    sums = descriptors.sum(axis=1, keepdims=True)
+    return frame, found, np.sqrt(descriptors / np.maximum(sums, 1)).astype(np.float32)
+
+
+def _strongest(found: NDArray[np.float32], shape: tuple[int, ...], limit: int) -> NDArray[np.intp]:
+    """The features to keep, best first: by response and size, from each cell of the picture in turn.
+
+    Size counts because fine features are the first that shrinking and blurring take away."""
+    if not len(found):
+        return np.empty(0, np.intp)
+    strength = found[:, 4] * np.sqrt(found[:, 2])
+    cells = np.clip(found[:, :2] * _CELLS / shape[::-1], 0, _CELLS - 1).astype(int) @ (_CELLS, 1)
+    order = np.lexsort((-strength, cells))
+    turn = np.empty(len(found), int)
+    turn[order] = np.arange(len(found)) - np.searchsorted(cells[order], cells[order])
+    return np.lexsort((-strength, turn))[:limit]
+
+
+def _pack(
+    luma: NDArray[np.uint8],
+    detail: Detail,
+    frame: NDArray[np.uint8],
+    found: NDArray[np.float32],
+    descriptors: NDArray[np.float32],
+) -> bytes:
+    kept = _strongest(found, frame.shape, detail.features)
+    found, descriptors = found[kept], descriptors[kept]
+    rows = np.zeros(len(kept), FEATURE)
+    rows["x"], rows["y"] = np.clip(np.round(found[:, :2].T * 64), 0, 65535)
+    rows["size"] = np.clip(np.round(32 * np.log2(np.maximum(found[:, 2], 1))), 0, 255)
+    rows["angle"] = np.round(found[:, 3] * (256 / 360)).astype(int) % 256
+    rows["word"] = _words(descriptors)
+    rows["bits"] = np.packbits(descriptors > _BIN_FILLED, axis=1)
+    height, width = frame.shape
+    return _HEADER.pack(VERSION, width, height, len(rows)) + rows.tobytes() + _jpeg(luma, detail)
+
+
+def _jpeg(luma: NDArray[np.uint8], detail: Detail) -> bytes:
+    small = _fit(luma, detail.luma_side)
+    for quality in _JPEG_QUALITIES:
+        encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+        if len(encoded) <= detail.luma_bytes_max:
+            break
+    return encoded
+
+
+def _words(descriptors: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """The nearest entry for the upper half in the high byte, for the lower half, mirrored, in the low byte."""
+    upper, lower = (_nearest(half) for half in _halves(descriptors))
+    return (upper * 256 + lower).astype(np.uint16)
+
+
+def _halves(descriptors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The upper 64 bins, and the lower 64 as they would be the upper ones of the mirrored feature."""
+    return descriptors[:, :64], descriptors[:, _MIRRORED_BINS][:, :64]
+
+
+def _nearest(halves: NDArray[np.float32]) -> NDArray[np.intp]:
+    distances: NDArray[np.float32] = _HALF_NORMS - halves @ _CODEBOOK.T
+    nearest: NDArray[np.intp] = distances.argmin(axis=1)
+    return nearest
+
+
+def _mirrored_bins() -> NDArray[np.intp]:
+    """Where each bin of a mirrored feature's descriptor comes from.
+
+    In the feature's own axes a mirror turns the 4 rows over and reverses the 8 directions, 4 columns stay."""
+    bins = np.arange(128).reshape(4, 4, 8)
+    return bins[::-1, :, (-np.arange(8)) % 8].ravel()
 
 
 def _fit(luma: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -87,3 +233,14 @@ def _fit(luma: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
         return luma
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return cv2.resize(luma, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def _codebook() -> NDArray[np.float32]:
+    """256 half descriptors, float32 [256, 64], kept as bytes, 512 to the unit; benchmarks/quality/train_words.py."""
+    data = files("shazimd.fingerprint").joinpath("words.bin").read_bytes()
+    return np.divide(np.frombuffer(data, np.uint8).reshape(256, 64), 512, dtype=np.float32)
+
+
+_MIRRORED_BINS = _mirrored_bins()
+_CODEBOOK = _codebook()
+_HALF_NORMS = (_CODEBOOK**2).sum(axis=1) / 2
