@@ -31,7 +31,7 @@ def main() -> NoReturn:
     """The program: run the command that sys.argv has, and end with its status."""
     status = run(sys.argv[1:])
     sys.stderr.flush()
-    # Everything is flushed. To take the interpreter apart first would make `status` a seventh slower.
+    # Everything is flushed. To take the interpreter apart first would make `status` an eighth slower (4 of 34 ms).
     os._exit(status)
 
 

@@ -85,7 +85,17 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     """argparse makes a formatter for every argument, and one that is not told its width imports shutil to find out."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=int(os.environ.get("COLUMNS") or 80) - 2)
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
+    try:
+        return os.get_terminal_size().columns or 80
+    except OSError:  # standard output is no terminal
+        return 80
 
 
 def _module(name: str) -> Any:

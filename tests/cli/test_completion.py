@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shazimd.cli import main, parser
+from shazimd.cli import parser, run
 from shazimd.cli.completion import SHELLS, script_path
 
 
@@ -34,7 +34,7 @@ def test_a_script_has_every_command_and_option(shell: str) -> None:
 def test_completion_prints_the_script(capsys: pytest.CaptureFixture[str]) -> None:
     """`shazimctl completion SHELL` gives the file as it is."""
     for shell in SHELLS:
-        assert main(["completion", shell]) == 0
+        assert run(["completion", shell]) == 0
         assert capsys.readouterr().out == Path(script_path(shell)).read_text(encoding="utf-8")
 
 
