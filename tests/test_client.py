@@ -109,12 +109,17 @@ OK = b"HTTP/1.1 200 OK\r\n"
 @pytest.mark.parametrize(
     ("answer", "kind", "message"),
     [
-        (b"", errors.DaemonUnreachable, "no answer came"),
-        (b"220 smtp\r\n\r\n", errors.InternalError, "is no shazimd: found '220 smtp', expected HTTP/1.1"),
+        (b"", errors.DaemonUnreachable, "was cut short"),
+        (b"220 smtp\r\n\r\n", errors.InternalError, "is no shazimd: found '220', expected HTTP/1.1"),
         (b"HTTP/1.1 abc\r\n\r\n", errors.InternalError, "is no shazimd"),
         (OK + b"Content-Length: 9\r\n\r\n{}", errors.DaemonUnreachable, "was cut short"),
         (OK + b"Content-Length: 5\r\n\r\n<html", errors.InternalError, "is no shazimd"),
-        (OK + b"X: " + b"x" * 200_000, errors.InternalError, "the headers have more than 65536 bytes"),
+        (OK + b"X: " + b"x" * 200_000, errors.InternalError, "has more than 65536 bytes"),
+        (
+            OK + b"X: y\r\n" + b"".join(b"X%d: y\r\n" % n for n in range(200)),
+            errors.InternalError,
+            "more than 100 headers",
+        ),
         (OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", errors.DaemonUnreachable, "was cut short"),
         (OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", errors.InternalError, "is no shazimd"),
         (b"HTTP/1.1 500 x\r\nContent-Length: 2\r\n\r\n{}", errors.InternalError, "is no shazimd"),
