@@ -14,7 +14,7 @@ class Kind(Enum):
     """compare this directory and all below it with the store"""
     MOVED = "moved"
     """``old`` was renamed to ``path``: a file, or a directory with all below it. A FILE or TREE hint for ``path``
-    follows, so whoever can't use this one may drop it."""
+    follows, but none for ``old``."""
 
 
 class Stage(Enum):

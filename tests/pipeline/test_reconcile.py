@@ -5,7 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -39,7 +39,7 @@ class FakeMounts(Mounts):
 class Bench:
     """A store, roots and a reconciler; ``run`` does what the daemon does with what it finds."""
 
-    def __init__(self, store: Store, *roots: Path, mounts: Mounts | None = None, **rules: bool) -> None:
+    def __init__(self, store: Store, *roots: Path, mounts: Mounts | None = None, **rules: Any) -> None:
         self.store = store
         self.now = time.time() + 60
         self.mounts = mounts or FakeMounts()
@@ -422,9 +422,7 @@ def test_a_whole_pass_asked_for_meanwhile_follows(store: Store, root: Path) -> N
     assert 2 == len([each for each in findings if each.completed])
 
 
-def test_too_many_requests_become_one_for_the_whole(
-    store: Store, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_many_requests_become_one_for_the_whole(store: Store, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded and nothing is lost."""
     monkeypatch.setattr(reconcile, "WAITING_MAX", 5)
     expected = sorted(path for i in range(12) for path in fill(root / str(i)))

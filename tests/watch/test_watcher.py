@@ -1,0 +1,518 @@
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from watch_mirror import Mirror, wait_for
+
+from shazimd.watch import inotify, watcher
+from shazimd.watch.hints import Hint, Kind, Stage
+from shazimd.watch.inotify import IN, Event
+from shazimd.watch.tree import Watches
+
+MakeMirror = Callable[..., Mirror]
+LIMITS = Path("/proc/sys/fs/inotify")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "root"
+
+
+@contextmanager
+def limit(name: str, value: int) -> Iterator[None]:
+    """One of the kernel's inotify limits, set for a while."""
+    path = LIMITS / name
+    before = path.read_text()
+    try:
+        path.write_text(str(value))
+    except OSError:
+        pytest.skip(f"{path} can't be written here")
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+def write(path: Path) -> None:
+    path.write_bytes(b"picture")
+
+
+def write_in_parts(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        for _ in range(5):
+            file.write(b"part")
+
+
+def write_temporary(path: Path) -> None:
+    path.with_name("x.jpg.part").write_bytes(b"picture")
+    path.with_name("x.jpg.part").rename(path)
+
+
+def copy(path: Path) -> None:
+    path.parent.with_name("source.jpg").write_bytes(b"picture")
+    subprocess.run(["cp", "-p", path.parent.with_name("source.jpg"), path], check=True)
+
+
+def move_in(path: Path) -> None:
+    path.parent.with_name("source.jpg").write_bytes(b"picture")
+    path.parent.with_name("source.jpg").rename(path)
+
+
+def link(path: Path) -> None:
+    path.parent.with_name("source.jpg").write_bytes(b"picture")
+    os.link(path.parent.with_name("source.jpg"), path)
+
+
+@pytest.mark.parametrize("make", [write, write_in_parts, write_temporary, copy, move_in, link])
+@pytest.mark.parametrize("name", [b"a.jpg", b"new\nline.JPEG", b"\xff\xfe.png", b"x" * 251 + b".gif"])
+def test_a_new_file_is_given_once(mirror: MakeMirror, root: Path, make: Callable[[Path], None], name: bytes) -> None:
+    """However it comes to be there and whatever its name."""
+    m = mirror()
+    m.clear()
+    path = root / os.fsdecode(name)
+    make(path)
+    wait_for(lambda: m.given)
+    m.wait_until_true()
+    assert [Hint(Kind.FILE, os.fsencode(path), stage=Stage.CLOSED)] == m.given
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, 3)
+
+
+def touch(path: Path) -> None:
+    os.utime(path)
+
+
+def append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def replace(path: Path) -> None:
+    path.with_name("new.tmp").write_bytes(b"picture")
+    path.with_name("new.tmp").replace(path)
+
+
+def chmod(path: Path) -> None:
+    path.chmod(0o600)
+
+
+def write_through_a_map(path: Path) -> None:
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as pages:
+        pages[0:1] = b"P"
+
+
+@pytest.mark.parametrize("change", [truncate, touch, append, replace, chmod, write_through_a_map, os.unlink])
+def test_a_change_is_given(mirror: MakeMirror, root: Path, change: Callable[[Path], None]) -> None:
+    """Whatever changes a file, its content, its stat or who may read it, is heard."""
+    m = mirror()
+    path = root / "a.jpg"
+    write(path)
+    m.wait_until_true()
+    m.clear()
+    change(path)
+    wait_for(lambda: os.fsencode(path) in m.given_files())
+    m.wait_until_true()
+
+
+def test_a_file_that_nobody_closes_is_given(mirror: MakeMirror, root: Path) -> None:
+    """A sender that pauses for good is not waited for: size and mtime tell."""
+    m = mirror()
+    with (root / "a.jpg").open("wb", buffering=0) as file:
+        file.write(b"part")
+        wait_for(lambda: os.fsencode(root / "a.jpg") in m.given_files())
+        m.wait_until_true()
+
+
+def test_reading_makes_no_events(mirror: MakeMirror, root: Path) -> None:
+    """Our own work must not feed our own queue."""
+    m = mirror()
+    write(root / "a.jpg")
+    m.wait_until_true()
+    m.clear()
+    (root / "a.jpg").read_bytes()
+    os.listdir(root)
+    write(root / "b.jpg")
+    m.wait_until_true()
+    assert {os.fsencode(root / "b.jpg")} == {hint.path for hint in m.hints}
+
+
+def test_other_files_make_no_hints(mirror: MakeMirror, root: Path) -> None:
+    """What is no image, or is excluded, is not spoken of."""
+    m = mirror(exclude=("no*",))
+    m.clear()
+    for name in ("a.txt", "b", "no.jpg", "jpg", ".jpgg"):
+        write(root / name)
+    write(root / "yes.jpg")
+    m.wait_until_true()
+    assert {os.fsencode(root / "yes.jpg")} == {hint.path for hint in m.hints}
+
+
+def test_excluded_directories_get_no_watch(mirror: MakeMirror, root: Path) -> None:
+    """Neither those that were there, nor new ones, nor those renamed to an excluded name."""
+    (root / "@eaDir" / "deep").mkdir(parents=True)
+    (root / "a").mkdir()
+    m = mirror()
+    assert 2 == m.status()["watched_dirs"]
+    (root / "b" / "@eaDir").mkdir(parents=True)
+    wait_for(lambda: m.status()["watched_dirs"] == 3)
+    (root / "a").rename(root / ".a")
+    wait_for(lambda: m.status()["watched_dirs"] == 2)
+    wait_for(lambda: os.fsencode(root / "a") in m.given_trees())
+
+
+def test_a_deleted_file_is_told_at_once(mirror: MakeMirror, root: Path) -> None:
+    """What is gone needs no rest."""
+    m = mirror()
+    write(root / "a.jpg")
+    m.wait_until_true()
+    m.clear()
+    (root / "a.jpg").unlink()
+    wait_for(lambda: m.given)
+    assert [Hint(Kind.FILE, os.fsencode(root / "a.jpg"), stage=Stage.GONE)] == m.given
+
+
+def test_a_renamed_file_is_told_as_moved_then_looked_at(mirror: MakeMirror, root: Path) -> None:
+    """Both names are images: one MOVED, then FILE for the new name."""
+    m = mirror()
+    write(root / "a.jpg")
+    m.wait_until_true()
+    m.clear()
+    (root / "a.jpg").rename(root / "b.jpg")
+    old, new = os.fsencode(root / "a.jpg"), os.fsencode(root / "b.jpg")
+    wait_for(lambda: len(m.given) == 2)
+    assert [Hint(Kind.MOVED, new, old), Hint(Kind.FILE, new, stage=Stage.CLOSED)] == m.given
+
+
+def test_a_file_moved_out_is_gone(mirror: MakeMirror, root: Path, tmp_path: Path) -> None:
+    """A MOVED_FROM without its other half is a deletion."""
+    m = mirror()
+    write(root / "a.jpg")
+    m.wait_until_true()
+    m.clear()
+    (root / "a.jpg").rename(tmp_path / "a.jpg")
+    wait_for(lambda: m.given)
+    assert [Hint(Kind.FILE, os.fsencode(root / "a.jpg"), stage=Stage.GONE)] == m.given
+
+
+def test_a_tree_moved_within_is_moved_and_still_watched(mirror: MakeMirror, root: Path) -> None:
+    """A directory's rename is one MOVED, and events below it bear its new name."""
+    (root / "a" / "deep").mkdir(parents=True)
+    write(root / "a" / "deep" / "1.jpg")
+    m = mirror()
+    m.clear()
+    (root / "a").rename(root / "b")
+    wait_for(lambda: os.fsencode(root / "b") in m.given_trees())
+    assert Hint(Kind.MOVED, os.fsencode(root / "b"), os.fsencode(root / "a")) == m.given[0]
+    assert 3 == m.status()["watched_dirs"]
+    m.clear()
+    write(root / "b" / "deep" / "2.jpg")
+    wait_for(lambda: os.fsencode(root / "b" / "deep" / "2.jpg") in m.given_files())
+
+
+def test_a_tree_moved_between_roots_is_moved(mirror: MakeMirror, tmp_path: Path) -> None:
+    """One inotify instance serves all roots, so a rename between them is seen whole."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    m = mirror(one, two)
+    (one / "a").mkdir()
+    write(one / "a" / "1.jpg")
+    m.wait_until_true()
+    m.clear()
+    (one / "a").rename(two / "b")
+    wait_for(lambda: os.fsencode(two / "b") in m.given_trees())
+    assert Hint(Kind.MOVED, os.fsencode(two / "b"), os.fsencode(one / "a")) in m.given
+    write(two / "b" / "2.jpg")
+    m.wait_until_true()
+    assert [1, 2] == [each.status()["watched_dirs"] for each in m.watchers]
+
+
+def test_a_tree_moved_in_is_told_and_watched(mirror: MakeMirror, root: Path, tmp_path: Path) -> None:
+    """One TREE hint, after the watches are set."""
+    (tmp_path / "a" / "deep").mkdir(parents=True)
+    write(tmp_path / "a" / "deep" / "1.jpg")
+    m = mirror()
+    (tmp_path / "a").rename(root / "a")
+    m.wait_until_true()
+    assert os.fsencode(root / "a") in m.given_trees()
+    write(root / "a" / "deep" / "2.jpg")
+    wait_for(lambda: os.fsencode(root / "a" / "deep" / "2.jpg") in m.given_files())
+
+
+def test_a_tree_moved_out_is_told_and_watched_no_more(mirror: MakeMirror, root: Path, tmp_path: Path) -> None:
+    """No watch stays behind that would speak of a path that is gone."""
+    (root / "a" / "deep").mkdir(parents=True)
+    m = mirror()
+    m.clear()
+    (root / "a").rename(tmp_path / "a")
+    wait_for(lambda: os.fsencode(root / "a") in m.given_trees())
+    assert 1 == m.status()["watched_dirs"]
+    m.clear()
+    write(tmp_path / "a" / "deep" / "1.jpg")
+    write(root / "b.jpg")
+    wait_for(lambda: os.fsencode(root / "b.jpg") in m.given_files())
+    assert {os.fsencode(root / "b.jpg")} == {hint.path for hint in m.hints}
+
+
+CHAOS = """
+import os, random, shutil, sys
+root, seed = sys.argv[1], int(sys.argv[2])
+os.makedirs(root + "-out")
+random.seed(seed)
+for i in range(120):
+    deep = os.path.join(root, *(random.choice("abc") for _ in range(random.randint(1, 8))))
+    os.makedirs(deep, exist_ok=True)
+    open(os.path.join(deep, f"{i}.jpg"), "wb").close()
+    there = [os.path.join(root, name) for name in os.listdir(root)]
+    act = random.random()
+    if act < 0.1:
+        shutil.rmtree(random.choice(there))
+    elif act < 0.2 and len(there) > 1:
+        os.rename(random.choice(there), os.path.join(root, f"m{i}"))
+    elif act < 0.3:
+        os.rename(random.choice(there), os.path.join(root + "-out", str(i)))
+"""
+
+
+def test_nothing_is_missed_in_deep_trees_made_in_haste(mirror: MakeMirror, root: Path) -> None:
+    """Trees made, moved, moved out and removed by three other processes, as fast as they can."""
+    m = mirror()
+    makers = [subprocess.Popen([sys.executable, "-c", CHAOS, str(root / name), name]) for name in "123"]
+    assert [0, 0, 0] == [maker.wait() for maker in makers]
+    m.wait_until_true()
+    directories = 1 + sum(len(names) for _, names, _ in os.walk(root))
+    wait_for(lambda: m.status()["watched_dirs"] == directories)
+
+
+def test_lost_events_are_made_good(mirror: MakeMirror, root: Path) -> None:
+    """An overflow is seen, counted, and answered by watching and telling the whole root again."""
+    with limit("max_queued_events", 8):
+        m = mirror()
+    (root / "old").mkdir()
+    wait_for(lambda: m.status()["watched_dirs"] == 2)
+    m.clear()
+    with m.watches._lock:  # nobody reads meanwhile
+        (root / "old").rename(root / "renamed")
+        for i in range(50):
+            (root / f"{i}").mkdir()
+            write(root / f"{i}" / "a.jpg")
+    wait_for(lambda: m.status()["overflows"] > 0)
+    m.wait_until_true()
+    assert os.fsencode(root) in m.given_trees()
+    wait_for(lambda: m.status()["watched_dirs"] == 52)
+    write(root / "renamed" / "b.jpg")
+    m.wait_until_true()
+
+
+def test_a_reader_that_dies_is_started_again(mirror: MakeMirror, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its death is noticed at once; watches are set anew and the root is told."""
+    m = mirror()
+    (root / "a").mkdir()
+    wait_for(lambda: m.status()["watched_dirs"] == 2)
+    dead = m.watches._inotify._thread
+    assert dead is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(m.watches._inotify, "_dispatch", lambda event: 1 / 0)
+        write(root / "a" / "1.jpg")
+        wait_for(lambda: not dead.is_alive())
+    wait_for(lambda: m.watchers[0].alive() and m.status()["watched_dirs"] == 2)
+    m.wait_until_true()
+    m.clear()
+    write(root / "a" / "2.jpg")
+    wait_for(lambda: os.fsencode(root / "a" / "2.jpg") in m.given_files())
+
+
+def test_without_watches_left_directories_are_polled(
+    mirror: MakeMirror, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit of watches costs events, not files: told in the status, repaired when there is room again."""
+    for name in "abcd":
+        (root / name / "deep").mkdir(parents=True)
+    room = 3
+    watch = inotify.Inotify.watch
+
+    def limited(self: inotify.Inotify, path: bytes, follow_symlinks: bool = False) -> int:
+        if (m and m[0].status()["watched_dirs"] >= room) or (not m and counted() >= room):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return watch(self, path, follow_symlinks)
+
+    m: list[Mirror] = []
+    made = []
+
+    def counted() -> int:
+        made.append(1)
+        return len(made) - 1
+
+    monkeypatch.setattr(inotify.Inotify, "watch", limited)
+    m.append(mirror(poll_interval_s=1))
+    status = m[0].status()
+    assert ("inotify", "watching", 3) == (status["mode"], status["state"], status["watched_dirs"])
+    assert status["unwatched_dirs"] > 0
+    for name in "abcd":
+        write(root / name / "deep" / "1.jpg")
+    m[0].wait_until_true()
+    room = 100
+    wait_for(lambda: (m[0].status()["watched_dirs"], m[0].status()["unwatched_dirs"]) == (9, 0))
+
+
+def test_without_an_inotify_instance_the_root_is_polled(mirror: MakeMirror, root: Path) -> None:
+    """max_user_instances is often used up by others: the mode says so."""
+    with limit("max_user_instances", 0):
+        m = mirror(poll_interval_s=1)
+        assert ("poll", "watching") == (m.status()["mode"], m.status()["state"])
+        assert m.watchers[0].alive()
+        write(root / "a.jpg")
+        m.wait_until_true()
+    wait_for(lambda: m.status()["mode"] == "inotify")
+
+
+def test_a_polled_root_is_told_at_its_interval(mirror: MakeMirror, root: Path) -> None:
+    """mode = "poll": no watch, a TREE hint each interval."""
+    m = mirror(mode="poll", poll_interval_s=1)
+    assert ("poll", 0) == (m.status()["mode"], m.status()["watched_dirs"])
+    write(root / "a.jpg")
+    m.wait_until_true()
+    assert {Kind.TREE} == {hint.kind for hint in m.hints}
+
+
+def test_a_root_that_goes_and_returns(mirror: MakeMirror, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removed or moved away it is unavailable; when it is back it is watched and told again."""
+    monkeypatch.setattr(watcher, "RETRY_S", 0.02)
+    m = mirror()
+    write(root / "a.jpg")
+    m.wait_until_true()
+    root.rename(root.with_name("away"))
+    wait_for(lambda: m.status()["state"] == "unavailable")
+    assert 0 == m.status()["watched_dirs"]
+    root.with_name("away").rename(root)
+    wait_for(lambda: m.status()["state"] == "watching")
+    write(root / "b.jpg")
+    m.wait_until_true()
+    shutil.rmtree(root)
+    wait_for(lambda: m.status()["state"] == "unavailable")
+    (root / "new").mkdir(parents=True)
+    wait_for(lambda: m.status()["watched_dirs"] == 2)
+    write(root / "new" / "c.jpg")
+    m.wait_until_true()
+
+
+def test_a_root_may_come_later(tmp_path: Path, watches: Watches, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A root that is not there at the start is waited for."""
+    monkeypatch.setattr(watcher, "RETRY_S", 0.02)
+    m = Mirror(watches, tmp_path / "root")
+    m.watchers[0].start()
+    wait_for(lambda: m.status()["state"] == "unavailable")
+    (tmp_path / "root").mkdir()
+    wait_for(lambda: m.status()["state"] == "watching")
+    m.watchers[0].stop()
+    assert "stopped" == m.status()["state"]
+    assert not m.watchers[0].alive()
+
+
+def test_a_refresh_watches_and_tells_the_whole(mirror: MakeMirror, root: Path) -> None:
+    """What an explicit rescan asks for."""
+    m = mirror()
+    m.clear()
+    m.watchers[0].refresh()
+    wait_for(lambda: os.fsencode(root) in m.given_trees())
+
+
+def test_the_whole_root_is_told_at_a_period(root: Path, watches: Watches) -> None:
+    """Even where the kernel speaks: what it kept to itself is found in time."""
+    root.mkdir()
+    m = Mirror(watches, root)
+    m.watchers[0]._interval_s = 0.05
+    m.start()
+    wait_for(lambda: len(m.given_trees()) > 2)
+    m.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def test_an_unreadable_directory_is_noted_and_watched_once_it_can_be(root: Path) -> None:
+    """EACCES on one directory is a figure in the status; a chmod repairs it."""
+    script = Path(__file__).with_name("as_nobody.py")
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert (0, "noted repaired\n") == (run.returncode, run.stderr)
+
+
+def test_linked_directories_are_watched_if_told_so(mirror: MakeMirror, root: Path, tmp_path: Path) -> None:
+    """follow_symlinks: links that were there and links that come; a cycle ends."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    root.mkdir()
+    (root / "first").symlink_to(tmp_path / "one")
+    (root / "cycle").symlink_to(root)
+    m = mirror(follow_symlinks=True)
+    (root / "second").symlink_to(tmp_path / "two")
+    wait_for(lambda: m.status()["watched_dirs"] == 3)
+    for outside, inside in (("one", "first"), ("two", "second")):
+        write(tmp_path / outside / "a.jpg")
+        expected = os.fsencode(root / inside / "a.jpg")
+        wait_for(partial(contains, m, expected))
+    (root / "second").unlink()
+    wait_for(lambda: m.status()["watched_dirs"] == 2)
+
+
+def test_one_directory_under_two_paths_is_told_under_both(mirror: MakeMirror, root: Path, tmp_path: Path) -> None:
+    """The kernel has one watch for it; both paths are hinted."""
+    (tmp_path / "one").mkdir()
+    root.mkdir()
+    (root / "x").symlink_to(tmp_path / "one")
+    (root / "y").symlink_to(tmp_path / "one")
+    m = mirror(follow_symlinks=True)
+    write(tmp_path / "one" / "a.jpg")
+    wait_for(lambda: {os.fsencode(root / name / "a.jpg") for name in "xy"} <= set(m.given_files()))
+    (root / "x").unlink()
+    wait_for(lambda: m.status()["watched_dirs"] == 2)
+    write(tmp_path / "one" / "b.jpg")
+    wait_for(lambda: os.fsencode(root / "y" / "b.jpg") in m.given_files())
+
+
+def test_idle_is_idle(mirror: MakeMirror, root: Path) -> None:
+    """When nothing happens no thread of ours runs: none switches context of its own accord."""
+    for i in range(50):
+        (root / str(i)).mkdir(parents=True)
+    mirror()
+    ours = {t.native_id for t in threading.enumerate()} - {threading.get_native_id()}
+
+    def switches() -> dict[int | None, str]:
+        lines = {i: Path(f"/proc/self/task/{i}/status").read_text() for i in ours}
+        return {i: text.split("voluntary_ctxt_switches:")[1].split()[0] for i, text in lines.items()}
+
+    wait_for(lambda: all(asleep(i) for i in ours))
+    before = switches()
+    threading.Event().wait(0.5)
+    assert before == switches()
+
+
+def contains(m: Mirror, path: bytes) -> bool:
+    return path in m.given_files()
+
+
+def asleep(thread: int | None) -> bool:
+    return Path(f"/proc/self/task/{thread}/stat").read_text().rsplit(")", 1)[1].split()[0] == "S"
+
+
+def test_the_two_halves_of_a_rename_may_come_apart(watches: Watches) -> None:
+    """A MOVED_TO long after its MOVED_FROM is an arrival; the MOVED_FROM was given up as a departure."""
+    heard: list[Event] = []
+    reader = inotify.Inotify(watches)
+    listener = type("Heard", (), {"on_event": lambda self, event: heard.append(event)})()
+    reader._listener = listener
+    source = Event(1, IN.IN_MOVED_FROM, 5, b"a.jpg")
+    target = Event(1, IN.IN_MOVED_TO, 5, b"b.jpg")
+    reader._dispatch(source)
+    reader._give_up_pairing({5})
+    reader._dispatch(target)
+    assert [source, target] == heard

@@ -1,0 +1,119 @@
+"""Stands for the daemon: knows files from hints alone."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from shazimd.config import WatchConfig
+from shazimd.watch.filters import Filter
+from shazimd.watch.hints import Hint, Kind
+from shazimd.watch.mounts import is_at_or_below
+from shazimd.watch.settle import Settler, stat_of
+from shazimd.watch.tree import Watches
+from shazimd.watch.watcher import Watcher
+
+QUIET_S = 0.05
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 20) -> None:
+    """Until a condition holds; fails the test when it never does."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "the condition never held"
+        time.sleep(0.02)
+
+
+class Mirror:
+    """Knows the image files of its roots from hints alone, as the daemon does: it looks where it is told to."""
+
+    def __init__(self, watches: Watches, *roots: Path, **config: Any) -> None:
+        config = {"poll_interval_s": 3600, **config}
+        self.hints: list[Hint] = []
+        self.given: list[Hint] = []
+        self.files: dict[bytes, object] = {}
+        self.watches = watches
+        self.rules = {os.fsencode(root): Filter(WatchConfig(path=str(root), **config)) for root in roots}
+        self.settler = Settler(dict.fromkeys(self.rules, QUIET_S))
+        self.watchers = [
+            Watcher(WatchConfig(path=str(root), **config), rules, self.put, watches)
+            for root, rules in zip(roots, self.rules.values(), strict=True)
+        ]
+        self._thread = threading.Thread(target=self._follow)
+
+    def start(self) -> Mirror:
+        self._thread.start()
+        for watcher in self.watchers:
+            watcher.start()
+        wait_for(lambda: all(root in self.given_trees() for root in self.rules))
+        return self
+
+    def stop(self) -> None:
+        for watcher in self.watchers:
+            watcher.stop()
+        self.settler.close()
+        self._thread.join()
+
+    def put(self, hint: Hint) -> None:
+        self.hints.append(hint)
+        self.settler.put(hint)
+
+    def clear(self) -> None:
+        self.hints.clear()
+        self.given.clear()
+
+    def status(self) -> dict[str, Any]:
+        return self.watchers[0].status()
+
+    def given_trees(self) -> list[bytes]:
+        return [hint.path for hint in tuple(self.given) if hint.kind is Kind.TREE]
+
+    def given_files(self) -> list[bytes]:
+        return [hint.path for hint in tuple(self.given) if hint.kind is Kind.FILE]
+
+    def disk(self) -> dict[bytes, object]:
+        return {path: stat for root in self.rules for path, stat in self.disk_below(root).items()}
+
+    def disk_below(self, top: bytes) -> dict[bytes, object]:
+        rules = next(rules for root, rules in self.rules.items() if is_at_or_below(top, root))
+        found: dict[bytes, object] = {}
+        for directory, names, files in os.walk(top):
+            names[:] = [name for name in names if rules.enters(name)]
+            for name in filter(rules.takes, files):
+                found[os.path.join(directory, name)] = stat_of(os.path.join(directory, name))
+        return {path: stat for path, stat in found.items() if stat is not None}
+
+    def wait_until_true(self) -> None:
+        """Until what is known is what the disk has."""
+        wait_for(lambda: dict(self.files) == self.disk())
+
+    def _follow(self) -> None:
+        while not self.settler._closed:
+            for hint in self.settler.take():
+                self._look(hint)
+                self.given.append(hint)
+
+    def _look(self, hint: Hint) -> None:
+        if hint.kind is Kind.TREE:
+            below = [path for path in self.files if is_at_or_below(path, hint.path)]
+            for path in below:
+                del self.files[path]
+            self.files.update(self.disk_below(hint.path))
+        elif hint.kind is Kind.MOVED:
+            self._move(hint.old or b"", hint.path)
+        elif hint.kind is Kind.FILE:
+            self.files.pop(hint.path, None)
+            stat = stat_of(hint.path)
+            if stat is not None:
+                self.files[hint.path] = stat
+
+    def _move(self, old: bytes, new: bytes) -> None:
+        moved = {path: stat for path, stat in self.files.items() if is_at_or_below(path, old)}
+        self.files = {
+            path: stat for path, stat in self.files.items() if path not in moved and not is_at_or_below(path, new)
+        }
+        self.files.update({new + path[len(old) :]: stat for path, stat in moved.items()})
