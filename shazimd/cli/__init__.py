@@ -14,7 +14,7 @@ import sys
 
 from shazimd.cli.output import complain
 from shazimd.cli.parser import command_of, parser
-from shazimd.errors import ShazimdError
+from shazimd.errors import InternalError, ShazimdError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,4 +52,7 @@ def run(words: Sequence[str]) -> int:
         # The reader, such as head(1), has what it wanted; Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
+    except OSError as error:
+        complain(f"standard output: {error.strerror}")
+        return InternalError.exit_status
     return status

@@ -412,6 +412,14 @@ def test_a_closed_pipe_is_no_complaint(socket_path: str, service: FakeService) -
     process.stderr.close()
 
 
+def test_an_answer_that_cannot_be_written_is_told(socket_path: str) -> None:
+    """A full disk behind standard output is an error in words, not a success nor a traceback."""
+    with open("/dev/full", "w") as full:
+        process = shazimctl("status", stdout=full)
+        _, err = process.communicate()
+    assert (process.returncode, err) == (5, "shazimctl: standard output: No space left on device\n")
+
+
 def test_an_interrupt_ends_without_a_traceback(service: FakeService, socket_path: str) -> None:
     """Ctrl-C in the middle of a question is exit status 130 and silence."""
     service.holds = threading.Event()
