@@ -1,0 +1,247 @@
+"""Write the man pages from the parsers and from config.py: run me when a command, an option or a key changes.
+
+shazimctl(1) and shazimd(8) say what --help says; shazimd.toml(5) says what the docstrings beside the keys say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import os
+import types
+import typing
+
+import msgspec
+
+from shazimd import cli, config, main
+
+FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "man")
+
+FILES = [
+    ("/etc/shazimd/config.toml", "the configuration, see shazimd.toml(5); ~/.config/shazimd/config.toml of a user"),
+    ("/etc/default/shazimd", "environment of the service"),
+    ("/run/shazimd/shazimd.sock", "where it is asked; $XDG_RUNTIME_DIR/shazimd.sock of a user"),
+    ("/var/lib/shazimd", "the store and the models; ~/.local/state/shazimd of a user"),
+]
+SIGNALS = [
+    ("SIGTERM, SIGINT", "finish the images in hand and stop"),
+    ("SIGHUP", "read the configuration again; a broken one changes nothing"),
+]
+VARIABLES = [
+    ("SHAZIMD_SOCKET", "the socket that shazimctl asks"),
+    ("SHAZIMD_CONFIG", "the configuration that shazimd reads"),
+]
+DAEMON = """\
+Files below the watched directories are only ever read. An image is decoded once in its life and known by its
+fingerprint from then on; one that lands later and shows what is known already raises an alert: one line at level
+warning, with the event near_duplicate. The first complete look at a directory raises none.
+
+Under systemd shazimd tells when it is ready and how it is, answers the watchdog, takes the socket that it is given, and
+logs JSON with priorities. `shazimctl service install` sets that up.
+"""
+ANSWERS = "Answers are on standard output, one line or JSON object each; trouble is on standard error."
+TOML = """\
+TOML, in UTF-8. Every key is optional but the path of one directory to watch; unknown keys and bad values are refused
+with the key, what was found and what was expected. `shazimctl reload` puts changes in force without a restart, but for
+those of [store], [server], [workers] and [model].
+"""
+EXAMPLE = """\
+[[watch]]
+path = "/srv/photos"
+exclude = ["@eaDir", "*.part"]
+
+[[watch]]
+path = "/mnt/nas/photos"
+mode = "poll"
+
+[match]
+threshold = 0.8
+
+[[hook]]
+name = "mail"
+command = ["/usr/local/bin/tell-me", "{verdict}", "{path}", "{match}"]
+"""
+
+
+def pages() -> dict[str, str]:
+    """The pages by file name."""
+    return {"shazimctl.1": _shazimctl(), "shazimd.8": _shazimd(), "shazimd.toml.5": _toml()}
+
+
+def _shazimctl() -> str:
+    top = cli.parser()
+    text = (
+        _head("shazimctl", 1, "ask the shazimd daemon")
+        + _synopsis(top)
+        + _section("DESCRIPTION", _plain(f"{top.description} {ANSWERS}"))
+    )
+    text += ".SH OPTIONS\n" + _options(top) + ".SH COMMANDS\n"
+    for name, command in _commands(top).items():
+        text += f".SS {_escape(name)}\n{_plain(command.description or '')}" + _command(command)
+    text += ".SH EXIT STATUS\n" + _example((top.epilog or "").partition("\n")[2])
+    text += _list("ENVIRONMENT", VARIABLES[:1])
+    return text + _see_also("shazimd(8)", "shazimd.toml(5)")
+
+
+def _shazimd() -> str:
+    top = main.parser()
+    text = _head("shazimd", 8, "tell the moment an image lands whether it was there before") + _synopsis(top)
+    text += _section("DESCRIPTION", _plain(f"{top.description}\n\n{DAEMON}")) + ".SH OPTIONS\n" + _options(top)
+    text += ".SH EXAMPLES\n" + _example((top.epilog or "").partition("\n")[2])
+    text += _list("SIGNALS", SIGNALS) + _list("FILES", FILES) + _list("ENVIRONMENT", VARIABLES[1:])
+    status = [("0", "stopped as asked"), ("2", "usage or configuration"), ("5", "could not start or go on")]
+    return text + _list("EXIT STATUS", status) + _see_also("shazimctl(1)", "shazimd.toml(5)", "systemd(1)")
+
+
+def _toml() -> str:
+    text = _head("shazimd.toml", 5, "configuration of shazimd") + _section("DESCRIPTION", _plain(TOML))
+    text += ".SH TABLES\n"
+    for table in msgspec.structs.fields(config.Config):
+        struct = _struct_of(table.type)
+        several = struct is not table.type
+        text += f".SS {_escape(f'[[{table.name}]]' if several else f'[{table.name}]')}\n"
+        text += _keys(struct)
+    return text + ".SH EXAMPLE\n" + _example(EXAMPLE) + _see_also("shazimd(8)", "shazimctl(1)")
+
+
+def _struct_of(kind: typing.Any) -> type[msgspec.Struct]:
+    """The struct of a table: itself, or what a tuple of tables holds."""
+    return kind if isinstance(kind, type) else typing.get_args(kind)[0]
+
+
+def _keys(struct: type[msgspec.Struct]) -> str:
+    notes = _notes(struct)
+    text = ""
+    for field in msgspec.structs.fields(struct):
+        default = "required" if field.required else f"default: {_default(field)}"
+        text += f".TP\n.B {_escape(field.name)}\n{_escape(_kind(field.type))}; {_escape(default)}.\n"
+        if field.name in notes:
+            text += f".br\n{_plain(notes[field.name])}"
+    return text
+
+
+def _notes(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """The docstrings beside the keys, which Python itself throws away."""
+    tree = ast.parse(inspect.getsource(struct)).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    notes = {}
+    for line, after in zip(tree.body, tree.body[1:], strict=False):
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and isinstance(after, ast.Expr):
+            assert isinstance(after.value, ast.Constant)
+            notes[line.target.id] = inspect.cleandoc(str(after.value.value))
+    return notes
+
+
+def _kind(kind: typing.Any) -> str:
+    """A type in words.
+
+    >>> _kind(int), _kind(tuple[str, ...]), _kind(typing.Literal["a", "b"])
+    ('a whole number', 'a list, each a string', '"a" or "b"')
+    """
+    if typing.get_origin(kind) is typing.Annotated:
+        base, meta = typing.get_args(kind)[:2]
+        return _kind(base) + _limits(meta)
+    if typing.get_origin(kind) is tuple:
+        return f"a list, each {_kind(typing.get_args(kind)[0])}"
+    if typing.get_origin(kind) is typing.Literal:
+        return " or ".join(f'"{value}"' for value in typing.get_args(kind))
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        return " or ".join(_kind(one) for one in typing.get_args(kind) if one is not type(None))
+    return {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}[kind]
+
+
+def _limits(meta: msgspec.Meta) -> str:
+    limits = [(" greater than", meta.gt), (" at least", meta.ge), (" at most", meta.le), (" matching", meta.pattern)]
+    return ",".join(f"{words} {limit}" for words, limit in limits if limit is not None)
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.name == "processes":
+        return "one for each processor, at most 8"  # the page is the same on every machine
+    return "none" if field.default is None else msgspec.json.encode(field.default).decode().replace(",", ", ")
+
+
+def _commands(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    for action in top._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def _command(command: argparse.ArgumentParser) -> str:
+    text = f".PP\n{_usage(command)}" + _options(command)
+    for verb in _commands(command).values():
+        text += f".PP\n{_usage(verb)}" + _options(verb)
+    return text + (".PP\n" + _example(command.epilog.partition("\n")[2]) if command.epilog else "")
+
+
+def _usage(parser: argparse.ArgumentParser) -> str:
+    usage = " ".join(parser.format_usage().removeprefix("usage: ").split())
+    return f".B {_escape(usage)}\n"
+
+
+def _synopsis(parser: argparse.ArgumentParser) -> str:
+    return ".SH SYNOPSIS\n" + _usage(parser)
+
+
+def _options(parser: argparse.ArgumentParser) -> str:
+    text = ""
+    for action in parser._actions:
+        if not isinstance(action, argparse._SubParsersAction | argparse._HelpAction):
+            words = ", ".join(action.option_strings) or str(action.metavar or action.dest)
+            takes = action.option_strings and action.nargs != 0
+            value = f" {action.metavar or '{' + ','.join(map(str, action.choices or [])) + '}'}" if takes else ""
+            text += f".TP\n.B {_escape(words + value)}\n{_plain(_help(action))}"
+    return text
+
+
+def _help(action: argparse.Action) -> str:
+    if action.help:
+        return action.help % vars(action)
+    return f"default: {action.default}" if action.default is not None else ""
+
+
+def _head(name: str, section: int, does: str) -> str:
+    return f'.TH {name.upper()} {section} "" "shazimd"\n.SH NAME\n{_escape(name)} \\- {does}\n'
+
+
+def _section(title: str, text: str) -> str:
+    return f".SH {title}\n{text}"
+
+
+def _list(title: str, items: list[tuple[str, str]]) -> str:
+    return f".SH {title}\n" + "".join(f".TP\n.B {_escape(name)}\n{_plain(text)}" for name, text in items)
+
+
+def _see_also(*others: str) -> str:
+    return ".SH SEE ALSO\n" + ", ".join(others) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Paragraphs, a sentence's lines joined by the formatter."""
+    return "\n.PP\n".join(_lines(paragraph) for paragraph in text.strip().split("\n\n")) + "\n"
+
+
+def _example(text: str) -> str:
+    lines = "\n".join(line.removeprefix("  ") for line in text.strip("\n").splitlines())
+    return f".nf\n.RS\n{_lines(lines)}\n.RE\n.fi\n"
+
+
+def _lines(text: str) -> str:
+    """No line may begin with what the formatter takes for a request."""
+    return "\n".join(("\\&" if line.startswith((".", "'")) else "") + _escape(line) for line in text.splitlines())
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\e").replace("-", "\\-")
+
+
+def write() -> None:
+    for name, text in pages().items():
+        with open(os.path.join(FOLDER, name), "w", encoding="utf-8") as page:
+            page.write(text)
+
+
+if __name__ == "__main__":
+    write()
