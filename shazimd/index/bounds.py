@@ -77,7 +77,8 @@ class Basis:
         leading = eigenvectors.T[::-1][: COARSE + FINE]
         projection = np.zeros((COARSE + FINE, sample.shape[1]))
         projection[: len(leading)] = SHRINK * leading
-        largest = np.abs(vectors @ projection[COARSE:].T.astype(np.float32)).max(axis=0, initial=0)
+        tail = vectors @ projection[COARSE:].T.astype(np.float32)
+        largest = np.abs(tail).max(axis=0, initial=0).astype(np.float64)
         return cls(projection, np.where(largest > 0, largest, 1.0) / STEPS, known)
 
     def encode(self, fv: Halves) -> tuple[Floats, Bytes]:

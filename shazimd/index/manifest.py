@@ -1,10 +1,10 @@
 """What the files of an index are, and whether they still are that.
 
 A folder holds ``manifest``, for each table (a set of signals) and column ``<generation>.<table>.<column>``, and the
-basis as ``<generation>.basis``. Files only grow, so a manifest tells how many of their rows count, and the CRC-32 of these;
-which of them are dead stands in the manifest itself. It is replaced as one (written beside, synced, renamed), after the
-files were synced: a crash leaves the previous manifest and at least its rows. A rewrite of everything goes to files
-of a new generation.
+basis as ``<generation>.basis``. Files only grow, so a manifest tells how many of their rows count, and the CRC-32 of
+these; which of them are dead stands in the manifest itself. It is replaced as one (written beside, synced, renamed),
+after the files were synced: a crash leaves the previous manifest and at least its rows. A rewrite of everything goes
+to files of a new generation.
 
 The first line of the manifest is ``shazimd-index <version> <byte order> <CRC-32 of the rest, hex>``, the rest is JSON.
 """

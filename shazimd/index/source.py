@@ -27,16 +27,16 @@ REMOVED = 4096
 class Source(Protocol):
     """What an index is made from; a store's ``Reader`` is one."""
 
-    def signals(self, model: str | None, after: ContentId = 0) -> Iterator[tuple[ContentId, Signals]]:
+    def signals(self, model: str | None, after: ContentId = 0, /) -> Iterator[tuple[ContentId, Signals]]:
         """Every content that is to be found, id > ``after``, in order."""
 
-    def without_vector(self, model: str, after: ContentId = 0) -> Iterator[ContentId]:
+    def without_vector(self, model: str, after: ContentId = 0, /) -> Iterator[ContentId]:
         """Contents that lack this model's vector."""
 
-    def removals(self, after: int = 0) -> Iterator[tuple[int, ContentId]]:
+    def removals(self, after: int = 0, /) -> Iterator[tuple[int, ContentId]]:
         """What was removed for good, as (sequence number, id), sequence number > ``after``."""
 
-    def fingerprint(self, content: ContentId, model: str | None) -> Fingerprint:
+    def fingerprint(self, content: ContentId, model: str | None, /) -> Fingerprint:
         """Raises KeyError for an unknown content."""
 
 
@@ -77,4 +77,5 @@ def check(views: Sequence[View], source: Source, model: str | None) -> None:
 
 
 def _same(a: Rows, b: Rows) -> bool:
-    return all(np.array_equal(one, other) for one, other in zip(a, b, strict=True))
+    equal = [a.ids == b.ids, a.ah == b.ah, a.dh == b.dh, a.has == b.has]
+    return bool(a.fv.shape == b.fv.shape and all(one.all() for one in equal) and (a.fv == b.fv).all())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
 
@@ -81,25 +81,33 @@ def _hash_similarity(a: int | None, b: int | None) -> float | None:
 def _cosine(query: NDArray[np.float32] | None, row: NDArray[np.float32] | None) -> float | None:
     if query is None or row is None:
         return None
-    rounded = [Fraction(round(float(q) * 2**28), 2**28) for q in query]
-    kept = [Fraction(float(v)) for v in row.astype(np.float16)]
-    return min(1.0, float(sum(q * v for q, v in zip(rounded, kept, strict=True))))
+    rounded = [round(q * 2**28) for q in query.tolist()]
+    kept = [int(v * 2**24) for v in row.astype(np.float16).tolist()]
+    return min(1.0, float(sum(q * v for q, v in zip(rounded, kept, strict=True)) / 2**52))
 
 
-class Empty:
-    """A store without contents."""
+class Contents:
+    """What an index needs to know of a store, as a list."""
 
-    def signals(self, model: str | None, after: ContentId = 0) -> Iterator[Row]:
-        return iter(())
+    def __init__(self, rows: Sequence[Row] = (), removed: Sequence[ContentId] = ()) -> None:
+        self.rows, self.removed = dict(rows), list(removed)
+        self.read: list[ContentId] = []
+        """the contents that were given out, in order"""
 
-    def without_vector(self, model: str, after: ContentId = 0) -> Iterator[ContentId]:
-        return iter(())
+    def signals(self, _model: str | None, after: ContentId = 0) -> Iterator[Row]:
+        for content, signals in sorted(self.rows.items()):
+            if content > after:
+                self.read.append(content)
+                yield content, signals
+
+    def without_vector(self, _model: str, _after: ContentId = 0) -> Iterator[ContentId]:
+        return (content for content, signals in sorted(self.rows.items()) if signals.fv is None)
 
     def removals(self, after: int = 0) -> Iterator[tuple[int, ContentId]]:
-        return iter(())
+        return iter(list(enumerate(self.removed, start=1))[after:])
 
     def fingerprint(self, content: ContentId, model: str | None) -> Fingerprint:
-        raise KeyError(content)
+        return Fingerprint(kept(self.rows[content]), model, 1, 1, "PNG")
 
 
 class Rewritten(CascadeIndex):
@@ -125,10 +133,12 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         "flat": FlatIndex,
         "cascade": CascadeIndex,
         "rewritten": Rewritten,
-        "kept": lambda: CascadeIndex.open(str(tmp_path / str(len(made))), Empty(), "m"),
+        "kept": lambda: CascadeIndex.open(tempfile.mkdtemp(dir=tmp_path), Contents(), "m"),
     }
 
     def make_one() -> Index:
+        while made:
+            made.pop().close()
         made.append(kinds[request.param]())
         return made[-1]
 

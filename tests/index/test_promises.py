@@ -25,7 +25,7 @@ one_weight = st.one_of(st.sampled_from([0.0, 1.0, 2.0]), st.floats(0, 1e6))
 weightings = st.tuples(one_weight, one_weight, one_weight).filter(any)
 thresholds = st.one_of(st.sampled_from([0.0, 0.5, 0.75, 1.0]), st.floats(0, 1))
 ids = st.one_of(st.integers(1, 40), st.integers(1, 2**40))
-given_anything = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+given_anything = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @given_anything
@@ -128,7 +128,7 @@ def test_a_score_at_the_threshold_is_found(make: Make) -> None:
 @pytest.mark.parametrize("threshold", [0.0, 0.7])
 def test_pairs_are_all_pairs_once(make: Make, weights: tuple[float, float, float], threshold: float) -> None:
     """For each id in growing order, its hits among the smaller ids: what a search from each row says."""
-    rows = [*library(120), (121, Signals(7, None, None)), (122, Signals(7, 9, None)), (123, Signals(None, None, None))]
+    rows = [*library(80), (121, Signals(7, None, None)), (122, Signals(7, 9, None)), (123, Signals(None, None, None))]
     index = make()
     index.add(rows[::-1])
     expected = [

@@ -1,0 +1,267 @@
+"""How fast is the index, is it exact, and what does it cost? One command, one table:
+
+    python benchmarks/index.py --cache DIR [--sizes 10000,100000,1000000] [--join 100000] [--peers 100000]
+
+Signals come from ``vectors``: the queries are real photos and edits that the rows were not made from. All on one core.
+``--cache`` keeps what was made (2.6 GB a million for the vectors, 2.8 GB for the index). ``--peers`` needs faiss-cpu.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # before numpy: one core for a query
+
+import argparse
+import itertools
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import vectors
+from numpy.typing import NDArray
+
+from shazimd.index import exact
+from shazimd.index.cascade import CascadeIndex
+from shazimd.index.scan import View
+from shazimd.types import ContentId, Fingerprint, Signals
+
+PHOTOS, EDITS = 1400, 14
+HELD_OUT = 200
+WEIGHTS = (1.0, 1.0, 2.0)
+QUANTILES = [0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999]
+
+
+class Made:
+    """The first ``count`` of the generated rows, as the store would give them."""
+
+    def __init__(self, data: vectors.Set, count: int) -> None:
+        self.data, self.count = data, count
+
+    def signals(self, _model: str | None, after: ContentId = 0) -> Iterator[tuple[ContentId, Signals]]:
+        return ((row + 1, signals(self.data, row)) for row in range(after, self.count))
+
+    def without_vector(self, _model: str, _after: ContentId = 0) -> Iterator[ContentId]:
+        return iter(())
+
+    def removals(self, _after: int = 0) -> Iterator[tuple[int, ContentId]]:
+        return iter(())
+
+    def fingerprint(self, content: ContentId, model: str | None) -> Fingerprint:
+        if content > self.count:
+            raise KeyError(content)
+        return Fingerprint(signals(self.data, content - 1), model, 1, 1, "")
+
+
+def signals(data: vectors.Set, row: int) -> Signals:
+    return Signals(int(data.ah[row]), int(data.dh[row]), data.fv[row].astype(np.float32))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--sizes", default="10000,100000,1000000")
+    parser.add_argument("--join", type=int, default=0)
+    parser.add_argument("--peers", type=int, default=0)
+    parser.add_argument("--serve", type=int, default=0, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    sizes = [int(size) for size in options.sizes.split(",")]
+    base, asked = split(vectors.real(options.cache))
+    data = scaled(options.cache, base, max(*sizes, options.join, options.peers, options.serve))
+    queries = [signals(asked, row) for row in range(HELD_OUT)]
+    if options.serve:
+        serve(options.cache, data, options.serve, queries)
+        return
+    print_distributions(base, data, asked)
+    print(f"\nMemory bandwidth, one core: {bandwidth():.1f} GB/s\n")
+    medians = [measure(options.cache, data, size, queries) for size in sizes]
+    if len(sizes) > 1:
+        slope = np.polyfit(np.log(sizes), np.log(medians), 1)[0]
+        print(f"\nGrowth of the median at .75 with N: exponent {slope:.2f}")
+    if options.peers:
+        peers(data, options.peers, queries)
+    if options.join:
+        join(options.cache, data, options.join)
+
+
+def split(real: vectors.Set) -> tuple[vectors.Set, vectors.Set]:
+    """What rows are made from, and queries: one edit each of photos that the former do not have, and of as many that
+    they do have."""
+    random = np.random.default_rng(3)
+    order = random.permutation(PHOTOS)
+    photo = np.arange(len(real.ah)) // EDITS
+    chosen = order[:HELD_OUT] * EDITS + random.integers(0, EDITS, HELD_OUT)
+    kept = ~np.isin(photo, order[: HELD_OUT // 2])
+    kept[chosen] = False
+    return take(real, np.flatnonzero(kept)), take(real, chosen)
+
+
+def take(data: vectors.Set, rows: NDArray[np.intp] | slice) -> vectors.Set:
+    return vectors.Set(data.ah[rows], data.dh[rows], data.fv[rows])
+
+
+def scaled(cache: Path, base: vectors.Set, count: int) -> vectors.Set:
+    """``count`` rows like the real ones, made once."""
+    files = [cache / f"{name}-{count}.npy" for name in vectors.Set._fields]
+    if not all(file.exists() for file in files):
+        shapes = [(count,), (count,), (count, base.fv.shape[1])]
+        kinds = zip(files, base, shapes, strict=True)
+        out = [np.lib.format.open_memmap(file, "w+", column.dtype, shape) for file, column, shape in kinds]
+        at = 0
+        for block in vectors.scaled(base, count):
+            for column, values in zip(out, block, strict=True):
+                column[at : at + len(values)] = values
+            at += len(block.ah)
+    return vectors.Set(*(np.load(file, mmap_mode="r") for file in files))
+
+
+def print_distributions(base: vectors.Set, data: vectors.Set, asked: vectors.Set) -> None:
+    print("Quantiles over all pairs of a query and a row:", *QUANTILES)
+    for name, rows in (("real", base), ("generated", take(data, slice(20_000)))):
+        cosines = asked.fv.astype(np.float32) @ rows.fv.astype(np.float32).T
+        hashes = sum(1 - np.bitwise_count(a[:, None] ^ b) / 64 for a, b in ((asked.ah, rows.ah), (asked.dh, rows.dh)))
+        for signal, values in (("cosine", cosines), ("hashes", hashes / 2), ("score", (2 * cosines + hashes) / 4)):
+            print(f"{name:10} {signal:7}", *(f"{q:.3f}" for q in np.quantile(values, QUANTILES)))
+
+
+def bandwidth() -> float:
+    big = np.ones(50_000_000)
+    return big.nbytes / 1e6 / median_ms(big.sum, [()] * 5)
+
+
+def measure(cache: Path, data: vectors.Set, size: int, queries: Sequence[Signals]) -> float:
+    """Build (or open) the index of so many rows, check it, and print its line; the median in ms at .75."""
+    started = time.perf_counter()
+    index = CascadeIndex.open(str(cache / f"index-{size}"), Made(data, size), "benchmark")
+    built = time.perf_counter() - started
+    if built > 3:
+        index.compact()
+        print(f"{size:,} rows: built in {built:.0f} s, {size / built:,.0f} rows/s")
+    views = index._views
+    assert len(index) == size
+    brute_ms = check(index, views, queries[:10])
+    print(
+        f"{size:,} rows. Exact on 10 queries x 3 thresholds; comparing with every row takes {brute_ms:.0f} ms a query"
+    )
+    median = search_times(index, queries)
+    new = [(size + 1 + row, queries[row % len(queries)]) for row in range(200)]
+    print(f"  add one: p50 {np.median(timed(lambda row: index.add([row]), new)):.2f} ms")
+    index.remove([content for content, _ in new])
+    index.close()
+    used = sum(file.stat().st_blocks * 512 for file in (cache / f"index-{size}").rglob("*"))
+    print(f"  disk: {used / size:,.0f} bytes a row")
+    again = [sys.executable, __file__, "--cache", cache, "--serve", str(size), "--sizes", str(len(data.ah))]
+    print(subprocess.run(again, check=True, stdout=subprocess.PIPE, text=True).stdout, end="", flush=True)
+    return median
+
+
+def search_times(index: CascadeIndex, queries: Sequence[Signals]) -> float:
+    kinds: list[tuple[str, float, int | None]] = [
+        ("t=.75", 0.75, None),
+        ("t=.8", 0.8, None),
+        ("t=.9", 0.9, None),
+        ("best 20", 0.0, 20),
+        ("best 30 from .6", 0.6, 30),
+    ]
+    medians = []
+    for what, threshold, limit in kinds:
+        spent = timed(lambda query, t=threshold, k=limit: index.search([query], WEIGHTS, t, k), queries)
+        medians.append(float(np.median(spent)))
+        print(f"  {what:16} p50 {medians[-1]:.2f} ms  p99 {np.percentile(spent, 99):.2f} ms", flush=True)
+    batches = [(queries[start : start + 32],) for start in range(0, 160, 32)]
+    together = median_ms(lambda batch: index.search(batch, WEIGHTS, 0.75), batches) / 32
+    print(f"  32 at once, t=.75: {together:.2f} ms each")
+    return medians[0]
+
+
+def check(index: CascadeIndex, views: Sequence[View], queries: Sequence[Signals]) -> float:
+    """Compare with the exact scores of all rows, and say how many ms those take a query."""
+    spent = 0.0
+    for query in queries:
+        started = time.perf_counter()
+        asked = exact.ask(query, None)
+        blocks = itertools.chain.from_iterable(
+            (view.rows(slice(start, start + 512)) for start in range(0, len(view.ids), 512)) for view in views
+        )
+        every = [exact.score(asked, rows, WEIGHTS).at_least(0.7) for rows in blocks]
+        spent += time.perf_counter() - started
+        for threshold in (0.7, 0.75, 0.9):
+            expected = exact.rank([one.at_least(threshold) for one in every], None)
+            assert [expected] == index.search([query], WEIGHTS, threshold)
+    return spent / len(queries) * 1e3
+
+
+def serve(cache: Path, data: vectors.Set, size: int, queries: Sequence[Signals]) -> None:
+    """What a new process needs: time to the first answer, and memory after all queries."""
+    before = status("RssAnon")
+    started = time.perf_counter()
+    index = CascadeIndex.open(str(cache / f"index-{size}"), Made(data, size), "benchmark")
+    index.search(queries[:1], WEIGHTS, 0.75)
+    ready = time.perf_counter() - started
+    for query in queries:
+        index.search([query], WEIGHTS, 0.75)
+    own, mapped = status("RssAnon") - before, status("RssFile")
+    print(
+        f"  a new process answers after {ready:.2f} s; resident: {own:.0f} MiB its own, {mapped:.0f} MiB mapped files"
+    )
+    index.close()
+
+
+def status(name: str) -> float:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) / 1024
+
+
+def peers(data: vectors.Set, count: int, queries: Sequence[Signals]) -> None:
+    """The same search in faiss, by the one inner product of ``similarity.score``."""
+    import faiss
+
+    from shazimd.similarity.score import query_vector, row_vector
+
+    faiss.omp_set_num_threads(1)
+    print(f"\nPeers, {count:,} rows, t=.75, one thread")
+    rows = np.stack([row_vector(signals(data, row)) for row in range(count)])
+    asked = [query_vector(query, WEIGHTS) for query in queries[:50]]
+    print(f"  numpy float32: p50 {median_ms(lambda q, c: np.flatnonzero(rows @ q >= 0.75 - c), asked):.1f} ms")
+    truth = [set(np.flatnonzero(rows @ q >= 0.75 - c).tolist()) for q, c in asked]
+    for name in ("Flat", "SQ8", f"IVF{int(4 * count**0.5)},SQ8"):
+        index = faiss.index_factory(rows.shape[1], name, faiss.METRIC_INNER_PRODUCT)
+        index.train(rows[:: max(1, count // 50_000)])
+        index.add(rows)
+        for probes in (1, 16, 64) if "IVF" in name else (0,):
+            if probes:
+                index.nprobe = probes
+            found = [set(index.range_search(q[None], 0.75 - c)[2].tolist()) for q, c in asked]
+            recall = sum(len(a & b) for a, b in zip(truth, found, strict=True)) / max(1, sum(map(len, truth)))
+            p50 = median_ms(lambda q, c, i=index: i.range_search(q[None], 0.75 - c), asked)
+            print(f"  faiss {name} {f'nprobe {probes}' if probes else ''}: p50 {p50:.1f} ms, recall {recall:.3f}")
+
+
+def join(cache: Path, data: vectors.Set, count: int) -> None:
+    index = CascadeIndex.open(str(cache / f"index-{count}"), Made(data, count), "benchmark")
+    started = time.perf_counter()
+    found = sum(len(hits) for _, hits in index.pairs(WEIGHTS, 0.75))
+    print(f"\nSelf-join of {count:,} rows at .75: {time.perf_counter() - started:.0f} s, {found:,} pairs")
+    index.close()
+
+
+def timed(work: Callable[[Any], object], arguments: Sequence[Any]) -> list[float]:
+    work(arguments[0])
+    spent = []
+    for argument in arguments:
+        started = time.perf_counter()
+        work(argument)
+        spent.append((time.perf_counter() - started) * 1e3)
+    return spent
+
+
+def median_ms(work: Callable[..., object], arguments: Sequence[Any]) -> float:
+    return float(np.median(timed(lambda argument: work(*argument), arguments)))
+
+
+if __name__ == "__main__":
+    main()
