@@ -1,0 +1,62 @@
+"""Run in a user namespace of its own: watches a root with too few watches, or no inotify instance, then with enough."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from shazimd.config import WatchConfig
+from shazimd.watch.filters import Filter
+from shazimd.watch.hints import Hint, Kind
+from shazimd.watch.mounts import is_at_or_below
+from shazimd.watch.tree import Watches
+from shazimd.watch.watcher import Watcher
+
+FEW = {
+    "watches": (4, {"mode": "inotify", "state": "watching", "watched_dirs": 4}),
+    "instances": (0, {"mode": "poll", "state": "watching", "watched_dirs": 0}),
+}
+
+
+def wait_for_status(expected: dict[str, object]) -> None:
+    end = time.monotonic() + 10
+    while not expected.items() <= watcher.status().items() or not watcher.alive():
+        if time.monotonic() > end:
+            sys.exit(f"expected {expected}, found {watcher.status()}")
+        time.sleep(0.01)
+
+
+def wait_for_hints(paths: list[Path]) -> None:
+    end = time.monotonic() + 10
+    while not all(any(is_at_or_below(os.fsencode(path), hint.path) for hint in hints) for path in paths):
+        if time.monotonic() > end:
+            sys.exit(f"expected all of {paths}, found {hints}")
+        time.sleep(0.01)
+
+
+root = Path(sys.argv[1], "root")
+limit = Path(f"/proc/sys/user/max_inotify_{sys.argv[2]}")
+directories = [root / name / "deep" for name in "abcd"]
+for directory in directories:
+    directory.mkdir(parents=True)
+few, expected = FEW[sys.argv[2]]
+enough = limit.read_text()
+limit.write_text(str(few))
+hints: list[Hint] = []
+config = WatchConfig(path=str(root), poll_interval_s=1)
+watcher = Watcher(config, Filter(config), hints.append, Watches())
+watcher.start()
+wait_for_status(expected)
+wait_for_hints([root])
+hints.clear()
+for directory in directories:
+    (directory / "a.jpg").touch()
+wait_for_hints([directory / "a.jpg" for directory in directories])
+sys.stderr.write("polled ")
+limit.write_text(enough)
+wait_for_status({"mode": "inotify", "state": "watching", "watched_dirs": 9, "unwatched_dirs": 0})
+sys.stderr.write("repaired\n")
+assert Kind.TREE in {hint.kind for hint in hints}
+watcher.stop()
