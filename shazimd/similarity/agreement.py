@@ -1,9 +1,10 @@
 """Do two pictures agree once aligned? Tells a copy from another shot of the same scene.
 
-The map that features found is refined on the pictures themselves by maximising their correlation (Evangelidis and
-Psarakis, PAMI 2008), one small luma picture is laid on the other, and each block of the overlap is correlated by
-itself. The median over blocks does not mind a caption, a logo or a change of light and colour; another shot of the
-same shelf, from where the camera stood a second later, fails nearly everywhere.
+One small luma picture is laid on the other, and each block of the overlap is correlated by itself. The median over
+blocks does not mind a caption, a logo or a change of light and colour; another shot of the same shelf, from where the
+camera stood a second later, fails nearly everywhere. The map that features found is tried, and one refined on the
+pictures themselves by maximising their correlation (Evangelidis and Psarakis, PAMI 2008), which is finer where it
+succeeds but can be led astray by a caption.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 
 from shazimd.fingerprint.features import Features
 
-_BLOCK = 12
-"""Pixels: 128 px pictures have about 80 blocks."""
+_BLOCK = 8
+"""Pixels: 128 px pictures have some 190 blocks."""
 _BLOCKS_MIN = 6
 """Fewer blocks with structure in them say nothing."""
+_SMOOTHING = 1.0
+"""Pixels, sigma: what JPEG and resizing do to the finest detail does not count."""
 _FLAT = 3.0
 """Grey levels: a block whose standard deviation is below this in both pictures has nothing to correlate."""
 _ROUNDS = 30
@@ -32,11 +35,8 @@ def agreement(query: Features, candidate: Features, affine: Affine) -> float | N
 
     ``affine`` [2, 3] maps pixels of the query's frame to pixels of the candidate's."""
     a, b, between = _same_resolution(query, candidate, affine)
-    refined = _refined(a, b, between)
-    height, width = b.shape
-    laid = cv2.warpAffine(a, refined, (width, height), flags=cv2.INTER_LINEAR).astype(np.float32, copy=False)
-    inside = cv2.warpAffine(np.ones_like(a), refined, (width, height)) > 0.99
-    return _median_correlation(laid, b, inside)
+    found = [_laid_correlation(a, b, each) for each in (between, _refined(a, b, between))]
+    return max((correlation for correlation in found if correlation is not None), default=None)
 
 
 def _same_resolution(query: Features, candidate: Features, affine: Affine) -> tuple[Grey, Grey, Affine]:
@@ -55,7 +55,7 @@ def _shrunk(luma: NDArray[np.uint8], factor: float) -> tuple[Grey, NDArray[np.fl
     height, width = luma.shape
     size = max(1, round(width * factor)), max(1, round(height * factor))
     small = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32), np.array(size) / (width, height)
+    return cv2.GaussianBlur(small, (0, 0), _SMOOTHING).astype(np.float32), np.array(size) / (width, height)
 
 
 def _refined(a: Grey, b: Grey, affine: Affine) -> Affine:
@@ -68,6 +68,12 @@ def _refined(a: Grey, b: Grey, affine: Affine) -> Affine:
         # OpenCV's only way to say that the pictures do not overlap, are flat or do not converge
         return affine
     return np.asarray(cv2.invertAffineTransform(found), np.float64)
+
+
+def _laid_correlation(a: Grey, b: Grey, affine: Affine) -> float | None:
+    size = b.shape[1], b.shape[0]
+    inside = cv2.warpAffine(np.ones_like(a), affine, size) > 0.99
+    return _median_correlation(cv2.warpAffine(a, affine, size).astype(np.float32, copy=False), b, inside)
 
 
 def _median_correlation(a: Grey, b: Grey, inside: NDArray[np.bool_]) -> float | None:

@@ -8,6 +8,7 @@ The query is tried as it is, then mirrored. What the pictures show once aligned 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,7 +21,9 @@ from shazimd.types import Mapping, Verdict, Verification
 
 INLIERS_MIN = 8
 """See benchmarks/quality/README.md for the false-match rate."""
-AGREEMENT_MIN = 0.8
+COPY_EVIDENCE_MIN = 1.12
+INLIERS_WEIGHT = 0.06
+MISS_WEIGHT = 0.1
 
 _RATIO = 0.85
 """A match counts where the second best candidate is this much farther in bits (Lowe's ratio test)."""
@@ -50,6 +53,8 @@ class _View(NamedTuple):
 class _Map(NamedTuple):
     inliers: int
     affine: Affine
+    miss: float
+    """median distance of the inliers from where the map puts them, pixels of the candidate's frame"""
 
 
 def verify_all(query: bytes, candidates: Sequence[bytes]) -> list[Verification]:
@@ -69,6 +74,12 @@ def verify(query: bytes, candidate: bytes) -> Verification:
     return verify_all(query, [candidate])[0]
 
 
+def copy_evidence(agreed: float, inliers: int, miss: float) -> float:
+    """How much speaks for a copy rather than another shot: the pictures agree, many features do, and they lie where
+    the map says, for a flat picture has no parallax. Weights and border: benchmarks/quality/README.md."""
+    return agreed + INLIERS_WEIGHT * math.log(inliers) - MISS_WEIGHT * miss
+
+
 def _view(features: Features) -> _View:
     return _View(features, features.bits.astype(np.float32))
 
@@ -86,7 +97,8 @@ def _verify(views: tuple[_View, _View], candidate: Features) -> Verification:
 
 def _judged(view: Features, candidate: Features, best: _Map, mirrored: bool) -> Verification:
     agreed = agreement(view, candidate, best.affine)
-    verdict = Verdict.COPY if agreed is not None and agreed >= AGREEMENT_MIN else Verdict.SCENE
+    copy = agreed is not None and copy_evidence(agreed, best.inliers, best.miss) >= COPY_EVIDENCE_MIN
+    verdict = Verdict.COPY if copy else Verdict.SCENE
     return Verification(verdict, best.inliers, agreed, _mapping(best.affine, view, candidate, mirrored))
 
 
@@ -133,16 +145,17 @@ def _consensus(
 
 def _refined(a: NDArray[np.float64], b: NDArray[np.float64], agreeing: NDArray[np.bool_]) -> _Map | None:
     """Least squares on those that agree, then who agrees, until that stands still."""
-    affine = None
     for _ in range(_ROUNDS):
         affine = _fitted(a[agreeing], b[agreeing])
         if affine is None:
             return None
-        now = np.linalg.norm(a @ affine[:, :2].T + affine[:, 2] - b, axis=1) < _TOLERANCE
-        if np.array_equal(now, agreeing):
+        misses = np.linalg.norm(a @ affine[:, :2].T + affine[:, 2] - b, axis=1)
+        found = _Map(0, affine, float(np.median(misses[agreeing])))
+        settled = np.array_equal(misses < _TOLERANCE, agreeing)
+        agreeing = misses < _TOLERANCE
+        if settled:
             break
-        agreeing = now
-    return _Map(min(_distinct(a[agreeing]), _distinct(b[agreeing])), affine) if affine is not None else None
+    return found._replace(inliers=min(_distinct(a[agreeing]), _distinct(b[agreeing])))
 
 
 def _fitted(a: NDArray[np.float64], b: NDArray[np.float64]) -> Affine | None:
