@@ -1,43 +1,48 @@
-"""Groups of duplicates, each around one representative.
+"""Groups of duplicates from pairs, without chaining.
 
-Ties are not transitive: a may be a copy of b, and b of c, where a and c show nothing in common (two halves of b). So a
-member belongs to a group by a tie to the representative itself, never by way of another member, and no group can grow
-by chaining (``dupeGuru``'s FAQ calls what that leaves out "discarded"; here it may found a group of its own).
-
-The representatives are chosen greedily in one fixed order, best to keep first: the groups depend on what there is,
-not on the order in which ties were found.
+Joining whatever is linked makes mega-groups: a crop of a collage ties two pictures that have nothing in common. Here
+each member of a group is tied to the group's *representative* by a pair of its own. Representatives are chosen by
+how much is worth keeping, the best first, so the result depends on the pairs alone, not on their order.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from shazimd.types import ContentId
-
+T = TypeVar("T", bound=Hashable)
 Tie = TypeVar("Tie")
 
 
+@dataclass(frozen=True, slots=True)
+class Group(Generic[T, Tie]):
+    representative: T
+    members: tuple[tuple[T, Tie], ...]
+    """the others, each with what ties it to the representative; best first"""
+    saving: int
+    """bytes that are freed when only the representative is kept"""
+
+
 def group(
-    ties: Mapping[tuple[ContentId, ContentId], Tie], rank: Callable[[ContentId], Any]
-) -> dict[ContentId, dict[ContentId, Tie]]:
-    """Members by representative, each with its tie to it, in the order of ``rank`` (smallest is best to keep).
+    pairs: Iterable[tuple[T, T, Tie]], rank: Callable[[T], tuple[float, ...]], size: Callable[[T], int]
+) -> list[Group[T, Tie]]:
+    """Groups of at least two, the largest saving first; nobody is in two groups.
 
-    Every content is in at most one group; every group has at least one member besides its representative."""
-    neighbours: dict[ContentId, dict[ContentId, Tie]] = defaultdict(dict)
-    for (one, other), tie in ties.items():
-        neighbours[one][other] = tie
-        neighbours[other][one] = tie
-
-    def ordered(contents: Iterable[ContentId]) -> list[ContentId]:
-        return sorted(contents, key=lambda content: (rank(content), content))
-
-    free = set(neighbours)
-    groups: dict[ContentId, dict[ContentId, Tie]] = {}
-    for representative in ordered(neighbours):
-        members = ordered(neighbours[representative].keys() & free) if representative in free else []
-        if members:
-            groups[representative] = {member: neighbours[representative][member] for member in members}
-            free.difference_update(members, [representative])
-    return groups
+    ``rank`` says what is kept rather (the larger, such as pixels then bytes); it must tell any two items apart for
+    the answer not to depend on the order of the pairs. Each item in turn, best first, represents all of its partners
+    that are still free. ``size`` is what removing an item saves, in bytes. The last tie of a pair counts."""
+    ties: defaultdict[T, dict[T, Tie]] = defaultdict(dict)
+    for a, b, tie in pairs:
+        ties[a][b] = ties[b][a] = tie
+    taken: set[T] = set()
+    groups = []
+    for item in sorted(ties, key=rank, reverse=True):
+        free = {other for other in ties[item] if other not in taken} - {item}
+        if item in taken or not free:
+            continue
+        members = sorted(free, key=rank, reverse=True)
+        taken.update(members, (item,))
+        groups.append(Group(item, tuple((m, ties[item][m]) for m in members), sum(map(size, members))))
+    return sorted(groups, key=lambda g: (-g.saving, *(-value for value in rank(g.representative))))
