@@ -27,8 +27,11 @@ FEW = 4096
 CHUNK = 128
 """Rows scored exactly at once: 128 x 1280 as float64 are 1.3 MiB."""
 
-PROBES = 128
+PROBES = 64
 """With a limit, this many likely rows (twice the limit if that is more) are scored first, to raise the threshold."""
+
+REFINED_PER_PROBE = 16
+"""They are the likeliest by the fine bounds of so many times more that are by the coarse ones."""
 
 Distances: TypeAlias = NDArray[np.uint16]
 
@@ -132,11 +135,11 @@ class _Query:
 
     def raise_threshold(self) -> None:
         """Score the likeliest rows. No row below the ``limit``-th best of them is in the answer."""
+        self.left = _joined(self.left)
         if not self.limit or sum(len(candidates.rows) for candidates in self.left) <= 2 * self.limit:
             return
-        probes = max(PROBES, 2 * self.limit)
-        most = np.sort(np.concatenate([candidates.most for candidates in self.left]))[-probes:][0]
-        likely = [candidates.where(np.flatnonzero(candidates.most >= most)[:probes]) for candidates in self.left]
+        likely = [_refined(one, -np.inf) for one in _likeliest(self.left, PROBES * REFINED_PER_PROBE)]
+        likely = _likeliest(likely, max(PROBES, 2 * self.limit))
         scores = np.concatenate([scored.scores for one in likely for scored in self._scored(one)])
         if len(scores) >= self.limit:
             self.threshold = max(self.threshold, float(np.sort(scores)[-self.limit]))
@@ -144,8 +147,9 @@ class _Query:
 
     def answer(self) -> list[Hit]:
         self.raise_threshold()
-        likely = (_refined(candidates, self.threshold) for candidates in self.left)
-        found = [scored.at_least(self.threshold) for one in likely for scored in self._scored(one)]
+        self.left = [_refined(candidates, self.threshold) for candidates in self.left]
+        self.raise_threshold()  # the fine bounds know better which are likely
+        found = [scored.at_least(self.threshold) for one in self.left for scored in self._scored(one)]
         return exact.rank(found, self.limit)
 
     def _scored(self, candidates: Candidates) -> Iterator[Scored]:
@@ -204,17 +208,37 @@ class _Scan:
         self.query.keep(Candidates(self.view, self.bounds, rows + block.start, share, share + cosines))
 
 
+def _joined(left: Sequence[Candidates]) -> list[Candidates]:
+    """Those of each view in one: what was found block by block is worked on together."""
+    joined = []
+    for view in {id(candidates.view): candidates.view for candidates in left}.values():
+        same = [candidates for candidates in left if candidates.view is view]
+        rows, hashes, most = (np.concatenate([one[column] for one in same]) for column in (2, 3, 4))
+        joined.append(Candidates(view, same[0].bounds, rows, hashes, most))
+    return joined
+
+
+def _likeliest(left: Sequence[Candidates], count: int) -> list[Candidates]:
+    """About ``count`` rows of those that may score most."""
+    most = np.concatenate([candidates.most for candidates in left])
+    if len(most) <= count:
+        return list(left)
+    lowest = np.partition(most, -count)[-count]
+    return [candidates.where(np.flatnonzero(candidates.most >= lowest)[:count]) for candidates in left]
+
+
 def _refined(candidates: Candidates, threshold: float) -> Candidates:
-    """Those that the fine bounds leave."""
+    """Those that the fine bounds leave, with these bounds."""
     bounds, view = candidates.bounds, candidates.view
     if not bounds.cosine_share:
         return candidates
-    keep = np.ones(len(candidates.rows), np.bool_)
-    for start in range(0, len(keep), FEW):
+    most = np.empty_like(candidates.most)
+    for start in range(0, len(most), FEW):
         part = slice(start, start + FEW)
         fine = view.fine.take(candidates.rows[part], axis=0)
-        most = candidates.hashes[part] + view.coarse.take(candidates.rows[part], axis=0) @ bounds.fine_coarse
-        most += fine[:, :FINE].view(np.int8).astype(np.float32) @ bounds.fine
-        most += fine.view(np.float32)[:, FINE // 4 :] @ bounds.fine_rest
-        keep[part] = most >= np.float32(threshold - SLACK)
-    return candidates.where(keep)
+        cosines = view.coarse.take(candidates.rows[part], axis=0) @ bounds.fine_coarse
+        cosines += fine[:, :FINE].view(np.int8).astype(np.float32) @ bounds.fine
+        cosines += fine.view(np.float32)[:, FINE // 4 :] @ bounds.fine_rest
+        np.add(candidates.hashes[part], cosines, out=most[part])
+    tighter = Candidates(view, bounds, candidates.rows, candidates.hashes, most)
+    return tighter.where(most >= np.float32(threshold - SLACK))
