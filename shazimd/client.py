@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from shazimd.protocol import Alert, CompareReply, FindReply, Group, InstallProgress, Model, Status
+    from shazimd.protocol import (
+        Alert,
+        CompactReply,
+        CompareReply,
+        FindReply,
+        Group,
+        InstallProgress,
+        Model,
+        ReloadReply,
+        Status,
+    )
 
 TIMEOUT_S = 120.0
 """The longest silence of the daemon: more than the minute that one picture may take it, with others before it."""
@@ -89,6 +99,22 @@ class Client:
         """Forget a file, or a directory with all below it; how many image files were forgotten."""
         forgotten: int = self._json("POST", _target("/v1/forget", path=path))["forgotten"]
         return forgotten
+
+    def reload(self) -> ReloadReply:
+        """Have the config read again."""
+        reply: ReloadReply = self._json("POST", "/v1/reload")
+        return reply
+
+    def compact(self) -> CompactReply:
+        """Have the store compacted."""
+        reply: CompactReply = self._json("POST", "/v1/compact")
+        return reply
+
+    def metrics(self) -> bytes:
+        """The metrics in the Prometheus text format."""
+        with _Connection(self.socket_path, self._timeout_s) as connection:
+            _send(connection, "GET", "/metrics", b"", "")
+            return b"".join(_answer(connection))
 
     def models(self) -> list[Model]:
         """The installed models."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, cast
@@ -27,7 +28,7 @@ from shazimd.protocol import Root, State
 from shazimd.store.base import Store
 from shazimd.text import path_fields
 from shazimd.watch.filters import Filter
-from shazimd.watch.hints import Hint, Kind
+from shazimd.watch.hints import Hint, Kind, Stage
 from shazimd.watch.settle import Settler
 from shazimd.watch.watcher import Watcher
 
@@ -97,10 +98,12 @@ class Daemon:
         self._committer = committer
         self._on_baseline = on_baseline
         self._comparing = False
-        self._compared: set[bytes] = set()
-        """roots that were compared as a whole since the start"""
+        self._compared: dict[bytes, float] = {}
+        """when each root was last compared as a whole, since the start; Unix time"""
         self._unsettled: set[bytes] = set()
         """files that a baseline found while they may still have been written: part of it once they have come to rest"""
+        self._confirmed: set[bytes] = set()
+        """directories that a person asked to have compared: what is missing there is removed, however much it is"""
         self._draining = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
 
@@ -146,25 +149,39 @@ class Daemon:
             path = root.rules.root
             status = root.watcher.status() | path_fields(path)
             comparison = self._reconciler.progress()[path]
+            if comparison["state"] in ("unavailable", "held"):
+                status["state"] = comparison["state"]
             has_baseline = path not in self._roots.without_baseline
-            told.append(cast(Root, {**status, "reconcile": comparison, "baseline_complete": has_baseline}))
+            told.append(
+                cast(
+                    Root,
+                    {
+                        **status,
+                        "reconcile": comparison,
+                        "baseline_complete": has_baseline,
+                        "compared_at": self._compared.get(path),
+                    },
+                )
+            )
         return told
 
     def rescan(self, path: bytes | None) -> None:
         """Compare a file or directory, or all roots, with the disk soon. Raises NotFound outside the roots."""
         if path is None:
             for root in self._watched:
+                self._confirmed.add(root.rules.root)
                 root.watcher.refresh()
         elif self._roots.of(path) is None:
             raise NotFound(f"{os.fsdecode(path)}: lies in none of the watched directories")
         elif os.path.isdir(path):
+            self._confirmed.add(path)
             self._settler.put(Hint(Kind.TREE, path))
         else:
             self._offer(path, Lane.LIVE)
 
     def _follow(self) -> None:
         while not self._draining.is_set():
-            busy = self._comparing or self._roots.without_baseline & self._compared
+            busy = self._comparing or self._roots.without_baseline & self._compared.keys()
             for hint in self._settler.take(TICK_S if busy else None):
                 self._heed(hint)
             self._compare()
@@ -172,14 +189,21 @@ class Daemon:
 
     def _heed(self, hint: Hint) -> None:
         if hint.kind is Kind.TREE:
-            self._reconciler.request(hint.path)
-            self._comparing = True
+            self._request(hint.path, confirmed=hint.path in self._confirmed)
+            self._confirmed.discard(hint.path)
+        elif hint.kind is Kind.FILE and hint.stage is Stage.GONE:
+            self._unsettled.discard(hint.path)
+            self._request(os.path.dirname(hint.path), recursive=False)
         elif hint.kind is Kind.FILE:
             self._offer(hint.path, Lane.BACKLOG if hint.path in self._unsettled else Lane.LIVE)
             self._unsettled.discard(hint.path)
         elif hint.old is not None:
             old, new = hint.old, hint.path
             self._committer.submit(lambda writer: writer.move(old, new)).result()
+
+    def _request(self, directory: bytes, *, recursive: bool = True, confirmed: bool = False) -> None:
+        self._reconciler.request(directory, recursive, confirmed=confirmed)
+        self._comparing = True
 
     def _offer(self, path: bytes, lane: Lane) -> None:
         if self._roots.admits(path):
@@ -207,13 +231,13 @@ class Daemon:
                 self._unsettled.add(path)
             self._settler.put(Hint(Kind.FILE, path))
         if findings.completed is not None:
-            self._compared.add(findings.completed)
+            self._compared[findings.completed] = time.time()
 
     def _finish_baselines(self) -> None:
         """A baseline is complete when all that the first comparison found is taken in."""
         if self._unsettled or self._jobs.pending(Lane.BACKLOG):
             return
-        for root in self._roots.without_baseline & self._compared:
+        for root in self._roots.without_baseline & self._compared.keys():
             self._committer.submit(lambda writer, root=root: writer.set(baseline_key(root), True)).result()  # type: ignore[misc]
             self._roots.without_baseline.discard(root)
             self._on_baseline(root)

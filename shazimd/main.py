@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -21,7 +22,7 @@ from shazimd import __version__, config, log, paths
 from shazimd.alerts import Alerts
 from shazimd.client import Client
 from shazimd.config import Config, WatchConfig
-from shazimd.daemon import Daemon, Roots, WatchedRoot
+from shazimd.daemon import Daemon, Roots, WatchedRoot, is_within
 from shazimd.errors import ConfigError, ShazimdError
 from shazimd.fingerprint.model import ModelInfo
 from shazimd.fingerprint.registry import Registry
@@ -37,7 +38,7 @@ from shazimd.pipeline.jobs import Jobs
 from shazimd.pipeline.library import Library
 from shazimd.pipeline.reconcile import Reconciler
 from shazimd.pipeline.search import Search
-from shazimd.protocol import Status
+from shazimd.protocol import ReloadReply, Status
 from shazimd.provision import Provision
 from shazimd.server.app import create_app
 from shazimd.server.run import Server
@@ -47,7 +48,7 @@ from shazimd.store.base import Store
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import FileState, Verdict
 from shazimd.watch.filters import Filter
-from shazimd.watch.hints import Hint, Kind
+from shazimd.watch.hints import Hint, Kind, Stage
 from shazimd.watch.settle import Settler
 from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
@@ -56,6 +57,9 @@ logger = structlog.get_logger()
 
 ANSWER_TIMEOUT_S = 10.0
 """How long the daemon may take to answer itself; a third of WatchdogSec in the unit."""
+
+RESTART_NEEDED = ("store", "server", "workers", "model")
+"""Tables that a reload leaves as they were."""
 
 EXAMPLES = """\
 examples:
@@ -71,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     log.configure(options.log_format, options.log_level)
     try:
-        run(settings(options))
+        run(lambda: settings(options))
     except ShazimdError as error:
         logger.critical("stopped", code=error.code, reason=str(error))
         return error.exit_status
@@ -111,18 +115,20 @@ def settings(options: argparse.Namespace) -> Config:
     )
 
 
-def run(settings: Config) -> None:
-    """Be the daemon until SIGTERM or SIGINT. Raises ShazimdError when it can't start."""
+def run(read_settings: Callable[[], Config]) -> None:
+    """Be the daemon until SIGTERM or SIGINT; SIGHUP reads the settings again. Raises ShazimdError for no start."""
+    settings = read_settings()
     watched = _watched(settings.watch)
     stop = _stop_on_signals()
     notifier = Notifier()
     with ExitStack() as rooms:
-        service, start = _build(settings, watched, rooms)
+        service, start = _build(settings, watched, read_settings, rooms)
         listeners = systemd_sockets() or [_bind(settings)]
         server = Server(create_app(service, max_body_bytes=settings.workers.max_file_mb << 20), *listeners)
         rooms.callback(server.stop)
         server.start()
         start()
+        _reload_on_hangup(service)
         logger.info(
             "started",
             version=__version__,
@@ -162,8 +168,35 @@ def _in_words(status: Status) -> str:
     return f"{status['state']}: {status['images']} images in {len(status['roots'])} directories{waiting}"
 
 
+class _Lasting(NamedTuple):
+    """The rooms that a reload leaves as they are."""
+
+    store: Store
+    pool: WorkerPool
+    library: Library
+    alerts: Alerts
+    committer: Committer
+    search: Search
+    metrics: Metrics
+
+
+class _Run(NamedTuple):
+    """What watches and takes in, by one reading of the settings; a reload puts another in its place."""
+
+    daemon: Daemon
+    backfill: Backfill
+    terms: Terms
+
+    def start(self) -> None:
+        self.daemon.start()
+        self.backfill.start()
+
+
 def _build(
-    settings: Config, watched: list[tuple[WatchConfig, Filter]], rooms: ExitStack
+    settings: Config,
+    watched: list[tuple[WatchConfig, Filter]],
+    read_settings: Callable[[], Config],
+    rooms: ExitStack,
 ) -> tuple[DaemonService, Callable[[], None]]:
     """Make every room and say how it is closed, in reverse order; the service, and what starts the run."""
     assert settings.store.path is not None
@@ -174,12 +207,48 @@ def _build(
     library = rooms.enter_context(closing(Library(store, _open_index, provision.installed())))
     alerts = rooms.enter_context(closing(Alerts(store)))
     committer = rooms.enter_context(closing(Committer(store)))
-    metrics = Metrics()
-    terms = Terms(settings.match.threshold, settings.match.weights, frozenset(map(Verdict, settings.alerts.verdicts)))
     search = Search(library, None)
+    metrics = Metrics()
+    lasting = _Lasting(store, pool, library, alerts, committer, search, metrics)
+    current = _build_run(settings, watched, lasting)
+
+    def use(model: ModelInfo) -> None:
+        library.use_model(model)
+        logger.info("model_in_use", model=model.id, handle=model.source)
+        current.backfill.start()
+
+    def start() -> None:
+        rooms.callback(provision.stop)
+        rooms.callback(lambda: current.daemon.stop())
+        current.start()
+        if library.model is None:
+            provision.start(use)
+
+    def reload() -> ReloadReply:
+        nonlocal current
+        new = read_settings()
+        following = _build_run(new, _watched(new.watch), lasting)
+        current.daemon.stop()
+        current = following
+        service.use(current.daemon, current.terms)
+        current.start()
+        restart_needed = [table for table in RESTART_NEEDED if getattr(new, table) != getattr(settings, table)]
+        roots = [root["path"] for root in current.daemon.roots()]
+        logger.info("reloaded", roots=roots, restart_needed=restart_needed)
+        return {"roots": roots, "restart_needed": restart_needed}
+
+    service = DaemonService(
+        current.daemon, library, search, pool, committer, alerts, provision, metrics, current.terms, reload
+    )
+    return service, start
+
+
+def _build_run(settings: Config, watched: list[tuple[WatchConfig, Filter]], lasting: _Lasting) -> _Run:
+    store, pool, library, alerts, committer, search, metrics = lasting
+    terms = Terms(settings.match.threshold, settings.match.weights, frozenset(map(Verdict, settings.alerts.verdicts)))
     roots = Roots(watched, store, alert_on_baseline=settings.alerts.on_baseline)
     settler = Settler({rules.root: config.settle_ms / 1000 for config, rules in watched})
-    jobs = Jobs(threads=4 * workers.processes)
+    jobs = Jobs(threads=4 * settings.workers.processes)
     ingest = Ingest(
         library,
         committer,
@@ -188,10 +257,11 @@ def _build(
         alerts,
         Policy(roots.silent, roots.follows_symlinks),
         terms,
-        max_file_bytes=workers.max_file_mb << 20,
+        metrics,
+        max_file_bytes=settings.workers.max_file_mb << 20,
         unsettled=lambda path: settler.put(Hint(Kind.FILE, path)),
+        missing=lambda path: settler.put(Hint(Kind.FILE, path, stage=Stage.GONE)),
     )
-    backfill = Backfill(library, committer, pool, jobs)
     watches = Watches()
     daemon = Daemon(
         roots,
@@ -210,21 +280,7 @@ def _build(
         committer,
         on_baseline=lambda root: _sum_up(root, library),
     )
-
-    def use(model: ModelInfo) -> None:
-        library.use_model(model)
-        logger.info("model_in_use", model=model.id, handle=model.source)
-        backfill.start()
-
-    def start() -> None:
-        rooms.callback(provision.stop)
-        rooms.callback(daemon.stop)
-        daemon.start()
-        backfill.start()
-        if library.model is None:
-            provision.start(use)
-
-    return DaemonService(daemon, library, search, pool, committer, alerts, provision, metrics, terms), start
+    return _Run(daemon, Backfill(library, committer, pool, jobs), terms)
 
 
 def _open_index(store: Store, model: str | None) -> Index:
@@ -247,6 +303,9 @@ def _watched(watch: Sequence[WatchConfig]) -> list[tuple[WatchConfig, Filter]]:
     for root in watched:
         if os.path.lexists(root) and not os.path.isdir(root):
             raise ConfigError(f"{os.fsdecode(root)}: not a directory")
+        for outer in watched:
+            if root != outer and is_within(root, outer):
+                raise ConfigError(f"{os.fsdecode(root)}: lies in {os.fsdecode(outer)}, expected roots side by side")
     return list(watched.values())
 
 
@@ -260,6 +319,19 @@ def _stop_on_signals() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def _reload_on_hangup(service: DaemonService) -> None:
+    def reload() -> None:
+        try:
+            service.reload()
+        except ShazimdError as error:
+            reason = str(error)
+        else:
+            return
+        logger.error("reload_failed", reason=reason, in_force="the settings from before")
+
+    signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=reload, name="reload").start())
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ class _Now(Collector):
         states = {(state,): state == status["state"] for state in _STATES}
         yield _gauge("state", "1 for the state that the daemon is in", states, ["state"])
         for field, (name, text) in _FROM_ROOTS.items():
-            values = {(root["path"], root["mode"]): cast("float", root.get(field, 0)) for root in status["roots"]}
+            values = {(root["path"], root["mode"]): cast("float", root.get(field) or 0) for root in status["roots"]}
             yield _gauge(name, text, values, ["root", "mode"])
         yield self._overflows()
 

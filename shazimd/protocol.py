@@ -140,6 +140,21 @@ class RescanReply(TypedDict):
     path_b64: NotRequired[str]
 
 
+class ReloadReply(TypedDict):
+    """The config was read again and is in force."""
+
+    roots: list[str]
+    restart_needed: list[str]
+    """tables whose changes count only after a restart"""
+
+
+class CompactReply(TypedDict):
+    """Sizes of the store on the disk."""
+
+    before_bytes: int
+    after_bytes: int
+
+
 class ForgetReply(TypedDict):
     forgotten: int
     """image files that are no longer known"""

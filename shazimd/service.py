@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import resource
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import cast
@@ -35,8 +36,12 @@ class DaemonService:
         provision: Provision,
         metrics: Metrics,
         terms: Terms,
+        reread: Callable[[], protocol.ReloadReply],
     ) -> None:
+        """``reread`` reads the config again and calls ``use``."""
         self._daemon = daemon
+        self._reread = reread
+        self._reloading = threading.Lock()
         self._library = library
         self._search = search
         self._decoders = decoders
@@ -58,6 +63,7 @@ class DaemonService:
         with self._library.store.read() as reader:
             content = reader.content(digest_of(data))
         matches = self._search.matches(query, content, weights=weights, threshold=threshold, limit=limit)
+        self._metrics.query_answered("find", time.perf_counter() - started)
         return {
             "threshold": threshold,
             "weights": weights,
@@ -74,6 +80,7 @@ class DaemonService:
         compared = self._search.compare(
             query.result(), other.result(), same_bytes=a == b, weights=weights, threshold=self._terms.threshold
         )
+        self._metrics.query_answered("compare", time.perf_counter() - started)
         return {
             **_scores(compared.score, compared.similarities),
             **_geometry(compared.verification),
@@ -137,9 +144,23 @@ class DaemonService:
     def install_model(self, handle: str) -> Iterator[protocol.InstallProgress]:
         return self._provision.install(handle)
 
+    def use(self, daemon: Daemon, terms: Terms) -> None:
+        """From now on this run counts."""
+        self._daemon, self._terms = daemon, terms
+
     def alive(self) -> bool:
-        """Whether the threads that watch and follow run."""
-        return self._daemon.alive()
+        """Whether the threads that watch and follow run; one run takes over from another during a reload."""
+        return self._reloading.locked() or self._daemon.alive()
+
+    def reload(self) -> protocol.ReloadReply:
+        with self._reloading:
+            return self._reread()
+
+    def compact(self) -> protocol.CompactReply:
+        store = self._library.store
+        before = store.info()["size_bytes"]
+        store.compact()
+        return {"before_bytes": before, "after_bytes": store.info()["size_bytes"]}
 
     def metrics(self) -> bytes:
         return self._metrics.render(self.status())

@@ -12,7 +12,17 @@ from queue import Queue
 from typing import Any
 
 from shazimd.errors import NotAnImage, NotFound, ShazimdError
-from shazimd.protocol import Alert, CompareReply, FindReply, Group, InstallProgress, Model, Status
+from shazimd.protocol import (
+    Alert,
+    CompactReply,
+    CompareReply,
+    FindReply,
+    Group,
+    InstallProgress,
+    Model,
+    ReloadReply,
+    Status,
+)
 from shazimd.server import Server, bind_socket, create_app
 from shazimd.text import path_fields
 from shazimd.types import Weights
@@ -164,6 +174,16 @@ class FakeService:
                 raise self.fails
         finally:
             self.closed.set()
+
+    def reload(self) -> ReloadReply:
+        self.asked.append(("reload",))
+        if isinstance(self.fails, Exception):
+            raise self.fails
+        return {"roots": ["/srv/p"], "restart_needed": ["workers"]}
+
+    def compact(self) -> CompactReply:
+        self.asked.append(("compact",))
+        return {"before_bytes": 5_000_000, "after_bytes": 2_000_000}
 
     def models(self) -> list[Model]:
         model: Model = {

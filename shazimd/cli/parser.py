@@ -22,6 +22,7 @@ COMMANDS = {
     "rescan": "compare a path, or every root, with the disk",
     "forget": "forget a file, or a directory with all below it",
     "model": "install or list models",
+    "reload": "have the config read again",
     "hooks": "run the hooks of the config",
     "service": "install or uninstall the systemd service",
     "completion": "print a script of completions for a shell",

@@ -51,6 +51,16 @@ class Decoders(Protocol):
     def query(self, data: bytes, model: ModelInfo | None) -> Future[Query]: ...
 
 
+class Counts(Protocol):
+    """Where what happens is counted."""
+
+    def image_stored(self, seconds: float, *, decoded: bool) -> None: ...
+
+    def image_failed(self, code: str) -> None: ...
+
+    def alert_told(self, verdict: str) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What the roots say of a path."""
@@ -79,11 +89,14 @@ class Ingest:
         alerts: Alerts,
         policy: Policy,
         terms: Terms,
+        counts: Counts,
         *,
         max_file_bytes: int,
         unsettled: Callable[[bytes], None],
+        missing: Callable[[bytes], None],
     ) -> None:
-        """``unsettled`` is given a path that changed while it was read."""
+        """``unsettled`` is given a path that changed while it was read; ``missing`` a known one where no file is:
+        that was deleted or only is out of reach is not for ingest to say."""
         self._library = library
         self._committer = committer
         self._decoders = decoders
@@ -91,8 +104,10 @@ class Ingest:
         self._alerts = alerts
         self._policy = policy
         self.terms = terms
+        self._counts = counts
         self._max_file_bytes = max_file_bytes
         self._unsettled = unsettled
+        self._missing = missing
         self._same_bytes = _KeyedLock()
         self._big = threading.Lock()
         self._untold: dict[bytes, int] = {}
@@ -104,7 +119,7 @@ class Ingest:
         try:
             stat = self._stat(path)
             if stat is None:
-                self._forget(path)
+                self._miss(path)
             elif self._row(path).stat != stat:
                 self._take_in(path, stat, started)
         except Unreadable as error:
@@ -151,13 +166,9 @@ class Ingest:
         except ShazimdError as error:
             return self._fail(path, stat, error)
         content, number = self._commit(path, stat, digest, query, silent)
-        log.debug(
-            "image_indexed",
-            path=path,
-            content=content,
-            decoded=decoded,
-            duration_ms=round((time.perf_counter() - started) * 1000, 1),
-        )
+        seconds = time.perf_counter() - started
+        self._counts.image_stored(seconds, decoded=decoded)
+        log.debug("image_indexed", path=path, content=content, decoded=decoded, duration_ms=round(seconds * 1000, 1))
         if number is not None:
             self._tell(number, path, query, started)
         return None
@@ -210,14 +221,14 @@ class Ingest:
             if self._untold.get(path) == number:
                 del self._untold[path]
             if kept:
+                self._counts.alert_told(kept["verdict"])
                 self._alerts.tell(kept)
 
         self._committer.submit(work, then).result()
 
-    def _forget(self, path: bytes) -> None:
+    def _miss(self, path: bytes) -> None:
         if self._row(path) is not _UNKNOWN:
-            self._committer.submit(lambda writer: writer.remove_file(path)).result()
-            log.debug("image_gone", path=path)
+            self._missing(path)
 
     def _fail(self, path: bytes, stat: Stat, error: ShazimdError) -> None:
         if isinstance(error, StoreError | ModelError):
@@ -226,7 +237,8 @@ class Ingest:
         row = FileRow(stat, FileState.FAILED, reason=reason)
         if self._row(path) != row:
             self._committer.submit(lambda writer: writer.put_file(path, row)).result()
-            log.warning("image_failed", path=path, code=error.code, reason=str(error))
+            self._counts.image_failed(error.code)
+            log.warning("image_failed", path=path, code=error.code, reason=str(error), cause=error.code)
 
 
 def digest_of(data: bytes) -> Digest:

@@ -84,6 +84,8 @@ class _Api:
             Endpoint("GET", "/v1/duplicates", self.duplicates, protocol.Group, lines, scoring),
             Endpoint("GET", "/v1/models", self.models, protocol.ModelsReply),
             Endpoint("POST", "/v1/models", self.install_model, protocol.InstallProgress, lines, handle, needs_handle),
+            Endpoint("POST", "/v1/reload", self.reload, protocol.ReloadReply),
+            Endpoint("POST", "/v1/compact", self.compact, protocol.CompactReply),
             Endpoint("GET", "/metrics", self.metrics, None, "text/plain"),
             Endpoint("GET", "/healthz", self.healthz, protocol.Health),
             Endpoint("GET", "/openapi.json", self.openapi, dict[str, Any]),
@@ -143,6 +145,14 @@ class _Api:
     async def install_model(self, _request: Request, given: dict[str, Any]) -> Response:
         """Install a model, and tell each step in a line; hanging up gives up."""
         return answers.lines(await self._verb(self._service.install_model, given["handle"]), None, self._streams)
+
+    async def reload(self, _request: Request, _given: dict[str, Any]) -> Response:
+        """Read the config again; a broken one changes nothing."""
+        return Json(await self._verb(self._service.reload))
+
+    async def compact(self, _request: Request, _given: dict[str, Any]) -> Response:
+        """Give the disk back what removed rows of the store took."""
+        return Json(await self._verb(self._service.compact))
 
     async def metrics(self, _request: Request, _given: dict[str, Any]) -> Response:
         """Give the metrics in the Prometheus text format."""

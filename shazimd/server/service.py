@@ -7,7 +7,17 @@ from contextlib import AbstractContextManager
 from queue import Queue
 from typing import Protocol
 
-from shazimd.protocol import Alert, CompareReply, FindReply, Group, InstallProgress, Model, Status
+from shazimd.protocol import (
+    Alert,
+    CompactReply,
+    CompareReply,
+    FindReply,
+    Group,
+    InstallProgress,
+    Model,
+    ReloadReply,
+    Status,
+)
 from shazimd.types import Weights
 
 
@@ -48,6 +58,12 @@ class Service(Protocol):
 
     def install_model(self, handle: str) -> Iterator[InstallProgress]:
         """Fetch and convert a model, told step by step; the last step has the model. Closing it gives up."""
+
+    def reload(self) -> ReloadReply:
+        """Read the config again. Raises ConfigError for a broken one, and then nothing has changed."""
+
+    def compact(self) -> CompactReply:
+        """Give the disk back what removed rows of the store took; everything else waits meanwhile."""
 
     def metrics(self) -> bytes:
         """The Prometheus text format, version 0.0.4."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Machine
+from machine import Machine
 from PIL import Image
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(240)]

@@ -7,7 +7,7 @@
 
 _shtab_shazimctl_model_subparsers=(install list)
 _shtab_shazimctl_service_subparsers=(install uninstall)
-_shtab_shazimctl_subparsers=(find compare status wait duplicates alerts rescan forget model hooks service completion)
+_shtab_shazimctl_subparsers=(find compare status wait duplicates alerts rescan forget model reload hooks service completion)
 
 _shtab_shazimctl_find_option_strings=(-h --help --threshold --weights --limit -v --verbose --json)
 _shtab_shazimctl_compare_option_strings=(-h --help --weights --json)
@@ -20,6 +20,7 @@ _shtab_shazimctl_forget_option_strings=(-h --help)
 _shtab_shazimctl_model_install_option_strings=(-h --help --json)
 _shtab_shazimctl_model_list_option_strings=(-h --help --json)
 _shtab_shazimctl_model_option_strings=(-h --help)
+_shtab_shazimctl_reload_option_strings=(-h --help)
 _shtab_shazimctl_hooks_option_strings=(-h --help --config --state)
 _shtab_shazimctl_service_install_option_strings=(-h --help --user --dry-run --yes)
 _shtab_shazimctl_service_uninstall_option_strings=(-h --help --purge --user --dry-run --yes)
@@ -37,7 +38,7 @@ _shtab_shazimctl___socket_COMPGEN=_shtab_compgen_files
 _shtab_shazimctl_model_pos_0_choices=(install list)
 _shtab_shazimctl_service_pos_0_choices=(install uninstall)
 _shtab_shazimctl_completion_pos_0_choices=(bash zsh fish)
-_shtab_shazimctl_pos_0_choices=(find compare status wait duplicates alerts rescan forget model hooks service completion)
+_shtab_shazimctl_pos_0_choices=(find compare status wait duplicates alerts rescan forget model reload hooks service completion)
 
 _shtab_shazimctl_find_pos_0_nargs=+
 _shtab_shazimctl_find__h_nargs=0
@@ -73,6 +74,8 @@ _shtab_shazimctl_model_list___json_nargs=0
 _shtab_shazimctl_model_pos_0_nargs=A...
 _shtab_shazimctl_model__h_nargs=0
 _shtab_shazimctl_model___help_nargs=0
+_shtab_shazimctl_reload__h_nargs=0
+_shtab_shazimctl_reload___help_nargs=0
 _shtab_shazimctl_hooks__h_nargs=0
 _shtab_shazimctl_hooks___help_nargs=0
 _shtab_shazimctl_service_install_pos_0_nargs='*'

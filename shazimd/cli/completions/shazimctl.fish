@@ -50,7 +50,7 @@ function _shtab_shazimctl_using
   test "$_shtab_shazimctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_shazimctl_commands find compare status wait duplicates alerts rescan forget model 'model install' 'model list' hooks service 'service install' 'service uninstall' completion
+set -g _shtab_shazimctl_commands find compare status wait duplicates alerts rescan forget model 'model install' 'model list' reload hooks service 'service install' 'service uninstall' completion
 set -g _shtab_shazimctl_opts_with_value --config --limit --since --socket --state --threshold --timeout --weights
 
 complete -c shazimctl -e
@@ -104,6 +104,8 @@ complete -c shazimctl -n '_shtab_shazimctl_using model install' -l json -d 'answ
 complete -c shazimctl -n '_shtab_shazimctl_using model; and test $_shtab_shazimctl_npos -eq 0' -a list -d 'list the installed models'
 complete -c shazimctl -n '_shtab_shazimctl_using model list' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using model list' -l json -d 'answer in JSON, one object a line'
+complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a reload -d 'Have the config read again.'
+complete -c shazimctl -n '_shtab_shazimctl_using reload' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a hooks -d 'Run the hooks of the config.'
 complete -c shazimctl -n '_shtab_shazimctl_using hooks' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using hooks' -l config -x -d 'default: $SHAZIMD_CONFIG, else /etc/shazimd/config.toml'

@@ -18,6 +18,7 @@ _shtab_shazimctl_commands() {
     forget:'Forget a file, or a directory with all below it.'
     hooks:'Run the hooks of the config.'
     model:'Install or list models.'
+    reload:'Have the config read again.'
     rescan:'Compare a path, or every root, with the disk.'
     service:'Install or uninstall the systemd service.'
     status:'Say how the daemon is.'
@@ -145,6 +146,13 @@ _shtab_shazimctl_model_list_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_shazimctl_model_list_defaults_added=0
 
+_shtab_shazimctl_reload_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_reload_defaults_added=0
+
 _shtab_shazimctl_rescan_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   ":a file or directory (default\: every root):_files"
@@ -225,6 +233,7 @@ _shtab_shazimctl() {
         forget) _arguments -C -s $_shtab_shazimctl_forget_options ;;
         hooks) _arguments -C -s $_shtab_shazimctl_hooks_options ;;
         model) _shtab_shazimctl_model ;;
+        reload) _arguments -C -s $_shtab_shazimctl_reload_options ;;
         rescan) _arguments -C -s $_shtab_shazimctl_rescan_options ;;
         service) _shtab_shazimctl_service ;;
         status) _arguments -C -s $_shtab_shazimctl_status_options ;;

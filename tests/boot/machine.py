@@ -1,0 +1,110 @@
+"""A booted Debian tree, and how to work in it from outside."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REBOOT = 133  # systemd-nspawn's exit status for "start me again" under --keep-unit
+
+
+class Machine:
+    """A booted tree. Programs are run in it from here, through its namespaces."""
+
+    def __init__(self, root: Path, console: Path) -> None:
+        self.root = root
+        self._console = console
+        self._nspawn: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        words = [
+            "systemd-nspawn",
+            "-q",
+            "-D",
+            str(self.root),
+            "--boot",
+            "--register=no",
+            "--keep-unit",
+            "--private-network",
+        ]
+        words += ["--console=pipe", "--link-journal=no", "--timezone=off", "--resolv-conf=off"]
+        with self._console.open("wb") as console:
+            self._nspawn = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
+        self.wait(self._booted, 60)
+
+    def stop(self) -> None:
+        if self._nspawn and self._nspawn.poll() is None:
+            self.run("systemctl", "poweroff", check=False)
+            self._nspawn.wait(60)
+
+    def reboot(self) -> None:
+        """Returns when the next boot is done."""
+        assert self._nspawn is not None
+        self.run("systemctl", "reboot", check=False)
+        assert self._nspawn.wait(60) == REBOOT, self._console.read_text(errors="replace")
+        self.start()
+
+    def _booted(self) -> bool:
+        assert self._nspawn is not None
+        assert self._nspawn.poll() is None, self._console.read_text(errors="replace")
+        return self.leader() is not None and self._state() in ("running", "degraded")
+
+    def _state(self) -> str:
+        return self.run("systemctl", "is-system-running", check=False).strip()
+
+    def leader(self) -> str | None:
+        """The container's init, as seen from here."""
+        assert self._nspawn is not None
+        children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children").read_text().split()
+        return children[0] if children else None
+
+    def run(self, *words: str, check: bool = True, stdin: bytes = b"") -> str:
+        """Run a program inside as root; its standard output and error."""
+        done = self.call(*words, stdin=stdin)
+        assert not check or done.returncode == 0, f"{words} ended with {done.returncode}:\n{done.stdout.decode()}"
+        return done.stdout.decode(errors="replace")
+
+    def call(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """Run a program inside; how it ended."""
+        namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd=/"]
+        environ = ["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]
+        return subprocess.run(
+            ["nsenter", f"--target={self.leader()}", *namespaces, *environ, *words],
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=60,
+            check=False,
+        )
+
+    def wait(self, condition: Callable[[], object], timeout_s: float = 30) -> None:
+        """Until a condition holds; on time-out the journal is shown."""
+        end = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > end:
+                journal = self.run("journalctl", "--no-pager", "-n", "60", check=False)
+                pytest.fail(f"{condition} did not come to hold\n{journal}")
+            time.sleep(0.1)
+
+    def journal(self, unit: str = "shazimd.service", *words: str) -> list[dict[str, Any]]:
+        """This boot's entries of a unit; those that are JSON have it under ``json``."""
+        lines = self.run("journalctl", "-b", "-o", "json", "-u", unit, *words).splitlines()
+        entries = [json.loads(line) for line in lines if line.startswith("{")]
+        for entry in entries:
+            message = entry.get("MESSAGE")
+            if isinstance(message, str) and message.startswith("{"):
+                entry["json"] = json.loads(message)
+        return entries
+
+    def show(self, unit: str, key: str) -> str:
+        return self.run("systemctl", "show", "-P", key, unit).strip()
+
+    def write(self, path: str, content: bytes) -> None:
+        """Put a file inside, as root."""
+        self.run("sh", "-c", 'mkdir -p "$(dirname "$1")" && cat > "$1"', "sh", path, stdin=content)

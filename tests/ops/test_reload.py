@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import signal
+import threading
+from functools import partial
+from pathlib import Path
+
+import pytest
+from running import Daemon, draw, wait_for
+
+from shazimd.errors import ConfigError
+
+
+def roots(daemon: Daemon) -> list[str]:
+    return [root["path"] for root in daemon.client.status()["roots"]]
+
+
+def test_a_root_is_added_and_another_removed(daemon: Daemon, tmp_path: Path) -> None:
+    """After a reload the new root's pictures are known, and the old root is no longer watched."""
+    draw(tmp_path / "new.png", 8)
+    daemon.configure(roots=(tmp_path,))
+    assert daemon.client.reload() == {"roots": [str(tmp_path)], "restart_needed": []}
+    daemon.wait_ready()
+    assert roots(daemon) == [str(tmp_path)]
+    found = daemon.client.find((tmp_path / "new.png").read_bytes())["matches"]
+    assert [match["path"] for match in found if match["verdict"] == "exact"] == [str(tmp_path / "new.png")]
+
+
+def test_what_is_known_stays_known_without_a_decode(daemon: Daemon) -> None:
+    """A reload compares the roots with the store and looks inside no picture."""
+    before = daemon.client.status()["images"]
+    daemon.client.reload()
+    daemon.wait_ready()
+    assert daemon.client.status()["images"] == before
+    assert b'shazimd_image_duration_seconds_count{decoded="yes"} 3.0' in daemon.client.metrics()
+
+
+def test_a_threshold_counts_from_then_on(daemon: Daemon) -> None:
+    """find without a threshold uses the one of the reloaded config."""
+    picture = (daemon.photos / "0.png").read_bytes()
+    assert daemon.client.find(picture)["threshold"] == 0.75
+    daemon.configure("[match]\nthreshold = 0.9")
+    daemon.client.reload()
+    assert daemon.client.find(picture)["threshold"] == 0.9
+
+
+def test_what_lands_after_a_reload_raises_an_alert(daemon: Daemon) -> None:
+    """The new run watches as the old one did."""
+    daemon.client.reload()
+    daemon.wait_ready()
+    (daemon.photos / "copy.png").write_bytes((daemon.photos / "1.png").read_bytes())
+    wait_for(lambda: [alert for alert in daemon.client.alerts() if alert["path"].endswith("copy.png")])
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ("[[watch", "not a TOML file"),
+        ('[match]\nthreshold = "high"', 'match.threshold is "high", expected `float`'),
+        ("[model]\nhandle = 'none'", "no directory to watch"),
+    ],
+)
+def test_a_broken_config_changes_nothing(daemon: Daemon, broken: str, message: str) -> None:
+    """The error says what is wrong, and the settings from before stay in force."""
+    daemon.config.write_text(broken)
+    with pytest.raises(ConfigError) as caught:
+        daemon.client.reload()
+    assert message in str(caught.value)
+    assert roots(daemon) == [str(daemon.photos)]
+    assert daemon.client.status()["state"] == "ready"
+
+
+def test_sighup_reloads(daemon: Daemon, tmp_path: Path) -> None:
+    """The signal does what the command does; a broken config is one error in the log."""
+    daemon.configure(roots=(tmp_path,))
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: roots(daemon) == [str(tmp_path)])
+    daemon.config.write_text("broken")
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: any('"reload_failed"' in line for line in daemon.events()))
+    assert sum('"level":"error"' in line for line in daemon.events()) == 1
+    assert roots(daemon) == [str(tmp_path)]
+
+
+def test_what_takes_a_restart_is_named(daemon: Daemon) -> None:
+    """A table whose change can't count yet is told."""
+    text = daemon.config.read_text().replace("processes = 1", "processes = 2")
+    daemon.config.write_text(text)
+    assert daemon.client.reload()["restart_needed"] == ["workers"]
+
+
+def test_no_question_is_dropped(daemon: Daemon) -> None:
+    """Questions asked without a pause over several reloads are all answered."""
+    picture = (daemon.photos / "2.png").read_bytes()
+    stop, answers, failures = threading.Event(), [0], list[Exception]()
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                answers[0] += bool(daemon.client.find(picture)["matches"])
+            except Exception as error:
+                failures.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    for _ in range(3):
+        daemon.client.reload()
+        enough = answers[0] + 2
+        wait_for(partial(lambda enough: answers[0] >= enough, enough))
+    stop.set()
+    asking.join()
+    assert failures == []
