@@ -189,25 +189,20 @@ class Daemon:
 
     def _heed(self, hint: Hint) -> None:
         if hint.kind is Kind.TREE:
-            self._request(hint.path, confirmed=hint.path in self._confirmed)
+            self._reconciler.request(hint.path, confirmed=hint.path in self._confirmed)
             self._confirmed.discard(hint.path)
-        elif hint.kind is Kind.FILE and hint.stage is Stage.GONE:
-            self._unsettled.discard(hint.path)
-            self._request(os.path.dirname(hint.path), recursive=False)
+            self._comparing = True
         elif hint.kind is Kind.FILE:
-            self._offer(hint.path, Lane.BACKLOG if hint.path in self._unsettled else Lane.LIVE)
+            lane = Lane.BACKLOG if hint.path in self._unsettled else Lane.LIVE
+            self._offer(hint.path, lane, deleted=hint.stage is Stage.GONE)
             self._unsettled.discard(hint.path)
         elif hint.old is not None:
             old, new = hint.old, hint.path
             self._committer.submit(lambda writer: writer.move(old, new)).result()
 
-    def _request(self, directory: bytes, *, recursive: bool = True, confirmed: bool = False) -> None:
-        self._reconciler.request(directory, recursive, confirmed=confirmed)
-        self._comparing = True
-
-    def _offer(self, path: bytes, lane: Lane) -> None:
+    def _offer(self, path: bytes, lane: Lane, *, deleted: bool = False) -> None:
         if self._roots.admits(path):
-            self._jobs.offer(path, partial(self._ingest.look, path), lane)
+            self._jobs.offer(path, partial(self._ingest.look, path, deleted=deleted), lane)
 
     def _compare(self) -> None:
         """Compare directories until the backlog is long enough, or something has come to rest."""

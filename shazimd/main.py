@@ -48,7 +48,7 @@ from shazimd.store.base import Store
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import FileState, Verdict
 from shazimd.watch.filters import Filter
-from shazimd.watch.hints import Hint, Kind, Stage
+from shazimd.watch.hints import Hint, Kind
 from shazimd.watch.settle import Settler
 from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
@@ -260,7 +260,7 @@ def _build_run(settings: Config, watched: list[tuple[WatchConfig, Filter]], last
         metrics,
         max_file_bytes=settings.workers.max_file_mb << 20,
         unsettled=lambda path: settler.put(Hint(Kind.FILE, path)),
-        missing=lambda path: settler.put(Hint(Kind.FILE, path, stage=Stage.GONE)),
+        missing=lambda path: settler.put(Hint(Kind.TREE, os.path.dirname(path))),
     )
     watches = Watches()
     daemon = Daemon(

@@ -95,8 +95,8 @@ class Ingest:
         unsettled: Callable[[bytes], None],
         missing: Callable[[bytes], None],
     ) -> None:
-        """``unsettled`` is given a path that changed while it was read; ``missing`` a known one where no file is:
-        that was deleted or only is out of reach is not for ingest to say."""
+        """``unsettled`` is given a path that changed while it was read; ``missing`` a known one where no file is, and
+        of which nobody said that it was deleted: it may only be out of reach."""
         self._library = library
         self._committer = committer
         self._decoders = decoders
@@ -113,13 +113,15 @@ class Ingest:
         self._untold: dict[bytes, int] = {}
         """paths whose alerts are still to be decided, with the order in which they came"""
 
-    def look(self, path: bytes) -> None:
-        """Make the store say what ``path`` holds now, and tell if it is a near-duplicate of a known picture."""
+    def look(self, path: bytes, *, deleted: bool = False) -> None:
+        """Make the store say what ``path`` holds now, and tell if it is a near-duplicate of a known picture.
+
+        ``deleted``: the kernel said that the file was deleted or moved away, so if none is there it is forgotten."""
         started = time.perf_counter()
         try:
             stat = self._stat(path)
             if stat is None:
-                self._miss(path)
+                self._miss(path, deleted)
             elif self._row(path).stat != stat:
                 self._take_in(path, stat, started)
         except Unreadable as error:
@@ -226,8 +228,13 @@ class Ingest:
 
         self._committer.submit(work, then).result()
 
-    def _miss(self, path: bytes) -> None:
-        if self._row(path) is not _UNKNOWN:
+    def _miss(self, path: bytes, deleted: bool) -> None:
+        if self._row(path) is _UNKNOWN:
+            return
+        if deleted:
+            self._committer.submit(lambda writer: writer.remove_file(path)).result()
+            log.debug("image_gone", path=path)
+        else:
             self._missing(path)
 
     def _fail(self, path: bytes, stat: Stat, error: ShazimdError) -> None:

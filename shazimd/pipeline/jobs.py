@@ -37,7 +37,7 @@ class Jobs:
             thread.start()
 
     def offer(self, key: Hashable, work: Work, lane: Lane) -> None:
-        """Have ``work`` done once under ``key``; in the more urgent lane when it is offered in two."""
+        """Have work done once under ``key``: what was offered last, in the most urgent lane of all that were named."""
         with self._changed:
             if self._closing:
                 return
@@ -69,8 +69,9 @@ class Jobs:
         for other in Lane:
             if key in self._lanes[other]:
                 if other <= lane:
-                    return
-                del self._lanes[other][key]
+                    lane = other  # where it has its place already
+                else:
+                    del self._lanes[other][key]
         self._lanes[lane][key] = work
 
     def _run(self) -> None:
