@@ -154,7 +154,7 @@ def measure(cache: Path, data: vectors.Set, size: int, queries: Sequence[Signals
     index.close()
     used = sum(file.stat().st_blocks * 512 for file in (cache / f"index-{size}").rglob("*"))
     print(f"  disk: {used / size:,.0f} bytes a row")
-    again = [sys.executable, __file__, "--cache", cache, "--serve", str(size), "--sizes", str(len(data.ah))]
+    again = [sys.executable, __file__, "--cache", str(cache), "--serve", str(size), "--sizes", str(len(data.ah))]
     print(subprocess.run(again, check=True, stdout=subprocess.PIPE, text=True).stdout, end="", flush=True)
     return median
 
@@ -169,12 +169,17 @@ def search_times(index: CascadeIndex, queries: Sequence[Signals]) -> float:
     ]
     medians = []
     for what, threshold, limit in kinds:
+        cpu = time.thread_time()
         spent = timed(lambda query, t=threshold, k=limit: index.search([query], WEIGHTS, t, k), queries)
+        cpu_ms = (time.thread_time() - cpu) / (len(queries) + 1) * 1e3
         medians.append(float(np.median(spent)))
-        print(f"  {what:16} p50 {medians[-1]:.2f} ms  p99 {np.percentile(spent, 99):.2f} ms", flush=True)
+        p99 = np.percentile(spent, 99)
+        print(f"  {what:16} p50 {medians[-1]:.2f} ms  p99 {p99:.2f} ms  CPU, mean {cpu_ms:.2f} ms", flush=True)
     batches = [(queries[start : start + 32],) for start in range(0, 160, 32)]
+    cpu = time.thread_time()
     together = median_ms(lambda batch: index.search(batch, WEIGHTS, 0.75), batches) / 32
-    print(f"  32 at once, t=.75: {together:.2f} ms each")
+    cpu_ms = (time.thread_time() - cpu) / (32 * (len(batches) + 1)) * 1e3
+    print(f"  32 at once, t=.75: {together:.2f} ms each, CPU {cpu_ms:.2f} ms each")
     return medians[0]
 
 

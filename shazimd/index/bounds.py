@@ -11,9 +11,11 @@ Weights here are divided by their sum, so that a score is w1 dah + w2 ddh + w3 c
    |x|^2 - |Px|^2. P need not be orthonormal, and P = 0 is a valid, useless choice: what a poor P costs is time, never
    rows. The first 15 rows of P make 15 numbers of a row, and the root, its *rest*, is the 16th.
 
-3. *Fine* (128 bytes more). The 120 further rows of P give x = n s + e, whole numbers n times steps s, with what they
-   give of the query, y: <y, x> = <y, n s> + <y, e> <= <y, n s> + |y| |e|. Each row keeps its own |e| (measured, so
-   clipping at +-127 only makes it larger) and its rest beyond all 135.
+3. *Finer levels* (64 bytes each). Each level takes 56 further rows of P, and keeps what they give as x = n s + e: whole
+   numbers n times steps s, and what that leaves. With what they give of the query, y,
+       <y, x> = <y, n s> + <y, e> <= <y, n s> + |y| |e|
+   A row keeps its own |e| (measured, so clipping at +-127 only makes it larger), and its rest beyond this level, which
+   takes the place of the rest before.
 
 4. What is left is scored exactly (``exact``).
 
@@ -23,15 +25,15 @@ P are the leading eigenvectors of the uncentred second moments of the rows (the 
 them takes up whole.
 
 Rounding. Pv is summed in float64 and kept as float32, rests and |e| are rounded up; the query's side is float32; then
-at most 120 + 16 float32 products are summed, an error below 137 * 2**-24 * |q| |v| < 1e-5 (Higham, "Accuracy and
-Stability of Numerical Algorithms", section 3.1), and a few sums of numbers below 2 follow, 1e-6 in all. ``SLACK`` is
-more than twice that, and every comparison with a bound allows for it.
+at most 190 float32 products are summed, an error below 190 * 2**-24 * |q| |v| < 1.2e-5 (Higham, "Accuracy and Stability
+of Numerical Algorithms", section 3.1), and a few sums of numbers below 2 follow, 5e-7 in all. ``SLACK`` is about twice
+that, and every comparison with a bound allows for it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +42,8 @@ from shazimd.index.exact import Asked, Bools, Doubles, Halves
 from shazimd.types import HASH_BITS, Weights
 
 COARSE = 15
-FINE = 120
+LEVELS, NUMBERS = 3, 56
+DIMENSIONS = COARSE + LEVELS * NUMBERS
 STEPS = 127
 SLACK = 2.5e-5
 SHRINK = 1 - 1e-9
@@ -59,44 +62,57 @@ class Basis:
     """The P above, and the steps."""
 
     projection: Doubles
-    """float64 [COARSE + FINE, d]; rows of zeros where d is less"""
+    """float64 [DIMENSIONS, d]; rows of zeros where d is less"""
     steps: Doubles
-    """float64 [FINE]"""
+    """float64 [LEVELS, NUMBERS]"""
     learned_from: int
     """how many rows were known then; 0 for the useless P = 0"""
 
     @classmethod
     def none(cls, width: int) -> Basis:
-        return cls(np.zeros((COARSE + FINE, width)), np.ones(FINE), 0)
+        return cls(np.zeros((DIMENSIONS, width)), np.ones((LEVELS, NUMBERS)), 0)
 
     @classmethod
     def learn(cls, sample: Halves, known: int) -> Basis:
         """The basis that fits a sample [m, d] of ``known`` rows best."""
         vectors = sample.astype(np.float32)
         _, eigenvectors = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
-        leading = eigenvectors.T[::-1][: COARSE + FINE]
-        projection = np.zeros((COARSE + FINE, sample.shape[1]))
+        leading = eigenvectors.T[::-1][:DIMENSIONS]
+        projection = np.zeros((DIMENSIONS, sample.shape[1]))
         projection[: len(leading)] = SHRINK * leading
         tail = vectors @ projection[COARSE:].T.astype(np.float32)
         largest = np.abs(tail).max(axis=0, initial=0).astype(np.float64)
-        return cls(projection, np.where(largest > 0, largest, 1.0) / STEPS, known)
+        steps = np.where(largest > 0, largest, 1.0) / STEPS
+        return cls(projection, steps.reshape(LEVELS, NUMBERS), known)
 
-    def encode(self, fv: Halves) -> tuple[Floats, Bytes]:
-        """What the bounds need of rows [n, d]: coarse float32 [n, 16] and fine uint8 [n, 128].
+    def encode(self, fv: Halves) -> tuple[Floats, list[Bytes]]:
+        """What the bounds need of rows [n, d]: coarse float32 [n, 16], and uint8 [n, 64] for each level.
 
-        A fine row is 120 whole numbers (int8), then |e| and the rest (float32)."""
+        A row of a level is 56 whole numbers (int8), then |e| and the rest (float32)."""
         vectors = fv.astype(np.float64)
         projected = vectors @ self.projection.T
         squares = np.square(vectors).sum(axis=1)
-        coarse = np.empty((len(fv), COARSE + 1), np.float32)
-        coarse[:, :COARSE] = projected[:, :COARSE]
-        coarse[:, COARSE] = _rest(squares, projected[:, :COARSE])
-        numbers = np.clip(np.rint(projected[:, COARSE:] / self.steps), -STEPS, STEPS)
-        fine = np.empty((len(fv), FINE + 8), np.uint8)
-        fine[:, :FINE] = numbers.astype(np.int8).view(np.uint8)
-        errors = np.linalg.norm(projected[:, COARSE:] - numbers * self.steps, axis=1)
-        fine[:, FINE:] = np.column_stack([_up(errors), _rest(squares, projected)]).view(np.uint8)
-        return coarse, fine
+        coarse = np.column_stack([projected[:, :COARSE].astype(np.float32), _rest(squares, projected[:, :COARSE])])
+        return coarse, [self._level(level, squares, projected) for level in range(LEVELS)]
+
+    def _level(self, level: int, squares: Doubles, projected: Doubles) -> Bytes:
+        end = COARSE + (level + 1) * NUMBERS
+        own = projected[:, end - NUMBERS : end]
+        numbers = np.clip(np.rint(own / self.steps[level]), -STEPS, STEPS)
+        errors = np.linalg.norm(own - numbers * self.steps[level], axis=1)
+        floats = np.column_stack([_up(errors), _rest(squares, projected[:, :end])])
+        return np.hstack([numbers.astype(np.int8).view(np.uint8), floats.view(np.uint8)])
+
+
+class Level(NamedTuple):
+    """A query's side of one level."""
+
+    numbers: Floats
+    """float32 [NUMBERS], times w3 and the steps"""
+    error: np.float32
+    """times w3: what a row's |e| is multiplied with"""
+    rest: np.float32
+    """times w3: what a row's rest is multiplied with"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,12 +129,7 @@ class Bounds:
     """w3; 0 where no vector counts"""
     coarse: Floats
     """float32 [16], times w3"""
-    fine: Floats
-    """float32 [FINE], times w3 and the steps"""
-    fine_coarse: Floats
-    """float32 [16]: ``coarse`` without the rest, which is smaller here"""
-    fine_rest: Floats
-    """float32 [2], times w3: what |e| and the rest are multiplied with"""
+    levels: tuple[Level, ...]
 
     @classmethod
     def of(cls, asked: Asked, weights: Weights, has: Bools, basis: Basis) -> Bounds:
@@ -128,8 +139,8 @@ class Bounds:
         w1, w2, w3 = (w / total for w in counted) if total > TINY else (0.0, 0.0, 0.0)
         share = w1 + w2 if total > TINY else np.inf
         units = [int(HASH_UNITS * (w / (w1 + w2))) if w else 0 for w in (w1, w2)]
-        vectors = _query_side(asked.fv if w3 else np.zeros(basis.projection.shape[1]), basis, w3)
-        return cls((units[0], units[1]), (w1 + w2) / (HASH_UNITS * HASH_BITS), share, w3, *vectors)
+        coarse, levels = _query_side(asked.fv if w3 else np.zeros(basis.projection.shape[1]), basis, w3)
+        return cls((units[0], units[1]), (w1 + w2) / (HASH_UNITS * HASH_BITS), share, w3, coarse, levels)
 
     def furthest(self, threshold: float) -> int:
         """The weighted distance of hashes (in units) beyond which no row reaches the threshold; may be below 0."""
@@ -137,16 +148,17 @@ class Bounds:
         return int(room / self.hash_unit) + 1 if room < self.hash_share else HASH_UNITS * HASH_BITS
 
 
-def _query_side(fv: Doubles, basis: Basis, weight: float) -> tuple[Floats, Floats, Floats, Floats]:
+def _query_side(fv: Doubles, basis: Basis, weight: float) -> tuple[Floats, tuple[Level, ...]]:
     projected = basis.projection @ fv
-    square = float(fv @ fv)
-    head, tail = projected[:COARSE], projected[COARSE:]
-    rests = [_rest(np.array([square]), part[np.newaxis])[0] for part in (head, projected)]
-    coarse = weight * np.append(head, rests[0])
-    last = weight * np.array([np.linalg.norm(tail), rests[1]])
-    columns = coarse, weight * tail * basis.steps, np.append(coarse[:COARSE], 0), last
-    a, b, c, d = (column.astype(np.float32) for column in columns)
-    return a, b, c, d
+    square = np.array([float(fv @ fv)])
+    ends = [COARSE + level * NUMBERS for level in range(LEVELS + 1)]
+    rests = [weight * _rest(square, projected[np.newaxis, :end])[0] for end in ends]
+    coarse = np.append(weight * projected[:COARSE], rests[0]).astype(np.float32)
+    levels = []
+    for steps, rest, own in zip(basis.steps, rests[1:], projected[COARSE:].reshape(LEVELS, NUMBERS), strict=True):
+        error = np.float32(weight * np.linalg.norm(own))
+        levels.append(Level((weight * own * steps).astype(np.float32), error, np.float32(rest)))
+    return coarse, tuple(levels)
 
 
 def _rest(squares: Doubles, projected: Doubles) -> Floats:

@@ -1,7 +1,7 @@
 """The index of the daemon: exact answers from a cascade of bounds, kept beside the store for a fast start.
 
-What bounds read of a row (208 bytes) stays in the page cache; its vector (2 bytes a dimension) is read only to score
-it. Nothing here is dear: whatever is missing, stale or damaged is made anew from the store.
+What bounds read of a row (at most 280 bytes) stays in the page cache; its vector (2 bytes a dimension) is read only to
+score it. Nothing here is dear: whatever is missing, stale or damaged is made anew from the store.
 """
 
 from __future__ import annotations

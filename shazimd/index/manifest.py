@@ -18,7 +18,7 @@ import zlib
 import msgspec
 import numpy as np
 
-from shazimd.index.bounds import COARSE, FINE, Basis
+from shazimd.index.bounds import DIMENSIONS, LEVELS, NUMBERS, Basis
 from shazimd.index.exact import Bools
 
 NAME = "manifest"
@@ -108,10 +108,10 @@ def read_basis(path: str, manifest: Manifest) -> Basis:
     except OSError as error:
         raise Stale(f"{path}: {error.strerror}") from error
     width = manifest.width or 0
-    if zlib.crc32(raw) != manifest.basis or len(raw) != 8 * ((COARSE + FINE) * width + FINE):
+    if zlib.crc32(raw) != manifest.basis or len(raw) != 8 * (DIMENSIONS * width + LEVELS * NUMBERS):
         raise Stale(f"{path} has {len(raw)} bytes or a checksum that were not written")
-    numbers = np.frombuffer(raw, np.float64)
-    return Basis(numbers[:-FINE].reshape(COARSE + FINE, width), numbers[-FINE:], manifest.learned_from)
+    projection, steps = np.split(np.frombuffer(raw, np.float64), [DIMENSIONS * width])
+    return Basis(projection.reshape(DIMENSIONS, width), steps.reshape(LEVELS, NUMBERS), manifest.learned_from)
 
 
 def _first_line(body: bytes) -> bytes:

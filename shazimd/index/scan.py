@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shazimd.index import exact
-from shazimd.index.bounds import FINE, SLACK, Basis, Bounds, Bytes, Floats
+from shazimd.index.bounds import COARSE, NUMBERS, SLACK, Basis, Bounds, Bytes, Floats
 from shazimd.index.exact import Asked, Bools, Halves, Hashes, Ids, Rows, Scored
 from shazimd.types import ContentId, Hit, Weights
 
@@ -22,7 +22,7 @@ SPARSE = 8
 """Where fewer than one row in this many is left, rows are gathered rather than multiplied all together."""
 
 FEW = 4096
-"""Rows refined at once: what is gathered of them, widened to float32, is 2.5 MiB."""
+"""Rows refined at once: what is gathered of them, widened to float32, is 1.2 MiB."""
 
 CHUNK = 128
 """Rows scored exactly at once: 128 x 1280 as float64 are 1.3 MiB."""
@@ -50,8 +50,8 @@ class View:
     dh: Hashes
     coarse: Floats
     """float32 [n, 16]"""
-    fine: Bytes
-    """uint8 [n, 128]"""
+    levels: tuple[Bytes, ...]
+    """uint8 [n, 64] each"""
     fv: Halves
     """float16 [n, d]"""
 
@@ -64,8 +64,8 @@ class View:
     def head(self, count: int) -> View:
         """The first ``count`` rows."""
         c = slice(count)
-        hashes = self.ah[c], self.dh[c]
-        return View(self.has, self.basis, self.alive[c], self.ids[c], *hashes, self.coarse[c], self.fine[c], self.fv[c])
+        hashes, levels = (self.ah[c], self.dh[c]), tuple(level[c] for level in self.levels)
+        return View(self.has, self.basis, self.alive[c], self.ids[c], *hashes, self.coarse[c], levels, self.fv[c])
 
     def order(self) -> NDArray[np.intp]:
         """The living rows, in the order of their ids."""
@@ -79,13 +79,15 @@ class Candidates(NamedTuple):
     view: View
     bounds: Bounds
     rows: NDArray[np.intp]
-    hashes: Floats
-    """what the hashes give to the score"""
+    sums: Floats
+    """what hashes and the parts of vectors that were read give to the score, at most"""
     most: Floats
-    """what the score is at most, but for SLACK"""
+    """the same with the most that the rest can give, but for SLACK"""
+    levels: int
+    """how many of the finer levels were read"""
 
     def where(self, keep: Bools | NDArray[np.intp]) -> Candidates:
-        return Candidates(self.view, self.bounds, self.rows[keep], self.hashes[keep], self.most[keep])
+        return self._replace(rows=self.rows[keep], sums=self.sums[keep], most=self.most[keep])
 
 
 def search(
@@ -205,7 +207,11 @@ class _Scan:
         return share
 
     def _keep(self, block: slice, rows: NDArray[np.intp], share: Floats, cosines: Floats) -> None:
-        self.query.keep(Candidates(self.view, self.bounds, rows + block.start, share, share + cosines))
+        most = sums = share + cosines
+        if self.bounds.cosine_share:
+            rests = self.view.coarse[block].reshape(-1).take(rows * (COARSE + 1) + COARSE)
+            sums = most - rests * self.bounds.coarse[COARSE]
+        self.query.keep(Candidates(self.view, self.bounds, rows + block.start, sums, most, 0))
 
 
 def _joined(left: Sequence[Candidates]) -> list[Candidates]:
@@ -213,8 +219,8 @@ def _joined(left: Sequence[Candidates]) -> list[Candidates]:
     joined = []
     for view in {id(candidates.view): candidates.view for candidates in left}.values():
         same = [candidates for candidates in left if candidates.view is view]
-        rows, hashes, most = (np.concatenate([one[column] for one in same]) for column in (2, 3, 4))
-        joined.append(Candidates(view, same[0].bounds, rows, hashes, most))
+        rows, sums, most = (np.concatenate([one[column] for one in same]) for column in (2, 3, 4))
+        joined.append(Candidates(view, same[0].bounds, rows, sums, most, same[0].levels))
     return joined
 
 
@@ -228,17 +234,24 @@ def _likeliest(left: Sequence[Candidates], count: int) -> list[Candidates]:
 
 
 def _refined(candidates: Candidates, threshold: float) -> Candidates:
-    """Those that the fine bounds leave, with these bounds."""
-    bounds, view = candidates.bounds, candidates.view
-    if not bounds.cosine_share:
+    """Those that the finer levels leave, with these bounds."""
+    if not candidates.bounds.cosine_share:
         return candidates
-    most = np.empty_like(candidates.most)
-    for start in range(0, len(most), FEW):
+    for level in range(candidates.levels, len(candidates.view.levels)):
+        candidates = _finer(candidates, level)
+        candidates = candidates.where(candidates.most >= np.float32(threshold - SLACK))
+    return candidates
+
+
+def _finer(candidates: Candidates, level: int) -> Candidates:
+    """The same rows, with what one level tells of them."""
+    column, query = candidates.view.levels[level], candidates.bounds.levels[level]
+    sums, most = candidates.sums.copy(), np.empty_like(candidates.most)
+    for start in range(0, len(sums), FEW):
         part = slice(start, start + FEW)
-        fine = view.fine.take(candidates.rows[part], axis=0)
-        cosines = view.coarse.take(candidates.rows[part], axis=0) @ bounds.fine_coarse
-        cosines += fine[:, :FINE].view(np.int8).astype(np.float32) @ bounds.fine
-        cosines += fine.view(np.float32)[:, FINE // 4 :] @ bounds.fine_rest
-        np.add(candidates.hashes[part], cosines, out=most[part])
-    tighter = Candidates(view, bounds, candidates.rows, candidates.hashes, most)
-    return tighter.where(most >= np.float32(threshold - SLACK))
+        own = column.take(candidates.rows[part], axis=0)
+        floats = own.view(np.float32)
+        sums[part] += own[:, :NUMBERS].view(np.int8).astype(np.float32) @ query.numbers
+        sums[part] += floats[:, -2] * query.error
+        most[part] = sums[part] + floats[:, -1] * query.rest
+    return candidates._replace(sums=sums, most=most, levels=level + 1)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shazimd.index.bounds import COARSE, FINE, Basis
+from shazimd.index.bounds import COARSE, LEVELS, NUMBERS, Basis
 from shazimd.index.exact import Bools, Rows
 from shazimd.index.scan import View
 
@@ -90,7 +90,8 @@ class Table:
         self.has, self._basis = has, basis
         kinds: dict[str, tuple[str, tuple[int, ...]]] = {"ids": ("<i8", ()), "ah": ("<u8", ()), "dh": ("<u8", ())}
         if has[2]:
-            kinds |= {"coarse": ("<f4", (COARSE + 1,)), "fine": ("u1", (FINE + 8,)), "fv": ("<f2", (width,))}
+            kinds |= {"coarse": ("<f4", (COARSE + 1,)), "fv": ("<f2", (width,))}
+            kinds |= {f"level{level}": ("u1", (NUMBERS + 8,)) for level in range(LEVELS)}
         self.columns = {name: Column(open_file(name), *kind) for name, kind in kinds.items()}
         self._alive = np.ones(1024, np.bool_)
         self.count = 0
@@ -101,8 +102,9 @@ class Table:
         """Write rows behind the others. Raises OSError, and then nothing has changed."""
         values: dict[str, NDArray[Any]] = {"ids": rows.ids, "ah": rows.ah, "dh": rows.dh}
         if self.has[2]:
-            coarse, fine = self._basis.encode(rows.fv)
-            values |= {"coarse": coarse, "fine": fine, "fv": rows.fv}
+            coarse, levels = self._basis.encode(rows.fv)
+            values |= {"coarse": coarse, "fv": rows.fv}
+            values |= {f"level{number}": level for number, level in enumerate(levels)}
         before = {name: column.checksum for name, column in self.columns.items()}
         try:
             for name, column in self.columns.items():
@@ -159,6 +161,6 @@ class Table:
             columns["ah"],
             columns["dh"],
             columns.get("coarse", empty),
-            columns.get("fine", empty),
+            tuple(columns[f"level{level}"] for level in range(LEVELS)) if self.has[2] else (),
             columns.get("fv", empty),
         )

@@ -98,8 +98,8 @@ def other_byte_order(path: Path) -> None:
 @pytest.mark.parametrize(
     ("ending", "damage"),
     [
-        *((ending, shorten) for ending in (".ids", ".ah", ".dh", ".coarse", ".fine", ".fv", ".basis", "manifest")),
-        *((ending, flip) for ending in (".ids", ".ah", ".dh", ".coarse", ".fine", ".basis", "manifest")),
+        *((ending, shorten) for ending in (".ids", ".ah", ".dh", ".coarse", ".level2", ".fv", ".basis", "manifest")),
+        *((ending, flip) for ending in (".ids", ".ah", ".dh", ".coarse", ".level0", ".basis", "manifest")),
         *((ending, Path.unlink) for ending in (".ids", ".basis", "manifest")),
         ("manifest", other_byte_order),
     ],
