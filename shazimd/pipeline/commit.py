@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -18,6 +19,8 @@ from shazimd.errors import StoreError, StoreFull
 from shazimd.store.base import Store, Writer
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 BATCH_MAX = 256
 """Bounds the time a reader of one's own write waits, at some 20 kB of fingerprint each."""
@@ -42,6 +45,7 @@ class Committer:
         self._queue: deque[_Operation] = deque()
         self._changed = threading.Condition()
         self._closing = False
+        self._impatient = 0
         self.fault: str | None = None
         """why nothing can be written at present"""
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
@@ -50,7 +54,8 @@ class Committer:
     def submit(self, work: Callable[[Writer], Any], then: Callable[[Any], None] | None = None) -> Future[Any]:
         """Queue an operation. The future is done once it is durable and ``then`` has seen its result.
 
-        ``work`` may run more than once; ``then`` runs once, in the order of the operations."""
+        ``work`` may run more than once. ``then`` runs in the order of the operations, once, and again only after it
+        raised StoreFull. Raises StoreError when closed; the future raises StoreFull when given up."""
         operation = _Operation(work, then, Future())
         with self._changed:
             if self._closing:
@@ -60,14 +65,26 @@ class Committer:
         return operation.done
 
     def wait_after(self, error: StoreFull) -> bool:
-        """Say that nothing can be written, and wait for the next try; False when all is closing."""
+        """Say that nothing can be written, and wait for the next try; False when there is to be none."""
         self._say_once(str(error))
         with self._changed:
-            return not self._changed.wait_for(lambda: self._closing, self._retry_s)
+            return not self._changed.wait_for(lambda: self._closing or self._impatient, self._retry_s)
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """While entered, what a full disk does not take is given up rather than held back: who stops must not wait for
+        room. It is on no disk yet, and will be found again."""
+        with self._changed:
+            self._impatient += 1
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._impatient -= 1
 
     def close(self) -> None:
-        """Write what is queued, then stop. While the disk is full what is queued is given up: it is on no disk yet, and
-        will be found again."""
+        """Write what is queued, then stop. What a full disk does not take is given up."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -84,10 +101,13 @@ class Committer:
 
     def _write(self, batch: list[_Operation]) -> None:
         try:
-            results = self._until_there_is_room(lambda writer: [operation.work(writer) for operation in batch])
+            results = self._until_there_is_room(
+                lambda: self._store.write(lambda writer: [operation.work(writer) for operation in batch])
+            )
         except Exception as error:
-            if len(batch) == 1:
-                batch[0].done.set_exception(error)
+            if isinstance(error, StoreFull) or len(batch) == 1:
+                for operation in batch:
+                    operation.done.set_exception(error)
             else:  # one that fails must not take the others with it
                 for operation in batch:
                     self._write([operation])
@@ -96,18 +116,19 @@ class Committer:
             self._finish(operation, result)
 
     def _finish(self, operation: _Operation, result: Any) -> None:
+        """What follows a write may need room too: the index has files of its own."""
         try:
-            if operation.then:
-                operation.then(result)
+            if then := operation.then:
+                self._until_there_is_room(lambda: then(result))
         except Exception as error:
             operation.done.set_exception(error)
         else:
             operation.done.set_result(result)
 
-    def _until_there_is_room(self, work: Callable[[Writer], list[Any]]) -> list[Any]:
+    def _until_there_is_room(self, work: Callable[[], T]) -> T:
         while True:
             try:
-                results = self._store.write(work)
+                result = work()
             except StoreFull as error:
                 if not self.wait_after(error):
                     raise
@@ -115,7 +136,7 @@ class Committer:
                 if self.fault:
                     log.info("store_writable_again")
                     self.fault = None
-                return results
+                return result
 
     def _say_once(self, fault: str) -> None:
         if fault != self.fault:
