@@ -25,7 +25,7 @@ def run(args: Namespace) -> int:
 
     from shazimd import config, hooks, log, paths
     from shazimd.client import Client
-    from shazimd.errors import ConfigError
+    from shazimd.errors import ConfigError, InternalError
 
     path = args.config or paths.config_file()
     if path is None:
@@ -37,5 +37,11 @@ def run(args: Namespace) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    hooks.run(configured, Client(args.socket), args.state or paths.hooks_directory(), stop)
+    state = args.state or paths.hooks_directory()
+    try:
+        hooks.run(configured, Client(args.socket), state, stop)
+    except OSError as error:
+        raise InternalError(
+            f"{error.filename or state}: {error.strerror}: the hooks' positions can't be kept"
+        ) from error
     return 0

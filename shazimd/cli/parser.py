@@ -22,6 +22,8 @@ COMMANDS = {
     "rescan": "compare a path, or every root, with the disk",
     "forget": "forget a file, or a directory with all below it",
     "model": "install or list models",
+    "doctor": "look for what is wrong, and say what to do",
+    "store": "check, compact, back up or restore the store",
     "reload": "have the config read again",
     "hooks": "run the hooks of the config",
     "service": "install or uninstall the systemd service",

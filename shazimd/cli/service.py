@@ -24,7 +24,14 @@ examples:
 Every file is shown before it is written.
 """
 
-STORE, HOOKS_STATE = "/var/lib/shazimd", "/var/lib/private/shazimd-hooks"
+DATA = (
+    "/var/lib/shazimd",
+    "/var/lib/private/shazimd-hooks",
+    "/var/lib/shazimd-hooks",
+    "/var/cache/shazimd",
+    "/run/shazimd",
+)
+"""What the units of the machine's service make"""
 UNITS_STARTED = ("shazimd.socket", "shazimd.service")
 
 
@@ -34,6 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     install.add_argument("dirs", nargs="*", metavar="DIR", help="a directory to watch, besides those of the config")
     uninstall = verbs.add_parser("uninstall", help="stop, and remove the units")
     uninstall.add_argument("--purge", action="store_true", help="remove the config and the store too")
+    verbs.add_parser("model", help="fetch the config's model into the store without the daemon, which has no network")
     for verb in (install, uninstall):
         verb.add_argument("--user", action="store_true", help="a service of your own instead of the machine's")
         verb.add_argument("--dry-run", action="store_true", help="show only")
@@ -41,6 +49,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
+    if args.verb == "model":
+        return _fetch_model()
     from shazimd.cli import units
 
     layout = units.user_layout() if args.user else units.system_layout()
@@ -70,6 +80,19 @@ def _install(args: Namespace, layout: Layout) -> int:
     return 0
 
 
+def _fetch_model() -> int:
+    from shazimd import config, paths
+    from shazimd.config import Config
+    from shazimd.fingerprint.registry import Registry
+
+    path = paths.config_file()
+    settings = config.load(path) if path else Config()
+    store = settings.store.path or paths.store_directory()
+    model = Registry(os.path.join(store, "models")).install(settings.model.handle, say)
+    say(f"installed {model.id} from {model.source}")
+    return 0
+
+
 def _install_steps(user: bool, config: str) -> list[list[str]]:
     systemctl = _systemctl(user)
     prepare = [] if user else [["systemd-sysusers", "shazimd.conf"], ["systemd-tmpfiles", "--create", "shazimd.conf"]]
@@ -80,6 +103,7 @@ def _install_steps(user: bool, config: str) -> list[list[str]]:
         [*systemctl, "enable", *UNITS_STARTED, *hooks],
         [*systemctl, "stop", "shazimd.service"],  # an upgrade: the socket is not opened anew under a running service
         [*systemctl, "restart", *UNITS_STARTED, *hooks],
+        *([[*systemctl, "start", "--no-block", "shazimd-model.service"]] if not user and _wants_model(config) else []),
     ]
 
 
@@ -87,6 +111,13 @@ def _has_hooks(path: str) -> bool:
     from shazimd import config
 
     return os.path.exists(path) and bool(config.load(path).hook)
+
+
+def _wants_model(path: str) -> bool:
+    from shazimd import config
+    from shazimd.provision import NO_MODEL
+
+    return not os.path.exists(path) or config.load(path).model.handle != NO_MODEL
 
 
 def _uninstall(args: Namespace, layout: Layout) -> int:
@@ -108,7 +139,10 @@ def _uninstall(args: Namespace, layout: Layout) -> int:
     _carry_out(steps)
     units.remove(files)
     for folder in data:
-        shutil.rmtree(folder)
+        if os.path.islink(folder):
+            os.unlink(folder)
+        else:
+            shutil.rmtree(folder)
     _carry_out([[*systemctl, "daemon-reload"]])
     say("Uninstalled." if args.purge else f"Uninstalled. Kept: {layout.config} and the store.")
     return 0
@@ -117,7 +151,7 @@ def _uninstall(args: Namespace, layout: Layout) -> int:
 def _data(user: bool) -> list[str]:
     from shazimd.paths import store_directory
 
-    folders = [store_directory()] if user else [STORE, HOOKS_STATE]
+    folders = [store_directory()] if user else DATA
     return [folder for folder in folders if os.path.isdir(folder)]
 
 

@@ -161,10 +161,13 @@ def write(files_by_path: dict[str, str]) -> None:
 
 
 def remove(paths: Sequence[str]) -> None:
-    """Raises InternalError that names the file."""
+    """Remove files, and folders of ours that are empty then. Raises InternalError that names the file."""
     for path in paths:
+        folder = os.path.dirname(path)
         try:
             os.unlink(path)
+            if os.path.basename(folder).startswith("shazimd") and not os.listdir(folder):
+                os.rmdir(folder)
         except OSError as error:
             raise InternalError(f"{path}: {error.strerror}") from error
 

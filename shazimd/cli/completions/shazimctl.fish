@@ -50,8 +50,8 @@ function _shtab_shazimctl_using
   test "$_shtab_shazimctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_shazimctl_commands find compare status wait duplicates alerts rescan forget model 'model install' 'model list' reload hooks service 'service install' 'service uninstall' completion
-set -g _shtab_shazimctl_opts_with_value --config --limit --since --socket --state --threshold --timeout --weights
+set -g _shtab_shazimctl_commands find compare status wait duplicates alerts rescan forget model 'model install' 'model list' doctor store 'store check' 'store compact' 'store backup' 'store restore' reload hooks service 'service install' 'service uninstall' 'service model' completion
+set -g _shtab_shazimctl_opts_with_value --config --limit --since --socket --state --store --threshold --timeout --weights
 
 complete -c shazimctl -e
 complete -c shazimctl -f
@@ -104,6 +104,23 @@ complete -c shazimctl -n '_shtab_shazimctl_using model install' -l json -d 'answ
 complete -c shazimctl -n '_shtab_shazimctl_using model; and test $_shtab_shazimctl_npos -eq 0' -a list -d 'list the installed models'
 complete -c shazimctl -n '_shtab_shazimctl_using model list' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using model list' -l json -d 'answer in JSON, one object a line'
+complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a doctor -d 'Look for what is wrong, and say what to do.'
+complete -c shazimctl -n '_shtab_shazimctl_using doctor' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using doctor' -l config -x -d 'default: $SHAZIMD_CONFIG, else /etc/shazimd/config.toml'
+complete -c shazimctl -n '_shtab_shazimctl_using doctor' -l json -d 'answer in JSON, one object a line'
+complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a store -d 'Check, compact, back up or restore the store.'
+complete -c shazimctl -n '_shtab_shazimctl_using store' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using store' -l store -x -d 'the store (default: as shazimd(8))'
+complete -c shazimctl -n '_shtab_shazimctl_using store; and test $_shtab_shazimctl_npos -eq 0' -a check -d 'compare all its tables with each other'
+complete -c shazimctl -n '_shtab_shazimctl_using store check' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using store; and test $_shtab_shazimctl_npos -eq 0' -a compact -d 'give the disk back what removed rows took'
+complete -c shazimctl -n '_shtab_shazimctl_using store compact' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using store; and test $_shtab_shazimctl_npos -eq 0' -a backup -d 'write a consistent copy into a new directory'
+complete -c shazimctl -n '_shtab_shazimctl_using store backup' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using store backup; and test $_shtab_shazimctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the directory to make'
+complete -c shazimctl -n '_shtab_shazimctl_using store; and test $_shtab_shazimctl_npos -eq 0' -a restore -d 'put a copy in the place of the store; the daemon must be stopped'
+complete -c shazimctl -n '_shtab_shazimctl_using store restore' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using store restore; and test $_shtab_shazimctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a directory that backup made'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a reload -d 'Have the config read again.'
 complete -c shazimctl -n '_shtab_shazimctl_using reload' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a hooks -d 'Run the hooks of the config.'
@@ -123,6 +140,8 @@ complete -c shazimctl -n '_shtab_shazimctl_using service uninstall' -l purge -d 
 complete -c shazimctl -n '_shtab_shazimctl_using service uninstall' -l user -d 'a service of your own instead of the machine'"'"'s'
 complete -c shazimctl -n '_shtab_shazimctl_using service uninstall' -l dry-run -d 'show only'
 complete -c shazimctl -n '_shtab_shazimctl_using service uninstall' -l yes -d 'do not ask'
+complete -c shazimctl -n '_shtab_shazimctl_using service; and test $_shtab_shazimctl_npos -eq 0' -a model -d 'fetch the config'"'"'s model into the store without the daemon, which has no network'
+complete -c shazimctl -n '_shtab_shazimctl_using service model' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a completion -d 'Print a script of completions for a shell.'
 complete -c shazimctl -n '_shtab_shazimctl_using completion' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using completion; and test $_shtab_shazimctl_npos -eq 0' -ka "bash zsh fish" -d shell

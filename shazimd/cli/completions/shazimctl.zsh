@@ -13,6 +13,7 @@ _shtab_shazimctl_commands() {
     alerts:'List the alerts, or follow them as they come.'
     compare:'Say what two images are to each other.'
     completion:'Print a script of completions for a shell.'
+    doctor:'Look for what is wrong, and say what to do.'
     duplicates:'List the groups of images that show the same.'
     find:'Find known images like these.'
     forget:'Forget a file, or a directory with all below it.'
@@ -22,6 +23,7 @@ _shtab_shazimctl_commands() {
     rescan:'Compare a path, or every root, with the disk.'
     service:'Install or uninstall the systemd service.'
     status:'Say how the daemon is.'
+    store:'Check, compact, back up or restore the store.'
     wait:'Wait until every image is known.'
   )
   _describe 'shazimctl commands' _commands
@@ -38,9 +40,20 @@ _shtab_shazimctl_model_commands() {
 _shtab_shazimctl_service_commands() {
   local _commands=(
     install:'write units and a config, and start'
+    model:'fetch the config'"'"'s model into the store without the daemon, which has no network'
     uninstall:'stop, and remove the units'
   )
   _describe 'shazimctl service commands' _commands
+}
+
+_shtab_shazimctl_store_commands() {
+  local _commands=(
+    backup:'write a consistent copy into a new directory'
+    check:'compare all its tables with each other'
+    compact:'give the disk back what removed rows took'
+    restore:'put a copy in the place of the store; the daemon must be stopped'
+  )
+  _describe 'shazimctl store commands' _commands
 }
 
 _shtab_shazimctl_options=(
@@ -80,6 +93,15 @@ _shtab_shazimctl_completion_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_shazimctl_completion_defaults_added=0
+
+_shtab_shazimctl_doctor_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--config[default\: \$SHAZIMD_CONFIG, else \/etc\/shazimd\/config.toml]:FILE:"
+  "--json[answer in JSON, one object a line]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_doctor_defaults_added=0
 
 _shtab_shazimctl_duplicates_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -179,6 +201,13 @@ _shtab_shazimctl_service_install_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_shazimctl_service_install_defaults_added=0
 
+_shtab_shazimctl_service_model_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_service_model_defaults_added=0
+
 _shtab_shazimctl_service_uninstall_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--purge[remove the config and the store too]"
@@ -197,6 +226,44 @@ _shtab_shazimctl_status_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_shazimctl_status_defaults_added=0
+
+_shtab_shazimctl_store_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--store[the store (default\: as shazimd(8))]:DIR:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_store_defaults_added=0
+
+_shtab_shazimctl_store_backup_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  ":the directory to make:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_store_backup_defaults_added=0
+
+_shtab_shazimctl_store_check_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_store_check_defaults_added=0
+
+_shtab_shazimctl_store_compact_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_store_compact_defaults_added=0
+
+_shtab_shazimctl_store_restore_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  ":a directory that backup made:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_store_restore_defaults_added=0
 
 _shtab_shazimctl_wait_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -228,6 +295,7 @@ _shtab_shazimctl() {
         alerts) _arguments -C -s $_shtab_shazimctl_alerts_options ;;
         compare) _arguments -C -s $_shtab_shazimctl_compare_options ;;
         completion) _arguments -C -s $_shtab_shazimctl_completion_options ;;
+        doctor) _arguments -C -s $_shtab_shazimctl_doctor_options ;;
         duplicates) _arguments -C -s $_shtab_shazimctl_duplicates_options ;;
         find) _arguments -C -s $_shtab_shazimctl_find_options ;;
         forget) _arguments -C -s $_shtab_shazimctl_forget_options ;;
@@ -237,6 +305,7 @@ _shtab_shazimctl() {
         rescan) _arguments -C -s $_shtab_shazimctl_rescan_options ;;
         service) _shtab_shazimctl_service ;;
         status) _arguments -C -s $_shtab_shazimctl_status_options ;;
+        store) _shtab_shazimctl_store ;;
         wait) _arguments -C -s $_shtab_shazimctl_wait_options ;;
       esac
   esac
@@ -285,7 +354,34 @@ _shtab_shazimctl_service() {
       curcontext="${curcontext%:*:*}:_shtab_shazimctl_service-$line[1]:"
       case $line[1] in
         install) _arguments -C -s $_shtab_shazimctl_service_install_options ;;
+        model) _arguments -C -s $_shtab_shazimctl_service_model_options ;;
         uninstall) _arguments -C -s $_shtab_shazimctl_service_uninstall_options ;;
+      esac
+  esac
+}
+
+_shtab_shazimctl_store() {
+  local context state line curcontext="$curcontext" one_or_more='(*)' remainder='(-)*:' default='*::: :->store'
+
+  # Add default positional/remainder specs only if none exist, and only once per session
+  if (( ! _shtab_shazimctl_store_defaults_added )); then
+    if (( ${_shtab_shazimctl_store_options[(I)${(q)one_or_more}*]} +          ${_shtab_shazimctl_store_options[(I)${(q)remainder}*]} +          ${_shtab_shazimctl_store_options[(I)${(q)default}]} == 0 )); then
+      _shtab_shazimctl_store_options+=(': :_shtab_shazimctl_store_commands' '*::: :->store')
+    fi
+    _shtab_shazimctl_store_defaults_added=1
+  fi
+  _arguments -C -s $_shtab_shazimctl_store_options
+
+  case $state in
+    store)
+      words=($line[1] "${words[@]}")
+      (( CURRENT += 1 ))
+      curcontext="${curcontext%:*:*}:_shtab_shazimctl_store-$line[1]:"
+      case $line[1] in
+        backup) _arguments -C -s $_shtab_shazimctl_store_backup_options ;;
+        check) _arguments -C -s $_shtab_shazimctl_store_check_options ;;
+        compact) _arguments -C -s $_shtab_shazimctl_store_compact_options ;;
+        restore) _arguments -C -s $_shtab_shazimctl_store_restore_options ;;
       esac
   esac
 }
