@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -38,6 +39,7 @@ from shazimd.pipeline.jobs import Jobs
 from shazimd.pipeline.library import Library
 from shazimd.pipeline.reconcile import Reconciler
 from shazimd.pipeline.search import Search
+from shazimd.pipeline.verification import verify_all
 from shazimd.protocol import ReloadReply, Status
 from shazimd.provision import Provision
 from shazimd.server.app import create_app
@@ -207,7 +209,7 @@ def _build(
     library = rooms.enter_context(closing(Library(store, _open_index, provision.installed())))
     alerts = rooms.enter_context(closing(Alerts(store)))
     committer = rooms.enter_context(closing(Committer(store)))
-    search = Search(library, None)
+    search = Search(library, partial(pool.submit, verify_all) if settings.match.verify else None)
     metrics = Metrics()
     lasting = _Lasting(store, pool, library, alerts, committer, search, metrics)
     current = _build_run(settings, watched, lasting)

@@ -78,9 +78,10 @@ class Query:
 
     fingerprint: Fingerprint
     orientations: tuple[Signals, ...]
-    """the distinct ones of the 8 orientations, upright first"""
-    mirrored_features: bytes = b""
-    """the local features of the mirror image, packed like ``Fingerprint.features``"""
+    """the distinct ones of the 8 orientations, upright first: each with its own hashes, all with the upright vector,
+    for another would cost as much as all the rest and finds no candidate that the local features don't"""
+    features: bytes = b""
+    """local features in more detail than is kept, packed like ``Fingerprint.features``"""
 
 
 class Verdict(StrEnum):

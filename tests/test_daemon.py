@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -41,6 +41,26 @@ def test_a_baseline_is_silent_and_what_lands_later_alerts(daemon: DaemonProcess)
     alert = daemon.wait_for("near_duplicate", path=str(daemon.root / "small.jpg"))
     assert str(daemon.root / "a.png") == alert["match"]
     assert ("warning", 1, 2) == (alert["level"], alert["alert_id"], alert["matches"])
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda image: ImageOps.mirror(image).resize((300, 225)),
+        lambda image: image.rotate(90, expand=True),
+        lambda image: image.crop((60, 40, 380, 290)),
+    ],
+    ids=["mirrored and smaller", "turned", "cropped"],
+)
+def test_an_edited_copy_is_told_as_a_copy(daemon: DaemonProcess, edit: Callable[[Image.Image], Image.Image]) -> None:
+    """Geometry confirms it, whatever the score says."""
+    for seed in range(8):
+        drop(daemon, drawing(seed), f"{seed}.png")
+    daemon.start()
+    daemon.settled()
+    drop(daemon, edit(drawing(3)), "edited.jpg")
+    alert = daemon.wait_for("near_duplicate")
+    assert ("copy", str(daemon.root / "3.png")) == (alert["verdict"], alert["match"])
 
 
 def test_a_restart_decodes_nothing_and_repeats_no_alert(daemon: DaemonProcess) -> None:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shazimd.fingerprint.decode import Picture, decode
-from shazimd.fingerprint.features import SIDE, extract_features
-from shazimd.fingerprint.hashes import average_hash, difference_hash, orientations, oriented_hashes
-from shazimd.types import Fingerprint, Query, Signals
+from shazimd.fingerprint.features import SIDE, extract_both, extract_features
+from shazimd.fingerprint.hashes import average_hash, difference_hash, oriented_hashes
+from shazimd.types import Fingerprint, FloatVector, Query, Signals
 
 SIDE_MIN = SIDE
 """Pixels: how small the shorter side of a decoded picture may be, as much as the local features can use."""
@@ -55,25 +55,22 @@ class Extractor:
         """What is kept of a picture. Raises NotAnImage, TooLarge, MemoryError; see ``decode``."""
         picture = self._decode(data)
         luma = picture.image.convert("L")
-        (signals,) = self._signals(picture.image, [(average_hash(luma), difference_hash(luma))])
-        return self._fingerprint(picture, signals, luma)
+        signals = Signals(average_hash(luma), difference_hash(luma), self._vector(picture.image))
+        return self._fingerprint(picture, luma, signals, extract_features(_reduced(luma)))
 
     def query(self, data: bytes) -> Query:
         """A picture as it is asked about. Raises NotAnImage, TooLarge, MemoryError; see ``decode``."""
         picture = self._decode(data)
         luma = picture.image.convert("L")
-        signals = self._signals(picture.image, oriented_hashes(luma))
-        mirrored = _reduced(luma).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return Query(
-            fingerprint=self._fingerprint(picture, signals[0], luma),
-            orientations=tuple(signals),
-            mirrored_features=extract_features(np.asarray(mirrored)),
-        )
+        fv = self._vector(picture.image)
+        orientations = tuple(Signals(ah, dh, fv) for ah, dh in dict.fromkeys(oriented_hashes(luma)))
+        kept, asked = extract_both(_reduced(luma))
+        return Query(self._fingerprint(picture, luma, orientations[0], kept), orientations, asked)
 
     def _decode(self, data: bytes) -> Picture:
         return decode(data, side_min=SIDE_MIN, max_pixels=self._max_pixels)
 
-    def _fingerprint(self, picture: Picture, signals: Signals, luma: Image.Image) -> Fingerprint:
+    def _fingerprint(self, picture: Picture, luma: Image.Image, signals: Signals, features: bytes) -> Fingerprint:
         return Fingerprint(
             signals=signals,
             model=None if self._model is None else self._model.info.id,
@@ -82,22 +79,23 @@ class Extractor:
             format=picture.format,
             pixels=picture.pixels,
             low_information=min(picture.width, picture.height) < TINY_SIDE or is_low_in_information(luma),
-            features=extract_features(np.asarray(_reduced(luma))),
+            features=features,
         )
 
-    def _signals(self, image: Image.Image, hashes: list[tuple[int, int]]) -> list[Signals]:
-        """The signals of the first ``len(hashes)`` orientations; those that repeat an earlier one are left out."""
+    def _vector(self, image: Image.Image) -> FloatVector | None:
         if self._model is None:
-            return [Signals(ah, dh, None) for ah, dh in dict.fromkeys(hashes)]
-        views = list(_model_views(image, self._model.info))[: len(hashes)]
-        distinct = {(pair, view.tobytes()): view for pair, view in zip(hashes, views, strict=True)}
-        vectors = self._model.embed(np.stack(list(distinct.values())))
-        return [Signals(ah, dh, fv) for ((ah, dh), _), fv in zip(distinct, vectors, strict=True)]
+            return None
+        size = self._model.info.input_width, self._model.info.input_height
+        # Aspect is not kept. reducing_gap averages whole blocks first: large pictures cost a fraction, and the result
+        # hardly differs.
+        view = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        vector: FloatVector = self._model.embed(np.asarray(view)[np.newaxis])[0]
+        return vector
 
 
-def _reduced(luma: Image.Image) -> Image.Image:
+def _reduced(luma: Image.Image) -> NDArray[np.uint8]:
     """What the local features need, as of a JPEG that was decoded no larger: a few ms where 24 megapixels cost 180."""
-    return luma.reduce(max(1, min(luma.size) // SIDE_MIN))
+    return np.asarray(luma.reduce(max(1, min(luma.size) // SIDE_MIN)))
 
 
 def is_low_in_information(luma: Image.Image) -> bool:
@@ -122,15 +120,3 @@ def _entropy(cells: NDArray[np.float64]) -> float:
     shares = np.bincount((cells // 4).astype(np.intp).ravel()) / cells.size
     shares = shares[shares > 0]
     return float(-(shares * np.log2(shares)).sum())
-
-
-def _model_views(image: Image.Image, info: ModelDescription) -> list[NDArray[np.uint8]]:
-    """The 8 orientations as the model takes them, in the order of ``orientations``; aspect is not kept."""
-    height, width = info.input_height, info.input_width
-    # reducing_gap averages whole blocks first: large pictures cost a fraction, and the result hardly differs.
-    lying = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))
-    if height == width:
-        return list(orientations(lying))
-    standing = np.asarray(image.resize((height, width), Image.Resampling.BILINEAR, reducing_gap=2.0))
-    pairs = zip(orientations(lying), orientations(standing), strict=True)
-    return [a if a.shape == lying.shape else b for a, b in pairs]

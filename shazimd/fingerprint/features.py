@@ -7,14 +7,11 @@ as 128 bits each: one bit for each of the descriptor's bins, set where the bin i
 Each feature also has a *visual word*, its descriptor's place in a fixed vocabulary (a product of two codebooks of
 256), for an inverted index to find it by. The vocabulary is made so that a mirror image needs no second look: the
 word of a mirrored feature is the word with its two bytes swapped, its bits are the bits in another order.
-
-Packed, little-endian: version u8, 0 u8, width u16, height u16 (of the frame the keypoints lie in), count u16, then
-the features as ``FEATURE`` records, strongest first, then the small luma picture as a JPEG.
+How they are packed: ``packing``.
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import NamedTuple
@@ -23,7 +20,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = 2
+from shazimd.fingerprint.packing import FEATURE, HEADER, VERSION
+
 SIDE = 256
 """Longer side, in pixels, of the frame that features are looked for in; smaller pictures are not enlarged."""
 
@@ -42,11 +40,6 @@ STORED = Detail(features=128, luma_side=128, luma_bytes_max=4500)
 ASKED = Detail(features=400, luma_side=256, luma_bytes_max=18000)
 """A query is not kept, so it can be richer: what is known may lie in a corner of it."""
 
-FEATURE = np.dtype([("x", "<u2"), ("y", "<u2"), ("size", "u1"), ("angle", "u1"), ("word", "<u2"), ("bits", "u1", 16)])
-"""x, y in 1/64 pixel of the frame; diameter in 1/32 octaves; angle in 1/256 of a turn, clockwise as the y axis
-points down; bit i of ``bits`` (first is the most significant) is bin i of the descriptor."""
-
-_HEADER = struct.Struct("<BxHHH")
 _CELLS = 4
 """Features are kept from a grid of 4 x 4 cells in turn, so that one busy corner does not take them all."""
 _BIN_FILLED = 32 / 512
@@ -103,15 +96,15 @@ def extract_both(luma: NDArray[np.uint8]) -> tuple[bytes, bytes]:
 
 def unpack_features(data: bytes) -> Features:
     """What ``extract_features`` packed. Raises ValueError for bytes that it did not make."""
-    if len(data) < _HEADER.size or data[0] != VERSION:
+    if len(data) < HEADER.size or data[0] != VERSION:
         raise ValueError(
             f"packed features begin with {data[:1]!r} and are {len(data)} bytes, expected version {VERSION}"
         )
-    _, width, height, count = _HEADER.unpack_from(data)
-    end = _HEADER.size + count * FEATURE.itemsize
+    _, width, height, count = HEADER.unpack_from(data)
+    end = HEADER.size + count * FEATURE.itemsize
     if len(data) <= end:
         raise ValueError(f"packed features are {len(data)} bytes, expected {count} features and a luma picture")
-    rows = np.frombuffer(data, FEATURE, count, _HEADER.size)
+    rows = np.frombuffer(data, FEATURE, count, HEADER.size)
     luma = cv2.imdecode(np.frombuffer(data, np.uint8, offset=end), cv2.IMREAD_GRAYSCALE)
     if luma is None:
         raise ValueError(f"packed features end in {len(data) - end} bytes that are no JPEG")
@@ -125,18 +118,6 @@ def unpack_features(data: bytes) -> Features:
         bits=np.unpackbits(rows["bits"], axis=1).astype(bool),
         luma=luma.astype(np.uint8, copy=False),
     )
-
-
-def unpack_words(data: bytes) -> NDArray[np.uint16]:
-    """The words of packed features, strongest feature first, with nothing else unpacked; none for no bytes.
-
-    Raises ValueError for bytes that ``extract_features`` did not make."""
-    if not data:
-        return np.empty(0, np.uint16)
-    if len(data) < _HEADER.size or data[0] != VERSION:
-        raise ValueError(f"packed features begin with {data[:1]!r}, expected version {VERSION}")
-    count = _HEADER.unpack_from(data)[3]
-    return np.frombuffer(data, FEATURE, count, _HEADER.size)["word"]
 
 
 def half_descriptors(luma: NDArray[np.uint8], limit: int) -> NDArray[np.float32]:
@@ -188,7 +169,7 @@ def _pack(
     rows["word"] = _words(descriptors)
     rows["bits"] = np.packbits(descriptors > _BIN_FILLED, axis=1)
     height, width = frame.shape
-    return _HEADER.pack(VERSION, width, height, len(rows)) + rows.tobytes() + _jpeg(luma, detail)
+    return HEADER.pack(VERSION, width, height, len(rows)) + rows.tobytes() + _jpeg(luma, detail)
 
 
 def _jpeg(luma: NDArray[np.uint8], detail: Detail) -> bytes:

@@ -6,6 +6,9 @@ is idempotent: the disk is the truth, and what a path holds now is what the stor
 A new file that may raise an alert is committed together with a note that it is still untold, and its alert together
 with the removal of that note: after a crash it is told from the note, once, without a second decode. Two pictures that
 land at the same moment see each other both; only the later one tells.
+
+A file may be renamed or deleted at any time. If it is gone when it is to be told, its row goes with its note: where it
+turns up it lands anew. (``moves`` does the same from the other side.) So no row is left behind, and no alert is lost.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import os
 import stat as stat_module
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -127,13 +130,13 @@ class Ingest:
         except Unreadable as error:
             self._fail(path, UNREADABLE_STAT, error)
 
-    def tell_untold(self) -> Iterator[tuple[bytes, Callable[[], None]]]:
-        """What a crash kept from being told, as (path, work)."""
+    def tell_untold(self) -> Iterator[tuple[Hashable, Callable[[], None]]]:
+        """What a crash kept from being told, as (key, work). The path is not the key: it is to be looked at, too."""
         with self._library.store.read() as reader:
             untold = list(reader.untold())
         self._untold.update({path: number for number, path, _ in untold})
         for number, path, query in untold:
-            yield path, lambda n=number, p=path, q=query: self._tell(n, p, q, time.perf_counter())  # type: ignore[misc]
+            yield ("untold", number), lambda n=number, p=path, q=query: self._tell(n, p, q, time.perf_counter())  # type: ignore[misc]
 
     def _row(self, path: bytes) -> FileRow:
         with self._library.store.read() as reader:
@@ -173,6 +176,8 @@ class Ingest:
         log.debug("image_indexed", path=path, content=content, decoded=decoded, duration_ms=round(seconds * 1000, 1))
         if number is not None:
             self._tell(number, path, query, started)
+        elif self._is_gone(path):
+            self._missing(path)
         return None
 
     def _query(self, data: bytes, digest: Digest, silent: bool) -> tuple[Query, bool]:
@@ -188,12 +193,15 @@ class Ingest:
     def _commit(
         self, path: bytes, stat: Stat, digest: Digest, query: Query, silent: bool
     ) -> tuple[ContentId, int | None]:
-        """Store a file and its content; the content's id, and the number under which it is to be told."""
+        """Store a file and its content; the content's id, and the number under which it is to be told. A file that was
+        touched, or written again with the same bytes, is not."""
 
         def work(writer: Writer) -> tuple[ContentId, int | None]:
             content = writer.add_content(digest, query.fingerprint)
+            before = writer.file(path)
             writer.put_file(path, FileRow(stat, FileState.INDEXED, content))
-            return content, None if silent else writer.add_untold(path, query)
+            is_told = silent or (before is not None and before.content == content)
+            return content, None if is_told else writer.add_untold(path, query)
 
         def then(result: tuple[ContentId, int | None]) -> None:
             content, number = result
@@ -210,13 +218,20 @@ class Ingest:
             content,
             weights=self.terms.weights,
             threshold=self.terms.threshold,
-            admit=lambda other: other != path and self._untold.get(other, 0) < number and os.path.lexists(other),
+            admit=lambda other: other != path and self._untold.get(other, 0) < number and self._is_current(other),
         )
         matches = [match for match in matches if match.verdict in self.terms.verdicts]
         alert = record(path, matches, (time.perf_counter() - started) * 1000) if matches else None
+        is_gone = self._is_gone(path)
 
         def work(writer: Writer) -> Alert | None:
             writer.remove_untold(number)
+            row = writer.file(path)
+            if row is None or row.content != content:
+                return None
+            if is_gone:
+                writer.remove_file(path)
+                return None
             return self._alerts.keep(writer, alert) if alert else None
 
         def then(kept: Alert | None) -> None:
@@ -227,6 +242,29 @@ class Ingest:
                 self._alerts.tell(kept)
 
         self._committer.submit(work, then).result()
+
+    def _is_gone(self, path: bytes) -> bool:
+        try:
+            return self._stat(path) is None
+        except Unreadable:
+            return False
+
+    def _is_current(self, path: bytes) -> bool:
+        """Whether a known file still holds the content that the store says: it may have been moved away, or replaced,
+        and not have been looked at since. Where its stat leaves a doubt, its bytes decide."""
+        with self._library.store.read() as reader:
+            row = reader.file(path)
+            digest = reader.digest(row.content) if row is not None and row.content is not None else None
+        try:
+            stat = self._stat(path)
+            if row is None or digest is None or stat is None or stat.size != row.stat.size:
+                return False
+            if stat == row.stat:
+                return True
+            data = read_whole(path, stat, follow_symlinks=self._policy.follows_symlinks(path))
+        except Unreadable:
+            return False
+        return data is not None and digest_of(data) == digest
 
     def _miss(self, path: bytes, deleted: bool) -> None:
         if self._row(path) is _UNKNOWN:
@@ -297,4 +335,4 @@ def as_stat(found: os.stat_result) -> Stat:
 
 
 def _upright(fingerprint: Fingerprint) -> Query:
-    return Query(fingerprint, (fingerprint.signals,))
+    return Query(fingerprint, (fingerprint.signals,), fingerprint.features)

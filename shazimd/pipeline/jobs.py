@@ -80,7 +80,10 @@ class Jobs:
             try:
                 work()
             except Exception:  # a fault in one job must not end the thread that serves all others
-                log.exception("job_failed", key=key)
+                if self._closing:
+                    log.debug("job_given_up", key=key, exc_info=True)
+                else:
+                    log.exception("job_failed", key=key)
             finally:
                 self._finish(key)
 

@@ -24,6 +24,7 @@ import structlog
 
 from shazimd.errors import NotFound, StoreError
 from shazimd.pipeline.absence import Absence
+from shazimd.pipeline.moves import take_over
 from shazimd.pipeline.sweep import Sweep
 from shazimd.store.base import Reader, Store, Writer
 from shazimd.types import Listing, Stat
@@ -252,8 +253,9 @@ class Reconciler:
             for stat, old, new in moves:
                 row = writer.file(old)
                 if row is not None and row.stat == stat:
-                    writer.move(old, new)
-                    arrived.add(new)
+                    take_over(writer, old, new)
+                    if writer.file(new) == row:
+                        arrived.add(new)
             return arrived
 
         return self._store.write(work)

@@ -1,16 +1,19 @@
-"""A query's way through: exact lookups, candidates from the index, verification, verdicts, paths.
+"""A query's way through: exact lookups, candidates, verification, verdicts, paths.
 
-Candidates are asked for at a lower bar than the threshold, in all orientations of the query. Those that geometry
-confirms match whatever their score; the others match where their score reaches the threshold.
+A candidate is proposed by its score, in any of the query's orientations, or by the local features that it shares with
+the query. Those that geometry confirms match whatever their score; others match where their score reaches the
+threshold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from itertools import chain, islice
 from typing import NamedTuple
 
+from shazimd.fingerprint.packing import unpack_words
 from shazimd.pipeline.library import Library
 from shazimd.similarity.score import score, similarities
 from shazimd.types import (
@@ -19,21 +22,21 @@ from shazimd.types import (
     Hit,
     Match,
     Query,
+    Signals,
     Similarities,
     Verdict,
     Verification,
     Weights,
 )
 
-CANDIDATE_BAR = 0.6
-"""Candidates for verification are asked for down to this score."""
-CANDIDATES_MAX = 30
-"""How many candidates are verified, best score first."""
+BY_SCORE = 10
+BY_WORDS = 20
+"""Candidates for verification, by score and by shared local features; see benchmarks/quality/README.md."""
 
 SAME = Similarities(1.0, 1.0, 1.0)
 _STRENGTH = {verdict: strength for strength, verdict in enumerate(Verdict)}
 
-Verify = Callable[[Query, Sequence[bytes]], "Future[list[Verification]]"]
+Verify = Callable[[bytes, Sequence[bytes]], "Future[list[Verification]]"]
 """Compares a query's local features with those of candidates, elsewhere."""
 
 
@@ -62,7 +65,7 @@ class Search:
         that make no sense."""
         exact = self._exact(query, content)
         hits = [hit for hit in self._candidates(query, weights, threshold) if hit.content not in exact]
-        verified = self._verifications(query, hits)
+        verified = self._verifications(query, [hit.content for hit in hits])
         judged = [_judge(hit, verified.get(hit.content)) for hit in hits]
         judged = [j for j in judged if j.hit.score >= threshold or j.verdict is not Verdict.SIMILAR]
         judged += [_Judged(Hit(same, 1.0, SAME), Verdict.EXACT, None) for same in exact]
@@ -76,11 +79,10 @@ class Search:
         pixels = query.fingerprint.pixels
         if same_bytes or (pixels is not None and pixels == other.pixels):
             return Comparison(1.0, SAME, Verdict.EXACT, None)
-        scored = [(pair, score(pair, weights)) for pair in (similarities(o, other.signals) for o in query.orientations)]
-        pair, best = max(scored, key=lambda item: item[1])
+        _, best, pair = _hit(0, query, other.signals, weights)
         verification = None
-        if self._verify and query.fingerprint.features and other.features:
-            (verification,) = self._verify(query, [other.features]).result()
+        if self._verify and query.features and other.features:
+            (verification,) = self._verify(query.features, [other.features]).result()
         verdict = verification.verdict if verification else None
         if verdict is None and best >= threshold and not (query.fingerprint.low_information or other.low_information):
             verdict = Verdict.SIMILAR
@@ -93,30 +95,39 @@ class Search:
         return same | {content} if content else same
 
     def _candidates(self, query: Query, weights: Weights, threshold: float) -> list[Hit]:
-        """The best of all orientations for each content: everything at or over the threshold, and below it as many as
-        verification may confirm."""
+        """Those to verify first, then all others at or over the threshold; each with the best score of all
+        orientations."""
         if query.fingerprint.low_information:
             return []
         index = self._library.index
-        answers = index.search(query.orientations, weights, threshold)
-        if self._verify:
-            bar = min(CANDIDATE_BAR, threshold)
-            answers += index.search(query.orientations, weights, bar, CANDIDATES_MAX)
-        best: dict[ContentId, Hit] = {}
-        for hit in chain.from_iterable(answers):
-            if hit.content not in best or hit.score > best[hit.content].score:
-                best[hit.content] = hit
-        return sorted(best.values(), key=lambda hit: (-hit.score, hit.content))
+        over = _best(index.search(query.orientations, weights, threshold))
+        if not self._verify:
+            return list(over.values())
+        by_words = self._library.words.search(unpack_words(query.features), BY_WORDS)
+        nearest = _best(index.search(query.orientations, weights, 0.0, BY_SCORE))
+        unscored = [content for content in by_words if content not in over and content not in nearest]
+        proposed = self._scored(query, unscored, weights) | nearest | over
+        first = [*by_words, *list(nearest)[:BY_SCORE]]
+        return [proposed[content] for content in dict.fromkeys([*first, *over]) if content in proposed]
 
-    def _verifications(self, query: Query, hits: list[Hit]) -> dict[ContentId, Verification]:
-        if not self._verify or not query.fingerprint.features:
-            return {}
+    def _scored(self, query: Query, contents: Iterable[ContentId], weights: Weights) -> dict[ContentId, Hit]:
+        hits = {}
         with self._library.store.read() as reader:
-            features = {hit.content: reader.features(hit.content) for hit in hits[:CANDIDATES_MAX]}
-        chosen = {content: packed for content, packed in features.items() if packed}
-        if not chosen:
+            for content in contents:
+                with suppress(KeyError):  # removed meanwhile
+                    signals = reader.fingerprint(content, self._library.model_id).signals
+                    hits[content] = _hit(content, query, signals, weights)
+        return hits
+
+    def _verifications(self, query: Query, contents: list[ContentId]) -> dict[ContentId, Verification]:
+        if not self._verify or not query.features:
             return {}
-        return dict(zip(chosen, self._verify(query, list(chosen.values())).result(), strict=True))
+        features: dict[ContentId, bytes] = {}
+        with self._library.store.read() as reader:
+            for content in contents[: BY_SCORE + BY_WORDS]:
+                with suppress(KeyError):  # removed meanwhile
+                    features[content] = reader.features(content)
+        return dict(zip(features, self._verify(query.features, list(features.values())).result(), strict=True))
 
     def _files(self, judged: Iterable[_Judged], admit: Admit | None) -> Iterator[Match]:
         for hit, verdict, verification in judged:
@@ -138,6 +149,19 @@ class _Judged(NamedTuple):
     hit: Hit
     verdict: Verdict
     verification: Verification | None
+
+
+def _best(answers: Iterable[Iterable[Hit]]) -> dict[ContentId, Hit]:
+    """The best hit of each content, best score first."""
+    best: dict[ContentId, Hit] = {}
+    for hit in sorted(chain.from_iterable(answers), key=lambda hit: (-hit.score, hit.content)):
+        best.setdefault(hit.content, hit)
+    return best
+
+
+def _hit(content: ContentId, query: Query, signals: Signals, weights: Weights) -> Hit:
+    pairs = [similarities(orientation, signals) for orientation in query.orientations]
+    return max((Hit(content, score(pair, weights), pair) for pair in pairs), key=lambda hit: hit.score)
 
 
 def _judge(hit: Hit, verification: Verification | None) -> _Judged:

@@ -68,7 +68,7 @@ class UntoldRecord(Struct, frozen=True, array_like=True):
     model: str | None
     signals: list[SignalsRecord]
     features: bytes
-    mirrored_features: bytes
+    asked_features: bytes
 
 
 R = TypeVar("R", bound=Struct)
@@ -136,7 +136,7 @@ def encode_untold(path: bytes, query: Query) -> bytes:
             f.model,
             [_to_signals_record(signals) for signals in (f.signals, *query.orientations)],
             f.features,
-            query.mirrored_features,
+            query.features,
         )
     )
 
@@ -146,7 +146,7 @@ def decode_untold(raw: bytes) -> tuple[bytes, Query]:
     record = decode(raw, UntoldRecord)
     own, *orientations = (_from_signals_record(signals) for signals in record.signals)
     fingerprint = to_fingerprint(record.content, own.fv, record.model, record.features)
-    return record.path, Query(fingerprint, tuple(orientations), record.mirrored_features)
+    return record.path, Query(fingerprint, tuple(orientations), record.asked_features)
 
 
 def _to_signals_record(signals: Signals) -> SignalsRecord:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from drawn import encoded, picture
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
 from shazimd.errors import NotAnImage
 from shazimd.fingerprint.extract import Extractor, is_low_in_information
@@ -71,34 +71,29 @@ def test_without_a_model_there_is_no_vector() -> None:
     assert found.signals.ah is not None
 
 
-def test_a_query_is_asked_in_eight_orientations_with_one_batch() -> None:
-    """Upright first, equal to what is kept; the mirror image has features of its own."""
+def test_a_query_is_asked_in_eight_orientations_with_one_vector() -> None:
+    """Upright first, equal to what is kept; its local features are more detailed."""
     model = Means()
     data = encoded(picture(400, 300), "PNG")
     query = Extractor(model, 1_000_000).query(data)
-    assert model.batches == [8]
+    assert model.batches == [1]
     assert len({(s.ah, s.dh) for s in query.orientations}) == 8
     kept = Extractor(model, 1_000_000).fingerprint(data)
     first = query.orientations[0]
     assert (first.ah, first.dh) == (kept.signals.ah, kept.signals.dh)
     assert np.array_equal(_vector(first), _vector(kept.signals))
     assert query.fingerprint.features == kept.features
-    mirrored = Extractor(None, 1_000_000).fingerprint(encoded(ImageOps.mirror(picture(400, 300)), "PNG"))
-    assert query.mirrored_features == mirrored.features
+    assert len(query.features) > len(kept.features)
 
 
-@pytest.mark.parametrize("info", [Info(), Info(input_height=6, input_width=10)], ids=["square", "wide"])
-def test_each_orientation_is_what_the_turned_picture_would_give(info: Info) -> None:
-    """Hashes and vector of an orientation belong together, whatever the shape of the model's input."""
+def test_each_orientation_is_what_the_turned_picture_would_give() -> None:
+    """Every turned or mirrored picture has the hashes of one orientation, within a few bits."""
     image = picture(200, 150)
-    extractor = Extractor(Means(info), 1_000_000)
+    extractor = Extractor(None, 1_000_000)
     query = extractor.query(encoded(image, "PNG"))
     for turn in Image.Transpose:
         turned = extractor.fingerprint(encoded(image.transpose(turn), "PNG")).signals
-        likeness = [float(_vector(s) @ _vector(turned)) for s in query.orientations]
-        nearest = query.orientations[int(np.argmax(likeness))]
-        assert max(likeness) > 0.999
-        assert _bits_apart(nearest, turned) <= 3
+        assert min(_bits_apart(orientation, turned) for orientation in query.orientations) <= 3
 
 
 def test_orientations_that_look_the_same_are_asked_once() -> None:

@@ -15,8 +15,8 @@ from shazimd.fingerprint.features import (
     extract_both,
     extract_features,
     unpack_features,
-    unpack_words,
 )
+from shazimd.fingerprint.packing import unpack_words
 
 
 def _noise(height: int, width: int, seed: int) -> NDArray[np.uint8]:
