@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import NamedTuple, cast
 
@@ -23,6 +24,7 @@ from shazimd.errors import NotFound, StoreFull
 from shazimd.pipeline.commit import Committer
 from shazimd.pipeline.ingest import Ingest
 from shazimd.pipeline.jobs import Jobs, Lane
+from shazimd.pipeline.moves import take_over
 from shazimd.pipeline.reconcile import Findings, Reconciler
 from shazimd.protocol import Root, State
 from shazimd.store.base import Store
@@ -37,6 +39,8 @@ log = structlog.get_logger()
 BACKLOG_MAX = 64
 """Files found by comparing that wait for ingest before the next directory is compared: enough to keep all workers
 busy, and few enough to hold in memory."""
+RETRY_S = 5.0
+"""How long to wait after a fault of our own before all is compared anew."""
 TICK_S = 0.05
 """How often the backlog is looked at while there is one."""
 
@@ -109,8 +113,8 @@ class Daemon:
 
     def start(self) -> None:
         """Watch first, then compare: what comes in between is seen twice rather than never."""
-        for path, work in self._ingest.tell_untold():
-            self._jobs.offer(path, work, Lane.LIVE)
+        for key, work in self._ingest.tell_untold():
+            self._jobs.offer(key, work, Lane.LIVE)
         for root in self._watched:
             root.watcher.start()
         self._thread.start()
@@ -121,8 +125,9 @@ class Daemon:
         for root in self._watched:
             root.watcher.stop()
         self._settler.close()
-        self._thread.join()
-        self._jobs.close()
+        with self._committer.impatient():
+            self._thread.join()
+            self._jobs.close()
 
     def alive(self) -> bool:
         """Whether the thread that follows and all watchers run."""
@@ -138,9 +143,17 @@ class Daemon:
         return "baseline" if self._roots.without_baseline & reachable else "ready"
 
     def pending(self) -> int:
-        """Files and directories that are known to need a look."""
+        """Files and directories that need a look. When it is 0, all that happened in the roots before the call, as far
+        as the kernel tells, is in the store."""
+        return self._count_pending() or self._count_pending()  # a job may have sent a path back to the settler
+
+    def _count_pending(self) -> int:
+        """In the order in which the work moves on, so that nothing slips past between two counts."""
+        heard = sum(root.watcher.is_behind() for root in self._watched)
+        settling = self._settler.pending()
+        comparing = int(self._comparing)
         directories: int = sum(each["directories_pending"] for each in self._reconciler.progress().values())
-        return self._jobs.pending() + len(self._settler) + max(directories, int(self._comparing))
+        return heard + settling + max(directories, comparing) + self._jobs.pending()
 
     def roots(self) -> list[Root]:
         """How each root is."""
@@ -181,24 +194,43 @@ class Daemon:
 
     def _follow(self) -> None:
         while not self._draining.is_set():
-            busy = self._comparing or self._roots.without_baseline & self._compared.keys()
-            for hint in self._settler.take(TICK_S if busy else None):
+            try:
+                self._turn()
+            except Exception:  # what it was about to do is not known: comparing everything finds it again
+                if not self._draining.is_set():
+                    log.exception("following_failed", retry_s=RETRY_S)
+                for root in self._watched:
+                    root.watcher.refresh()
+                self._draining.wait(RETRY_S)
+
+    def _turn(self) -> None:
+        busy = self._comparing or self._roots.without_baseline & self._compared.keys()
+        moves: list[Future[None]] = []
+        for hint in self._settler.take(TICK_S if busy else None):
+            if hint.kind is Kind.MOVED:
+                moves.append(self._move(hint))
+            else:
+                _finish(moves)
                 self._heed(hint)
-            self._compare()
-            self._finish_baselines()
+        _finish(moves)
+        self._compare()
+        self._finish_baselines()
+
+    def _move(self, hint: Hint) -> Future[None]:
+        """Take over a rename. Many at a time share one commit; who looks at the new place waits for it."""
+        old, new = hint.old, hint.path
+        assert old is not None
+        return self._committer.submit(lambda writer: take_over(writer, old, new))
 
     def _heed(self, hint: Hint) -> None:
         if hint.kind is Kind.TREE:
             self._reconciler.request(hint.path, confirmed=hint.path in self._confirmed)
             self._confirmed.discard(hint.path)
             self._comparing = True
-        elif hint.kind is Kind.FILE:
+        else:
             lane = Lane.BACKLOG if hint.path in self._unsettled else Lane.LIVE
             self._offer(hint.path, lane, deleted=hint.stage is Stage.GONE)
             self._unsettled.discard(hint.path)
-        elif hint.old is not None:
-            old, new = hint.old, hint.path
-            self._committer.submit(lambda writer: writer.move(old, new)).result()
 
     def _offer(self, path: bytes, lane: Lane, *, deleted: bool = False) -> None:
         if self._roots.admits(path):
@@ -236,6 +268,12 @@ class Daemon:
             self._committer.submit(lambda writer, root=root: writer.set(baseline_key(root), True)).result()  # type: ignore[misc]
             self._roots.without_baseline.discard(root)
             self._on_baseline(root)
+
+
+def _finish(moves: list[Future[None]]) -> None:
+    for move in moves:
+        move.result()
+    moves.clear()
 
 
 def baseline_key(root: bytes) -> str:

@@ -12,10 +12,13 @@ here, across roots too. One without the other is a coming or going.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import select
 import struct
+import termios
 import threading
+from array import array
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
@@ -82,6 +85,8 @@ class Inotify:
         self._fd = -1
         self._stop = -1
         self._died = False
+        self._dispatching = False
+        """what was read is being told"""
         self._held: dict[int, Event] = {}
         """MOVED_FROM events by cookie, that may yet find their MOVED_TO"""
 
@@ -113,6 +118,18 @@ class Inotify:
 
     def alive(self) -> bool:
         return self._thread is not None and self._thread.is_alive() and not self._died
+
+    def is_behind(self) -> bool:
+        """Whether events wait to be read, or are being told: what happened on the disk before this call, and is heard
+        of, was told if not."""
+        if not self.alive():
+            return False
+        unread = array("i", [0])
+        try:
+            fcntl.ioctl(self._fd, termios.FIONREAD, unread)  # inotify(7) has this one
+        except (OSError, ValueError):
+            return False  # stopped in this moment
+        return bool(unread[0] or self._dispatching or self._held)
 
     def watch(self, path: bytes, follow_symlinks: bool = False) -> int:
         """Watch a directory; its descriptor, the same one as long as the same directory is watched.
@@ -148,12 +165,16 @@ class Inotify:
             if self._stop in ready:
                 return
             if not ready:
+                self._dispatching = True
                 self._give_up_pairing(set(self._held))
+                self._dispatching = False
                 continue
             unpaired = set(self._held)
+            self._dispatching = True
             for event in parse(os.read(self._fd, 256 * 1024)):
                 self._dispatch(event)
             self._give_up_pairing(unpaired)
+            self._dispatching = False
             stopped.poll(_BATCH_S * 1000)
 
     def _dispatch(self, event: Event) -> None:

@@ -76,11 +76,18 @@ class Settler:
         self._ready: dict[object, Hint] = {}
         """in the order in which they are given"""
         self._number = 0
+        self._in_hand = 0
+        """what was given last; it counts as pending until more is asked for"""
         self._closed = False
 
     def __len__(self) -> int:
         """Paths that wait or are ready."""
         return len(self._waiting) + len(self._ready)
+
+    def pending(self) -> int:
+        """Paths that wait, are ready, or were given last: who takes is done with them when he asks for more."""
+        with self._wake:
+            return len(self) + self._in_hand
 
     def put(self, hint: Hint) -> None:
         """Take note of a hint. Never blocks for long, never touches the disk."""
@@ -101,11 +108,13 @@ class Settler:
         deadline = None if timeout is None else self._clock() + timeout
         while True:
             with self._wake:
+                self._in_hand = 0
                 if not self._sleep(deadline):
                     return []
                 ready = list(self._ready.values())
                 self._ready.clear()
                 due = self._pop_due(self._clock())
+                self._in_hand = len(ready) + len(due)
             # stat may be slow: those who put must not wait for it
             ready += [Hint(Kind.FILE, path, stage=Stage.CLOSED) for path, waiting in due if self._rests(path, waiting)]
             if ready:

@@ -89,6 +89,10 @@ class Watches:
     def alive(self) -> bool:
         return self._inotify.alive()
 
+    def is_behind(self) -> bool:
+        """Whether there are events that were not told yet."""
+        return self._inotify.is_behind()
+
     def add(self, tree: Tree, parent: Node | None, name: bytes, before: Node | None) -> Node | None:
         """Watch a directory: its node, ``before`` itself where that one is still good; None when its parent is no
         longer watched. Raises OSError."""

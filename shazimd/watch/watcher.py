@@ -55,6 +55,7 @@ class Watcher:
         self._stopping = False
         self._due = True
         """the whole root is to be watched and told anew"""
+        self._walking = False
         self._next_full = 0.0
         self._mode = "poll" if config.mode == "poll" else "inotify"
         self._state = "stopped"
@@ -98,6 +99,13 @@ class Watcher:
             return False
         return self._state != "watching" or self._mode == "poll" or self._watches.alive()
 
+    def is_behind(self) -> bool:
+        """Whether something has happened in the root that will be told, and was not told yet. A root that can't be
+        watched at present is not waited for."""
+        if self._thread is None or self._state not in ("starting", "watching"):
+            return False
+        return self._due or self._walking or self._watches.is_behind()
+
     def status(self) -> dict[str, Any]:
         """path, mode (inotify or poll), state (starting, watching, unavailable, failed, stopped), watched_dirs,
         unwatched_dirs (polled with all below them), unreadable_dirs, overflows."""
@@ -139,8 +147,12 @@ class Watcher:
         """Do what is due; the seconds until something is."""
         now = time.monotonic()
         if self._due or now >= self._next_full:
+            self._walking = True
             self._due = False  # first: what is lost while we walk is due again
-            return self._watch_all(mounts, now)
+            try:
+                return self._watch_all(mounts, now)
+            finally:
+                self._walking = False
         if self._tree.unwatched:
             self._tree.poll_unwatched()
         return self._pause(now)
