@@ -150,14 +150,18 @@ class CascadeIndex(Index):
             old = self._rows
             views = old.views()
             new = Generation(_learned(views, self._width or 0), old.number + 1, self._folder)
-            if not self._copy(views, new):
+            try:
+                if not self._copy(views, new):
+                    new.discard()
+                    return
+                with self._writing:
+                    _follow(old, views, new)
+                    self._rows, self._views = new, new.views()
+            except OSError:
                 new.discard()
-                return
-            with self._writing:
-                _follow(old, views, new)
-                self._rows, self._views = new, new.views()
+                raise
+            old.close()
             self._save()
-            old.discard()
 
     def _copy(self, views: Sequence[View], new: Generation) -> bool:
         """Write all living rows; False where closing broke it off."""
@@ -208,6 +212,7 @@ class CascadeIndex(Index):
             record = rows.record(self._model, self._width, self._removals)
         rows.sync()
         self._folder.write_manifest(record)
+        self._folder.keep(f"{record.generation}.")
 
     def _tend(self) -> None:
         """Start what is due in the background, one thing at a time."""

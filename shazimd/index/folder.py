@@ -77,6 +77,12 @@ class Folder:
             if name.startswith(prefix) and name != LOCK:
                 os.unlink(self.file(name))
 
+    def keep(self, prefix: str) -> None:
+        """Remove what earlier generations left: files whose names begin otherwise."""
+        for name in os.listdir(self.path):
+            if not name.startswith((prefix, LOCK, manifest.NAME)):
+                os.unlink(self.file(name))
+
     def close(self) -> None:
         """Let go of the lock."""
         if not self.closed:

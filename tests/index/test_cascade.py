@@ -283,6 +283,26 @@ def test_a_full_disk_is_an_error_and_the_rows_before_stay(monkeypatch: pytest.Mo
     index.close()
 
 
+def test_a_rewrite_on_a_full_disk_leaves_all_as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The error is told, the half-written files are gone, answers and the next start are right."""
+    rows = library(100)
+    index = open_index(tmp_path, Contents(rows))
+
+    def fail(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", fail)
+        with pytest.raises(OSError, match="No space left"):
+            index.compact()
+    assert_answers(index, rows)
+    assert not files(tmp_path, "/1.*")
+    index.compact()
+    assert_answers(index, rows)
+    assert not files(tmp_path, "/0.*")
+    index.close()
+
+
 def test_closing_breaks_off_a_rewrite(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The daemon's stop does not wait for a long rewrite; the rows are as before at the next start."""
     rows = library(300)
