@@ -1,4 +1,4 @@
-"""What is counted, in the Prometheus text format, for ``GET /metrics`` and for node_exporter's textfile collector.
+"""What is counted, in the Prometheus text format.
 
 What happens is counted as it happens; what is so now is taken from the daemon's status at each rendering, so the two
 never tell different stories. Names and units follow https://prometheus.io/docs/practices/naming/.
@@ -6,8 +6,6 @@ never tell different stories. Names and units follow https://prometheus.io/docs/
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -57,21 +55,6 @@ class Metrics:
         now = CollectorRegistry()
         now.register(_Now(status))
         return generate_latest(self._registry) + generate_latest(now)
-
-    def write_textfile(self, path: str, status: Status) -> None:
-        """Put the metrics where node_exporter's textfile collector reads them; a reader never sees half a file.
-
-        Raises OSError."""
-        folder = os.path.dirname(path) or "."
-        descriptor, partial = tempfile.mkstemp(dir=folder, prefix=".shazimd-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(self.render(status))
-                os.fchmod(file.fileno(), 0o644)
-            os.replace(partial, path)
-        except BaseException:
-            os.unlink(partial)
-            raise
 
     def _counter(self, name: str, text: str, labels: list[str] | None = None) -> Counter:
         return Counter(name, text, labels or [], namespace="shazimd", registry=self._registry)

@@ -1,4 +1,4 @@
-"""What the service manager is told: ready, how it is, still alive, reloading, stopping.
+"""What the service manager is told: ready, how it is, still alive, stopping.
 
 The protocol of sd_notify(3): one datagram of ``KEY=value`` lines to the socket named by $NOTIFY_SOCKET. Without that
 variable nobody listens, and every call does nothing.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import MutableMapping
 
 from shazimd.text import printable
@@ -28,7 +27,7 @@ class Notifier:
         """How often to call ``alive``, a third of the manager's patience; None when it does not ask."""
 
     def ready(self, status: str) -> None:
-        """Started, or done with a reload."""
+        """Started."""
         self._send("READY=1", f"STATUS={printable(status)}")
 
     def status(self, status: str) -> None:
@@ -39,16 +38,8 @@ class Notifier:
         """The watchdog's answer: call it only when the work really goes on."""
         self._send("WATCHDOG=1")
 
-    def reloading(self) -> None:
-        """Re-reading the config; ``ready`` says that it is over."""
-        self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-
     def stopping(self, status: str) -> None:
         self._send("STOPPING=1", f"STATUS={printable(status)}")
-
-    def extend_timeout(self, seconds: float) -> None:
-        """Ask for at least this long from now before a start or a stop counts as hung."""
-        self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
 
     def _send(self, *lines: str) -> None:
         if not self._address:

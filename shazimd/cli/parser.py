@@ -22,6 +22,7 @@ COMMANDS = {
     "rescan": "compare a path, or every root, with the disk",
     "forget": "forget a file, or a directory with all below it",
     "model": "install or list models",
+    "metrics": "print the metrics, or write them for node_exporter",
     "doctor": "look for what is wrong, and say what to do",
     "store": "check, compact, back up or restore the store",
     "reload": "have the config read again",

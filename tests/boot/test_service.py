@@ -212,6 +212,26 @@ def test_nothing_is_decoded_again_after_a_reboot(service: Machine) -> None:
     service.wait(lambda: alerts(service, f"{PHOTOS}/late.png"))
 
 
+def test_a_person_has_a_service_of_their_own(service: Machine) -> None:
+    """Without root: installed, asked, told of a copy, uninstalled; the machine's service is another."""
+    pictures = "/home/stranger/Pictures"
+    service.write(f"{pictures}/1.png", picture(21))
+    service.write("/home/stranger/.config/shazimd/config.toml", b'[model]\nhandle = "none"\n')
+    service.run("chown", "-R", "stranger:", "/home/stranger")
+    service.run("loginctl", "enable-linger", "stranger")
+    runtime = f"XDG_RUNTIME_DIR=/run/user/{service.run('id', '-u', 'stranger').strip()}"
+    me = ["runuser", "-u", "stranger", "--", "env", "HOME=/home/stranger", runtime]
+    service.wait(lambda: service.call(*me, "systemctl", "--user", "is-system-running", "--wait").returncode == 0)
+    service.run(*me, CTL, "service", "install", "--user", "--yes", pictures)
+    service.run(*me, CTL, "wait", "--timeout", "60")
+    service.run(*me, "cp", f"{pictures}/1.png", f"{pictures}/2.png")
+    service.wait(lambda: pictures in service.run(*me, CTL, "alerts", check=False))
+    assert service.run(*me, "systemctl", "--user", "show", "-P", "StatusText", "shazimd").startswith("ready: ")
+    assert alerts(service, f"{pictures}/2.png") == []
+    service.run(*me, CTL, "service", "uninstall", "--user", "--yes", "--purge")
+    assert service.run("find", "/home/stranger", "-name", "*shazim*") == ""
+
+
 def test_uninstalling_keeps_the_store(service: Machine) -> None:
     """The units go, config and store stay; a new installation knows all that was known."""
     before = json.loads(ask(service, "status", "--json")[1])["images"]

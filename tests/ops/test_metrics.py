@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import re
 import threading
 from pathlib import Path
@@ -86,24 +85,6 @@ def test_no_path_can_forge_a_series() -> None:
     text = Metrics().render({**STATUS, "roots": [cast("Root", {**ROOT, "path": forged})]})
     assert sample(text, "shazimd_images") == 12
     assert sample(text, "shazimd_watched_directories", root=forged, mode="inotify") == 7
-
-
-def test_the_textfile_is_whole(tmp_path: Path) -> None:
-    """The file has what the socket would say, is readable by node_exporter, and nothing else is left behind."""
-    target = tmp_path / "shazimd.prom"
-    Metrics().write_textfile(str(target), STATUS)
-    assert sample(target.read_bytes(), "shazimd_pending") == 3
-    assert target.stat().st_mode & 0o777 == 0o644
-    assert os.listdir(tmp_path) == ["shazimd.prom"]
-
-
-def test_a_textfile_that_cannot_be_put_in_place_leaves_nothing(tmp_path: Path) -> None:
-    """When the target is a directory the error is told and no half file stays."""
-    target = tmp_path / "shazimd.prom"
-    target.mkdir()
-    with pytest.raises(IsADirectoryError):
-        Metrics().write_textfile(str(target), STATUS)
-    assert os.listdir(tmp_path) == ["shazimd.prom"]
 
 
 def test_counts_from_many_threads_add_up() -> None:

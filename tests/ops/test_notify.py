@@ -31,14 +31,6 @@ def test_each_message_is_one_datagram(manager: socket.socket) -> None:
     ]
 
 
-def test_a_reload_carries_the_clock(manager: socket.socket) -> None:
-    """RELOADING=1 comes with the monotonic clock, as Type=notify-reload wants it."""
-    Notifier({"NOTIFY_SOCKET": manager.getsockname()}).reloading()
-    first, second = manager.recv(1000).decode().split("\n")
-    assert first == "RELOADING=1"
-    assert int(second.removeprefix("MONOTONIC_USEC=")) > 0
-
-
 def test_no_status_can_forge_a_message(manager: socket.socket) -> None:
     """A file's name in a status line stays in that line."""
     Notifier({"NOTIFY_SOCKET": manager.getsockname()}).status("reading a\nSTOPPING=1")

@@ -50,8 +50,8 @@ function _shtab_shazimctl_using
   test "$_shtab_shazimctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_shazimctl_commands find compare status wait duplicates alerts rescan forget model 'model install' 'model list' doctor store 'store check' 'store compact' 'store backup' 'store restore' reload hooks service 'service install' 'service uninstall' 'service model' completion
-set -g _shtab_shazimctl_opts_with_value --config --limit --since --socket --state --store --threshold --timeout --weights
+set -g _shtab_shazimctl_commands find compare status wait duplicates alerts rescan forget model 'model install' 'model list' metrics doctor store 'store check' 'store compact' 'store backup' 'store restore' reload hooks service 'service install' 'service uninstall' 'service model' completion
+set -g _shtab_shazimctl_opts_with_value --config --limit --since --socket --state --store --textfile --threshold --timeout --weights
 
 complete -c shazimctl -e
 complete -c shazimctl -f
@@ -104,6 +104,9 @@ complete -c shazimctl -n '_shtab_shazimctl_using model install' -l json -d 'answ
 complete -c shazimctl -n '_shtab_shazimctl_using model; and test $_shtab_shazimctl_npos -eq 0' -a list -d 'list the installed models'
 complete -c shazimctl -n '_shtab_shazimctl_using model list' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using model list' -l json -d 'answer in JSON, one object a line'
+complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a metrics -d 'Print the metrics, or write them for node_exporter.'
+complete -c shazimctl -n '_shtab_shazimctl_using metrics' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using metrics' -l textfile -xka "(__fish_complete_path (commandline -ct))" -d 'write this file instead'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a doctor -d 'Look for what is wrong, and say what to do.'
 complete -c shazimctl -n '_shtab_shazimctl_using doctor' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using doctor' -l config -x -d 'default: $SHAZIMD_CONFIG, else /etc/shazimd/config.toml'

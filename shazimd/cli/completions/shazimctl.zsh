@@ -18,6 +18,7 @@ _shtab_shazimctl_commands() {
     find:'Find known images like these.'
     forget:'Forget a file, or a directory with all below it.'
     hooks:'Run the hooks of the config.'
+    metrics:'Print the metrics, or write them for node_exporter.'
     model:'Install or list models.'
     reload:'Have the config read again.'
     rescan:'Compare a path, or every root, with the disk.'
@@ -143,6 +144,14 @@ _shtab_shazimctl_hooks_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_shazimctl_hooks_defaults_added=0
+
+_shtab_shazimctl_metrics_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--textfile[write this file instead]:PATH:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_metrics_defaults_added=0
 
 _shtab_shazimctl_model_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -300,6 +309,7 @@ _shtab_shazimctl() {
         find) _arguments -C -s $_shtab_shazimctl_find_options ;;
         forget) _arguments -C -s $_shtab_shazimctl_forget_options ;;
         hooks) _arguments -C -s $_shtab_shazimctl_hooks_options ;;
+        metrics) _arguments -C -s $_shtab_shazimctl_metrics_options ;;
         model) _shtab_shazimctl_model ;;
         reload) _arguments -C -s $_shtab_shazimctl_reload_options ;;
         rescan) _arguments -C -s $_shtab_shazimctl_rescan_options ;;

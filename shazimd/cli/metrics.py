@@ -1,0 +1,47 @@
+"""`shazimctl metrics`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from shazimd.client import Client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+EXAMPLE = """\
+examples:
+  shazimctl metrics
+  shazimctl metrics --textfile /var/lib/prometheus/node-exporter/shazimd.prom
+
+The file is for the textfile collector of node_exporter, which never sees half of it.
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--textfile", metavar="PATH", help="write this file instead")
+
+
+def run(args: Namespace) -> int:
+    text = Client(args.socket).metrics()
+    if args.textfile is None:
+        sys.stdout.buffer.write(text)
+    else:
+        _write_whole(args.textfile, text)
+    return 0
+
+
+def _write_whole(path: str, text: bytes) -> None:
+    from shazimd.errors import InternalError
+
+    partial = f"{path}.{os.getpid()}"  # the collector reads *.prom only
+    try:
+        with open(partial, "xb") as file:
+            file.write(text)
+        os.replace(partial, path)
+    except OSError as error:
+        if os.path.lexists(partial):
+            os.unlink(partial)
+        raise InternalError(f"{path}: {error.strerror}") from error

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from shazimd.cli import run, units
+from shazimd.errors import ConfigError, InternalError, UsageError
+
+PREFIX = "/usr"
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> units.Layout:
+    return units.system_layout(str(tmp_path / "root"))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> str:
+    (tmp_path / "photos").mkdir()
+    return str(tmp_path / "photos")
+
+
+def install(layout: units.Layout, *directories: str) -> dict[str, str]:
+    files = units.plan(layout, directories, PREFIX)
+    units.write(files)
+    return files
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {str(path): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def runnable(layout: units.Layout, photos: str) -> str:
+    """The folder of the installed units, whose programs are there."""
+    install(layout, photos)
+    for path in Path(layout.units).rglob("*.service"):
+        text = path.read_text()
+        path.write_text(text.replace("/usr/bin/shazimd", "/bin/true").replace("/usr/bin/shazimctl", "/bin/true"))
+    return layout.units
+
+
+def systemd_analyze(*words: str) -> subprocess.CompletedProcess[str]:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    return subprocess.run(["systemd-analyze", *words], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("unit", [*units.UNITS, "shazimd-model.service"])
+def test_systemd_has_nothing_to_say(runnable: str, unit: str) -> None:
+    """Every unit is verified in silence: unknown keys would only be warned of."""
+    said = systemd_analyze("verify", "--man=no", f"{runnable}/{unit}")
+    assert (said.stdout, said.stderr, said.returncode) == ("", "", 0)
+
+
+@pytest.mark.parametrize("unit", ["shazimd.service", "shazimd.socket", "shazimd-hooks.service"])
+def test_user_units_are_sound_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: str) -> None:
+    """The units of a person's own service are verified in silence."""
+    for path in (Path(units.__file__).parents[1] / "systemd" / "user").iterdir():
+        (tmp_path / path.name).write_text(re.sub(r"@BIN@/\w+", "/bin/true", path.read_text()))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    said = systemd_analyze("verify", "--user", "--man=no", str(tmp_path / unit))
+    assert (said.stdout, said.stderr, said.returncode) == ("", "", 0)
+
+
+@pytest.mark.parametrize(
+    ("unit", "most"), [("shazimd.service", 10), ("shazimd-hooks.service", 25), ("shazimd-model.service", 25)]
+)
+def test_exposure(runnable: str, unit: str, most: int) -> None:
+    """systemd rates the daemon at most 1.0 (in tenths), and what needs a network at most 2.5."""
+    said = systemd_analyze("security", "--offline=true", f"--threshold={most}", f"{runnable}/{unit}")
+    assert said.returncode == 0, said.stdout.splitlines()[-1]
+
+
+def test_installing_twice_changes_nothing(layout: units.Layout, photos: str) -> None:
+    """What is as it should be is not written again."""
+    assert install(layout, photos) != {}
+    assert install(layout, photos) == {}
+
+
+def test_the_config_is_added_to_and_never_changed(layout: units.Layout, photos: str, tmp_path: Path) -> None:
+    """Further directories come at the end; comments and keys stay as they were written."""
+    Path(layout.config).parent.mkdir(parents=True)
+    mine = f'# mine\n[match]\nthreshold=0.8\n[[watch]]\npath = "{photos}"\nmode="poll"\n'
+    Path(layout.config).write_text(mine)
+    (tmp_path / 'more "x"').mkdir()
+    install(layout, photos, str(tmp_path / 'more "x"'))
+    text = Path(layout.config).read_text()
+    assert text.startswith(mine)
+    assert [watch["path"] for watch in tomllib.loads(text)["watch"]] == [photos, str(tmp_path / 'more "x"')]
+
+
+def test_a_config_stays_closed(layout: units.Layout, photos: str, tmp_path: Path) -> None:
+    """Its mode is kept: a hook's token may stand in it."""
+    install(layout, photos)
+    Path(layout.config).chmod(0o640)
+    (tmp_path / "b").mkdir()
+    install(layout, str(tmp_path / "b"))
+    assert Path(layout.config).stat().st_mode & 0o777 == 0o640
+
+
+def test_the_environment_file_is_the_administrators(layout: units.Layout, photos: str) -> None:
+    """What was changed in it is left, at an upgrade and when uninstalling."""
+    install(layout, photos)
+    (environment,) = layout.kept
+    Path(environment).write_text("SHAZIMD_ARGS=--log-level debug\n")
+    assert install(layout, photos) == {}
+    units.remove(units.installed(layout, PREFIX))
+    assert sorted(tree(Path(layout.config).parents[2])) == sorted([layout.config, environment])
+
+
+def test_homes_are_opened_one_directory_at_a_time(layout: units.Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory that the sandbox hides gets a line in the drop-in, quoted as systemd reads it; others none."""
+    monkeypatch.setattr(os.path, "isdir", lambda _: True)
+    install(layout, "/srv/p", '/home/a b/50%: "x"')
+    lines = Path(layout.drop_in()).read_text().splitlines()
+    assert [line for line in lines if line.startswith("Bind")] == ['BindReadOnlyPaths="-/home/a b/50%%\\: \\"x\\""']
+
+
+@pytest.mark.parametrize(
+    ("directories", "message"),
+    [((), "no directory to watch is given"), (("/nowhere/at/all",), "/nowhere/at/all: not a directory")],
+)
+def test_nothing_to_watch_is_refused(layout: units.Layout, directories: tuple[str, ...], message: str) -> None:
+    """The error says what is missing, before anything is written."""
+    with pytest.raises(UsageError, match=message):
+        units.plan(layout, directories, PREFIX)
+
+
+def test_a_name_that_no_config_can_hold_is_refused(layout: units.Layout, tmp_path: Path) -> None:
+    """A newline in a directory's name could write keys of its own."""
+    bad = tmp_path / 'x"\nthreshold = 0'
+    bad.mkdir()
+    with pytest.raises(UsageError, match="not printable"):
+        units.plan(layout, [str(bad)], PREFIX)
+
+
+def test_a_program_that_the_service_could_not_see_is_refused(layout: units.Layout, photos: str) -> None:
+    """Installed below a home it would not start: the error says where to install it."""
+    with pytest.raises(UsageError, match="install it in /opt/shazimd"):
+        units.plan(layout, [photos], "/home/me/venv")
+
+
+def test_a_broken_config_is_not_built_upon(layout: units.Layout, photos: str) -> None:
+    """The fault is told, and nothing is written."""
+    Path(layout.config).parent.mkdir(parents=True)
+    Path(layout.config).write_text("[[watch")
+    with pytest.raises(ConfigError, match="not a TOML file"):
+        units.plan(layout, [photos], PREFIX)
+
+
+def test_a_full_disk_leaves_all_as_it_was(layout: units.Layout, photos: str, tmp_path: Path) -> None:
+    """When one of the files can't be written, none of them is put in place, and no rest is left."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    root = tmp_path / "root"
+    root.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(root)], check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        with pytest.raises(InternalError, match="No space left on device; the service was not installed"):
+            install(layout, photos)
+        assert tree(root) == {}
+    finally:
+        subprocess.run(["umount", str(root)], check=True)
+
+
+def test_links_lead_to_the_program_and_spare_what_is_not_ours(layout: units.Layout, tmp_path: Path) -> None:
+    """A link is made where nothing is or one of ours; a file of somebody else's stays."""
+    prefix = tmp_path / "venv"
+    (prefix / "bin").mkdir(parents=True)
+    for name in ("shazimd", "shazimctl"):
+        (prefix / "bin" / name).touch()
+    theirs = tmp_path / "root/usr/local/bin/shazimd"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    units.link(units.links(layout, str(prefix)))
+    assert theirs.read_text() == "theirs"
+    mine = theirs.with_name("shazimctl")
+    assert os.readlink(mine) == str(prefix / "bin/shazimctl")
+    assert str(mine) in units.installed(layout, str(prefix))
+    assert str(theirs) not in units.installed(layout, str(prefix))
+
+
+def test_a_dry_run_shows_and_writes_nothing(
+    photos: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every file and every step is shown."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    assert run(["service", "install", "--user", "--dry-run", photos]) == 1
+    said = capsys.readouterr().out
+    assert f"==> {tmp_path}/config/systemd/user/shazimd.service\n" in said
+    assert f"ExecStart={sys.prefix}/bin/shazimd\n" in said
+    assert f'path = "{photos}"\n' in said
+    assert "$ systemctl --user enable shazimd.socket shazimd.service\n" in said
+    assert not (tmp_path / "config").exists()
+
+
+def test_nobody_to_ask(
+    photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a terminal and without --yes nothing is written."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    assert run(["service", "install", "--user", photos]) == 2
+    assert "--dry-run" in capsys.readouterr().err
+    assert not (tmp_path / "config").exists()
