@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -50,10 +51,10 @@ class Daemon:
         fixed = f'[model]\nhandle = "none"\n[workers]\nprocesses = 1\n[store]\npath = "{self.folder / "store"}"'
         self.config.write_text("\n".join([fixed, *watch, *tables]))
 
-    def start(self) -> None:
+    def start(self, **environ: str) -> None:
         words = [sys.executable, "-m", "shazimd.main", "--config", str(self.config), "--socket", self.socket]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([*words, "--log-format", "json"], stderr=log)
+            self.process = subprocess.Popen([*words, "--log-format", "json"], stderr=log, env={**os.environ, **environ})
         self.wait_ready()
 
     def wait_ready(self) -> None:
