@@ -34,6 +34,7 @@ from shazimd.metrics import Metrics
 from shazimd.notify import Notifier
 from shazimd.pipeline.backfill import Backfill
 from shazimd.pipeline.commit import Committer
+from shazimd.pipeline.duplicates import Duplicates
 from shazimd.pipeline.ingest import Ingest, Policy, Terms
 from shazimd.pipeline.jobs import Jobs
 from shazimd.pipeline.library import Library
@@ -179,6 +180,7 @@ class _Lasting(NamedTuple):
     alerts: Alerts
     committer: Committer
     search: Search
+    duplicates: Duplicates
     metrics: Metrics
 
 
@@ -209,9 +211,9 @@ def _build(
     library = rooms.enter_context(closing(Library(store, _open_index, provision.installed())))
     alerts = rooms.enter_context(closing(Alerts(store)))
     committer = rooms.enter_context(closing(Committer(store)))
-    search = Search(library, partial(pool.submit, verify_all) if settings.match.verify else None)
-    metrics = Metrics()
-    lasting = _Lasting(store, pool, library, alerts, committer, search, metrics)
+    verify = partial(pool.submit, verify_all) if settings.match.verify else None
+    search, duplicates, metrics = Search(library, verify), Duplicates(library, verify), Metrics()
+    lasting = _Lasting(store, pool, library, alerts, committer, search, duplicates, metrics)
     current = _build_run(settings, watched, lasting)
 
     def use(model: ModelInfo) -> None:
@@ -240,13 +242,13 @@ def _build(
         return {"roots": roots, "restart_needed": restart_needed}
 
     service = DaemonService(
-        current.daemon, library, search, pool, committer, alerts, provision, metrics, current.terms, reload
+        current.daemon, library, search, pool, committer, alerts, provision, metrics, duplicates, current.terms, reload
     )
     return service, start
 
 
 def _build_run(settings: Config, watched: list[tuple[WatchConfig, Filter]], lasting: _Lasting) -> _Run:
-    store, pool, library, alerts, committer, search, metrics = lasting
+    store, pool, library, alerts, committer, search, duplicates, metrics = lasting
     terms = Terms(settings.match.threshold, settings.match.weights, frozenset(map(Verdict, settings.alerts.verdicts)))
     roots = Roots(watched, store, alert_on_baseline=settings.alerts.on_baseline)
     settler = Settler({rules.root: config.settle_ms / 1000 for config, rules in watched})
@@ -280,7 +282,7 @@ def _build_run(settings: Config, watched: list[tuple[WatchConfig, Filter]], last
         ingest,
         jobs,
         committer,
-        on_baseline=lambda root: _sum_up(root, library),
+        on_baseline=lambda root: _sum_up(root, library, duplicates, terms),
     )
     return _Run(daemon, Backfill(library, committer, pool, jobs), terms)
 
@@ -291,10 +293,17 @@ def _open_index(store: Store, model: str | None) -> Index:
         return CascadeIndex.open(os.path.join(store.info()["path"], "index"), reader, model)
 
 
-def _sum_up(root: bytes, library: Library) -> None:
-    with library.store.read() as reader:
-        images = sum(row.state is FileState.INDEXED for _, row in reader.walk(root))
-    logger.info("baseline_complete", path=root, images=images)
+def _sum_up(root: bytes, library: Library, duplicates: Duplicates, terms: Terms) -> None:
+    """One line for all that a baseline found. Grouping takes a while, and nothing waits for it."""
+
+    def run() -> None:
+        with library.store.read() as reader:
+            images = sum(row.state is FileState.INDEXED for _, row in reader.walk(root))
+        groups = duplicates.groups(terms.weights, terms.threshold)
+        here = sum(any(is_within(member.path, root) for member in group) for group in groups)
+        logger.info("baseline_complete", path=root, images=images, duplicate_groups=here)
+
+    threading.Thread(target=run, name="sum-up", daemon=True).start()
 
 
 def _watched(watch: Sequence[WatchConfig]) -> list[tuple[WatchConfig, Filter]]:

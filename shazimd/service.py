@@ -15,6 +15,7 @@ from shazimd.alerts import Alerts, Inbox, stored
 from shazimd.daemon import Daemon
 from shazimd.metrics import Metrics
 from shazimd.pipeline.commit import Committer
+from shazimd.pipeline.duplicates import Duplicates, Member
 from shazimd.pipeline.ingest import Decoders, Terms, digest_of
 from shazimd.pipeline.library import Library
 from shazimd.pipeline.search import Search
@@ -35,6 +36,7 @@ class DaemonService:
         told: Alerts,
         provision: Provision,
         metrics: Metrics,
+        duplicates: Duplicates,
         terms: Terms,
         reread: Callable[[], protocol.ReloadReply],
     ) -> None:
@@ -49,6 +51,7 @@ class DaemonService:
         self._alerts = told
         self._provision = provision
         self._metrics = metrics
+        self._duplicates = duplicates
         self._terms = terms
         self._started = time.monotonic()
 
@@ -136,7 +139,12 @@ class DaemonService:
         return int(forgotten)
 
     def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[protocol.Group]:
-        raise NotImplementedError
+        threshold = self._terms.threshold if threshold is None else threshold
+        groups = self._duplicates.groups(weights or self._terms.weights, threshold)
+        return (
+            {"saves_bytes": sum(member.size_bytes for member in group[1:]), "members": list(map(_as_member, group))}
+            for group in groups
+        )
 
     def models(self) -> list[protocol.Model]:
         return self._provision.list(self._library.model_id)
@@ -174,6 +182,17 @@ def _told(match: Match) -> protocol.Match:
         "verdict": match.verdict.value,
         "width": match.width,
         "height": match.height,
+    }
+
+
+def _as_member(member: Member) -> protocol.Member:
+    return {
+        **cast(protocol.Path, path_fields(member.path)),
+        "width": member.width,
+        "height": member.height,
+        "size_bytes": member.size_bytes,
+        "score": round(member.tie.score, 3) if member.tie else None,
+        "verdict": member.tie.verdict.value if member.tie else None,
     }
 
 

@@ -34,9 +34,10 @@ def test_a_baseline_is_silent_and_what_lands_later_alerts(daemon: DaemonProcess)
     picture = drawing(1)
     drop(daemon, picture, "a.png")
     drop(daemon, picture, "b.png")
+    drop(daemon, drawing(2), "other.png")
     daemon.start()
     baseline = daemon.wait_for("baseline_complete")
-    assert (2, []) == (baseline["images"], daemon.events("near_duplicate"))
+    assert (3, 1, []) == (baseline["images"], baseline["duplicate_groups"], daemon.events("near_duplicate"))
     drop(daemon, picture.resize((200, 150)), "small.jpg")
     alert = daemon.wait_for("near_duplicate", path=str(daemon.root / "small.jpg"))
     assert str(daemon.root / "a.png") == alert["match"]
@@ -107,6 +108,20 @@ def test_a_changed_and_a_deleted_file_end_up_right(daemon: DaemonProcess) -> Non
     (daemon.root / "a.png").unlink()
     daemon.wait_until(lambda: _paths(daemon, drawing(2)) == [])
     assert 0 == daemon.status()["images"]
+
+
+def test_duplicates_are_grouped_with_the_one_to_keep_first(daemon: DaemonProcess) -> None:
+    """Exact copies and edited ones are tied to the largest; what stands alone is not told."""
+    drop(daemon, drawing(1), "large.png")
+    drop(daemon, drawing(1).resize((300, 225)), "small.jpg")
+    shutil.copy(daemon.root / "large.png", daemon.root / "zcopy.png")
+    drop(daemon, drawing(2), "alone.png")
+    daemon.start()
+    daemon.settled()
+    told = daemon.ctl("duplicates", "--json")
+    (group,) = map(json.loads, told.stdout.splitlines())
+    members = [(os.path.basename(member["path"]), member["verdict"]) for member in group["members"]]
+    assert [("large.png", None), ("zcopy.png", "exact"), ("small.jpg", "copy")] == members
 
 
 def test_the_socket_answers_curl(daemon: DaemonProcess) -> None:

@@ -56,6 +56,10 @@ class Reader(ABC):
         """``Fingerprint.features`` of a content, nothing else of it being read. Raises KeyError when unknown."""
 
     @abstractmethod
+    def pixels(self, content: ContentId) -> bytes | None:
+        """``Fingerprint.pixels`` of a content. Raises KeyError when unknown."""
+
+    @abstractmethod
     def size_in_pixels(self, content: ContentId) -> tuple[int, int]:
         """(width, height) of a content. Raises KeyError when unknown."""
 

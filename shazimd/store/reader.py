@@ -66,6 +66,9 @@ class LmdbReader(Reader):
         self._content(content)
         return self._features(content)
 
+    def pixels(self, content: ContentId) -> bytes | None:
+        return self._content(content).pixels
+
     def size_in_pixels(self, content: ContentId) -> tuple[int, int]:
         record = self._content(content)
         return record.width, record.height

@@ -380,7 +380,7 @@ def test_notes_of_untold_files_are_kept_whole(store: Store, make_fingerprint: Ma
     store.write(lambda w: [w.remove_untold(1), w.remove_untold(77)])
     with store.read() as reader:
         [(number, path, kept)] = reader.untold()
-    assert (number, path, kept.mirrored_features) == (2, b"/\xff", b"m" * 100)
+    assert (number, path, kept.features) == (2, b"/\xff", b"m" * 100)
     assert (kept.fingerprint.model, kept.fingerprint.features, kept.fingerprint.width) == ("m", b"f" * 9000, 641)
     assert [(s.ah, s.dh, s.fv is not None) for s in kept.orientations] == [
         (fingerprint.signals.ah, 1, True),
