@@ -30,6 +30,7 @@ from shazimd.alerts import Alerts, record
 from shazimd.errors import ModelError, ShazimdError, StoreError, TooLarge, Unreadable
 from shazimd.pipeline.commit import Committer
 from shazimd.pipeline.library import Library
+from shazimd.pipeline.moves import take_over
 from shazimd.pipeline.search import Search
 from shazimd.protocol import Alert
 from shazimd.store.base import Writer
@@ -193,11 +194,14 @@ class Ingest:
     def _commit(
         self, path: bytes, stat: Stat, digest: Digest, query: Query, silent: bool
     ) -> tuple[ContentId, int | None]:
-        """Store a file and its content; the content's id, and the number under which it is to be told. A file that was
-        touched, or written again with the same bytes, is not."""
+        """Store a file and its content; the content's id, and the number under which it is to be told. One that was
+        moved here, touched, or written again with the same bytes is not."""
+        source = self._source(digest, stat)
 
         def work(writer: Writer) -> tuple[ContentId, int | None]:
             content = writer.add_content(digest, query.fingerprint)
+            if source is not None:
+                take_over(writer, source, path)
             before = writer.file(path)
             writer.put_file(path, FileRow(stat, FileState.INDEXED, content))
             is_told = silent or (before is not None and before.content == content)
@@ -210,6 +214,14 @@ class Ingest:
                 self._untold[path] = number
 
         return self._committer.submit(work, then).result()  # type: ignore[no-any-return]
+
+    def _source(self, digest: Digest, stat: Stat) -> bytes | None:
+        """Where a file with these bytes and this stat is known and gone from: it was moved, though nobody told."""
+        with self._library.store.read() as reader:
+            content = reader.content(digest)
+            known = reader.files_of(content) if content is not None else []
+            alike = [path for path in known if (row := reader.file(path)) is not None and row.stat == stat]
+        return next(filter(self._is_gone, alike), None)
 
     def _tell(self, number: int, path: bytes, query: Query, started: float) -> None:
         content = self._row(path).content
