@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shazimd.fingerprint.features import Features, unpack_features
+from shazimd.fingerprint.features import SIDE, Features, unpack_features
 from shazimd.similarity.agreement import agreement
 from shazimd.types import Mapping, Verdict, Verification
 
@@ -43,18 +43,19 @@ Affine = NDArray[np.float64]
 """[2, 3]: pixels of the query's frame (mirrored, where that is said) -> pixels of the candidate's frame."""
 
 
-class _View(NamedTuple):
+class View(NamedTuple):
     """A query, upright or mirrored, ready to be matched again and again."""
 
     features: Features
     bits: NDArray[np.float32]
 
 
-class _Map(NamedTuple):
+class Map(NamedTuple):
     inliers: int
     affine: Affine
     miss: float
-    """median distance of the inliers from where the map puts them, pixels of the candidate's frame"""
+    """median distance of the inliers from where the map puts them, pixels of the candidate's frame; of a query
+    smaller than a frame it is reduced in proportion, for its features are placed no finer than its own pixels"""
 
 
 def verify_all(query: bytes, candidates: Sequence[bytes]) -> list[Verification]:
@@ -65,7 +66,7 @@ def verify_all(query: bytes, candidates: Sequence[bytes]) -> list[Verification]:
     if not query:
         return [Verification(None) for _ in candidates]
     asked = unpack_features(query)
-    views = _view(asked), _view(asked.mirrored())
+    views = view(asked), view(asked.mirrored())
     return [_verify(views, unpack_features(candidate)) if candidate else Verification(None) for candidate in candidates]
 
 
@@ -80,36 +81,39 @@ def copy_evidence(agreed: float, inliers: int, miss: float) -> float:
     return agreed + INLIERS_WEIGHT * math.log(inliers) - MISS_WEIGHT * miss
 
 
-def _view(features: Features) -> _View:
-    return _View(features, features.bits.astype(np.float32))
+def view(features: Features) -> View:
+    """Features, ready to be matched."""
+    return View(features, features.bits.astype(np.float32))
 
 
-def _verify(views: tuple[_View, _View], candidate: Features) -> Verification:
-    found, known = Verification(None), _view(candidate)
-    for mirrored, view in enumerate(views):
-        best = _map(view, known)
+def _verify(views: tuple[View, View], candidate: Features) -> Verification:
+    found, known = Verification(None), view(candidate)
+    for mirrored, asked in enumerate(views):
+        best = best_map(asked, known)
         if best and best.inliers >= INLIERS_MIN:
-            return _judged(view.features, candidate, best, bool(mirrored))
+            return _judged(asked.features, candidate, best, bool(mirrored))
         if best and best.inliers > found.inliers:
             found = Verification(None, best.inliers)
     return found
 
 
-def _judged(view: Features, candidate: Features, best: _Map, mirrored: bool) -> Verification:
+def _judged(view: Features, candidate: Features, best: Map, mirrored: bool) -> Verification:
     agreed = agreement(view, candidate, best.affine)
     copy = agreed is not None and copy_evidence(agreed, best.inliers, best.miss) >= COPY_EVIDENCE_MIN
     verdict = Verdict.COPY if copy else Verdict.SCENE
     return Verification(verdict, best.inliers, agreed, _mapping(best.affine, view, candidate, mirrored))
 
 
-def _map(query: _View, candidate: _View) -> _Map | None:
+def best_map(query: View, candidate: View) -> Map | None:
     """The map that most features agree on, None where no three do."""
     asked, known = _matches(query.bits, candidate.bits)
     if len(asked) < 3:
         return None
     agreeing = _consensus(query.features, candidate.features, asked, known)
     a, b = query.features.points[asked], candidate.features.points[known]
-    return _refined(a.astype(float), b.astype(float), agreeing)
+    found = _refined(a.astype(float), b.astype(float), agreeing)
+    smaller = max(query.features.width, query.features.height) / SIDE
+    return found and found._replace(miss=found.miss * smaller)
 
 
 def _matches(query: NDArray[np.float32], candidate: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -143,14 +147,14 @@ def _consensus(
     return np.asarray(agree[agree.sum(axis=1).argmax()])
 
 
-def _refined(a: NDArray[np.float64], b: NDArray[np.float64], agreeing: NDArray[np.bool_]) -> _Map | None:
+def _refined(a: NDArray[np.float64], b: NDArray[np.float64], agreeing: NDArray[np.bool_]) -> Map | None:
     """Least squares on those that agree, then who agrees, until that stands still."""
     for _ in range(_ROUNDS):
         affine = _fitted(a[agreeing], b[agreeing])
         if affine is None:
             return None
         misses = np.linalg.norm(a @ affine[:, :2].T + affine[:, 2] - b, axis=1)
-        found = _Map(0, affine, float(np.median(misses[agreeing])))
+        found = Map(0, affine, float(np.median(misses[agreeing])))
         settled = np.array_equal(misses < _TOLERANCE, agreeing)
         agreeing = misses < _TOLERANCE
         if settled:
