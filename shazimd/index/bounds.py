@@ -44,6 +44,8 @@ from shazimd.types import HASH_BITS, Weights
 COARSE = 15
 LEVELS, NUMBERS = 3, 56
 DIMENSIONS = COARSE + LEVELS * NUMBERS
+ENDS = COARSE + NUMBERS * np.arange(LEVELS + 1)
+"""how many rows of P are read with the coarse part and with each level"""
 STEPS = 127
 SLACK = 2.5e-5
 SHRINK = 1 - 1e-9
@@ -91,16 +93,15 @@ class Basis:
         A row of a level is 56 whole numbers (int8), then |e| and the rest (float32)."""
         vectors = fv.astype(np.float64)
         projected = vectors @ self.projection.T
-        squares = np.square(vectors).sum(axis=1)
-        coarse = np.column_stack([projected[:, :COARSE].astype(np.float32), _rest(squares, projected[:, :COARSE])])
-        return coarse, [self._level(level, squares, projected) for level in range(LEVELS)]
+        rests = _rests(vectors, projected)
+        coarse = np.column_stack([projected[:, :COARSE].astype(np.float32), rests[:, 0]])
+        return coarse, [self._level(level, projected, rests) for level in range(LEVELS)]
 
-    def _level(self, level: int, squares: Doubles, projected: Doubles) -> Bytes:
-        end = COARSE + (level + 1) * NUMBERS
-        own = projected[:, end - NUMBERS : end]
+    def _level(self, level: int, projected: Doubles, rests: Floats) -> Bytes:
+        own = projected[:, ENDS[level] : ENDS[level + 1]]
         numbers = np.clip(np.rint(own / self.steps[level]), -STEPS, STEPS)
         errors = np.linalg.norm(own - numbers * self.steps[level], axis=1)
-        floats = np.column_stack([_up(errors), _rest(squares, projected[:, :end])])
+        floats = np.column_stack([_up(errors), rests[:, level + 1]])
         return np.hstack([numbers.astype(np.int8).view(np.uint8), floats.view(np.uint8)])
 
 
@@ -150,20 +151,21 @@ class Bounds:
 
 def _query_side(fv: Doubles, basis: Basis, weight: float) -> tuple[Floats, tuple[Level, ...]]:
     projected = basis.projection @ fv
-    square = np.array([float(fv @ fv)])
-    ends = [COARSE + level * NUMBERS for level in range(LEVELS + 1)]
-    rests = [weight * _rest(square, projected[np.newaxis, :end])[0] for end in ends]
+    rests = weight * _rests(fv[np.newaxis], projected[np.newaxis])[0]
     coarse = np.append(weight * projected[:COARSE], rests[0]).astype(np.float32)
-    levels = []
-    for steps, rest, own in zip(basis.steps, rests[1:], projected[COARSE:].reshape(LEVELS, NUMBERS), strict=True):
-        error = np.float32(weight * np.linalg.norm(own))
-        levels.append(Level((weight * own * steps).astype(np.float32), error, np.float32(rest)))
-    return coarse, tuple(levels)
+    own = weight * projected[COARSE:].reshape(LEVELS, NUMBERS)
+    numbers = (own * basis.steps).astype(np.float32)
+    errors = np.linalg.norm(own, axis=1).astype(np.float32)
+    return coarse, tuple(map(Level, numbers, errors, rests[1:].astype(np.float32)))
 
 
-def _rest(squares: Doubles, projected: Doubles) -> Floats:
-    """sqrt(|v|^2 - |Pv|^2), rounded up. 1e-12 covers what float64 rounded in the difference."""
-    return _up(np.sqrt(np.maximum(0, squares - np.square(projected).sum(axis=1)) + 1e-12))
+def _rests(vectors: Doubles, projected: Doubles) -> Floats:
+    """sqrt(|v|^2 - |Pv|^2), rounded up, for the first rows of P up to each of ENDS: [n, LEVELS + 1].
+
+    1e-12 covers what float64 rounded in the difference."""
+    read = np.cumsum(np.square(projected), axis=1)[:, ENDS - 1]
+    beyond = np.square(vectors).sum(axis=1, keepdims=True) - read
+    return _up(np.sqrt(np.maximum(0, beyond) + 1e-12))
 
 
 def _up(values: Doubles) -> Floats:

@@ -137,9 +137,9 @@ class _Query:
 
     def raise_threshold(self) -> None:
         """Score the likeliest rows. No row below the ``limit``-th best of them is in the answer."""
-        self.left = _joined(self.left)
         if not self.limit or sum(len(candidates.rows) for candidates in self.left) <= 2 * self.limit:
             return
+        self.left = _joined(self.left)
         likely = [_refined(one, -np.inf) for one in _likeliest(self.left, PROBES * REFINED_PER_PROBE)]
         likely = _likeliest(likely, max(PROBES, 2 * self.limit))
         scores = np.concatenate([scored.scores for one in likely for scored in self._scored(one)])
@@ -148,6 +148,7 @@ class _Query:
         self.left = [one.where(one.most >= self.threshold - SLACK) for one in self.left]
 
     def answer(self) -> list[Hit]:
+        self.left = _joined(self.left)
         self.raise_threshold()
         self.left = [_refined(candidates, self.threshold) for candidates in self.left]
         self.raise_threshold()  # the fine bounds know better which are likely
