@@ -1,6 +1,6 @@
 """How fast is the index, is it exact, and what does it cost? One command, one table:
 
-    python benchmarks/index.py --cache DIR [--sizes 10000,100000,1000000] [--join 100000] [--peers 100000]
+    python -m benchmarks.index --cache DIR [--sizes 10000,100000,1000000] [--join 100000] [--peers 100000]
 
 Signals come from ``vectors``: the queries are real photos and edits that the rows were not made from. All on one core.
 ``--cache`` keeps what was made (2.6 GB a million for the vectors, 2.8 GB for the index). ``--peers`` needs faiss-cpu.
@@ -13,7 +13,6 @@ import os
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # before numpy: one core for a query
 
 import argparse
-import itertools
 import subprocess
 import sys
 import time
@@ -22,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import vectors
 from numpy.typing import NDArray
 
+from benchmarks import vectors
 from shazimd.index import exact
 from shazimd.index.cascade import CascadeIndex
 from shazimd.index.scan import View
@@ -109,13 +108,12 @@ def scaled(cache: Path, base: vectors.Set, count: int) -> vectors.Set:
     files = [cache / f"{name}-{count}.npy" for name in vectors.Set._fields]
     if not all(file.exists() for file in files):
         shapes = [(count,), (count,), (count, base.fv.shape[1])]
-        kinds = zip(files, base, shapes, strict=True)
-        out = [np.lib.format.open_memmap(file, "w+", column.dtype, shape) for file, column, shape in kinds]
+        kinds = zip(files, ("u8", "u8", "f2"), shapes, strict=True)
+        out = [np.lib.format.open_memmap(file, "w+", dtype, shape) for file, dtype, shape in kinds]
         at = 0
         for block in vectors.scaled(base, count):
-            for column, values in zip(out, block, strict=True):
-                column[at : at + len(values)] = values
-            at += len(block.ah)
+            rows = slice(at, at := at + len(block.ah))
+            out[0][rows], out[1][rows], out[2][rows] = block
     return vectors.Set(*(np.load(file, mmap_mode="r") for file in files))
 
 
@@ -154,7 +152,17 @@ def measure(cache: Path, data: vectors.Set, size: int, queries: Sequence[Signals
     index.close()
     used = sum(file.stat().st_blocks * 512 for file in (cache / f"index-{size}").rglob("*"))
     print(f"  disk: {used / size:,.0f} bytes a row")
-    again = [sys.executable, __file__, "--cache", str(cache), "--serve", str(size), "--sizes", str(len(data.ah))]
+    again = [
+        sys.executable,
+        "-m",
+        "benchmarks.index",
+        "--cache",
+        str(cache),
+        "--serve",
+        str(size),
+        "--sizes",
+        str(len(data.ah)),
+    ]
     print(subprocess.run(again, check=True, stdout=subprocess.PIPE, text=True).stdout, end="", flush=True)
     return median
 
@@ -170,7 +178,7 @@ def search_times(index: CascadeIndex, queries: Sequence[Signals]) -> float:
     medians = []
     for what, threshold, limit in kinds:
         cpu = time.thread_time()
-        spent = timed(lambda query, t=threshold, k=limit: index.search([query], WEIGHTS, t, k), queries)
+        spent = timed(lambda query: index.search([query], WEIGHTS, threshold, limit), queries)  # noqa: B023  # used at once
         cpu_ms = (time.thread_time() - cpu) / (len(queries) + 1) * 1e3
         medians.append(float(np.median(spent)))
         p99 = np.percentile(spent, 99)
@@ -189,15 +197,17 @@ def check(index: CascadeIndex, views: Sequence[View], queries: Sequence[Signals]
     for query in queries:
         started = time.perf_counter()
         asked = exact.ask(query, None)
-        blocks = itertools.chain.from_iterable(
-            (view.rows(slice(start, start + 512)) for start in range(0, len(view.ids), 512)) for view in views
-        )
-        every = [exact.score(asked, rows, WEIGHTS).at_least(0.7) for rows in blocks]
+        every = [exact.score(asked, rows, WEIGHTS).at_least(0.7) for view in views for rows in living(view)]
         spent += time.perf_counter() - started
         for threshold in (0.7, 0.75, 0.9):
             expected = exact.rank([one.at_least(threshold) for one in every], None)
             assert [expected] == index.search([query], WEIGHTS, threshold)
     return spent / len(queries) * 1e3
+
+
+def living(view: View) -> Iterator[exact.Rows]:
+    order = view.order()
+    return (view.rows(order[start : start + 512]) for start in range(0, len(order), 512))
 
 
 def serve(cache: Path, data: vectors.Set, size: int, queries: Sequence[Signals]) -> None:
@@ -239,10 +249,10 @@ def peers(data: vectors.Set, count: int, queries: Sequence[Signals]) -> None:
         index.add(rows)
         for probes in (1, 16, 64) if "IVF" in name else (0,):
             if probes:
-                index.nprobe = probes
+                faiss.ParameterSpace().set_index_parameter(index, "nprobe", probes)
             found = [set(index.range_search(q[None], 0.75 - c)[2].tolist()) for q, c in asked]
             recall = sum(len(a & b) for a, b in zip(truth, found, strict=True)) / max(1, sum(map(len, truth)))
-            p50 = median_ms(lambda q, c, i=index: i.range_search(q[None], 0.75 - c), asked)
+            p50 = median_ms(lambda q, c: index.range_search(q[None], 0.75 - c), asked)  # noqa: B023  # used at once
             print(f"  faiss {name} {f'nprobe {probes}' if probes else ''}: p50 {p50:.1f} ms, recall {recall:.3f}")
 
 
