@@ -87,13 +87,19 @@ def view(features: Features) -> View:
 
 
 def _verify(views: tuple[View, View], candidate: Features) -> Verification:
+    """The better of upright and mirrored: what is nearly symmetric, such as a coat on its hanger, has a poor map one
+    way and the true one the other."""
     found, known = Verification(None), view(candidate)
     for mirrored, asked in enumerate(views):
         best = best_map(asked, known)
-        if best and best.inliers >= INLIERS_MIN:
-            return _judged(asked.features, candidate, best, bool(mirrored))
-        if best and best.inliers > found.inliers:
+        if best is None or best.inliers <= found.inliers:
+            continue
+        if best.inliers < INLIERS_MIN:
             found = Verification(None, best.inliers)
+        else:
+            found = _judged(asked.features, candidate, best, bool(mirrored))
+        if found.verdict is Verdict.COPY:
+            break
     return found
 
 

@@ -50,6 +50,13 @@ def test_a_mirrored_picture_is_a_copy(photo: Image.Image) -> None:
     assert found.mapping.mirrored
 
 
+def test_a_nearly_symmetric_picture_is_not_taken_for_another_shot_of_itself(shared: Path) -> None:
+    """A garment hung up looks nearly like its mirror image: the true map counts, not the first that is found."""
+    coat = Image.open(shared / "data" / "photos" / "clothing" / "clothing_0007.jpg")
+    found = verify(asked(coat.transpose(Image.Transpose.FLIP_LEFT_RIGHT).resize((300, 400))), stored(coat))
+    assert (found.verdict, found.mapping and found.mapping.mirrored) == (Verdict.COPY, True)
+
+
 def test_a_crop_says_where_it_was_taken_from(photo: Image.Image) -> None:
     """The region of the query in the match is the box that was cut out."""
     found = verify(asked(photo.crop((100, 60, 300, 240))), stored(photo))
