@@ -108,15 +108,14 @@ class Daemon:
         """files that a baseline found while they may still have been written: part of it once they have come to rest"""
         self._confirmed: set[bytes] = set()
         """directories that a person asked to have compared: what is missing there is removed, however much it is"""
+        self._begun = False
         self._draining = threading.Event()
+        self._after: Callable[[], object] = lambda: None
         self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
 
-    def start(self) -> None:
-        """Watch first, then compare: what comes in between is seen twice rather than never."""
-        for key, work in self._ingest.tell_untold():
-            self._jobs.offer(key, work, Lane.LIVE)
-        for root in self._watched:
-            root.watcher.start()
+    def start(self, after: Callable[[], object] = lambda: None) -> None:
+        """Begin once ``after`` has returned; this returns at once."""
+        self._after = after
         self._thread.start()
 
     def stop(self) -> None:
@@ -131,13 +130,13 @@ class Daemon:
 
     def alive(self) -> bool:
         """Whether the thread that follows and all watchers run."""
-        return self._thread.is_alive() and all(root.watcher.alive() for root in self._watched)
+        return self._thread.is_alive() and (not self._begun or all(root.watcher.alive() for root in self._watched))
 
     @property
     def state(self) -> State:
         if self._draining.is_set():
             return "draining"
-        if not self._thread.is_alive():
+        if not self._begun:
             return "starting"
         reachable = {root.rules.root for root in self._watched if root.watcher.status()["state"] != "unavailable"}
         return "baseline" if self._roots.without_baseline & reachable else "ready"
@@ -193,6 +192,9 @@ class Daemon:
             self._offer(path, Lane.LIVE)
 
     def _follow(self) -> None:
+        self._after()
+        if not self._draining.is_set():
+            self._begin()
         while not self._draining.is_set():
             try:
                 self._turn()
@@ -202,6 +204,14 @@ class Daemon:
                 for root in self._watched:
                     root.watcher.refresh()
                 self._draining.wait(RETRY_S)
+
+    def _begin(self) -> None:
+        """Watch first, then compare: what comes in between is seen twice rather than never."""
+        for key, work in self._ingest.tell_untold():
+            self._jobs.offer(key, work, Lane.LIVE)
+        for root in self._watched:
+            root.watcher.start()
+        self._begun = True
 
     def _turn(self) -> None:
         busy = self._comparing or self._roots.without_baseline & self._compared.keys()

@@ -61,6 +61,9 @@ logger = structlog.get_logger()
 ANSWER_TIMEOUT_S = 10.0
 """How long the daemon may take to answer itself; a third of WatchdogSec in the unit."""
 
+MODEL_PATIENCE_S = 120.0
+"""How long a first start waits for its model: what is fingerprinted without one is decoded once more when it comes."""
+
 RESTART_NEEDED = ("store", "server", "workers", "model")
 """Tables that a reload leaves as they were."""
 
@@ -191,8 +194,8 @@ class _Run(NamedTuple):
     backfill: Backfill
     terms: Terms
 
-    def start(self) -> None:
-        self.daemon.start()
+    def start(self, after: Callable[[], object] = lambda: None) -> None:
+        self.daemon.start(after)
         self.backfill.start()
 
 
@@ -222,11 +225,11 @@ def _build(
         current.backfill.start()
 
     def start() -> None:
-        rooms.callback(provision.stop)
         rooms.callback(lambda: current.daemon.stop())
-        current.start()
+        rooms.callback(provision.stop)
         if library.model is None:
             provision.start(use)
+        current.start(after=lambda: provision.first_try.wait(MODEL_PATIENCE_S))
 
     def reload() -> ReloadReply:
         nonlocal current

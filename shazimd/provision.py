@@ -36,6 +36,8 @@ class Provision:
         self._handle = handle
         self._retry_first_s = retry_first_s
         self._stopping = threading.Event()
+        self.first_try = threading.Event()
+        """set when the model is there, or can't be had yet, or none is wanted"""
         self._thread: threading.Thread | None = None
         self._use: Callable[[ModelInfo], None] = lambda _: None
         self.fault: str | None = None
@@ -52,17 +54,23 @@ class Provision:
         except ModelError as error:
             self._say(error)
             return None
+        if model:
+            self.first_try.set()
         return model
 
     def start(self, use: Callable[[ModelInfo], None]) -> None:
         """Fetch the model in the background if it is not installed, and call ``use`` with it when it comes."""
         self._use = use
-        if self._handle != NO_MODEL:
+        if self._handle == NO_MODEL:
+            self.first_try.set()
+        else:
+            log.info("model_installing", handle=self._handle)
             self._thread = threading.Thread(target=self._run, name="model", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
         self._stopping.set()
+        self.first_try.set()
         self._registry.close()
         if self._thread:
             self._thread.join()
@@ -71,7 +79,7 @@ class Provision:
         """The model as ``GET /v1/status`` tells it."""
         if model:
             return {"state": "installed", "handle": model.source, "id": model.id, "width": model.output_width}
-        state = "none" if self._handle == NO_MODEL else "missing"
+        state = "none" if self._handle == NO_MODEL else "missing" if self.fault else "installing"
         return {"state": state, "handle": self._handle, "id": None, "reason": self.fault}
 
     def list(self, active: str | None) -> list[Model]:
@@ -103,11 +111,13 @@ class Provision:
                 model = self.installed() or self._registry.install(self._handle)
             except ModelError as error:
                 self._say(error, retry_s=delay_s)
+                self.first_try.set()
                 self._stopping.wait(delay_s)
                 delay_s = min(2 * delay_s, RETRY_MAX_S)
             else:
                 self.fault = None
                 self._use(model)
+                self.first_try.set()
                 return
 
     def _say(self, error: ModelError, **facts: float) -> None:

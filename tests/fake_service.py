@@ -118,7 +118,7 @@ class FakeService:
             "pending": self.pending,
             "failed": 3,
             "roots": [{"path": "/srv/p", "mode": "inotify", "state": "watching", "watched_dirs": 12}],
-            "model": {"id": MODEL},
+            "model": {"state": "installed", "handle": "https://example.org/model/5", "id": MODEL},
             "store": {"path": "/var/lib/shazimd", "size_bytes": 5_000_000},
             "uptime_s": 3725.0,
             "rss_bytes": 150_000_000,

@@ -41,7 +41,7 @@ def _summary(status: Status) -> Iterator[tuple[str, str]]:
     yield "failed", str(status["failed"])
     for root in status["roots"]:
         yield "root", _root(root)
-    yield "model", str(status["model"].get("id") or "none: only the hashes are compared")
+    yield "model", _model(status["model"])
     yield "store", f"{status['store'].get('path')}, {size(status['store'].get('size_bytes', 0))}"
     yield "memory", size(status["rss_bytes"])
     yield "uptime", duration(status["uptime_s"])
@@ -50,3 +50,10 @@ def _summary(status: Status) -> Iterator[tuple[str, str]]:
 
 def _root(root: Root) -> str:
     return f"{path_text(root)} ({root['mode']}, {root['state']}, {root['watched_dirs']} directories)"
+
+
+def _model(model: dict[str, object]) -> str:
+    if model.get("id"):
+        return f"{model['handle']} ({model['id']})"
+    reason = f"; {model['reason']}" if model.get("reason") else ""
+    return f"{model.get('state', 'none')}: only the hashes are compared{reason}"

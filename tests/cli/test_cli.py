@@ -213,7 +213,7 @@ def test_status(run: Any, service: FakeService) -> None:
         "pending   0",
         "failed    3",
         "root      /srv/p (inotify, watching, 12 directories)",
-        "model     m-1",
+        "model     https://example.org/model/5 (m-1)",
         "store     /var/lib/shazimd, 5.0 MB",
         "memory    150.0 MB",
         "uptime    1 h 2 min",
