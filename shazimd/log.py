@@ -31,7 +31,6 @@ def configure(log_format: Format = "auto", level: str = "info", stream: TextIO |
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         _paths_as_text,
     ]
@@ -58,8 +57,10 @@ def configure(log_format: Format = "auto", level: str = "info", stream: TextIO |
 
 def _renderers(log_format: str, stream: TextIO) -> list[Any]:
     if log_format == "console":
-        return [_printable, structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24)]
-    return [_Json(prefixed="JOURNAL_STREAM" in os.environ)]
+        clock = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+        pretty = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=0, sort_keys=False)
+        return [_printable, clock, pretty]
+    return [structlog.processors.TimeStamper(fmt="iso", utc=True), _Json(prefixed="JOURNAL_STREAM" in os.environ)]
 
 
 class _Json:
