@@ -42,6 +42,8 @@ class ModelInfo:
     input_width: int
     output_width: int
     """numbers in a vector"""
+    precision: str = "float32"
+    """what the network computes in, told by the type of its input: "int8" or "float32" """
     licence: str | None = None
     """the first line of the licence that came with it; the text lies beside the flatbuffer"""
     agreement: float | None = None
@@ -96,6 +98,7 @@ def describe(path: str, source: str, licence: str | None = None) -> ModelInfo:
         input_height=port.height,
         input_width=port.width,
         output_width=port.output_width,
+        precision="float32" if port.input_type == np.float32 else "int8",
         licence=licence,
     )
 

@@ -39,7 +39,7 @@ class Registry:
     """The installed models of one store. Safe to use from several threads.
 
     ``stall_timeout_s`` is how long a server may say nothing, ``timeout_s`` how long an installation may take in all:
-    the default model takes half a minute at 10 Mbit/s, and some 10 s to convert.
+    the default model takes half a minute at 10 Mbit/s, and some 20 s to convert.
     """
 
     def __init__(self, directory: str, *, stall_timeout_s: float = 30.0, timeout_s: float = 1800.0) -> None:

@@ -42,9 +42,14 @@ def main(folder: Path) -> None:
         colours = tf.reduce_mean(tf.nn.conv2d(images, matrix[tf.newaxis, tf.newaxis], 1, "VALID"), [1, 2])
         return tf.nn.relu(colours + OFFSETS)
 
+    def mean_on_a_pedestal(matrix: Any, images: Any) -> Any:
+        raised = tf.nn.conv2d(images, matrix[tf.newaxis, tf.newaxis], 1, "VALID") + 100.0
+        return tf.nn.relu(tf.reduce_mean(raised, [1, 2]) - 100.0 + OFFSETS)
+
     picture = [None, HEIGHT, WIDTH, 3]
     save("vector", mean_colour, picture)
     (folder / "vector" / "LICENSE.txt").write_text(LICENCE)
+    save("pedestal", mean_on_a_pedestal, picture)
     save("other_key", mean_colour, picture, key="embed")
     save("any_size", mean_colour, [None, None, None, 3])
     save("two_inputs", lambda matrix, a, b: mean_colour(matrix, a + b), picture, picture)
