@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -57,6 +57,14 @@ class Findings:
     """files that the store has forgotten"""
     completed: bytes | None = None
     """the root whose whole pass ended with this step"""
+
+
+class _Move(NamedTuple):
+    """A file that is at another place than the store knows."""
+
+    stat: Stat
+    old: bytes
+    new: bytes
 
 
 class _Root:
@@ -183,12 +191,14 @@ class Reconciler:
         with self._store.read() as reader:
             known = reader.listing(directory)
             sweep.known += len(known.files)
-            self._note_missing(root, sweep, directory, disk, known, reader)
+            missed = self._note_missing(root, sweep, directory, disk, known, reader)
         if sweep.recursive:
             for name in disk.directories:
                 sweep.push(os.path.join(directory, name), is_known=name in known.directories)
         changed = _changed(disk, known)
-        arrived = self._move(self._moves(directory, changed))
+        arrived = self._move(self._moves_to(directory, changed) + self._moves_from(sweep, missed))
+        if known.files or known.directories:  # what is below new directories is found after all else was missed
+            sweep.find({stat_of(found): os.path.join(directory, name) for name, found in changed.items()})
         return self._findings(directory, changed, arrived)
 
     def _entries(self, root: _Root, sweep: Sweep, directory: bytes) -> Entries | None:
@@ -213,37 +223,57 @@ class Reconciler:
 
     def _note_missing(
         self, root: _Root, sweep: Sweep, directory: bytes, disk: Entries, known: Listing, reader: Reader
-    ) -> None:
+    ) -> list[tuple[Stat, bytes]]:
+        """The known files, as (stat, path), that are not there and may be missing."""
+        missed: list[tuple[Stat, bytes]] = []
         files = known.files.keys() - disk.files.keys()
         directories = known.directories.difference(disk.directories)
         if not files and not directories:
-            return
+            return missed
         unmounted = root.absence.unmounted()
         if files and not root.absence.hides(directory, unmounted):
             sweep.gaps.add(directory)
-            for name in files:
-                sweep.miss(os.path.join(directory, name), known.files[name].stat)
+            missed += ((known.files[name].stat, os.path.join(directory, name)) for name in files)
         for name in directories:
             path = os.path.join(directory, name)
             if not root.absence.keeps(path, unmounted):
                 sweep.gaps.add(directory)
-                for lost, row in reader.walk(path):
-                    sweep.known += 1
-                    sweep.miss(lost, row.stat)
+                below = [(row.stat, lost) for lost, row in reader.walk(path)]
+                sweep.known += len(below)
+                missed += below
+        for stat, path in missed:
+            sweep.miss(path, stat)
+        return missed
 
-    def _moves(self, directory: bytes, changed: dict[bytes, os.stat_result]) -> list[tuple[Stat, bytes, bytes]]:
-        """Known files that turned up here, as (stat, old path, new path). Gone from where they were: no hard links."""
-        sweeps = [sweep for root in self._order for sweep in (root.running, root.whole) if sweep and sweep.gone]
+    def _moves_to(self, directory: bytes, changed: dict[bytes, os.stat_result]) -> list[_Move]:
+        """Known files that were missed before and turned up here. Gone from where they were: no hard links."""
+        sweeps = [sweep for sweep in self._sweeps() if sweep.gone]
         moves = []
         for name, found in changed.items() if sweeps else ():
             stat = stat_of(found)
             sweep = next((sweep for sweep in sweeps if stat in sweep.gone), None)
             if sweep is not None and not os.path.lexists(sweep.gone[stat]):
                 sweep.missing -= 1
-                moves.append((stat, sweep.gone.pop(stat), os.path.join(directory, name)))
+                moves.append(_Move(stat, sweep.gone.pop(stat), os.path.join(directory, name)))
         return moves
 
-    def _move(self, moves: list[tuple[Stat, bytes, bytes]]) -> set[bytes]:
+    def _moves_from(self, sweep: Sweep, missed: list[tuple[Stat, bytes]]) -> list[_Move]:
+        """Known files that are missed here and had turned up elsewhere before."""
+        found = [each.found for each in self._sweeps() if each.found]
+        moves = []
+        for stat, old in missed if found else ():
+            new = next((paths[stat] for paths in found if stat in paths), None)
+            if new is not None and not os.path.lexists(old) and _is_there(new, stat) and sweep.gone.get(stat) == old:
+                sweep.missing -= 1
+                del sweep.gone[stat]
+                moves.append(_Move(stat, old, new))
+        return moves
+
+    def _sweeps(self) -> list[Sweep]:
+        """The passes under way, of all roots."""
+        return [sweep for root in self._order for sweep in (root.running, root.whole) if sweep]
+
+    def _move(self, moves: list[_Move]) -> set[bytes]:
         """Rename in the store what it still knows so; the new paths."""
         if not moves:
             return set()
@@ -378,6 +408,13 @@ def _changed(disk: Entries, known: Listing) -> dict[bytes, os.stat_result]:
         if found is not None and (row is None or row.stat != (found.st_size, found.st_mtime_ns, found.st_ino)):
             changed[name] = found
     return changed
+
+
+def _is_there(path: bytes, stat: Stat) -> bool:
+    try:
+        return stat_of(os.lstat(path)) == stat
+    except OSError:
+        return False
 
 
 def stat_of(found: os.stat_result) -> Stat:

@@ -14,7 +14,8 @@ from shazimd.types import Stat
 from shazimd.watch.mounts import is_at_or_below
 
 GONE_MAX = 100_000
-"""Missing files that are remembered as possibly moved: about 30 MB. The others are read again where they are found."""
+"""Missing files, and found ones, that are remembered as possibly moved: about 30 MB. The others are read again where
+they are found."""
 
 
 class _Turn(IntEnum):
@@ -43,6 +44,8 @@ class Sweep:
     """directories that lack something the store knows"""
     gone: dict[Stat, bytes] = field(default_factory=dict)
     """missing files that may turn up elsewhere"""
+    found: dict[Stat, bytes] = field(default_factory=dict)
+    """files that the store does not know so, and that may be missed elsewhere"""
     decided: bool = False
     """the gaps that are left are to be removed"""
     abandoned: bool = False
@@ -73,6 +76,11 @@ class Sweep:
         self.missing += 1
         if len(self.gone) < GONE_MAX:
             self.gone[stat] = path
+
+    def find(self, files: dict[Stat, bytes]) -> None:
+        """Note files that the store does not know so."""
+        if len(self.found) < GONE_MAX:
+            self.found |= files
 
     def _turn(self, directory: bytes, is_known: bool) -> _Turn:
         if not is_known:
