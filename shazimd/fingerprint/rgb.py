@@ -24,7 +24,7 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         return _from_lab(image), None
     if image.has_transparency_data:
         return _flatten(image.convert("RGBA"))
-    return image.convert("RGB"), None
+    return image if image.mode == "RGB" else image.convert("RGB"), None  # converting RGB to RGB copies it
 
 
 def _flatten(rgba: Image.Image) -> tuple[Image.Image, Image.Image | None]:
