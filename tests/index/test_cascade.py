@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Contents, Row, brute_force, kept, library, random_signals, unit
+from index_rows import Contents, Row, brute_force, kept, library, random_signals, unit
 from numpy.typing import NDArray
 
 from shazimd.errors import StoreFull

@@ -6,9 +6,9 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import Make, Row, brute_force, edited, kept, library, unit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from index_rows import Make, Row, brute_force, edited, kept, library, unit
 
 from shazimd.types import DEFAULT_WEIGHTS, Signals
 

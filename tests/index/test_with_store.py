@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Row, brute_force, kept, library
+from index_rows import Row, brute_force, kept, library
 
 from shazimd.index.cascade import CascadeIndex
 from shazimd.store.base import Store, Writer
