@@ -75,7 +75,8 @@ class CascadeIndex(Index):
         try:
             index._load(source)
         except manifest.Stale as stale:
-            logger.info("index_rebuilding", model=model, reason=str(stale))
+            say = logger.debug if isinstance(stale, manifest.Absent) else logger.info
+            say("index_rebuilding", model=model, reason=str(stale))
             index._start_anew()
             index._catch_up(source)
         index._tend()

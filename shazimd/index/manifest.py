@@ -29,6 +29,10 @@ class Stale(Exception):  # says what happened, as all of the project's errors do
     """The files are not what this program, machine or model can use; the index is to be made anew."""
 
 
+class Absent(Stale):
+    """There are no files yet."""
+
+
 class TableRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     count: int
     dead: bytes
@@ -71,7 +75,7 @@ def read(directory: str) -> Manifest:
             raise Stale(f"{NAME} begins with {first[:60]!r}, expected {_first_line(body)!r}")
         return msgspec.json.decode(body, type=Manifest)
     except FileNotFoundError as error:
-        raise Stale("there is none yet") from error
+        raise Absent("there is none yet") from error
     except (OSError, msgspec.MsgspecError) as error:
         raise Stale(f"{NAME}: {error}") from error
 
