@@ -1,0 +1,163 @@
+"""How fast and how small is the main job? One run, one table.
+
+    python -m benchmarks.main_job [--images 10000] [--alerts 300]
+
+Against: the original's loop (``seed_loop``) on the same photos and model, and `python3 -c pass`. Needs the shared
+photos and model ($SHAZIMD_SHARED, or ``shared`` beside the checkout) and the extra ``model``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+from PIL import Image
+
+from shazimd.config import WatchConfig
+from shazimd.fingerprint.registry import Registry
+
+SCRIPTS = Path(sys.executable).parent
+SETTLE_MS = WatchConfig(path="/").settle_ms
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--alerts", type=int, default=300)
+    options = parser.parse_args()
+    shared = Path(os.environ.get("SHAZIMD_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+    photos = sorted(shared.glob("data/photos/*/*.jpg"))
+    model = shared / "models" / "mobilenet_v2_100_224_feature_vector"
+    if not photos:
+        raise SystemExit(f"{shared}: no photos there; set SHAZIMD_SHARED")
+    with tempfile.TemporaryDirectory(prefix="sz-") as folder:
+        table = list(measure(Path(folder), photos, str(model), options.images, options.alerts))
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    print("| what | shazimd | against | limit |\n|---|---|---|---|")
+    for row in table:
+        print(f"| {' | '.join(row)} |")
+
+
+def measure(folder: Path, photos: list[Path], model: str, images: int, alerts: int) -> Iterator[tuple[str, ...]]:
+    root = folder / "root"
+    root.mkdir()
+    seed_rate = _seed_loop(folder, photos, model)
+    Registry(str(folder / "store" / "models")).install(model)
+    _fill(root, photos, images)
+    with _daemon(folder, root, model) as (process, log):
+        started = time.perf_counter()
+        _wait(log, lambda events: any(e["event"] == "baseline_complete" for e in events), process)
+        rate = images / (time.perf_counter() - started)
+        yield (
+            "ingest, all three signals, images/s",
+            f"{rate:.0f}",
+            f"the original's loop: {seed_rate:.0f}",
+            f"5 x: {'met' if rate >= 5 * seed_rate else 'missed'} ({rate / seed_rate:.1f} x)",
+        )
+        yield f"resident at {images:,} images, MiB", _resident(process), "", "350"
+        late = sorted(_alert_delays(root, photos, log, alerts, process))
+        p99 = late[int(0.99 * (len(late) - 1))]
+        yield (
+            f"close to alert line less the settling of {SETTLE_MS} ms, ms",
+            f"median {statistics.median(late):.0f}, 99th percentile {p99:.0f}",
+            "",
+            "150 at the 99th percentile",
+        )
+        yield f"resident after {alerts} alerts, MiB", _resident(process), "", "350"
+        status = _median_ms([str(SCRIPTS / "shazimctl"), "--socket", str(folder / "s"), "status"])
+        bare = _median_ms([sys.executable, "-c", "pass"])
+        yield "shazimctl status, ms", f"{status:.0f}", f"python3 -c pass: {bare:.0f}", f"3 x ({status / bare:.1f} x)"
+
+
+def _seed_loop(folder: Path, photos: list[Path], model: str) -> float:
+    (folder / "list").write_text("\n".join(map(str, photos[::7])))
+    command = [sys.executable, "-m", "benchmarks.seed_loop", model, str(folder / "list")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+    return float(done.stdout)
+
+
+def _fill(root: Path, photos: list[Path], images: int) -> None:
+    """The photos, then crops of them, each another picture: as many as asked, in folders of 500."""
+    for number in range(images):
+        source = photos[number % len(photos)]
+        target = root / f"{number // 500:03}" / f"{number:06}.jpg"
+        target.parent.mkdir(exist_ok=True)
+        if number < len(photos):
+            target.write_bytes(source.read_bytes())
+            continue
+        with Image.open(source) as photo:
+            margin = 0.04 * (number // len(photos))
+            box = (margin * photo.width, margin * photo.height / 2, photo.width, (1 - margin / 2) * photo.height)
+            photo.crop(box).resize(photo.size).save(target, quality=88)
+
+
+@contextmanager
+def _daemon(folder: Path, root: Path, model: str) -> Iterator[tuple[psutil.Process, Path]]:
+    log = folder / "log"
+    options = ["--store", folder / "store", "--socket", folder / "s", "--model", model, "--log-format", "json"]
+    with log.open("wb") as stream:
+        process = psutil.Popen(list(map(str, [SCRIPTS / "shazimd", root, *options])), stderr=stream)
+    try:
+        yield process, log
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _events(log: Path) -> list[dict[str, Any]]:
+    *lines, _ = log.read_text().split("\n")
+    return [json.loads(line) for line in lines]
+
+
+def _wait(log: Path, condition: Callable[[list[dict[str, Any]]], bool], process: psutil.Process) -> None:
+    while not condition(_events(log)):
+        if not process.is_running():
+            raise SystemExit(log.read_text())
+        time.sleep(0.05)
+
+
+def _alert_delays(root: Path, photos: list[Path], log: Path, alerts: int, process: psutil.Process) -> Iterator[float]:
+    """Milliseconds from close to the alert's line, beyond the settling, for smaller copies dropped one at a time."""
+    for number in range(alerts):
+        path = root / f"copy{number}.jpg"
+        with Image.open(photos[number * 3 % len(photos)]) as photo:
+            photo.resize((photo.width * 3 // 4, photo.height * 3 // 4)).save(path)
+        closed = path.stat().st_mtime
+
+        def is_told(events: list[dict[str, Any]], path: str = str(path)) -> bool:
+            return any(event.get("path") == path for event in events)
+
+        _wait(log, is_told, process)
+        told = next(event for event in _events(log) if event.get("path") == str(path))
+        yield (datetime.fromisoformat(told["timestamp"]).timestamp() - closed) * 1000 - SETTLE_MS
+
+
+def _resident(process: psutil.Process) -> str:
+    parts = [each.memory_info().rss / 2**20 for each in [process, *process.children(recursive=True)]]
+    return f"{sum(parts):.0f} = " + " + ".join(f"{part:.0f}" for part in parts)
+
+
+def _median_ms(command: list[str], runs: int = 30) -> float:
+    def once() -> float:
+        started = time.perf_counter()
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        return (time.perf_counter() - started) * 1000
+
+    return statistics.median(once() for _ in range(runs))
+
+
+if __name__ == "__main__":
+    main()
