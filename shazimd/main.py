@@ -256,6 +256,11 @@ def _build_run(settings: Config, watched: list[tuple[WatchConfig, Filter]], last
     roots = Roots(watched, store, alert_on_baseline=settings.alerts.on_baseline)
     settler = Settler({rules.root: config.settle_ms / 1000 for config, rules in watched})
     jobs = Jobs(threads=4 * settings.workers.processes)
+
+    def compare_all() -> None:
+        for _, rules in watched:
+            settler.put(Hint(Kind.TREE, rules.root))
+
     ingest = Ingest(
         library,
         committer,
@@ -268,6 +273,7 @@ def _build_run(settings: Config, watched: list[tuple[WatchConfig, Filter]], last
         max_file_bytes=settings.workers.max_file_mb << 20,
         unsettled=lambda path: settler.put(Hint(Kind.FILE, path)),
         missing=lambda path: settler.put(Hint(Kind.TREE, os.path.dirname(path))),
+        linked=compare_all,
     )
     watches = Watches()
     daemon = Daemon(

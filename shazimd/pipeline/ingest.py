@@ -98,9 +98,11 @@ class Ingest:
         max_file_bytes: int,
         unsettled: Callable[[bytes], None],
         missing: Callable[[bytes], None],
+        linked: Callable[[], None],
     ) -> None:
         """``unsettled`` is given a path that changed while it was read; ``missing`` a known one where no file is, and
-        of which nobody said that it was deleted: it may only be out of reach."""
+        of which nobody said that it was deleted: it may only be out of reach. ``linked`` is called when a file with
+        several names was changed under one of them: the kernel says nothing of the others."""
         self._library = library
         self._committer = committer
         self._decoders = decoders
@@ -112,6 +114,7 @@ class Ingest:
         self._max_file_bytes = max_file_bytes
         self._unsettled = unsettled
         self._missing = missing
+        self._linked = linked
         self._same_bytes = _KeyedLock()
         self._big = threading.Lock()
         self._untold: dict[bytes, int] = {}
@@ -124,10 +127,13 @@ class Ingest:
         started = time.perf_counter()
         try:
             stat = self._stat(path)
+            before = self._row(path).stat
             if stat is None:
                 self._miss(path, deleted)
-            elif self._row(path).stat != stat:
+            elif before != stat:
                 self._take_in(path, stat, started)
+                if before.inode == stat.inode and self._has_other_names(path):
+                    self._linked()
         except Unreadable as error:
             self._fail(path, UNREADABLE_STAT, error)
 
@@ -254,6 +260,12 @@ class Ingest:
                 self._alerts.tell(kept)
 
         self._committer.submit(work, then).result()
+
+    def _has_other_names(self, path: bytes) -> bool:
+        try:
+            return os.stat(path).st_nlink > 1
+        except OSError:
+            return False
 
     def _is_gone(self, path: bytes) -> bool:
         try:
