@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, cast
 
 import structlog
 
+from shazimd.errors import StoreFull
 from shazimd.protocol import Alert
 from shazimd.store.base import Reader, Store, Writer
 from shazimd.text import path_fields
@@ -98,7 +99,10 @@ class Alerts:
 
     def close(self) -> None:
         """Note how far the log is, so that the next start repeats nothing."""
-        self._store.write(lambda writer: writer.set(_TOLD, self._told))
+        try:
+            self._store.write(lambda writer: writer.set(_TOLD, self._told))
+        except StoreFull as error:
+            log.warning("alerts_may_repeat", reason=str(error))
 
     def _drop(self, subscriber: Inbox) -> None:
         self._subscribers.remove(subscriber)
