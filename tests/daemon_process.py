@@ -63,21 +63,22 @@ class DaemonProcess:
             matching = (e for e in self.events(name) if all(e.get(key) == value for key, value in facts.items()))
             return next(matching, None)
 
-        return self.wait_until(found)
+        event: Event = self.wait_until(found)
+        return event
 
     def wait_until(self, condition: Callable[[], Any]) -> Any:
         """Wait for a condition; fails when the daemon has ended, or after long."""
         deadline = time.monotonic() + PATIENCE_S
         while not (result := condition()):
             assert self.process is not None
-            assert self.process.poll() is None, f"the daemon ended: {self.log.read_text()[-3000:]}"
+            assert (status := self.process.poll()) is None, f"it ended with {status}: {self.log.read_text()[-3000:]}"
             assert time.monotonic() < deadline, f"waited too long: {self.log.read_text()[-3000:]}"
             time.sleep(0.02)
         return result
 
     def ctl(self, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
         """Run `shazimctl`."""
-        command = [SCRIPTS / "shazimctl", "--socket", self.socket, *arguments]
+        command = [str(SCRIPTS / "shazimctl"), "--socket", self.socket, *arguments]
         done = subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE_S, check=False)
         return subprocess.CompletedProcess(
             command, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
