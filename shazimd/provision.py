@@ -11,7 +11,7 @@ import structlog
 
 from shazimd.errors import ModelError
 from shazimd.fingerprint.model import ModelInfo, check_digest
-from shazimd.fingerprint.registry import Registry
+from shazimd.fingerprint.registry import Registry, UnderWay
 from shazimd.protocol import InstallProgress, Model
 
 log = structlog.get_logger()
@@ -20,6 +20,8 @@ NO_MODEL = "none"
 RETRY_FIRST_S = 60.0
 RETRY_MAX_S = 3600.0
 """A machine that is offline for a week asks 168 times."""
+UNDER_WAY_S = 1.0
+"""How often to look whether another process, such as shazimd-model.service, has installed it."""
 
 
 class Provision:
@@ -109,6 +111,8 @@ class Provision:
         while not self._stopping.is_set():
             try:
                 model = self.installed() or self._registry.install(self._handle)
+            except UnderWay:
+                self._stopping.wait(UNDER_WAY_S)
             except ModelError as error:
                 self._say(error, retry_s=delay_s)
                 self.first_try.set()

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shazimd.cli.units import Layout
+    from shazimd.config import Config
+    from shazimd.fingerprint.registry import Registry
 
 EXAMPLE = """\
 examples:
@@ -82,13 +84,10 @@ def _install(args: Namespace, layout: Layout) -> int:
 
 def _fetch_model() -> int:
     from shazimd import config, paths
-    from shazimd.config import Config
-    from shazimd.fingerprint.registry import Registry
 
     path = paths.config_file()
-    settings = config.load(path) if path else Config()
-    store = settings.store.path or paths.store_directory()
-    model = Registry(os.path.join(store, "models")).install(settings.model.handle, say)
+    settings = config.load(path) if path else config.Config()
+    model = _models(settings).install(settings.model.handle, say)
     say(f"installed {model.id} from {model.source}")
     return 0
 
@@ -97,13 +96,15 @@ def _install_steps(user: bool, config: str) -> list[list[str]]:
     systemctl = _systemctl(user)
     prepare = [] if user else [["systemd-sysusers", "shazimd.conf"], ["systemd-tmpfiles", "--create", "shazimd.conf"]]
     hooks = ["shazimd-hooks.service"] if _has_hooks(config) else []
+    # Before the daemon, which then waits with its first look at the directories: nothing is decoded twice.
+    fetch = [[*systemctl, "start", "--no-block", "shazimd-model.service"]] if not user and _lacks_model(config) else []
     return [
         *prepare,
         [*systemctl, "daemon-reload"],
         [*systemctl, "enable", *UNITS_STARTED, *hooks],
         [*systemctl, "stop", "shazimd.service"],  # an upgrade: the socket is not opened anew under a running service
+        *fetch,
         [*systemctl, "restart", *UNITS_STARTED, *hooks],
-        *([[*systemctl, "start", "--no-block", "shazimd-model.service"]] if not user and _wants_model(config) else []),
     ]
 
 
@@ -113,11 +114,19 @@ def _has_hooks(path: str) -> bool:
     return os.path.exists(path) and bool(config.load(path).hook)
 
 
-def _wants_model(path: str) -> bool:
+def _lacks_model(path: str) -> bool:
     from shazimd import config
     from shazimd.provision import NO_MODEL
 
-    return not os.path.exists(path) or config.load(path).model.handle != NO_MODEL
+    settings = config.load(path) if os.path.exists(path) else config.Config()
+    return settings.model.handle != NO_MODEL and _models(settings).find(settings.model.handle) is None
+
+
+def _models(settings: Config) -> Registry:
+    from shazimd import paths
+    from shazimd.fingerprint.registry import Registry
+
+    return Registry(os.path.join(settings.store.path or paths.store_directory(), "models"))
 
 
 def _uninstall(args: Namespace, layout: Layout) -> int:

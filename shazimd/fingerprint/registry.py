@@ -35,6 +35,10 @@ SHUTTING_DOWN = "shutting down"
 Models: TypeAlias = list[ModelInfo]
 
 
+class UnderWay(ModelError):
+    """Another process is installing into the same directory."""
+
+
 class Registry:
     """The installed models of one store. Safe to use from several threads.
 
@@ -65,8 +69,8 @@ class Registry:
         """Fetch, convert and keep a model: it is on the disk, checked, when this returns; else nothing has changed.
 
         Takes its time, in a process of its own. ``progress`` is told what is being done, in words. Raises ModelError
-        with the reason: the handle leads nowhere or to no model, TensorFlow is missing, the disk is full, another
-        installation is under way, or ``close`` was called.
+        with the reason: the handle leads nowhere or to no model, TensorFlow is missing, the disk is full, or ``close``
+        was called; UnderWay, one of them, at once when another installation is.
         """
         try:
             os.makedirs(self._directory, exist_ok=True)
@@ -90,7 +94,7 @@ class Registry:
         directory = os.open(self._directory, os.O_RDONLY)
         try:
             if not _lock(directory):
-                raise ModelError(f"{handle}: another installation in {self._directory} is under way")
+                raise UnderWay(f"{handle}: another installation in {self._directory} is under way")
             for left in glob.glob(os.path.join(glob.escape(self._directory), INCOMING + "*")):
                 shutil.rmtree(left)
             yield
