@@ -1,6 +1,7 @@
 """How well does it tell copies from everything else? One command prints the tables and draws the plots.
 
-    OPENBLAS_NUM_THREADS=1 python -m benchmarks.quality.run --model SAVED_MODEL [--part untouched|tuned] [--photos 20] [--out DIR]
+    OPENBLAS_NUM_THREADS=1 python -m benchmarks.quality.run --model SAVED_MODEL \\
+        [--part untouched|tuned] [--photos 20] [--out DIR]
 
 Copies are made of ``--photos`` clothing and as many grocery photos of one half, and asked among all photos; a hundred
 photos of the other half are held out and their copies asked too: they have no original. See README.md beside this.
