@@ -33,8 +33,8 @@ class Image:
     pixels: int | None
     """what names its picture: an append changes the bytes, not the picture; None for what is none"""
     lineage: Lineage
-    is_link: bool = False
-    """to link a file and remove its old name is to rename it, which is told to nobody"""
+    may_be_renamed: bool = False
+    """to link a file and remove its old name is to rename it, and so is to move it out and in again: nobody is told"""
     is_new: bool = True
     """landed since the last rest"""
     is_still: bool = False
@@ -97,7 +97,7 @@ class Disk:
     def rests(self) -> None:
         """All that happened was taken in."""
         for image in self.images:
-            image.is_new, image.is_still = False, True
+            image.is_new, image.is_still, image.may_be_renamed = False, True, False
 
     # files
 
@@ -129,7 +129,7 @@ class Disk:
     def link(self) -> None:
         source, path = self._image(), self._new_path()
         path.hardlink_to(source.path)
-        self.images.append(Image(path, source.pixels, source.lineage, is_link=True))
+        self.images.append(Image(path, source.pixels, source.lineage, may_be_renamed=True))
 
     def append(self) -> None:
         image = self._image()
@@ -212,6 +212,7 @@ class Disk:
             self._put(tree, self._new_path(""))
             for image in tree.images:
                 image.holds(image.pixels)
+                image.may_be_renamed = True
 
     def _take(self, top: Path) -> Tree:
         """No more of this; paths are relative then."""

@@ -36,7 +36,7 @@ def check(running: World, disk: Disk) -> None:
         assert sum(path in each.paths for path in told) <= each.landings, f"told too often: {each}"
     could_be_found = {image.pixels for image in disk.images if image.is_still and image.pixels is not None}
     for image in disk.images:
-        if image.is_new and not image.is_link and image.pixels in could_be_found:
+        if image.is_new and not image.may_be_renamed and image.pixels in could_be_found:
             assert any(path in image.lineage.paths for path in told), f"never told: {image}"
 
 
