@@ -35,6 +35,7 @@ class DaemonProcess:
         self._sockets = tempfile.mkdtemp(prefix="sz-")  # a socket's path is at most 107 bytes
         self.socket = os.path.join(self._sockets, "s")
         self.arguments = [*arguments] or [str(self.root)]
+        self.program = [str(SCRIPTS / "shazimd")]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *more: str) -> None:
@@ -46,7 +47,7 @@ class DaemonProcess:
         options = ["--store", str(self.store), "--socket", self.socket, "--log-format", "json", "--log-level", "debug"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [SCRIPTS / "shazimd", *options, "--model", "none", *more, *self.arguments], stderr=log
+                [*self.program, *options, "--model", "none", *more, *self.arguments], stderr=log
             )
         return self.process
 

@@ -1,0 +1,37 @@
+"""`shazimd` with faults of its own: a thread fails when a file with a certain name lands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from shazimd.daemon import Daemon
+from shazimd.main import main
+from shazimd.watch import inotify
+from shazimd.watch.hints import Hint
+from shazimd.watch.inotify import Event
+
+parse = inotify.parse
+heed = Daemon._heed
+done: set[bytes] = set()
+
+
+def fail_once(name: bytes, where: bytes) -> None:
+    if name in where and name not in done:
+        done.add(name)
+        raise RuntimeError(f"sabotaged by {name.decode()}")
+
+
+def sabotaged_parse(buffer: bytes) -> Iterator[Event]:
+    fail_once(b"reader.ppm", buffer)
+    return parse(buffer)
+
+
+def sabotaged_heed(self: Daemon, hint: Hint) -> None:
+    fail_once(b"follow.ppm", hint.path)
+    heed(self, hint)
+
+
+inotify.parse = sabotaged_parse
+Daemon._heed = sabotaged_heed  # type: ignore[method-assign]  # that is the sabotage
+sys.exit(main())
