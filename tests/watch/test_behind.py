@@ -1,0 +1,60 @@
+"""Whether all that happened was told: what `shazimctl wait` relies on."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+from shazimd.config import WatchConfig
+from shazimd.watch.filters import Filter
+from shazimd.watch.hints import Hint, Kind, Stage
+from shazimd.watch.settle import Settler
+from shazimd.watch.tree import Watches
+from shazimd.watch.watcher import Watcher
+
+PATIENCE_S = 10
+
+
+def test_a_watcher_that_is_not_behind_has_told_of_all_that_happened(tmp_path: Path) -> None:
+    """From the start on, and whatever it was busy with: nothing that was made before the question is still to come."""
+    config = WatchConfig(path=str(tmp_path))
+    told: set[bytes] = set()
+    watcher = Watcher(config, Filter(config), lambda hint: told.add(hint.path), Watches())
+    assert not watcher.is_behind()
+    watcher.start()
+    end = time.monotonic() + PATIENCE_S
+    while watcher.is_behind():
+        assert time.monotonic() < end
+    assert {os.fsencode(tmp_path)} == told
+    for number in range(200):
+        path = tmp_path / f"{number}.jpg"
+        path.touch()
+        if number % 3 == 0:
+            path = path.rename(tmp_path / f"renamed{number}.jpg")
+        while watcher.is_behind():
+            assert time.monotonic() < end
+        assert os.fsencode(path) in told
+    watcher.stop()
+    assert not watcher.is_behind()
+
+
+def test_what_was_given_is_pending_until_more_is_asked_for() -> None:
+    """Between the settler and what comes after it nothing is out of sight."""
+    settler = Settler({b"/r": 0.0})
+    settler.put(Hint(Kind.FILE, b"/r/a.jpg", stage=Stage.CLOSED))
+    settler.put(Hint(Kind.TREE, b"/r"))
+    assert 2 == settler.pending()
+    given = settler.take(PATIENCE_S)
+    assert len(given) <= settler.pending() <= 2
+    while len(given) < 2:
+        given += settler.take(PATIENCE_S)
+    assert settler.pending() > 0
+    taking = threading.Thread(target=settler.take)
+    taking.start()
+    end = time.monotonic() + PATIENCE_S
+    while settler.pending():
+        assert time.monotonic() < end
+    settler.close()
+    taking.join()
