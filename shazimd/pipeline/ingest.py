@@ -245,7 +245,7 @@ class Ingest:
         def work(writer: Writer) -> Alert | None:
             writer.remove_untold(number)
             row = writer.file(path)
-            if row is None or row.content != content:
+            if row is None or row.content is None or row.content != content:
                 return None
             if is_gone:
                 writer.remove_file(path)
