@@ -55,7 +55,7 @@ class Match(Path, Scores, Geometry):
 
 
 class FindReply(TypedDict):
-    """What a picture matches, best first, and what was asked: defaults are filled in."""
+    """What a picture matches, best first and at most 10,000, and what was asked: defaults are filled in."""
 
     threshold: float
     weights: tuple[float, float, float]

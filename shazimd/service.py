@@ -24,6 +24,9 @@ from shazimd.store.base import Writer
 from shazimd.text import path_fields
 from shazimd.types import ContentId, Match, Similarities, Verification, Weights
 
+MATCHES_MAX = 10_000
+"""Most matches in one answer: at a low threshold everything matches, and a million of them would be half a gigabyte."""
+
 
 class DaemonService:
     def __init__(
@@ -65,6 +68,7 @@ class DaemonService:
         query = self._decoders.query(data, model).result()
         with self._library.store.read() as reader:
             content = reader.content(digest_of(data))
+        limit = min(limit or MATCHES_MAX, MATCHES_MAX)
         matches = self._search.matches(query, content, weights=weights, threshold=threshold, limit=limit)
         self._metrics.query_answered("find", time.perf_counter() - started)
         return {

@@ -33,6 +33,11 @@ BY_SCORE = 10
 BY_WORDS = 20
 """Candidates for verification, by score and by shared local features; see benchmarks/quality/README.md."""
 
+PROPOSED_FROM = 0.6
+"""The least score that proposes: below it lie 99 of 100 pairs that have nothing in common (benchmarks/index.md)."""
+MORE = 8
+"""Where a limit was too small, since contents had no file to be named, so many times more are searched for."""
+
 SAME = Similarities(1.0, 1.0, 1.0)
 _STRENGTH = {verdict: strength for strength, verdict in enumerate(Verdict)}
 
@@ -62,15 +67,26 @@ class Search:
         """The known image files that match, strongest verdict first, then best score, then content and path.
 
         ``content`` is the content with the query's bytes, if there is one. Raises ValueError for weights or a threshold
-        that make no sense."""
+        that make no sense. With a ``limit``, time and memory do not grow with what lies over the threshold."""
         exact = self._exact(query, content)
-        hits = [hit for hit in self._candidates(query, weights, threshold) if hit.content not in exact]
-        verified = self._verifications(query, [hit.content for hit in hits])
-        judged = [_judge(hit, verified.get(hit.content)) for hit in hits]
-        judged = [j for j in judged if j.hit.score >= threshold or j.verdict is not Verdict.SIMILAR]
-        judged += [_Judged(Hit(same, 1.0, SAME), Verdict.EXACT, None) for same in exact]
-        judged.sort(key=lambda j: (_STRENGTH[j.verdict], -j.hit.score, j.hit.content))
-        return list(islice(self._files(judged, admit), limit))
+        ranked = self._ranked(query, weights, threshold, limit)
+        nearest = list(islice(ranked, BY_SCORE))
+        proposed = [hit for hit in self._proposed(query, nearest, weights) if hit.content not in exact]
+        verified = self._verifications(query, [hit.content for hit in proposed])
+        sure = [_Judged(Hit(same, 1.0, SAME), Verdict.EXACT, None) for same in exact]
+        sure += [
+            _Judged(hit, found.verdict, found)
+            for hit in proposed
+            if (found := verified.get(hit.content)) and found.verdict
+        ]
+        sure.sort(key=lambda j: (_STRENGTH[j.verdict], -j.hit.score, j.hit.content))
+        told = {j.hit.content for j in sure}
+        similar = (
+            _Judged(hit, Verdict.SIMILAR, verified.get(hit.content))
+            for hit in chain(nearest, ranked)
+            if hit.score >= threshold and hit.content not in told
+        )
+        return list(islice(self._files(chain(sure, similar), admit), limit))
 
     def compare(
         self, query: Query, other: Fingerprint, *, same_bytes: bool, weights: Weights, threshold: float
@@ -94,21 +110,44 @@ class Search:
             same = set(reader.contents_with_pixels(pixels)) if pixels else set()
         return same | {content} if content else same
 
-    def _candidates(self, query: Query, weights: Weights, threshold: float) -> list[Hit]:
-        """Those to verify first, then all others at or over the threshold; each with the best score of all
-        orientations."""
+    def _ranked(self, query: Query, weights: Weights, threshold: float, limit: int | None) -> Iterator[Hit]:
+        """Every content at or over the threshold, best score first, searched for as far as it is read.
+
+        The first BY_SCORE may lie below it: they are what the score proposes."""
         if query.fingerprint.low_information:
-            return []
+            return
+        floor = min(threshold, PROPOSED_FROM) if self._verify else threshold
+        size: int | None = BY_SCORE
+        seen: set[ContentId] = set()
+        while True:
+            best = self._best(query, weights, floor, size)
+            yield from (hit for hit in best if hit.content not in seen)
+            if size is None or len(best) < size or best[-1].score < threshold:
+                return
+            seen.update(hit.content for hit in best)
+            floor = threshold
+            size = None if limit is None else max(limit, MORE * size)
+
+    def _best(self, query: Query, weights: Weights, floor: float, size: int | None) -> list[Hit]:
+        """The ``size`` contents (None: all) with the best score in any orientation, from ``floor`` on, best first."""
         index = self._library.index
-        over = _best(index.search(query.orientations, weights, threshold))
-        if not self._verify:
-            return list(over.values())
+        (upright,) = index.search(query.orientations[:1], weights, floor, size)
+        if len(upright) == size:
+            floor = upright[-1].score  # so many reach it: what is less in another orientation is not among them
+        turned = index.search(query.orientations[1:], weights, floor, size)
+        best: dict[ContentId, Hit] = {}
+        for hit in sorted(chain(upright, *turned), key=lambda hit: (-hit.score, hit.content)):
+            best.setdefault(hit.content, hit)
+        return list(islice(best.values(), size))
+
+    def _proposed(self, query: Query, nearest: Sequence[Hit], weights: Weights) -> list[Hit]:
+        """Those to verify: what shares local features with the query, then what its score proposes."""
+        if not self._verify or not query.features or query.fingerprint.low_information:
+            return []
+        known = {hit.content: hit for hit in nearest}
         by_words = self._library.words.search(unpack_words(query.features), BY_WORDS)
-        nearest = _best(index.search(query.orientations, weights, 0.0, BY_SCORE))
-        unscored = [content for content in by_words if content not in over and content not in nearest]
-        proposed = self._scored(query, unscored, weights) | nearest | over
-        first = [*by_words, *list(nearest)[:BY_SCORE]]
-        return [proposed[content] for content in dict.fromkeys([*first, *over]) if content in proposed]
+        known |= self._scored(query, [content for content in by_words if content not in known], weights)
+        return [known[content] for content in dict.fromkeys([*by_words, *known]) if content in known]
 
     def _scored(self, query: Query, contents: Iterable[ContentId], weights: Weights) -> dict[ContentId, Hit]:
         hits = {}
@@ -119,12 +158,12 @@ class Search:
                     hits[content] = _hit(content, query, signals, weights)
         return hits
 
-    def _verifications(self, query: Query, contents: list[ContentId]) -> dict[ContentId, Verification]:
-        if not self._verify or not query.features:
+    def _verifications(self, query: Query, contents: Sequence[ContentId]) -> dict[ContentId, Verification]:
+        if not self._verify or not contents:
             return {}
         features: dict[ContentId, bytes] = {}
         with self._library.store.read() as reader:
-            for content in contents[: BY_SCORE + BY_WORDS]:
+            for content in contents:
                 with suppress(KeyError):  # removed meanwhile
                     features[content] = reader.features(content)
         return dict(zip(features, self._verify(query.features, list(features.values())).result(), strict=True))
@@ -151,19 +190,6 @@ class _Judged(NamedTuple):
     verification: Verification | None
 
 
-def _best(answers: Iterable[Iterable[Hit]]) -> dict[ContentId, Hit]:
-    """The best hit of each content, best score first."""
-    best: dict[ContentId, Hit] = {}
-    for hit in sorted(chain.from_iterable(answers), key=lambda hit: (-hit.score, hit.content)):
-        best.setdefault(hit.content, hit)
-    return best
-
-
 def _hit(content: ContentId, query: Query, signals: Signals, weights: Weights) -> Hit:
     pairs = [similarities(orientation, signals) for orientation in query.orientations]
     return max((Hit(content, score(pair, weights), pair) for pair in pairs), key=lambda hit: hit.score)
-
-
-def _judge(hit: Hit, verification: Verification | None) -> _Judged:
-    verdict = verification.verdict if verification else None
-    return _Judged(hit, verdict or Verdict.SIMILAR, verification)
