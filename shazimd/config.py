@@ -52,6 +52,8 @@ class MatchConfig(Section, frozen=True, kw_only=True):
     threshold: Fraction = DEFAULT_THRESHOLD
     weights: Weights = DEFAULT_WEIGHTS
     verify: bool = True
+    """Confirm by geometry, and tell copies from other shots. Without it the score alone decides, and pictures that are
+    taken in have no local features: four times the pictures a second, 2 kB of each instead of 9."""
 
 
 class AlertsConfig(Section, frozen=True, kw_only=True):

@@ -118,7 +118,7 @@ class ShazimEngine:
         """Fingerprint the parsed files in worker processes, with a progress bar; what can't be is logged."""
         limits = self._limits
         with (
-            WorkerPool(limits.processes, limits.memory_mb, limits.timeout_s, limits.max_pixels) as pool,
+            WorkerPool(limits.processes, limits.memory_mb, limits.timeout_s, limits.max_pixels, features=False) as pool,
             ThreadPoolExecutor(4 * limits.processes) as readers,  # so few files are in memory at once
         ):
             jobs = [readers.submit(self._take_in, path, pool) for path in dict.fromkeys(self._parsed)]
@@ -131,7 +131,8 @@ class ShazimEngine:
     def load_image(self, path: str | os.PathLike[str]) -> ShazimImage:
         """A picture to ask about. Raises NotAnImage, TooLarge, Unreadable."""
         if self._extractor is None:
-            self._extractor = Extractor(Model(self._model) if self._model else None, self._limits.max_pixels)
+            model = Model(self._model) if self._model else None
+            self._extractor = Extractor(model, self._limits.max_pixels, features=False)
         data, stat = _read(os.path.abspath(path))
         return ShazimImage(os.path.abspath(path), digest_of(data), stat, self._extractor.fingerprint(data))
 

@@ -209,7 +209,8 @@ def _build(
     assert settings.store.path is not None
     store = rooms.enter_context(closing(open_store(settings.store.path, settings.store.map_size_gb << 30)))
     workers = settings.workers
-    pool = rooms.enter_context(WorkerPool(workers.processes, workers.memory_mb, workers.timeout_s, workers.max_pixels))
+    limits = workers.processes, workers.memory_mb, workers.timeout_s, workers.max_pixels
+    pool = rooms.enter_context(WorkerPool(*limits, features=settings.match.verify))
     provision = Provision(Registry(os.path.join(settings.store.path, "models")), settings.model.handle)
     library = rooms.enter_context(closing(Library(store, _open_index, provision.installed())))
     alerts = rooms.enter_context(closing(Alerts(store)))

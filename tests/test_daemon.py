@@ -263,3 +263,16 @@ def _paths(daemon: DaemonProcess, image: Image.Image) -> list[str]:
     image.save(probe)
     matches = json.loads(daemon.ctl("find", "--json", str(probe)).stdout)["matches"]
     return [match["path"] for match in matches if match["verdict"] == "exact"]
+
+
+def test_without_verification_the_score_alone_decides(daemon: DaemonProcess, tmp_path: Path) -> None:
+    """[match] verify = false is the original's plain behaviour: a crop that geometry would confirm is not told."""
+    (tmp_path / "config.toml").write_text(f'[[watch]]\npath = "{daemon.root}"\n[match]\nverify = false\n')
+    daemon.arguments = ["--config", str(tmp_path / "config.toml")]
+    drop(daemon, drawing(3), "a.png")
+    daemon.start()
+    daemon.settled()
+    drop(daemon, drawing(3).crop((60, 40, 300, 250)), "crop.png")
+    drop(daemon, drawing(3).resize((200, 150)), "small.png")
+    alert = daemon.wait_for("near_duplicate", path=str(daemon.root / "small.png"))
+    assert ("similar", 1) == (alert["verdict"], len(daemon.events("near_duplicate")))

@@ -47,16 +47,19 @@ class Embedder(Protocol):
 class Extractor:
     """Fingerprints pictures, with a model's vectors or (model None) without. For one thread at a time."""
 
-    def __init__(self, model: Embedder | None, max_pixels: int) -> None:
+    def __init__(self, model: Embedder | None, max_pixels: int, *, features: bool = True) -> None:
+        """``features``: whether local features are wanted, most of the cost of a picture."""
         self._model = model
         self._max_pixels = max_pixels
+        self._features = features
 
     def fingerprint(self, data: bytes) -> Fingerprint:
         """What is kept of a picture. Raises NotAnImage, TooLarge, MemoryError; see ``decode``."""
         picture = self._decode(data)
         luma = picture.image.convert("L")
         signals = Signals(average_hash(luma), difference_hash(luma), self._vector(picture.image))
-        return self._fingerprint(picture, luma, signals, extract_features(_reduced(luma)))
+        features = extract_features(_reduced(luma)) if self._features else b""
+        return self._fingerprint(picture, luma, signals, features)
 
     def query(self, data: bytes) -> Query:
         """A picture as it is asked about. Raises NotAnImage, TooLarge, MemoryError; see ``decode``."""
@@ -64,7 +67,7 @@ class Extractor:
         luma = picture.image.convert("L")
         fv = self._vector(picture.image)
         orientations = tuple(Signals(ah, dh, fv) for ah, dh in dict.fromkeys(oriented_hashes(luma)))
-        kept, asked = extract_both(_reduced(luma))
+        kept, asked = extract_both(_reduced(luma)) if self._features else (b"", b"")
         return Query(self._fingerprint(picture, luma, orientations[0], kept), orientations, asked)
 
     def _decode(self, data: bytes) -> Picture:

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from shazimd.fingerprint.extract import Extractor
 
 
-def fingerprint(data: bytes, model: ModelInfo | None, max_pixels: int) -> Fingerprint:
+def fingerprint(data: bytes, model: ModelInfo | None, max_pixels: int, features: bool) -> Fingerprint:
     """See ``Extractor.fingerprint``; also raises ModelError when the model can't be opened."""
-    return _extractor(model, max_pixels).fingerprint(data)
+    return _extractor(model, max_pixels, features).fingerprint(data)
 
 
-def query(data: bytes, model: ModelInfo | None, max_pixels: int) -> Query:
+def query(data: bytes, model: ModelInfo | None, max_pixels: int, features: bool) -> Query:
     """See ``Extractor.query``; also raises ModelError when the model can't be opened."""
-    return _extractor(model, max_pixels).query(data)
+    return _extractor(model, max_pixels, features).query(data)
 
 
 @lru_cache(maxsize=2)  # while a model is being changed, jobs for the old and the new one alternate
-def _extractor(model: ModelInfo | None, max_pixels: int) -> Extractor:
+def _extractor(model: ModelInfo | None, max_pixels: int, features: bool) -> Extractor:
     from shazimd.fingerprint.extract import Extractor
 
-    return Extractor(None if model is None else Model(model), max_pixels)
+    return Extractor(None if model is None else Model(model), max_pixels, features=features)

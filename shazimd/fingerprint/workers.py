@@ -57,8 +57,10 @@ class WorkerPool:
     longer than ``timeout_s``, ran out of ``memory_mb``, or could not be started. Each costs that one job.
     """
 
-    def __init__(self, processes: int, memory_mb: int, timeout_s: float, max_pixels: int) -> None:
-        self._max_pixels = max_pixels
+    def __init__(
+        self, processes: int, memory_mb: int, timeout_s: float, max_pixels: int, *, features: bool = True
+    ) -> None:
+        self._terms = max_pixels, features
         self._numbers = count()
         self._jobs: queue.PriorityQueue[_Job[Any]] = queue.PriorityQueue()
         self._open = True
@@ -70,11 +72,11 @@ class WorkerPool:
 
     def fingerprint(self, data: bytes, model: ModelInfo | None) -> Future[Fingerprint]:
         """What is kept of a picture; done after all that is asked by ``query`` and ``submit``."""
-        return self._submit(_BACKGROUND, tasks.fingerprint, (data, model, self._max_pixels))
+        return self._submit(_BACKGROUND, tasks.fingerprint, (data, model, *self._terms))
 
     def query(self, data: bytes, model: ModelInfo | None) -> Future[Query]:
         """A picture as it is asked about."""
-        return self._submit(_ASKED, tasks.query, (data, model, self._max_pixels))
+        return self._submit(_ASKED, tasks.query, (data, model, *self._terms))
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         """Run a pure function that can be imported and whose declared return type is plain data (see ``replies``)."""

@@ -168,3 +168,12 @@ def test_no_photo_is_low_in_information(shared: Path) -> None:
             if is_low_in_information(image.convert("L")):
                 gated.append(photo.name)
     assert gated == []
+
+
+def test_local_features_are_left_out_where_they_are_not_wanted() -> None:
+    """The signals are the same without them."""
+    data = encoded(picture(400, 300), "PNG")
+    plain, whole = (Extractor(None, 1_000_000, features=wanted).query(data) for wanted in (False, True))
+    assert (plain.features, plain.fingerprint.features) == (b"", b"")
+    assert whole.features
+    assert plain.fingerprint.signals.ah == whole.fingerprint.signals.ah
