@@ -21,7 +21,7 @@ import pytest
 from disk import Disk
 from world import World, picture, world
 
-STEPS = int(os.environ.get("SHAZIMD_STEPS", "3000"))
+STEPS = int(os.environ.get("SHAZIMD_STEPS", "2500"))
 SEED = int(os.environ.get("SHAZIMD_SEED", "0")) or random.SystemRandom().getrandbits(32)
 
 
