@@ -53,15 +53,21 @@ def _tree() -> Path:
     """The cached Debian with our dependencies in /opt/shazimd. Raises AssertionError where it can't be made."""
     dependencies = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["dependencies"]
 
-    def bare(making: Path) -> None:
-        call("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, making, timeout_s=600)
-        shutil.rmtree(making / "var/cache/apt", ignore_errors=True)
-
     def with_dependencies(making: Path) -> None:
-        call("cp", "-a", "--reflink=auto", f"{_cached(bare, SUITE, PACKAGES)}/.", making)
+        call("cp", "-a", "--reflink=auto", f"{_bare_tree()}/.", making)
         _install(making, *dependencies)
 
     return _cached(with_dependencies, SUITE, PACKAGES, *dependencies)
+
+
+def _bare_tree() -> Path:
+    """The cached Debian as it comes. Raises AssertionError where it can't be made."""
+
+    def debootstrap(making: Path) -> None:
+        call("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, making, timeout_s=600)
+        shutil.rmtree(making / "var/cache/apt", ignore_errors=True)
+
+    return _cached(debootstrap, SUITE, PACKAGES)
 
 
 def _cached(make: Callable[[Path], None], *made_of: str) -> Path:
@@ -78,15 +84,21 @@ def _cached(make: Callable[[Path], None], *made_of: str) -> Path:
 
 
 def _install(root: Path, *requirements: str, deps: bool = True) -> None:
-    """Install into the tree's /opt/shazimd. Packages are fetched from here: the tree has no network."""
-    wheels = root / "tmp/wheels"
-    words = ["download", "-q", "--only-binary=:all:", f"--python-version={PYTHON}", f"--dest={wheels}"]
-    call(sys.executable, "-m", "pip", *words, *([] if deps else ["--no-deps"]), *requirements)
+    """Install into the tree's /opt/shazimd."""
+    wheels = _fetch(root, *requirements, deps=deps)
     if not (root / "opt/shazimd").exists():
         call("chroot", root, "python3", "-m", "venv", "/opt/shazimd")
     files = [f"/tmp/wheels/{wheel.name}" for wheel in wheels.iterdir()]
     call("chroot", root, "/opt/shazimd/bin/pip", "install", "-q", "--no-index", "--no-deps", *files)
     shutil.rmtree(wheels)
+
+
+def _fetch(root: Path, *requirements: str, deps: bool = True) -> Path:
+    """The folder in the tree with the wheels of these. They are fetched from here: the tree has no network."""
+    wheels = root / "tmp/wheels"
+    words = ["download", "-q", "--only-binary=:all:", f"--python-version={PYTHON}", f"--dest={wheels}"]
+    call(sys.executable, "-m", "pip", *words, *([] if deps else ["--no-deps"]), *requirements)
+    return wheels
 
 
 def _source(folder: Path) -> Path:
@@ -110,19 +122,43 @@ def _overlay(lower: Path, work: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A booted Debian with this checkout's wheel in /opt/shazimd; no service is installed yet."""
+    work = tmp_path_factory.mktemp("boot")
+    with _overlay(_tree_or_skip(_tree), work) as root:
+        call(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", f"--wheel-dir={work}", _source(work / "source"))
+        _install(root, *map(str, work.glob("shazimd-*.whl")), deps=False)
+        with _booted(root, console=work / "console.log") as machine:
+            yield machine
+
+
+@pytest.fixture(scope="session")
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A booted Debian that has nothing of ours but a package, built in it from this checkout: /shazimd_*.deb."""
+    work = tmp_path_factory.mktemp("deb")
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    with _overlay(_tree_or_skip(_bare_tree), work) as root:
+        _fetch(root, *project["project"]["dependencies"], *project["build-system"]["requires"])
+        _source(root / "tmp/source")
+        environ = ["PIP_NO_INDEX=1", "PIP_FIND_LINKS=/tmp/wheels"]
+        build = ["/usr/bin/python3", "/tmp/source/scripts/build_deb.py", "--without-converter", "--output=/"]
+        call("chroot", root, "env", *environ, *build)
+        with _booted(root, console=work / "console.log") as machine:
+            yield machine
+
+
+def _tree_or_skip(tree: Callable[[], Path]) -> Path:
     if reason := _why_not():
         pytest.skip(f"no machine can be booted: {reason}")
-    work = tmp_path_factory.mktemp("boot")
     try:
-        tree = _tree()
+        return tree()
     except AssertionError as error:
         pytest.skip(f"no Debian tree could be made: {error}")
-    call(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", f"--wheel-dir={work}", _source(work / "source"))
-    with _overlay(tree, work) as root:
-        _install(root, *map(str, work.glob("shazimd-*.whl")), deps=False)
-        machine = Machine(root, console=work / "console.log")
-        machine.start()
-        try:
-            yield machine
-        finally:
-            machine.stop()
+
+
+@contextmanager
+def _booted(root: Path, console: Path) -> Iterator[Machine]:
+    machine = Machine(root, console)
+    machine.start()
+    try:
+        yield machine
+    finally:
+        machine.stop()

@@ -72,7 +72,7 @@ class Machine:
 
     def call(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run a program inside; how it ended."""
-        namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd=/"]
+        namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]
         environ = ["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]
         return subprocess.run(
             ["nsenter", f"--target={self.leader()}", *namespaces, *environ, *words],

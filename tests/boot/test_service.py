@@ -198,6 +198,50 @@ def test_a_reload_that_fails_says_why_and_changes_nothing(service: Machine) -> N
     service.run("systemctl", "reload", "shazimd.service")
 
 
+def doctor(machine: Machine) -> str:
+    return machine.run(CTL, "doctor", check=False)
+
+
+def test_a_broken_override_is_named(service: Machine) -> None:
+    """The doctor says which drop-in and what is wrong in it; an upgrade over it fails with systemd's words, and works
+    once it is gone."""
+    drop_in = "/etc/systemd/system/shazimd.service.d/override.conf"
+    service.write(drop_in, b"[Service]\nExecStart=\nExecStart=not/absolute\n")
+    service.run("systemctl", "daemon-reload")
+    assert f"{drop_in}:3:" in doctor(service)
+    install = service.call(CTL, "service", "install", "--yes")
+    assert install.returncode == 5
+    assert b"systemctl restart shazimd.socket shazimd.service ended with" in install.stdout
+    service.run("rm", drop_in)
+    service.run(CTL, "service", "install", "--yes")
+    assert ask(service, "find", "/home/member/q.png")[0] == 0
+
+
+def test_a_missing_group_is_named_and_made_again(service: Machine) -> None:
+    """Without its group the socket can't be opened: the doctor says so, and installing makes it."""
+    service.run("groupdel", "-f", "shazimd")
+    service.run("systemctl", "stop", "shazimd.service", "shazimd.socket")
+    assert service.call("systemctl", "start", "shazimd.socket").returncode != 0
+    assert "WRONG  group shazimd: is not there" in doctor(service)
+    service.run(CTL, "service", "install", "--yes")
+    service.run("usermod", "-aG", "shazimd", "member")
+    assert ask(service, "find", "/home/member/q.png")[0] == 0
+
+
+def test_a_root_that_may_not_be_read_is_named_and_forgets_nothing(service: Machine) -> None:
+    """The doctor says what to do; what is known stays known, and what landed meanwhile is told once it can be read."""
+    before = json.loads(ask(service, "status", "--json")[1])["images"]
+    service.run("chmod", "700", PHOTOS)
+    service.run("cp", f"{PHOTOS}/1.png", f"{PHOTOS}/meanwhile.png")
+    service.run("systemctl", "restart", "shazimd.service")
+    assert f"WRONG  directory {PHOTOS}: the user shazimd may not read it" in doctor(service)
+    service.call(CTL, "rescan")
+    assert json.loads(ask(service, "status", "--json")[1])["images"] == before
+    service.run("chmod", "755", PHOTOS)
+    service.run(CTL, "rescan")
+    service.wait(lambda: alerts(service, f"{PHOTOS}/meanwhile.png"))
+
+
 def test_a_directory_in_a_home_is_opened_read_only(service: Machine) -> None:
     """Installing with a further directory adds it to the config and to the sandbox, and nothing beside it."""
     folder = "/home/member/My pictures: 100%"
