@@ -68,7 +68,8 @@ def run(socket_path: str, capsys: pytest.CaptureFixture[str]) -> Any:
 def shazimctl(*words: str | bytes, **more: Any) -> subprocess.Popen[str]:
     program = "from shazimd.cli import main; main()"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-c", program, *words], text=True, **{**pipes, **more})
+    heeding = ["env", "--default-signal=INT"]  # a shell has what it starts in the background ignore Ctrl-C
+    return subprocess.Popen([*heeding, sys.executable, "-c", program, *words], text=True, **{**pipes, **more})
 
 
 # ---- find
