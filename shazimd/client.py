@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Group,
         InstallProgress,
         Model,
+        Pair,
         ReloadReply,
         Status,
     )
@@ -90,6 +91,12 @@ class Client:
     ) -> Iterator[Group]:
         """The groups of duplicates, as the daemon makes them."""
         return self._objects("GET", _target("/v1/duplicates", threshold=threshold, weights=weights, limit=limit))
+
+    def pairs(
+        self, threshold: float | None = None, weights: Sequence[float] | None = None, after: int = 0
+    ) -> Iterator[Pair]:
+        """Every pair of images at or over the threshold, and how far it has come; ``after`` goes on from there."""
+        return self._objects("GET", _target("/v1/pairs", threshold=threshold, weights=weights, after=after))
 
     def rescan(self, path: bytes | None = None) -> None:
         """Have a path, or every root, compared with the disk soon."""

@@ -133,6 +133,21 @@ class Group(TypedDict):
     members: list[Member]
 
 
+class Pair(TypedDict):
+    """A line of a self-join: a pair, smaller content id second, or, with only ``after``, how far it has come."""
+
+    after: int
+    """pass it to go on from here: all pairs of contents up to this id were told"""
+    path: NotRequired[str]
+    path_b64: NotRequired[str]
+    match: NotRequired[str]
+    match_b64: NotRequired[str]
+    score: NotRequired[float]
+    dah: NotRequired[float | None]
+    ddh: NotRequired[float | None]
+    dfv: NotRequired[float | None]
+
+
 class RescanReply(TypedDict):
     """What will be compared with the disk; null for every root."""
 

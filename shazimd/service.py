@@ -17,6 +17,7 @@ from shazimd.metrics import Metrics
 from shazimd.pipeline.commit import Committer
 from shazimd.pipeline.duplicates import Duplicates, Member
 from shazimd.pipeline.ingest import Decoders, Terms, digest_of
+from shazimd.pipeline.join import Step, pairs
 from shazimd.pipeline.library import Library
 from shazimd.pipeline.search import Search
 from shazimd.provision import Provision
@@ -26,6 +27,8 @@ from shazimd.types import ContentId, Match, Similarities, Verification, Weights
 
 MATCHES_MAX = 10_000
 """Most matches in one answer: at a low threshold everything matches, and a million of them would be half a gigabyte."""
+
+PROGRESS_EVERY_S = 1.0
 
 
 class DaemonService:
@@ -150,6 +153,10 @@ class DaemonService:
             for group in groups
         )
 
+    def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[protocol.Pair]:
+        threshold = self._terms.threshold if threshold is None else threshold
+        return _told_in_time(pairs(self._library, weights or self._terms.weights, threshold, after), after)
+
     def models(self) -> list[protocol.Model]:
         return self._provision.list(self._library.model_id)
 
@@ -187,6 +194,21 @@ def _told(match: Match) -> protocol.Match:
         "width": match.width,
         "height": match.height,
     }
+
+
+def _told_in_time(steps: Iterator[Step], after: ContentId) -> Iterator[protocol.Pair]:
+    """The pairs, with how far it has come in between: a reader that hung up is noticed only when there is a line."""
+    told = time.monotonic()
+    for content, pair in steps:
+        if pair is not None:
+            paths = path_fields(pair.path) | path_fields(pair.match, "match")
+            yield cast(protocol.Pair, {"after": after, **paths, **_scores(pair.score, pair.similarities)})
+            continue
+        after = content
+        if time.monotonic() - told >= PROGRESS_EVERY_S:
+            told = time.monotonic()
+            yield {"after": after}
+    yield {"after": after}
 
 
 def _as_member(member: Member) -> protocol.Member:

@@ -20,6 +20,7 @@ from shazimd.protocol import (
     Group,
     InstallProgress,
     Model,
+    Pair,
     ReloadReply,
     Status,
 )
@@ -63,6 +64,7 @@ class FakeService:
         self.state: Any = "ready"
         self.pending = 0
         self.groups: list[Group] = []
+        self.joined: list[Pair] = []
         self.closed = threading.Event()
         self._inboxes: list[Queue[Alert | None]] = []
 
@@ -164,6 +166,21 @@ class FakeService:
         if isinstance(self.fails, NotFound):
             raise self.fails
         return self._groups()
+
+    def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[Pair]:
+        self.asked.append(("pairs", threshold, weights, after))
+        return self._pairs(after)
+
+    def _pairs(self, after: int) -> Iterator[Pair]:
+        try:
+            for pair in self.joined:
+                self._work()
+                if pair["after"] >= after:
+                    yield pair
+            if self.fails:
+                raise self.fails
+        finally:
+            self.closed.set()
 
     def _groups(self) -> Iterator[Group]:
         try:

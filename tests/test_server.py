@@ -232,6 +232,27 @@ def test_a_reader_who_leaves_closes_the_groups(service: FakeService, path: str) 
     assert service.closed.wait(10)
 
 
+def test_pairs_come_as_lines_while_they_are_made(service: FakeService, path: str) -> None:
+    """A pair has all its fields, what is only progress has one; who leaves stops the work."""
+    service.joined = [
+        {"after": 4, "path": "/b", "match": "/a", "score": 0.9, "dah": 1.0, "ddh": 0.8, "dfv": None},
+        {"after": 5},
+        {"after": 6},
+    ]
+    pairs = Client(path).pairs(0.8, (1, 1, 0), after=4)
+    assert service.joined == list(pairs)
+    assert service.asked == [("pairs", 0.8, (1.0, 1.0, 0.0), 4)]
+    service.closed.clear()
+    service.holds = threading.Event()
+    connection = connect(path)
+    connection.sendall(b"GET /v1/pairs HTTP/1.1\r\nHost: x\r\n\r\n")
+    for _ in range(4):
+        assert service.working.acquire(timeout=10)
+    connection.close()
+    service.holds.set()
+    assert service.closed.wait(10)
+
+
 def test_metrics_and_health(service: FakeService, path: str) -> None:
     """GET /metrics gives the service's text; GET /healthz is 503 exactly while nothing can be answered."""
     status, head, body = talk(path, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

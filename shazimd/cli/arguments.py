@@ -49,6 +49,10 @@ def alert_id(word: str) -> int:
     return _whole(word, 0)
 
 
+def content_id(word: str) -> int:
+    return _whole(word, 0)
+
+
 def seconds(word: str) -> float:
     value = _number(word)
     if value is None or not 0 <= value < float("inf"):

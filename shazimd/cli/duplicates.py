@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-from shazimd.cli.arguments import add_scoring
-from shazimd.cli.output import path_text, per_cent, say, say_json, size
+import sys
+
+from shazimd.cli.arguments import add_scoring, content_id
+from shazimd.cli.output import complain, path_text, per_cent, say, say_json, size
 from shazimd.cli.parser import add_json
 from shazimd.client import Client
+from shazimd.errors import ShazimdError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from shazimd.protocol import Group, Member
+    from shazimd.protocol import Group, Member, Pair
 
 EXAMPLE = """\
 examples:
   shazimctl duplicates --limit 20
   shazimctl duplicates --threshold 0.9 --json
+  shazimctl duplicates --all --threshold 0.9 --json > pairs.ndjson
 
-The first of a group is the one to keep; the others are tied to it. Nothing is ever deleted.
+The first of a group is the one to keep; the others are tied to it. Nothing is ever deleted. With --all every pair at or
+over the threshold is told instead, by score alone, as it is found. That takes minutes for 100,000 images and hours for
+a million; one that was broken off goes on with --after and the last "after" that was told.
 """
+
+CLEAR_LINE = "\r\x1b[K"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_scoring(parser)
+    parser.add_argument("--all", action="store_true", help="every pair of images instead of groups")
+    parser.add_argument("--after", type=content_id, metavar="ID", help="with --all: go on from there")
     add_json(parser)
 
 
 def run(args: Namespace) -> int:
+    if args.all:
+        return _Join(args).run()
+    if args.after is not None:
+        raise UsageError("--after is given without --all, expected both")
     status = 1
     for group in Client(args.socket).duplicates(args.threshold, args.weights, args.limit):
         status = 0
@@ -36,6 +50,45 @@ def run(args: Namespace) -> int:
         else:
             _tell(group)
     return status
+
+
+class _Join:
+    """Pairs on standard output and, where that is a terminal, on standard error how far it has come."""
+
+    def __init__(self, args: Namespace) -> None:
+        self._args = args
+        self._after = args.after or 0
+        self._told = 0
+
+    def run(self) -> int:
+        args = self._args
+        try:
+            for pair in Client(args.socket).pairs(args.threshold, args.weights, self._after):
+                self._after = pair["after"]
+                if "score" in pair:
+                    self._tell(pair)
+                if self._told == args.limit:
+                    break
+                self._show(f"{self._told:,} pairs, after {self._after}")
+        except (KeyboardInterrupt, ShazimdError):
+            self._show("")
+            complain(f"broken off; go on with --after {self._after}")
+            raise
+        self._show("")
+        return 0 if self._told else 1
+
+    def _tell(self, pair: Pair) -> None:
+        self._told += 1
+        self._show("")
+        if self._args.json:
+            say_json(pair)
+        else:
+            say(f"{path_text(pair)}: {per_cent(pair['score'])} like {path_text(pair, 'match')}")
+
+    def _show(self, progress: str) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write(CLEAR_LINE + progress)
+            sys.stderr.flush()
 
 
 def _tell(group: Group) -> None:

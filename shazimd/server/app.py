@@ -68,6 +68,7 @@ class _Api:
     def _endpoints(self) -> list[Endpoint]:
         weights = {"weights": parameters.weights}
         scoring = {"threshold": parameters.threshold, **weights, "limit": parameters.whole(1)}
+        joining = {"threshold": parameters.threshold, **weights, "after": parameters.whole(0)}
         since = {"since": parameters.whole(0)}
         since_limit = {**since, "limit": parameters.whole(1)}
         path, needs_path = {"path": parameters.path}, frozenset({"path"})
@@ -82,6 +83,7 @@ class _Api:
             Endpoint("POST", "/v1/rescan", self.rescan, protocol.RescanReply, parameters=path, status=202),
             Endpoint("POST", "/v1/forget", self.forget, protocol.ForgetReply, parameters=path, required=needs_path),
             Endpoint("GET", "/v1/duplicates", self.duplicates, protocol.Group, lines, scoring),
+            Endpoint("GET", "/v1/pairs", self.pairs, protocol.Pair, lines, joining),
             Endpoint("GET", "/v1/models", self.models, protocol.ModelsReply),
             Endpoint("POST", "/v1/models", self.install_model, protocol.InstallProgress, lines, handle, needs_handle),
             Endpoint("POST", "/v1/reload", self.reload, protocol.ReloadReply),
@@ -136,6 +138,11 @@ class _Api:
         """Stream the groups of duplicates, one a line."""
         groups = await self._verb(self._service.duplicates, given["threshold"], given["weights"])
         return answers.lines(groups, given["limit"], self._streams)
+
+    async def pairs(self, _request: Request, given: dict[str, Any]) -> Response:
+        """Stream every pair of images at or over the threshold, one a line, and how far it has come."""
+        pairs = await self._verb(self._service.pairs, given["threshold"], given["weights"], given["after"] or 0)
+        return answers.lines(pairs, None, self._streams)
 
     async def models(self, _request: Request, _given: dict[str, Any]) -> Response:
         """List the installed models."""

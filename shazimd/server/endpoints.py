@@ -77,6 +77,7 @@ _PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
     "weights": ("AH,DH,FV: what each signal counts for", {"type": "string", "examples": ["1,1,2"]}),
     "limit": ("most of them", {"type": "integer", "minimum": 1}),
     "since": ("only alerts with a greater id", {"type": "integer", "minimum": 0}),
+    "after": ("only contents with a greater id", {"type": "integer", "minimum": 0}),
     "path": ("absolute, percent-encoded bytes", {"type": "string"}),
     "handle": ("URL or SavedModel directory of a model", {"type": "string"}),
 }

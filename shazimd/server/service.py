@@ -15,6 +15,7 @@ from shazimd.protocol import (
     Group,
     InstallProgress,
     Model,
+    Pair,
     ReloadReply,
     Status,
 )
@@ -52,6 +53,10 @@ class Service(Protocol):
     def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[Group]:
         """Every group of duplicates, made as it is read. What can be refused is refused by the call itself, before
         the first group. An iterator with ``close`` is closed when the reader has gone."""
+
+    def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[Pair]:
+        """Every pair of image files at or over the threshold, made as it is read, of contents with id > ``after``; at
+        least once a second a line, and one at the end. Closed when the reader has gone."""
 
     def models(self) -> list[Model]:
         """The installed models."""

@@ -22,7 +22,7 @@ from shazimd.cli import parser
 from shazimd.cli import run as run_words
 from shazimd.cli.parser import COMMANDS
 from shazimd.errors import StoreError, Unavailable
-from shazimd.protocol import Alert, Group
+from shazimd.protocol import Alert, Group, Pair
 
 
 @pytest.fixture
@@ -289,6 +289,41 @@ def test_duplicates(run: Any, service: FakeService) -> None:
     assert (said.status, said.json) == (0, [group(1), group(2)])
 
 
+PAIRS: list[Pair] = [
+    {"after": 0},
+    {"after": 1, "path": "/srv/b", "match": "/srv/a", "score": 0.836, "dah": 0.9, "ddh": 0.8, "dfv": 0.8},
+    {"after": 2, "path": "/srv/c", "match": "/srv/a", "score": 0.8, "dah": 0.9, "ddh": 0.8, "dfv": 0.7},
+    {"after": 3},
+]
+
+
+def test_all_pairs(run: Any, service: FakeService) -> None:
+    """Each pair on a line, no progress among them; --after goes on, --limit ends it; 1 when there is none."""
+    assert run("duplicates", "--all").status == 1
+    service.joined = PAIRS
+    said = run("duplicates", "--all", "--threshold", "0.7", "--weights", "1,1,1", "--after", "0")
+    assert (said.status, said.err) == (0, "")
+    assert said.out == "/srv/b: 84% like /srv/a\n/srv/c: 80% like /srv/a\n"
+    assert service.asked[-1] == ("pairs", 0.7, (1.0, 1.0, 1.0), 0)
+    assert run("duplicates", "--all", "--json").json == PAIRS[1:3]
+    assert run("duplicates", "--all", "--json", "--limit", "1").json == PAIRS[1:2]
+    assert run("duplicates", "--all", "--json", "--after", "2").json == PAIRS[2:3]
+
+
+def test_a_join_that_breaks_off_says_how_to_go_on(run: Any, service: FakeService) -> None:
+    """What was told stays told, and the last "after" is on standard error."""
+    service.joined, service.fails = PAIRS, StoreError("the store can't be read")
+    said = run("duplicates", "--all")
+    assert (said.status, len(said.out.splitlines())) == (5, 2)
+    assert said.err == "shazimctl: broken off; go on with --after 3\nshazimctl: the store can't be read\n"
+
+
+def test_after_alone_is_refused(run: Any) -> None:
+    """There is nothing to go on with but a join."""
+    said = run("duplicates", "--after", "3")
+    assert (said.status, said.err) == (2, "shazimctl: --after is given without --all, expected both\n")
+
+
 def test_alerts(run: Any, service: FakeService) -> None:
     """Stored alerts after an id, a line each; 1 when there is none."""
     assert run("alerts").status == 1
@@ -464,7 +499,7 @@ def test_the_examples_of_the_help_work(
     run: Any, service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     """What the help of a command that asks the daemon shows does what it says, but for what goes on for ever."""
-    service.groups, service.stored = [group(1)], [alert(18)]
+    service.groups, service.stored, service.joined = [group(1)], [alert(18)], PAIRS
     (tmp_path / "stdin").write_bytes(b"image")
     with (tmp_path / "stdin").open() as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)

@@ -51,7 +51,7 @@ function _shtab_shazimctl_using
 end
 
 set -g _shtab_shazimctl_commands find compare status wait duplicates alerts rescan forget model 'model install' 'model list' metrics doctor store 'store check' 'store compact' 'store backup' 'store restore' reload hooks service 'service install' 'service uninstall' 'service model' completion
-set -g _shtab_shazimctl_opts_with_value --config --limit --since --socket --state --store --textfile --threshold --timeout --weights
+set -g _shtab_shazimctl_opts_with_value --after --config --limit --since --socket --state --store --textfile --threshold --timeout --weights
 
 complete -c shazimctl -e
 complete -c shazimctl -f
@@ -84,6 +84,8 @@ complete -c shazimctl -n '_shtab_shazimctl_using duplicates' -s h -l help -d 'sh
 complete -c shazimctl -n '_shtab_shazimctl_using duplicates' -l threshold -x -d 'least score of a match, from 0 to 1'
 complete -c shazimctl -n '_shtab_shazimctl_using duplicates' -l weights -x -d 'what each signal counts for, such as 1,1,2'
 complete -c shazimctl -n '_shtab_shazimctl_using duplicates' -l limit -x -d 'at most so many'
+complete -c shazimctl -n '_shtab_shazimctl_using duplicates' -l all -d 'every pair of images instead of groups'
+complete -c shazimctl -n '_shtab_shazimctl_using duplicates' -l after -x -d 'with --all: go on from there'
 complete -c shazimctl -n '_shtab_shazimctl_using duplicates' -l json -d 'answer in JSON, one object a line'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a alerts -d 'List the alerts, or follow them as they come.'
 complete -c shazimctl -n '_shtab_shazimctl_using alerts' -s h -l help -d 'show this help message and exit'

@@ -109,6 +109,8 @@ _shtab_shazimctl_duplicates_options=(
   "--threshold[least score of a match, from 0 to 1]:T:"
   "--weights[what each signal counts for, such as 1,1,2]:AH,DH,FV:"
   "--limit[at most so many]:N:"
+  "--all[every pair of images instead of groups]"
+  "--after[with --all\: go on from there]:ID:"
   "--json[answer in JSON, one object a line]"
 )
 
