@@ -103,11 +103,10 @@ def test_a_store_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert not os.path.exists(tmp_path / "none")
 
 
-@pytest.mark.slow
 def test_with_a_model_the_vector_counts(images: Path, shared: Path, tmp_path: Path) -> None:
     """im.fv has unit length, and dfv is its cosine."""
-    handle = str(shared / "models" / "mobilenet_v2_100_224_feature_vector")
-    engine = ShazimEngine(model=handle, models=str(tmp_path / "models"))
+    (flatbuffer,) = (shared / "models").glob("*_ptq.tflite")
+    engine = ShazimEngine(model=str(flatbuffer), models=str(tmp_path / "models"))
     im1, im2 = engine.load_image(images / "ski.jpg"), engine.load_image(images / "1.png")
     assert im1.fv is not None
     assert pytest.approx(1.0, abs=1e-5) == float(im1.fv @ im1.fv)
