@@ -5,8 +5,13 @@ The one place that knows every room.
 
 from __future__ import annotations
 
-import argparse
 import os
+
+# OpenBLAS reads this when numpy loads it. Searches have threads of their own; its idle ones would take 40 MB of address
+# space for each processor, and make a search on a busy machine wait for all of them.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import argparse
 import signal
 import socket
 import sys
