@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(900)]  # t
 CTL = "/usr/local/bin/shazimctl"
 PHOTOS = "/srv/photos"
 CONFIG = "/etc/shazimd/config.toml"
+TINY = "/opt/tiny.tflite"
 INFER = b"""
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -299,6 +300,18 @@ def test_a_person_has_a_service_of_their_own(service: Machine) -> None:
     assert alerts(service, f"{pictures}/2.png") == []
     service.run(*me, CTL, "service", "uninstall", "--user", "--yes", "--purge")
     assert service.run("find", "/home/stranger", "-name", "*shazim*") == ""
+
+
+def test_the_model_comes_by_the_unit_that_may_fetch_it(service: Machine) -> None:
+    """A model that the config names is installed by its own unit, and the daemon uses it."""
+    service.write(TINY, (Path(__file__).parents[1] / "fingerprint/data/tiny_float32.tflite").read_bytes())
+    named = service.run("cat", CONFIG).replace('handle = "none"', f'handle = "{TINY}"')
+    service.write(CONFIG, named.encode())
+    service.run(CTL, "service", "install", "--yes")
+    told = f" from {TINY}"
+    service.wait(lambda: any(str(e["MESSAGE"]).endswith(told) for e in service.journal("shazimd-model.service")))
+    service.wait(lambda: json.loads(ask(service, "status", "--json")[1])["model"]["state"] == "installed")
+    assert json.loads(ask(service, "status", "--json")[1])["model"]["handle"] == TINY
 
 
 def test_uninstalling_keeps_the_store(service: Machine) -> None:
