@@ -5,53 +5,87 @@ many of its words are still those of the original. Each content votes with the w
 rare words count more. This proposes and geometry decides: unlike ``Index`` it promises no exact answer. What it finds
 stands in benchmarks/quality/README.md.
 
-Rows are sealed in segments, each a table word -> rows; new rows wait unsorted. Segments of like size are merged, so
-adding stays cheap. About 600 bytes a content.
+Rows are sealed in segments (``segments``), each a table word -> rows; new rows wait unsorted. Segments of like size are
+merged in the background, so adding stays cheap. In a directory segments are files that are mapped: some 530 bytes a
+content that are the page cache's, and a byte of our own; a start reads from the store only what is in none of them.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
+from shazimd.index import segments
+from shazimd.index.segments import Segment
 from shazimd.types import ContentId
 
-WORDS = 65_536
+Row = tuple[ContentId, NDArray[np.uint16]]
+"""A content and its words."""
+
 _SEAL_AT = 1_024
 """Rows that wait unsorted; a search looks at all of them."""
 _SMOOTHING = 20
 """Added to a content's number of words, so that chance hits in a poor picture do not outvote those in a rich one."""
+_BLOCK = 1_024
+"""Votes of which only the largest is looked at first."""
 
-Row = tuple[ContentId, NDArray[np.uint16]]
-"""A content and its words."""
-T = TypeVar("T", bound=np.generic)
+logger = structlog.get_logger()
 
 
 class WordIndex:
     """Safe from several threads at once: a search sees each row whole or not at all."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: str | None = None) -> None:
+        """In memory, or in a directory of which it is the only user; ``load`` takes over what is there."""
+        self._directory = directory
         self._lock = threading.Lock()
-        self._known: set[ContentId] = set()
-        self._state = _State((), (), frozenset(), np.zeros(WORDS, np.int64))
+        self._state = _State()
+        self._next = 0
+        self._executor = ThreadPoolExecutor(1, "words")
+        self._merging: Future[None] | None = None
+        self._loaded = directory is None
+        self._removed_early: list[ContentId] = []
+        self._closed = False
+
+    def load(self, removed: Iterable[ContentId]) -> None:
+        """Take over what an earlier run left in the directory, but for contents that are ``removed``; until then
+        nothing is written. Raises OSError where the directory can't be read."""
+        assert self._directory is not None
+        gone = np.fromiter(removed, np.int64)
+        found = _State(tuple(segment.without(gone) for segment in segments.load(self._directory)))
+        with self._lock:
+            found = found.without(self._removed_early)
+            waiting = self._state.waiting
+            self._state = replace(found, waiting={content: waiting[content] for content in found.missing([*waiting])})
+            self._next = found.sealed[-1].last + 1 if found.sealed else 0
+            self._loaded = True
+
+    def missing(self, contents: Sequence[ContentId]) -> list[ContentId]:
+        """Those that are not known, nor were."""
+        return self._state.missing(contents)
 
     def add(self, rows: Sequence[Row]) -> None:
         """Make contents findable by their words; one that is known is passed over, for its words never change."""
+        words_of = dict(rows)
         with self._lock:
-            fresh = {content: np.unique(words) for content, words in rows if content not in self._known}
-            self._known.update(fresh)
-            self._state = self._state.with_rows(tuple(fresh.items()))
+            fresh = {content: np.unique(words_of[content]) for content in self._state.missing(list(words_of))}
+            self._state = replace(self._state, waiting=self._state.waiting | fresh)
+            if self._loaded and len(self._state.waiting) >= _SEAL_AT:
+                self._seal()
+                self._tend()
 
     def remove(self, contents: Sequence[ContentId]) -> None:
         """Forget contents; unknown ones are passed over. Their ids are never used again."""
         with self._lock:
-            self._state = replace(self._state, gone=self._state.gone | self._known.intersection(contents))
-            self._known.difference_update(contents)
+            self._state = self._state.without(contents)
+            if not self._loaded:
+                self._removed_early += contents
 
     def search(self, words: NDArray[np.uint16], limit: int) -> list[ContentId]:
         """The ``limit`` contents that most likely show what the query shows, upright or mirrored, likeliest first.
@@ -59,106 +93,123 @@ class WordIndex:
         Contents that share no word are not among them."""
         state = self._state
         votes = np.maximum(state.votes(np.unique(words)), state.votes(np.unique(words.byteswap())))
-        order = np.argsort(-votes, kind="stable")[: limit + len(state.gone)]
-        contents = state.contents()[order[votes[order] > 0]]
-        return [content for content in contents.tolist() if content not in state.gone][:limit]
+        return list(map(int, state.contents()[_likeliest(votes, limit)]))
+
+    def close(self) -> None:
+        """Keep what waits, and let go."""
+        with self._lock:
+            self._closed = True
+            if self._directory is not None and self._loaded and self._state.waiting:
+                self._seal()
+        self._executor.shutdown()
 
     def __len__(self) -> int:
-        return len(self._known)
+        state = self._state
+        return len(state.waiting) + sum(int(np.count_nonzero(segment.alive)) for segment in state.sealed)
 
     def __contains__(self, content: object) -> bool:
-        return content in self._known
+        return isinstance(content, int) and self._state.has(content)
 
+    def _seal(self) -> None:
+        """Sort what waits; in memory where the disk does not take it, to be read from the store at the next start."""
+        part = Segment.of(self._next, self._state.waiting)
+        try:
+            sealed = segments.merged([part], self._directory)
+        except OSError as error:
+            logger.warning("words_not_written", reason=str(error))
+            sealed = segments.merged([part], None)
+        self._next += 1
+        self._state = replace(self._state, sealed=(*self._state.sealed, sealed), waiting={})
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Segment:
-    contents: NDArray[np.int64]
-    """[n]"""
-    counts: NDArray[np.int64]
-    """[n]: how many words each content has"""
-    starts: NDArray[np.int64]
-    """[WORDS + 1]: where each word's rows begin in ``rows``"""
-    rows: NDArray[np.int32]
+    def _tend(self) -> None:
+        """Start what is due in the background. The lock is held."""
+        parts = self._state.mergeable()
+        if len(parts) > 1 and not self._closed and (self._merging is None or self._merging.done()):
+            self._merging = self._executor.submit(self._merge, parts)
 
-    @classmethod
-    def of(cls, items: Sequence[Row]) -> _Segment:
-        counts = _counts(items)
-        words = _joined([words for _, words in items], np.uint16)
-        order = np.argsort(words, kind="stable")
-        return cls(
-            contents=np.array([content for content, _ in items], np.int64),
-            counts=counts,
-            starts=np.searchsorted(words[order], np.arange(WORDS + 1)),
-            rows=np.repeat(np.arange(len(items), dtype=np.int32), counts)[order],
-        )
-
-    def items(self) -> list[Row]:
-        """What it was made of."""
-        words = np.repeat(np.arange(WORDS).astype(np.uint16), np.diff(self.starts))
-        each = np.split(words[np.argsort(self.rows, kind="stable")], np.cumsum(self.counts)[:-1])
-        return list(zip(self.contents.tolist(), each, strict=True))
-
-    def votes(self, words: NDArray[np.uint16], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """[n]: the weights of those of these words that each content has."""
-        begins, ends = self.starts[words], self.starts[words.astype(np.intp) + 1]
-        rows = _joined([self.rows[begin:end] for begin, end in zip(begins, ends, strict=True)], np.int32)
-        votes = np.bincount(rows, np.repeat(weights, ends - begins), minlength=len(self.contents))
-        return np.asarray(votes, np.float64)  # bincount of nothing counts in whole numbers
+    def _merge(self, parts: Sequence[Segment]) -> None:
+        try:
+            made = segments.merged(parts, self._directory)
+            with self._lock:
+                self._state = self._state.merged(made)
+                self._merging = None
+                self._tend()
+            if self._directory is not None:
+                for part in parts:
+                    segments.delete(part, self._directory)
+        except OSError as error:  # searches take longer; it is tried again when there is more
+            logger.warning("words_not_merged", reason=str(error))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _State:
     """What a search sees; replaced as a whole, never changed."""
 
-    sealed: tuple[_Segment, ...]
-    """each at least twice as large as the next, so that there are few"""
-    waiting: tuple[Row, ...]
-    gone: frozenset[ContentId]
-    """removed, but still among the rows"""
-    frequencies: NDArray[np.int64]
-    """[WORDS]: how many rows have each word"""
+    sealed: tuple[Segment, ...] = ()
+    """in the order of their numbers"""
+    waiting: dict[ContentId, NDArray[np.uint16]] = field(default_factory=dict)
 
-    def with_rows(self, fresh: tuple[Row, ...]) -> _State:
-        frequencies = self.frequencies.copy()
-        for _, words in fresh:
-            frequencies[words] += 1
-        added = replace(self, waiting=self.waiting + fresh, frequencies=frequencies)
-        return added if len(added.waiting) < _SEAL_AT else added._with_all_sealed()
+    def missing(self, contents: Sequence[ContentId]) -> list[ContentId]:
+        asked = np.array([content for content in contents if content not in self.waiting], np.int64)
+        for segment in self.sealed:
+            asked = asked[~segment.find(asked)[1]]
+        return list(map(int, asked))
 
-    def _with_all_sealed(self) -> _State:
-        sealed, items = list(self.sealed), list(self.waiting)
-        while sealed and len(sealed[-1].contents) < 2 * len(items):
-            items = sealed.pop().items() + items
-        kept = [row for row in items if row[0] not in self.gone]
-        frequencies = self.frequencies.copy()
-        for _, words in (row for row in items if row[0] in self.gone):
-            frequencies[words] -= 1
-        gone = self.gone.difference(content for content, _ in items)
-        return _State((*sealed, _Segment.of(kept)), (), gone, frequencies)
+    def has(self, content: ContentId) -> bool:
+        found = [(segment, *segment.find(np.array([content]))) for segment in self.sealed]
+        return content in self.waiting or any(known[0] and s.alive[places[0]] for s, places, known in found)
+
+    def without(self, contents: Sequence[ContentId]) -> _State:
+        gone = np.array(contents, np.int64)
+        waiting = {content: words for content, words in self.waiting.items() if content not in set(contents)}
+        return _State(tuple(segment.without(gone) for segment in self.sealed), waiting)
+
+    def mergeable(self) -> tuple[Segment, ...]:
+        """The newest segments, so many that each older one is at least twice as large as all newer ones."""
+        sizes = [len(segment.contents) for segment in self.sealed]
+        start = len(sizes) - 1
+        while start > 0 and sizes[start - 1] < 2 * sum(sizes[start:]):
+            start -= 1
+        return self.sealed[max(start, 0) :]
+
+    def merged(self, made: Segment) -> _State:
+        """With a segment in place of those whose numbers it covers, less what was removed from these meanwhile."""
+        sealed = []
+        for segment in self.sealed:
+            if not made.first <= segment.first <= made.last:
+                sealed.append(segment)
+            else:
+                made = made.without(segment.contents[~segment.alive])
+        return replace(self, sealed=tuple(sorted([*sealed, made], key=lambda segment: segment.first)))
 
     def contents(self) -> NDArray[np.int64]:
-        waiting = np.array([content for content, _ in self.waiting], np.int64)
-        return _joined([*(segment.contents for segment in self.sealed), waiting], np.int64)
+        return np.concatenate([*(segment.contents for segment in self.sealed), np.array([*self.waiting], np.int64)])
 
-    def votes(self, words: NDArray[np.uint16]) -> NDArray[np.float64]:
+    def votes(self, asked: NDArray[np.uint16]) -> NDArray[np.float64]:
         """[n], in the order of ``contents``: the votes of these distinct words, over the root of a content's own."""
-        rows = len(self.waiting) + sum(len(segment.contents) for segment in self.sealed)
-        weights = np.log1p(rows / np.maximum(self.frequencies[words], 1))
-        parts = [segment.votes(words, weights) for segment in self.sealed]
-        counts = _joined([*(segment.counts for segment in self.sealed), _counts(self.waiting)], np.int64)
-        votes = _joined([*parts, self._waiting_votes(words, weights)], np.float64)
-        return votes / np.sqrt(counts + _SMOOTHING)
-
-    def _waiting_votes(self, words: NDArray[np.uint16], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        table = np.zeros(WORDS)
+        words = asked.astype(np.intp)
+        counts = np.array([len(own) for own in self.waiting.values()], np.int64)
+        waiting = np.concatenate([np.empty(0, np.uint16), *self.waiting.values()])
+        frequencies = np.bincount(waiting, minlength=segments.WORDS)[words]
+        for segment in self.sealed:
+            frequencies = frequencies + segment.frequencies(words)
+        rows = len(counts) + sum(len(segment.contents) for segment in self.sealed)
+        weights = np.log1p(rows / np.maximum(frequencies, 1))
+        table = np.zeros(segments.WORDS)
         table[words] = weights
-        return np.array([table[own].sum() for _, own in self.waiting])
+        of = np.repeat(np.arange(len(counts)), counts)
+        last = np.bincount(of, table[waiting], minlength=len(counts)).astype(np.float64)
+        parts = [
+            segment.votes(words, weights) / np.sqrt(segment.counts + np.float64(_SMOOTHING)) for segment in self.sealed
+        ]
+        return np.concatenate([*parts, last / np.sqrt(counts + _SMOOTHING)])
 
 
-def _counts(items: Sequence[Row]) -> NDArray[np.int64]:
-    return np.array([len(words) for _, words in items], np.int64)
-
-
-def _joined(parts: Sequence[NDArray[T]], dtype: type[T]) -> NDArray[T]:
-    """All parts in a row, also where there are none."""
-    return np.concatenate([np.empty(0, dtype), *parts])
+def _likeliest(votes: NDArray[np.float64], limit: int) -> NDArray[np.intp]:
+    """Where the ``limit`` largest positive votes are, largest first. The limit-th largest of the blocks' largest votes
+    is a bar that as many reach, so only what reaches it is sorted."""
+    padded = np.pad(votes, (0, -len(votes) % _BLOCK)).reshape(-1, _BLOCK)
+    largest = np.sort(padded.max(axis=1, initial=0))[::-1]
+    bar = largest[limit - 1] if len(largest) >= limit else 0
+    reach = np.flatnonzero((votes >= bar) & (votes > 0))
+    return reach[np.argsort(-votes[reach], kind="stable")[:limit]]

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from shazimd.fingerprint.packing import unpack_words
 from shazimd.index.base import Index
 from shazimd.index.words import WordIndex
-from shazimd.store.base import Store
+from shazimd.store.base import Reader, Store
 from shazimd.types import ContentId, Fingerprint, Signals
 
 if TYPE_CHECKING:
     from shazimd.fingerprint.model import ModelInfo
 
-WORDS_BATCH = 256
-"""Contents whose words are read in one transaction."""
+WORDS_LOOKED_UP = 4096
+WORDS_READ = 256
+"""Contents that are looked up, and whose words are read, in one transaction."""
 
 OpenIndex = Callable[[Store, str | None], Index]
 """Opens the index of a model's vectors (None: hashes only), in step with the store."""
@@ -30,7 +33,7 @@ class Library:
         self._open_index = open_index
         self._swap = threading.Lock()
         self.index = open_index(store, self.model_id)
-        self.words = WordIndex()
+        self.words = WordIndex(os.path.join(store.info()["path"], "index", "words"))
         self._closing = threading.Event()
         self._loading = threading.Thread(target=self._load_words, name="words", daemon=True)
         self._loading.start()
@@ -68,6 +71,7 @@ class Library:
     def close(self) -> None:
         self._closing.set()
         self._loading.join()
+        self.words.close()
         with self._swap:
             self.index.close()
 
@@ -80,13 +84,30 @@ class Library:
         self.index.add([(content, signals)])
 
     def _load_words(self) -> None:
-        """Make what is stored findable by its local features. That takes reading all that is kept of them, so it runs
-        beside everything else; until it is done, a part of a picture may not be recognised."""
-        content = 0
+        """Take over the words that an earlier run kept, and read what is missing. Where that is all, it means reading
+        all local features, so it runs beside everything else; until it is done, a part of a picture may not be
+        recognised."""
+        with self.store.read() as reader:
+            self.words.load(content for _, content in reader.removals())
+        last = 0
         while not self._closing.is_set():
             with self.store.read() as reader:
-                batch = [known for known, _ in islice(reader.signals(None, content), WORDS_BATCH)]
-                self.words.add([(known, unpack_words(reader.features(known))) for known in batch])
+                batch = [content for content, _ in islice(reader.signals(None, last), WORDS_LOOKED_UP)]
             if not batch:
                 return
-            content = batch[-1]
+            self._read_words(self.words.missing(batch))
+            last = batch[-1]
+
+    def _read_words(self, contents: list[ContentId]) -> None:
+        for start in range(0, len(contents), WORDS_READ):
+            if self._closing.is_set():
+                return
+            with self.store.read() as reader:
+                some = contents[start : start + WORDS_READ]
+                self.words.add([(content, unpack_words(features)) for content, features in _features(reader, some)])
+
+
+def _features(reader: Reader, contents: list[ContentId]) -> Iterator[tuple[ContentId, bytes]]:
+    for content in contents:
+        with suppress(KeyError):  # removed meanwhile
+            yield content, reader.features(content)

@@ -1,0 +1,237 @@
+"""Sealed parts of the inverted index of words: tables word -> rows, mapped from files.
+
+A file ``<first>-<last>.words`` holds what was sealed as number ``first`` to ``last``; a merge covers the numbers of its
+parts, so one that lies inside another was merged and is deleted when found. It begins with a line, padded with
+spaces to 64 bytes: ``shazimd-words 1 <byte order> <contents> <entries> <CRC-32 of the rest, hex>``. Then
+contents int64 [n] (growing), rows int32 [e] (of word 0, of word 1, ...), starts int64 [WORDS + 1], counts uint16 [n].
+Nothing is synced: what a crash damaged has another checksum, is deleted, and is made anew from the store.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import sys
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from shazimd.types import ContentId
+
+WORDS = 65_536
+SUFFIX = ".words"
+HEADER_BYTES = 64
+WORDS_AT_ONCE = 1_024
+"""Words whose rows are merged at once: at a million contents 2 million entries, 40 MB."""
+
+logger = structlog.get_logger()
+
+
+class Damaged(Exception):  # says what happened, as all of the project's errors do
+    """A file is not what was written."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segment:
+    first: int
+    last: int
+    """the numbers it covers"""
+    contents: NDArray[np.int64]
+    """[n], growing"""
+    rows: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    """[WORDS + 1]: where each word's rows begin in ``rows``"""
+    counts: NDArray[np.uint16]
+    """[n]: how many words each content has"""
+    alive: NDArray[np.bool_]
+    """[n]; False for what was removed"""
+
+    @classmethod
+    def of(cls, number: int, items: Mapping[ContentId, NDArray[np.uint16]]) -> Segment:
+        """Contents with their distinct words; there is at least one."""
+        ordered = sorted(items.items())
+        counts = np.array([len(words) for _, words in ordered], np.uint16)
+        words = np.concatenate([words for _, words in ordered])
+        order = np.argsort(words, kind="stable")
+        return cls(
+            first=number,
+            last=number,
+            contents=np.array([content for content, _ in ordered], np.int64),
+            rows=np.repeat(np.arange(len(ordered), dtype=np.int32), counts)[order],
+            starts=np.searchsorted(words[order], np.arange(WORDS + 1)).astype(np.int64),
+            counts=counts,
+            alive=np.ones(len(ordered), np.bool_),
+        )
+
+    def find(self, contents: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """[m]: where each content is, and whether it is there at all, alive or not."""
+        places = np.minimum(np.searchsorted(self.contents, contents), len(self.contents) - 1)
+        return places, self.contents[places] == contents
+
+    def without(self, contents: NDArray[np.int64]) -> Segment:
+        """The same, with these contents removed; unknown ones are passed over."""
+        places, known = self.find(contents)
+        if not known.any():
+            return self
+        alive = self.alive.copy()
+        alive[places[known]] = False
+        return replace(self, alive=alive)
+
+    def frequencies(self, words: NDArray[np.intp]) -> NDArray[np.int64]:
+        """How many rows have each of these words."""
+        return self.starts[words + 1] - self.starts[words]
+
+    def votes(self, words: NDArray[np.intp], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """[n]: the weights of those of these words that each content has; 0 for what was removed."""
+        begins, ends = self.starts[words], self.starts[words + 1]
+        parts = [self.rows[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+        rows = np.concatenate([np.empty(0, np.int32), *parts])
+        votes = np.bincount(rows, np.repeat(weights, ends - begins), minlength=len(self.contents))
+        return np.multiply(votes, self.alive, dtype=np.float64)
+
+
+def load(directory: str) -> list[Segment]:
+    """The segments of an earlier run, oldest first. What was merged or is damaged is deleted. Raises OSError."""
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    found = []
+    covered = -1
+    for first, last, path in sorted(_named(directory), key=lambda each: (-each[1], each[0])):
+        if 0 <= covered <= first:
+            os.unlink(path)
+            continue
+        try:
+            found.append(_mapped(path, first, last))
+            covered = first
+        except Damaged as damaged:
+            logger.info("words_damaged", path=path, reason=str(damaged))
+            os.unlink(path)
+    return found[::-1]
+
+
+def merged(parts: Sequence[Segment], directory: str | None) -> Segment:
+    """All that is alive in segments next to each other, as a new file of a directory, or in memory. Raises OSError."""
+    first, last = parts[0].first, parts[-1].last
+    if directory is None:
+        with os.fdopen(os.memfd_create(f"shazimd-words-{first}-{last}"), "w+b") as file:
+            _write(parts, file)
+            return _map(file, first, last)
+    path = os.path.join(directory, f"{first}-{last}{SUFFIX}")
+    try:
+        with open(f"{path}.new", "w+b") as file:
+            _write(parts, file)
+            os.replace(f"{path}.new", path)
+            return _map(file, first, last)
+    except OSError:
+        with suppress(OSError):  # on a full disk half a file is in the way of others
+            os.unlink(f"{path}.new")
+        raise
+
+
+def delete(segment: Segment, directory: str) -> None:
+    """Delete the file of a merged segment; who searches in it may go on."""
+    with suppress(FileNotFoundError):  # where the disk was full it lies in memory
+        os.unlink(os.path.join(directory, f"{segment.first}-{segment.last}{SUFFIX}"))
+
+
+def _named(directory: str) -> Iterator[tuple[int, int, str]]:
+    for name in os.listdir(directory):
+        path = os.path.join(directory, name)
+        if match := re.fullmatch(rf"(\d+)-(\d+){SUFFIX}", name):
+            yield int(match[1]), int(match[2]), path
+        else:
+            os.unlink(path)  # left by a crash
+
+
+def _write(parts: Sequence[Segment], file: BinaryIO) -> None:
+    contents = np.concatenate([part.contents[part.alive] for part in parts])
+    counts = np.concatenate([part.counts[part.alive] for part in parts])
+    order = np.argsort(contents)
+    starts = np.zeros(WORDS + 1, np.int64)
+    file.seek(HEADER_BYTES)
+    checksum = _put(file, contents[order], 0)
+    for words, rows in _entries(parts, order):
+        starts[1:] += np.bincount(words, minlength=WORDS)
+        checksum = _put(file, rows, checksum)
+    checksum = _put(file, np.cumsum(starts), checksum)
+    checksum = _put(file, counts[order], checksum)
+    file.seek(0)
+    file.write(_header(len(contents), int(starts.sum()), checksum))
+    file.flush()
+
+
+def _entries(
+    parts: Sequence[Segment], order: NDArray[np.intp]
+) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.int32]]]:
+    """The merged entries, some words at a time: (word, row) of each, in order of the word."""
+    places = np.empty(len(order), np.int32)
+    places[order] = np.arange(len(order), dtype=np.int32)
+    alive = np.concatenate([part.alive for part in parts])
+    moved = np.full(len(alive), -1, np.int32)
+    moved[alive] = places
+    ends = np.cumsum([len(part.contents) for part in parts])
+    for start in range(0, WORDS, WORDS_AT_ONCE):
+        block = np.arange(start, start + WORDS_AT_ONCE)
+        words = np.concatenate([np.repeat(block.astype(np.uint16), part.frequencies(block)) for part in parts])
+        rows = np.concatenate(
+            [
+                moved[end - len(part.contents) : end][
+                    part.rows[part.starts[start] : part.starts[start + WORDS_AT_ONCE]]
+                ]
+                for part, end in zip(parts, ends.tolist(), strict=True)
+            ]
+        )
+        kept = rows >= 0
+        words, rows = words[kept], rows[kept]
+        by_word = np.argsort(words, kind="stable")
+        yield words, rows[by_word]
+
+
+def _put(file: BinaryIO, values: NDArray[Any], checksum: int) -> int:
+    raw = memoryview(values.view(np.uint8).data)
+    file.write(raw)
+    return zlib.crc32(raw, checksum)
+
+
+def _header(contents: int, entries: int, checksum: int) -> bytes:
+    return f"shazimd-words 1 {sys.byteorder} {contents} {entries} {checksum:08x}".encode().ljust(HEADER_BYTES)
+
+
+def _mapped(path: str, first: int, last: int) -> Segment:
+    """Raises Damaged."""
+    with open(path, "rb") as file:
+        header = file.read(HEADER_BYTES)
+        checksum = 0
+        while chunk := file.read(1 << 20):
+            checksum = zlib.crc32(chunk, checksum)
+        words = header.split()
+        if len(words) != 6 or header != _header(*_whole(words[3:5]), checksum):
+            raise Damaged(f"it begins with {header!r}, and its checksum is {checksum:08x}")
+        return _map(file, first, last)
+
+
+def _whole(words: Sequence[bytes]) -> tuple[int, int]:
+    try:
+        contents, entries = map(int, words)
+    except ValueError as error:
+        raise Damaged(f"it has {words!r}, expected two whole numbers") from error
+    return contents, entries
+
+
+def _map(file: BinaryIO, first: int, last: int) -> Segment:
+    """What ``_write`` wrote."""
+    mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    n, entries = map(int, mapping[:HEADER_BYTES].split()[3:5])
+    offset = HEADER_BYTES
+    arrays: list[NDArray[Any]] = []
+    for kind, count in ((np.int64, n), (np.int32, entries), (np.int64, WORDS + 1), (np.uint16, n)):
+        arrays.append(np.frombuffer(mapping, kind, count, offset))
+        offset += arrays[-1].nbytes
+    contents, rows, starts, counts = arrays
+    return Segment(first, last, contents, rows, starts, counts, np.ones(n, np.bool_))

@@ -1,0 +1,130 @@
+"""The index of words in a directory, from one run to the next."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from shazimd.index import segments
+from shazimd.index import words as module
+from shazimd.index.words import WordIndex
+
+KNOWN = 60
+
+
+def some_words(seed: int, count: int = 40) -> NDArray[np.uint16]:
+    return np.random.default_rng(seed).integers(0, 65_536, count).astype(np.uint16)
+
+
+@contextmanager
+def opened(directory: Path, removed: tuple[int, ...] = ()) -> Iterator[WordIndex]:
+    with closing(WordIndex(str(directory))) as index:
+        index.load(removed)
+        yield index
+
+
+def add(index: WordIndex, *contents: int) -> None:
+    for content in contents:
+        index.add([(content, some_words(content))])
+
+
+def found(index: WordIndex) -> set[int]:
+    """The contents that their own words find."""
+    return {content for content in range(1, 2 * KNOWN) if index.search(some_words(content), 3)[:1] == [content]}
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What a run with KNOWN contents, sealed by fours, has left."""
+    monkeypatch.setattr(module, "_SEAL_AT", 4)
+    with opened(tmp_path / "words") as index:
+        add(index, *range(KNOWN, 0, -1))
+        index.remove([7])
+    return tmp_path / "words"
+
+
+def test_what_one_run_knew_the_next_one_knows(directory: Path) -> None:
+    """All contents are found again, but for those removed; what is missing is told; new ones come beside them."""
+    with opened(directory, removed=(7, 9)) as index:
+        assert set(range(1, KNOWN + 1)) - {7, 9} == found(index)
+        assert KNOWN - 2 == len(index)
+        assert [KNOWN + 1] == index.missing([1, 7, KNOWN, KNOWN + 1])
+        add(index, *range(KNOWN + 1, KNOWN + 10))
+    with opened(directory, removed=(7, 9)) as index:
+        assert set(range(1, KNOWN + 10)) - {7, 9} == found(index)
+
+
+def test_merging_leaves_few_files_and_no_removed_content(directory: Path) -> None:
+    """Each file is at least twice as large as all newer ones; a removed content goes with a merge."""
+    with opened(directory, removed=tuple(range(1, KNOWN + 1))) as index:
+        add(index, *range(KNOWN + 1, 2 * KNOWN))
+        add(index, *range(10 * KNOWN, 20 * KNOWN))
+    sizes = [int(path.read_bytes().split()[3]) for path in sorted(directory.iterdir(), key=os.path.getmtime)]
+    assert 6 >= len(sizes)
+    assert 11 * KNOWN + KNOWN > sum(sizes)
+
+
+@pytest.mark.parametrize("damage", ["cut short", "other bytes", "no header", "empty"])
+def test_a_damaged_file_is_deleted_and_its_contents_are_missing(directory: Path, damage: str) -> None:
+    """They are to be read from the store once more; the other files count."""
+    largest = max(directory.iterdir(), key=os.path.getsize)
+    raw = largest.read_bytes()
+    changed = {"cut short": raw[:-1], "other bytes": raw[:-9] + b"12345678" + raw[-1:], "no header": b"?" + raw[1:]}
+    largest.write_bytes(changed.get(damage, b""))
+    with opened(directory) as index:
+        assert not largest.exists()
+        missing = index.missing(range(1, KNOWN + 1))
+        assert 0 < len(missing) <= KNOWN
+        assert found(index).isdisjoint(missing)
+        add(index, *missing)
+        assert set(range(1, KNOWN + 1)) - {7} <= found(index)
+
+
+def test_a_crash_after_a_merge_leaves_nothing_twice(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that were merged, but not deleted any more, are deleted; so is one that was being written."""
+    monkeypatch.setattr(segments, "delete", lambda _segment, _directory: None)
+    with opened(directory) as index:
+        add(index, *range(KNOWN + 1, 2 * KNOWN))
+    (directory / "9-9.words.new").write_bytes(b"half")
+    before = len(list(directory.iterdir()))
+    with opened(directory) as index:
+        assert before > len(list(directory.iterdir()))
+        contents = index._state.contents().tolist()
+        assert len(set(contents)) == len(contents)
+        assert set(range(1, 2 * KNOWN)) - {7} <= found(index)
+
+
+def test_nothing_is_lost_of_what_comes_before_it_is_loaded(directory: Path) -> None:
+    """Pictures may land, and be removed, before the files of the last run were taken over."""
+    with closing(WordIndex(str(directory))) as index:
+        add(index, 3, *range(KNOWN + 1, KNOWN + 10))
+        index.remove([5, KNOWN + 2])
+        index.load([])
+        assert set(range(1, KNOWN + 10)) - {5, 7, KNOWN + 2} == found(index) - {7}
+        assert [3] == index.search(some_words(3), 50)[:1]
+        assert 1 == index.search(some_words(3), 50).count(3)
+
+
+def test_a_disk_that_takes_nothing_costs_no_content(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can't be written is found all the same, and is missing at the next start."""
+    with opened(directory) as index:
+        whole, monkey = segments._write, monkeypatch.context()
+
+        def fail(parts: list[segments.Segment], file: object) -> None:
+            if isinstance(getattr(file, "name", 0), str):
+                raise OSError(28, "No space left on device")
+            whole(parts, file)  # type: ignore[arg-type]  # it is a file in memory
+
+        with monkey as patch:
+            patch.setattr(segments, "_write", fail)
+            add(index, *range(KNOWN + 1, KNOWN + 10))
+            assert set(range(KNOWN + 1, KNOWN + 10)) <= found(index)
+            index._executor.shutdown()
+    with opened(directory) as index:
+        assert set(range(KNOWN + 1, KNOWN + 9)) <= set(index.missing(range(1, KNOWN + 10)))
