@@ -43,6 +43,8 @@ log = structlog.get_logger()
 
 BIG_FILE_BYTES = 32 * 2**20
 """Files over this are held in memory one at a time."""
+MATCHES_MAX = 100
+"""An alert counts so many matches at most: each is looked at on the disk, and the thousandth copy tells nothing new."""
 UNREADABLE_STAT = Stat(-1, -1, -1)
 """Equals no file's: what could not be read is tried again at each look, for a chmod changes no mtime."""
 
@@ -236,6 +238,7 @@ class Ingest:
             content,
             weights=self.terms.weights,
             threshold=self.terms.threshold,
+            limit=MATCHES_MAX,
             admit=lambda other: other != path and self._untold.get(other, 0) < number and self._is_current(other),
         )
         matches = [match for match in matches if match.verdict in self.terms.verdicts]

@@ -171,9 +171,9 @@ class Search:
     def _files(self, judged: Iterable[_Judged], admit: Admit | None) -> Iterator[Match]:
         for hit, verdict, verification in judged:
             with self._library.store.read() as reader:
-                paths = list(filter(admit, reader.files_of(hit.content)))
+                paths = reader.files_of(hit.content)
                 width, height = reader.size_in_pixels(hit.content) if paths else (0, 0)
-            for path in paths:
+            for path in filter(admit, paths):  # one at a time: admitting looks at the disk, and a limit may end it
                 yield Match(path, hit.content, hit.score, hit.similarities, verdict, width, height, verification)
 
 
