@@ -27,6 +27,8 @@ from shazimd.types import ContentId
 
 WORDS = 65_536
 SUFFIX = ".words"
+SMOOTHING = 20
+"""Added to a content's number of words, so that chance hits in a poor picture do not outvote those in a rich one."""
 HEADER_BYTES = 64
 WORDS_AT_ONCE = 1_024
 """Words whose rows are merged at once: at a million contents 2 million entries, 40 MB."""
@@ -52,6 +54,8 @@ class Segment:
     """[n]: how many words each content has"""
     alive: NDArray[np.bool_]
     """[n]; False for what was removed"""
+    scale: NDArray[np.float32]
+    """[n]: what a content's votes are multiplied with; 0 for what was removed"""
 
     @classmethod
     def of(cls, number: int, items: Mapping[ContentId, NDArray[np.uint16]]) -> Segment:
@@ -68,6 +72,7 @@ class Segment:
             starts=np.searchsorted(words[order], np.arange(WORDS + 1)).astype(np.int64),
             counts=counts,
             alive=np.ones(len(ordered), np.bool_),
+            scale=scale(counts),
         )
 
     def find(self, contents: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
@@ -82,19 +87,24 @@ class Segment:
             return self
         alive = self.alive.copy()
         alive[places[known]] = False
-        return replace(self, alive=alive)
+        return replace(self, alive=alive, scale=scale(self.counts) * alive)
 
     def frequencies(self, words: NDArray[np.intp]) -> NDArray[np.int64]:
         """How many rows have each of these words."""
         return self.starts[words + 1] - self.starts[words]
 
     def votes(self, words: NDArray[np.intp], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """[n]: the weights of those of these words that each content has; 0 for what was removed."""
+        """[n]: the sum of the weights of those of these words that each content has."""
         begins, ends = self.starts[words], self.starts[words + 1]
         parts = [self.rows[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
         rows = np.concatenate([np.empty(0, np.int32), *parts])
         votes = np.bincount(rows, np.repeat(weights, ends - begins), minlength=len(self.contents))
-        return np.multiply(votes, self.alive, dtype=np.float64)
+        return votes.astype(np.float64, copy=False)  # bincount of nothing counts in whole numbers
+
+
+def scale(counts: NDArray[Any]) -> NDArray[np.float32]:
+    """What the votes of contents with so many words are multiplied with: one over the root of their number."""
+    return (1 / np.sqrt(counts + np.float64(SMOOTHING))).astype(np.float32)
 
 
 def load(directory: str) -> list[Segment]:
@@ -234,4 +244,4 @@ def _map(file: BinaryIO, first: int, last: int) -> Segment:
         arrays.append(np.frombuffer(mapping, kind, count, offset))
         offset += arrays[-1].nbytes
     contents, rows, starts, counts = arrays
-    return Segment(first, last, contents, rows, starts, counts, np.ones(n, np.bool_))
+    return Segment(first, last, contents, rows, starts, counts, np.ones(n, np.bool_), scale(counts))

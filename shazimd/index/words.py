@@ -7,7 +7,7 @@ stands in benchmarks/quality/README.md.
 
 Rows are sealed in segments (``segments``), each a table word -> rows; new rows wait unsorted. Segments of like size are
 merged in the background, so adding stays cheap. In a directory segments are files that are mapped: some 530 bytes a
-content that are the page cache's, and a byte of our own; a start reads from the store only what is in none of them.
+content that are the page cache's, and 5 bytes of our own; a start reads from the store only what is in none of them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
 import structlog
@@ -30,8 +31,6 @@ Row = tuple[ContentId, NDArray[np.uint16]]
 
 _SEAL_AT = 1_024
 """Rows that wait unsorted; a search looks at all of them."""
-_SMOOTHING = 20
-"""Added to a content's number of words, so that chance hits in a poor picture do not outvote those in a rich one."""
 _BLOCK = 1_024
 """Votes of which only the largest is looked at first."""
 
@@ -91,9 +90,7 @@ class WordIndex:
         """The ``limit`` contents that most likely show what the query shows, upright or mirrored, likeliest first.
 
         Contents that share no word are not among them."""
-        state = self._state
-        votes = np.maximum(state.votes(np.unique(words)), state.votes(np.unique(words.byteswap())))
-        return list(map(int, state.contents()[_likeliest(votes, limit)]))
+        return self._state.likeliest(words, limit)
 
     def close(self) -> None:
         """Keep what waits, and let go."""
@@ -182,34 +179,55 @@ class _State:
                 made = made.without(segment.contents[~segment.alive])
         return replace(self, sealed=tuple(sorted([*sealed, made], key=lambda segment: segment.first)))
 
-    def contents(self) -> NDArray[np.int64]:
-        return np.concatenate([*(segment.contents for segment in self.sealed), np.array([*self.waiting], np.int64)])
+    def likeliest(self, asked: NDArray[np.uint16], limit: int) -> list[ContentId]:
+        """The ``limit`` contents with most votes of these words or of those with swapped bytes, most first."""
+        parts: list[_Part] = [_Waiting(self.waiting), *self.sealed]
+        sides = [np.unique(words).astype(np.intp) for words in (asked, asked.byteswap())]
+        weights = [self._weights(words, parts) for words in sides]
+        found: list[tuple[float, ContentId]] = []
+        for part in parts:
+            votes = np.maximum(*(part.votes(words, given) for words, given in zip(sides, weights, strict=True)))
+            votes *= part.scale
+            best = _likeliest(votes, limit)
+            found += zip((-votes[best]).tolist(), part.contents[best].tolist(), strict=True)
+        return [content for _, content in sorted(found)[:limit]]
 
-    def votes(self, asked: NDArray[np.uint16]) -> NDArray[np.float64]:
-        """[n], in the order of ``contents``: the votes of these distinct words, over the root of a content's own."""
-        words = asked.astype(np.intp)
-        counts = np.array([len(own) for own in self.waiting.values()], np.int64)
-        waiting = np.concatenate([np.empty(0, np.uint16), *self.waiting.values()])
-        frequencies = np.bincount(waiting, minlength=segments.WORDS)[words]
-        for segment in self.sealed:
-            frequencies = frequencies + segment.frequencies(words)
-        rows = len(counts) + sum(len(segment.contents) for segment in self.sealed)
-        weights = np.log1p(rows / np.maximum(frequencies, 1))
+    def _weights(self, words: NDArray[np.intp], parts: Sequence[_Part]) -> NDArray[np.float64]:
+        """The rarer a word, the more it counts."""
+        rows = sum(len(part.contents) for part in parts)
+        having = np.sum([part.frequencies(words) for part in parts], axis=0)
+        return np.asarray(np.log1p(rows / np.maximum(having, 1)), np.float64)
+
+
+class _Waiting:
+    """Rows that are not sealed, as a segment answers: to look at all of their words takes less than to sort them."""
+
+    def __init__(self, rows: dict[ContentId, NDArray[np.uint16]]) -> None:
+        self.contents = np.array([*rows], np.int64)
+        counts = np.array([len(words) for words in rows.values()], np.int64)
+        self.scale = segments.scale(counts)
+        self._words = np.concatenate([np.empty(0, np.uint16), *rows.values()])
+        self._of = np.repeat(np.arange(len(rows)), counts)
+        self._frequencies = np.bincount(self._words, minlength=segments.WORDS)
+
+    def frequencies(self, words: NDArray[np.intp]) -> NDArray[np.int64]:
+        return self._frequencies[words]
+
+    def votes(self, words: NDArray[np.intp], weights: NDArray[np.float64]) -> NDArray[np.float64]:
         table = np.zeros(segments.WORDS)
         table[words] = weights
-        of = np.repeat(np.arange(len(counts)), counts)
-        last = np.bincount(of, table[waiting], minlength=len(counts)).astype(np.float64)
-        parts = [
-            segment.votes(words, weights) / np.sqrt(segment.counts + np.float64(_SMOOTHING)) for segment in self.sealed
-        ]
-        return np.concatenate([*parts, last / np.sqrt(counts + _SMOOTHING)])
+        return np.bincount(self._of, table[self._words], minlength=len(self.contents)).astype(np.float64)
+
+
+_Part: TypeAlias = Segment | _Waiting
 
 
 def _likeliest(votes: NDArray[np.float64], limit: int) -> NDArray[np.intp]:
     """Where the ``limit`` largest positive votes are, largest first. The limit-th largest of the blocks' largest votes
     is a bar that as many reach, so only what reaches it is sorted."""
-    padded = np.pad(votes, (0, -len(votes) % _BLOCK)).reshape(-1, _BLOCK)
-    largest = np.sort(padded.max(axis=1, initial=0))[::-1]
-    bar = largest[limit - 1] if len(largest) >= limit else 0
+    if not len(votes):
+        return np.empty(0, np.intp)
+    largest = np.sort(np.maximum.reduceat(votes, np.arange(0, len(votes), _BLOCK)))[::-1]
+    bar = largest[limit - 1] if len(largest) >= limit else 0.0
     reach = np.flatnonzero((votes >= bar) & (votes > 0))
     return reach[np.argsort(-votes[reach], kind="stable")[:limit]]

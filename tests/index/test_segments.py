@@ -95,7 +95,7 @@ def test_a_crash_after_a_merge_leaves_nothing_twice(directory: Path, monkeypatch
     before = len(list(directory.iterdir()))
     with opened(directory) as index:
         assert before > len(list(directory.iterdir()))
-        contents = index._state.contents().tolist()
+        contents = [content for segment in index._state.sealed for content in segment.contents.tolist()]
         assert len(set(contents)) == len(contents)
         assert set(range(1, 2 * KNOWN)) - {7} <= found(index)
 
