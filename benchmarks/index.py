@@ -1,9 +1,10 @@
 """How fast is the index, is it exact, and what does it cost? One command, one table:
 
-    python -m benchmarks.index --cache DIR [--sizes 10000,100000,1000000] [--join 100000] [--peers 100000]
+    python -m benchmarks.index --cache DIR [--sizes 10000,100000,1000000,3000000] [--join 100000] [--peers 100000]
 
-Signals come from ``vectors``: the queries are real photos and edits that the rows were not made from. All on one core.
-``--cache`` keeps what was made (2.6 GB a million for the vectors, 2.8 GB for the index). ``--peers`` needs faiss-cpu.
+Parts are left out with ``--sizes ""``, ``--join 0`` and ``--peers 0``. Tables are as index.md has them. Signals come
+from ``vectors``: the queries are real photos and edits that the rows were not made from. One core but for the join.
+``--cache`` keeps what was made (2.6 GB a million for the vectors, 2.8 GB for each index). ``--peers`` needs faiss-cpu.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import os
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # before numpy: one core for a query
 
 import argparse
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,8 @@ from shazimd.types import ContentId, Fingerprint, Signals
 
 PHOTOS, EDITS = 1400, 14
 HELD_OUT = 200
+BLOCK = 20_000
+"""Rows that are made at once."""
 WEIGHTS = (1.0, 1.0, 2.0)
 QUANTILES = [0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999]
 
@@ -63,24 +67,22 @@ def signals(data: vectors.Set, row: int) -> Signals:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--sizes", default="10000,100000,1000000")
-    parser.add_argument("--join", type=int, default=0)
-    parser.add_argument("--peers", type=int, default=0)
+    parser.add_argument("--sizes", default="10000,100000,1000000,3000000")
+    parser.add_argument("--join", type=int, default=100_000)
+    parser.add_argument("--peers", type=int, default=100_000)
     parser.add_argument("--serve", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    sizes = [int(size) for size in options.sizes.split(",")]
+    sizes = [int(size) for size in options.sizes.split(",") if size]
     base, asked = split(vectors.real(options.cache))
-    data = scaled(options.cache, base, max(*sizes, options.join, options.peers, options.serve))
+    data = scaled(options.cache, base, max([*sizes, options.join, options.peers, options.serve]))
     queries = [signals(asked, row) for row in range(HELD_OUT)]
     if options.serve:
         serve(options.cache, data, options.serve, queries)
         return
-    print_distributions(base, data, asked)
-    print(f"\nMemory bandwidth, one core: {bandwidth():.1f} GB/s\n")
-    medians = [measure(options.cache, data, size, queries) for size in sizes]
-    if len(sizes) > 1:
-        slope = np.polyfit(np.log(sizes), np.log(medians), 1)[0]
-        print(f"\nGrowth of the median at .75 with N: exponent {slope:.2f}")
+    if sizes:
+        print_distributions(base, data, asked)
+        print(f"\nMemory bandwidth, one core: {bandwidth():.1f} GB/s\n")
+        print_table(sizes, [measure(options.cache, data, size, queries) for size in sizes])
     if options.peers:
         peers(data, options.peers, queries)
     if options.join:
@@ -104,14 +106,16 @@ def take(data: vectors.Set, rows: NDArray[np.intp] | slice) -> vectors.Set:
 
 
 def scaled(cache: Path, base: vectors.Set, count: int) -> vectors.Set:
-    """``count`` rows like the real ones, made once."""
+    """At least ``count`` rows like the real ones, made once; fewer are the first of more."""
+    kept = [int(file.stem.partition("-")[2]) for file in cache.glob("fv-*.npy")]
+    count = min((one for one in kept if one >= count), default=-(-count // BLOCK) * BLOCK)
     files = [cache / f"{name}-{count}.npy" for name in vectors.Set._fields]
     if not all(file.exists() for file in files):
         shapes = [(count,), (count,), (count, base.fv.shape[1])]
         kinds = zip(files, ("u8", "u8", "f2"), shapes, strict=True)
         out = [np.lib.format.open_memmap(file, "w+", dtype, shape) for file, dtype, shape in kinds]
         at = 0
-        for block in vectors.scaled(base, count):
+        for block in vectors.scaled(base, count, block=BLOCK):
             rows = slice(at, at := at + len(block.ah))
             out[0][rows], out[1][rows], out[2][rows] = block
     return vectors.Set(*(np.load(file, mmap_mode="r") for file in files))
@@ -131,64 +135,72 @@ def bandwidth() -> float:
     return big.nbytes / 1e6 / median_ms(big.sum, [()] * 5)
 
 
-def measure(cache: Path, data: vectors.Set, size: int, queries: Sequence[Signals]) -> float:
-    """Build (or open) the index of so many rows, check it, and print its line; the median in ms at .75."""
+class Measured(NamedTuple):
+    cells: dict[str, str]
+    """a column of the table"""
+    median_ms: float
+    cpu_ms: float
+    """both at .75"""
+
+
+def measure(cache: Path, data: vectors.Set, size: int, queries: Sequence[Signals]) -> Measured:
+    """Build (or open) the index of so many rows, check it, and search."""
+    print(f"{size:,} rows ...", file=sys.stderr, flush=True)
     started = time.perf_counter()
     index = CascadeIndex.open(str(cache / f"index-{size}"), Made(data, size), "benchmark")
     built = time.perf_counter() - started
     if built > 3:
         index.compact()
         print(f"{size:,} rows: built in {built:.0f} s, {size / built:,.0f} rows/s")
-    views = index._views
     assert len(index) == size
-    brute_ms = check(index, views, queries[:10])
-    print(
-        f"{size:,} rows. Exact on 10 queries x 3 thresholds; comparing with every row takes {brute_ms:.0f} ms a query"
-    )
-    median = search_times(index, queries)
+    brute_ms = check(index, index._views, queries[: 10 if size <= 1_000_000 else 3])
+    times, cells = search_times(index, queries)
+    cells["comparing with every row, wall"] = f"{brute_ms:,.0f} ms"
     new = [(size + 1 + row, queries[row % len(queries)]) for row in range(200)]
-    print(f"  add one: p50 {np.median(timed(lambda row: index.add([row]), new)):.2f} ms")
+    cells["add one, wall median"] = f"{np.median(timed(lambda row: index.add([row]), new)):.2f} ms"
     index.remove([content for content, _ in new])
     index.close()
     used = sum(file.stat().st_blocks * 512 for file in (cache / f"index-{size}").rglob("*"))
-    print(f"  disk: {used / size:,.0f} bytes a row")
-    again = [
-        sys.executable,
-        "-m",
-        "benchmarks.index",
-        "--cache",
-        str(cache),
-        "--serve",
-        str(size),
-        "--sizes",
-        str(len(data.ah)),
-    ]
-    print(subprocess.run(again, check=True, stdout=subprocess.PIPE, text=True).stdout, end="", flush=True)
-    return median
+    cells["disk, bytes a row"] = f"{used / size:,.0f}"
+    again = [sys.executable, "-m", "benchmarks.index", "--cache", str(cache), "--serve", str(size), "--sizes", ""]
+    cells |= json.loads(subprocess.run(again, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return Measured(cells, *times)
 
 
-def search_times(index: CascadeIndex, queries: Sequence[Signals]) -> float:
+def print_table(sizes: Sequence[int], measured: Sequence[Measured]) -> None:
+    print("Equal to the scores of all rows for 10 queries (3 beyond a million) at .7, .75 and .9, to the last bit.\n")
+    print("|  |", *(f"{size:,} |" for size in sizes))
+    print("|" + "---|" * (len(sizes) + 1))
+    for label in measured[0].cells:
+        print(f"| {label} |", *(f"{one.cells[label]} |" for one in measured))
+    if len(sizes) > 1:
+        for what, values in (("median", [m.median_ms for m in measured]), ("mean CPU", [m.cpu_ms for m in measured])):
+            slope = np.polyfit(np.log(sizes), np.log(values), 1)[0]
+            print(f"\nGrowth of the {what} at .75 with N, fitted to all sizes: exponent {slope:.2f}")
+
+
+def search_times(index: CascadeIndex, queries: Sequence[Signals]) -> tuple[tuple[float, float], dict[str, str]]:
+    """(median, mean CPU) in ms at .75, and a cell for each way to ask."""
     kinds: list[tuple[str, float, int | None]] = [
-        ("t=.75", 0.75, None),
-        ("t=.8", 0.8, None),
-        ("t=.9", 0.9, None),
-        ("best 20", 0.0, 20),
-        ("best 30 from .6", 0.6, 30),
+        ("threshold .75: CPU mean; wall median, 99 %", 0.75, None),
+        ("threshold .8", 0.8, None),
+        ("threshold .9", 0.9, None),
+        ("best 20, no threshold", 0.0, 20),
+        ("best 10 from .6", 0.6, 10),
     ]
-    medians = []
+    cells, all_times = {}, []
     for what, threshold, limit in kinds:
         cpu = time.thread_time()
         spent = timed(lambda query: index.search([query], WEIGHTS, threshold, limit), queries)  # noqa: B023  # used at once
         cpu_ms = (time.thread_time() - cpu) / (len(queries) + 1) * 1e3
-        medians.append(float(np.median(spent)))
-        p99 = np.percentile(spent, 99)
-        print(f"  {what:16} p50 {medians[-1]:.2f} ms  p99 {p99:.2f} ms  CPU, mean {cpu_ms:.2f} ms", flush=True)
+        median, p99 = np.percentile(spent, [50, 99])
+        all_times.append((float(median), cpu_ms))
+        cells[what] = f"{cpu_ms:.2f}; {median:.2f}, {p99:.1f} ms"
     batches = [(queries[start : start + 32],) for start in range(0, 160, 32)]
     cpu = time.thread_time()
-    together = median_ms(lambda batch: index.search(batch, WEIGHTS, 0.75), batches) / 32
-    cpu_ms = (time.thread_time() - cpu) / (32 * (len(batches) + 1)) * 1e3
-    print(f"  32 at once, t=.75: {together:.2f} ms each, CPU {cpu_ms:.2f} ms each")
-    return medians[0]
+    timed(lambda batch: index.search(batch[0], WEIGHTS, 0.75), batches)
+    cells["32 at once, .75, CPU each"] = f"{(time.thread_time() - cpu) / (32 * (len(batches) + 1)) * 1e3:.2f} ms"
+    return all_times[0], cells
 
 
 def check(index: CascadeIndex, views: Sequence[View], queries: Sequence[Signals]) -> float:
@@ -220,9 +232,12 @@ def serve(cache: Path, data: vectors.Set, size: int, queries: Sequence[Signals])
     for query in queries:
         index.search([query], WEIGHTS, 0.75)
     own, mapped = status("RssAnon") - before, status("RssFile")
-    print(
-        f"  a new process answers after {ready:.2f} s; resident: {own:.0f} MiB its own, {mapped:.0f} MiB mapped files"
-    )
+    told = {
+        "a new process answers after": f"{ready:.2f} s",
+        "resident: its own, after 200 searches": f"{own:.0f} MiB",
+        "resident: mapped files, all that was touched": f"{mapped:,.0f} MiB",
+    }
+    print(json.dumps(told))
     index.close()
 
 
@@ -238,10 +253,12 @@ def peers(data: vectors.Set, count: int, queries: Sequence[Signals]) -> None:
     from shazimd.similarity.score import query_vector, row_vector
 
     faiss.omp_set_num_threads(1)
-    print(f"\nPeers, {count:,} rows, t=.75, one thread")
+    print(
+        f"\nPeers, {count:,} rows, threshold .75, one thread\n\n| | ms a query, wall median | recall |\n|---|---|---|"
+    )
     rows = np.stack([row_vector(signals(data, row)) for row in range(count)])
     asked = [query_vector(query, WEIGHTS) for query in queries[:50]]
-    print(f"  numpy float32: p50 {median_ms(lambda q, c: np.flatnonzero(rows @ q >= 0.75 - c), asked):.1f} ms")
+    print(f"| numpy float32 | {median_ms(lambda q, c: np.flatnonzero(rows @ q >= 0.75 - c), asked):.1f} | 1 |")
     truth = [set(np.flatnonzero(rows @ q >= 0.75 - c).tolist()) for q, c in asked]
     for name in ("Flat", "SQ8", f"IVF{int(4 * count**0.5)},SQ8"):
         index = faiss.index_factory(rows.shape[1], name, faiss.METRIC_INNER_PRODUCT)
@@ -253,14 +270,15 @@ def peers(data: vectors.Set, count: int, queries: Sequence[Signals]) -> None:
             found = [set(index.range_search(q[None], 0.75 - c)[2].tolist()) for q, c in asked]
             recall = sum(len(a & b) for a, b in zip(truth, found, strict=True)) / max(1, sum(map(len, truth)))
             p50 = median_ms(lambda q, c: index.range_search(q[None], 0.75 - c), asked)  # noqa: B023  # used at once
-            print(f"  faiss {name} {f'nprobe {probes}' if probes else ''}: p50 {p50:.1f} ms, recall {recall:.3f}")
+            print(f"| faiss {name}{f', nprobe {probes}' if probes else ''} | {p50:.1f} | {recall:.3f} |", flush=True)
 
 
 def join(cache: Path, data: vectors.Set, count: int) -> None:
     index = CascadeIndex.open(str(cache / f"index-{count}"), Made(data, count), "benchmark")
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     found = sum(len(hits) for _, hits in index.pairs(WEIGHTS, 0.75))
-    print(f"\nSelf-join of {count:,} rows at .75: {time.perf_counter() - started:.0f} s, {found:,} pairs")
+    wall, cpu = time.perf_counter() - started, time.process_time() - cpu
+    print(f"\nSelf-join of {count:,} rows at .75: {wall:.0f} s, CPU {cpu:.0f} s, {found:,} pairs")
     index.close()
 
 
