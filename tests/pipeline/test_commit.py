@@ -42,6 +42,12 @@ class Disk:
         return self._write(work)
 
 
+def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition; the test's own time limit ends it."""
+    while not condition():
+        time.sleep(0.001)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     opened = open_store(str(tmp_path / "store"), 64 << 20)
@@ -128,8 +134,7 @@ def test_a_full_disk_holds_back_until_there_is_room(store: Store, disk: Disk, co
     """Nothing is lost, and the fault is shown while it lasts."""
     disk.is_full = True
     done = committer.submit(set_value("a"))
-    while committer.fault is None:  # the test's own time limit ends it
-        time.sleep(0.001)
+    until(lambda: committer.fault)
     assert (False, "no room, expected some") == (done.done(), committer.fault)
     disk.is_full = False
     done.result(PATIENCE_S)
