@@ -257,6 +257,8 @@ class Daemon:
             if findings is None:
                 self._comparing = False
                 return
+            if findings.waiting:
+                return
             self._take_up(findings)
 
     def _take_up(self, findings: Findings) -> None:

@@ -293,7 +293,11 @@ def _build_run(settings: Config, watched: list[tuple[WatchConfig, Filter]], last
             for config, rules in watched
         ],
         settler,
-        Reconciler(store, {rules.root: rules for _, rules in watched}),
+        Reconciler(
+            store,
+            {rules.root: rules for _, rules in watched},
+            is_behind=lambda: watches.is_behind() or settler.has_ready(),
+        ),
         ingest,
         jobs,
         committer,

@@ -55,6 +55,8 @@ class Findings:
     """files that the store knows at their new place now"""
     removed: int = 0
     """files that the store has forgotten"""
+    waiting: bool = False
+    """something is missing, and the watchers are behind: the rename that explains it may not have been heard of yet"""
     completed: bytes | None = None
     """the root whose whole pass ended with this step"""
 
@@ -109,10 +111,13 @@ class Reconciler:
         *,
         clock: Callable[[], float] = time.time,
         mounts: Mounts | None = None,
+        is_behind: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``rules``: each root's filter, by the root's path. ``clock``: seconds since 1970, as ctime has them."""
+        """``rules``: each root's filter, by the root's path. ``clock``: seconds since 1970, as ctime has them.
+        ``is_behind``: whether hints are still to be heard or heeded; while they are, nothing is removed."""
         self._store = store
         self._clock = clock
+        self._is_behind = is_behind
         mounts = mounts or Mounts()
         self._roots = {path: _Root(path, each, Absence(store, path, mounts)) for path, each in rules.items()}
         self._order = deque(self._roots.values())
@@ -304,6 +309,8 @@ class Reconciler:
 
     def _close_gaps(self, root: _Root, sweep: Sweep) -> Findings:
         """All directories are compared: remove what is missing, a directory a step, or keep it."""
+        if sweep.gaps and self._is_behind():
+            return Findings(sweep.top, waiting=True)
         if not sweep.decided and not sweep.abandoned:
             self._decide(root, sweep)
         if sweep.gaps:

@@ -47,7 +47,10 @@ class Bench:
         self.restart()
 
     def restart(self) -> None:
-        self.reconciler = Reconciler(self.store, self.rules, clock=lambda: self.now, mounts=self.mounts)
+        self.behind = False
+        self.reconciler = Reconciler(
+            self.store, self.rules, clock=lambda: self.now, mounts=self.mounts, is_behind=lambda: self.behind
+        )
 
     def steps(self) -> Iterator[Findings]:
         while (findings := self.reconciler.step()) is not None:
@@ -189,6 +192,23 @@ def test_deleted_files_and_directories_are_forgotten(store: Store, root: Path) -
     subprocess.run(["rm", "-r", root / "a"], check=True)
     assert len(gone) == removed(bench.run())
     assert set(kept) == bench.known()
+
+
+def test_nothing_is_removed_while_a_rename_may_not_have_been_heard_of(store: Store, root: Path) -> None:
+    """A tree that is renamed while it is compared looks lost until its rename is heeded; then it is known as before."""
+    fill(root / "old")
+    bench = Bench(store, root)
+    bench.run()
+    (root / "old").rename(root / "new")
+    bench.behind = True
+    bench.reconciler.request(os.fsencode(root / "old"))
+    findings = [bench.reconciler.step() for _ in range(10)]
+    assert findings[-1] is not None
+    assert (True, 3) == (findings[-1].waiting, len(bench.known()))
+    store.write(lambda writer: writer.move(os.fsencode(root / "old"), os.fsencode(root / "new")))
+    bench.behind = False
+    assert 0 == removed(list(bench.steps()))
+    assert {os.fsencode(root / "new")} == {os.path.dirname(path) for path in bench.known()}
 
 
 @pytest.mark.parametrize("request_path", ["a/b", "a", "a/b/deeper"])
