@@ -3,7 +3,7 @@
     python -m benchmarks.index --cache DIR [--sizes 10000,100000,1000000,3000000] [--join 100000] [--peers 100000]
 
 Parts are left out with ``--sizes ""``, ``--join 0`` and ``--peers 0``. Tables are as index.md has them. Signals come
-from ``vectors``: the queries are real photos and edits that the rows were not made from. One core but for the join.
+from ``vectors``: the queries are real photos and edits that the rows were not made from. All on one core.
 ``--cache`` keeps what was made (2.6 GB a million for the vectors, 2.8 GB for each index). ``--peers`` needs faiss-cpu.
 """
 

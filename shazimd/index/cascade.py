@@ -7,9 +7,7 @@ score it. Nothing here is dear: whatever is missing, stale or damaged is made an
 from __future__ import annotations
 
 import itertools
-import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -34,9 +32,6 @@ JOIN = 32
 """Queries of a self-join that go through the index together, at most: fewer while they find more than JOIN_HITS."""
 JOIN_HITS = 100_000
 """35 MB of them"""
-JOIN_THREADS = min(4, os.cpu_count() or 1)
-"""What takes the time lets go of the interpreter: two threads join 1.5 times as fast as one, also on a busy
-machine."""
 
 SAVE_EVERY = 16_384
 """Rows after which files are synced: a crash costs at most the reading of so many again, half a second."""
@@ -122,18 +117,19 @@ class CascadeIndex(Index):
         exact.check_search(weights, threshold, None)
         views = self._views
         ids, tables, places = _in_order(views, after)
-
-        def join(part: slice) -> list[tuple[ContentId, list[Hit]]]:
+        start, size = 0, 1
+        while start < len(ids):
+            part = slice(start, start + size)
             signals = (
                 exact.signals_of(views[table].rows(place), 0)
                 for table, place in zip(tables[part].tolist(), places[part].reshape(-1, 1), strict=True)
             )
-            asked = [exact.ask(one, None) for one in signals]
+            asked = [exact.ask(one, self._width) for one in signals]
             below = ids[part].tolist()
-            hits = scan.search(_smaller(views, below[-1]), asked, weights, threshold, below=below)
-            return list(zip(below, hits, strict=True))
-
-        yield from _in_threads(join, len(ids))
+            found = scan.search(_smaller(views, below[-1]), asked, weights, threshold, below=below)
+            start += size
+            size = min(JOIN, 2 * size) if sum(map(len, found)) < JOIN_HITS else max(1, size // 2)
+            yield from zip(below, found, strict=True)
 
     def __len__(self) -> int:
         return len(self._rows.places)
@@ -263,27 +259,6 @@ def _in_order(views: Sequence[View], after: ContentId) -> tuple[exact.Ids, NDArr
     places = np.concatenate([np.zeros(0, np.intp), *orders])
     order = np.argsort(ids)[np.count_nonzero(ids <= after) :]
     return ids[order], tables[order], places[order]
-
-
-def _in_threads(
-    join: Callable[[slice], list[tuple[ContentId, list[Hit]]]], count: int
-) -> Iterator[tuple[ContentId, list[Hit]]]:
-    """What ``join`` gives for all parts of ``range(count)``, in order, a few parts ahead; politely, since questions and
-    pictures that land do not wait for it."""
-    running: deque[Future[list[tuple[ContentId, list[Hit]]]]] = deque()
-    threads = ThreadPoolExecutor(JOIN_THREADS, "join", initializer=os.nice, initargs=(10,))  # of the thread, on Linux
-    start, size = 0, 1
-    try:
-        while start < count or running:
-            while start < count and len(running) <= JOIN_THREADS:
-                running.append(threads.submit(join, slice(start, start + size)))
-                start += size
-            done = running.popleft().result()
-            found = sum(len(hits) for _, hits in done)
-            size = min(JOIN, 2 * size) if found < JOIN_HITS else max(1, size // 2)
-            yield from done
-    finally:
-        threads.shutdown(wait=True, cancel_futures=True)
 
 
 def _smaller(views: Sequence[View], content: ContentId) -> list[View]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import combinations
@@ -73,13 +72,11 @@ def expected(library: Library, threshold: float, after: int = 0) -> dict[frozens
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.6, 0.9, 1.0])
-@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("hits_max", [20, 100_000])
 def test_every_pair_of_files_is_told_once(
-    library: Library, threshold: float, threads: int, hits_max: int, monkeypatch: pytest.MonkeyPatch
+    library: Library, threshold: float, hits_max: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All pairs that reach the threshold, with their scores, also those of files with the same bytes."""
-    monkeypatch.setattr(cascade, "JOIN_THREADS", threads)
     monkeypatch.setattr(cascade, "JOIN_HITS", hits_max)
     assert expected(library, threshold) == told(pairs(library, WEIGHTS, threshold))
 
@@ -93,16 +90,3 @@ def test_it_goes_on_after_the_last_content_that_was_finished(library: Library) -
         rest = list(pairs(library, WEIGHTS, 0.6, after))
         assert steps == before + rest
     assert expected(library, 0.6, after=100) == told(pairs(library, WEIGHTS, 0.6, 100))
-
-
-def joining() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("join")]
-
-
-def test_closing_it_ends_its_threads(library: Library) -> None:
-    """Who has enough after one step leaves nothing running."""
-    steps = pairs(library, WEIGHTS, 0.0)
-    next(steps)
-    assert joining()
-    steps.close()  # type: ignore[attr-defined]  # it is a generator
-    assert not joining()
