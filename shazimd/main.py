@@ -296,7 +296,7 @@ def _build_run(settings: Config, watched: list[tuple[WatchConfig, Filter]], last
         Reconciler(
             store,
             {rules.root: rules for _, rules in watched},
-            is_behind=lambda: watches.is_behind() or settler.has_ready(),
+            is_behind=lambda: watches.is_behind() or len(settler) > 0 or jobs.pending() > 0,
         ),
         ingest,
         jobs,

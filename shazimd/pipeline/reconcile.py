@@ -36,6 +36,8 @@ log = structlog.get_logger()
 
 UNSETTLED_S = 1.0
 """Changed less than this long ago (ctime, which nobody can set back): somebody may still be writing."""
+PATIENCE_S = 10.0
+"""How long what is missing waits for what may explain it: a folder that is never quiet must not keep ghosts."""
 WAITING_MAX = 10_000
 """Requests that wait at most; more become one for the whole root."""
 CURSOR_DIRECTORIES = 1000
@@ -56,7 +58,7 @@ class Findings:
     removed: int = 0
     """files that the store has forgotten"""
     waiting: bool = False
-    """something is missing, and the watchers are behind: the rename that explains it may not have been heard of yet"""
+    """something is missing, and what explains it may still come: a rename not heard of, a file that turned up"""
     completed: bytes | None = None
     """the root whose whole pass ended with this step"""
 
@@ -80,6 +82,8 @@ class _Root:
         self.running: Sweep | None = None
         self.whole: Sweep | None = None
         self.whole_again: Sweep | None = None
+        self.closing: deque[Sweep] = deque()
+        """passes that have compared all their directories, and miss something"""
         self.trouble = ""
         """unavailable or held, as the last decision on missing files was"""
 
@@ -92,13 +96,15 @@ class _Root:
         return self.running or self.whole
 
     def end(self, sweep: Sweep) -> None:
+        """A pass has compared all its directories."""
         if sweep is self.running:
             self.running = None
         else:
             self.whole = None
 
     def sweeps(self) -> list[Sweep]:
-        return [sweep for sweep in (self.running, self.whole, self.whole_again) if sweep] + list(self.waiting.values())
+        begun = [sweep for sweep in (self.running, self.whole, self.whole_again) if sweep]
+        return [*begun, *self.closing, *self.waiting.values()]
 
 
 class Reconciler:
@@ -114,7 +120,7 @@ class Reconciler:
         is_behind: Callable[[], bool] = lambda: False,
     ) -> None:
         """``rules``: each root's filter, by the root's path. ``clock``: seconds since 1970, as ctime has them.
-        ``is_behind``: whether hints are still to be heard or heeded; while they are, nothing is removed."""
+        ``is_behind``: whether hints are to be heard or heeded, or found files taken in; nothing is removed then."""
         self._store = store
         self._clock = clock
         self._is_behind = is_behind
@@ -150,7 +156,9 @@ class Reconciler:
             sweep = root.next()
             if sweep is not None:
                 return self._advance(root, sweep)
-        return None
+        # What is missing in one place may have turned up in any other: all are compared before anything is removed.
+        closing = next((root for root in self._order if root.closing), None)
+        return self._close_gaps(closing, closing.closing[0]) if closing else None
 
     def progress(self) -> dict[bytes, dict[str, Any]]:
         """For each root: state (idle, scanning, unavailable, held), directories_done and directories_pending of the
@@ -171,7 +179,10 @@ class Reconciler:
     def _advance(self, root: _Root, sweep: Sweep) -> Findings:
         directory = sweep.pop()
         if directory is None:
-            return self._close_gaps(root, sweep)
+            root.end(sweep)
+            sweep.compared_at = self._clock()
+            root.closing.append(sweep)
+            return Findings(sweep.top) if sweep.gaps else self._close_gaps(root, sweep)
         try:
             findings = self._compare(root, sweep, directory)
         except StoreError:
@@ -276,7 +287,7 @@ class Reconciler:
 
     def _sweeps(self) -> list[Sweep]:
         """The passes under way, of all roots."""
-        return [sweep for root in self._order for sweep in (root.running, root.whole) if sweep]
+        return [sweep for root in self._order for sweep in (root.running, root.whole, *root.closing) if sweep]
 
     def _move(self, moves: list[_Move]) -> set[bytes]:
         """Rename in the store what it still knows so; the new paths."""
@@ -309,7 +320,7 @@ class Reconciler:
 
     def _close_gaps(self, root: _Root, sweep: Sweep) -> Findings:
         """All directories are compared: remove what is missing, a directory a step, or keep it."""
-        if sweep.gaps and self._is_behind():
+        if sweep.gaps and self._is_behind() and self._clock() < sweep.compared_at + PATIENCE_S:
             return Findings(sweep.top, waiting=True)
         if not sweep.decided and not sweep.abandoned:
             self._decide(root, sweep)
@@ -320,7 +331,7 @@ class Reconciler:
             except StoreError:
                 sweep.gaps.add(gap)
                 raise
-        root.end(sweep)
+        root.closing.remove(sweep)
         if not sweep.is_full or sweep.abandoned or root.trouble == "unavailable":
             return Findings(sweep.top)
         if not root.trouble:

@@ -46,6 +46,8 @@ class Sweep:
     """missing files that may turn up elsewhere"""
     found: dict[Stat, bytes] = field(default_factory=dict)
     """files that the store does not know so, and that may be missed elsewhere"""
+    compared_at: float = 0.0
+    """when its last directory was compared"""
     decided: bool = False
     """the gaps that are left are to be removed"""
     abandoned: bool = False

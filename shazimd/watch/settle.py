@@ -84,10 +84,6 @@ class Settler:
         """Paths that wait or are ready."""
         return len(self._waiting) + len(self._ready)
 
-    def has_ready(self) -> bool:
-        """Whether ``take`` would give something at once that needed no rest: a rename, a deletion, a tree."""
-        return bool(self._ready)
-
     def pending(self) -> int:
         """Paths that wait, are ready, or were given last: who takes is done with them when he asks for more."""
         with self._wake:

@@ -69,6 +69,9 @@ class Disk:
         self._chance = chance
         self._numbers = count()
         self._away: list[Tree] = []
+        self.is_changed_by_another_name = False
+        """a file was changed in place under one of several names: the kernel tells of that name alone, which may be
+        gone before it is looked at, so the others may wait for the next comparison"""
         self.images: list[Image] = []
         self.lineages: list[Lineage] = []
         self.directories = [root]
@@ -98,6 +101,7 @@ class Disk:
         """All that happened was taken in."""
         for image in self.images:
             image.is_new, image.is_still, image.may_be_renamed = False, True, False
+        self.is_changed_by_another_name = False
 
     # files
 
@@ -135,14 +139,12 @@ class Disk:
         image = self._image()
         with image.path.open("ab") as file:
             file.write(b"more")
-        for each in self._links_of(image):
-            each.holds(each.pixels)
+        self._changes_in_place(image, image.pixels)
 
     def overwrite(self) -> None:
         image, pixels = self._image(), next(self._numbers)
         image.path.write_bytes(picture(pixels))
-        for each in self._links_of(image):
-            each.holds(pixels)
+        self._changes_in_place(image, pixels)
 
     def replace(self) -> None:
         """As rsync does: written under a name that is no image's, then renamed."""
@@ -253,6 +255,12 @@ class Disk:
             for image in [*self.images, *(image for tree in self._away for image in tree.images)]:
                 if image.lineage is other:
                     image.lineage = one
+
+    def _changes_in_place(self, image: Image, pixels: int | None) -> None:
+        links = list(self._links_of(image))
+        for each in links:
+            each.holds(pixels)
+        self.is_changed_by_another_name |= len(links) > 1
 
     def _links_of(self, image: Image) -> Iterator[Image]:
         return (each for each in self.images if each.path.samefile(image.path))

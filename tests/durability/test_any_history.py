@@ -7,7 +7,7 @@ tree, since a start costs more than a hundred steps. On a failure its story is t
 pytest's temporary folder. A longer run, and one with the same choices:
 
     SHAZIMD_STEPS=20000 pytest --timeout 0 tests/durability/test_any_history.py
-    SHAZIMD_SEED=17 pytest tests/durability/test_any_history.py
+    SHAZIMD_SEED=17 pytest tests/durability/test_any_history.py     # 0: others each time
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from disk import Disk
 from world import World, picture, world
 
 STEPS = int(os.environ.get("SHAZIMD_STEPS", "2500"))
-SEED = int(os.environ.get("SHAZIMD_SEED", "0")) or random.SystemRandom().getrandbits(32)
+SEED = int(os.environ.get("SHAZIMD_SEED", "4242")) or random.SystemRandom().getrandbits(32)
+"""The same choices at each run, so that a failure is news; the moments at which they meet the daemon differ."""
 
 
 def check(running: World, disk: Disk) -> None:
@@ -63,6 +64,9 @@ def test_after_any_history_the_store_equals_the_disk(tmp_path: Path) -> None:
                 if not running.is_running():
                     running.spawn()
                 running.rest()
+                if disk.is_changed_by_another_name:
+                    running.client.rescan(None)
+                    running.rest()
                 try:
                     check(running, disk)
                 except AssertionError as error:
