@@ -11,7 +11,7 @@ import mmap
 import os
 from collections.abc import Iterator
 
-RESIDENT_BYTES_MAX = 64 << 20
+RESIDENT_BYTES_MAX = 24 << 20
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
