@@ -124,6 +124,7 @@ class Daemon:
         for root in self._watched:
             root.watcher.stop()
         self._settler.close()
+        self._jobs.drop()
         with self._committer.impatient():
             self._thread.join()
             self._jobs.close()

@@ -54,14 +54,18 @@ class Jobs:
             lanes = Lane if lane is None else [lane]
             return sum(len(self._lanes[each]) + running[each] for each in lanes) + len(self._again)
 
-    def close(self) -> None:
-        """Finish the jobs that run, drop those that wait: they are found again on the disk."""
+    def drop(self) -> None:
+        """Drop the jobs that wait and take no others: they are found again on the disk."""
         with self._changed:
             self._closing = True
             for lane in self._lanes.values():
                 lane.clear()
             self._again.clear()
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """``drop``, and finish the jobs that run."""
+        self.drop()
         for thread in self._threads:
             thread.join()
 
