@@ -20,7 +20,6 @@ from shazimd.errors import ConfigError
 from shazimd.types import DEFAULT_THRESHOLD, DEFAULT_WEIGHTS, Weights, check_weights
 
 DEFAULT_MODEL = "https://tfhub.dev/google/imagenet/mobilenet_v2_140_224/feature_vector/5"
-DEFAULT_CONFIG = "/etc/shazimd/config.toml"
 
 Positive = Annotated[int, Meta(gt=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]

@@ -31,6 +31,7 @@ from shazimd.store.base import Store
 from shazimd.text import path_fields
 from shazimd.watch.filters import Filter
 from shazimd.watch.hints import Hint, Kind, Stage
+from shazimd.watch.mounts import is_at_or_below
 from shazimd.watch.settle import Settler
 from shazimd.watch.watcher import Watcher
 
@@ -62,7 +63,7 @@ class Roots:
 
     def of(self, path: bytes) -> tuple[WatchConfig, Filter] | None:
         """The innermost root that a path lies in."""
-        return next((pair for pair in self._by_length if is_within(path, pair[1].root)), None)
+        return next((pair for pair in self._by_length if is_at_or_below(path, pair[1].root)), None)
 
     def admits(self, path: bytes) -> bool:
         found = self.of(path)
@@ -291,7 +292,3 @@ def _finish(moves: list[Future[None]]) -> None:
 
 def baseline_key(root: bytes) -> str:
     return "baseline:" + os.fsdecode(root)
-
-
-def is_within(path: bytes, root: bytes) -> bool:
-    return path == root or path.startswith(root.rstrip(b"/") + b"/")

@@ -29,7 +29,7 @@ from shazimd import __version__, config, log, paths
 from shazimd.alerts import Alerts
 from shazimd.client import Client
 from shazimd.config import Config, WatchConfig
-from shazimd.daemon import Daemon, Roots, WatchedRoot, is_within
+from shazimd.daemon import Daemon, Roots, WatchedRoot
 from shazimd.errors import ConfigError, ShazimdError
 from shazimd.fingerprint.model import ModelInfo
 from shazimd.fingerprint.registry import Registry
@@ -58,6 +58,7 @@ from shazimd.store.lmdb_store import open_store
 from shazimd.types import FileState, Verdict
 from shazimd.watch.filters import Filter
 from shazimd.watch.hints import Hint, Kind
+from shazimd.watch.mounts import is_at_or_below
 from shazimd.watch.settle import Settler
 from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
@@ -333,7 +334,7 @@ def _sum_up(root: bytes, library: Library, duplicates: Duplicates, terms: Terms)
         with library.store.read() as reader:
             images = sum(row.state is FileState.INDEXED for _, row in reader.walk(root))
         groups = duplicates.groups(terms.weights, terms.threshold)
-        here = sum(any(is_within(member.path, root) for member in group) for group in groups)
+        here = sum(any(is_at_or_below(member.path, root) for member in group) for group in groups)
         logger.info("baseline_complete", path=root, images=images, duplicate_groups=here)
 
     threading.Thread(target=run, name="sum-up", daemon=True).start()
@@ -348,7 +349,7 @@ def _watched(watch: Sequence[WatchConfig]) -> list[tuple[WatchConfig, Filter]]:
         if os.path.lexists(root) and not os.path.isdir(root):
             raise ConfigError(f"{os.fsdecode(root)}: not a directory")
         for outer in watched:
-            if root != outer and is_within(root, outer):
+            if root != outer and is_at_or_below(root, outer):
                 raise ConfigError(f"{os.fsdecode(root)}: lies in {os.fsdecode(outer)}, expected roots side by side")
     return list(watched.values())
 

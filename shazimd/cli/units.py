@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from shazimd import config
+from shazimd import config, paths
 from shazimd.cli.completion import script_path
 from shazimd.errors import ConfigError, InternalError, UsageError
 
@@ -47,7 +47,7 @@ def system_layout(root: str = "") -> Layout:
     """The machine's service; ``root`` stands before every path, for a package or a test."""
     environment, share = f"{root}/etc/default/shazimd", f"{root}/usr/local/share"
     return Layout(
-        config=f"{root}{config.DEFAULT_CONFIG}",
+        config=f"{root}{paths.SYSTEM_CONFIG}",
         units=f"{root}/etc/systemd/system",
         templates="systemd",
         others=(
