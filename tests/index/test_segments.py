@@ -34,6 +34,16 @@ def add(index: WordIndex, *contents: int) -> None:
         index.add([(content, some_words(content))])
 
 
+def rest(index: WordIndex) -> None:
+    """Wait until nothing is left to be merged: under the lock one merge hands over to the next."""
+    while True:
+        with index._lock:
+            merging = index._merging
+        if merging is None:
+            return
+        merging.result(timeout=60)
+
+
 def found(index: WordIndex) -> set[int]:
     """The contents that their own words find."""
     return {content for content in range(1, 2 * KNOWN) if index.search(some_words(content), 3)[:1] == [content]}
@@ -65,6 +75,7 @@ def test_merging_leaves_few_files_and_no_removed_content(directory: Path) -> Non
     with opened(directory, removed=tuple(range(1, KNOWN + 1))) as index:
         add(index, *range(KNOWN + 1, 2 * KNOWN))
         add(index, *range(10 * KNOWN, 20 * KNOWN))
+        rest(index)
     sizes = [int(path.read_bytes().split()[3]) for path in sorted(directory.iterdir(), key=os.path.getmtime)]
     assert 6 >= len(sizes)
     assert 11 * KNOWN + KNOWN > sum(sizes)
