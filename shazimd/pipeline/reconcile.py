@@ -214,7 +214,9 @@ class Reconciler:
         changed = _changed(disk, known)
         arrived = self._move(self._moves_to(directory, changed) + self._moves_from(sweep, missed))
         if known.files or known.directories:  # what is below new directories is found after all else was missed
-            sweep.find({stat_of(found): os.path.join(directory, name) for name, found in changed.items()})
+            for name, found in changed.items():
+                if (path := os.path.join(directory, name)) not in arrived:
+                    sweep.find(stat_of(found), path)
         return self._findings(directory, changed, arrived)
 
     def _entries(self, root: _Root, sweep: Sweep, directory: bytes) -> Entries | None:
@@ -258,7 +260,7 @@ class Reconciler:
                 sweep.known += len(below)
                 missed += below
         for stat, path in missed:
-            sweep.miss(path, stat)
+            sweep.miss(stat, path)
         return missed
 
     def _moves_to(self, directory: bytes, changed: dict[bytes, os.stat_result]) -> list[_Move]:
@@ -267,23 +269,26 @@ class Reconciler:
         moves = []
         for name, found in changed.items() if sweeps else ():
             stat = stat_of(found)
-            sweep = next((sweep for sweep in sweeps if stat in sweep.gone), None)
-            if sweep is not None and not os.path.lexists(sweep.gone[stat]):
-                sweep.missing -= 1
-                moves.append(_Move(stat, sweep.gone.pop(stat), os.path.join(directory, name)))
+            gone = (path for sweep in sweeps for path in sweep.gone.get(stat, ()) if not os.path.lexists(path))
+            if (old := next(gone, None)) is not None:
+                moves.append(self._explained(_Move(stat, old, os.path.join(directory, name))))
         return moves
 
     def _moves_from(self, sweep: Sweep, missed: list[tuple[Stat, bytes]]) -> list[_Move]:
         """Known files that are missed here and had turned up elsewhere before."""
-        found = [each.found for each in self._sweeps() if each.found]
+        sweeps = [each for each in self._sweeps() if each.found]
         moves = []
-        for stat, old in missed if found else ():
-            new = next((paths[stat] for paths in found if stat in paths), None)
-            if new is not None and not os.path.lexists(old) and _is_there(new, stat) and sweep.gone.get(stat) == old:
-                sweep.missing -= 1
-                del sweep.gone[stat]
-                moves.append(_Move(stat, old, new))
+        for stat, old in missed if sweeps else ():
+            found = (path for each in sweeps for path in each.found.get(stat, ()) if _is_there(path, stat))
+            if old in sweep.gone.get(stat, ()) and not os.path.lexists(old) and (new := next(found, None)) is not None:
+                moves.append(self._explained(_Move(stat, old, new)))
         return moves
+
+    def _explained(self, move: _Move) -> _Move:
+        """One missing file is one found file: none of several hard links is taken for two."""
+        for sweep in self._sweeps():
+            sweep.explain(*move)
+        return move
 
     def _sweeps(self) -> list[Sweep]:
         """The passes under way, of all roots."""

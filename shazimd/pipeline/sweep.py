@@ -14,8 +14,11 @@ from shazimd.types import Stat
 from shazimd.watch.mounts import is_at_or_below
 
 GONE_MAX = 100_000
-"""Missing files, and found ones, that are remembered as possibly moved: about 30 MB. The others are read again where
+"""Missing files, and found ones, that are remembered as possibly moved: about 40 MB. The others are read again where
 they are found."""
+
+Paths = dict[Stat, list[bytes]]
+"""Where files are or were: several with one stat are hard links."""
 
 
 class _Turn(IntEnum):
@@ -42,9 +45,9 @@ class Sweep:
     """directories"""
     gaps: set[bytes] = field(default_factory=set)
     """directories that lack something the store knows"""
-    gone: dict[Stat, bytes] = field(default_factory=dict)
+    gone: Paths = field(default_factory=dict)
     """missing files that may turn up elsewhere"""
-    found: dict[Stat, bytes] = field(default_factory=dict)
+    found: Paths = field(default_factory=dict)
     """files that the store does not know so, and that may be missed elsewhere"""
     compared_at: float = 0.0
     """when its last directory was compared"""
@@ -73,16 +76,19 @@ class Sweep:
         """The next directory to compare, None when all are done."""
         return heapq.heappop(self._queue)[1] if self._queue else None
 
-    def miss(self, path: bytes, stat: Stat) -> None:
+    def miss(self, stat: Stat, path: bytes) -> None:
         """Note a known file that is not where it was."""
         self.missing += 1
-        if len(self.gone) < GONE_MAX:
-            self.gone[stat] = path
+        _note(self.gone, stat, path)
 
-    def find(self, files: dict[Stat, bytes]) -> None:
-        """Note files that the store does not know so."""
-        if len(self.found) < GONE_MAX:
-            self.found |= files
+    def find(self, stat: Stat, path: bytes) -> None:
+        """Note a file that the store does not know so."""
+        _note(self.found, stat, path)
+
+    def explain(self, stat: Stat, old: bytes, new: bytes) -> None:
+        """What is missing at one path is what was found at the other."""
+        self.missing -= _strike(self.gone, stat, old)
+        _strike(self.found, stat, new)
 
     def _turn(self, directory: bytes, is_known: bool) -> _Turn:
         if not is_known:
@@ -90,3 +96,16 @@ class Sweep:
         if self.cursor is None or directory >= self.cursor or is_at_or_below(self.cursor, directory):
             return _Turn.KNOWN
         return _Turn.WRAPPED
+
+
+def _note(paths: Paths, stat: Stat, path: bytes) -> None:
+    if len(paths) < GONE_MAX and path not in (names := paths.setdefault(stat, [])):
+        names.append(path)
+
+
+def _strike(paths: Paths, stat: Stat, path: bytes) -> bool:
+    """Whether it was there."""
+    there = path in paths.get(stat, ())
+    if there:
+        paths[stat].remove(path)
+    return there

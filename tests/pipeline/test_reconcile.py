@@ -262,6 +262,29 @@ def test_a_hard_link_is_a_file_of_its_own(store: Store, root: Path) -> None:
     assert ([os.fsencode(root / "link.jpg")], 0) == (looked(findings), moved(findings))
 
 
+@pytest.mark.parametrize(("old", "new"), [("a", "z"), ("z", "a")])
+@pytest.mark.parametrize("apart", [False, True])
+def test_hard_links_that_moved_together_moved_one_by_one(
+    store: Store, root: Path, old: str, new: str, apart: bool
+) -> None:
+    """Each name of a file is one that was missed, in whatever order they are met."""
+    path, *_ = fill(root / old)
+    os.link(path, root / old / "link.jpg")
+    (root / new).mkdir()
+    fill(root / new, 1)
+    bench = Bench(store, root)
+    bench.run()
+    for name in ["0.jpg", "link.jpg"]:
+        folder = root / new / f"of {name}" if apart else root / new
+        folder.mkdir(exist_ok=True)
+        (root / old / name).rename(folder / f"moved-{name}")
+    findings = bench.run()
+    assert (2, 0) == (moved(findings), removed(findings))
+    assert {path for path in (root / new).rglob("*") if path.is_file()} <= {
+        Path(os.fsdecode(path)) for path in bench.known()
+    }
+
+
 @pytest.mark.parametrize("how", ["missing", "empty", "no directory"])
 def test_a_root_that_is_not_there_loses_nothing(store: Store, root: Path, how: str) -> None:
     """Absent is not deleted: rows stay, the root is unavailable, and all is well when it is back."""
