@@ -9,6 +9,7 @@ photos and model ($SHAZIMD_SHARED, or ``shared`` beside the checkout) and the ex
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import platform
@@ -25,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from PIL import Image
+from PIL import Image, ImageOps
 
+from shazimd.client import Client
 from shazimd.config import WatchConfig
 from shazimd.fingerprint.registry import Registry
 
@@ -68,6 +70,7 @@ def measure(folder: Path, photos: list[Path], model: str, images: int, alerts: i
         yield _ingest_row("ingest, local features too (the default), images/s", folder, log, images, seed_rate)
         _wait(log, lambda events: any(e["event"] == "baseline_complete" for e in events), process)
         yield f"resident at {images:,} images, MiB", _resident(process), "", "350"
+        yield _find_row(folder, photos, images)
         late = sorted(_alert_delays(root, photos, log, alerts, process))
         p99 = late[int(0.99 * (len(late) - 1))]
         yield (
@@ -152,6 +155,18 @@ def _alert_delays(root: Path, photos: list[Path], log: Path, alerts: int, proces
         _wait(log, is_told, process)
         told = next(event for event in _events(log) if event.get("path") == str(path))
         yield (datetime.fromisoformat(told["timestamp"]).timestamp() - closed) * 1000 - SETTLE_MS
+
+
+def _find_row(folder: Path, photos: list[Path], images: int, queries: int = 100) -> tuple[str, ...]:
+    """The daemon's own time for smaller, mirrored copies of known photos, asked one after the other."""
+    client, took = Client(str(folder / "s")), []
+    for number in range(queries):
+        with Image.open(photos[number * 11 % len(photos)]) as photo:
+            buffer = io.BytesIO()
+            ImageOps.mirror(photo).resize((photo.width * 3 // 4, photo.height * 3 // 4)).save(buffer, "JPEG")
+        took.append(client.find(buffer.getvalue())["took_ms"])
+    answer = f"median {statistics.median(took):.0f}, 99th percentile {sorted(took)[int(0.99 * queries) - 1]:.0f}"
+    return f"find, server side, {images:,} images known, ms", answer, "", "60 at the median"
 
 
 def _resident(process: psutil.Process) -> str:

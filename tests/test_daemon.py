@@ -124,6 +124,21 @@ def test_duplicates_are_grouped_with_the_one_to_keep_first(daemon: DaemonProcess
     assert [("large.png", None), ("zcopy.png", "exact"), ("small.jpg", "copy")] == members
 
 
+def test_duplicates_that_were_mirrored_turned_or_cropped_are_grouped(daemon: DaemonProcess) -> None:
+    """What the score alone would not tie; another picture stays alone."""
+    large, mirror = drawing(1), Image.Transpose.FLIP_LEFT_RIGHT
+    drop(daemon, large, "large.png")
+    drop(daemon, large.transpose(mirror).resize((320, 240)), "mirrored.jpg")
+    drop(daemon, large.rotate(90, expand=True).resize((225, 300)), "turned.jpg")
+    drop(daemon, large.crop((60, 40, 320, 260)), "cropped.png")
+    drop(daemon, drawing(2), "alone.png")
+    daemon.start()
+    daemon.settled()
+    (group,) = map(json.loads, daemon.ctl("duplicates", "--json").stdout.splitlines())
+    members = {os.path.basename(member["path"]): member["verdict"] for member in group["members"]}
+    assert {"large.png": None, "mirrored.jpg": "copy", "turned.jpg": "copy", "cropped.png": "copy"} == members
+
+
 def test_the_socket_answers_curl(daemon: DaemonProcess) -> None:
     """The API needs no client of ours."""
     path = drop(daemon, drawing(1), "a.png")

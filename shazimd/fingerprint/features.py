@@ -12,6 +12,7 @@ How they are packed: ``packing``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import NamedTuple
@@ -85,13 +86,13 @@ class Features:
 
 def extract_features(luma: NDArray[np.uint8], detail: Detail = STORED) -> bytes:
     """The features of a luma picture [h, w], packed; fewer or none where the picture has no structure."""
-    return _pack(luma, detail, *_detect(luma))
+    return _pack(luma, detail, _strongest(luma, detail.features))
 
 
 def extract_both(luma: NDArray[np.uint8]) -> tuple[bytes, bytes]:
     """``extract_features`` with ``STORED`` and with ``ASKED`` detail, for the cost of one detection."""
-    found = _detect(luma)
-    return _pack(luma, STORED, *found), _pack(luma, ASKED, *found)
+    found = _strongest(luma, max(STORED.features, ASKED.features))
+    return _pack(luma, STORED, found), _pack(luma, ASKED, found)
 
 
 def unpack_features(data: bytes) -> Features:
@@ -122,53 +123,58 @@ def unpack_features(data: bytes) -> Features:
 
 def half_descriptors(luma: NDArray[np.uint8], limit: int) -> NDArray[np.float32]:
     """What a vocabulary is trained on: the halves of the ``limit`` strongest descriptors, float32 [2 n, 64]."""
-    _, found, descriptors = _detect(luma)
-    upper, lower = _halves(descriptors[_strongest(found, luma.shape, limit)])
+    upper, lower = _halves(_strongest(luma, limit).descriptors)
     return np.concatenate([upper, lower])
 
 
-def _detect(luma: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
-    """(frame, keypoints float32 [n, 5] as x, y, size, angle, response, RootSIFT descriptors float32 [n, 128])."""
+class _Found(NamedTuple):
+    """The strongest features of a picture, best first."""
+
+    frame: NDArray[np.uint8]
+    keypoints: NDArray[np.float32]
+    """[n, 5]: x, y, size, angle, response"""
+    descriptors: NDArray[np.float32]
+    """[n, 128], RootSIFT"""
+
+
+def _strongest(luma: NDArray[np.uint8], limit: int) -> _Found:
+    """Descriptors are made of what is kept alone: for all that is found they cost as much as finding it."""
     frame = _fit(luma, SIDE)
     detector = cv2.SIFT.create(contrastThreshold=_CONTRAST_MIN, edgeThreshold=_EDGE_RATIO_MAX)
-    keypoints, descriptors = detector.detectAndCompute(frame, None)
-    if not keypoints:
-        return frame, np.empty((0, 5), np.float32), np.empty((0, 128), np.float32)
-    found = np.array([(*k.pt, k.size, k.angle, k.response) for k in keypoints], np.float32)
+    found = detector.detect(frame)
+    if not found:
+        return _Found(frame, np.empty((0, 5), np.float32), np.empty((0, 128), np.float32))
+    order = _order(_as_rows(found), frame.shape)[:limit]
+    kept, descriptors = detector.compute(frame, [found[place] for place in order])
     sums = descriptors.sum(axis=1, keepdims=True)
-    return frame, found, np.sqrt(descriptors / np.maximum(sums, 1)).astype(np.float32)
+    return _Found(frame, _as_rows(kept), np.sqrt(descriptors / np.maximum(sums, 1)).astype(np.float32))
 
 
-def _strongest(found: NDArray[np.float32], shape: tuple[int, ...], limit: int) -> NDArray[np.intp]:
-    """The features to keep, best first: by response and size, from each cell of the picture in turn.
+def _as_rows(keypoints: Sequence[cv2.KeyPoint]) -> NDArray[np.float32]:
+    return np.array([(*k.pt, k.size, k.angle, k.response) for k in keypoints], np.float32)
+
+
+def _order(keypoints: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.intp]:
+    """The order in which features are kept: by response and size, from each cell of the picture in turn.
 
     Size counts because fine features are the first that shrinking and blurring take away."""
-    if not len(found):
-        return np.empty(0, np.intp)
-    strength = found[:, 4] * np.sqrt(found[:, 2])
-    cells = np.clip(found[:, :2] * _CELLS / shape[::-1], 0, _CELLS - 1).astype(int) @ (_CELLS, 1)
+    strength = keypoints[:, 4] * np.sqrt(keypoints[:, 2])
+    cells = np.clip(keypoints[:, :2] * _CELLS / shape[::-1], 0, _CELLS - 1).astype(int) @ (_CELLS, 1)
     order = np.lexsort((-strength, cells))
-    turn = np.empty(len(found), int)
-    turn[order] = np.arange(len(found)) - np.searchsorted(cells[order], cells[order])
-    return np.lexsort((-strength, turn))[:limit]
+    turn = np.empty(len(keypoints), int)
+    turn[order] = np.arange(len(keypoints)) - np.searchsorted(cells[order], cells[order])
+    return np.lexsort((-strength, turn))
 
 
-def _pack(
-    luma: NDArray[np.uint8],
-    detail: Detail,
-    frame: NDArray[np.uint8],
-    found: NDArray[np.float32],
-    descriptors: NDArray[np.float32],
-) -> bytes:
-    kept = _strongest(found, frame.shape, detail.features)
-    found, descriptors = found[kept], descriptors[kept]
-    rows = np.zeros(len(kept), FEATURE)
-    rows["x"], rows["y"] = np.clip(np.round(found[:, :2].T * 64), 0, 65535)
-    rows["size"] = np.clip(np.round(32 * np.log2(np.maximum(found[:, 2], 1))), 0, 255)
-    rows["angle"] = np.round(found[:, 3] * (256 / 360)).astype(int) % 256
+def _pack(luma: NDArray[np.uint8], detail: Detail, found: _Found) -> bytes:
+    keypoints, descriptors = found.keypoints[: detail.features], found.descriptors[: detail.features]
+    rows = np.zeros(len(keypoints), FEATURE)
+    rows["x"], rows["y"] = np.clip(np.round(keypoints[:, :2].T * 64), 0, 65535)
+    rows["size"] = np.clip(np.round(32 * np.log2(np.maximum(keypoints[:, 2], 1))), 0, 255)
+    rows["angle"] = np.round(keypoints[:, 3] * (256 / 360)).astype(int) % 256
     rows["word"] = _words(descriptors)
     rows["bits"] = np.packbits(descriptors > _BIN_FILLED, axis=1)
-    height, width = frame.shape
+    height, width = found.frame.shape
     return HEADER.pack(VERSION, width, height, len(rows)) + rows.tobytes() + _jpeg(luma, detail)
 
 

@@ -2,8 +2,8 @@
 
 A picture that lies in a corner of a collage, or of which a third is left, has hashes and a vector of its own, but
 many of its words are still those of the original. Each content votes with the words that it shares with the query;
-rare words count more. This proposes and geometry decides: unlike ``Index`` it promises no exact answer. What it finds
-stands in benchmarks/quality/README.md.
+rare words count more. What has more votes than chance gives is proposed, and geometry decides: unlike ``Index`` this
+promises no exact answer. What it finds stands in benchmarks/quality/README.md.
 
 Rows are sealed in segments (``segments``), each a table word -> rows; new rows wait unsorted. Segments of like size are
 merged in the background, so adding stays cheap. In a directory segments are files that are mapped: some 530 bytes a
@@ -33,6 +33,13 @@ _SEAL_AT = 1_024
 """Rows that wait unsorted; a search looks at all of them."""
 _BLOCK = 1_024
 """Votes of which only the largest is looked at first."""
+STANDS_OUT = 5.0
+"""By how many times the distance from the median of chance votes to their upper quartile a content must exceed the
+median to be proposed; see benchmarks/quality/README.md."""
+_SAMPLE = 4_096
+"""Votes from which chance is told."""
+_CHANCE_MIN = 100
+"""Fewer do not tell it."""
 
 logger = structlog.get_logger()
 
@@ -87,9 +94,8 @@ class WordIndex:
                 self._removed_early += contents
 
     def search(self, words: NDArray[np.uint16], limit: int) -> list[ContentId]:
-        """The ``limit`` contents that most likely show what the query shows, upright or mirrored, likeliest first.
-
-        Contents that share no word are not among them."""
+        """Contents that likely show what the query shows, upright or mirrored, likeliest first: at most ``limit`` that
+        stand out. Where too few are known to tell that, all that share a word do."""
         return self._state.likeliest(words, limit)
 
     def close(self) -> None:
@@ -185,12 +191,17 @@ class _State:
         sides = [np.unique(words).astype(np.intp) for words in (asked, asked.byteswap())]
         weights = [self._weights(words, parts) for words in sides]
         found: list[tuple[float, ContentId]] = []
+        sample: list[NDArray[np.float64]] = []
+        step = max(1, sum(len(part.contents) for part in parts) // _SAMPLE)
         for part in parts:
             votes = np.maximum(*(part.votes(words, given) for words, given in zip(sides, weights, strict=True)))
             votes *= part.scale
             best = _likeliest(votes, limit)
             found += zip((-votes[best]).tolist(), part.contents[best].tolist(), strict=True)
-        return [content for _, content in sorted(found)[:limit]]
+            sample.append(votes[::step])
+        found.sort()
+        bar = _bar(np.concatenate(sample), most=-found[0][0]) if found else 0.0
+        return [content for negative, content in found[:limit] if -negative >= bar]
 
     def _weights(self, words: NDArray[np.intp], parts: Sequence[_Part]) -> NDArray[np.float64]:
         """The rarer a word, the more it counts."""
@@ -220,6 +231,16 @@ class _Waiting:
 
 
 _Part: TypeAlias = Segment | _Waiting
+
+
+def _bar(votes: NDArray[np.float64], most: float) -> float:
+    """From where on votes stand out from what chance gives: from those with less than half of the most, for copies may
+    be many."""
+    chance = votes[votes < most / 2]
+    if len(chance) < _CHANCE_MIN:
+        return 0.0
+    median, upper = np.quantile(chance, (0.5, 0.75))
+    return float(median + STANDS_OUT * (upper - median))
 
 
 def _likeliest(votes: NDArray[np.float64], limit: int) -> NDArray[np.intp]:

@@ -1,30 +1,41 @@
 """The groups of duplicates among all that is known.
 
-Pairs that may be copies come from the index's self-join and are confirmed by geometry; files with the same bytes need
-no confirmation, nor do contents with the same pixels. Only copies are grouped, for another shot of a scene is worth
+Partners are found as a query's candidates are: by the local features that they share, and where these are few, by
+score. So mirrored, turned and cropped pairs are grouped, too. Geometry confirms them; files with the same bytes need no
+confirmation, nor do contents with the same pixels. Only copies are grouped, for another shot of a scene is worth
 keeping; with verification switched off the score alone ties.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
 from shazimd.fingerprint.packing import unpack_words
 from shazimd.pipeline.library import Library
-from shazimd.pipeline.search import Verify
+from shazimd.pipeline.search import WORDS_FEW, Verify
 from shazimd.similarity.groups import Group, group
-from shazimd.types import ContentId, Hit, Verdict, Weights
+from shazimd.similarity.score import score, similarities
+from shazimd.store.base import Reader
+from shazimd.types import (
+    ContentId,
+    Fingerprint,
+    Signals,
+    Verdict,
+    Verification,
+    Weights,
+    check_threshold,
+    check_weights,
+)
 
-PARTNERS_MAX = 30
-"""Of the pairs of one content so many are verified, best score first."""
-WORDS_SHARED_MIN = 3
-WORDS_FEW = 32
-JOINED_AT_ONCE = 32
-"""Contents whose pairs are verified at the same time."""
+PARTNERS_MAX = 100
+"""Of the likely partners of one content so many are verified, likeliest first."""
+ASKED_AT_ONCE = 8
+"""Contents whose partners are verified at the same time."""
 
 
 class Tie(NamedTuple):
@@ -54,8 +65,11 @@ class Duplicates:
         """Groups of at least two files, what would save most bytes first; the same from run to run.
 
         Raises ValueError for weights or a threshold that make no sense."""
+        check_weights(weights)
+        check_threshold(threshold)
         files, sizes = self._files()
-        pairs = [(a, b, tie) for a, b, tie in self._ties(weights, threshold) if a in files and b in files]
+        ties = self._ties(sorted(files), weights, threshold)
+        pairs = [(a, b, tie) for a, b, tie in ties if a in files and b in files]
         near = group(pairs, lambda content: (self._pixels(content), sizes[content], -content), sizes.__getitem__)
         grouped = {c for each in near for c in (each.representative, *(member for member, _ in each.members))}
         same: list[Group[ContentId, Tie]] = [
@@ -79,43 +93,56 @@ class Duplicates:
                     sizes[row.content] = row.stat.size
         return files, sizes
 
-    def _ties(self, weights: Weights, threshold: float) -> Iterator[tuple[ContentId, ContentId, Tie]]:
-        joined = ((content, hits) for content, hits in self._library.index.pairs(weights, threshold) if hits)
-        while batch := list(islice(joined, JOINED_AT_ONCE)):
-            yield from self._confirmed(batch)
-
-    def _confirmed(self, batch: list[tuple[ContentId, list[Hit]]]) -> Iterator[tuple[ContentId, ContentId, Tie]]:
+    def _ties(
+        self, contents: Sequence[ContentId], weights: Weights, threshold: float
+    ) -> Iterator[tuple[ContentId, ContentId, Tie]]:
         if self._verify is None:
-            for content, hits in batch:
+            for content, hits in self._library.index.pairs(weights, threshold):
                 yield from ((content, hit.content, Tie(hit.score, Verdict.SIMILAR)) for hit in hits)
             return
-        asked = []
-        for content, hits in batch:
-            partners = hits[:PARTNERS_MAX]
-            features = self._features([content, *(hit.content for hit in partners)])
-            if content in features:
-                known = [hit for hit in partners if _share_words(features[content], features.get(hit.content, b""))]
-                verified = self._verify(features[content], [features[hit.content] for hit in known])
-                asked.append((content, known, verified))
-        for content, known, verified in asked:
-            for hit, verification in zip(known, verified.result(), strict=True):
-                if self._same_pixels(content, hit.content):
-                    yield content, hit.content, _EXACT
-                elif verification.verdict is Verdict.COPY:
-                    yield content, hit.content, Tie(hit.score, Verdict.COPY)
+        waiting = iter(contents)
+        asked_by: defaultdict[ContentId, set[ContentId]] = defaultdict(set)
+        while batch := list(islice(waiting, ASKED_AT_ONCE)):
+            asked = []
+            for content in batch:
+                done = asked_by.pop(content, set())
+                with self._library.store.read() as reader, suppress(KeyError):  # removed meanwhile
+                    asked.append(self._ask(reader, content, done, weights, threshold))
+                    for partner in asked[-1].partners:
+                        if partner > content:
+                            asked_by[partner].add(content)
+            for each in asked:
+                yield from each.ties(weights)
 
-    def _features(self, contents: Iterable[ContentId]) -> dict[ContentId, bytes]:
-        features = {}
-        with self._library.store.read() as reader:
-            for content in contents:
+    def _ask(
+        self, reader: Reader, content: ContentId, done: Collection[ContentId], weights: Weights, threshold: float
+    ) -> _Asked:
+        """Have a content compared with its likely partners but those that asked it before. Raises KeyError when it is
+        unknown."""
+        assert self._verify is not None
+        own = reader.fingerprint(content, self._library.model_id)
+        same = reader.contents_with_pixels(own.pixels) if own.pixels else []
+        partners: dict[ContentId, Signals] = {}
+        features = []
+        for partner in self._likely(content, own, weights, threshold):
+            if partner not in same and partner not in done:
                 with suppress(KeyError):  # removed meanwhile
-                    features[content] = reader.features(content)
-        return features
+                    known = reader.fingerprint(partner, self._library.model_id)
+                    partners[partner] = known.signals
+                    features.append(known.features)
+        verified = self._verify(own.features, features) if features else None
+        return _Asked(content, own.signals, [each for each in same if each < content], partners, verified)
 
-    def _same_pixels(self, one: ContentId, other: ContentId) -> bool:
-        with self._library.store.read() as reader:
-            pixels = reader.pixels(one)
-            return pixels is not None and pixels == reader.pixels(other)
+    def _likely(self, content: ContentId, own: Fingerprint, weights: Weights, threshold: float) -> list[ContentId]:
+        """The partners to verify, likeliest first."""
+        if own.low_information:
+            return []
+        words = unpack_words(own.features)
+        likely = self._library.words.search(words, PARTNERS_MAX)
+        if len(words) < WORDS_FEW:
+            (hits,) = self._library.index.search([own.signals], weights, threshold, PARTNERS_MAX)
+            likely = list(dict.fromkeys([*likely, *(hit.content for hit in hits)]))
+        return [each for each in likely if each != content]
 
     def _pixels(self, content: ContentId) -> int:
         with self._library.store.read() as reader, suppress(KeyError):
@@ -136,12 +163,23 @@ class Duplicates:
         return members
 
 
-def _share_words(one: bytes, other: bytes) -> bool:
-    """Whether two pictures have enough local features in common, or too few to tell, to be worth verifying.
+class _Asked(NamedTuple):
+    """A content that is being compared with its likely partners."""
 
-    A copy shares dozens of its 128 words, chance hardly two of 65,536."""
-    a, b = set(unpack_words(one).tolist()), set(unpack_words(other).tolist())
-    return min(len(a), len(b)) < WORDS_FEW or len(a & b) >= WORDS_SHARED_MIN
+    content: ContentId
+    signals: Signals
+    same: Sequence[ContentId]
+    """those with the same pixels and a smaller id"""
+    partners: dict[ContentId, Signals]
+    verified: Future[list[Verification]] | None
+
+    def ties(self, weights: Weights) -> Iterator[tuple[ContentId, ContentId, Tie]]:
+        yield from ((self.content, each, _EXACT) for each in self.same)
+        verified = self.verified.result() if self.verified else []
+        for (partner, signals), found in zip(self.partners.items(), verified, strict=True):
+            if found.verdict is Verdict.COPY:
+                alike = score(similarities(self.signals, signals), weights)
+                yield self.content, partner, Tie(alike, Verdict.COPY)
 
 
 def _saving(each: Group[ContentId, Tie], files: Counter[ContentId], sizes: dict[ContentId, int]) -> int:

@@ -1,17 +1,17 @@
 """A query's way through: exact lookups, candidates, verification, verdicts, paths.
 
-A candidate is proposed by its score, in any of the query's orientations, or by the local features that it shares with
-the query. Those that geometry confirms match whatever their score; others match where their score reaches the
+A candidate is proposed by the local features that it shares with the query, or by its score in any of the query's
+orientations. Those that geometry confirms match whatever their score; others match where their score reaches the
 threshold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from shazimd.fingerprint.packing import unpack_words
 from shazimd.pipeline.library import Library
@@ -31,10 +31,12 @@ from shazimd.types import (
 
 BY_SCORE = 10
 BY_WORDS = 20
-"""Candidates for verification, by score and by shared local features; see benchmarks/quality/README.md."""
+"""Most candidates for verification, by score and by shared local features; see benchmarks/quality/README.md."""
 
 PROPOSED_FROM = 0.6
 """The least score that proposes: below it lie 99 of 100 pairs that have nothing in common (benchmarks/index.md)."""
+WORDS_FEW = 32
+"""With fewer words a picture may not stand out by those that it shares, so a score below the threshold proposes it."""
 MORE = 8
 """Where a limit was too small, since contents had no file to be named, so many times more are searched for."""
 
@@ -71,13 +73,11 @@ class Search:
         exact = self._exact(query, content)
         ranked = self._ranked(query, weights, threshold, limit)
         nearest = list(islice(ranked, BY_SCORE))
-        proposed = [hit for hit in self._proposed(query, nearest, weights) if hit.content not in exact]
-        verified = self._verifications(query, [hit.content for hit in proposed])
+        candidates = self._candidates(query, nearest, exact, weights, threshold)
+        verified = self._verified(query, candidates)
         sure = [_Judged(Hit(same, 1.0, SAME), Verdict.EXACT, None) for same in exact]
         sure += [
-            _Judged(hit, found.verdict, found)
-            for hit in proposed
-            if (found := verified.get(hit.content)) and found.verdict
+            _Judged(hit, found.verdict, found) for hit, _ in candidates if (found := verified[hit.content]).verdict
         ]
         sure.sort(key=lambda j: (_STRENGTH[j.verdict], -j.hit.score, j.hit.content))
         told = {j.hit.content for j in sure}
@@ -140,33 +140,33 @@ class Search:
             best.setdefault(hit.content, hit)
         return list(islice(best.values(), size))
 
-    def _proposed(self, query: Query, nearest: Sequence[Hit], weights: Weights) -> list[Hit]:
-        """Those to verify: what shares local features with the query, then what its score proposes."""
+    def _candidates(
+        self, query: Query, nearest: Sequence[Hit], exact: Collection[ContentId], weights: Weights, threshold: float
+    ) -> list[_Candidate]:
+        """Those to verify, with their local features: what stands out by its words, what will be told for its score,
+        and where words are few, what its score proposes."""
         if not self._verify or not query.features or query.fingerprint.low_information:
             return []
-        known = {hit.content: hit for hit in nearest}
-        by_words = self._library.words.search(unpack_words(query.features), BY_WORDS)
-        known |= self._scored(query, [content for content in by_words if content not in known], weights)
-        return [known[content] for content in dict.fromkeys([*by_words, *known]) if content in known]
-
-    def _scored(self, query: Query, contents: Iterable[ContentId], weights: Weights) -> dict[ContentId, Hit]:
-        hits = {}
+        words = unpack_words(query.features)
+        by_words = self._library.words.search(words, BY_WORDS)
+        hits = {hit.content: hit for hit in nearest}
+        proposed = [content for content in dict.fromkeys([*by_words, *hits]) if content not in exact]
+        candidates: list[_Candidate] = []
         with self._library.store.read() as reader:
-            for content in contents:
+            for content in proposed:
                 with suppress(KeyError):  # removed meanwhile
-                    signals = reader.fingerprint(content, self._library.model_id).signals
-                    hits[content] = _hit(content, query, signals, weights)
-        return hits
+                    known = reader.fingerprint(content, self._library.model_id)
+                    hit = hits.get(content) or _hit(content, query, known.signals, weights)
+                    has_few = min(len(words), len(unpack_words(known.features))) < WORDS_FEW
+                    if has_few or hit.score >= threshold or content in by_words:
+                        candidates.append((hit, known.features))
+        return candidates
 
-    def _verifications(self, query: Query, contents: Sequence[ContentId]) -> dict[ContentId, Verification]:
-        if not self._verify or not contents:
+    def _verified(self, query: Query, candidates: Sequence[_Candidate]) -> dict[ContentId, Verification]:
+        if not self._verify or not candidates:
             return {}
-        features: dict[ContentId, bytes] = {}
-        with self._library.store.read() as reader:
-            for content in contents:
-                with suppress(KeyError):  # removed meanwhile
-                    features[content] = reader.features(content)
-        return dict(zip(features, self._verify(query.features, list(features.values())).result(), strict=True))
+        verified = self._verify(query.features, [features for _, features in candidates]).result()
+        return {hit.content: found for (hit, _), found in zip(candidates, verified, strict=True)}
 
     def _files(self, judged: Iterable[_Judged], admit: Admit | None) -> Iterator[Match]:
         for hit, verdict, verification in judged:
@@ -182,6 +182,10 @@ class Comparison(NamedTuple):
     similarities: Similarities
     verdict: Verdict | None
     verification: Verification | None
+
+
+_Candidate: TypeAlias = tuple[Hit, bytes]
+"""A content, with its local features."""
 
 
 class _Judged(NamedTuple):

@@ -54,6 +54,30 @@ def test_a_rare_word_counts_more_than_a_common_one() -> None:
     assert index.search(np.array([1, 119], np.uint16), 1) == [19]
 
 
+def common_words(seed: int) -> NDArray[np.uint16]:
+    """Few enough that any two contents share some."""
+    return np.random.default_rng(seed).integers(0, 600, 60).astype(np.uint16)
+
+
+@pytest.mark.parametrize("copies", [1, 15, 150, 600])
+def test_only_what_stands_out_from_chance_is_found(copies: int) -> None:
+    """Of hundreds that share words with the query by chance none is found, and of its copies, few or many, all."""
+    index = WordIndex()
+    index.add([(content, common_words(content)) for content in range(1, 601)])
+    query = common_words(1_000)
+    index.add([(content, query[content % 7 :]) for content in range(1_000, 1_000 + copies)])
+    found = index.search(query, 2_000)
+    assert set(range(1_000, 1_000 + copies)) <= set(found)
+    assert 10 > len(found) - copies
+
+
+def test_among_few_contents_chance_is_not_told() -> None:
+    """All that share a word are found."""
+    index = WordIndex()
+    index.add([(content, common_words(content)) for content in range(1, 51)])
+    assert set(range(1, 51)) == set(index.search(common_words(1_000), 100))
+
+
 def test_limit_bounds_the_answer() -> None:
     """No more contents than asked for."""
     index = WordIndex()

@@ -200,3 +200,12 @@ def test_what_geometry_confirms_comes_first_and_below_the_threshold(library: Lib
     assert [(b"/p/copy", Verdict.COPY)] == found(search, query, 0.7, 1) == found(search, query, 1.0)
     assert (b"/p/copy", Verdict.COPY) == found(search, query, 0.0)[0]
     assert Verdict.SIMILAR == found(search, query, 0.0)[1][1]
+
+
+def test_what_is_exact_is_told_once(library: Library, query: Query) -> None:
+    """A content that is known by its bytes is not told as a copy, too."""
+    content = expected(library, query, 0.0)[0][0]
+    search = Search(library, lambda q, candidates: verify(q, [COPY for _ in candidates]))
+    matches = search.matches(query, content, weights=WEIGHTS, threshold=0.0)
+    assert [Verdict.EXACT] == [match.verdict for match in matches if match.content == content]
+    assert Verdict.COPY == matches[1].verdict
