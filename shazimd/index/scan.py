@@ -135,9 +135,12 @@ class _Query:
         keep = view.alive[rows] & (view.ids[rows] < self.below) & (candidates.most >= self.threshold - SLACK)
         self.left.append(candidates.where(keep))
 
-    def raise_threshold(self) -> None:
-        """Score the likeliest rows. No row below the ``limit``-th best of them is in the answer."""
-        if not self.limit or sum(len(candidates.rows) for candidates in self.left) <= 2 * self.limit:
+    def raise_threshold(self, worth_from: int = PROBES * REFINED_PER_PROBE) -> None:
+        """Score the likeliest rows. No row below the ``limit``-th best of them is in the answer.
+
+        Where fewer than ``worth_from`` are left, finer bounds of all cost less."""
+        left = sum(len(candidates.rows) for candidates in self.left)
+        if not self.limit or left <= max(2 * self.limit, worth_from):
             return
         self.left = _joined(self.left)
         likely = [_refined(one, -np.inf) for one in _likeliest(self.left, PROBES * REFINED_PER_PROBE)]
@@ -151,7 +154,7 @@ class _Query:
         self.left = _joined(self.left)
         self.raise_threshold()
         self.left = [_refined(candidates, self.threshold) for candidates in self.left]
-        self.raise_threshold()  # the fine bounds know better which are likely
+        self.raise_threshold(0)  # the fine bounds know better which are likely
         found = [scored.at_least(self.threshold) for one in self.left for scored in self._scored(one)]
         return exact.rank(found, self.limit)
 

@@ -34,8 +34,8 @@ _SEAL_AT = 1_024
 _BLOCK = 1_024
 """Votes of which only the largest is looked at first."""
 STANDS_OUT = 5.0
-"""By how many times the distance from the median of chance votes to their upper quartile a content must exceed the
-median to be proposed; see benchmarks/quality/README.md."""
+"""Standard deviations above the mean of what chance gives, from where on a content is proposed; see
+benchmarks/quality/README.md."""
 _SAMPLE = 4_096
 """Votes from which chance is told."""
 _CHANCE_MIN = 100
@@ -239,8 +239,7 @@ def _bar(votes: NDArray[np.float64], most: float) -> float:
     chance = votes[votes < most / 2]
     if len(chance) < _CHANCE_MIN:
         return 0.0
-    median, upper = np.quantile(chance, (0.5, 0.75))
-    return float(median + STANDS_OUT * (upper - median))
+    return float(chance.mean() + STANDS_OUT * chance.std())
 
 
 def _likeliest(votes: NDArray[np.float64], limit: int) -> NDArray[np.intp]:

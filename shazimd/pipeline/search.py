@@ -1,8 +1,8 @@
 """A query's way through: exact lookups, candidates, verification, verdicts, paths.
 
 A candidate is proposed by the local features that it shares with the query, or by its score in any of the query's
-orientations. Those that geometry confirms match whatever their score; others match where their score reaches the
-threshold.
+orientations: from the threshold on, and from less where the query has few features. Those that geometry confirms match
+whatever their score; others match where their score reaches the threshold.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ BY_WORDS = 20
 PROPOSED_FROM = 0.6
 """The least score that proposes: below it lie 99 of 100 pairs that have nothing in common (benchmarks/index.md)."""
 WORDS_FEW = 32
-"""With fewer words a picture may not stand out by those that it shares, so a score below the threshold proposes it."""
+"""With fewer words a query may not be told by those that it shares, so a score below the threshold proposes, too."""
+TOGETHER = 4
+"""Candidates verified in one job: few, for all workers to share them, and more, for a job's own cost to be small."""
 MORE = 8
 """Where a limit was too small, since contents had no file to be named, so many times more are searched for."""
 
@@ -71,18 +73,20 @@ class Search:
         ``content`` is the content with the query's bytes, if there is one. Raises ValueError for weights or a threshold
         that make no sense. With a ``limit``, time and memory do not grow with what lies over the threshold."""
         exact = self._exact(query, content)
+        by_words = self._by_words(query, exact, weights)
+        verified = self._verified(query, by_words)  # in the workers, while this thread searches by score
         ranked = self._ranked(query, weights, threshold, limit)
         nearest = list(islice(ranked, BY_SCORE))
-        candidates = self._candidates(query, nearest, exact, weights, threshold)
-        verified = self._verified(query, candidates)
+        known = exact | {hit.content for hit, _ in by_words}
+        by_score = self._by_score(query, [hit for hit in nearest if hit.content not in known])
+        judged = list(chain(verified, self._verified(query, by_score)))
+        verifications = {hit.content: found for hit, found in judged}
         sure = [_Judged(Hit(same, 1.0, SAME), Verdict.EXACT, None) for same in exact]
-        sure += [
-            _Judged(hit, found.verdict, found) for hit, _ in candidates if (found := verified[hit.content]).verdict
-        ]
+        sure += [_Judged(hit, found.verdict, found) for hit, found in judged if found.verdict]
         sure.sort(key=lambda j: (_STRENGTH[j.verdict], -j.hit.score, j.hit.content))
         told = {j.hit.content for j in sure}
         similar = (
-            _Judged(hit, Verdict.SIMILAR, verified.get(hit.content))
+            _Judged(hit, Verdict.SIMILAR, verifications.get(hit.content))
             for hit in chain(nearest, ranked)
             if hit.score >= threshold and hit.content not in told
         )
@@ -113,10 +117,11 @@ class Search:
     def _ranked(self, query: Query, weights: Weights, threshold: float, limit: int | None) -> Iterator[Hit]:
         """Every content at or over the threshold, best score first, searched for as far as it is read.
 
-        The first BY_SCORE may lie below it: they are what the score proposes."""
+        Where words are few, the first BY_SCORE may lie below it: they are what the score proposes."""
         if query.fingerprint.low_information:
             return
-        floor = min(threshold, PROPOSED_FROM) if self._verify else threshold
+        proposes = self._can_verify(query) and len(unpack_words(query.features)) < WORDS_FEW
+        floor = min(threshold, PROPOSED_FROM) if proposes else threshold
         size: int | None = BY_SCORE
         seen: set[ContentId] = set()
         while True:
@@ -140,33 +145,41 @@ class Search:
             best.setdefault(hit.content, hit)
         return list(islice(best.values(), size))
 
-    def _candidates(
-        self, query: Query, nearest: Sequence[Hit], exact: Collection[ContentId], weights: Weights, threshold: float
-    ) -> list[_Candidate]:
-        """Those to verify, with their local features: what stands out by its words, what will be told for its score,
-        and where words are few, what its score proposes."""
-        if not self._verify or not query.features or query.fingerprint.low_information:
+    def _by_words(self, query: Query, exact: Collection[ContentId], weights: Weights) -> list[_Candidate]:
+        """Contents that stand out by the local features that they share with the query."""
+        if not self._can_verify(query):
             return []
-        words = unpack_words(query.features)
-        by_words = self._library.words.search(words, BY_WORDS)
-        hits = {hit.content: hit for hit in nearest}
-        proposed = [content for content in dict.fromkeys([*by_words, *hits]) if content not in exact]
         candidates: list[_Candidate] = []
+        found = self._library.words.search(unpack_words(query.features), BY_WORDS)
         with self._library.store.read() as reader:
-            for content in proposed:
-                with suppress(KeyError):  # removed meanwhile
-                    known = reader.fingerprint(content, self._library.model_id)
-                    hit = hits.get(content) or _hit(content, query, known.signals, weights)
-                    has_few = min(len(words), len(unpack_words(known.features))) < WORDS_FEW
-                    if has_few or hit.score >= threshold or content in by_words:
-                        candidates.append((hit, known.features))
+            for content in found:
+                if content not in exact:
+                    with suppress(KeyError):  # removed meanwhile
+                        known = reader.fingerprint(content, self._library.model_id)
+                        candidates.append((_hit(content, query, known.signals, weights), known.features))
         return candidates
 
-    def _verified(self, query: Query, candidates: Sequence[_Candidate]) -> dict[ContentId, Verification]:
-        if not self._verify or not candidates:
-            return {}
-        verified = self._verify(query.features, [features for _, features in candidates]).result()
-        return {hit.content: found for (hit, _), found in zip(candidates, verified, strict=True)}
+    def _by_score(self, query: Query, hits: Iterable[Hit]) -> list[_Candidate]:
+        """Those that were found by their score."""
+        if not self._can_verify(query):
+            return []
+        candidates: list[_Candidate] = []
+        with self._library.store.read() as reader:
+            for hit in hits:
+                with suppress(KeyError):  # removed meanwhile
+                    candidates.append((hit, reader.features(hit.content)))
+        return candidates
+
+    def _can_verify(self, query: Query) -> bool:
+        return self._verify is not None and bool(query.features) and not query.fingerprint.low_information
+
+    def _verified(self, query: Query, candidates: Sequence[_Candidate]) -> Iterator[tuple[Hit, Verification]]:
+        """What geometry says of each: asked for at once, waited for when it is read."""
+        if self._verify is None:
+            return iter(())
+        parts = [candidates[start : start + TOGETHER] for start in range(0, len(candidates), TOGETHER)]
+        asked = [(part, self._verify(query.features, [features for _, features in part])) for part in parts]
+        return ((hit, found) for part, future in asked for (hit, _), found in zip(part, future.result(), strict=True))
 
     def _files(self, judged: Iterable[_Judged], admit: Admit | None) -> Iterator[Match]:
         for hit, verdict, verification in judged:

@@ -37,6 +37,8 @@ _STRETCH_MAX = 2.0
 """Ratio of the two scales of the map: an edit stretches by less, a chance map seldom does."""
 _CELL = 3.0
 """Features nearer than this, in pixels, count as one: SIFT gives a corner several angles and sizes."""
+_CELLS_MAX = 1 << 20
+"""More than a picture has in a row."""
 _ROUNDS = 4
 
 Affine = NDArray[np.float64]
@@ -104,9 +106,9 @@ def _verify(views: tuple[View, View], candidate: Features) -> Verification:
 
 
 def _judged(view: Features, candidate: Features, best: Map, mirrored: bool) -> Verification:
-    agreed = agreement(view, candidate, best.affine)
-    copy = agreed is not None and copy_evidence(agreed, best.inliers, best.miss) >= COPY_EVIDENCE_MIN
-    verdict = Verdict.COPY if copy else Verdict.SCENE
+    needed = COPY_EVIDENCE_MIN - copy_evidence(0, best.inliers, best.miss)
+    agreed = agreement(view, candidate, best.affine, enough=needed)
+    verdict = Verdict.COPY if agreed is not None and agreed >= needed else Verdict.SCENE
     return Verification(verdict, best.inliers, agreed, _mapping(best.affine, view, candidate, mirrored))
 
 
@@ -198,7 +200,8 @@ def _least_squares_similarity(a: NDArray[np.float64], b: NDArray[np.float64]) ->
 
 def _distinct(points: NDArray[np.float64]) -> int:
     """How many cells of the picture the points lie in."""
-    return len({(int(x), int(y)) for x, y in points / _CELL})
+    cells = (points / _CELL).astype(np.int64)
+    return len(set((cells[:, 0] * _CELLS_MAX + cells[:, 1]).tolist()))
 
 
 def _complex(points: NDArray[np.floating]) -> NDArray[np.complex128]:
