@@ -71,6 +71,8 @@ M_ARENA_MAX, M_MMAP_THRESHOLD = -8, -3
 ANSWER_TIMEOUT_S = 10.0
 """How long the daemon may take to answer itself; a third of WatchdogSec in the unit."""
 
+FILES_AT_ONCE = 8
+"""Files on their way, for each worker: one decoded, others read, or lingering for a shared flush."""
 MODEL_PATIENCE_S = 120.0
 """How long a first start waits for its model: what is fingerprinted without one is decoded once more when it comes."""
 
@@ -276,7 +278,7 @@ def _build_run(settings: Config, watched: list[tuple[WatchConfig, Filter]], last
     terms = Terms(settings.match.threshold, settings.match.weights, frozenset(map(Verdict, settings.alerts.verdicts)))
     roots = Roots(watched, store, alert_on_baseline=settings.alerts.on_baseline)
     settler = Settler({rules.root: config.settle_ms / 1000 for config, rules in watched})
-    jobs = Jobs(threads=4 * settings.workers.processes)
+    jobs = Jobs(threads=FILES_AT_ONCE * settings.workers.processes)
 
     def compare_all() -> None:
         for _, rules in watched:

@@ -36,6 +36,8 @@ _BLOCK = 1_024
 STANDS_OUT = 5.0
 """Standard deviations above the mean of what chance gives, from where on a content is proposed; see
 benchmarks/quality/README.md."""
+_ALWAYS = 3
+"""The best so many are proposed in any case: a poor copy stands out less, but is hardly ever beaten."""
 _SAMPLE = 4_096
 """Votes from which chance is told."""
 _CHANCE_MIN = 100
@@ -94,8 +96,8 @@ class WordIndex:
                 self._removed_early += contents
 
     def search(self, words: NDArray[np.uint16], limit: int) -> list[ContentId]:
-        """Contents that likely show what the query shows, upright or mirrored, likeliest first: at most ``limit`` that
-        stand out. Where too few are known to tell that, all that share a word do."""
+        """Contents that likely show what the query shows, upright or mirrored, likeliest first: at most ``limit``, a
+        few and what stands out. Where too few are known to tell that, all that share a word do."""
         return self._state.likeliest(words, limit)
 
     def close(self) -> None:
@@ -201,7 +203,7 @@ class _State:
             sample.append(votes[::step])
         found.sort()
         bar = _bar(np.concatenate(sample), most=-found[0][0]) if found else 0.0
-        return [content for negative, content in found[:limit] if -negative >= bar]
+        return [content for rank, (least, content) in enumerate(found[:limit]) if -least >= bar or rank < _ALWAYS]
 
     def _weights(self, words: NDArray[np.intp], parts: Sequence[_Part]) -> NDArray[np.float64]:
         """The rarer a word, the more it counts."""

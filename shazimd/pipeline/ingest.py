@@ -221,7 +221,7 @@ class Ingest:
             if number is not None:
                 self._untold[path] = number
 
-        return self._committer.submit(work, then).result()  # type: ignore[no-any-return]
+        return self._committer.submit(work, then, patient=silent).result()  # type: ignore[no-any-return]
 
     def _source(self, digest: Digest, stat: Stat) -> bytes | None:
         """Where a file with these bytes and this stat is known and gone from: it was moved, though nobody told."""

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any, TypeVar
 
 import lmdb
@@ -32,6 +33,7 @@ GROWTH_BYTES_MIN = 1 << 30
 """Address space costs nothing; to grow seldom does good."""
 FULL_SHARE = 0.9
 """The map grows before a write when more than this is used: cheaper than to run the write twice."""
+TRANSACTIONS_BETWEEN_TRIMS = 32
 PATIENCE_S = 60.0
 """How long to wait for readers to leave; a thousand times what a read should take."""
 
@@ -62,6 +64,7 @@ class LmdbStore(Store):
         self._gate = Gate()
         self._writing = threading.Lock()
         self._is_open = True
+        self._transactions = count()
         self._open(map_size_bytes)
 
     @contextmanager
@@ -71,7 +74,7 @@ class LmdbStore(Store):
             self._expect_open()
             with self._env.begin() as txn:
                 yield LmdbReader(txn, self._tables, self._trim)
-            self._trim()
+            self._trim_sometimes()
 
     def write(self, work: Callable[[Writer], T]) -> T:
         """Raises RuntimeError inside a ``read`` or ``write`` of the same thread: the map could not grow."""
@@ -132,7 +135,7 @@ class LmdbStore(Store):
     def _attempt(self, work: Callable[[Writer], T]) -> T:
         try:
             with self._gate.shared():
-                self._trim()  # not after the commit: what is durable must not end in an error
+                self._trim_sometimes()  # not after the commit: what is durable must not end in an error
                 with self._env.begin(write=True) as txn:
                     return work(LmdbWriter(txn, self._tables, self._trim))
         except lmdb.Error:
@@ -175,6 +178,11 @@ class LmdbStore(Store):
         except lmdb.Error:
             self._open(before)
             raise
+
+    def _trim_sometimes(self) -> None:
+        """A short transaction touches little, and to ask for the resident pages costs more than all it does."""
+        if next(self._transactions) % TRANSACTIONS_BETWEEN_TRIMS == 0:
+            self._trim()
 
     def _trim(self) -> None:
         with foreign_errors(self._path):

@@ -76,6 +76,23 @@ def value_of(store: Store, key: str) -> Any:
         return reader.get(key)
 
 
+def test_patient_writes_share_a_flush_and_an_impatient_one_does_not_wait(
+    committer: Committer, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first waits for the others until somebody needs his own."""
+    monkeypatch.setattr(commit, "LINGER_S", PATIENCE_S)
+    patient = [committer.submit(set_value(f"p{i}"), patient=True) for i in range(5)]
+    assert not any(done.done() for done in patient)
+    committer.submit(set_value("now")).result(PATIENCE_S)
+    assert (True, 1) == (all(done.done() for done in patient), disk.writes)
+
+
+def test_a_patient_write_alone_is_written_in_the_end(store: Store, committer: Committer) -> None:
+    """Nobody has to come along."""
+    committer.submit(set_value("alone"), patient=True).result(PATIENCE_S)
+    assert value_of(store, "alone")
+
+
 def test_what_is_done_is_in_the_store(store: Store, committer: Committer) -> None:
     """The future is done once the write is durable and ``then`` has seen the result."""
     seen: list[int] = []
