@@ -60,7 +60,8 @@ class Committer:
         """Queue an operation. The future is done once it is durable and ``then`` has seen its result.
 
         ``patient``: it may linger for up to LINGER_S, so that others share its flush. ``work`` may run more than once.
-        ``then`` runs in the order of the operations, once, and again only after it raised StoreFull. Raises StoreError when closed; the future raises StoreFull when given up."""
+        ``then`` runs in the order of the operations, once, and again only after it raised StoreFull. Raises StoreError
+        when closed; the future raises StoreFull when given up."""
         operation = _Operation(work, then, Future(), patient)
         with self._changed:
             if self._closing:
