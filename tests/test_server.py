@@ -51,8 +51,9 @@ def talk(path: str, sent: bytes) -> tuple[int, bytes, bytes]:
         with contextlib.suppress(BrokenPipeError):  # refused before all was sent
             connection.sendall(sent)
         received = b""
-        while chunk := connection.recv(65536):
-            received += chunk
+        with contextlib.suppress(ConnectionResetError):  # as a close with unread bytes ends, once all was read
+            while chunk := connection.recv(65536):
+                received += chunk
     head, _, body = received.partition(b"\r\n\r\n")
     return int(head.split()[1]), head, body
 

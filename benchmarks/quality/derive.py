@@ -9,6 +9,7 @@ of the half asked among the half, and each copy too, against what shares the mos
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -20,7 +21,9 @@ from matplotlib.figure import Figure
 from benchmarks.quality.edits import EDITS
 from benchmarks.quality.photos import load, luma, shared_folder, split
 from shazimd.fingerprint.features import ASKED, Features, extract_features, unpack_features
+from shazimd.index import words
 from shazimd.index.words import WordIndex
+from shazimd.pipeline.search import BY_WORDS
 from shazimd.similarity.agreement import agreement
 from shazimd.similarity.verify import COPY_EVIDENCE_MIN, INLIERS_MIN, best_map, copy_evidence, view
 
@@ -41,11 +44,10 @@ def main() -> None:
     features = [unpack_features(extract_features(luma(load(photo)))) for photo in tuned]
     index = WordIndex()
     index.add([(number + 1, known.words) for number, known in enumerate(features)])
-    pairs = [
-        pair
-        for number, asked in _queries(tuned, others, options.photos)
-        for pair in _pairs(number, asked, features, index, tuned)
-    ]
+    queries = _queries(tuned, others, options.photos)
+    _standing_out(queries[len(tuned) :], index)
+    words.STANDS_OUT = -math.inf  # from here on, pairs that are never proposed count, too
+    pairs = [pair for number, asked in queries for pair in _pairs(number, asked, features, index, tuned)]
     _inliers(pairs)
     _border(pairs)
     _plot(pairs, os.path.join(options.out, "distributions.png"))
@@ -69,6 +71,19 @@ def _queries(tuned: list[Path], others: list[Path], photos: int) -> list[tuple[i
             chance = np.random.default_rng([number, position])
             queries.append((number, luma(edit.apply(load(tuned[number]), chance, background))))
     return [(number, unpack_features(extract_features(picture, ASKED))) for number, picture in queries]
+
+
+def _standing_out(copies: list[tuple[int, Features]], index: WordIndex) -> None:
+    """Whether copies propose their originals, and how many others, with nothing but the bar."""
+    words.ALWAYS = 0
+    print("| standard deviations, at least | originals proposed | others, mean |\n|---|---|---|")
+    for least in (3.0, 4.0, 4.5, 5.0, 5.5, 6.0, 7.0):
+        words.STANDS_OUT = least
+        found = [(number + 1, index.search(asked.words, BY_WORDS)) for number, asked in copies]
+        originals = np.mean([number in contents for number, contents in found])
+        others = np.mean([len(set(contents) - {number}) for number, contents in found])
+        print(f"| {least} | {originals:.4f} | {others:.2f} |")
+    print()
 
 
 def _pairs(number: int, asked: Features, features: list[Features], index: WordIndex, photos: list[Path]) -> list[Pair]:

@@ -36,7 +36,7 @@ _BLOCK = 1_024
 STANDS_OUT = 5.0
 """Standard deviations above the mean of what chance gives, from where on a content is proposed; see
 benchmarks/quality/README.md."""
-_ALWAYS = 3
+ALWAYS = 3
 """The best so many are proposed in any case: a poor copy stands out less, but is hardly ever beaten."""
 _SAMPLE = 4_096
 """Votes from which chance is told."""
@@ -203,7 +203,7 @@ class _State:
             sample.append(votes[::step])
         found.sort()
         bar = _bar(np.concatenate(sample), most=-found[0][0]) if found else 0.0
-        return [content for rank, (least, content) in enumerate(found[:limit]) if -least >= bar or rank < _ALWAYS]
+        return [content for rank, (least, content) in enumerate(found[:limit]) if -least >= bar or rank < ALWAYS]
 
     def _weights(self, words: NDArray[np.intp], parts: Sequence[_Part]) -> NDArray[np.float64]:
         """The rarer a word, the more it counts."""
