@@ -84,10 +84,6 @@ class Reader(ABC):
         """Alerts with id > ``after``, oldest first, as (id, record)."""
 
     @abstractmethod
-    def last_alert_id(self) -> int:
-        """The newest alert's id, 0 when there is none."""
-
-    @abstractmethod
     def untold(self) -> Iterator[tuple[int, bytes, Query]]:
         """Files whose alert is still to be decided, as (number, path, query), in the order in which they were added."""
 

@@ -104,9 +104,6 @@ class LmdbReader(Reader):
         for key, raw in islice(scan(self._txn, self._t.alerts, b"", number(after + 1)), limit):
             yield parse_number(key), records.decode_json(raw)
 
-    def last_alert_id(self) -> int:
-        return self._last(b"alert")
-
     def untold(self) -> Iterator[tuple[int, bytes, Query]]:
         for key, raw in scan(self._txn, self._t.untold, b""):
             yield parse_number(key), *records.decode_untold(raw)
