@@ -28,7 +28,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """malloc.h"""
 _KEPT_BYTES = 32 << 20
 """The most that mallopt(3) takes; the pyramids of local features are 12 MB for each picture."""
-_IDLE_S = 1.0
+_IDLE_MS = 1000
 
 
 def main() -> None:
@@ -39,9 +39,11 @@ def main() -> None:
     with socket.socket(fileno=fd) as connection:
         _warm_up()
         _silence_decoders()
+        next_job = select.poll()
+        next_job.register(connection, select.POLLIN)
         channel.send(connection, b"ready")
         while _serve_one(connection, memory_mb):
-            if not select.select([connection], [], [], _IDLE_S)[0] and hasattr(libc, "malloc_trim"):
+            if not next_job.poll(_IDLE_MS) and hasattr(libc, "malloc_trim"):
                 libc.malloc_trim(0)
 
 

@@ -127,17 +127,17 @@ class Ingest:
 
         ``deleted``: the kernel said that the file was deleted or moved away, so if none is there it is forgotten."""
         started = time.perf_counter()
+        before = self._row(path)
         try:
             stat = self._stat(path)
-            before = self._row(path).stat
             if stat is None:
                 self._miss(path, deleted)
-            elif before != stat:
-                self._take_in(path, stat, started)
-                if before.inode == stat.inode and self._has_other_names(path):
+            elif before.stat != stat:
+                self._take_in(path, stat, before, started)
+                if before.stat.inode == stat.inode and self._has_other_names(path):
                     self._linked()
         except Unreadable as error:
-            self._fail(path, UNREADABLE_STAT, error)
+            self._fail(path, UNREADABLE_STAT, before, error)
 
     def tell_untold(self) -> Iterator[tuple[Hashable, Callable[[], None]]]:
         """What a crash kept from being told, as (key, work). The path is not the key: it is to be looked at, too."""
@@ -161,25 +161,29 @@ class Ingest:
             raise Unreadable(f"cannot be read: {error.strerror}") from error
         return as_stat(found) if stat_module.S_ISREG(found.st_mode) else None
 
-    def _take_in(self, path: bytes, stat: Stat, started: float) -> None:
+    def _take_in(self, path: bytes, stat: Stat, before: FileRow, started: float) -> None:
         if stat.size > self._max_file_bytes:
-            return self._fail(path, stat, TooLarge(f"{stat.size} bytes, expected at most {self._max_file_bytes}"))
+            too_large = TooLarge(f"{stat.size} bytes, expected at most {self._max_file_bytes}")
+            return self._fail(path, stat, before, too_large)
         with self._big if stat.size > BIG_FILE_BYTES else nullcontext():
             data = read_whole(path, stat, follow_symlinks=self._policy.follows_symlinks(path))
             if data is None:
                 return self._unsettled(path)
             digest = digest_of(data)
             with self._same_bytes.of(digest):
-                self._index(path, stat, data, digest, started)
+                self._index(path, stat, data, digest, before, started)
         return None
 
-    def _index(self, path: bytes, stat: Stat, data: bytes, digest: Digest, started: float) -> None:
+    def _index(self, path: bytes, stat: Stat, data: bytes, digest: Digest, before: FileRow, started: float) -> None:
         silent = self._policy.silent(path)
         try:
             query, decoded = self._query(data, digest, silent)
         except ShazimdError as error:
-            return self._fail(path, stat, error)
-        content, number = self._commit(path, stat, digest, query, silent)
+            return self._fail(path, stat, before, error)
+        committed = self._commit(path, stat, digest, query, before, silent)
+        if committed is None:
+            return self._unsettled(path)
+        content, number = committed
         seconds = time.perf_counter() - started
         self._counts.image_stored(seconds, decoded=decoded)
         log.debug("image_indexed", path=path, content=content, decoded=decoded, duration_ms=round(seconds * 1000, 1))
@@ -200,22 +204,29 @@ class Ingest:
         return self._decoders.query(data, self._library.model).result(), True
 
     def _commit(
-        self, path: bytes, stat: Stat, digest: Digest, query: Query, silent: bool
-    ) -> tuple[ContentId, int | None]:
+        self, path: bytes, stat: Stat, digest: Digest, query: Query, before: FileRow, silent: bool
+    ) -> tuple[ContentId, int | None] | None:
         """Store a file and its content; the content's id, and the number under which it is to be told. One that was
-        moved here, touched, or written again with the same bytes is not."""
+        moved here, touched, or written again with the same bytes is not.
+
+        None, and nothing is stored, where the store no longer says what it said ``before``: another file was moved
+        here meanwhile, and this one is known no more."""
         source = self._source(digest, stat)
 
-        def work(writer: Writer) -> tuple[ContentId, int | None]:
+        def work(writer: Writer) -> tuple[ContentId, int | None] | None:
+            if (writer.file(path) or _UNKNOWN) != before:
+                return None
             content = writer.add_content(digest, query.fingerprint)
             if source is not None:
                 take_over(writer, source, path)
-            before = writer.file(path)
+            known = writer.file(path)
             writer.put_file(path, FileRow(stat, FileState.INDEXED, content))
-            is_told = silent or (before is not None and before.content == content)
+            is_told = silent or (known is not None and known.content == content)
             return content, None if is_told else writer.add_untold(path, query)
 
-        def then(result: tuple[ContentId, int | None]) -> None:
+        def then(result: tuple[ContentId, int | None] | None) -> None:
+            if result is None:
+                return
             content, number = result
             self._library.add(content, query.fingerprint)
             if number is not None:
@@ -302,15 +313,24 @@ class Ingest:
         else:
             self._missing(path)
 
-    def _fail(self, path: bytes, stat: Stat, error: ShazimdError) -> None:
+    def _fail(self, path: bytes, stat: Stat, before: FileRow, error: ShazimdError) -> None:
         if isinstance(error, StoreError | ModelError):
             raise error  # no fault of the file
-        reason = f"{error.code}: {error}"
-        row = FileRow(stat, FileState.FAILED, reason=reason)
-        if self._row(path) != row:
-            self._committer.submit(lambda writer: writer.put_file(path, row)).result()
-            self._counts.image_failed(error.code)
-            log.warning("image_failed", path=path, code=error.code, reason=str(error), cause=error.code)
+        row = FileRow(stat, FileState.FAILED, reason=f"{error.code}: {error}")
+        if before == row:
+            return None
+
+        def work(writer: Writer) -> bool:
+            stands = (writer.file(path) or _UNKNOWN) == before
+            if stands:
+                writer.put_file(path, row)
+            return stands
+
+        if not self._committer.submit(work).result():
+            return self._unsettled(path)
+        self._counts.image_failed(error.code)
+        log.warning("image_failed", path=path, code=error.code, reason=str(error), cause=error.code)
+        return None
 
 
 def digest_of(data: bytes) -> Digest:

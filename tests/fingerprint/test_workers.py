@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -56,6 +58,22 @@ def test_a_picture_is_fingerprinted_elsewhere(pool: WorkerPool) -> None:
     assert [(s.ah, s.dh) for s in found.orientations] == [(s.ah, s.dh) for s in expected.orientations]
     assert found.features == expected.features
     assert pool.submit(worker_jobs.process_id).result() != os.getpid()
+
+
+def test_a_worker_serves_a_process_with_many_open_files() -> None:
+    """Its socket keeps its number, and select(2) takes none over 1,023."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip(f"needs 1,200 open files, may have {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    with contextlib.ExitStack() as held:
+        held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        while held.enter_context(open(os.devnull)).fileno() < 1030:
+            pass
+        pool = held.enter_context(WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000))
+        first = pool.submit(worker_jobs.process_id).result()
+        _until(lambda: psutil.Process(first).status() in (psutil.STATUS_SLEEPING, psutil.STATUS_IDLE))
+        assert first == pool.submit(worker_jobs.process_id).result()
 
 
 def test_errors_come_back_as_they_are(pool: WorkerPool) -> None:

@@ -133,6 +133,21 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made.close()
 
 
+@pytest.mark.parametrize("data", [b"other", b"bad"])
+def test_a_file_that_another_was_renamed_over_while_it_was_decoded_is_not_stored(bench: Bench, data: bytes) -> None:
+    """What the store says of the other stands, so it is told only once."""
+    bench.look("original.ppm", b"known")
+    bench.look("known.ppm", b"known")
+    path = bench.write("other.ppm", data)
+    bench.decoders.meanwhile = lambda: bench.rename("known.ppm", "other.ppm", told=True)
+    bench.ingest.look(path)
+    assert [path] == bench.unsettled
+    bench.ingest.look(path)
+    row = bench.row(path)
+    assert row is not None
+    assert (FileState.INDEXED, [("known.ppm", "original.ppm")]) == (row.state, bench.told())
+
+
 def test_the_same_bytes_are_decoded_once_and_told_as_a_copy(bench: Bench) -> None:
     """The second file costs a read."""
     bench.look("a.ppm", b"one")
