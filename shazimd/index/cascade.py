@@ -139,12 +139,14 @@ class CascadeIndex(Index):
 
     def close(self) -> None:
         """Keep the rows for a fast start, and let go."""
+        if self._closed:
+            return
         self._closed = True
         self._executor.shutdown(wait=True)
         with self._rewriting:
-            if self._folder is not None and not self._folder.closed:
-                self._attempt(self._save)
-                self._rows.close()
+            self._attempt(self._save)
+            self._rows.close()
+            if self._folder is not None:
                 self._folder.close()
 
     def compact(self) -> None:

@@ -216,6 +216,18 @@ def test_a_rewrite_follows_what_happens_meanwhile(monkeypatch: pytest.MonkeyPatc
     index.close()
 
 
+def test_an_index_in_memory_lets_go_of_its_memory() -> None:
+    """Once closed, it has no file open any more; closing twice is fine."""
+    before = len(os.listdir("/proc/self/fd"))
+    index = CascadeIndex()
+    index.add(library(20))
+    assert before < len(os.listdir("/proc/self/fd"))
+    index.close()
+    index.close()
+    del index
+    assert before >= len(os.listdir("/proc/self/fd"))
+
+
 def test_growth_brings_a_better_basis_in_the_background() -> None:
     """A library that grew has been given a basis that fits it, without a word from outside."""
     random = np.random.default_rng(1)
