@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def add_scoring(parser: ArgumentParser) -> None:
-    parser.add_argument("--threshold", type=threshold, metavar="T", help="least score of a match, from 0 to 1")
+    parser.add_argument(
+        "--threshold", type=threshold, metavar="T", help="least score, from 0 to 1, of what geometry does not confirm"
+    )
     add_weights(parser)
     parser.add_argument("--limit", type=limit, metavar="N", help="at most so many")
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EXAMPLE = """\
 examples:
   shazimctl duplicates --limit 20
-  shazimctl duplicates --threshold 0.9 --json
+  shazimctl duplicates --json
   shazimctl duplicates --all --threshold 0.9 --json > pairs.ndjson
 
 The first of a group is the one to keep; the others are tied to it. Nothing is ever deleted. With --all every pair at or

@@ -73,7 +73,7 @@ def _operation(endpoint: Endpoint, reply: dict[str, Any], error: dict[str, Any])
 
 
 _PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "threshold": ("least score of a match", {"type": "number", "minimum": 0, "maximum": 1}),
+    "threshold": ("least score of what geometry does not confirm", {"type": "number", "minimum": 0, "maximum": 1}),
     "weights": ("AH,DH,FV: what each signal counts for", {"type": "string", "examples": ["1,1,2"]}),
     "limit": ("most of them", {"type": "integer", "minimum": 1}),
     "since": ("only alerts with a greater id", {"type": "integer", "minimum": 0}),

@@ -106,7 +106,7 @@ _shtab_shazimctl_doctor_defaults_added=0
 
 _shtab_shazimctl_duplicates_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--threshold[least score of a match, from 0 to 1]:T:"
+  "--threshold[least score, from 0 to 1, of what geometry does not confirm]:T:"
   "--weights[what each signal counts for, such as 1,1,2]:AH,DH,FV:"
   "--limit[at most so many]:N:"
   "--all[every pair of images instead of groups]"
@@ -119,7 +119,7 @@ _shtab_shazimctl_duplicates_defaults_added=0
 
 _shtab_shazimctl_find_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--threshold[least score of a match, from 0 to 1]:T:"
+  "--threshold[least score, from 0 to 1, of what geometry does not confirm]:T:"
   "--weights[what each signal counts for, such as 1,1,2]:AH,DH,FV:"
   "--limit[at most so many]:N:"
   {-v,--verbose}"[show the similarities\; the threshold is then 0.5]"
