@@ -97,6 +97,21 @@ def test_a_rename_a_move_and_a_copy_of_the_same_bytes_decode_nothing(daemon: Dae
     assert 1 == sum(event["decoded"] for event in daemon.events("image_indexed"))
 
 
+def test_what_moves_into_a_directory_that_is_just_made_is_told_once(daemon: DaemonProcess) -> None:
+    """No watch is there yet to see it come."""
+    drop(daemon, drawing(1), "a.png")
+    daemon.start()
+    daemon.settled()
+    copies = [drop(daemon, drawing(1), f"copy{number}.png") for number in range(5)]
+    daemon.wait_until(lambda: len(daemon.events("near_duplicate")) == len(copies))
+    subprocess.run(["sh", "-c", "mkdir -p new/deep && mv copy*.png new/deep"], cwd=daemon.root, check=True)
+    moved = {str(daemon.root / "new" / "deep" / path.name) for path in copies}
+    daemon.wait_until(lambda: moved < set(_paths(daemon, drawing(1))))
+    daemon.settled()
+    assert {str(daemon.root / "a.png"), *moved} == set(_paths(daemon, drawing(1)))
+    assert len(copies) == len(daemon.events("near_duplicate"))
+
+
 def test_a_changed_and_a_deleted_file_end_up_right(daemon: DaemonProcess) -> None:
     """The store follows the disk."""
     drop(daemon, drawing(1), "a.png")

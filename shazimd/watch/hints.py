@@ -24,6 +24,8 @@ class Stage(Enum):
     """somebody may still be writing"""
     CLOSED = "closed"
     """closed after writing, or moved in: complete unless more comes"""
+    AWAY = "away"
+    """moved to where nobody watches, or not yet: into a directory that was made a moment ago, it will be found"""
     GONE = "gone"
 
 

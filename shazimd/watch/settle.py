@@ -2,7 +2,8 @@
 
 A file is at rest when it was closed (or moved in) and nothing more was heard of it for its root's quiet time. One that
 nobody closed - written through a map, or by a sender that pauses - is at rest when its size and mtime stayed the same
-for that long. What is gone, moved, or a whole tree needs no rest.
+for that long. One that was moved away is given as gone once there was time to find it elsewhere. What is deleted,
+moved, or a whole tree needs no rest.
 
     put CLOSED a ---- quiet ----> a          put OPEN b ---- quiet, stat ---- quiet, same stat ----> b
 
@@ -26,6 +27,8 @@ from shazimd.watch.hints import Hint, Kind, Stage
 
 PENDING_MAX = 50_000
 """Paths that wait at most: about 20 MB."""
+AWAY_S = 1.0
+"""How long it may take to find what was moved, beyond the time that it then settles."""
 BUSY_MAX_S = 10.0
 """A file that is written and closed again and again is given after this long though it never rests."""
 
@@ -116,7 +119,7 @@ class Settler:
                 due = self._pop_due(self._clock())
                 self._in_hand = len(ready) + len(due)
             # stat may be slow: those who put must not wait for it
-            ready += [Hint(Kind.FILE, path, stage=Stage.CLOSED) for path, waiting in due if self._rests(path, waiting)]
+            ready += [_given(path, waiting) for path, waiting in due if self._rests(path, waiting)]
             if ready:
                 return ready
 
@@ -158,7 +161,7 @@ class Settler:
         waiting.seen = None
         if stage is Stage.CLOSED and waiting.closed_at is None:
             waiting.closed_at = now
-        waiting.due = now + self._quiet(path)
+        waiting.due = now + self._quiet(path) + (self._quiet(path) + AWAY_S if stage is Stage.AWAY else 0)
         if waiting.closed_at is not None:
             waiting.due = min(waiting.due, waiting.closed_at + BUSY_MAX_S)
 
@@ -180,7 +183,7 @@ class Settler:
 
     def _rests(self, path: bytes, waiting: _Waiting) -> bool:
         """Whether a path that is due may be given; else it waits again."""
-        if waiting.stage is Stage.CLOSED or self._is_busy(waiting):
+        if waiting.stage in (Stage.CLOSED, Stage.AWAY) or self._is_busy(waiting):
             return True
         now_seen = self._stat(path)
         if now_seen is None or now_seen == waiting.seen:
@@ -228,3 +231,7 @@ class Settler:
         heapq.heapify(self._queue)
         for tree in trees:
             self._give(tree)
+
+
+def _given(path: bytes, waiting: _Waiting) -> Hint:
+    return Hint(Kind.FILE, path, stage=Stage.GONE if waiting.stage is Stage.AWAY else Stage.CLOSED)

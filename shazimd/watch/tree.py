@@ -317,6 +317,8 @@ class Tree:
 
 
 def _stage(mask: int) -> Stage:
-    if mask & _GONE:
+    if mask & IN.IN_DELETE:
         return Stage.GONE
+    if mask & IN.IN_MOVED_FROM:
+        return Stage.AWAY
     return Stage.CLOSED if mask & _CLOSED else Stage.OPEN

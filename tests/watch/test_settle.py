@@ -9,7 +9,7 @@ from watch_mirror import wait_for
 from shazimd.types import Stat
 from shazimd.watch.hints import Hint, Kind, Stage
 from shazimd.watch.mounts import is_at_or_below
-from shazimd.watch.settle import BUSY_MAX_S, Settler
+from shazimd.watch.settle import AWAY_S, BUSY_MAX_S, Settler
 
 ROOT = b"/r"
 
@@ -115,6 +115,19 @@ def test_a_deleted_file_waits_no_more() -> None:
     assert [[b"/r/a"], []] == [world.at(0), world.at(9)]
     world.put(b"/r/a", Stage.CLOSED)
     assert [[], [b"/r/a"]] == [world.at(9.5), world.at(10)]
+
+
+def test_what_was_moved_away_is_gone_only_after_it_could_be_found_elsewhere() -> None:
+    """A file found in a directory that was just made settles first; what comes back is no longer gone."""
+    world = World()
+    world.put(b"/r/a", Stage.AWAY)
+    world.put(b"/r/b", Stage.AWAY)
+    world.now = 0.5
+    world.put(b"/r/b", Stage.CLOSED)
+    world.now = 1.9 + AWAY_S
+    assert [Hint(Kind.FILE, b"/r/b", stage=Stage.CLOSED)] == world.take()
+    world.now = 2.0 + AWAY_S
+    assert [Hint(Kind.FILE, b"/r/a", stage=Stage.GONE)] == world.take()
 
 
 def test_the_fullest_directories_give_way_to_trees() -> None:
