@@ -9,7 +9,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,7 @@ def answering(folder: Path, answer: bytes) -> Iterator[Client]:
 
         def serve() -> None:
             connection, _ = listener.accept()
-            with connection:
+            with connection, suppress(BrokenPipeError, ConnectionResetError):  # the client may have had enough
                 connection.recv(65536)
                 connection.sendall(answer)
 
