@@ -34,7 +34,8 @@ class Image:
     """what names its picture: an append changes the bytes, not the picture; None for what is none"""
     lineage: Lineage
     may_be_renamed: bool = False
-    """to link a file and remove its old name is to rename it, and so is to move it out and in again: nobody is told"""
+    """to link a file and remove its old name is to rename it, and so is to move it out and in again; to replace it by
+    its own bytes is to touch it: nobody is told"""
     is_new: bool = True
     """landed since the last rest"""
     is_still: bool = False
@@ -152,6 +153,7 @@ class Disk:
         aside = image.path.with_suffix(".part")
         shutil.copyfile(source.path, aside)
         aside.rename(image.path)
+        image.may_be_renamed |= image.pixels == source.pixels
         image.holds(source.pixels)
 
     def rename(self) -> None:
