@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from running import wait_for
 from structlog.testing import capture_logs
 
 from shazimd import hooks
@@ -171,6 +172,14 @@ def test_a_hook_that_hangs_holds_up_no_other(tmp_path: Path) -> None:
     assert (folder / "stuck.position").read_text() == "0"
 
 
+def is_running(pid: str) -> bool:
+    """A zombie, which waits for its parent to ask, is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
     """After the time-out nothing of the command is left."""
     pid_file = tmp_path / "pid"
@@ -178,8 +187,7 @@ def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None
     config = HookConfig(name="x", command=("sh", "-c", parent), timeout_s=4)
     with pytest.raises(hooks.HookFailed, match="took more than 4 s"):
         hooks.deliver(config, alert(1))
-    state = Path(f"/proc/{pid_file.read_text().strip()}/stat")
-    assert not state.exists() or state.read_text().split()[2] in "ZX"
+    wait_for(lambda: not is_running(pid_file.read_text().strip()))
 
 
 @pytest.mark.parametrize(
