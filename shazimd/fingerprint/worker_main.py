@@ -28,7 +28,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """malloc.h"""
 _KEPT_BYTES = 32 << 20
 """The most that mallopt(3) takes; the pyramids of local features are 12 MB for each picture."""
-_IDLE_MS = 100
+_IDLE_MS = 20
 
 
 def main() -> None:
