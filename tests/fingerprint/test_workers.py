@@ -247,7 +247,7 @@ def test_a_worker_that_cannot_start_fails_the_job(monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_idle_pool_does_nothing() -> None:
-    """Its threads and its workers wait without a timer: none of them wakes up."""
+    """Its threads and its workers wait without a timer: once memory was given back, none of them wakes up."""
     others = psutil.Process().children()
     with WorkerPool(processes=2, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
         for _ in range(4):
@@ -257,9 +257,13 @@ def test_an_idle_pool_does_nothing() -> None:
         tasks += [Path(f"/proc/{child.pid}") for child in children]
         assert len(tasks) >= 4
         _until(lambda: all(_state(task) == "S" for task in tasks))
-        before = [_switches(task) for task in tasks]
-        time.sleep(0.5)
-        assert [_switches(task) for task in tasks] == before
+        _until(lambda: _stand_still(tasks))
+
+
+def _stand_still(tasks: list[Path]) -> bool:
+    before = [_switches(task) for task in tasks]
+    time.sleep(0.5)
+    return [_switches(task) for task in tasks] == before
 
 
 def _is_ours(thread: threading.Thread) -> bool:
