@@ -33,7 +33,7 @@ from shazimd.pipeline.library import Library
 from shazimd.pipeline.moves import take_over
 from shazimd.pipeline.search import Search
 from shazimd.protocol import Alert
-from shazimd.store.base import Writer
+from shazimd.store.base import Reader, Writer
 from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, Query, Stat, Verdict, Weights
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class Ingest:
 
     def _row(self, path: bytes) -> FileRow:
         with self._library.store.read() as reader:
-            return reader.file(path) or _UNKNOWN
+            return _row_in(reader, path)
 
     def _stat(self, path: bytes) -> Stat | None:
         """None when there is no regular file."""
@@ -214,7 +214,7 @@ class Ingest:
         source = self._source(digest, stat)
 
         def work(writer: Writer) -> tuple[ContentId, int | None] | None:
-            if (writer.file(path) or _UNKNOWN) != before:
+            if _row_in(writer, path) != before:
                 return None
             content = writer.add_content(digest, query.fingerprint)
             if source is not None:
@@ -321,7 +321,7 @@ class Ingest:
             return None
 
         def work(writer: Writer) -> bool:
-            stands = (writer.file(path) or _UNKNOWN) == before
+            stands = _row_in(writer, path) == before
             if stands:
                 writer.put_file(path, row)
             return stands
@@ -375,6 +375,10 @@ class _KeyedLock:
 
 
 _UNKNOWN = FileRow(UNREADABLE_STAT, FileState.FAILED)
+
+
+def _row_in(reader: Reader, path: bytes) -> FileRow:
+    return reader.file(path) or _UNKNOWN
 
 
 def as_stat(found: os.stat_result) -> Stat:

@@ -151,17 +151,17 @@ class Settler:
         self._ready[key] = hint
 
     def _wait_for(self, path: bytes, stage: Stage) -> None:
-        now = self._clock()
+        now, quiet = self._clock(), self._quiet(path)
         waiting = self._waiting.get(path)
         if waiting is None:
-            due = now + self._quiet(path)
+            due = now + quiet
             waiting = self._waiting[path] = _Waiting(due, due, stage)
             self._enqueue(path, waiting)
         waiting.stage = stage
         waiting.seen = None
         if stage is Stage.CLOSED and waiting.closed_at is None:
             waiting.closed_at = now
-        waiting.due = now + self._quiet(path) + (self._quiet(path) + AWAY_S if stage is Stage.AWAY else 0)
+        waiting.due = now + (2 * quiet + AWAY_S if stage is Stage.AWAY else quiet)
         if waiting.closed_at is not None:
             waiting.due = min(waiting.due, waiting.closed_at + BUSY_MAX_S)
 
