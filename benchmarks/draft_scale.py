@@ -29,8 +29,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from shazimd.fingerprint.decode import decode
-from shazimd.fingerprint.hashes import average_hash, difference_hash
+from shazimd.imaging.decode import decode
+from shazimd.imaging.hashes import average_hash, difference_hash
 
 WHOLE = 1 << 30
 SIDES = (224, 256, 320, WHOLE)

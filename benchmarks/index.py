@@ -247,10 +247,10 @@ def status(name: str) -> float:
 
 
 def peers(data: vectors.Set, count: int, queries: Sequence[Signals]) -> None:
-    """The same search in faiss, by the one inner product of ``similarity.score``."""
+    """The same search in faiss, by the one inner product of ``search.score``."""
     import faiss
 
-    from shazimd.similarity.score import query_vector, row_vector
+    from shazimd.search.score import query_vector, row_vector
 
     faiss.omp_set_num_threads(1)
     print(

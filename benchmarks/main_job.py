@@ -30,7 +30,7 @@ from PIL import Image, ImageOps
 
 from shazimd.client import Client
 from shazimd.config import WatchConfig
-from shazimd.fingerprint.registry import Registry
+from shazimd.models.registry import Registry
 
 SCRIPTS = Path(sys.executable).parent
 STRANGERS_EVERY = 14

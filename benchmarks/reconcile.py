@@ -16,7 +16,7 @@ import time
 from statistics import median
 
 from shazimd.config import WatchConfig
-from shazimd.pipeline.reconcile import Reconciler, stat_of
+from shazimd.ingest.reconcile import Reconciler, stat_of
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import FileRow, FileState

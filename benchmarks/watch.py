@@ -18,9 +18,9 @@ import tempfile
 import time
 
 from shazimd.config import WatchConfig
+from shazimd.watch.debounce import Debouncer
+from shazimd.watch.events import Kind
 from shazimd.watch.filters import Filter
-from shazimd.watch.hints import Kind
-from shazimd.watch.settle import Settler
 from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
 
@@ -49,17 +49,17 @@ def main() -> None:
         for i in range(args.directories):
             os.mkdir(f"{root}/{i}")
         config = WatchConfig(path=root)
-        settler = Settler({os.fsencode(root): config.settle_ms / 1000})
-        watcher = Watcher(config, Filter(config), settler.put, Watches())
+        debouncer = Debouncer({os.fsencode(root): config.settle_ms / 1000})
+        watcher = Watcher(config, Filter(config), debouncer.put, Watches())
         watcher.start()
-        settler.take()
-        burst(root, settler, args)
+        debouncer.take()
+        burst(root, debouncer, args)
         print(f"overflows {watcher.status()['overflows']}, watched {watcher.status()['watched_dirs']} directories")
         idle(args.idle)
         watcher.stop()
 
 
-def burst(root: str, settler: Settler, args: argparse.Namespace) -> None:
+def burst(root: str, debouncer: Debouncer, args: argparse.Namespace) -> None:
     command = [sys.executable, "-c", WRITER, root, *map(str, (args.files, args.per_second, args.directories))]
     cpu = time.process_time()
     given: set[bytes] = set()
@@ -67,7 +67,7 @@ def burst(root: str, settler: Settler, args: argparse.Namespace) -> None:
     last = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
         ended = None
-        while hints := settler.take(timeout=2):
+        while hints := debouncer.take(timeout=2):
             last = time.perf_counter()
             if ended is None and writer.poll() is not None:
                 ended = last

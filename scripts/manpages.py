@@ -14,7 +14,8 @@ import typing
 
 import msgspec
 
-from shazimd import cli, config, main
+from shazimd import cli, config
+from shazimd.daemon.main import main
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "man")
 

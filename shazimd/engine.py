@@ -26,13 +26,12 @@ from rich.progress import track
 from shazimd import paths
 from shazimd.config import DEFAULT_MODEL, StoreConfig, WatchConfig, WorkersConfig
 from shazimd.errors import NotFound, ShazimdError, Unreadable
-from shazimd.fingerprint.extract import Extractor
-from shazimd.fingerprint.model import Model, ModelInfo
-from shazimd.fingerprint.registry import Registry
-from shazimd.fingerprint.workers import WorkerPool
+from shazimd.imaging.extract import Extractor
 from shazimd.index.flat import FlatIndex
-from shazimd.pipeline.ingest import as_stat, digest_of
-from shazimd.similarity.score import score, similarities
+from shazimd.ingest.ingest import as_stat, digest_of
+from shazimd.models.model import Model, ModelInfo
+from shazimd.models.registry import Registry
+from shazimd.search.score import score, similarities
 from shazimd.store.base import Reader, Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import (
@@ -50,6 +49,7 @@ from shazimd.types import (
     check_weights,
 )
 from shazimd.watch.filters import Filter
+from shazimd.workers.pool import WorkerPool
 
 log = structlog.get_logger()
 

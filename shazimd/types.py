@@ -69,7 +69,7 @@ class Fingerprint:
     low_information: bool = False
     """flat, two-tone, near-empty or tiny: its hashes say nothing, so it only ever matches as ``exact``"""
     features: bytes = b""
-    """local features and a small luma picture, packed by ``fingerprint.features``; empty where there are none"""
+    """local features and a small luma picture, packed by ``imaging.features``; empty where there are none"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,13 +20,13 @@ from daemon_process import DaemonProcess, daemon_process, drawing
 from shazimd import __version__, config
 from shazimd.cli import parser as shazimctl_parser
 from shazimd.cli.parser import COMMANDS
-from shazimd.fingerprint.registry import Registry
-from shazimd.main import parser as shazimd_parser
+from shazimd.daemon.main import parser as shazimd_parser
+from shazimd.models.registry import Registry
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [CHECKOUT / "README.md", CHECKOUT / "ARCHITECTURE.md", CHECKOUT / "CHANGELOG.md"]
 DOCUMENTS += sorted((CHECKOUT / "docs").glob("*.md"))
-TINY_MODEL = CHECKOUT / "tests/fingerprint/data/tiny_float32.tflite"
+TINY_MODEL = CHECKOUT / "tests/models/data/tiny_float32.tflite"
 SOCKET = "/run/shazimd/shazimd.sock"
 PARSERS = {"shazimd": shazimd_parser(), "shazimctl": shazimctl_parser()}
 

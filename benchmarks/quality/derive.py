@@ -20,12 +20,12 @@ from matplotlib.figure import Figure
 
 from benchmarks.quality.edits import EDITS
 from benchmarks.quality.photos import load, luma, shared_folder, split
-from shazimd.fingerprint.features import ASKED, Features, extract_features, unpack_features
-from shazimd.index import words
-from shazimd.index.words import WordIndex
-from shazimd.pipeline.search import BY_WORDS
-from shazimd.similarity.agreement import agreement
-from shazimd.similarity.verify import COPY_EVIDENCE_MIN, INLIERS_MIN, best_map, copy_evidence, view
+from shazimd.imaging.agreement import agreement
+from shazimd.imaging.features import ASKED, Features, extract_features, unpack_features
+from shazimd.imaging.verify import COPY_EVIDENCE_MIN, INLIERS_MIN, best_map, copy_evidence, view
+from shazimd.search.query import BY_WORDS
+from shazimd.words import index as words
+from shazimd.words.index import WordIndex
 
 CANDIDATES = 12
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from hashlib import blake2b
 
-from shazimd.fingerprint.extract import Extractor
-from shazimd.fingerprint.model import Model, ModelInfo
+from shazimd.imaging.extract import Extractor
+from shazimd.imaging.verify import verify_all
 from shazimd.index.flat import FlatIndex
-from shazimd.pipeline.library import Library
-from shazimd.pipeline.search import Search
-from shazimd.similarity.verify import verify_all
+from shazimd.models.model import Model, ModelInfo
+from shazimd.search.library import Library
+from shazimd.search.query import Search
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import (

@@ -29,8 +29,8 @@ from benchmarks.quality.measure import average_precision, curve, recall_at
 from benchmarks.quality.photos import load, shared_folder, split
 from benchmarks.quality.product import Product, rank
 from shazimd.errors import BadInput
-from shazimd.fingerprint.model import ModelInfo
-from shazimd.fingerprint.registry import Registry
+from shazimd.models.model import ModelInfo
+from shazimd.models.registry import Registry
 from shazimd.types import Match, Query, Verdict
 
 HELD_OUT = 100

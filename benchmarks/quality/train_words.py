@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.quality.photos import load, luma, shared_folder, split
-from shazimd.fingerprint.features import half_descriptors
+from shazimd.imaging.features import half_descriptors
 
 CENTRES = 256
 ROUNDS = 20
@@ -37,7 +37,7 @@ def main() -> None:
     tuned, _ = split(shared_folder())
     centres = train(np.concatenate([half_descriptors(luma(load(photo)), 128) for photo in tuned]))
     encoded = np.clip(np.round(centres * 512), 0, 255).astype(np.uint8)
-    with open(str(files("shazimd.fingerprint").joinpath("words.bin")), "wb") as out:
+    with open(str(files("shazimd.imaging").joinpath("words.bin")), "wb") as out:
         out.write(encoded.tobytes())
     print(f"{len(tuned)} photos, {CENTRES} centres, {encoded.nbytes} bytes")
 

@@ -23,9 +23,10 @@ def run(args: Namespace) -> int:
     import signal
     import threading
 
-    from shazimd import config, hooks, log, paths
+    from shazimd import config, hooks, paths
     from shazimd.client import Client
     from shazimd.errors import ConfigError, InternalError
+    from shazimd.telemetry import log
 
     path = args.config or paths.config_file()
     if path is None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from shazimd.cli.units import Layout
     from shazimd.config import Config
-    from shazimd.fingerprint.registry import Registry
+    from shazimd.models.registry import Registry
 
 EXAMPLE = """\
 examples:
@@ -116,7 +116,7 @@ def _has_hooks(path: str) -> bool:
 
 def _lacks_model(path: str) -> bool:
     from shazimd import config
-    from shazimd.provision import NO_MODEL
+    from shazimd.models.provision import NO_MODEL
 
     settings = config.load(path) if os.path.exists(path) else config.Config()
     return settings.model.handle != NO_MODEL and _models(settings).find(settings.model.handle) is None
@@ -124,7 +124,7 @@ def _lacks_model(path: str) -> bool:
 
 def _models(settings: Config) -> Registry:
     from shazimd import paths
-    from shazimd.fingerprint.registry import Registry
+    from shazimd.models.registry import Registry
 
     return Registry(os.path.join(settings.store.path or paths.store_directory(), "models"))
 

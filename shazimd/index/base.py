@@ -1,7 +1,7 @@
 """What an index promises, whatever its medium.
 
 A row is a content's signals under its content id. All vectors in an index are of one model. The answer to a search
-is exactly that of comparing the query with every row by ``similarity.score`` on the signals as the store keeps them
+is exactly that of comparing the query with every row by ``search.score`` on the signals as the store keeps them
 (vectors rounded to float16): the same rows, best score first, ties by growing id.
 """
 

@@ -5,7 +5,7 @@ at the threshold and in the ties. Here every order gives the same bits. Rows are
 query is rounded to multiples of 2**-28, which moves no cosine by more than 2**-29 * sqrt(d) < 1e-7. Every product is
 then a multiple of 2**-52, every partial sum is at most |q| |v| < 2 (Cauchy-Schwarz on the terms summed), and float64
 holds all such numbers exactly. So the sum is exact, whatever BLAS, block size or batch computed it, and what follows
-is ``similarity.score``, operation by operation, in float64.
+is ``search.score``, operation by operation, in float64.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def ask(signals: Signals, width: int | None) -> Asked:
 
 
 def score(asked: Asked, rows: Rows, weights: Weights) -> Scored:
-    """The exact scores of rows, equal bit for bit to ``similarity.score`` of the exact similarities."""
+    """The exact scores of rows, equal bit for bit to ``search.score`` of the exact similarities."""
     common = rows.has & asked.has
     similarities = _similarities(asked, rows)
     total, weight = np.zeros(len(rows.ids)), np.zeros(len(rows.ids))

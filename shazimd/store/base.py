@@ -138,12 +138,12 @@ class Writer(Reader):
         """Keep an alert (plain JSON values); its id."""
 
     @abstractmethod
-    def add_untold(self, path: bytes, query: Query) -> int:
+    def add_pending_alert(self, path: bytes, query: Query) -> int:
         """Note that a file's alert is still to be decided, with all that deciding takes; the note's number. Numbers
         grow. Vectors are kept as float16."""
 
     @abstractmethod
-    def remove_untold(self, number: int) -> None:
+    def remove_pending_alert(self, number: int) -> None:
         """Drop such a note; an unknown number is passed over."""
 
     @abstractmethod

@@ -108,12 +108,12 @@ class LmdbWriter(LmdbReader, Writer):
         self._txn.put(number(alert), records.encode_json(record), db=self._t.alerts, append=True)
         return alert
 
-    def add_untold(self, path: bytes, query: Query) -> int:
+    def add_pending_alert(self, path: bytes, query: Query) -> int:
         note = self._next(b"untold")
         self._txn.put(number(note), records.encode_untold(path, query), db=self._t.untold)
         return note
 
-    def remove_untold(self, number: int) -> None:
+    def remove_pending_alert(self, number: int) -> None:
         self._txn.delete(keys.number(number), db=self._t.untold)
 
     def set(self, key: str, value: Any) -> None:

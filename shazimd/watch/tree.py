@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from shazimd.posix.mounts import Mount
+from shazimd.watch.events import FileEvent, Kind, OnEvent, Stage
 from shazimd.watch.filters import Filter
-from shazimd.watch.hints import Hint, Kind, OnHint, Stage
 from shazimd.watch.inotify import IN, LOST, Event, Inotify
 from shazimd.watch.listing import subdirectories
-from shazimd.watch.mounts import Mount
 
 log = structlog.get_logger()
 
@@ -161,7 +161,7 @@ class Watches:
 class Tree:
     """The watches of one root, and what their events mean."""
 
-    def __init__(self, watches: Watches, rules: Filter, on_hint: OnHint, on_loss: Callable[[str], None]) -> None:
+    def __init__(self, watches: Watches, rules: Filter, on_event: OnEvent, on_loss: Callable[[str], None]) -> None:
         """``on_loss`` hears that events or watches were lost: "overflow", "died" or "root"."""
         self.rules = rules
         self.watched = 0
@@ -171,7 +171,7 @@ class Tree:
         """directories that may not be read"""
         self.on_loss = on_loss
         self._watches = watches
-        self._on_hint = on_hint
+        self._on_event = on_event
         self._mounts: Mapping[bytes, Mount] = {}
         self._root: Node | None = None
         self._noted: frozenset[bytes] = frozenset()
@@ -201,7 +201,7 @@ class Tree:
                 continue
             if (node := self._watch(parent, os.path.basename(path))) is not None:
                 self._grow(node)
-            self._on_hint(Hint(Kind.TREE, path))
+            self._on_event(FileEvent(Kind.TREE, path))
 
     def clear(self) -> None:
         """Drop all watches."""
@@ -221,7 +221,7 @@ class Tree:
         elif event.is_directory or self._is_linked_directory(node, event.name):
             self._on_directory(node, event)
         elif self.rules.takes(event.name):
-            self._on_hint(Hint(Kind.FILE, os.path.join(node.path, event.name), stage=_stage(event.mask)))
+            self._on_event(FileEvent(Kind.FILE, os.path.join(node.path, event.name), stage=_stage(event.mask)))
 
     def on_move(self, source_node: Node, source: Event, node: Node, target: Event) -> None:
         """A rename whose two halves were seen; ``node`` is ours, ``source_node`` may be of another root."""
@@ -232,7 +232,7 @@ class Tree:
         if source.is_directory and source.name in source_node.children:
             self._watches.drop(source_node.children[source.name])
         old, new = os.path.join(source_node.path, source.name), os.path.join(node.path, target.name)
-        self._on_hint(Hint(Kind.MOVED, new, old))
+        self._on_event(FileEvent(Kind.MOVED, new, old))
         self.on_event(node, target)
 
     def admits(self, event: Event) -> bool:
@@ -244,7 +244,7 @@ class Tree:
         if event.mask & _GONE:
             if event.name in node.children:
                 self._watches.drop(node.children[event.name])
-            self._on_hint(Hint(Kind.TREE, os.path.join(node.path, event.name)))
+            self._on_event(FileEvent(Kind.TREE, os.path.join(node.path, event.name)))
         elif not event.mask & IN.IN_ATTRIB or os.path.join(node.path, event.name) in self.denied:
             self._appeared(node, event.name)
 
@@ -255,7 +255,7 @@ class Tree:
             return  # a walk was here first, and tells of a tree that holds this one
         if node is not None:
             self._grow(node)
-        self._on_hint(Hint(Kind.TREE, os.path.join(parent.path, name)))
+        self._on_event(FileEvent(Kind.TREE, os.path.join(parent.path, name)))
 
     def _grow(self, top: Node) -> None:
         """Watch all below a watched directory. By a stack of our own: 2,000 levels are legal."""

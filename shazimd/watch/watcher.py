@@ -18,9 +18,9 @@ import structlog
 
 from shazimd.config import WatchConfig
 from shazimd.errors import WatchError
+from shazimd.posix.mounts import Mount, Mounts
+from shazimd.watch.events import FileEvent, Kind, OnEvent
 from shazimd.watch.filters import Filter
-from shazimd.watch.hints import Hint, Kind, OnHint
-from shazimd.watch.mounts import Mount, Mounts
 from shazimd.watch.tree import Tree, Watches
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ class Watcher:
         self,
         config: WatchConfig,
         rules: Filter,
-        on_hint: OnHint,
+        on_event: OnEvent,
         watches: Watches,
         *,
         reconcile_interval_s: float = 3600,
@@ -46,9 +46,9 @@ class Watcher:
         ``reconcile_interval_s``: how often the whole root is told as a TREE though the kernel reports events."""
         self._config = config
         self._rules = rules
-        self._on_hint = on_hint
+        self._on_event = on_event
         self._interval_s = reconcile_interval_s
-        self._tree = Tree(watches, rules, on_hint, self._on_loss)
+        self._tree = Tree(watches, rules, on_event, self._on_loss)
         self._watches = watches
         self._wake = -1
         self._thread: threading.Thread | None = None
@@ -165,7 +165,7 @@ class Watcher:
         if self._state != "watching":
             log.info("root_watched", root=self._rules.root, mode=self._mode, watched_dirs=self._tree.watched)
         self._state = "watching"
-        self._on_hint(Hint(Kind.TREE, self._rules.root))
+        self._on_event(FileEvent(Kind.TREE, self._rules.root))
         self._next_full = now + (self._config.poll_interval_s if self._mode == "poll" else self._interval_s)
         return self._pause(now)
 

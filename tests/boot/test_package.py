@@ -57,7 +57,7 @@ def test_it_answers(service: Machine) -> None:
 def test_nothing_of_the_place_it_was_built_in_is_left(service: Machine) -> None:
     """Programs and compiled modules name the place where they lie, /opt/shazimd."""
     assert service.run("head", "-n1", "/opt/shazimd/bin/shazimd") == "#!/opt/shazimd/bin/python3\n"
-    places = "import shazimd.main as m; print(m.__file__, m.main.__code__.co_filename, m.__cached__)"
+    places = "import shazimd.daemon.main as m; print(m.__file__, m.main.__code__.co_filename, m.__cached__)"
     source, compiled_from, compiled = service.run("/opt/shazimd/bin/python3", "-c", places).split()
     assert compiled_from == source
     assert source.startswith("/opt/shazimd/lib/")

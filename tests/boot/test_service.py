@@ -304,7 +304,7 @@ def test_a_person_has_a_service_of_their_own(service: Machine) -> None:
 
 def test_the_model_comes_by_the_unit_that_may_fetch_it(service: Machine) -> None:
     """A model that the config names is installed by its own unit, and the daemon uses it."""
-    service.write(TINY, (Path(__file__).parents[1] / "fingerprint/data/tiny_float32.tflite").read_bytes())
+    service.write(TINY, (Path(__file__).parents[1] / "models/data/tiny_float32.tflite").read_bytes())
     named = service.run("cat", CONFIG).replace('handle = "none"', f'handle = "{TINY}"')
     service.write(CONFIG, named.encode())
     service.run(CTL, "service", "install", "--yes")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from shazimd.daemon import Daemon
-from shazimd.main import main
+from shazimd.daemon.main import main
+from shazimd.daemon.run import Daemon
 from shazimd.watch import inotify
-from shazimd.watch.hints import Hint
+from shazimd.watch.events import FileEvent
 from shazimd.watch.inotify import Event
 
 parse = inotify.parse
@@ -27,7 +27,7 @@ def sabotaged_parse(buffer: bytes) -> Iterator[Event]:
     return parse(buffer)
 
 
-def sabotaged_heed(self: Daemon, hint: Hint) -> None:
+def sabotaged_heed(self: Daemon, hint: FileEvent) -> None:
     fail_once(b"follow.ppm", hint.path)
     heed(self, hint)
 

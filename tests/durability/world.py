@@ -115,7 +115,7 @@ class World(DaemonProcess):
                 path: digests[row.content] if row.state is FileState.INDEXED and row.content is not None else None
                 for path, row in reader.walk(b"/")
             }
-            return Known(files, dict(reader.alerts()), len(list(reader.untold())))
+            return Known(files, dict(reader.alerts()), len(list(reader.pending_alerts())))
 
     def on_disk(self) -> dict[bytes, bytes | None]:
         """What the store should say."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from shazimd.index.base import Index
 from shazimd.index.cascade import CascadeIndex
-from shazimd.similarity.score import score
+from shazimd.search.score import score
 from shazimd.types import ContentId, Fingerprint, Hit, Signals, Similarities, Weights
 
 Row: TypeAlias = tuple[ContentId, Signals]
@@ -50,7 +50,7 @@ def library(count: int, width: int = 24, seed: int = 1) -> list[Row]:
 
 
 def brute_force(rows: Sequence[Row], query: Signals, weights: Weights, threshold: float) -> list[Hit]:
-    """The answer by definition: exact cosines of what is kept, then ``similarity.score``."""
+    """The answer by definition: exact cosines of what is kept, then ``search.score``."""
     hits = []
     for content, signals in rows:
         pair = Similarities(

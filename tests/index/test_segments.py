@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from shazimd.index import segments
-from shazimd.index import words as module
-from shazimd.index.words import WordIndex
+from shazimd.words import index as module
+from shazimd.words.index import WordIndex
 
 KNOWN = 60
 

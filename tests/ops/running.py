@@ -52,7 +52,7 @@ class Daemon:
         self.config.write_text("\n".join([fixed, *watch, *tables]))
 
     def start(self, **environ: str) -> None:
-        words = [sys.executable, "-m", "shazimd.main", "--config", str(self.config), "--socket", self.socket]
+        words = [sys.executable, "-m", "shazimd.daemon.main", "--config", str(self.config), "--socket", self.socket]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([*words, "--log-format", "json"], stderr=log, env={**os.environ, **environ})
         self.wait_ready()

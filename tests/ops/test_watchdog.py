@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from running import Daemon
 
+from shazimd.daemon.main import _fault
 from shazimd.errors import DaemonUnreachable
-from shazimd.main import _fault
 
 
 @pytest.fixture

@@ -375,17 +375,17 @@ def test_notes_of_untold_files_are_kept_whole(store: Store, make_fingerprint: Ma
     fingerprint = make_fingerprint(1, pixels=b"p", features=b"f" * 9000)
     turned = make_fingerprint(2, model=None).signals
     query = Query(fingerprint, (fingerprint.signals, turned), b"m" * 100)
-    assert store.write(lambda w: [w.add_untold(path, query) for path in (b"/z", b"/\xff")]) == [1, 2]
-    store.write(lambda w: [w.remove_untold(1), w.remove_untold(77)])
+    assert store.write(lambda w: [w.add_pending_alert(path, query) for path in (b"/z", b"/\xff")]) == [1, 2]
+    store.write(lambda w: [w.remove_pending_alert(1), w.remove_pending_alert(77)])
     with store.read() as reader:
-        [(number, path, kept)] = reader.untold()
+        [(number, path, kept)] = reader.pending_alerts()
     assert (number, path, kept.features) == (2, b"/\xff", b"m" * 100)
     assert (kept.fingerprint.model, kept.fingerprint.features, kept.fingerprint.width) == ("m", b"f" * 9000, 641)
     assert [(s.ah, s.dh, s.fv is not None) for s in kept.orientations] == [
         (fingerprint.signals.ah, 1, True),
         (turned.ah, 2, False),
     ]
-    assert store.write(lambda w: w.add_untold(b"/a", query)) == 3
+    assert store.write(lambda w: w.add_pending_alert(b"/a", query)) == 3
 
 
 def test_counts_follow_every_change(store: Store, make_fingerprint: Make, indexed: Indexed, failed: FileRow) -> None:

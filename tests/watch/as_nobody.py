@@ -8,8 +8,8 @@ import tempfile
 import time
 
 from shazimd.config import WatchConfig
+from shazimd.watch.events import FileEvent
 from shazimd.watch.filters import Filter
-from shazimd.watch.hints import Hint
 from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
 
@@ -26,7 +26,7 @@ os.setegid(65534)
 os.seteuid(65534)
 root = tempfile.mkdtemp()
 os.mkdir(f"{root}/locked", 0)
-hints: list[Hint] = []
+hints: list[FileEvent] = []
 config = WatchConfig(path=root)
 watcher = Watcher(config, Filter(config), hints.append, Watches())
 watcher.start()

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from shazimd.config import WatchConfig
+from shazimd.watch.debounce import Debouncer
+from shazimd.watch.events import FileEvent, Kind, Stage
 from shazimd.watch.filters import Filter
-from shazimd.watch.hints import Hint, Kind, Stage
-from shazimd.watch.settle import Settler
 from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
 
@@ -41,20 +41,20 @@ def test_a_watcher_that_is_not_behind_has_told_of_all_that_happened(tmp_path: Pa
 
 
 def test_what_was_given_is_pending_until_more_is_asked_for() -> None:
-    """Between the settler and what comes after it nothing is out of sight."""
-    settler = Settler({b"/r": 0.0})
-    settler.put(Hint(Kind.FILE, b"/r/a.jpg", stage=Stage.CLOSED))
-    settler.put(Hint(Kind.TREE, b"/r"))
-    assert 2 == settler.pending()
-    given = settler.take(PATIENCE_S)
-    assert len(given) <= settler.pending() <= 2
+    """Between the debouncer and what comes after it nothing is out of sight."""
+    debouncer = Debouncer({b"/r": 0.0})
+    debouncer.put(FileEvent(Kind.FILE, b"/r/a.jpg", stage=Stage.CLOSED))
+    debouncer.put(FileEvent(Kind.TREE, b"/r"))
+    assert 2 == debouncer.pending()
+    given = debouncer.take(PATIENCE_S)
+    assert len(given) <= debouncer.pending() <= 2
     while len(given) < 2:
-        given += settler.take(PATIENCE_S)
-    assert settler.pending() > 0
-    taking = threading.Thread(target=settler.take)
+        given += debouncer.take(PATIENCE_S)
+    assert debouncer.pending() > 0
+    taking = threading.Thread(target=debouncer.take)
     taking.start()
     end = time.monotonic() + PATIENCE_S
-    while settler.pending():
+    while debouncer.pending():
         assert time.monotonic() < end
-    settler.close()
+    debouncer.close()
     taking.join()

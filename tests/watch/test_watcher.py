@@ -14,7 +14,7 @@ import pytest
 from watch_mirror import Mirror, wait_for
 
 from shazimd.watch import inotify, watcher
-from shazimd.watch.hints import Hint, Kind, Stage
+from shazimd.watch.events import FileEvent, Kind, Stage
 from shazimd.watch.inotify import IN, Event
 from shazimd.watch.tree import Watches
 
@@ -66,7 +66,7 @@ def test_a_new_file_is_given_once(mirror: MakeMirror, root: Path, make: Callable
     make(path)
     wait_for(lambda: m.given)
     m.wait_until_true()
-    assert [Hint(Kind.FILE, os.fsencode(path), stage=Stage.CLOSED)] == m.given
+    assert [FileEvent(Kind.FILE, os.fsencode(path), stage=Stage.CLOSED)] == m.given
 
 
 def truncate(path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_deleted_file_is_told_at_once(mirror: MakeMirror, root: Path) -> None:
     m.clear()
     (root / "a.jpg").unlink()
     wait_for(lambda: m.given)
-    assert [Hint(Kind.FILE, os.fsencode(root / "a.jpg"), stage=Stage.GONE)] == m.given
+    assert [FileEvent(Kind.FILE, os.fsencode(root / "a.jpg"), stage=Stage.GONE)] == m.given
 
 
 def test_a_renamed_file_is_told_as_moved_then_looked_at(mirror: MakeMirror, root: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_renamed_file_is_told_as_moved_then_looked_at(mirror: MakeMirror, root
     (root / "a.jpg").rename(root / "b.jpg")
     old, new = os.fsencode(root / "a.jpg"), os.fsencode(root / "b.jpg")
     wait_for(lambda: len(m.given) == 2)
-    assert [Hint(Kind.MOVED, new, old), Hint(Kind.FILE, new, stage=Stage.CLOSED)] == m.given
+    assert [FileEvent(Kind.MOVED, new, old), FileEvent(Kind.FILE, new, stage=Stage.CLOSED)] == m.given
 
 
 def test_a_file_moved_out_is_gone(mirror: MakeMirror, root: Path, tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_file_moved_out_is_gone(mirror: MakeMirror, root: Path, tmp_path: Path
     m.clear()
     (root / "a.jpg").rename(tmp_path / "a.jpg")
     wait_for(lambda: m.given)
-    assert [Hint(Kind.FILE, os.fsencode(root / "a.jpg"), stage=Stage.GONE)] == m.given
+    assert [FileEvent(Kind.FILE, os.fsencode(root / "a.jpg"), stage=Stage.GONE)] == m.given
 
 
 def test_a_tree_moved_within_is_moved_and_still_watched(mirror: MakeMirror, root: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_tree_moved_within_is_moved_and_still_watched(mirror: MakeMirror, root
     m.clear()
     (root / "a").rename(root / "b")
     wait_for(lambda: os.fsencode(root / "b") in m.given_trees())
-    assert Hint(Kind.MOVED, os.fsencode(root / "b"), os.fsencode(root / "a")) == m.given[0]
+    assert FileEvent(Kind.MOVED, os.fsencode(root / "b"), os.fsencode(root / "a")) == m.given[0]
     assert 3 == m.status()["watched_dirs"]
     m.clear()
     write(root / "b" / "deep" / "2.jpg")
@@ -214,7 +214,7 @@ def test_a_tree_moved_between_roots_is_moved(mirror: MakeMirror, tmp_path: Path)
     m.clear()
     (one / "a").rename(two / "b")
     wait_for(lambda: os.fsencode(two / "b") in m.given_trees())
-    assert Hint(Kind.MOVED, os.fsencode(two / "b"), os.fsencode(one / "a")) in m.given
+    assert FileEvent(Kind.MOVED, os.fsencode(two / "b"), os.fsencode(one / "a")) in m.given
     write(two / "b" / "2.jpg")
     m.wait_until_true()
     assert [1, 2] == [each.status()["watched_dirs"] for each in m.watchers]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from shazimd.config import WatchConfig
+from shazimd.posix.mounts import is_at_or_below
+from shazimd.watch.debounce import Debouncer, stat_of
+from shazimd.watch.events import FileEvent, Kind
 from shazimd.watch.filters import Filter
-from shazimd.watch.hints import Hint, Kind
-from shazimd.watch.mounts import is_at_or_below
-from shazimd.watch.settle import Settler, stat_of
 from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
 
@@ -33,12 +33,12 @@ class Mirror:
 
     def __init__(self, watches: Watches, *roots: Path, **config: Any) -> None:
         config = {"poll_interval_s": 3600, **config}
-        self.hints: list[Hint] = []
-        self.given: list[Hint] = []
+        self.hints: list[FileEvent] = []
+        self.given: list[FileEvent] = []
         self.files: dict[bytes, object] = {}
         self.watches = watches
         self.rules = {os.fsencode(root): Filter(WatchConfig(path=str(root), **config)) for root in roots}
-        self.settler = Settler(dict.fromkeys(self.rules, QUIET_S))
+        self.debouncer = Debouncer(dict.fromkeys(self.rules, QUIET_S))
         self.watchers = [
             Watcher(WatchConfig(path=str(root), **config), rules, self.put, watches)
             for root, rules in zip(roots, self.rules.values(), strict=True)
@@ -55,12 +55,12 @@ class Mirror:
     def stop(self) -> None:
         for watcher in self.watchers:
             watcher.stop()
-        self.settler.close()
+        self.debouncer.close()
         self._thread.join()
 
-    def put(self, hint: Hint) -> None:
+    def put(self, hint: FileEvent) -> None:
         self.hints.append(hint)
-        self.settler.put(hint)
+        self.debouncer.put(hint)
 
     def clear(self) -> None:
         self.hints.clear()
@@ -92,12 +92,12 @@ class Mirror:
         wait_for(lambda: dict(self.files) == self.disk())
 
     def _follow(self) -> None:
-        while not self.settler._closed:
-            for hint in self.settler.take():
+        while not self.debouncer._closed:
+            for hint in self.debouncer.take():
                 self._look(hint)
                 self.given.append(hint)
 
-    def _look(self, hint: Hint) -> None:
+    def _look(self, hint: FileEvent) -> None:
         if hint.kind is Kind.TREE:
             below = [path for path in self.files if is_at_or_below(path, hint.path)]
             for path in below:

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from shazimd.config import WatchConfig
+from shazimd.posix.mounts import is_at_or_below
+from shazimd.watch.events import FileEvent, Kind
 from shazimd.watch.filters import Filter
-from shazimd.watch.hints import Hint, Kind
-from shazimd.watch.mounts import is_at_or_below
 from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
 
@@ -44,7 +44,7 @@ for directory in directories:
 few, expected = FEW[sys.argv[2]]
 enough = limit.read_text()
 limit.write_text(str(few))
-hints: list[Hint] = []
+hints: list[FileEvent] = []
 config = WatchConfig(path=str(root), poll_interval_s=1)
 watcher = Watcher(config, Filter(config), hints.append, Watches())
 watcher.start()

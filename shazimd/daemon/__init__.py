@@ -1,0 +1,1 @@
+"""The running daemon: built, started, reloaded, stopped."""

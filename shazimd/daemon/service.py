@@ -1,0 +1,248 @@
+"""The daemon as the server asks it: every verb of ``server.service.Service``."""
+
+from __future__ import annotations
+
+import resource
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from typing import cast
+
+from shazimd import __version__, protocol
+from shazimd.daemon.run import Daemon
+from shazimd.ingest.alerts import Alerts, Inbox, stored
+from shazimd.ingest.commit import Committer
+from shazimd.ingest.ingest import Decoders, MatchSettings, digest_of
+from shazimd.models.provision import Provision
+from shazimd.search.duplicates import Duplicates, Member
+from shazimd.search.join import Step, pairs
+from shazimd.search.library import Library
+from shazimd.search.query import Search
+from shazimd.store.base import Writer
+from shazimd.telemetry.metrics import Metrics
+from shazimd.text import path_fields
+from shazimd.types import ContentId, Match, Similarities, Verification, Weights
+
+MATCHES_MAX = 10_000
+"""Most matches in one answer: at a low threshold everything matches, and a million of them would be half a gigabyte."""
+
+PROGRESS_EVERY_S = 1.0
+
+
+class DaemonService:
+    def __init__(
+        self,
+        daemon: Daemon,
+        library: Library,
+        search: Search,
+        decoders: Decoders,
+        committer: Committer,
+        told: Alerts,
+        provision: Provision,
+        metrics: Metrics,
+        duplicates: Duplicates,
+        terms: MatchSettings,
+        reread: Callable[[], protocol.ReloadReply],
+    ) -> None:
+        """``reread`` reads the config again and calls ``use``."""
+        self._daemon = daemon
+        self._reread = reread
+        self._reloading = threading.Lock()
+        self._library = library
+        self._search = search
+        self._decoders = decoders
+        self._committer = committer
+        self._alerts = told
+        self._provision = provision
+        self._metrics = metrics
+        self._duplicates = duplicates
+        self._terms = terms
+        self._started = time.monotonic()
+
+    def find(
+        self, data: bytes, threshold: float | None, weights: Weights | None, limit: int | None
+    ) -> protocol.FindReply:
+        started = time.perf_counter()
+        threshold = self._terms.threshold if threshold is None else threshold
+        weights = weights or self._terms.weights
+        model = self._library.model
+        query = self._decoders.query(data, model).result()
+        with self._library.store.read() as reader:
+            content = reader.content(digest_of(data))
+        limit = min(limit or MATCHES_MAX, MATCHES_MAX)
+        matches = self._search.matches(query, content, weights=weights, threshold=threshold, limit=limit)
+        self._metrics.query_answered("find", time.perf_counter() - started)
+        return {
+            "threshold": threshold,
+            "weights": weights,
+            "model": model.id if model else None,
+            "took_ms": _since_ms(started),
+            "matches": [_told(match) for match in matches],
+        }
+
+    def compare(self, a: bytes, b: bytes, weights: Weights | None) -> protocol.CompareReply:
+        started = time.perf_counter()
+        weights = weights or self._terms.weights
+        model = self._library.model
+        query, other = self._decoders.query(a, model), self._decoders.fingerprint(b, model)
+        compared = self._search.compare(
+            query.result(), other.result(), same_bytes=a == b, weights=weights, threshold=self._terms.threshold
+        )
+        self._metrics.query_answered("compare", time.perf_counter() - started)
+        return {
+            **_scores(compared.score, compared.similarities),
+            **_geometry(compared.verification),
+            "verdict": compared.verdict.value if compared.verdict else None,
+            "weights": weights,
+            "model": model.id if model else None,
+            "took_ms": _since_ms(started),
+        }
+
+    def status(self) -> protocol.Status:
+        store = self._library.store
+        with store.read() as reader:
+            counts = reader.counts()
+        return {
+            "version": __version__,
+            "state": self._daemon.state,
+            "images": counts["images"],
+            "contents": counts["contents"],
+            "pending": self._daemon.pending(),
+            "failed": counts["failed"],
+            "roots": self._daemon.roots(),
+            "model": self._provision.status(self._library.model),
+            "store": store.info() | {"fault": self._committer.fault},
+            "uptime_s": round(time.monotonic() - self._started, 1),
+            "rss_bytes": _resident_bytes(),
+        }
+
+    def alerts(self, since: int, limit: int) -> list[protocol.Alert]:
+        with self._library.store.read() as reader:
+            return stored(reader, since, limit)
+
+    def subscribe(self) -> AbstractContextManager[Inbox]:
+        return self._alerts.subscribe()
+
+    def rescan(self, path: bytes | None) -> None:
+        self._daemon.rescan(path)
+
+    def forget(self, path: bytes) -> int:
+        def work(writer: Writer) -> tuple[int, list[ContentId]]:
+            rows = [row for _, row in writer.walk(path)]
+            if row := writer.file(path):
+                rows.append(row)
+            forgotten = writer.remove_tree(path) + writer.remove_file(path)
+            contents = {row.content for row in rows if row.content is not None}
+            orphans = [content for content in sorted(contents) if not writer.files_of(content)]
+            writer.prune(orphans)
+            return forgotten, orphans
+
+        def then(result: tuple[int, list[ContentId]]) -> None:
+            self._library.remove(result[1])
+
+        forgotten, _ = self._committer.submit(work, then).result()
+        return int(forgotten)
+
+    def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[protocol.Group]:
+        threshold = self._terms.threshold if threshold is None else threshold
+        groups = self._duplicates.groups(weights or self._terms.weights, threshold)
+        return (
+            {"saves_bytes": sum(member.size_bytes for member in group[1:]), "members": list(map(_as_member, group))}
+            for group in groups
+        )
+
+    def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[protocol.Pair]:
+        threshold = self._terms.threshold if threshold is None else threshold
+        return _told_in_time(pairs(self._library, weights or self._terms.weights, threshold, after), after)
+
+    def models(self) -> list[protocol.Model]:
+        return self._provision.list(self._library.model_id)
+
+    def install_model(self, handle: str) -> Iterator[protocol.InstallProgress]:
+        return self._provision.install(handle)
+
+    def use(self, daemon: Daemon, terms: MatchSettings) -> None:
+        """From now on this run counts."""
+        self._daemon, self._terms = daemon, terms
+
+    def alive(self) -> bool:
+        """Whether the threads that watch and follow run; one run takes over from another during a reload."""
+        return self._reloading.locked() or self._daemon.alive()
+
+    def reload(self) -> protocol.ReloadReply:
+        with self._reloading:
+            return self._reread()
+
+    def compact(self) -> protocol.CompactReply:
+        store = self._library.store
+        before = store.info()["size_bytes"]
+        store.compact()
+        return {"before_bytes": before, "after_bytes": store.info()["size_bytes"]}
+
+    def metrics(self) -> bytes:
+        return self._metrics.render(self.status())
+
+
+def _told(match: Match) -> protocol.Match:
+    return {
+        **cast(protocol.Path, path_fields(match.path)),
+        **_scores(match.score, match.similarities),
+        **_geometry(match.verification),
+        "verdict": match.verdict.value,
+        "width": match.width,
+        "height": match.height,
+    }
+
+
+def _told_in_time(steps: Iterator[Step], after: ContentId) -> Iterator[protocol.Pair]:
+    """The pairs, with how far it has come in between: a reader that hung up is noticed only when there is a line."""
+    told = time.monotonic()
+    for content, pair in steps:
+        if pair is not None:
+            paths = path_fields(pair.path) | path_fields(pair.match, "match")
+            yield cast(protocol.Pair, {"after": after, **paths, **_scores(pair.score, pair.similarities)})
+            continue
+        after = content
+        if time.monotonic() - told >= PROGRESS_EVERY_S:
+            told = time.monotonic()
+            yield {"after": after}
+    yield {"after": after}
+
+
+def _as_member(member: Member) -> protocol.Member:
+    return {
+        **cast(protocol.Path, path_fields(member.path)),
+        "width": member.width,
+        "height": member.height,
+        "size_bytes": member.size_bytes,
+        "score": round(member.tie.score, 3) if member.tie else None,
+        "verdict": member.tie.verdict.value if member.tie else None,
+    }
+
+
+def _scores(score: float, pair: Similarities) -> protocol.Scores:
+    dah, ddh, dfv = (None if s is None else round(s, 3) for s in pair)
+    return {"score": round(score, 3), "dah": dah, "ddh": ddh, "dfv": dfv}
+
+
+def _geometry(verification: Verification | None) -> protocol.Geometry:
+    if verification is None:
+        return {}
+    mapping = verification.mapping
+    return {
+        "inliers": verification.inliers,
+        "agreement": verification.agreement,
+        "mapping": cast(protocol.Mapping, asdict(mapping)) if mapping else None,
+    }
+
+
+def _since_ms(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 1)
+
+
+def _resident_bytes() -> int:
+    """Of this process; workers are not counted."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()

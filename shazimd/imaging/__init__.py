@@ -1,0 +1,1 @@
+"""Pixels to numbers: decoding, hashes, local features, geometric verification. Loaded by workers only."""

@@ -1,0 +1,99 @@
+"""Do two pictures agree once aligned? Tells a copy from another shot of the same scene.
+
+One small luma picture is laid on the other, and each block of the overlap is correlated by itself. The median over
+blocks does not mind a caption, a logo or a change of light and colour; another shot of the same shelf, from where the
+camera stood a second later, fails nearly everywhere. The map that features found is tried, and one refined on the
+pictures themselves by maximising their correlation (Evangelidis and Psarakis, PAMI 2008), which is finer where it
+succeeds but can be led astray by a caption.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from shazimd.imaging.features import Features
+
+_BLOCK = 8
+"""Pixels: 128 px pictures have some 190 blocks."""
+_BLOCKS_MIN = 6
+"""Fewer blocks with structure in them say nothing."""
+_SMOOTHING = 1.0
+"""Pixels, sigma: what JPEG and resizing do to the finest detail does not count."""
+_FLAT = 3.0
+"""Grey levels: a block whose standard deviation is below this in both pictures has nothing to correlate."""
+_ROUNDS = 30
+_STEP_MIN = 1e-4
+
+Grey = NDArray[np.float32]
+Affine = NDArray[np.float64]
+
+
+def agreement(query: Features, candidate: Features, affine: Affine, enough: float = 1.0) -> float | None:
+    """The median correlation of the blocks of the overlap, [-1, 1]; None where too little overlaps to say.
+
+    ``affine`` [2, 3] maps pixels of the query's frame to pixels of the candidate's. Where it gives ``enough``, it is
+    not refined, a quarter of the cost of a pair."""
+    a, b, between = _same_resolution(query, candidate, affine)
+    found = _laid_correlation(a, b, between)
+    if found is not None and found >= enough:
+        return found
+    refined = _laid_correlation(a, b, _refined(a, b, between))
+    return max((each for each in (found, refined) if each is not None), default=None)
+
+
+def _same_resolution(query: Features, candidate: Features, affine: Affine) -> tuple[Grey, Grey, Affine]:
+    """Both luma pictures at the coarser one's resolution where they overlap, and the map between their pixels."""
+    to_frame = query.width / query.luma.shape[1]
+    from_frame = candidate.luma.shape[1] / candidate.width
+    scale = float(np.sqrt(abs(np.linalg.det(affine[:, :2])))) * to_frame * from_frame
+    a, shrunk_a = _shrunk(query.luma, min(1.0, scale))
+    b, shrunk_b = _shrunk(candidate.luma, min(1.0, 1 / scale))
+    into, out = np.diag([*(to_frame / shrunk_a), 1.0]), np.diag(from_frame * shrunk_b)
+    return a, b, out @ affine @ into
+
+
+def _shrunk(luma: NDArray[np.uint8], factor: float) -> tuple[Grey, NDArray[np.float64]]:
+    """(the picture made smaller by averaging, the factors that x and y really have after rounding)"""
+    height, width = luma.shape
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    small = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
+    return cv2.GaussianBlur(small, (0, 0), _SMOOTHING).astype(np.float32), np.array(size) / (width, height)
+
+
+def _refined(a: Grey, b: Grey, affine: Affine) -> Affine:
+    """The map that correlates best, near the given one; the given one where that search leads nowhere."""
+    backwards = cv2.invertAffineTransform(affine).astype(np.float32)
+    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, _ROUNDS, _STEP_MIN)
+    try:
+        _, found = cv2.findTransformECC(b, a, backwards, cv2.MOTION_AFFINE, stop)
+    except cv2.error:
+        # OpenCV's only way to say that the pictures do not overlap, are flat or do not converge
+        return affine
+    return np.asarray(cv2.invertAffineTransform(found), np.float64)
+
+
+def _laid_correlation(a: Grey, b: Grey, affine: Affine) -> float | None:
+    size = b.shape[1], b.shape[0]
+    inside = cv2.warpAffine(np.ones_like(a), affine, size) > 0.99
+    return _median_correlation(cv2.warpAffine(a, affine, size).astype(np.float32, copy=False), b, inside)
+
+
+def _median_correlation(a: Grey, b: Grey, inside: NDArray[np.bool_]) -> float | None:
+    a_blocks, b_blocks, whole = _blocks(a), _blocks(b), _blocks(inside).all(axis=1)
+    a_blocks = a_blocks - a_blocks.mean(axis=1, keepdims=True)
+    b_blocks = b_blocks - b_blocks.mean(axis=1, keepdims=True)
+    a_std, b_std = a_blocks.std(axis=1), b_blocks.std(axis=1)
+    counted = whole & (np.maximum(a_std, b_std) > _FLAT)
+    if counted.sum() < _BLOCKS_MIN:
+        return None
+    covariance = (a_blocks * b_blocks).mean(axis=1)
+    return float(np.median((covariance / np.maximum(a_std * b_std, 1e-6))[counted]))
+
+
+def _blocks(picture: NDArray[np.generic]) -> NDArray[np.generic]:
+    """[n, _BLOCK * _BLOCK]: the whole blocks of a picture."""
+    height, width = (side - side % _BLOCK for side in picture.shape)
+    grid = picture[:height, :width].reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
+    return grid.swapaxes(1, 2).reshape(-1, _BLOCK * _BLOCK)

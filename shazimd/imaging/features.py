@@ -1,0 +1,233 @@
+"""Local features and a small luma picture: what verification needs of an image, packed into a few KiB.
+
+Features are SIFT keypoints (Lowe, IJCV 2004) with RootSIFT descriptors (Arandjelovic and Zisserman, CVPR 2012), kept
+as 128 bits each: one bit for each of the descriptor's bins, set where the bin is filled. On the photos of
+``benchmarks/quality`` the bits verify as many copies as the whole descriptors do, at an eighth of the size.
+
+Each feature also has a *visual word*, its descriptor's place in a fixed vocabulary (a product of two codebooks of
+256), for an inverted index to find it by. The vocabulary is made so that a mirror image needs no second look: the
+word of a mirrored feature is the word with its two bytes swapped, its bits are the bits in another order.
+How they are packed: ``packing``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from shazimd.words.packing import FEATURE, HEADER, VERSION
+
+SIDE = 256
+"""Longer side, in pixels, of the frame that features are looked for in; smaller pictures are not enlarged."""
+
+
+class Detail(NamedTuple):
+    """How much is kept."""
+
+    features: int
+    luma_side: int
+    """longer side of the luma picture, pixels"""
+    luma_bytes_max: int
+
+
+STORED = Detail(features=128, luma_side=128, luma_bytes_max=4500)
+"""3 KiB of features and, for most photos, 3 KiB of luma; at most 7.5 KiB in all."""
+ASKED = Detail(features=400, luma_side=256, luma_bytes_max=18000)
+"""A query is not kept, so it can be richer: what is known may lie in a corner of it."""
+
+_CELLS = 4
+"""Features are kept from a grid of 4 x 4 cells in turn, so that one busy corner does not take them all."""
+_BIN_FILLED = 32 / 512
+"""A bin of a RootSIFT descriptor (unit length) counts as filled above this: a third to a half of them are."""
+_JPEG_QUALITIES = 80, 60, 40, 20, 5
+"""The first that keeps the luma picture under its bytes: 80 for nearly all photos, the last for noise."""
+_CONTRAST_MIN = 0.02
+"""Half of OpenCV's default, so that faded and blurred copies still have features."""
+_EDGE_RATIO_MAX = 12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    width: int
+    height: int
+    """of the frame, pixels"""
+    points: NDArray[np.float32]
+    """[n, 2]: x, y in pixels of the frame"""
+    sizes: NDArray[np.float32]
+    """[n]: diameter, pixels of the frame"""
+    angles: NDArray[np.float32]
+    """[n]: radians, clockwise"""
+    words: NDArray[np.uint16]
+    """[n]: the word in the vocabulary"""
+    bits: NDArray[np.bool_]
+    """[n, 128]: which bins of the descriptor are filled"""
+    luma: NDArray[np.uint8]
+    """[h, w]: the whole picture, small"""
+
+    def mirrored(self) -> Features:
+        """The features that the mirror image (left and right swapped) has."""
+        points = self.points.copy()
+        points[:, 0] = self.width - 1 - points[:, 0]
+        return replace(
+            self,
+            points=points,
+            angles=np.pi - self.angles,
+            words=self.words.byteswap(),
+            bits=self.bits[:, _MIRRORED_BINS],
+            luma=self.luma[:, ::-1],
+        )
+
+
+def extract_features(luma: NDArray[np.uint8], detail: Detail = STORED) -> bytes:
+    """The features of a luma picture [h, w], packed; fewer or none where the picture has no structure."""
+    return _pack(luma, detail, _strongest(luma, detail.features))
+
+
+def extract_both(luma: NDArray[np.uint8]) -> tuple[bytes, bytes]:
+    """``extract_features`` with ``STORED`` and with ``ASKED`` detail, for the cost of one detection."""
+    found = _strongest(luma, max(STORED.features, ASKED.features))
+    return _pack(luma, STORED, found), _pack(luma, ASKED, found)
+
+
+def unpack_features(data: bytes) -> Features:
+    """What ``extract_features`` packed. Raises ValueError for bytes that it did not make."""
+    if len(data) < HEADER.size or data[0] != VERSION:
+        raise ValueError(
+            f"packed features begin with {data[:1]!r} and are {len(data)} bytes, expected version {VERSION}"
+        )
+    _, width, height, count = HEADER.unpack_from(data)
+    end = HEADER.size + count * FEATURE.itemsize
+    if len(data) <= end:
+        raise ValueError(f"packed features are {len(data)} bytes, expected {count} features and a luma picture")
+    rows = np.frombuffer(data, FEATURE, count, HEADER.size)
+    luma = cv2.imdecode(np.frombuffer(data, np.uint8, offset=end), cv2.IMREAD_GRAYSCALE)
+    if luma is None:
+        raise ValueError(f"packed features end in {len(data) - end} bytes that are no JPEG")
+    return Features(
+        width=width,
+        height=height,
+        points=np.divide(np.stack([rows["x"], rows["y"]], axis=1), 64, dtype=np.float32),
+        sizes=np.exp2(rows["size"].astype(np.float32) / 32),
+        angles=rows["angle"].astype(np.float32) * (2 * np.pi / 256),
+        words=rows["word"],
+        bits=np.unpackbits(rows["bits"], axis=1).astype(bool),
+        luma=luma.astype(np.uint8, copy=False),
+    )
+
+
+def half_descriptors(luma: NDArray[np.uint8], limit: int) -> NDArray[np.float32]:
+    """What a vocabulary is trained on: the halves of the ``limit`` strongest descriptors, float32 [2 n, 64]."""
+    upper, lower = _halves(_strongest(luma, limit).descriptors)
+    return np.concatenate([upper, lower])
+
+
+class _Found(NamedTuple):
+    """The strongest features of a picture, best first."""
+
+    frame: NDArray[np.uint8]
+    keypoints: NDArray[np.float32]
+    """[n, 5]: x, y, size, angle, response"""
+    descriptors: NDArray[np.float32]
+    """[n, 128], RootSIFT"""
+
+
+def _strongest(luma: NDArray[np.uint8], limit: int) -> _Found:
+    """Descriptors are made of what is kept alone: for all that is found they cost as much as finding it."""
+    frame = _fit(luma, SIDE)
+    detector = cv2.SIFT.create(contrastThreshold=_CONTRAST_MIN, edgeThreshold=_EDGE_RATIO_MAX)
+    found = detector.detect(frame)
+    if not found:
+        return _Found(frame, np.empty((0, 5), np.float32), np.empty((0, 128), np.float32))
+    order = _order(_as_rows(found), frame.shape)[:limit]
+    kept, descriptors = detector.compute(frame, [found[place] for place in order])
+    sums = descriptors.sum(axis=1, keepdims=True)
+    return _Found(frame, _as_rows(kept), np.sqrt(descriptors / np.maximum(sums, 1)).astype(np.float32))
+
+
+def _as_rows(keypoints: Sequence[cv2.KeyPoint]) -> NDArray[np.float32]:
+    return np.array([(*k.pt, k.size, k.angle, k.response) for k in keypoints], np.float32)
+
+
+def _order(keypoints: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.intp]:
+    """The order in which features are kept: by response and size, from each cell of the picture in turn.
+
+    Size counts because fine features are the first that shrinking and blurring take away."""
+    strength = keypoints[:, 4] * np.sqrt(keypoints[:, 2])
+    cells = np.clip(keypoints[:, :2] * _CELLS / shape[::-1], 0, _CELLS - 1).astype(int) @ (_CELLS, 1)
+    order = np.lexsort((-strength, cells))
+    turn = np.empty(len(keypoints), int)
+    turn[order] = np.arange(len(keypoints)) - np.searchsorted(cells[order], cells[order])
+    return np.lexsort((-strength, turn))
+
+
+def _pack(luma: NDArray[np.uint8], detail: Detail, found: _Found) -> bytes:
+    keypoints, descriptors = found.keypoints[: detail.features], found.descriptors[: detail.features]
+    rows = np.zeros(len(keypoints), FEATURE)
+    rows["x"], rows["y"] = np.clip(np.round(keypoints[:, :2].T * 64), 0, 65535)
+    rows["size"] = np.clip(np.round(32 * np.log2(np.maximum(keypoints[:, 2], 1))), 0, 255)
+    rows["angle"] = np.round(keypoints[:, 3] * (256 / 360)).astype(int) % 256
+    rows["word"] = _words(descriptors)
+    rows["bits"] = np.packbits(descriptors > _BIN_FILLED, axis=1)
+    height, width = found.frame.shape
+    return HEADER.pack(VERSION, width, height, len(rows)) + rows.tobytes() + _jpeg(luma, detail)
+
+
+def _jpeg(luma: NDArray[np.uint8], detail: Detail) -> bytes:
+    small = _fit(luma, detail.luma_side)
+    for quality in _JPEG_QUALITIES:
+        encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+        if len(encoded) <= detail.luma_bytes_max:
+            break
+    return encoded
+
+
+def _words(descriptors: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """The nearest entry for the upper half in the high byte, for the lower half, mirrored, in the low byte."""
+    upper, lower = (_nearest(half) for half in _halves(descriptors))
+    return (upper * 256 + lower).astype(np.uint16)
+
+
+def _halves(descriptors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The upper 64 bins, and the lower 64 as they would be the upper ones of the mirrored feature."""
+    return descriptors[:, :64], descriptors[:, _MIRRORED_BINS][:, :64]
+
+
+def _nearest(halves: NDArray[np.float32]) -> NDArray[np.intp]:
+    distances: NDArray[np.float32] = _HALF_NORMS - halves @ _CODEBOOK.T
+    nearest: NDArray[np.intp] = distances.argmin(axis=1)
+    return nearest
+
+
+def _mirrored_bins() -> NDArray[np.intp]:
+    """Where each bin of a mirrored feature's descriptor comes from.
+
+    In the feature's own axes a mirror turns the 4 rows over and reverses the 8 directions, 4 columns stay."""
+    bins = np.arange(128).reshape(4, 4, 8)
+    return bins[::-1, :, (-np.arange(8)) % 8].ravel()
+
+
+def _fit(luma: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The picture with its longer side at most ``side`` pixels, by averaging, so that detail does not alias."""
+    height, width = luma.shape
+    scale = side / max(height, width)
+    if scale >= 1:
+        return luma
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(luma, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def _codebook() -> NDArray[np.float32]:
+    """256 half descriptors, float32 [256, 64], kept as bytes, 512 to the unit; benchmarks/quality/train_words.py."""
+    data = files("shazimd.imaging").joinpath("words.bin").read_bytes()
+    return np.divide(np.frombuffer(data, np.uint8).reshape(256, 64), 512, dtype=np.float32)
+
+
+_MIRRORED_BINS = _mirrored_bins()
+_CODEBOOK = _codebook()
+_HALF_NORMS = (_CODEBOOK**2).sum(axis=1) / 2

@@ -1,0 +1,1 @@
+"""Feature-vector models: fetched, converted, registered, provided."""

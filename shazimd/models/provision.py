@@ -1,0 +1,141 @@
+"""Provides the model: the installed one at once, a missing one in the background, again and again until it is there."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+
+import structlog
+
+from shazimd.errors import ModelError
+from shazimd.models.model import ModelInfo, check_digest
+from shazimd.models.registry import Registry, UnderWay
+from shazimd.protocol import InstallProgress, Model
+
+log = structlog.get_logger()
+
+NO_MODEL = "none"
+RETRY_FIRST_S = 60.0
+RETRY_MAX_S = 3600.0
+"""A machine that is offline for a week asks 168 times."""
+UNDER_WAY_S = 1.0
+"""How often to look whether another process, such as shazimd-model.service, has installed it."""
+
+
+class Provision:
+    """Of one registry, for one configured handle."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        handle: str,
+        *,
+        retry_first_s: float = RETRY_FIRST_S,
+    ) -> None:
+        self._registry = registry
+        self._handle = handle
+        self._retry_first_s = retry_first_s
+        self._stopping = threading.Event()
+        self.first_try = threading.Event()
+        """set when the model is there, or can't be had yet, or none is wanted"""
+        self._thread: threading.Thread | None = None
+        self._use: Callable[[ModelInfo], None] = lambda _: None
+        self.fault: str | None = None
+        """why there is no model yet"""
+
+    def installed(self) -> ModelInfo | None:
+        """The configured model if it is installed and undamaged; else the fault is logged."""
+        if self._handle == NO_MODEL:
+            return None
+        try:
+            model = self._registry.find(self._handle)
+            if model:
+                check_digest(model)
+        except ModelError as error:
+            self._say(error)
+            return None
+        if model:
+            self.first_try.set()
+        return model
+
+    def start(self, use: Callable[[ModelInfo], None]) -> None:
+        """Fetch the model in the background if it is not installed, and call ``use`` with it when it comes."""
+        self._use = use
+        if self._handle == NO_MODEL:
+            self.first_try.set()
+        else:
+            log.info("model_installing", handle=self._handle)
+            self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.first_try.set()
+        self._registry.close()
+        if self._thread:
+            self._thread.join()
+
+    def status(self, model: ModelInfo | None) -> dict[str, object]:
+        """The model as ``GET /v1/status`` tells it."""
+        if model:
+            return {"state": "installed", "handle": model.source, "id": model.id, "width": model.output_width}
+        state = "none" if self._handle == NO_MODEL else "missing" if self.fault else "installing"
+        return {"state": state, "handle": self._handle, "id": None, "reason": self.fault}
+
+    def list(self, active: str | None) -> list[Model]:
+        return [_told(model, active) for model in self._registry.list()]
+
+    def install(self, handle: str) -> Iterator[InstallProgress]:
+        """Install a model and tell each step; the configured one is used from then on."""
+        steps: queue.SimpleQueue[str | ModelInfo | ModelError] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                steps.put(self._registry.install(handle, steps.put))
+            except ModelError as error:
+                steps.put(error)
+
+        threading.Thread(target=run, name="model-install", daemon=True).start()
+        while isinstance(step := steps.get(), str):
+            yield {"stage": step}
+        if isinstance(step, ModelError):
+            raise step
+        if handle == self._handle:
+            self._use(step)
+        yield {"stage": "installed", "model": _told(step, step.id if handle == self._handle else None)}
+
+    def _run(self) -> None:
+        delay_s = self._retry_first_s
+        while not self._stopping.is_set():
+            try:
+                model = self.installed() or self._registry.install(self._handle)
+            except UnderWay:
+                self._stopping.wait(UNDER_WAY_S)
+            except ModelError as error:
+                self._say(error, retry_s=delay_s)
+                self.first_try.set()
+                self._stopping.wait(delay_s)
+                delay_s = min(2 * delay_s, RETRY_MAX_S)
+            else:
+                self.fault = None
+                self._use(model)
+                self.first_try.set()
+                return
+
+    def _say(self, error: ModelError, **facts: float) -> None:
+        if str(error) != self.fault and not self._stopping.is_set():
+            self.fault = str(error)
+            log.warning("model_missing", handle=self._handle, reason=self.fault, matching="hashes only", **facts)
+
+
+def _told(model: ModelInfo, active: str | None) -> Model:
+    return {
+        "id": model.id,
+        "source": model.source,
+        "output_width": model.output_width,
+        "size_bytes": os.path.getsize(model.path),
+        "licence": model.licence,
+        "active": model.id == active,
+    }

@@ -1,0 +1,219 @@
+"""The models kept under a store.
+
+    DIRECTORY/<id>-<source>/model.tflite     the flatbuffer
+                            LICENSE          if one came with it
+                            model.json       its ModelInfo; moved in last: without it there is no model
+    DIRECTORY/.incoming-*                    an installation under way, or what a crash left of one
+
+``<source>`` is 8 hex digits of the handle's SHA-256: two handles may lead to the same bytes, and each is found again
+without a network. When a handle was installed again and gave other bytes, both models stay and the newer is found.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import IO, Any, TypeAlias
+
+import msgspec
+
+from shazimd.errors import ModelError
+from shazimd.models.model import FLATBUFFER, LICENCE, RECORD, ModelInfo, check_digest
+
+INCOMING = ".incoming-"
+SHUTTING_DOWN = "shutting down"
+Models: TypeAlias = list[ModelInfo]
+
+
+class UnderWay(ModelError):
+    """Another process is installing into the same directory."""
+
+
+class Registry:
+    """The installed models of one store. Safe to use from several threads.
+
+    ``stall_timeout_s`` is how long a server may say nothing, ``timeout_s`` how long an installation may take in all:
+    the default model takes half a minute at 10 Mbit/s, and some 20 s to convert.
+    """
+
+    def __init__(self, directory: str, *, stall_timeout_s: float = 30.0, timeout_s: float = 1800.0) -> None:
+        self._directory = directory
+        self._stall_timeout_s = stall_timeout_s
+        self._timeout_s = timeout_s
+        self._mutex = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = ""
+        """why the process was killed by us"""
+        self._closed = False
+
+    def list(self) -> Models:
+        """Every installed model, oldest first. Raises ModelError, naming the file, for a damaged record."""
+        records = glob.glob(os.path.join(glob.escape(self._directory), "*", RECORD))
+        return sorted((_read_record(record) for record in records), key=lambda info: info.installed_at)
+
+    def find(self, handle: str) -> ModelInfo | None:
+        """The newest model that was installed from this handle, None when there is none."""
+        return next((info for info in reversed(self.list()) if info.source == handle), None)
+
+    def install(self, handle: str, progress: Callable[[str], None] | None = None) -> ModelInfo:
+        """Fetch, convert and keep a model: it is on the disk, checked, when this returns; else nothing has changed.
+
+        Takes its time, in a process of its own. ``progress`` is told what is being done, in words. Raises ModelError
+        with the reason: the handle leads nowhere or to no model, TensorFlow is missing, the disk is full, or ``close``
+        was called; UnderWay, one of them, at once when another installation is.
+        """
+        try:
+            os.makedirs(self._directory, exist_ok=True)
+            with self._alone(handle), tempfile.TemporaryDirectory(prefix=INCOMING, dir=self._directory) as staging:
+                self._convert(handle, staging, progress or (lambda _: None))
+                return self._admit(staging)
+        except OSError as error:
+            raise ModelError(f"{handle}: can't be installed in {self._directory}: {error}") from error
+
+    def close(self) -> None:
+        """Stop the installation under way, if there is one, and refuse others. Closing twice is fine."""
+        with self._mutex:
+            self._closed = True
+            process = self._process
+        if process is not None:
+            self._stop(process, SHUTTING_DOWN)
+
+    @contextmanager
+    def _alone(self, handle: str) -> Iterator[None]:
+        """No other installation in this directory meanwhile, by any process; what crashed ones left is removed."""
+        directory = os.open(self._directory, os.O_RDONLY)
+        try:
+            if not _lock(directory):
+                raise UnderWay(f"{handle}: another installation in {self._directory} is under way")
+            for left in glob.glob(os.path.join(glob.escape(self._directory), INCOMING + "*")):
+                shutil.rmtree(left)
+            yield
+        finally:
+            os.close(directory)
+
+    def _convert(self, handle: str, staging: str, progress: Callable[[str], None]) -> None:
+        with tempfile.TemporaryFile() as chatter:
+            with self._started(handle, staging, chatter) as process:
+                timer = threading.Timer(self._timeout_s, self._stop, [process, f"not done in {self._timeout_s:g} s"])
+                timer.start()
+                try:
+                    last = _listen(process, progress)
+                finally:
+                    timer.cancel()
+            if "installed" not in last:
+                why = self._stopped or _last_words(chatter, process.returncode)
+                raise ModelError(last.get("error") or f"{handle}: not installed, {why}")
+
+    @contextmanager
+    def _started(self, handle: str, staging: str, chatter: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+        """The converting process; it has ended when this is left."""
+        with self._mutex:
+            if self._closed:
+                raise ModelError(f"{handle}: not installed, {SHUTTING_DOWN}")
+            self._stopped = ""
+            self._process = process = self._start(handle, staging, chatter)
+        with process:
+            try:
+                yield process
+            except BaseException:
+                process.kill()
+                raise
+            finally:
+                with self._mutex:
+                    self._process = None
+
+    def _start(self, handle: str, staging: str, chatter: IO[bytes]) -> subprocess.Popen[bytes]:
+        program = [sys.executable, "-m", "shazimd.models.convert"]
+        return subprocess.Popen(  # noqa: S603 - our own module; the handle is one argument, after "--"
+            [*program, f"--stall-timeout={self._stall_timeout_s}", "--", handle, staging],
+            env=os.environ | {"TMPDIR": staging},  # what TensorFlow leaves behind goes with the rest
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=chatter,
+        )
+
+    def _stop(self, process: subprocess.Popen[bytes], why: str) -> None:
+        with self._mutex:
+            if self._process is process:
+                self._stopped = why
+                process.kill()
+
+    def _admit(self, staging: str) -> ModelInfo:
+        """Move a converted model to where it is found. Same name means same bytes, so replacing file by file is safe:
+        it repairs what was damaged, and a crash in between leaves the old or the new of each."""
+        info = _read_record(os.path.join(staging, RECORD))
+        check_digest(info)
+        source = hashlib.sha256(os.fsencode(info.source)).hexdigest()[:8]
+        target = os.path.join(self._directory, f"{info.id}-{source}")
+        os.makedirs(target, exist_ok=True)
+        for name in (FLATBUFFER, LICENCE, RECORD):
+            if os.path.exists(os.path.join(staging, name)):
+                _move_durably(staging, target, name)
+        _sync(self._directory)
+        _sync(os.path.dirname(os.path.abspath(self._directory)))
+        return replace(info, path=os.path.join(target, FLATBUFFER))
+
+
+def _read_record(path: str) -> ModelInfo:
+    try:
+        with open(path, "rb") as file:
+            fields: dict[str, Any] = msgspec.json.decode(file.read(), type=dict[str, Any])
+        return msgspec.convert(fields | {"path": os.path.join(os.path.dirname(path), FLATBUFFER)}, ModelInfo)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ModelError(f"{path}: damaged, {error}; remove its directory and install the model again") from error
+
+
+def _listen(process: subprocess.Popen[bytes], progress: Callable[[str], None]) -> dict[str, Any]:
+    """Pass on progress; the last message that was none, empty when the process ended without one."""
+    assert process.stdout is not None
+    last: dict[str, Any] = {}
+    for line in process.stdout:
+        if not line.endswith(b"\n"):
+            break  # killed in the middle of a word
+        message = msgspec.json.decode(line, type=dict[str, Any])
+        if "progress" in message:
+            progress(message["progress"])
+        else:
+            last = message
+    return last
+
+
+def _last_words(chatter: IO[bytes], status: int) -> str:
+    """Why a process ended without saying so in JSON."""
+    chatter.seek(0)
+    lines = chatter.read().decode(errors="replace").split("\n")
+    words = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+    return f"the conversion ended with status {status} and said {words}"
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed; False when another has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _move_durably(source: str, target: str, name: str) -> None:
+    _sync(os.path.join(source, name))
+    os.replace(os.path.join(source, name), os.path.join(target, name))
+    _sync(target)
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""The operating system: files, mounts, memory, processes, the service manager."""

@@ -1,0 +1,1 @@
+"""Queries: candidates, verification, verdicts, groups of duplicates."""

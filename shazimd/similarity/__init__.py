@@ -1,1 +1,0 @@
-"""Numbers to judgement: score, verification, verdict. Pure."""

@@ -1,0 +1,87 @@
+"""Set-up of structlog, in this one place: pretty on a terminal, JSON lines otherwise.
+
+Info is for the person who runs it, debug for us; warning means that we carried on, error that someone must act.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any, Literal, TextIO
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from shazimd.telemetry.repeats import Repeats
+from shazimd.text import path_fields, printable
+
+Format = Literal["auto", "console", "json"]
+
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+"""syslog(3) levels: systemd reads them off the start of a line (sd-daemon(3))."""
+
+
+def configure(log_format: Format = "auto", level: str = "info", stream: TextIO | None = None) -> None:
+    """Send every log line, also those of libraries, to ``stream`` (standard error)."""
+    stream = stream or sys.stderr
+    if log_format == "auto":
+        log_format = "console" if stream.isatty() else "json"
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.format_exc_info,
+        _paths_as_text,
+    ]
+    structlog.configure(
+        processors=[*shared, Repeats(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_renderers(log_format, stream),
+            ],
+            foreign_pre_chain=shared,
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+
+
+def _renderers(log_format: str, stream: TextIO) -> list[Any]:
+    if log_format == "console":
+        clock = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+        pretty = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=0, sort_keys=False)
+        return [_printable, clock, pretty]
+    return [structlog.processors.TimeStamper(fmt="iso", utc=True), _Json(prefixed="JOURNAL_STREAM" in os.environ)]
+
+
+class _Json:
+    """One JSON object a line, the event first; under systemd behind the priority that it strips off again."""
+
+    def __init__(self, *, prefixed: bool) -> None:
+        self._prefixed = prefixed
+
+    def __call__(self, _logger: WrappedLogger, _name: str, event: EventDict) -> str:
+        ordered = {"event": event.pop("event"), "level": event.pop("level"), **event}
+        line = msgspec.json.encode(ordered, enc_hook=repr).decode()
+        return f"<{_PRIORITIES.get(ordered['level'], 6)}>{line}" if self._prefixed else line
+
+
+def _paths_as_text(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    for key, value in list(event.items()):
+        if isinstance(value, bytes):
+            event.update(path_fields(value, key))
+    return event
+
+
+def _printable(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """No name of a file can forge a line or move the cursor; an exception's own lines are kept."""
+    return {k: printable(v) if isinstance(v, str) and k != "exception" else v for k, v in event.items()}

@@ -1,0 +1,1 @@
+"""Visual words of local features, and the inverted index over them."""

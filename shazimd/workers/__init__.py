@@ -1,0 +1,1 @@
+"""Worker processes: pictures are decoded and compared there, never in the daemon."""

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from shazimd.imaging.features import (
+    ASKED,
+    STORED,
+    extract_both,
+    extract_features,
+    unpack_features,
+)
+from shazimd.words.packing import unpack_words
+
+
+def _noise(height: int, width: int, seed: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
+
+
+def _photo(shared: Path) -> NDArray[np.uint8]:
+    with Image.open(sorted((shared / "data/photos/clothing").iterdir())[0]) as image:
+        return np.asarray(image.convert("L"))
+
+
+@given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 3))
+@settings(max_examples=25, deadline=None)
+def test_features_of_any_size_fit_their_budget_and_come_back(height: int, width: int, seed: int) -> None:
+    """Whatever the picture's size, at most 7.5 KiB are kept and unpack to points inside the picture."""
+    packed = extract_features(_noise(height, width, seed))
+    features = unpack_features(packed)
+    assert len(packed) <= 7.5 * 1024
+    assert len(features.points) == len(features.bits) == len(features.words) <= STORED.features
+    assert np.all((features.points >= 0) & (features.points <= (features.width, features.height)))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (10, 20000), (20000, 10), (300, 300)])
+def test_a_picture_without_structure_has_no_features(size: tuple[int, int]) -> None:
+    """Nothing is made up where there is nothing, whatever the shape."""
+    features = unpack_features(extract_features(np.full(size, 128, np.uint8)))
+    assert len(features.points) == len(features.words) == 0
+    assert max(features.luma.shape) <= STORED.luma_side
+
+
+def test_a_photo_has_many_features_and_a_small_picture(shared: Path) -> None:
+    """A real photo fills what is kept of it, and the small luma picture keeps its proportions."""
+    luma = _photo(shared)
+    features = unpack_features(extract_features(luma))
+    assert len(features.points) == STORED.features
+    assert max(features.luma.shape) == STORED.luma_side
+    assert features.luma.shape[0] / features.luma.shape[1] == pytest.approx(luma.shape[0] / luma.shape[1], abs=0.02)
+
+
+def test_both_details_come_from_one_look(shared: Path) -> None:
+    """Stored and asked detail together are what each would be alone, and what is stored begins what is asked."""
+    luma = _photo(shared)
+    stored, asked = extract_both(luma)
+    assert (stored, asked) == (extract_features(luma, STORED), extract_features(luma, ASKED))
+    count = len(unpack_words(stored))
+    assert unpack_words(stored).tolist() == unpack_words(asked)[:count].tolist()
+
+
+def test_a_mirrored_picture_has_the_mirrored_words(shared: Path) -> None:
+    """Most words of a picture, mirrored by swapping bytes, are words of the mirror image; fewer are unmirrored."""
+    luma = _photo(shared)
+    features = unpack_features(extract_features(luma, ASKED))
+    seen = unpack_words(extract_features(np.ascontiguousarray(luma[:, ::-1]), ASKED))
+    shared_mirrored, shared_upright = (np.isin(f.words, seen).mean() for f in (features.mirrored(), features))
+    assert shared_mirrored > 0.6 > shared_upright + 0.1
+
+
+def test_mirroring_twice_gives_the_same_features(shared: Path) -> None:
+    """A mirror image's mirror image is the picture."""
+    features = unpack_features(extract_features(_photo(shared)))
+    twice = features.mirrored().mirrored()
+    assert np.allclose(twice.points, features.points, atol=1e-3)
+    assert np.array_equal(twice.bits, features.bits)
+    assert np.array_equal(twice.words, features.words)
+    assert np.array_equal(twice.luma, features.luma)
+
+
+def test_words_need_no_unpacking(shared: Path) -> None:
+    """The words read by themselves are those that unpacking gives; no bytes have none."""
+    packed = extract_features(_photo(shared))
+    assert np.array_equal(unpack_words(packed), unpack_features(packed).words)
+    assert len(unpack_words(b"")) == 0
+
+
+@pytest.mark.parametrize("data", [b"\x00" * 10, b"\x09" + b"\x00" * 9, b"\x02" + b"\x03" * 9, b"\x02" + b"\x00" * 8])
+def test_foreign_bytes_are_refused(data: bytes) -> None:
+    """What extract_features did not make is not unpacked."""
+    with pytest.raises(ValueError, match="packed features"):
+        unpack_features(data)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import imagehash
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from shazimd.imaging.hashes import average_hash, difference_hash, orientations, oriented_hashes
+
+SIZES = st.integers(1, 200)
+
+
+def _drawn(width: int, height: int, seed: int, smooth: bool) -> Image.Image:
+    """Noise, or noise enlarged from 4 x 4, as photos are: neighbours alike."""
+    random = np.random.default_rng(seed)
+    shape = (4, 4, 3) if smooth else (height, width, 3)
+    image = Image.fromarray(random.integers(0, 256, shape, np.uint8))
+    return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _reference(image: Image.Image) -> tuple[int, int]:
+    return int(str(imagehash.average_hash(image)), 16), int(str(imagehash.dhash(image)), 16)
+
+
+@given(SIZES, SIZES, st.integers(0, 1000), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_hashes_equal_those_of_imagehash(width: int, height: int, seed: int, smooth: bool) -> None:
+    """Bit for bit, on pictures of any size."""
+    image = _drawn(width, height, seed, smooth)
+    assert (average_hash(image), difference_hash(image)) == _reference(image)
+    assert oriented_hashes(image.convert("L"))[0] == _reference(image)
+
+
+def test_hashes_of_photos_equal_those_of_imagehash(shared: Path) -> None:
+    """Bit for bit, on real photos."""
+    photos = sorted((shared / "data/photos").glob("*/*.jpg"))[::50]
+    assert len(photos) > 20
+    for photo in photos:
+        with Image.open(photo) as image:
+            assert (average_hash(image), difference_hash(image)) == _reference(image)
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.new("L", (50, 40), 7), (0, 0)),
+        (Image.linear_gradient("L"), (0x00000000FFFFFFFF, 0)),
+        (Image.linear_gradient("L").transpose(Image.Transpose.ROTATE_90), (0x0F0F0F0F0F0F0F0F, 2**64 - 1)),
+    ],
+    ids=["flat", "darker at the top", "darker at the left"],
+)
+def test_the_first_bit_is_top_left_and_most_significant(image: Image.Image, expected: tuple[int, int]) -> None:
+    """Known pictures have known hashes."""
+    assert (average_hash(image), difference_hash(image)) == expected
+
+
+@given(st.integers(32, 200), st.integers(32, 200), st.integers(0, 1000))
+@settings(max_examples=60, deadline=None)
+def test_oriented_hashes_are_those_of_the_turned_picture(width: int, height: int, seed: int) -> None:
+    """Each of the 8 pairs is that of the picture turned so, but for bits that rounding decides."""
+    image = _drawn(width, height, seed, smooth=True).convert("L")
+    for pair, turned in zip(oriented_hashes(image), orientations(np.asarray(image)), strict=True):
+        expected = _reference(Image.fromarray(np.ascontiguousarray(turned)))
+        assert all((a ^ b).bit_count() <= 3 for a, b in zip(pair, expected, strict=True))
+
+
+def test_the_orientations_are_eight_different_views() -> None:
+    """Turned and mirrored in every way, upright first."""
+    array = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    views = list(orientations(array))
+    assert views[0] is array
+    assert len({(view.shape, view.tobytes()) for view in views}) == 8

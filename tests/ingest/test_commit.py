@@ -1,0 +1,218 @@
+"""Group commit on a real store; a full disk is a store that refuses."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from shazimd.errors import StoreError, StoreFull
+from shazimd.ingest import commit
+from shazimd.ingest.commit import Committer
+from shazimd.store.base import Store, Writer
+from shazimd.store.lmdb_store import open_store
+
+T = TypeVar("T")
+PATIENCE_S = 10
+
+
+class Disk:
+    """Makes a store refuse or hold its writes."""
+
+    def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_full = False
+        self.refused = threading.Event()
+        self.free = threading.Event()
+        self.free.set()
+        self.writes = 0
+        self._write = store.write
+        monkeypatch.setattr(store, "write", self.write)
+
+    def write(self, work: Callable[[Writer], T]) -> T:
+        self.free.wait(PATIENCE_S)
+        if self.is_full:
+            self.refused.set()
+            raise StoreFull("no room, expected some")
+        self.writes += 1
+        return self._write(work)
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for a condition; the test's own time limit ends it."""
+    while not condition():
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(str(tmp_path / "store"), 64 << 20)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def disk(store: Store, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(store, monkeypatch)
+
+
+@pytest.fixture
+def committer(store: Store, disk: Disk) -> Iterator[Committer]:
+    made = Committer(store, retry_s=0.01)
+    yield made
+    made.close()
+
+
+def set_value(key: str, value: Any = True) -> Callable[[Writer], None]:
+    return lambda writer: writer.set(key, value)
+
+
+def value_of(store: Store, key: str) -> Any:
+    with store.read() as reader:
+        return reader.get(key)
+
+
+def test_patient_writes_share_a_flush_and_an_impatient_one_does_not_wait(
+    committer: Committer, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first waits for the others until somebody needs his own."""
+    monkeypatch.setattr(commit, "LINGER_S", PATIENCE_S)
+    patient = [committer.submit(set_value(f"p{i}"), patient=True) for i in range(5)]
+    assert not any(done.done() for done in patient)
+    committer.submit(set_value("now")).result(PATIENCE_S)
+    assert (True, 1) == (all(done.done() for done in patient), disk.writes)
+
+
+def test_a_patient_write_alone_is_written_in_the_end(store: Store, committer: Committer) -> None:
+    """Nobody has to come along."""
+    committer.submit(set_value("alone"), patient=True).result(PATIENCE_S)
+    assert value_of(store, "alone")
+
+
+def test_what_is_done_is_in_the_store(store: Store, committer: Committer) -> None:
+    """The future is done once the write is durable and ``then`` has seen the result."""
+    seen: list[int] = []
+    assert 7 == committer.submit(lambda writer: writer.set("a", 7) or 7, seen.append).result(PATIENCE_S)
+    assert (7, [7]) == (value_of(store, "a"), seen)
+
+
+def test_what_many_submit_at_once_is_one_write(store: Store, disk: Disk, committer: Committer) -> None:
+    """What gathers during a write goes together, in the order in which it came."""
+    disk.free.clear()
+    order: list[int] = []
+    done = [committer.submit(set_value(f"{n}", n), lambda _, n=n: order.append(n)) for n in range(100)]  # type: ignore[misc]
+    disk.free.set()
+    for future in done:
+        future.result(PATIENCE_S)
+    assert list(range(100)) == order
+    assert disk.writes <= 2
+    assert 99 == value_of(store, "99")
+
+
+def test_no_batch_is_longer_than_the_longest(disk: Disk, committer: Committer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a reader of his own write does not wait for everybody's."""
+    monkeypatch.setattr(commit, "BATCH_MAX", 10)
+    disk.free.clear()
+    done = [committer.submit(set_value(f"{n}")) for n in range(100)]
+    disk.free.set()
+    for future in done:
+        future.result(PATIENCE_S)
+    assert disk.writes >= 10
+
+
+def test_one_that_fails_takes_no_other_with_it(store: Store, disk: Disk, committer: Committer) -> None:
+    """Its own future has the error; those beside it are written."""
+    disk.free.clear()
+    good = committer.submit(set_value("good"))
+    bad = committer.submit(lambda writer: writer.set("half", 1) or 1 / 0)
+    also_good = committer.submit(set_value("also good"))
+    disk.free.set()
+    with pytest.raises(ZeroDivisionError):
+        bad.result(PATIENCE_S)
+    good.result(PATIENCE_S)
+    also_good.result(PATIENCE_S)
+    assert [True, None, True] == [value_of(store, key) for key in ("good", "half", "also good")]
+
+
+def test_an_error_of_what_follows_is_told_and_the_write_stays(store: Store, committer: Committer) -> None:
+    """The thread that writes goes on."""
+    with pytest.raises(KeyError):
+        committer.submit(set_value("a"), {}.__getitem__).result(PATIENCE_S)
+    assert value_of(store, "a")
+    committer.submit(set_value("b")).result(PATIENCE_S)
+    assert value_of(store, "b")
+
+
+def test_a_full_disk_holds_back_until_there_is_room(store: Store, disk: Disk, committer: Committer) -> None:
+    """Nothing is lost, and the fault is shown while it lasts."""
+    disk.is_full = True
+    done = committer.submit(set_value("a"))
+    until(lambda: committer.fault)
+    assert (False, "no room, expected some") == (done.done(), committer.fault)
+    disk.is_full = False
+    done.result(PATIENCE_S)
+    assert (True, None) == (value_of(store, "a"), committer.fault)
+
+
+def test_what_follows_a_write_waits_for_room_too(committer: Committer) -> None:
+    """The index may find its disk full when the store did not; what comes later waits behind it."""
+    tries: list[str] = []
+
+    def needs_room(_: Any) -> None:
+        tries.append("first")
+        if len(tries) < 3:
+            raise StoreFull("index: no room")
+
+    first = committer.submit(set_value("a"), needs_room)
+    second = committer.submit(set_value("b"), lambda _: tries.append("second"))
+    second.result(PATIENCE_S)
+    first.result(PATIENCE_S)
+    assert ["first", "first", "first", "second"] == tries
+
+
+def test_impatience_gives_up_what_a_full_disk_holds_back(disk: Disk, committer: Committer) -> None:
+    """Who stops gets an error instead of waiting for room; afterwards writes are held back again."""
+    disk.is_full = True
+    held = committer.submit(set_value("a"))
+    assert disk.refused.wait(PATIENCE_S)
+    with committer.impatient():
+        with pytest.raises(StoreFull):
+            held.result(PATIENCE_S)
+        with pytest.raises(StoreFull):
+            committer.submit(set_value("b")).result(PATIENCE_S)
+        assert not committer.wait_after(StoreFull("no room"))
+    disk.refused.clear()
+    later = committer.submit(set_value("c"))
+    assert disk.refused.wait(PATIENCE_S)
+    disk.is_full = False
+    later.result(PATIENCE_S)
+
+
+def test_closing_writes_what_is_queued_and_takes_no_more(store: Store, disk: Disk) -> None:
+    """An operation that was taken is written; one that comes later is refused."""
+    committer = Committer(store)
+    disk.free.clear()
+    done = [committer.submit(set_value(f"{n}")) for n in range(10)]
+    with ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(committer.close)
+        disk.free.set()
+        closing.result(PATIENCE_S)
+    assert all(future.done() for future in done)
+    assert value_of(store, "9")
+    with pytest.raises(StoreError, match="being closed"):
+        committer.submit(set_value("late"))
+
+
+def test_closing_does_not_wait_for_room(store: Store, disk: Disk) -> None:
+    """Each waiter is told."""
+    disk.is_full = True
+    committer = Committer(store, retry_s=3600)
+    done = [committer.submit(set_value(f"{n}")) for n in range(10)]
+    assert disk.refused.wait(PATIENCE_S)
+    committer.close()
+    for future in done:
+        assert isinstance(future.exception(PATIENCE_S), StoreFull)

@@ -1,0 +1,215 @@
+"""TensorFlow takes seconds to start, so it starts three times for all of these: to make models, to convert those that
+are turned down, and to install one. A fourth and fifth time for the real model, where it is at hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import make_models
+import numpy as np
+import pytest
+from hub_server import Hub, archive_folder, body, redirect, running_hub, sha256
+from make_models import HEIGHT, WIDTH, vectors_of
+from PIL import Image
+
+from shazimd.errors import ModelError
+from shazimd.models.convert import agreement, sample_pictures
+from shazimd.models.model import FLATBUFFER, Model, ModelInfo, describe
+from shazimd.models.registry import Registry
+
+slow = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+CONVERT_ALL = """
+import json, sys
+from pathlib import Path
+from shazimd.errors import ModelError
+from shazimd.models.convert import convert
+
+folder = Path(sys.argv[1])
+for name in [*sorted(each.name for each in folder.iterdir()), "vector#float32"]:
+    dest = Path(sys.argv[2]) / name
+    dest.mkdir(parents=True)
+    try:
+        outcome = convert(str(folder / name), str(dest), 5.0, lambda _: None).id
+    except ModelError as error:
+        outcome = str(error)
+    print(json.dumps([name, outcome]))
+"""
+
+RUN_SAVED_MODEL = """
+import sys
+import numpy as np, tensorflow as tf
+
+signature = tf.saved_model.load(sys.argv[1]).signatures["default"]
+pictures = np.load(sys.argv[2])
+np.save(sys.argv[3], signature(tf.constant(pictures / np.float32(255)))["output_0"].numpy())
+"""
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    with running_hub() as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny models as SavedModels, and two that are broken."""
+    folder = tmp_path_factory.mktemp("saved")
+    subprocess.run([sys.executable, make_models.__file__, str(folder)], check=True, stderr=subprocess.DEVNULL)
+    for flatbuffer in folder.glob("*.tflite"):
+        flatbuffer.unlink()
+    shutil.copytree(folder / "vector", folder / "no_variables")
+    shutil.rmtree(folder / "no_variables" / "variables")
+    shutil.copytree(folder / "vector", folder / "garbage")
+    (folder / "garbage" / "saved_model.pb").write_bytes(b"not a graph")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where ``outcomes`` leaves what was made, by folder."""
+    return tmp_path_factory.mktemp("made")
+
+
+@pytest.fixture(scope="module")
+def outcomes(saved_models: Path, made: Path) -> dict[str, str]:
+    """By folder: the id of what was made of it, or why nothing was."""
+    command = [sys.executable, "-c", CONVERT_ALL, str(saved_models), str(made)]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    return dict(json.loads(line) for line in lines)
+
+
+@pytest.fixture(scope="module")
+def installed(saved_models: Path, hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> ModelInfo:
+    """A tiny model, all the way: redirect, archive with its digest, conversion, registry."""
+    content = archive_folder(saved_models / "vector")
+    hub.answers["/storage/vector.tar.gz"] = body(content)
+    handle = hub.serve("vector/1", redirect("/storage/vector.tar.gz"))
+    registry = Registry(str(tmp_path_factory.mktemp("models")))
+    return registry.install(f"{handle}#sha256={sha256(content)}")
+
+
+class TestTiny:
+    pytestmark = slow
+
+    def test_a_handle_becomes_a_model(self, installed: ModelInfo) -> None:
+        """Its vectors are what the SavedModel computes, within the rounding of int8."""
+        images = sample_pictures(3, HEIGHT, WIDTH)
+        assert installed.precision == "int8"
+        assert (Model(installed).embed(images) * vectors_of(images)).sum(axis=1).min() > 0.999
+
+    def test_full_precision_can_be_asked_for(self, made: Path, outcomes: dict[str, str]) -> None:
+        """A handle that ends in #float32 gives the SavedModel's own vectors, under another id."""
+        images = sample_pictures(3, HEIGHT, WIDTH)
+        info = describe(str(made / "vector#float32" / FLATBUFFER), "vector")
+        assert info.precision == "float32"
+        assert info.id == outcomes["vector#float32"] != outcomes["vector"]
+        np.testing.assert_allclose(Model(info).embed(images), vectors_of(images), atol=1e-6)
+
+    def test_what_int8_would_spoil_stays_in_full_precision(self, made: Path, outcomes: dict[str, str]) -> None:
+        """Small differences between large numbers are lost in 256 steps, so they are not counted in these."""
+        images = sample_pictures(3, HEIGHT, WIDTH)
+        info = describe(str(made / "pedestal" / FLATBUFFER), "pedestal")
+        assert (info.id, info.precision) == (outcomes["pedestal"], "float32")
+        np.testing.assert_allclose(Model(info).embed(images), vectors_of(images), atol=1e-3)
+
+    def test_what_is_known_of_it_is_kept(self, installed: ModelInfo) -> None:
+        """Source, sizes, licence with its text, and how well flatbuffer and SavedModel agree."""
+        sizes = (installed.input_height, installed.input_width, installed.output_width)
+        assert sizes == (HEIGHT, WIDTH, 4)
+        assert installed.licence == "Tiny Licence 1.0"
+        assert Path(installed.path).with_name("LICENSE").read_text() == make_models.LICENCE
+        assert installed.agreement == pytest.approx(1, abs=1e-3)
+        assert installed.installed_at.startswith("20")
+
+    def test_the_same_model_gives_the_same_bytes(self, installed: ModelInfo, outcomes: dict[str, str]) -> None:
+        """Converted again, from a directory this time, it has the same id: its vectors stay comparable."""
+        assert outcomes["vector"] == installed.id
+
+    @pytest.mark.parametrize(
+        ("folder", "reason"),
+        {
+            "other_key": "signatures are embed; expected one of default, serving_default",
+            "any_size": "input is float32 [None, None, None, 3], expected float32 [batch, height, width, 3]",
+            "integers": "input is uint8 [None, 8, 6, 3], expected float32 [batch, height, width, 3]",
+            "two_inputs": "inputs are images_0, images_1; expected one input",
+            "map": "output is float32 [None, 8, 6, 3], expected float32 [batch, width of the vector]",
+            "exotic": "TensorFlow can't convert it: ConverterError: ",
+            "moody": "the flatbuffer's vectors differ from the SavedModel's, least cosine ",
+            "no_variables": "not a SavedModel that TensorFlow can load: ",
+            "garbage": "not a SavedModel that TensorFlow can load: ",
+        }.items(),
+    )
+    def test_what_is_no_such_model_is_refused(
+        self, saved_models: Path, outcomes: dict[str, str], folder: str, reason: str
+    ) -> None:
+        """The message names the handle, what was found and what was expected."""
+        assert outcomes[folder].startswith(f"{saved_models / folder}")
+        assert reason in outcomes[folder]
+
+
+class TestReal:
+    pytestmark = slow
+
+    def test_the_flatbuffer_agrees_with_the_saved_model_on_photos(self, shared: Path, hub: Hub, tmp_path: Path) -> None:
+        """A real MobileNet V2, downloaded as from TensorFlow Hub: in int8 the least cosine over 20 photos is over 0.98,
+        in float32 over 0.99999."""
+        folder = shared / "models" / "mobilenet_v2_100_224_feature_vector"
+        photos = sorted((shared / "data" / "photos").glob("*/*.jpg"))[::70]
+        assert len(photos) >= 20
+        np.save(tmp_path / "pictures.npy", np.stack([read(photo) for photo in photos]))
+        subprocess.run(
+            [sys.executable, "-c", RUN_SAVED_MODEL, folder, tmp_path / "pictures.npy", tmp_path / "expected.npy"],
+            check=True,
+            stderr=subprocess.DEVNULL,
+        )
+        expected = np.load(tmp_path / "expected.npy")
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        handle = hub.serve("mobilenet", body(archive_folder(folder)))
+        registry = Registry(str(tmp_path / "models"))
+        for suffix, precision, least in (("", "int8", 0.98), ("#float32", "float32", 0.99999)):
+            info = registry.install(handle + suffix)
+            found = Model(info).embed(np.load(tmp_path / "pictures.npy"))
+            assert info.precision == precision
+            assert (found * expected).sum(axis=1).min() > least
+
+
+def read(photo: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    with Image.open(photo) as image:
+        return np.asarray(image.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR))
+
+
+def test_vectors_that_differ_are_refused() -> None:
+    """The least cosine counts, not the mean."""
+    right = np.eye(3, 4, dtype=np.float32)
+    wrong = right.copy()
+    wrong[2] = [0, 0, 0.99, np.sqrt(1 - 0.99**2)]
+    assert agreement("m", right, right, 0.999) == 1
+    assert agreement("m", wrong, right, 0.98) == pytest.approx(0.99)
+    with pytest.raises(ModelError, match=r"^m: the flatbuffer's .* least cosine 0\.990000, expected 0\.999"):
+        agreement("m", wrong, right, 0.999)
+    with pytest.raises(ModelError, match="least cosine nan"):
+        agreement("m", wrong * np.nan, right, 0.98)
+
+
+def test_sample_pictures_are_always_the_same_and_all_different() -> None:
+    """Whoever converts, the flatbuffer is asked about the same pictures, with colours from dark to bright."""
+    pictures = sample_pictures(4, 24, 32)
+    assert pictures.shape == (4, 24, 32, 3)
+    np.testing.assert_array_equal(pictures, sample_pictures(4, 24, 32))
+    assert len({picture.tobytes() for picture in pictures}) == 4
+    assert all(picture.min() < 64 and picture.max() > 192 for picture in pictures)
+
+
+def test_the_program_answers_in_json(tmp_path: Path) -> None:
+    """Also when it fails: one line on standard output, and an exit status."""
+    command = [sys.executable, "-m", "shazimd.models.convert", "/gone", str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    message = "/gone: no such file or directory, expected a SavedModel directory or a flatbuffer"
+    assert (done.returncode, json.loads(done.stdout)) == (1, {"error": message})

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import fcntl
+import os
+import queue
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shazimd.models.model import ModelInfo
+from shazimd.models.provision import Provision
+from shazimd.models.registry import Registry
+
+TINY = str(Path(__file__).parent / "fingerprint" / "data" / "tiny_float32.tflite")
+PATIENCE_S = 30
+
+
+@contextmanager
+def started(models: Path, handle: str) -> Iterator[tuple[Provision, queue.SimpleQueue[ModelInfo]]]:
+    """A provision at work, and the models that it hands over."""
+    used: queue.SimpleQueue[ModelInfo] = queue.SimpleQueue()
+    providing = Provision(Registry(str(models)), handle)
+    providing.start(used.put)
+    try:
+        yield providing, used
+    finally:
+        providing.stop()
+
+
+@contextmanager
+def installing_elsewhere(models: Path) -> Iterator[None]:
+    """Another process is at it: its lock is held."""
+    models.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(models, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def test_a_model_that_is_missing_is_installed_and_used(tmp_path: Path) -> None:
+    """It is handed over once it is on the disk, and the first try is over then."""
+    with started(tmp_path / "models", TINY) as (providing, used):
+        assert used.get(timeout=PATIENCE_S).source == TINY
+        assert providing.first_try.wait(PATIENCE_S)
+    assert providing.fault is None
+
+
+def test_a_handle_that_leads_nowhere_is_told_and_holds_nothing_up(tmp_path: Path) -> None:
+    """The reason is kept for the status, and the first try is over."""
+    with started(tmp_path / "models", str(tmp_path / "none.tflite")) as (providing, used):
+        assert providing.first_try.wait(PATIENCE_S)
+        assert "none.tflite" in str(providing.fault)
+        assert providing.status(None)["state"] == "missing"
+    assert used.empty()
+
+
+def test_another_process_that_installs_it_is_waited_for(tmp_path: Path) -> None:
+    """No fault is told meanwhile, and its model is used without a second installation."""
+    models, elsewhere = tmp_path / "models", tmp_path / "elsewhere"
+    theirs = Registry(str(elsewhere)).install(TINY)
+    with installing_elsewhere(models), started(models, TINY) as (providing, used):
+        assert (providing.first_try.wait(0.2), providing.status(None)["state"]) == (False, "installing")
+        shutil.copytree(elsewhere, models, dirs_exist_ok=True)
+        found = used.get(timeout=PATIENCE_S)
+        assert (found.id, found.installed_at) == (theirs.id, theirs.installed_at)
+        assert providing.first_try.wait(PATIENCE_S)
+
+
+def test_stopping_does_not_wait_for_another_process(tmp_path: Path) -> None:
+    """Whoever stands waiting for it goes on."""
+    with installing_elsewhere(tmp_path / "models"), started(tmp_path / "models", TINY) as (providing, _):
+        providing.stop()
+        assert providing.first_try.is_set()

@@ -1,0 +1,211 @@
+"""The way of a query through a real store, with the index that compares with every row and geometry by rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shazimd.index.base import Index
+from shazimd.index.cascade import CascadeIndex
+from shazimd.index.flat import FlatIndex
+from shazimd.search.library import Library
+from shazimd.search.query import BY_SCORE, Search, Verify
+from shazimd.search.score import score, similarities
+from shazimd.store.base import Writer
+from shazimd.store.lmdb_store import open_store
+from shazimd.types import (
+    ContentId,
+    FileRow,
+    FileState,
+    Fingerprint,
+    Hit,
+    Query,
+    Signals,
+    Stat,
+    Verdict,
+    Verification,
+    Weights,
+)
+from shazimd.words.packing import HEADER, VERSION
+
+WEIGHTS = (1.0, 1.0, 2.0)
+KNOWN = 120
+NO_WORDS = HEADER.pack(VERSION, 10, 10, 0)
+"""packed local features of which there are none"""
+COPY = NO_WORDS + b"a copy"
+
+
+class Counted(FlatIndex):
+    """Remembers how many rows each search gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[int] = []
+
+    def search(
+        self, queries: Sequence[Signals], weights: Weights, threshold: float, limit: int | None = None
+    ) -> list[list[Hit]]:
+        answers = super().search(queries, weights, threshold, limit)
+        self.given += map(len, answers)
+        return answers
+
+
+def turned(signals: Signals, bits: int) -> Signals:
+    """As another orientation: other hashes, the same vector."""
+    assert signals.ah is not None
+    assert signals.dh is not None
+    return Signals(signals.ah ^ bits, signals.dh ^ bits, signals.fv)
+
+
+def near(random: np.random.Generator, bits_max: int) -> Signals:
+    """Signals around one centre, at distances that spread."""
+    flips = [sum(1 << int(bit) for bit in random.integers(0, 64, random.integers(0, bits_max))) for _ in range(2)]
+    vector = np.abs(np.array([1.0, 0, 0, 0]) + random.normal(scale=bits_max / 40, size=4))
+    return Signals(0xF0F0 ^ flips[0] % 2**64, 0x1234 ^ flips[1] % 2**64, (vector / np.linalg.norm(vector)).astype("f4"))
+
+
+def fingerprint(signals: Signals, features: bytes = b"") -> Fingerprint:
+    return Fingerprint(signals, "m", 10, 10, "PNG", features=features)
+
+
+def verify(_query: bytes, candidates: Sequence[bytes]) -> Future[list[Verification]]:
+    """Pictures without features show something else."""
+    done: Future[list[Verification]] = Future()
+    done.set_result([Verification(Verdict.COPY if each == COPY else None) for each in candidates])
+    return done
+
+
+class Model:
+    id = "m"
+
+
+@pytest.fixture(params=[FlatIndex, CascadeIndex])
+def index(request: pytest.FixtureRequest) -> Iterator[Index]:
+    with closing(request.param()) as made:
+        yield made
+
+
+@pytest.fixture
+def library(tmp_path: Path, index: Index) -> Iterator[Library]:
+    """KNOWN contents, a file each; every tenth has two."""
+    random = np.random.default_rng(5)
+    with closing(open_store(str(tmp_path / "store"), 1 << 26)) as store:
+
+        def fill(writer: Writer) -> None:
+            for number in range(1, KNOWN + 1):
+                content = writer.add_content(number.to_bytes(32, "big"), fingerprint(near(random, 40)))
+                writer.put_vector(content, "m", near(random, 40).fv)  # type: ignore[arg-type]  # it has one
+                for name in (b"/p/%d", b"/p/%d-again")[: 1 + (number % 10 == 0)]:
+                    writer.put_file(name % number, FileRow(Stat(1, 1, number), FileState.INDEXED, content))
+
+        def open_index(_store: object, _model: str | None) -> Index:
+            with store.read() as reader:
+                index.add(list(reader.signals("m")))
+            return index
+
+        store.write(fill)
+        with closing(Library(store, open_index, Model())) as made:  # type: ignore[arg-type]  # only its id is asked for
+            yield made
+
+
+@pytest.fixture
+def query() -> Query:
+    upright = near(np.random.default_rng(9), 6)
+    orientations = tuple(turned(upright, bits) for bits in (0, 0xFFFF, 0xFF00FF, 0xF0F0F0F0, 0xFFFFFFFFFF))
+    return Query(fingerprint(upright), orientations, NO_WORDS)
+
+
+def expected(library: Library, query: Query, threshold: float) -> list[tuple[ContentId, float]]:
+    """By definition: the best score of all orientations of every known content."""
+    with library.store.read() as reader:
+        best = [
+            (content, max(score(similarities(one, signals), WEIGHTS) for one in query.orientations))
+            for content, signals in reader.signals("m")
+        ]
+    return sorted((each for each in best if each[1] >= threshold), key=lambda each: (-each[1], each[0]))
+
+
+def found(search: Search, query: Query, threshold: float, limit: int | None = None) -> list[tuple[bytes, Verdict]]:
+    matches = search.matches(query, None, weights=WEIGHTS, threshold=threshold, limit=limit)
+    return [(match.path, match.verdict) for match in matches]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.6, 0.7, 0.8, 0.9, 0.99])
+@pytest.mark.parametrize("using", [verify, None])
+def test_every_content_at_or_over_the_threshold_matches(
+    library: Library, query: Query, threshold: float, using: Verify | None
+) -> None:
+    """All of them and no other, best first, whatever the threshold, with and without verification."""
+    matches = Search(library, using).matches(query, None, weights=WEIGHTS, threshold=threshold)
+    contents = list(dict.fromkeys(match.content for match in matches))
+    assert [content for content, _ in expected(library, query, threshold)] == contents
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.7])
+@pytest.mark.parametrize("limit", [1, 7, BY_SCORE, BY_SCORE + 1, 50, 1000])
+def test_a_limit_gives_the_beginning_of_the_whole_answer(
+    library: Library, query: Query, threshold: float, limit: int
+) -> None:
+    """What a limit leaves is what the whole answer begins with."""
+    search = Search(library, verify)
+    assert found(search, query, threshold)[:limit] == found(search, query, threshold, limit)
+
+
+@pytest.mark.parametrize("index", [Counted], indirect=True)
+def test_with_a_limit_no_search_gives_more_than_some_rows(library: Library, index: Counted, query: Query) -> None:
+    """At a threshold that everything reaches, the index is asked for about as many as the limit."""
+    found(Search(library, verify), query, 0.0, 20)
+    assert max(index.given) <= 8 * BY_SCORE < KNOWN
+
+
+def test_contents_without_a_file_to_name_do_not_shorten_the_answer(library: Library, query: Query) -> None:
+    """When the best hundred may not be named, the next ones are."""
+    search = Search(library, verify)
+    whole = found(search, query, 0.0)
+    banned = {path for path, _ in whole[:100]}
+    matches = search.matches(
+        query, None, weights=WEIGHTS, threshold=0.0, limit=5, admit=lambda path: path not in banned
+    )
+    assert whole[100:105] == [(match.path, match.verdict) for match in matches]
+
+
+@pytest.mark.parametrize("index", [Counted], indirect=True)
+def test_few_matches_take_one_search(library: Library, index: Counted, query: Query) -> None:
+    """Where fewer than BY_SCORE reach the threshold, proposing has found them all: each orientation is asked once."""
+    assert len(expected(library, query, 0.95)) < BY_SCORE
+    found(Search(library, verify), query, 0.95)
+    assert len(index.given) == len(query.orientations)
+
+
+def test_what_geometry_confirms_comes_first_and_below_the_threshold(library: Library, query: Query) -> None:
+    """A copy that the score alone would leave out is found, before what is merely similar, however small the limit."""
+    ranking = expected(library, query, 0.0)
+    with library.store.read() as reader:
+        signals = dict(reader.signals("m"))[ranking[4][0]]
+
+    def add(writer: Writer) -> ContentId:
+        content = writer.add_content(b"c" * 32, fingerprint(signals, COPY))
+        writer.put_vector(content, "m", signals.fv)  # type: ignore[arg-type]  # it has one
+        writer.put_file(b"/p/copy", FileRow(Stat(1, 1, 1), FileState.INDEXED, content))
+        return content
+
+    content = library.store.write(add)
+    library.index.add([(content, signals)])
+    search = Search(library, verify)
+    assert [(b"/p/copy", Verdict.COPY)] == found(search, query, 0.7, 1) == found(search, query, 1.0)
+    assert (b"/p/copy", Verdict.COPY) == found(search, query, 0.0)[0]
+    assert Verdict.SIMILAR == found(search, query, 0.0)[1][1]
+
+
+def test_what_is_exact_is_told_once(library: Library, query: Query) -> None:
+    """A content that is known by its bytes is not told as a copy, too."""
+    content = expected(library, query, 0.0)[0][0]
+    search = Search(library, lambda q, candidates: verify(q, [COPY for _ in candidates]))
+    matches = search.matches(query, content, weights=WEIGHTS, threshold=0.0)
+    assert [Verdict.EXACT] == [match.verdict for match in matches if match.content == content]
+    assert Verdict.COPY == matches[1].verdict

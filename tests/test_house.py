@@ -1,0 +1,99 @@
+"""The rules of the house that a program can check: plain language, distinct names, small constructors, few modules."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent.parent / "shazimd"
+
+VAGUE_WORDS = {"what", "who", "where", "that", "one", "it", "so"}
+VAGUE_SHARE_MAX = 0.035
+"""Share of vague words in docstrings: well-regarded code bases have 2 to 3 %."""
+RIDDLE = re.compile(r"(?:^|[.;:] +|\n\s*\n\s*)(?:What|Who|Where|Nobody|Whoever)\b[^.?]*\.")
+PARAMETERS_MAX = 7
+TOP_LEVEL_MODULES_MAX = 10
+DEPTH_MAX = 2
+"""Folders below the package."""
+
+
+def modules() -> Iterator[tuple[Path, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield path.relative_to(PACKAGE), ast.parse(path.read_text())
+
+
+def docstrings(tree: ast.Module) -> Iterator[str]:
+    """Docstrings of modules, classes and functions, and strings that document an attribute."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.value.value
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[a-z']+", text.lower())
+
+
+def test_docstrings_name_their_nouns() -> None:
+    """Few words of the docstrings are what, who, where, that, one, it or so."""
+    counted = [word for _, tree in modules() for text in docstrings(tree) for word in words(text)]
+    vague = sum(word in VAGUE_WORDS for word in counted)
+    assert vague / len(counted) < VAGUE_SHARE_MAX, f"{vague} of {len(counted)}; see: python {__file__}"
+
+
+def test_no_docstring_sentence_begins_with_a_riddle() -> None:
+    """No sentence begins with What, Who, Where or Nobody."""
+    riddles = [
+        f"{path}: {m[0]}" for path, tree in modules() for text in docstrings(tree) for m in RIDDLE.finditer(text)
+    ]
+    assert riddles == []
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    """No two modules define classes of the same public name."""
+    defined: defaultdict[str, list[str]] = defaultdict(list)
+    for path, tree in modules():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                defined[node.name.lstrip("_")].append(str(path))
+    assert {name: paths for name, paths in defined.items() if len(paths) > 1} == {}
+
+
+def test_constructors_take_few_parameters() -> None:
+    """A constructor takes at most seven parameters besides self."""
+    large = []
+    for path, tree in modules():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+                taken = len(node.args.posonlyargs + node.args.args + node.args.kwonlyargs) - 1
+                if taken > PARAMETERS_MAX:
+                    large.append(f"{path}:{node.lineno} takes {taken}")
+    assert large == []
+
+
+def test_the_top_level_is_small_and_the_tree_is_flat() -> None:
+    """Ten modules at the top at most, and no folder more than two deep."""
+    assert len(list(PACKAGE.glob("*.py"))) <= TOP_LEVEL_MODULES_MAX
+    assert max(len(path.parts) - 1 for path, _ in modules()) <= DEPTH_MAX
+
+
+def main() -> None:
+    """Print each module's share of vague words, worst last, and the source lines in all."""
+    lines = 0
+    rows = []
+    for path, tree in modules():
+        counted = [word for text in docstrings(tree) for word in words(text)]
+        vague = sum(word in VAGUE_WORDS for word in counted)
+        riddles = sum(1 for text in docstrings(tree) for _ in RIDDLE.finditer(text))
+        source = sum(bool(line.strip()) for line in (PACKAGE / path).read_text().splitlines())
+        lines += source
+        rows.append((vague / max(len(counted), 1), vague, len(counted), riddles, source, path))
+    for share, vague, counted_words, riddles, source, path in sorted(rows):
+        print(f"{share:6.1%}  {vague:4d} of {counted_words:5d} words  {riddles:3d} riddles  {source:4d} lines  {path}")
+    print(f"{sum(r[1] for r in rows) / sum(r[2] for r in rows):6.1%}  in all, {lines} source lines that are not blank")
+
+
+if __name__ == "__main__":
+    main()

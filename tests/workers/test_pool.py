@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import worker_jobs
+from drawn import encoded, picture
+
+from shazimd.errors import InternalError, NotAnImage, TooLarge, WorkerFailed
+from shazimd.imaging.extract import Extractor
+from shazimd.workers import pool as workers
+from shazimd.workers.pool import WorkerPool
+
+HERE = os.path.dirname(__file__)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _workers_find_the_jobs() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", HERE)
+        yield
+
+
+@pytest.fixture(scope="module")
+def pool(_workers_find_the_jobs: None) -> Iterator[WorkerPool]:
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+        yield pool
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition; pytest's own time limit is the last word."""
+    while not condition():
+        time.sleep(0.01)
+
+
+def test_a_picture_is_fingerprinted_elsewhere(pool: WorkerPool) -> None:
+    """The same fingerprint as in this process, and the query too."""
+    data = encoded(picture(), "PNG")
+    expected = Extractor(None, 1_000_000).query(data)
+    found = pool.query(data, None).result()
+    kept = pool.fingerprint(data, None).result()
+    assert (kept.signals.ah, kept.signals.dh, kept.pixels) == (
+        expected.fingerprint.signals.ah,
+        expected.fingerprint.signals.dh,
+        expected.fingerprint.pixels,
+    )
+    assert kept.features == expected.fingerprint.features == found.fingerprint.features
+    assert [(s.ah, s.dh) for s in found.orientations] == [(s.ah, s.dh) for s in expected.orientations]
+    assert found.features == expected.features
+    assert pool.submit(worker_jobs.process_id).result() != os.getpid()
+
+
+def test_a_worker_serves_a_process_with_many_open_files() -> None:
+    """Its socket keeps its number, and select(2) takes none over 1,023."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip(f"needs 1,200 open files, may have {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    with contextlib.ExitStack() as held:
+        held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        while held.enter_context(open(os.devnull)).fileno() < 1030:
+            pass
+        pool = held.enter_context(WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000))
+        first = pool.submit(worker_jobs.process_id).result()
+        _until(lambda: psutil.Process(first).status() in (psutil.STATUS_SLEEPING, psutil.STATUS_IDLE))
+        assert first == pool.submit(worker_jobs.process_id).result()
+
+
+def test_errors_come_back_as_they_are(pool: WorkerPool) -> None:
+    """What is wrong with a picture is told by the same error, with its message."""
+    with pytest.raises(NotAnImage, match="begins with b'no picture'"):
+        pool.fingerprint(b"no picture", None).result()
+    with pytest.raises(TooLarge, match="2000x1000"):
+        pool.query(encoded(picture(2000, 1000), "PNG"), None).result()
+    with pytest.raises(NotAnImage, match=r"^because$"):
+        pool.submit(worker_jobs.refuse, "because").result()
+
+
+def test_a_mistake_of_ours_fails_the_job_and_says_where(pool: WorkerPool) -> None:
+    """An exception that is not ours becomes WorkerFailed, with the worker's traceback as a note; the worker goes on."""
+    before = pool.submit(worker_jobs.process_id).result()
+    error = pool.submit(worker_jobs.blunder).exception()
+    assert isinstance(error, WorkerFailed)
+    assert error.message == "the job failed: KeyError: 'a mistake of ours'"
+    assert "in blunder" in error.__notes__[0]
+    assert pool.submit(worker_jobs.process_id).result() == before
+
+
+@pytest.mark.parametrize(
+    ("job", "arguments", "message"),
+    [
+        (worker_jobs.crash, (), r"the job crashed its worker: signal 11 \(SIGSEGV\)"),
+        (worker_jobs.leave, (3,), "the job ended its worker: exit status 3"),
+    ],
+    ids=["crash", "exit"],
+)
+def test_a_crash_costs_one_job(
+    pool: WorkerPool, job: Callable[..., int], arguments: tuple[int, ...], message: str
+) -> None:
+    """The job fails with the reason; those that wait behind it are done by another worker."""
+    before = pool.submit(worker_jobs.process_id).result()
+    doomed = pool.submit(job, *arguments)
+    behind = pool.submit(worker_jobs.process_id)
+    with pytest.raises(WorkerFailed, match=message):
+        doomed.result()
+    assert behind.result() != before
+
+
+def test_a_storm_of_crashes_passes() -> None:
+    """Every other job crashes, on two workers: each other one is done."""
+    with WorkerPool(processes=2, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+        crashes = []
+        sums = []
+        for number in range(6):
+            crashes.append(pool.submit(worker_jobs.crash))
+            sums.append(pool.submit(worker_jobs.add, number, 1))
+        assert [future.result() for future in sums] == list(range(1, 7))
+        assert all(isinstance(future.exception(), WorkerFailed) for future in crashes)
+
+
+def test_a_job_that_hangs_is_ended() -> None:
+    """After its time the job fails, its worker is gone and another takes its place."""
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=0.3, max_pixels=1_000_000) as pool:
+        process = psutil.Process(pool.submit(worker_jobs.process_id).result())
+        with pytest.raises(WorkerFailed, match=r"the job took longer than 0\.3 s"):
+            pool.submit(worker_jobs.stop_answering).result()
+        assert pool.submit(worker_jobs.add, 1, 2).result() == 3
+        assert not process.is_running()
+
+
+def test_a_job_that_takes_too_much_memory_fails_alone(pool: WorkerPool) -> None:
+    """The message tells the limit; the worker lives on, and less memory is granted."""
+    with pytest.raises(WorkerFailed, match="ran out of memory: a worker has 512 MiB"):
+        pool.submit(worker_jobs.allocate, 600).result()
+    assert pool.submit(worker_jobs.allocate, 200).result() == 200 << 20
+
+
+def test_a_worker_that_died_while_idle_costs_no_job(pool: WorkerPool) -> None:
+    """As when the kernel takes it because memory is short."""
+    process = psutil.Process(pool.submit(worker_jobs.process_id).result())
+    process.kill()
+    _until(lambda: process.status() == psutil.STATUS_ZOMBIE)
+    assert pool.submit(worker_jobs.add, 1, 2).result() == 3
+
+
+def test_an_answer_of_another_type_is_refused(pool: WorkerPool) -> None:
+    """What comes back is checked, not trusted: the worker may be a stranger by now."""
+    with pytest.raises(WorkerFailed, match="not what lies returns"):
+        pool.submit(worker_jobs.lies).result()
+
+
+def test_a_worker_has_few_rights(pool: WorkerPool, tmp_path: Path) -> None:
+    """Memory is limited, nothing can be written, no rights gained, no core left; one thread; no TensorFlow."""
+    expected = {"data": 512 << 20, "core": 0, "written": 0, "no_new_privileges": 1, "threads": 1}
+    assert pool.submit(worker_jobs.limits).result() == expected
+    with pytest.raises(WorkerFailed, match="File too large"):
+        pool.submit(worker_jobs.write_to, str(tmp_path / "f")).result()
+    unwanted = ["tensorflow", "imagehash", "scipy", "lmdb", "starlette", "uvicorn", "multiprocessing"]
+    assert pool.submit(worker_jobs.loaded, unwanted).result() == []
+
+
+def test_the_pools_side_loads_no_decoder() -> None:
+    """The daemon's own process stays small."""
+    program = (
+        "import sys, shazimd.workers.pool as w; "
+        "print([m for m in ('cv2', 'PIL', 'pillow_heif', 'ai_edge_litert', 'tensorflow') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
+
+
+def test_signals_that_stop_the_daemon_do_not_stop_its_workers(pool: WorkerPool) -> None:
+    """Ctrl-C and systemd's SIGTERM reach the whole group; the job in hand is finished all the same."""
+    assert pool.submit(worker_jobs.interrupt_self).result() == 1
+
+
+def test_what_is_asked_goes_before_what_is_scanned() -> None:
+    """A query overtakes the fingerprints that wait."""
+    data = encoded(picture(), "PNG")
+    done: list[str] = []
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+        for _ in range(30):
+            pool.fingerprint(data, None).add_done_callback(lambda _: done.append("scan"))
+        pool.query(data, None).add_done_callback(lambda _: done.append("query"))
+        _until(lambda: len(done) == 31)
+    assert done.index("query") < 30
+
+
+def test_a_cancelled_job_is_not_done() -> None:
+    """It is passed over when its turn comes."""
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=1, max_pixels=1_000_000) as pool:
+        hanging = pool.submit(worker_jobs.stop_answering)
+        waiting = pool.submit(worker_jobs.add, 1, 2)
+        assert waiting.cancel()
+        with pytest.raises(WorkerFailed):
+            hanging.result()
+        assert pool.submit(worker_jobs.add, 2, 2).result() == 4
+
+
+def test_closing_finishes_what_has_begun_and_ends_the_workers() -> None:
+    """Jobs that have not begun are cancelled; closing again does nothing; no job is taken after."""
+    pool = WorkerPool(processes=1, memory_mb=512, timeout_s=2, max_pixels=1_000_000)
+    process = psutil.Process(pool.submit(worker_jobs.process_id).result())
+    begun = pool.submit(worker_jobs.stop_answering)
+    _until(begun.running)
+    waiting = pool.submit(worker_jobs.add, 1, 2)
+    pool.close()
+    pool.close()
+    assert waiting.cancelled()
+    assert isinstance(begun.exception(), WorkerFailed)
+    assert not process.is_running()
+    with pytest.raises(InternalError, match="closed"):
+        pool.submit(worker_jobs.add, 1, 2)
+
+
+def test_workers_die_with_the_daemon() -> None:
+    """Killed outright, it leaves no worker behind, not even one in the middle of a job."""
+    program = (
+        "import worker_jobs; from shazimd.workers.pool import WorkerPool; "
+        "pool = WorkerPool(1, 512, 60, 1000); print(pool.submit(worker_jobs.process_id).result(), flush=True); "
+        "pool.submit(worker_jobs.stop_answering).result()"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=HERE) as daemon:
+        assert daemon.stdout is not None
+        worker = int(daemon.stdout.readline())
+        daemon.send_signal(signal.SIGKILL)
+    _until(lambda: not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE)
+
+
+def test_a_worker_that_cannot_start_fails_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the reason, for each job, and without starting workers over and over."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+        for _ in range(2):
+            with pytest.raises(WorkerFailed, match="the start ended its worker: exit status 1"):
+                pool.submit(worker_jobs.add, 1, 2).result()
+
+
+def test_an_idle_pool_does_nothing() -> None:
+    """Its threads and its workers wait without a timer: once memory was given back, none of them wakes up."""
+    others = psutil.Process().children()
+    with WorkerPool(processes=2, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+        for _ in range(4):
+            pool.submit(worker_jobs.add, 1, 2).result()
+        tasks = [Path(f"/proc/self/task/{thread.native_id}") for thread in threading.enumerate() if _is_ours(thread)]
+        children = [child for child in psutil.Process().children() if child not in others]
+        tasks += [Path(f"/proc/{child.pid}") for child in children]
+        assert len(tasks) >= 4
+        _until(lambda: all(_state(task) == "S" for task in tasks))
+        _until(lambda: _stand_still(tasks))
+
+
+def _stand_still(tasks: list[Path]) -> bool:
+    before = [_switches(task) for task in tasks]
+    time.sleep(0.5)
+    return [_switches(task) for task in tasks] == before
+
+
+def _is_ours(thread: threading.Thread) -> bool:
+    return thread.name.startswith("worker-")
+
+
+def _state(task: Path) -> str:
+    return (task / "stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+def _switches(task: Path) -> list[str]:
+    return [line for line in (task / "status").read_text().splitlines() if "ctxt_switches" in line]
+
+
+def test_a_reply_that_is_too_long_is_not_read(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker can't make the daemon allocate what it announces."""
+    monkeypatch.setattr(workers, "REPLY_BYTES_MAX", 4)
+    with pytest.raises(WorkerFailed, match="expected at most 4"):
+        pool.submit(worker_jobs.add, 1, 2).result()
+    monkeypatch.undo()
+    assert pool.submit(worker_jobs.add, 1, 2).result() == 3
