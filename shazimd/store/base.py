@@ -84,7 +84,7 @@ class Reader(ABC):
         """Alerts with id > ``after``, oldest first, as (id, record)."""
 
     @abstractmethod
-    def untold(self) -> Iterator[tuple[int, bytes, Query]]:
+    def pending_alerts(self) -> Iterator[tuple[int, bytes, Query]]:
         """Files whose alert is still to be decided, as (number, path, query), in the order in which they were added."""
 
     @abstractmethod

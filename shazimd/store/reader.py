@@ -104,7 +104,7 @@ class LmdbReader(Reader):
         for key, raw in islice(scan(self._txn, self._t.alerts, b"", number(after + 1)), limit):
             yield parse_number(key), records.decode_json(raw)
 
-    def untold(self) -> Iterator[tuple[int, bytes, Query]]:
+    def pending_alerts(self) -> Iterator[tuple[int, bytes, Query]]:
         for key, raw in scan(self._txn, self._t.untold, b""):
             yield parse_number(key), *records.decode_untold(raw)
 

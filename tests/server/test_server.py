@@ -675,14 +675,11 @@ def test_a_socket_from_systemd_is_served_and_left(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as passed:
         passed.bind(path)
         passed.listen()
+        importable = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
         process = subprocess.Popen(
             [sys.executable, "-c", ACTIVATED, str(passed.fileno())],
             pass_fds=[passed.fileno()],
-            env={
-                **os.environ,
-                "LISTEN_FDS": "1",
-                "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]),
-            },
+            env={**os.environ, "LISTEN_FDS": "1", "PYTHONPATH": importable},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
