@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
@@ -37,6 +38,15 @@ def check_threshold(threshold: float) -> None:
     """Raise ValueError unless the threshold lies in [0, 1]."""
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold is {threshold}, expected a number from 0 to 1")
+
+
+def rounded_score(value: float) -> float:
+    """A score or similarity for an answer, an alert or a log: four digits, the same everywhere.
+
+    The smallest step of a hash's similarity is 1/64 = 0.0156, and a feature vector of float32 is not exact beyond a
+    few more digits. Four of them order near matches; more would only differ between machines.
+    """
+    return round(value, 4)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,6 +166,10 @@ class Stat(NamedTuple):
     size: int
     mtime_ns: int
     inode: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Stat:
+        return cls(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 class FileState(StrEnum):
