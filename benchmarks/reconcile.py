@@ -16,10 +16,11 @@ import time
 from statistics import median
 
 from shazimd.config import WatchConfig
-from shazimd.ingest.reconcile import Reconciler, stat_of
+from shazimd.ingest.commit import Committer
+from shazimd.ingest.reconcile import Reconciler
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import FileRow, FileState
+from shazimd.types import FileRow, FileState, Stat
 from shazimd.watch.filters import Filter
 
 
@@ -34,11 +35,13 @@ def main() -> None:
         paths = make(root, args.files, args.directories)
         store = open_store(os.path.join(folder, "store"), 2**30)
         store.write(lambda writer: put(writer, paths))
-        reconciler = Reconciler(store, {os.fsencode(root): Filter(WatchConfig(path=root))})
+        committer = Committer(store)
+        reconciler = Reconciler(store, committer, {os.fsencode(root): Filter(WatchConfig(path=root))})
         finds, passes = [], []
         for _ in range(args.rounds):
             finds.append(timed(lambda: find(root)))
             passes.append(timed(lambda: whole(reconciler, os.fsencode(root))))
+        committer.close()
         store.close()
     print(f"{args.files} files in {args.directories} directories, median of {args.rounds}")
     for i, name in enumerate(("wall", "CPU")):
@@ -60,7 +63,7 @@ def make(root: str, files: int, directories: int) -> list[bytes]:
 
 def put(writer: Writer, paths: list[bytes]) -> None:
     for path in paths:
-        writer.put_file(path, FileRow(stat_of(os.stat(path)), FileState.FAILED, reason="made for a benchmark"))
+        writer.put_file(path, FileRow(Stat.of(os.stat(path)), FileState.FAILED, reason="made for a benchmark"))
 
 
 def find(root: str) -> None:

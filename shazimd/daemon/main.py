@@ -1,7 +1,4 @@
-"""`shazimd`: builds the rooms from the bottom up, starts them, waits, and stops them in reverse order.
-
-The one place that knows every room.
-"""
+"""The command `shazimd`: its arguments, signals, and the watchdog of the service manager."""
 
 from __future__ import annotations
 
@@ -19,8 +16,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from functools import partial
-from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -28,41 +23,15 @@ import structlog
 from shazimd import __version__, config, paths
 from shazimd.client import Client
 from shazimd.config import Config, WatchConfig
-from shazimd.daemon.run import Daemon, Roots, WatchedRoot
+from shazimd.daemon.app import App
 from shazimd.daemon.service import DaemonService
-from shazimd.errors import ConfigError, ShazimdError
-from shazimd.index.base import Index
-from shazimd.index.cascade import CascadeIndex
-from shazimd.ingest.alerts import Alerts
-from shazimd.ingest.backfill import Backfill
-from shazimd.ingest.commit import Committer
-from shazimd.ingest.ingest import Ingest, MatchSettings, RootPolicy
-from shazimd.ingest.lanes import Jobs
-from shazimd.ingest.reconcile import Reconciler
-from shazimd.models.model import ModelInfo
-from shazimd.models.provision import Provision
-from shazimd.models.registry import Registry
-from shazimd.posix.mounts import is_at_or_below
+from shazimd.errors import ShazimdError
 from shazimd.posix.notify import Notifier
-from shazimd.protocol import ReloadReply, Status
-from shazimd.search.duplicates import Duplicates
-from shazimd.search.library import Library
-from shazimd.search.query import Search
+from shazimd.protocol import Status
 from shazimd.server.app import create_app
 from shazimd.server.run import Server
 from shazimd.server.sockets import bind_socket, systemd_sockets
-from shazimd.store.base import Store
-from shazimd.store.lmdb_store import open_store
 from shazimd.telemetry import log
-from shazimd.telemetry.metrics import Metrics
-from shazimd.types import FileState, Verdict
-from shazimd.watch.debounce import Debouncer
-from shazimd.watch.events import FileEvent, Kind
-from shazimd.watch.filters import Filter
-from shazimd.watch.tree import Watches
-from shazimd.watch.watcher import Watcher
-from shazimd.workers.pool import WorkerPool
-from shazimd.workers.verification import verify_all
 
 logger = structlog.get_logger()
 
@@ -70,15 +39,7 @@ M_ARENA_MAX, M_MMAP_THRESHOLD = -8, -3
 """malloc.h"""
 
 ANSWER_TIMEOUT_S = 10.0
-"""How long the daemon may take to answer itself; a third of WatchdogSec in the unit."""
-
-FILES_AT_ONCE = 8
-"""Files on their way, for each worker: one decoded, others read, or lingering for a shared flush."""
-MODEL_PATIENCE_S = 120.0
-"""How long a first start waits for its model: what is fingerprinted without one is decoded once more when it comes."""
-
-RESTART_NEEDED = ("store", "server", "workers", "model")
-"""Tables that a reload leaves as they were."""
+"""Timeout of the daemon's request to itself; a third of WatchdogSec in the unit."""
 
 EXAMPLES = """\
 examples:
@@ -135,54 +96,55 @@ def settings(options: argparse.Namespace) -> Config:
 
 
 def run(read_settings: Callable[[], Config]) -> None:
-    """Be the daemon until SIGTERM or SIGINT; SIGHUP reads the settings again. Raises ShazimdError for no start."""
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP reloads. Raises ShazimdError if it cannot start."""
     _give_memory_back()
     settings = read_settings()
-    watched = _watched(settings.watch)
     stop = _stop_on_signals()
     notifier = Notifier()
-    with ExitStack() as rooms:
-        service, start = _build(settings, watched, read_settings, rooms)
+    with ExitStack() as opened:
+        app = opened.enter_context(closing(App(settings, read_settings)))
+        service = DaemonService(app)
         listeners = systemd_sockets() or [_bind(settings)]
         server = Server(create_app(service, max_body_bytes=settings.workers.max_file_mb << 20), *listeners)
-        rooms.callback(server.stop)
+        opened.callback(server.stop)
         server.start()
-        start()
-        _reload_on_hangup(service)
+        opened.callback(app.stop)
+        app.start()
+        _reload_on_hangup(app)
         logger.info(
             "started",
             version=__version__,
             socket=listeners[0].getsockname(),
             store=settings.store.path,
-            roots=[os.fsdecode(rules.root) for _, rules in watched],
+            roots=[root["path"] for root in app.run.roots()],
         )
-        notifier.ready(_in_words(service.status()))
-        _attend(stop, notifier, service, Client(listeners[0].getsockname(), timeout_s=ANSWER_TIMEOUT_S))
+        notifier.ready(_status_line(service.status()))
+        _watch_health(stop, notifier, service, app, Client(listeners[0].getsockname(), timeout_s=ANSWER_TIMEOUT_S))
         notifier.stopping("finishing the work in hand")
         logger.info("stopping")
     logger.info("stopped")
 
 
-def _attend(stop: threading.Event, notifier: Notifier, service: DaemonService, client: Client) -> None:
-    """Until told to stop, tell the service manager how it is, and that it lives as long as the work really goes on:
-    the daemon's threads run, and a question over the socket is answered."""
+def _watch_health(stop: threading.Event, notifier: Notifier, service: DaemonService, app: App, client: Client) -> None:
+    """Until stopped, report the status to the service manager, and answer its watchdog while the daemon is healthy: its
+    threads are alive, and it answers a request over its socket."""
     while not stop.wait(notifier.watchdog_interval_s):
-        if fault := _fault(service, client):
+        if fault := _fault(app, client):
             logger.error("unresponsive", reason=fault)
         else:
             notifier.alive()
-            notifier.status(_in_words(service.status()))
+            notifier.status(_status_line(service.status()))
 
 
-def _fault(service: DaemonService, client: Client) -> str | None:
+def _fault(app: App, client: Client) -> str | None:
     try:
         client.status()
     except ShazimdError as error:
         return str(error)
-    return None if service.alive() else "a thread that watches or follows has ended"
+    return None if app.alive() else "a thread that watches or follows has ended"
 
 
-def _in_words(status: Status) -> str:
+def _status_line(status: Status) -> str:
     """One line for `systemctl status`."""
     waiting = f", {status['pending']} waiting" if status["pending"] else ""
     return f"{status['state']}: {status['images']} images in {len(status['roots'])} directories{waiting}"
@@ -197,168 +159,6 @@ def _give_memory_back() -> None:
         libc.mallopt(M_MMAP_THRESHOLD, 128 << 10)
 
 
-class _Lasting(NamedTuple):
-    """The rooms that a reload leaves as they are."""
-
-    store: Store
-    pool: WorkerPool
-    library: Library
-    alerts: Alerts
-    committer: Committer
-    search: Search
-    duplicates: Duplicates
-    metrics: Metrics
-
-
-class _Run(NamedTuple):
-    """What watches and takes in, by one reading of the settings; a reload puts another in its place."""
-
-    daemon: Daemon
-    backfill: Backfill
-    terms: MatchSettings
-
-    def start(self, after: Callable[[], object] = lambda: None) -> None:
-        self.daemon.start(after)
-        self.backfill.start()
-
-
-def _build(
-    settings: Config,
-    watched: list[tuple[WatchConfig, Filter]],
-    read_settings: Callable[[], Config],
-    rooms: ExitStack,
-) -> tuple[DaemonService, Callable[[], None]]:
-    """Make every room and say how it is closed, in reverse order; the service, and what starts the run."""
-    assert settings.store.path is not None
-    store = rooms.enter_context(closing(open_store(settings.store.path, settings.store.map_size_gb << 30)))
-    workers = settings.workers
-    limits = workers.processes, workers.memory_mb, workers.timeout_s, workers.max_pixels
-    pool = rooms.enter_context(WorkerPool(*limits, features=settings.match.verify))
-    provision = Provision(Registry(os.path.join(settings.store.path, "models")), settings.model.handle)
-    library = rooms.enter_context(closing(Library(store, _open_index, provision.installed())))
-    alerts = rooms.enter_context(closing(Alerts(store)))
-    committer = rooms.enter_context(closing(Committer(store)))
-    verify = partial(pool.submit, verify_all) if settings.match.verify else None
-    search, duplicates, metrics = Search(library, verify), Duplicates(library, verify), Metrics()
-    lasting = _Lasting(store, pool, library, alerts, committer, search, duplicates, metrics)
-    current = _build_run(settings, watched, lasting)
-
-    def use(model: ModelInfo) -> None:
-        library.use_model(model)
-        logger.info("model_in_use", model=model.id, handle=model.source)
-        current.backfill.start()
-
-    def start() -> None:
-        rooms.callback(lambda: current.daemon.stop())
-        rooms.callback(provision.stop)
-        if library.model is None:
-            provision.start(use)
-        current.start(after=lambda: provision.first_try.wait(MODEL_PATIENCE_S))
-
-    def reload() -> ReloadReply:
-        nonlocal current
-        new = read_settings()
-        following = _build_run(new, _watched(new.watch), lasting)
-        current.daemon.stop()
-        current = following
-        service.use(current.daemon, current.terms)
-        current.start()
-        restart_needed = [table for table in RESTART_NEEDED if getattr(new, table) != getattr(settings, table)]
-        roots = [root["path"] for root in current.daemon.roots()]
-        logger.info("reloaded", roots=roots, restart_needed=restart_needed)
-        return {"roots": roots, "restart_needed": restart_needed}
-
-    service = DaemonService(
-        current.daemon, library, search, pool, committer, alerts, provision, metrics, duplicates, current.terms, reload
-    )
-    return service, start
-
-
-def _build_run(settings: Config, watched: list[tuple[WatchConfig, Filter]], lasting: _Lasting) -> _Run:
-    store, pool, library, alerts, committer, search, duplicates, metrics = lasting
-    terms = MatchSettings(
-        settings.match.threshold, settings.match.weights, frozenset(map(Verdict, settings.alerts.verdicts))
-    )
-    roots = Roots(watched, store, alert_on_baseline=settings.alerts.on_baseline)
-    debouncer = Debouncer({rules.root: config.settle_ms / 1000 for config, rules in watched})
-    jobs = Jobs(threads=FILES_AT_ONCE * settings.workers.processes)
-
-    def compare_all() -> None:
-        for _, rules in watched:
-            debouncer.put(FileEvent(Kind.TREE, rules.root))
-
-    ingest = Ingest(
-        library,
-        committer,
-        pool,
-        search,
-        alerts,
-        RootPolicy(roots.silent, roots.follows_symlinks),
-        terms,
-        metrics,
-        max_file_bytes=settings.workers.max_file_mb << 20,
-        unsettled=lambda path: debouncer.put(FileEvent(Kind.FILE, path)),
-        missing=lambda path: debouncer.put(FileEvent(Kind.TREE, os.path.dirname(path))),
-        linked=compare_all,
-    )
-    watches = Watches()
-    daemon = Daemon(
-        roots,
-        [
-            WatchedRoot(
-                config,
-                rules,
-                Watcher(config, rules, debouncer.put, watches, reconcile_interval_s=settings.reconcile.interval_s),
-            )
-            for config, rules in watched
-        ],
-        debouncer,
-        Reconciler(
-            store,
-            {rules.root: rules for _, rules in watched},
-            is_behind=lambda: watches.is_behind() or len(debouncer) > 0 or jobs.pending() > 0,
-        ),
-        ingest,
-        jobs,
-        committer,
-        on_baseline=lambda root: _sum_up(root, library, duplicates, terms),
-    )
-    return _Run(daemon, Backfill(library, committer, pool, jobs), terms)
-
-
-def _open_index(store: Store, model: str | None) -> Index:
-    """The index beside the store, in step with it."""
-    with store.read() as reader:
-        return CascadeIndex.open(os.path.join(store.info()["path"], "index"), reader, model)
-
-
-def _sum_up(root: bytes, library: Library, duplicates: Duplicates, terms: MatchSettings) -> None:
-    """One line for all that a baseline found. Grouping takes a while, and nothing waits for it."""
-
-    def run() -> None:
-        with library.store.read() as reader:
-            images = sum(row.state is FileState.INDEXED for _, row in reader.walk(root))
-        groups = duplicates.groups(terms.weights, terms.threshold)
-        here = sum(any(is_at_or_below(member.path, root) for member in group) for group in groups)
-        logger.info("baseline_complete", path=root, images=images, duplicate_groups=here)
-
-    threading.Thread(target=run, name="sum-up", daemon=True).start()
-
-
-def _watched(watch: Sequence[WatchConfig]) -> list[tuple[WatchConfig, Filter]]:
-    """The roots with their rules. Raises ConfigError when there is none, or one is no directory."""
-    if not watch:
-        raise ConfigError("no directory to watch: give one on the command line, or [[watch]] path in the config")
-    watched = {rules.root: (config, rules) for config, rules in ((config, Filter(config)) for config in watch)}
-    for root in watched:
-        if os.path.lexists(root) and not os.path.isdir(root):
-            raise ConfigError(f"{os.fsdecode(root)}: not a directory")
-        for outer in watched:
-            if root != outer and is_at_or_below(root, outer):
-                raise ConfigError(f"{os.fsdecode(root)}: lies in {os.fsdecode(outer)}, expected roots side by side")
-    return list(watched.values())
-
-
 def _bind(settings: Config) -> socket.socket:
     path = settings.server.socket or paths.listening_socket()
     return bind_socket(path, int(settings.server.mode, 8), settings.server.group)
@@ -371,10 +171,10 @@ def _stop_on_signals() -> threading.Event:
     return stop
 
 
-def _reload_on_hangup(service: DaemonService) -> None:
+def _reload_on_hangup(app: App) -> None:
     def reload() -> None:
         try:
-            service.reload()
+            app.reload()
         except ShazimdError as error:
             reason = str(error)
         else:

@@ -1,10 +1,11 @@
-"""The run: what the watchers hint at and what comparing with the disk finds goes to ingest, until told to stop.
+"""A run: everything that one reading of the settings starts. Events and scans lead to ingests, until it is stopped.
 
     starting --> baseline --> ready --> draining
-                 until every root that can be reached was compared as a whole once
+                 until every reachable root had one full scan
 
-One thread follows: it takes hints as they come to rest and, between them and as long as the backlog is short, compares
-one directory after another. Nothing is queued that could be lost: what is not done is found again on the disk.
+The flow is one way: watchers -> debouncer -> the run's thread -> jobs -> ingest -> outcome. The run acts on an outcome
+by an event for the debouncer. Its thread takes debounced events and, between them and while the backlog is short, scans
+one directory after another. Any queued path may be dropped: a scan finds the file again.
 """
 
 from __future__ import annotations
@@ -12,127 +13,139 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import structlog
 
-from shazimd.config import WatchConfig
-from shazimd.errors import NotFound, StoreFull
+from shazimd.config import Config
+from shazimd.daemon.roots import RootConfig, Roots
+from shazimd.errors import NotFound
+from shazimd.ingest.alerts import Alerts
+from shazimd.ingest.backfill import Backfill
 from shazimd.ingest.commit import Committer
-from shazimd.ingest.ingest import Ingest
+from shazimd.ingest.ingest import Ingest, IngestRules, MatchSettings, Outcome
 from shazimd.ingest.lanes import Jobs, Lane
 from shazimd.ingest.moves import apply_move
 from shazimd.ingest.reconcile import Findings, Reconciler
+from shazimd.ingest.values import set_baseline
 from shazimd.posix.mounts import is_at_or_below
 from shazimd.protocol import Root, State
+from shazimd.search.duplicates import Duplicates
+from shazimd.search.library import Library
+from shazimd.search.query import Search
 from shazimd.store.base import Store
+from shazimd.telemetry.metrics import Metrics
 from shazimd.text import path_fields
+from shazimd.types import FileState, Verdict
 from shazimd.watch.debounce import Debouncer
 from shazimd.watch.events import FileEvent, Kind, Stage
-from shazimd.watch.filters import Filter
+from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
+from shazimd.workers.pool import WorkerPool
 
 log = structlog.get_logger()
 
 BACKLOG_MAX = 64
-"""Files found by comparing that wait for ingest before the next directory is compared: enough to keep all workers
-busy, and few enough to hold in memory."""
+"""Scanned files that wait for ingest before the next directory is scanned: enough for all workers, small in memory."""
+INGESTS_PER_WORKER = 8
+"""Concurrent ingests for each worker: one is decoded, others read files or wait for a shared flush."""
+MODEL_WAIT_S = 120.0
+"""Longest wait of a first start for its model: files that are decoded without one are decoded again later."""
 RETRY_S = 5.0
-"""How long to wait after a fault of our own before all is compared anew."""
+"""Delay after an internal error, before all roots are scanned again."""
 TICK_S = 0.05
-"""How often the backlog is looked at while there is one."""
+"""How often the backlog is checked during a scan."""
 
 
-class WatchedRoot(NamedTuple):
-    config: WatchConfig
-    rules: Filter
-    watcher: Watcher
+class Parts(NamedTuple):
+    """The parts of the daemon that a reload keeps."""
+
+    store: Store
+    workers: WorkerPool
+    library: Library
+    alerts: Alerts
+    committer: Committer
+    search: Search
+    duplicates: Duplicates
+    metrics: Metrics
 
 
-class Roots:
-    """The roots by path, and which of them have their baseline."""
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """The settings that a reload applies."""
 
-    def __init__(self, rules: Sequence[tuple[WatchConfig, Filter]], store: Store, *, alert_on_baseline: bool) -> None:
-        self._by_length = sorted(rules, key=lambda pair: -len(pair[1].root))
-        self._alert_on_baseline = alert_on_baseline
-        with store.read() as reader:
-            self.without_baseline = {f.root for _, f in rules if not reader.get(baseline_key(f.root))}
+    match: MatchSettings
+    alert_on_baseline: bool
+    scan_interval_s: float
+    threads: int
+    max_file_bytes: int
 
-    def of(self, path: bytes) -> tuple[WatchConfig, Filter] | None:
-        """The innermost root that a path lies in."""
-        return next((pair for pair in self._by_length if is_at_or_below(path, pair[1].root)), None)
-
-    def admits(self, path: bytes) -> bool:
-        found = self.of(path)
-        return found is not None and found[1].admits(path)
-
-    def silent(self, path: bytes) -> bool:
-        """Whether a new file there raises no alert."""
-        found = self.of(path)
-        if found is None or found[0].reference:
-            return True
-        return found[1].root in self.without_baseline and not self._alert_on_baseline
-
-    def follows_symlinks(self, path: bytes) -> bool:
-        found = self.of(path)
-        return found is not None and found[0].follow_symlinks
+    @classmethod
+    def of(cls, config: Config) -> RunSettings:
+        verdicts = frozenset(map(Verdict, config.alerts.verdicts))
+        return cls(
+            MatchSettings(config.match.threshold, config.match.weights, verdicts),
+            config.alerts.on_baseline,
+            config.reconcile.interval_s,
+            INGESTS_PER_WORKER * config.workers.processes,
+            config.workers.max_file_mb << 20,
+        )
 
 
-class Daemon:
-    def __init__(
-        self,
-        roots: Roots,
-        watched: Sequence[WatchedRoot],
-        debouncer: Debouncer,
-        reconciler: Reconciler,
-        ingest: Ingest,
-        jobs: Jobs,
-        committer: Committer,
-        on_baseline: Callable[[bytes], None],
-    ) -> None:
-        """``on_baseline`` is called once for each root, when its baseline is complete."""
-        self._roots = roots
-        self._watched = watched
-        self._settler = debouncer
-        self._reconciler = reconciler
-        self._ingest = ingest
-        self._jobs = jobs
-        self._committer = committer
-        self._on_baseline = on_baseline
-        self._comparing = False
-        self._compared: dict[bytes, float] = {}
-        """when each root was last compared as a whole, since the start; Unix time"""
+class Run:
+    def __init__(self, parts: Parts, roots: Sequence[RootConfig], settings: RunSettings) -> None:
+        self.settings = settings.match
+        self._library = parts.library
+        self._duplicates = parts.duplicates
+        self._committer = parts.committer
+        self._roots = Roots(roots, parts.store, alert_on_baseline=settings.alert_on_baseline)
+        self._debouncer = Debouncer({root.rules.root: root.config.settle_ms / 1000 for root in roots})
+        self._watches = Watches()
+        self._watchers = {root.rules.root: self._watcher(root, settings.scan_interval_s) for root in roots}
+        self._reconciler = Reconciler(parts.store, parts.committer, {root.rules.root: root.rules for root in roots})
+        rules = IngestRules(self._roots, settings.match, settings.max_file_bytes)
+        self._ingest = Ingest(
+            parts.library, parts.committer, parts.workers, parts.search, parts.alerts, rules, parts.metrics
+        )
+        self._jobs = Jobs(settings.threads)
+        self.backfill = Backfill(parts.library, parts.committer, parts.workers, self._jobs)
+        self._scanning = False
+        self._scanned: dict[bytes, float] = {}
+        """Unix time of each root's last full scan since the start"""
         self._unsettled: set[bytes] = set()
-        """files that a baseline found while they may still have been written: part of it once they have come to rest"""
+        """files that a baseline found while they may still have been written: part of the baseline once debounced"""
         self._confirmed: set[bytes] = set()
-        """directories that a person asked to have compared: what is missing there is removed, however much it is"""
+        """directories of a user's rescan: missing files are removed without the deletion guard"""
         self._begun = False
         self._draining = threading.Event()
-        self._after: Callable[[], object] = lambda: None
-        self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
+        self._model: threading.Event | None = None
+        self._thread = threading.Thread(target=self._run, name="run", daemon=True)
 
-    def start(self, after: Callable[[], object] = lambda: None) -> None:
-        """Begin once ``after`` has returned; this returns at once."""
-        self._after = after
+    def start(self, model: threading.Event | None = None) -> None:
+        """Begin once ``model`` is set, or after MODEL_WAIT_S; returns at once."""
+        self._model = model
         self._thread.start()
+        self.backfill.start()
 
     def stop(self) -> None:
-        """Stop watching, finish the files in hand. What waits is found again at the next start."""
+        """Stop the watchers and finish running ingests. A scan at the next start finds the rest."""
         self._draining.set()
-        for root in self._watched:
-            root.watcher.stop()
-        self._settler.close()
+        for watcher in self._watchers.values():
+            watcher.stop()
+        self._debouncer.close()
         self._jobs.drop()
-        with self._committer.impatient():
+        with self._committer.giving_up_when_full():
             self._thread.join()
             self._jobs.close()
 
     def alive(self) -> bool:
-        """Whether the thread that follows and all watchers run."""
-        return self._thread.is_alive() and (not self._begun or all(root.watcher.alive() for root in self._watched))
+        """Whether the run's thread and all watchers are running."""
+        watchers = self._watchers.values()
+        return self._thread.is_alive() and (not self._begun or all(watcher.alive() for watcher in watchers))
 
     @property
     def state(self) -> State:
@@ -140,155 +153,166 @@ class Daemon:
             return "draining"
         if not self._begun:
             return "starting"
-        reachable = {root.rules.root for root in self._watched if root.watcher.status()["state"] != "unavailable"}
+        reachable = {root for root, watcher in self._watchers.items() if watcher.status()["state"] != "unavailable"}
         return "baseline" if self._roots.without_baseline & reachable else "ready"
 
     def pending(self) -> int:
-        """Files and directories that need a look. When it is 0, all that happened in the roots before the call, as far
-        as the kernel tells, is in the store."""
-        return self._count_pending() or self._count_pending()  # a job may have sent a path back to the debouncer
+        """Number of files and directories to be compared or ingested. 0 means that the store has all changes before the
+        call, as far as the kernel reports them."""
+        return self._count_pending() or self._count_pending()  # an outcome may have put a path into the debouncer
 
     def _count_pending(self) -> int:
-        """In the order in which the work moves on, so that nothing slips past between two counts."""
-        heard = sum(root.watcher.is_behind() for root in self._watched)
-        settling = self._settler.pending()
-        comparing = int(self._comparing)
+        """Counted in the order of the flow, so that no path is missed between two counts."""
+        unreported = sum(watcher.is_behind() for watcher in self._watchers.values())
+        debounced = self._debouncer.pending()
+        scanning = int(self._scanning)
         directories: int = sum(each["directories_pending"] for each in self._reconciler.progress().values())
-        return heard + settling + max(directories, comparing) + self._jobs.pending()
+        return unreported + debounced + max(directories, scanning) + self._jobs.pending()
 
     def roots(self) -> list[Root]:
-        """How each root is."""
-        told: list[Root] = []
-        for root in self._watched:
-            path = root.rules.root
-            status = root.watcher.status() | path_fields(path)
-            comparison = self._reconciler.progress()[path]
-            if comparison["state"] in ("unavailable", "held"):
-                status["state"] = comparison["state"]
-            has_baseline = path not in self._roots.without_baseline
-            told.append(
-                cast(
-                    Root,
-                    {
-                        **status,
-                        "reconcile": comparison,
-                        "baseline_complete": has_baseline,
-                        "compared_at": self._compared.get(path),
-                    },
-                )
-            )
-        return told
+        """Status of each root."""
+        progress = self._reconciler.progress()
+        return [self._root_status(root, watcher, progress[root]) for root, watcher in self._watchers.items()]
+
+    def _root_status(self, root: bytes, watcher: Watcher, scan: dict[str, Any]) -> Root:
+        status = watcher.status() | path_fields(root)
+        if scan["state"] in ("unavailable", "held"):
+            status["state"] = scan["state"]
+        status["reconcile"] = scan
+        status["baseline_complete"] = root not in self._roots.without_baseline
+        status["compared_at"] = self._scanned.get(root)
+        return cast(Root, status)
 
     def rescan(self, path: bytes | None) -> None:
         """Compare a file or directory, or all roots, with the disk soon. Raises NotFound outside the roots."""
         if path is None:
-            for root in self._watched:
-                self._confirmed.add(root.rules.root)
-                root.watcher.refresh()
+            for root, watcher in self._watchers.items():
+                self._confirmed.add(root)
+                watcher.refresh()
         elif self._roots.of(path) is None:
             raise NotFound(f"{os.fsdecode(path)}: lies in none of the watched directories")
         elif os.path.isdir(path):
             self._confirmed.add(path)
-            self._settler.put(FileEvent(Kind.TREE, path))
+            self._debouncer.put(FileEvent(Kind.TREE, path))
         else:
             self._offer(path, Lane.LIVE)
 
-    def _follow(self) -> None:
-        self._after()
+    def _watcher(self, root: RootConfig, interval_s: float) -> Watcher:
+        return Watcher(root.config, root.rules, self._debouncer.put, self._watches, reconcile_interval_s=interval_s)
+
+    def _run(self) -> None:
+        if self._model:
+            self._model.wait(MODEL_WAIT_S)
         if not self._draining.is_set():
             self._begin()
         while not self._draining.is_set():
             try:
                 self._turn()
-            except Exception:  # what it was about to do is not known: comparing everything finds it again
+            except Exception:  # the lost work is unknown: a scan of all roots finds it again
                 if not self._draining.is_set():
                     log.exception("following_failed", retry_s=RETRY_S)
-                for root in self._watched:
-                    root.watcher.refresh()
+                for watcher in self._watchers.values():
+                    watcher.refresh()
                 self._draining.wait(RETRY_S)
 
     def _begin(self) -> None:
-        """Watch first, then compare: what comes in between is seen twice rather than never."""
-        for key, work in self._ingest.tell_untold():
-            self._jobs.offer(key, work, Lane.LIVE)
-        for root in self._watched:
-            root.watcher.start()
+        """Start the watchers, which request the first scans: a change meanwhile is found twice rather than missed."""
+        for pending in self._ingest.pending_alerts():
+            # a key of its own: the path may be ingested as well
+            self._jobs.offer(("pending alert", pending.number), partial(self._ingest.decide, pending), Lane.LIVE)
+        for watcher in self._watchers.values():
+            watcher.start()
         self._begun = True
 
     def _turn(self) -> None:
-        busy = self._comparing or self._roots.without_baseline & self._compared.keys()
+        busy = self._scanning or self._roots.without_baseline & self._scanned.keys()
         moves: list[Future[None]] = []
-        for hint in self._settler.take(TICK_S if busy else None):
-            if hint.kind is Kind.MOVED:
-                moves.append(self._move(hint))
+        for event in self._debouncer.take(TICK_S if busy else None):
+            if event.kind is Kind.MOVED:
+                moves.append(self._move(event))
             else:
-                _finish(moves)
-                self._heed(hint)
-        _finish(moves)
-        self._compare()
-        self._finish_baselines()
+                _wait(moves)
+                self._handle(event)
+        _wait(moves)
+        self._scan()
+        self._complete_baselines()
 
-    def _move(self, hint: FileEvent) -> Future[None]:
-        """Take over a rename. Many at a time share one commit; who looks at the new place waits for it."""
-        old, new = hint.old, hint.path
+    def _move(self, event: FileEvent) -> Future[None]:
+        """Apply a rename to the store. Consecutive renames share a commit; the next other event waits for it."""
+        old, new = event.old, event.path
         assert old is not None
         return self._committer.submit(lambda writer: apply_move(writer, old, new))
 
-    def _heed(self, hint: FileEvent) -> None:
-        if hint.kind is Kind.TREE:
-            self._reconciler.request(hint.path, confirmed=hint.path in self._confirmed)
-            self._confirmed.discard(hint.path)
-            self._comparing = True
+    def _handle(self, event: FileEvent) -> None:
+        if event.kind is Kind.TREE:
+            self._reconciler.request(event.path, confirmed=event.path in self._confirmed)
+            self._confirmed.discard(event.path)
+            self._scanning = True
         else:
-            lane = Lane.BACKLOG if hint.path in self._unsettled else Lane.LIVE
-            self._offer(hint.path, lane, deleted=hint.stage is Stage.GONE)
-            self._unsettled.discard(hint.path)
+            lane = Lane.BACKLOG if event.path in self._unsettled else Lane.LIVE
+            self._offer(event.path, lane, deleted=event.stage is Stage.GONE)
+            self._unsettled.discard(event.path)
 
     def _offer(self, path: bytes, lane: Lane, *, deleted: bool = False) -> None:
         if self._roots.admits(path):
-            self._jobs.offer(path, partial(self._ingest.look, path, deleted=deleted), lane)
+            self._jobs.offer(path, partial(self._ingest_file, path, deleted=deleted), lane)
 
-    def _compare(self) -> None:
-        """Compare directories until the backlog is long enough, or something has come to rest."""
-        while self._comparing and self._jobs.pending() < BACKLOG_MAX and not self._draining.is_set():
-            try:
-                findings = self._reconciler.step()
-            except StoreFull as error:
-                self._committer.wait_after(error)
-                return
+    def _ingest_file(self, path: bytes, *, deleted: bool) -> None:
+        """A job: ingest a file and act on the outcome."""
+        outcome = self._ingest.ingest(path, deleted=deleted)
+        if outcome is Outcome.UNSETTLED:
+            self._debouncer.put(FileEvent(Kind.FILE, path))
+        elif outcome is Outcome.MISSING:
+            self._debouncer.put(FileEvent(Kind.TREE, os.path.dirname(path)))
+        elif outcome is Outcome.OTHER_NAMES:
+            for root in self._watchers:
+                self._debouncer.put(FileEvent(Kind.TREE, root))
+
+    def _scan(self) -> None:
+        """Scan directories until the backlog is long enough, or an event is due."""
+        while self._scanning and self._jobs.pending() < BACKLOG_MAX and not self._draining.is_set():
+            findings = self._reconciler.step(is_behind=self._is_behind())
             if findings is None:
-                self._comparing = False
+                self._scanning = False
                 return
             if findings.waiting:
                 return
-            self._take_up(findings)
+            self._ingest_found(findings)
 
-    def _take_up(self, findings: Findings) -> None:
+    def _is_behind(self) -> bool:
+        """Whether events or found files wait: they may explain missing files."""
+        return self._watches.is_behind() or len(self._debouncer) > 0 or self._jobs.pending() > 0
+
+    def _ingest_found(self, findings: Findings) -> None:
         for path in findings.look:
             self._offer(path, Lane.BACKLOG)
         self._unsettled.difference_update(findings.look)
         for path in findings.unsettled:
             if self._roots.without_baseline:
                 self._unsettled.add(path)
-            self._settler.put(FileEvent(Kind.FILE, path))
+            self._debouncer.put(FileEvent(Kind.FILE, path))
         if findings.completed is not None:
-            self._compared[findings.completed] = time.time()
+            self._scanned[findings.completed] = time.time()
 
-    def _finish_baselines(self) -> None:
-        """A baseline is complete when all that the first comparison found is taken in."""
+    def _complete_baselines(self) -> None:
+        """A baseline is complete when all files of the first full scan are ingested."""
         if self._unsettled or self._jobs.pending(Lane.BACKLOG):
             return
-        for root in self._roots.without_baseline & self._compared.keys():
-            self._committer.submit(lambda writer, root=root: writer.set(baseline_key(root), True)).result()  # type: ignore[misc]
+        for root in self._roots.without_baseline & self._scanned.keys():
+            self._committer.submit(partial(set_baseline, root=root)).result()
             self._roots.without_baseline.discard(root)
-            self._on_baseline(root)
+            threading.Thread(target=self._sum_up, args=(root,), name="baseline-summary", daemon=True).start()
+
+    def _sum_up(self, root: bytes) -> None:
+        """Log one line for all duplicates of a baseline. Grouping may take minutes, so it has a thread of its own."""
+        with self._library.store.read() as reader:
+            images = sum(row.state is FileState.INDEXED for _, row in reader.walk(root))
+        groups = self._duplicates.groups(self.settings.weights, self.settings.threshold)
+        here = sum(any(is_at_or_below(member.path, root) for member in group) for group in groups)
+        log.info("baseline_complete", path=root, images=images, duplicate_groups=here)
 
 
-def _finish(moves: list[Future[None]]) -> None:
+def _wait(moves: list[Future[None]]) -> None:
     for move in moves:
         move.result()
     moves.clear()
-
-
-def baseline_key(root: bytes) -> str:
-    return "baseline:" + os.fsdecode(root)

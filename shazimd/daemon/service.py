@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import resource
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import cast
 
 from shazimd import __version__, protocol
-from shazimd.daemon.run import Daemon
-from shazimd.ingest.alerts import Alerts, Inbox, stored
-from shazimd.ingest.commit import Committer
-from shazimd.ingest.ingest import Decoders, MatchSettings, digest_of
-from shazimd.models.provision import Provision
-from shazimd.search.duplicates import Duplicates, Member
+from shazimd.daemon.app import App
+from shazimd.ingest.alerts import Inbox, stored
+from shazimd.ingest.ingest import digest_of
+from shazimd.search.duplicates import Member
 from shazimd.search.join import Step, pairs
-from shazimd.search.library import Library
-from shazimd.search.query import Search
 from shazimd.store.base import Writer
-from shazimd.telemetry.metrics import Metrics
 from shazimd.text import path_fields
-from shazimd.types import ContentId, Match, Similarities, Verification, Weights
+from shazimd.types import ContentId, Match, Similarities, Verification, Weights, rounded_score
 
 MATCHES_MAX = 10_000
 """Most matches in one answer: at a low threshold everything matches, and a million of them would be half a gigabyte."""
@@ -32,48 +26,23 @@ PROGRESS_EVERY_S = 1.0
 
 
 class DaemonService:
-    def __init__(
-        self,
-        daemon: Daemon,
-        library: Library,
-        search: Search,
-        decoders: Decoders,
-        committer: Committer,
-        told: Alerts,
-        provision: Provision,
-        metrics: Metrics,
-        duplicates: Duplicates,
-        terms: MatchSettings,
-        reread: Callable[[], protocol.ReloadReply],
-    ) -> None:
-        """``reread`` reads the config again and calls ``use``."""
-        self._daemon = daemon
-        self._reread = reread
-        self._reloading = threading.Lock()
-        self._library = library
-        self._search = search
-        self._decoders = decoders
-        self._committer = committer
-        self._alerts = told
-        self._provision = provision
-        self._metrics = metrics
-        self._duplicates = duplicates
-        self._terms = terms
+    def __init__(self, app: App) -> None:
+        self._app = app
         self._started = time.monotonic()
 
     def find(
         self, data: bytes, threshold: float | None, weights: Weights | None, limit: int | None
     ) -> protocol.FindReply:
         started = time.perf_counter()
-        threshold = self._terms.threshold if threshold is None else threshold
-        weights = weights or self._terms.weights
-        model = self._library.model
-        query = self._decoders.query(data, model).result()
-        with self._library.store.read() as reader:
+        threshold = self._app.run.settings.threshold if threshold is None else threshold
+        weights = weights or self._app.run.settings.weights
+        model = self._app.library.model
+        query = self._app.workers.query(data, model).result()
+        with self._app.library.store.read() as reader:
             content = reader.content(digest_of(data))
         limit = min(limit or MATCHES_MAX, MATCHES_MAX)
-        matches = self._search.matches(query, content, weights=weights, threshold=threshold, limit=limit)
-        self._metrics.query_answered("find", time.perf_counter() - started)
+        matches = self._app.search.matches(query, content, weights=weights, threshold=threshold, limit=limit)
+        self._app.metrics.query_answered("find", time.perf_counter() - started)
         return {
             "threshold": threshold,
             "weights": weights,
@@ -84,13 +53,17 @@ class DaemonService:
 
     def compare(self, a: bytes, b: bytes, weights: Weights | None) -> protocol.CompareReply:
         started = time.perf_counter()
-        weights = weights or self._terms.weights
-        model = self._library.model
-        query, other = self._decoders.query(a, model), self._decoders.fingerprint(b, model)
-        compared = self._search.compare(
-            query.result(), other.result(), same_bytes=a == b, weights=weights, threshold=self._terms.threshold
+        weights = weights or self._app.run.settings.weights
+        model = self._app.library.model
+        query, other = self._app.workers.query(a, model), self._app.workers.fingerprint(b, model)
+        compared = self._app.search.compare(
+            query.result(),
+            other.result(),
+            same_bytes=a == b,
+            weights=weights,
+            threshold=self._app.run.settings.threshold,
         )
-        self._metrics.query_answered("compare", time.perf_counter() - started)
+        self._app.metrics.query_answered("compare", time.perf_counter() - started)
         return {
             **_scores(compared.score, compared.similarities),
             **_geometry(compared.verification),
@@ -101,32 +74,32 @@ class DaemonService:
         }
 
     def status(self) -> protocol.Status:
-        store = self._library.store
+        store = self._app.library.store
         with store.read() as reader:
             counts = reader.counts()
         return {
             "version": __version__,
-            "state": self._daemon.state,
+            "state": self._app.run.state,
             "images": counts["images"],
             "contents": counts["contents"],
-            "pending": self._daemon.pending(),
+            "pending": self._app.run.pending(),
             "failed": counts["failed"],
-            "roots": self._daemon.roots(),
-            "model": self._provision.status(self._library.model),
-            "store": store.info() | {"fault": self._committer.fault},
+            "roots": self._app.run.roots(),
+            "model": self._app.provision.status(self._app.library.model),
+            "store": store.info() | {"fault": self._app.committer.fault},
             "uptime_s": round(time.monotonic() - self._started, 1),
             "rss_bytes": _resident_bytes(),
         }
 
     def alerts(self, since: int, limit: int) -> list[protocol.Alert]:
-        with self._library.store.read() as reader:
+        with self._app.library.store.read() as reader:
             return stored(reader, since, limit)
 
     def subscribe(self) -> AbstractContextManager[Inbox]:
-        return self._alerts.subscribe()
+        return self._app.alerts.subscribe()
 
     def rescan(self, path: bytes | None) -> None:
-        self._daemon.rescan(path)
+        self._app.run.rescan(path)
 
     def forget(self, path: bytes) -> int:
         def work(writer: Writer) -> tuple[int, list[ContentId]]:
@@ -140,49 +113,42 @@ class DaemonService:
             return forgotten, orphans
 
         def then(result: tuple[int, list[ContentId]]) -> None:
-            self._library.remove(result[1])
+            self._app.library.remove(result[1])
 
-        forgotten, _ = self._committer.submit(work, then).result()
-        return int(forgotten)
+        forgotten, _ = self._app.committer.submit(work, then).result()
+        return forgotten
 
     def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[protocol.Group]:
-        threshold = self._terms.threshold if threshold is None else threshold
-        groups = self._duplicates.groups(weights or self._terms.weights, threshold)
+        threshold = self._app.run.settings.threshold if threshold is None else threshold
+        groups = self._app.duplicates.groups(weights or self._app.run.settings.weights, threshold)
         return (
             {"saves_bytes": sum(member.size_bytes for member in group[1:]), "members": list(map(_as_member, group))}
             for group in groups
         )
 
     def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[protocol.Pair]:
-        threshold = self._terms.threshold if threshold is None else threshold
-        return _told_in_time(pairs(self._library, weights or self._terms.weights, threshold, after), after)
+        threshold = self._app.run.settings.threshold if threshold is None else threshold
+        return _told_in_time(
+            pairs(self._app.library, weights or self._app.run.settings.weights, threshold, after), after
+        )
 
     def models(self) -> list[protocol.Model]:
-        return self._provision.list(self._library.model_id)
+        return self._app.provision.list(self._app.library.model_id)
 
     def install_model(self, handle: str) -> Iterator[protocol.InstallProgress]:
-        return self._provision.install(handle)
-
-    def use(self, daemon: Daemon, terms: MatchSettings) -> None:
-        """From now on this run counts."""
-        self._daemon, self._terms = daemon, terms
-
-    def alive(self) -> bool:
-        """Whether the threads that watch and follow run; one run takes over from another during a reload."""
-        return self._reloading.locked() or self._daemon.alive()
+        return self._app.provision.install(handle)
 
     def reload(self) -> protocol.ReloadReply:
-        with self._reloading:
-            return self._reread()
+        return self._app.reload()
 
     def compact(self) -> protocol.CompactReply:
-        store = self._library.store
+        store = self._app.library.store
         before = store.info()["size_bytes"]
         store.compact()
         return {"before_bytes": before, "after_bytes": store.info()["size_bytes"]}
 
     def metrics(self) -> bytes:
-        return self._metrics.render(self.status())
+        return self._app.metrics.render(self.status())
 
 
 def _told(match: Match) -> protocol.Match:
@@ -217,14 +183,14 @@ def _as_member(member: Member) -> protocol.Member:
         "width": member.width,
         "height": member.height,
         "size_bytes": member.size_bytes,
-        "score": round(member.tie.score, 3) if member.tie else None,
+        "score": rounded_score(member.tie.score) if member.tie else None,
         "verdict": member.tie.verdict.value if member.tie else None,
     }
 
 
 def _scores(score: float, pair: Similarities) -> protocol.Scores:
-    dah, ddh, dfv = (None if s is None else round(s, 3) for s in pair)
-    return {"score": round(score, 3), "dah": dah, "ddh": ddh, "dfv": dfv}
+    dah, ddh, dfv = (None if s is None else rounded_score(s) for s in pair)
+    return {"score": rounded_score(score), "dah": dah, "ddh": ddh, "dfv": dfv}
 
 
 def _geometry(verification: Verification | None) -> protocol.Geometry:

@@ -1,83 +1,134 @@
-"""Where a near-duplicate is told: the log, the store, and whoever subscribed.
+"""Alerts of near-duplicates: stored, logged, and passed to subscribers.
 
-An alert is in the store exactly once, and in the log at least once: what was stored but perhaps not logged before a
-crash is logged at the next start.
+An alert is in the store exactly once, and in the log at least once: alerts that were stored but perhaps not logged
+before a crash are logged at the next start.
 """
 
 from __future__ import annotations
 
+import base64
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, cast
 
 import structlog
 
 from shazimd.errors import StoreFull
+from shazimd.ingest.commit import Committer
+from shazimd.ingest.values import last_logged_alert, set_last_logged_alert
 from shazimd.protocol import Alert
 from shazimd.store.base import Reader, Store, Writer
 from shazimd.text import path_fields
-from shazimd.types import Match
+from shazimd.types import Match, Similarities, Verdict, rounded_score
 
 log = structlog.get_logger()
 
-_TOLD = "alerts_told"
-
 SUBSCRIBER_BACKLOG_MAX = 1000
 
-Record = dict[str, Any]
 Inbox: TypeAlias = "queue.Queue[Alert | None]"
 
 
-def record(path: bytes, matches: list[Match], took_ms: float) -> Record:
-    """What is stored and told of a new file and its matches, best match first; plain JSON values."""
-    best = matches[0]
-    dah, ddh, dfv = (None if s is None else round(s, 4) for s in best.similarities)
-    return {
-        **path_fields(path),
-        **path_fields(best.path, "match"),
-        "score": round(best.score, 4),
-        "dah": dah,
-        "ddh": ddh,
-        "dfv": dfv,
-        "verdict": best.verdict.value,
-        "matches": len(matches),
-        "took_ms": round(took_ms, 1),
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-    }
+@dataclass(frozen=True, slots=True)
+class AlertRecord:
+    """An alert as the store keeps it (see FORMAT.md, "Alerts"): a new file, and the best of its matches."""
+
+    path: bytes
+    match: bytes
+    score: float
+    similarities: Similarities
+    verdict: Verdict
+    matches: int
+    took_ms: float
+    time: str
+    """RFC 3339, UTC"""
+
+    @classmethod
+    def of(cls, path: bytes, matches: Sequence[Match], took_ms: float) -> AlertRecord:
+        """The alert of a new file and its matches, best first."""
+        best = matches[0]
+        similarities = Similarities(*(None if each is None else rounded_score(each) for each in best.similarities))
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        score = rounded_score(best.score)
+        return cls(path, best.path, score, similarities, best.verdict, len(matches), round(took_ms, 1), now)
+
+    def encode(self) -> dict[str, Any]:
+        """The record as plain JSON values."""
+        return {
+            **path_fields(self.path),
+            **path_fields(self.match, "match"),
+            "score": self.score,
+            **self.similarities._asdict(),
+            "verdict": self.verdict.value,
+            "matches": self.matches,
+            "took_ms": self.took_ms,
+            "time": self.time,
+        }
+
+    @classmethod
+    def decode(cls, raw: dict[str, Any]) -> AlertRecord:
+        return cls(
+            _path(raw, "path"),
+            _path(raw, "match"),
+            raw["score"],
+            Similarities(raw["dah"], raw["ddh"], raw["dfv"]),
+            Verdict(raw["verdict"]),
+            raw["matches"],
+            raw["took_ms"],
+            raw["time"],
+        )
+
+
+def as_wire(number: int, record: AlertRecord) -> Alert:
+    """A stored alert as clients and the log get it."""
+    return cast(
+        Alert,
+        {
+            "id": number,
+            **path_fields(record.path),
+            **path_fields(record.match, "match"),
+            "score": record.score,
+            **record.similarities._asdict(),
+            "verdict": record.verdict.value,
+            "matches": record.matches,
+            "took_ms": record.took_ms,
+            "time": record.time,
+        },
+    )
 
 
 def stored(reader: Reader, since: int, limit: int | None = None) -> list[Alert]:
-    """Stored alerts with id > ``since``, oldest first, as they are told."""
-    return [cast(Alert, {"id": alert_id, **alert}) for alert_id, alert in reader.alerts(after=since, limit=limit)]
+    """Stored alerts with id > ``since``, oldest first."""
+    return [as_wire(number, AlertRecord.decode(raw)) for number, raw in reader.alerts(after=since, limit=limit)]
 
 
 class Alerts:
-    """Tells stored alerts in the order of their ids."""
+    """Publishes stored alerts in the order of their ids."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, committer: Committer) -> None:
+        self._committer = committer
         self._lock = threading.Lock()
         self._subscribers: list[Inbox] = []
         with store.read() as reader:
-            self._told: int = reader.get(_TOLD) or 0
-            untold = stored(reader, since=self._told)
-        for alert in untold:
-            self.tell(alert)
+            self._logged = last_logged_alert(reader)
+            unlogged = stored(reader, since=self._logged)
+        for alert in unlogged:
+            self.publish(alert)
 
-    def keep(self, writer: Writer, alert: Record) -> Alert:
-        """Store an alert, and how far the log is; the alert with its id."""
-        writer.set(_TOLD, self._told)
-        return cast(Alert, {"id": writer.add_alert(alert), **alert})
+    def keep(self, writer: Writer, record: AlertRecord) -> Alert:
+        """Store an alert, and with it the id of the last one logged."""
+        set_last_logged_alert(writer, self._logged)
+        return as_wire(writer.add_alert(record.encode()), record)
 
-    def tell(self, alert: Alert) -> None:
-        """Log a stored alert and hand it to the subscribers. To be called in the order of the ids."""
+    def publish(self, alert: Alert) -> None:
+        """Log a stored alert and pass it to the subscribers. Calls must be in the order of the ids."""
         facts = {key: value for key, value in alert.items() if key not in ("id", "time")}
         log.warning("near_duplicate", **facts, alert_id=alert["id"])
         with self._lock:
-            self._told = alert["id"]
+            self._logged = alert["id"]
             for subscriber in list(self._subscribers):
                 try:
                     subscriber.put_nowait(alert)
@@ -86,7 +137,7 @@ class Alerts:
 
     @contextmanager
     def subscribe(self) -> Iterator[Inbox]:
-        """While entered, a queue of the alerts told from now on. One that is not emptied is dropped: None ends it."""
+        """While entered, a queue of new alerts. A full queue is dropped: its last element is None."""
         inbox: Inbox = queue.Queue(SUBSCRIBER_BACKLOG_MAX)
         with self._lock:
             self._subscribers.append(inbox)
@@ -98,9 +149,10 @@ class Alerts:
                     self._subscribers.remove(inbox)
 
     def close(self) -> None:
-        """Note how far the log is, so that the next start repeats nothing."""
+        """Store the id of the last logged alert, so that the next start logs none twice."""
         try:
-            self._store.write(lambda writer: writer.set(_TOLD, self._told))
+            with self._committer.giving_up_when_full():
+                self._committer.submit(lambda writer: set_last_logged_alert(writer, self._logged)).result()
         except StoreFull as error:
             log.warning("alerts_may_repeat", reason=str(error))
 
@@ -108,3 +160,8 @@ class Alerts:
         self._subscribers.remove(subscriber)
         subscriber.get_nowait()
         subscriber.put_nowait(None)
+
+
+def _path(raw: dict[str, Any], key: str) -> bytes:
+    exact = raw.get(f"{key}_b64")
+    return base64.b64decode(exact) if exact else raw[key].encode()

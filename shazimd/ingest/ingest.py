@@ -1,14 +1,17 @@
-"""A file's way in: compare with the store, read, digest, decode if these bytes are new, commit, tell.
+"""Ingest of one file: compare with the store, read, digest, decode new bytes, commit, decide on an alert.
 
-A path is handled from top to bottom by one thread, which mostly waits for the disk or for a worker process. Handling
-is idempotent: the disk is the truth, and what a path holds now is what the store is made to say.
+One thread takes a file from start to end; it mostly waits for the disk or for a worker process. Ingest is idempotent:
+the disk is authoritative, and the row of a path is made to agree with its file. The outcome is returned to the caller,
+who acts on it.
 
-A new file that may raise an alert is committed together with a note that it is still untold, and its alert together
-with the removal of that note: after a crash it is told from the note, once, without a second decode. Two pictures that
-land at the same moment see each other both; only the later one tells.
+Known bytes take one durable write: the search runs first, and the row and its alert share a transaction. New bytes,
+and known bytes that race with another file, take two. The first adds the row with a pending alert, the second replaces
+the pending alert by the alert, if there is one. After a crash the pending alert is decided once, without another
+decode. Of two similar files that arrive together, only the later one raises an alert (see ``_Arrivals``).
 
-A file may be renamed or deleted at any time. If it is gone when it is to be told, its row goes with its note: where it
-turns up it lands anew. (``moves`` does the same from the other side.) So no row is left behind, and no alert is lost.
+A file may be renamed or deleted at any time. If a file is missing when its pending alert is decided, its row is removed
+with the pending alert: the ingest under the new path raises the alert. ``apply_move`` does the same for a rename that
+the kernel reports first. So no stale row stays, and no alert is lost.
 """
 
 from __future__ import annotations
@@ -18,22 +21,23 @@ import os
 import stat as stat_module
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Iterator, Set
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
 from shazimd.errors import ModelError, ShazimdError, StoreError, TooLarge, Unreadable
-from shazimd.ingest.alerts import Alerts, record
+from shazimd.ingest.alerts import AlertRecord, Alerts
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.moves import apply_move
 from shazimd.protocol import Alert
 from shazimd.search.library import Library
 from shazimd.search.query import Search
-from shazimd.store.base import Reader, Writer
+from shazimd.store.base import Writer
 from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, Query, Stat, Verdict, Weights
 
 if TYPE_CHECKING:
@@ -42,15 +46,33 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 BIG_FILE_BYTES = 32 * 2**20
-"""Files over this are held in memory one at a time."""
+"""Larger files are held in memory one at a time."""
 MATCHES_MAX = 100
-"""An alert counts so many matches at most: each is looked at on the disk, and the thousandth copy tells nothing new."""
+"""An alert counts at most so many matches: each takes a stat of its file, and a higher count adds no information."""
 UNREADABLE_STAT = Stat(-1, -1, -1)
-"""Equals no file's: what could not be read is tried again at each look, for a chmod changes no mtime."""
+"""Differs from the stat of every file: each scan tries an unreadable file again, since chmod changes no mtime."""
+
+
+class Outcome(Enum):
+    """The result of an ingest."""
+
+    UNCHANGED = auto()
+    """the store agrees with the disk"""
+    STORED = auto()
+    FAILED = auto()
+    """the file cannot be read or decoded; the row has the reason"""
+    OTHER_NAMES = auto()
+    """stored or failed, and the file has other hard links: they changed too, but the kernel reports one path only"""
+    REMOVED = auto()
+    """the file was deleted, and so is its row"""
+    UNSETTLED = auto()
+    """the file or its row changed during the ingest: ingest it again later"""
+    MISSING = auto()
+    """a known file is missing without a deletion event: its disk may be away, so a scan must decide"""
 
 
 class Decoders(Protocol):
-    """Turns bytes into fingerprints, elsewhere; failures are errors of ours in the future."""
+    """Decodes pictures in other processes; a future fails with a ShazimdError."""
 
     def fingerprint(self, data: bytes, model: ModelInfo | None) -> Future[Fingerprint]: ...
 
@@ -58,7 +80,7 @@ class Decoders(Protocol):
 
 
 class Counts(Protocol):
-    """Where what happens is counted."""
+    """Metrics of the ingest."""
 
     def image_stored(self, seconds: float, *, decoded: bool) -> None: ...
 
@@ -67,22 +89,80 @@ class Counts(Protocol):
     def alert_told(self, verdict: str) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class RootPolicy:
-    """What the roots say of a path."""
+class RootPolicy(Protocol):
+    """Settings of the root that contains a path."""
 
-    silent: Callable[[bytes], bool]
-    """raises no alert: its root's baseline is not complete, or is a reference"""
-    follows_symlinks: Callable[[bytes], bool]
+    def silent(self, path: bytes) -> bool:
+        """Whether a new file raises no alert: the root's baseline is incomplete, or the root is a reference."""
+        ...
+
+    def follows_symlinks(self, path: bytes) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
 class MatchSettings:
-    """What is told of."""
+    """The matches that raise an alert."""
 
     threshold: float
     weights: Weights
     verdicts: frozenset[Verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class IngestRules:
+    """Limits and settings of the ingest."""
+
+    roots: RootPolicy
+    match: MatchSettings
+    max_file_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PendingAlert:
+    """A stored file that waits for the decision on its alert."""
+
+    number: int
+    """the store's number of the pending alert"""
+    path: bytes
+    content: ContentId | None
+    query: Query
+    arrival: int
+    started: float = field(default_factory=time.perf_counter)
+
+
+class _File(NamedTuple):
+    """A version of a file, and the row of its path before the ingest."""
+
+    path: bytes
+    stat: Stat
+    before: FileRow | None
+    started: float
+
+
+class _Known(NamedTuple):
+    """A content that the store has already."""
+
+    content: ContentId
+    query: Query
+    exact: frozenset[ContentId]
+    """contents with the same bytes or pixels"""
+    source: bytes | None
+    """path of a known file with these bytes and this stat that is missing there: the file was moved"""
+
+
+class _Decision(NamedTuple):
+    """The result of a search before the commit. It holds if the file matches, or if no other file arrived since."""
+
+    alert: AlertRecord | None
+    last_arrival: int
+
+
+class _Stored(NamedTuple):
+    content: ContentId
+    arrival: int
+    note: int | None = None
+    """number of the pending alert, if there is one"""
+    alert: Alert | None = None
 
 
 class Ingest:
@@ -93,258 +173,292 @@ class Ingest:
         decoders: Decoders,
         search: Search,
         alerts: Alerts,
-        policy: RootPolicy,
-        terms: MatchSettings,
+        rules: IngestRules,
         counts: Counts,
-        *,
-        max_file_bytes: int,
-        unsettled: Callable[[bytes], None],
-        missing: Callable[[bytes], None],
-        linked: Callable[[], None],
     ) -> None:
-        """``unsettled`` is given a path that changed while it was read; ``missing`` a known one where no file is, and
-        of which nobody said that it was deleted: it may only be out of reach. ``linked`` is called when a file with
-        several names was changed under one of them: the kernel says nothing of the others."""
         self._library = library
         self._committer = committer
         self._decoders = decoders
         self._search = search
         self._alerts = alerts
-        self._policy = policy
-        self.terms = terms
+        self._rules = rules
         self._counts = counts
-        self._max_file_bytes = max_file_bytes
-        self._unsettled = unsettled
-        self._missing = missing
-        self._linked = linked
         self._same_bytes = _KeyedLock()
         self._big = threading.Lock()
-        self._untold: dict[bytes, int] = {}
-        """paths whose alerts are still to be decided, with the order in which they came"""
+        self._arrivals = _Arrivals()
 
-    def look(self, path: bytes, *, deleted: bool = False) -> None:
-        """Make the store say what ``path`` holds now, and tell if it is a near-duplicate of a known picture.
+    def ingest(self, path: bytes, *, deleted: bool = False) -> Outcome:
+        """Make the row of ``path`` agree with its file, and raise an alert if it is a near-duplicate of a known one.
 
-        ``deleted``: the kernel said that the file was deleted or moved away, so if none is there it is forgotten."""
+        ``deleted``: the kernel reported a deletion or a move to elsewhere, so a missing file is forgotten."""
         started = time.perf_counter()
-        before = self._row(path)
+        with self._library.store.read() as reader:
+            before = reader.file(path)
         try:
             stat = self._stat(path)
             if stat is None:
-                self._miss(path, deleted)
-            elif before.stat != stat:
-                self._take_in(path, stat, before, started)
-                if before.stat.inode == stat.inode and self._has_other_names(path):
-                    self._linked()
+                return self._absent(path, before, deleted=deleted)
+            if before is not None and before.stat == stat:
+                return Outcome.UNCHANGED
+            outcome = self._ingest_version(_File(path, stat, before, started))
         except Unreadable as error:
-            self._fail(path, UNREADABLE_STAT, before, error)
+            return self._fail(_File(path, UNREADABLE_STAT, before, started), error)
+        is_rewritten = before is not None and before.stat.inode == stat.inode
+        if is_rewritten and outcome in (Outcome.STORED, Outcome.FAILED) and _has_other_names(path):
+            return Outcome.OTHER_NAMES
+        return outcome
 
-    def tell_untold(self) -> Iterator[tuple[Hashable, Callable[[], None]]]:
-        """What a crash kept from being told, as (key, work). The path is not the key: it is to be looked at, too."""
+    def pending_alerts(self) -> list[PendingAlert]:
+        """The alerts that an earlier run of the daemon left undecided, in the order of their files' arrival."""
         with self._library.store.read() as reader:
-            untold = list(reader.pending_alerts())
-        self._untold.update({path: number for number, path, _ in untold})
-        for number, path, query in untold:
-            yield ("untold", number), lambda n=number, p=path, q=query: self._tell(n, p, q, time.perf_counter())  # type: ignore[misc]
+            left = [(number, path, query, reader.file(path)) for number, path, query in reader.pending_alerts()]
+        pending = []
+        for number, path, query, row in left:
+            arrival = self._arrivals.add(path)
+            self._arrivals.publish(arrival, undecided=True)
+            pending.append(PendingAlert(number, path, row.content if row else None, query, arrival))
+        return pending
 
-    def _row(self, path: bytes) -> FileRow:
-        with self._library.store.read() as reader:
-            return _row_in(reader, path)
+    def decide(self, pending: PendingAlert) -> None:
+        """Search for matches of a stored file, and replace its pending alert by the alert, if there is one."""
+        try:
+            self._decide(pending)
+        finally:  # after a fault the next start of the daemon decides; until then no search must wait for this one
+            self._arrivals.decided(pending.arrival)
+
+    def _decide(self, pending: PendingAlert) -> None:
+        path, content = pending.path, pending.content
+        alert = self._alert(path, pending.query, content, pending.started, arrival=pending.arrival)
+        is_missing = self._is_missing(path)
+
+        def work(writer: Writer) -> Alert | None:
+            writer.remove_pending_alert(pending.number)
+            row = writer.file(path)
+            if row is None or row.content is None or row.content != content:
+                return None
+            if is_missing:
+                writer.remove_file(path)
+                return None
+            return self._alerts.keep(writer, alert) if alert else None
+
+        self._committer.submit(work, self._publish).result()
 
     def _stat(self, path: bytes) -> Stat | None:
-        """None when there is no regular file."""
+        """None if there is no regular file."""
         try:
-            found = os.stat(path, follow_symlinks=self._policy.follows_symlinks(path))
+            found = os.stat(path, follow_symlinks=self._rules.roots.follows_symlinks(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise Unreadable(f"cannot be read: {error.strerror}") from error
-        return as_stat(found) if stat_module.S_ISREG(found.st_mode) else None
+        return Stat.of(found) if stat_module.S_ISREG(found.st_mode) else None
 
-    def _take_in(self, path: bytes, stat: Stat, before: FileRow, started: float) -> None:
-        if stat.size > self._max_file_bytes:
-            too_large = TooLarge(f"{stat.size} bytes, expected at most {self._max_file_bytes}")
-            return self._fail(path, stat, before, too_large)
-        with self._big if stat.size > BIG_FILE_BYTES else nullcontext():
-            data = read_whole(path, stat, follow_symlinks=self._policy.follows_symlinks(path))
+    def _absent(self, path: bytes, before: FileRow | None, *, deleted: bool) -> Outcome:
+        if before is None:
+            return Outcome.UNCHANGED
+        if not deleted:
+            return Outcome.MISSING
+        self._committer.submit(lambda writer: writer.remove_file(path)).result()
+        log.debug("image_gone", path=path)
+        return Outcome.REMOVED
+
+    def _ingest_version(self, file: _File) -> Outcome:
+        limit = self._rules.max_file_bytes
+        if file.stat.size > limit:
+            return self._fail(file, TooLarge(f"{file.stat.size} bytes, expected at most {limit}"))
+        with self._big if file.stat.size > BIG_FILE_BYTES else nullcontext():
+            data = self._read(file.path, file.stat)
             if data is None:
-                return self._unsettled(path)
+                return Outcome.UNSETTLED
             digest = digest_of(data)
             with self._same_bytes.of(digest):
-                self._index(path, stat, data, digest, before, started)
-        return None
+                return self._ingest_bytes(file, data, digest)
 
-    def _index(self, path: bytes, stat: Stat, data: bytes, digest: Digest, before: FileRow, started: float) -> None:
-        silent = self._policy.silent(path)
+    def _ingest_bytes(self, file: _File, data: bytes, digest: Digest) -> Outcome:
+        silent = self._rules.roots.silent(file.path)
+        last_arrival = self._arrivals.visible  # before the snapshot: a later arrival may be missing in it
         try:
-            query, decoded = self._query(data, digest, silent)
+            known = self._known(digest, file.stat)
+            query = known.query if known else self._decoded(data, silent)
         except ShazimdError as error:
-            return self._fail(path, stat, before, error)
-        committed = self._commit(path, stat, digest, query, before, silent)
-        if committed is None:
-            return self._unsettled(path)
-        content, number = committed
-        seconds = time.perf_counter() - started
-        self._counts.image_stored(seconds, decoded=decoded)
-        log.debug("image_indexed", path=path, content=content, decoded=decoded, duration_ms=round(seconds * 1000, 1))
-        if number is not None:
-            self._tell(number, path, query, started)
-        elif self._is_gone(path):
-            self._missing(path)
-        return None
+            return self._fail(file, error)
+        decision = None
+        if known and not silent and not self._is_moved_or_touched(file, known):
+            alert = self._alert(file.path, query, known.content, file.started, exact=known.exact)
+            if self._is_missing(file.path):
+                return self._absent(file.path, file.before, deleted=False)
+            decision = _Decision(alert, last_arrival)
+        stored = self._commit(file, digest, query, known.source if known else None, silent, decision)
+        if stored is None:
+            return Outcome.UNSETTLED
+        self._count_stored(file, stored, decoded=known is None)
+        if stored.note is not None:
+            pending = PendingAlert(stored.note, file.path, stored.content, query, stored.arrival, file.started)
+            self.decide(pending)
+            return Outcome.STORED
+        return Outcome.MISSING if self._is_missing(file.path) else Outcome.STORED
 
-    def _query(self, data: bytes, digest: Digest, silent: bool) -> tuple[Query, bool]:
-        """The picture as it is asked about, and whether that took a decode."""
+    def _known(self, digest: Digest, stat: Stat) -> _Known | None:
+        """All that the store knows of these bytes, from one snapshot."""
         with self._library.store.read() as reader:
             content = reader.content(digest)
-            if content is not None:
-                return _upright(reader.fingerprint(content, self._library.model_id)), False
+            if content is None:
+                return None
+            fingerprint = reader.fingerprint(content, self._library.model_id)
+            same = reader.contents_with_pixels(fingerprint.pixels) if fingerprint.pixels else []
+            rows = [(path, reader.file(path)) for path in reader.files_of(content)]
+        alike = [path for path, row in rows if row is not None and row.stat == stat]
+        source = next(filter(self._is_missing, alike), None)
+        return _Known(content, _upright(fingerprint), frozenset([content, *same]), source)
+
+    def _decoded(self, data: bytes, silent: bool) -> Query:
         if silent:
-            return _upright(self._decoders.fingerprint(data, self._library.model).result()), True
-        return self._decoders.query(data, self._library.model).result(), True
+            return _upright(self._decoders.fingerprint(data, self._library.model).result())
+        return self._decoders.query(data, self._library.model).result()
+
+    def _is_moved_or_touched(self, file: _File, known: _Known) -> bool:
+        """Whether a known file is likely to be only moved here, touched, or written again: that raises no alert."""
+        return known.source is not None or (file.before is not None and file.before.content == known.content)
 
     def _commit(
-        self, path: bytes, stat: Stat, digest: Digest, query: Query, before: FileRow, silent: bool
-    ) -> tuple[ContentId, int | None] | None:
-        """Store a file and its content; the content's id, and the number under which it is to be told. One that was
-        moved here, touched, or written again with the same bytes is not.
+        self,
+        file: _File,
+        digest: Digest,
+        query: Query,
+        source: bytes | None,
+        silent: bool,
+        decision: _Decision | None,
+    ) -> _Stored | None:
+        """Store a file and its content, with its alert if that is decided, else with a pending one if it needs one.
 
-        None, and nothing is stored, where the store no longer says what it said ``before``: another file was moved
-        here meanwhile, and this one is known no more."""
-        source = self._source(digest, stat)
+        None, and nothing is stored, if the row of the path has changed: another file was moved there meanwhile."""
+        path = file.path
 
-        def work(writer: Writer) -> tuple[ContentId, int | None] | None:
-            if _row_in(writer, path) != before:
+        def work(writer: Writer) -> _Stored | None:
+            if writer.file(path) != file.before:
                 return None
             content = writer.add_content(digest, query.fingerprint)
             if source is not None:
                 apply_move(writer, source, path)
             known = writer.file(path)
-            writer.put_file(path, FileRow(stat, FileState.INDEXED, content))
-            is_told = silent or (known is not None and known.content == content)
-            return content, None if is_told else writer.add_pending_alert(path, query)
+            writer.put_file(path, FileRow(file.stat, FileState.INDEXED, content))
+            was_decided = decision is not None and (decision.alert or decision.last_arrival == self._arrivals.last)
+            if silent or (known is not None and known.content == content):
+                return _Stored(content, self._arrivals.add(None))
+            arrival = self._arrivals.add(path)
+            if not was_decided:
+                return _Stored(content, arrival, note=writer.add_pending_alert(path, query))
+            alert = decision.alert if decision else None
+            return _Stored(content, arrival, alert=self._alerts.keep(writer, alert) if alert else None)
 
-        def then(result: tuple[ContentId, int | None] | None) -> None:
-            if result is None:
+        def then(stored: _Stored | None) -> None:
+            if stored is None:
                 return
-            content, number = result
-            self._library.add(content, query.fingerprint)
-            if number is not None:
-                self._untold[path] = number
+            self._library.add(stored.content, query.fingerprint)
+            self._arrivals.publish(stored.arrival, undecided=stored.note is not None)
+            self._publish(stored.alert)
 
-        return self._committer.submit(work, then, patient=silent).result()  # type: ignore[no-any-return]
+        return self._committer.submit(work, then, may_linger=silent).result()
 
-    def _source(self, digest: Digest, stat: Stat) -> bytes | None:
-        """Where a file with these bytes and this stat is known and gone from: it was moved, though nobody told."""
-        with self._library.store.read() as reader:
-            content = reader.content(digest)
-            known = reader.files_of(content) if content is not None else []
-            alike = [path for path in known if (row := reader.file(path)) is not None and row.stat == stat]
-        return next(filter(self._is_gone, alike), None)
-
-    def _tell(self, number: int, path: bytes, query: Query, started: float) -> None:
-        content = self._row(path).content
+    def _alert(
+        self,
+        path: bytes,
+        query: Query,
+        content: ContentId | None,
+        started: float,
+        *,
+        exact: Set[ContentId] | None = None,
+        arrival: int | None = None,
+    ) -> AlertRecord | None:
+        """The alert for a file, None without matches. Files that arrived after ``arrival`` do not match."""
+        settings = self._rules.match
         matches = self._search.matches(
             query,
             content,
-            weights=self.terms.weights,
-            threshold=self.terms.threshold,
+            weights=settings.weights,
+            threshold=settings.threshold,
             limit=MATCHES_MAX,
-            admit=lambda other: other != path and self._untold.get(other, 0) < number and self._is_current(other),
+            admit=lambda other, stat, digest: (
+                other != path
+                and (arrival is None or not self._arrivals.is_later(other, arrival))
+                and self._is_current(other, stat, digest)
+            ),
+            exact=exact,
         )
-        matches = [match for match in matches if match.verdict in self.terms.verdicts]
-        alert = record(path, matches, (time.perf_counter() - started) * 1000) if matches else None
-        is_gone = self._is_gone(path)
+        matches = [match for match in matches if match.verdict in settings.verdicts]
+        return AlertRecord.of(path, matches, (time.perf_counter() - started) * 1000) if matches else None
 
-        def work(writer: Writer) -> Alert | None:
-            writer.remove_pending_alert(number)
-            row = writer.file(path)
-            if row is None or row.content is None or row.content != content:
-                return None
-            if is_gone:
-                writer.remove_file(path)
-                return None
-            return self._alerts.keep(writer, alert) if alert else None
+    def _publish(self, alert: Alert | None) -> None:
+        if alert:
+            self._counts.alert_told(alert["verdict"])
+            self._alerts.publish(alert)
 
-        def then(kept: Alert | None) -> None:
-            if self._untold.get(path) == number:
-                del self._untold[path]
-            if kept:
-                self._counts.alert_told(kept["verdict"])
-                self._alerts.tell(kept)
+    def _count_stored(self, file: _File, stored: _Stored, *, decoded: bool) -> None:
+        seconds = time.perf_counter() - file.started
+        self._counts.image_stored(seconds, decoded=decoded)
+        log.debug(
+            "image_indexed",
+            path=file.path,
+            content=stored.content,
+            decoded=decoded,
+            duration_ms=round(seconds * 1000, 1),
+        )
 
-        self._committer.submit(work, then).result()
+    def _read(self, path: bytes, stat: Stat) -> bytes | None:
+        return read_whole(path, stat, follow_symlinks=self._rules.roots.follows_symlinks(path))
 
-    def _has_other_names(self, path: bytes) -> bool:
-        try:
-            return os.stat(path).st_nlink > 1
-        except OSError:
-            return False
-
-    def _is_gone(self, path: bytes) -> bool:
+    def _is_missing(self, path: bytes) -> bool:
         try:
             return self._stat(path) is None
         except Unreadable:
             return False
 
-    def _is_current(self, path: bytes) -> bool:
-        """Whether a known file still holds the content that the store says: it may have been moved away, or replaced,
-        and not have been looked at since. Where its stat leaves a doubt, its bytes decide."""
-        with self._library.store.read() as reader:
-            row = reader.file(path)
-            digest = reader.digest(row.content) if row is not None and row.content is not None else None
+    def _is_current(self, path: bytes, known: Stat, digest: Digest) -> bool:
+        """Whether a known file still has its content: it may have been moved or replaced since its last ingest. If only
+        its stat differs, its bytes are read."""
         try:
             stat = self._stat(path)
-            if row is None or digest is None or stat is None or stat.size != row.stat.size:
+            if stat is None or stat.size != known.size:
                 return False
-            if stat == row.stat:
+            if stat == known:
                 return True
-            data = read_whole(path, stat, follow_symlinks=self._policy.follows_symlinks(path))
+            data = self._read(path, stat)
         except Unreadable:
             return False
         return data is not None and digest_of(data) == digest
 
-    def _miss(self, path: bytes, deleted: bool) -> None:
-        if self._row(path) is _UNKNOWN:
-            return
-        if deleted:
-            self._committer.submit(lambda writer: writer.remove_file(path)).result()
-            log.debug("image_gone", path=path)
-        else:
-            self._missing(path)
-
-    def _fail(self, path: bytes, stat: Stat, before: FileRow, error: ShazimdError) -> None:
+    def _fail(self, file: _File, error: ShazimdError) -> Outcome:
         if isinstance(error, StoreError | ModelError):
             raise error  # no fault of the file
-        row = FileRow(stat, FileState.FAILED, reason=f"{error.code}: {error}")
-        if before == row:
-            return None
+        row = FileRow(file.stat, FileState.FAILED, reason=f"{error.code}: {error}")
+        if file.before == row:
+            return Outcome.FAILED
 
         def work(writer: Writer) -> bool:
-            stands = _row_in(writer, path) == before
-            if stands:
-                writer.put_file(path, row)
-            return stands
+            is_as_before = writer.file(file.path) == file.before
+            if is_as_before:
+                writer.put_file(file.path, row)
+            return is_as_before
 
         if not self._committer.submit(work).result():
-            return self._unsettled(path)
+            return Outcome.UNSETTLED
         self._counts.image_failed(error.code)
-        log.warning("image_failed", path=path, code=error.code, reason=str(error), cause=error.code)
-        return None
+        log.warning("image_failed", path=file.path, code=error.code, reason=str(error), cause=error.code)
+        return Outcome.FAILED
 
 
 def digest_of(data: bytes) -> Digest:
-    """What names these bytes: BLAKE2b (RFC 7693), 32 bytes."""
+    """The name of these bytes: BLAKE2b (RFC 7693), 32 bytes."""
     return hashlib.blake2b(data, digest_size=32).digest()
 
 
 def read_whole(path: bytes, stat: Stat, *, follow_symlinks: bool) -> bytes | None:
-    """All bytes of a file; None when it is no longer what ``stat`` says. Raises Unreadable."""
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO put in its place must not hold us
+    """All bytes of a file; None if its stat differs from ``stat`` afterwards. Raises Unreadable."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO in its place must not block
     try:
         with open(os.open(path, flags if follow_symlinks else flags | os.O_NOFOLLOW), "rb") as file:
             data = file.read(stat.size + 1)
-            after = as_stat(os.fstat(file.fileno()))
+            after = Stat.of(os.fstat(file.fileno()))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -352,8 +466,57 @@ def read_whole(path: bytes, stat: Stat, *, follow_symlinks: bool) -> bytes | Non
     return data if after == stat and len(data) == stat.size else None
 
 
+class _Arrivals:
+    """The order in which files were committed, as far as undecided alerts depend on it.
+
+    Two similar files that arrive together find each other. The search for the earlier one ignores the later one, whose
+    own search then finds the earlier. Numbers are given in the transaction, so their order is that of the commits, and
+    published after it, once the file can be found. A number may be lost with its transaction."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.last = 0
+        """the last number given"""
+        self.visible = 0
+        """the last number published: a search that begins now finds all files up to it"""
+        self._numbers: dict[bytes, int] = {}
+        self._undecided: set[int] = set()
+
+    def add(self, path: bytes | None) -> int:
+        """Number the next file; None for one without an alert, which matches whenever it arrived."""
+        with self._lock:
+            self.last += 1
+            if path is not None:
+                self._numbers[path] = self.last
+            return self.last
+
+    def publish(self, number: int, *, undecided: bool) -> None:
+        """Note that a file is committed and can be found. Calls must be in the order of the numbers."""
+        with self._lock:
+            self.visible = number
+            if undecided:
+                self._undecided.add(number)
+            else:
+                self._prune()
+
+    def decided(self, number: int) -> None:
+        with self._lock:
+            self._undecided.discard(number)
+            self._prune()
+
+    def is_later(self, path: bytes, number: int) -> bool:
+        """Whether a file arrived after the one with this number."""
+        with self._lock:
+            return self._numbers.get(path, 0) > number
+
+    def _prune(self) -> None:
+        """Drop numbers that are lower than those of all undecided alerts."""
+        needed = min(self._undecided, default=self.visible + 1)
+        self._numbers = {path: each for path, each in self._numbers.items() if each >= needed}
+
+
 class _KeyedLock:
-    """A lock for each key in use: the same bytes landing twice at once are decoded once."""
+    """A lock for each key in use: same bytes that arrive together are decoded once."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -374,15 +537,11 @@ class _KeyedLock:
                     self._locks[key] = (lock, users - 1)
 
 
-_UNKNOWN = FileRow(UNREADABLE_STAT, FileState.FAILED)
-
-
-def _row_in(reader: Reader, path: bytes) -> FileRow:
-    return reader.file(path) or _UNKNOWN
-
-
-def as_stat(found: os.stat_result) -> Stat:
-    return Stat(found.st_size, found.st_mtime_ns, found.st_ino)
+def _has_other_names(path: bytes) -> bool:
+    try:
+        return os.stat(path).st_nlink > 1
+    except OSError:
+        return False
 
 
 def _upright(fingerprint: Fingerprint) -> Query:

@@ -1,6 +1,6 @@
-"""Work by key, on a few threads: what is offered twice is done once, what is offered while it runs is done once more.
+"""Jobs by key, on a few threads: a key offered twice runs once, and once more if it was offered while it ran.
 
-Lanes order the work: a file that just landed goes before the backlog, and the backlog before what nobody waits for.
+Lanes are priorities: new files before the backlog of a scan, and the backlog before background work.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import structlog
 
 log = structlog.get_logger()
 
-Work = Callable[[], None]
+Work = Callable[[], object]
 
 
 class Lane(IntEnum):
@@ -37,7 +37,7 @@ class Jobs:
             thread.start()
 
     def offer(self, key: Hashable, work: Work, lane: Lane) -> None:
-        """Have work done once under ``key``: what was offered last, in the most urgent lane of all that were named."""
+        """Run work once for ``key``: the last one offered, in the most urgent lane offered."""
         with self._changed:
             if self._closing:
                 return
@@ -48,14 +48,14 @@ class Jobs:
             self._changed.notify_all()
 
     def pending(self, lane: Lane | None = None) -> int:
-        """How many jobs are waiting or running, in one lane or in all."""
+        """Number of queued and running jobs, in one lane or in all."""
         with self._changed:
             running = Counter(self._running.values())
             lanes = Lane if lane is None else [lane]
             return sum(len(self._lanes[each]) + running[each] for each in lanes) + len(self._again)
 
     def drop(self) -> None:
-        """Drop the jobs that wait and take no others: they are found again on the disk."""
+        """Drop the queued jobs and accept no others: a scan finds their files again."""
         with self._changed:
             self._closing = True
             for lane in self._lanes.values():
@@ -64,7 +64,7 @@ class Jobs:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """``drop``, and finish the jobs that run."""
+        """``drop``, and finish the running jobs."""
         self.drop()
         for thread in self._threads:
             thread.join()
@@ -73,7 +73,7 @@ class Jobs:
         for other in Lane:
             if key in self._lanes[other]:
                 if other <= lane:
-                    lane = other  # where it has its place already
+                    lane = other  # keeps its place in the queue
                 else:
                     del self._lanes[other][key]
         self._lanes[lane][key] = work
@@ -83,7 +83,7 @@ class Jobs:
             key, work = job
             try:
                 work()
-            except Exception:  # a fault in one job must not end the thread that serves all others
+            except Exception:  # a fault in one job must not end the thread of all others
                 if self._closing:
                     log.debug("job_given_up", key=key, exc_info=True)
                 else:

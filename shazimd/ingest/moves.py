@@ -1,4 +1,4 @@
-"""A rename is taken over: what was known at the old place is known at the new one, and nothing is read."""
+"""Renames: known files keep their content and alerts under the new path, without a read."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from shazimd.store.base import Writer
 
 
 def apply_move(writer: Writer, old: bytes, new: bytes) -> None:
-    """Move a known file, or a directory with all below it, in the store.
+    """Move a known file, or a directory with its tree, in the store.
 
-    A file whose alert is still to be decided is forgotten instead: it lands where it turns up, and is told once, under
-    the name that it has then. Does nothing when ``old`` is unknown."""
+    A file with a pending alert is forgotten instead: its ingest under the new path raises the alert once, under that
+    path. Does nothing when ``old`` is unknown."""
     for _, path, _ in list(writer.pending_alerts()):
         if is_at_or_below(path, old):
             writer.remove_file(path)

@@ -1,14 +1,14 @@
-"""Reconcile: compare the store with the disk, a directory at a time, and say what is to be looked at.
+"""Reconcile: compare the store with the disk, one directory at a time.
 
-    request(path)                a subtree is to be compared
+    request(path)                queue a scan of a directory
     step() -> Findings           one directory: scandir, the store's listing, the difference
 
-New and changed files come out in the step that finds them. A file that is missing waits until its pass has ended: then
-it may have turned up elsewhere (same size, mtime and inode: a move, nothing is read), and how much is missing tells a
-deletion from a disk that is not there (``absence``). Then one transaction per directory removes it, after a last look.
+New and changed files are returned by the step that finds them. Missing files wait for the end of their scan: until then
+they may be found elsewhere (same size, mtime and inode: a move, which needs no read), and their number tells a deletion
+from a disk that is away (``deletion_guard``). Then one transaction per directory removes them, after a second scandir.
 
-A file whose size, mtime and inode are known is not opened. One that changed within the last second may still be
-written: it goes through the debouncer.
+A file with known size, mtime and inode is not opened. One that changed in the last second may still be written: it goes
+through the debouncer.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import structlog
 
 from shazimd.errors import NotFound, StoreError
+from shazimd.ingest.commit import Committer
 from shazimd.ingest.deletion_guard import DeletionGuard
 from shazimd.ingest.moves import apply_move
 from shazimd.ingest.scan import Scan
+from shazimd.ingest.values import guard_state, set_guard_state
 from shazimd.posix.mounts import Mounts
 from shazimd.store.base import Reader, Store, Writer
 from shazimd.types import Listing, Stat
@@ -35,60 +38,63 @@ from shazimd.watch.listing import Entries, entries
 log = structlog.get_logger()
 
 UNSETTLED_S = 1.0
-"""Changed less than this long ago (ctime, which nobody can set back): somebody may still be writing."""
+"""Age of a change below which a file may still be written; by ctime, which programs cannot set."""
 PATIENCE_S = 10.0
-"""How long what is missing waits for what may explain it: a folder that is never quiet must not keep ghosts."""
+"""Longest delay of removals for events and found files that may explain them: rows of a busy folder must not stay."""
 WAITING_MAX = 10_000
-"""Requests that wait at most; more become one for the whole root."""
+"""Limit of queued requests; beyond it they become one scan of the root."""
 CURSOR_DIRECTORIES = 1000
-"""The place of a whole pass is kept after so many, with a durable write: restarted more often, it still gets round."""
+"""The cursor of a full scan is stored (a durable write) after so many directories: a daemon that restarts more often
+still completes its scan."""
+
+REMEDY = "nothing was removed; mount the disk again, or confirm the removal with: shazimctl rescan PATH"
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What one step found and did."""
+    """The result of one step."""
 
     directory: bytes
     look: tuple[bytes, ...] = ()
     """new or changed files"""
     unsettled: tuple[bytes, ...] = ()
-    """the same, but changed just now: for the debouncer"""
+    """files that changed just now, for the debouncer"""
     moved: int = 0
-    """files that the store knows at their new place now"""
+    """number of files whose rows were moved"""
     removed: int = 0
-    """files that the store has forgotten"""
+    """number of files whose rows were removed"""
     waiting: bool = False
-    """something is missing, and what explains it may still come: a rename not heard of, a file that turned up"""
+    """removals wait for events or found files that may explain them"""
     completed: bytes | None = None
-    """the root whose whole pass ended with this step"""
+    """the root whose full scan ended with this step"""
 
 
 class _Move(NamedTuple):
-    """A file that is at another place than the store knows."""
-
     stat: Stat
     old: bytes
     new: bytes
 
 
 class _Root:
-    """The work on one root: requests first, the pass over the whole between them."""
+    """The scans of one root: requested ones first, the full scan between them."""
 
     def __init__(self, path: bytes, rules: Filter, guard: DeletionGuard) -> None:
         self.path = path
         self.rules = rules
         self.guard = guard
+        self.saved = guard.state
+        """the guard's state in the store"""
         self.waiting: dict[bytes, Scan] = {}
         self.running: Scan | None = None
         self.whole: Scan | None = None
         self.whole_again: Scan | None = None
         self.closing: deque[Scan] = deque()
-        """passes that have compared all their directories, and miss something"""
+        """scans that have compared all their directories, and may have gaps"""
         self.trouble = ""
-        """unavailable or held, as the last decision on missing files was"""
+        """"unavailable" or "held", by the last decision on missing files"""
 
     def next(self) -> Scan | None:
-        """The pass to go on with."""
+        """The scan to continue."""
         if self.running is None and self.waiting:
             self.running = self.waiting.pop(next(iter(self.waiting)))
         if self.whole is None:
@@ -96,7 +102,7 @@ class _Root:
         return self.running or self.whole
 
     def end(self, scan: Scan) -> None:
-        """A pass has compared all its directories."""
+        """Note that a scan has compared all its directories."""
         if scan is self.running:
             self.running = None
         else:
@@ -106,39 +112,51 @@ class _Root:
         begun = [scan for scan in (self.running, self.whole, self.whole_again) if scan]
         return [*begun, *self.closing, *self.waiting.values()]
 
+    def unavailable(self, reason: str) -> None:
+        if self.trouble != "unavailable":
+            log.warning("root_unavailable", root=self.path, reason=reason, remedy=REMEDY)
+        self.trouble = "unavailable"
+
+    def held(self, scan: Scan) -> None:
+        if self.trouble != "held":
+            log.warning("removal_held", root=self.path, missing=scan.missing, known=scan.known, remedy=REMEDY)
+        self.trouble = "held"
+
 
 class Reconciler:
-    """For one thread; ``progress`` from any. Raises what the store raises, and then has lost nothing."""
+    """For one thread; ``progress`` from any. A step that raises StoreError is repeated by a later one."""
 
     def __init__(
         self,
         store: Store,
+        committer: Committer,
         rules: Mapping[bytes, Filter],
         *,
         clock: Callable[[], float] = time.time,
         mounts: Mounts | None = None,
-        is_behind: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``rules``: each root's filter, by the root's path. ``clock``: seconds since 1970, as ctime has them.
-        ``is_behind``: whether hints are to be heard or heeded, or found files taken in; nothing is removed then."""
+        """``rules``: each root's filter, by the root's path. ``clock``: Unix time, like ctime."""
         self._store = store
+        self._committer = committer
         self._clock = clock
-        self._is_behind = is_behind
         mounts = mounts or Mounts()
-        self._roots = {path: _Root(path, each, DeletionGuard(store, path, mounts)) for path, each in rules.items()}
+        with store.read() as reader:
+            guards = {path: DeletionGuard(path, mounts, guard_state(reader, path)) for path in rules}
+        self._roots = {path: _Root(path, each, guards[path]) for path, each in rules.items()}
         self._order = deque(self._roots.values())
         self._unreadable: set[bytes] = set()
 
     def request(self, path: bytes, recursive: bool = True, *, confirmed: bool = False) -> None:
-        """Have a directory compared, with all below it or alone; one that is gone already is fine.
+        """Queue a scan of a directory, with its subdirectories or alone; the directory may be missing.
 
-        ``confirmed``: a person asked, so what is missing is removed, however much it is. Raises NotFound when the
-        path lies in no root."""
+        ``confirmed``: a user asked, so missing files are removed without the deletion guard. Raises NotFound for a path
+        outside the roots."""
         root = self._root_of(path)
         if root is None:
             raise NotFound(f"{os.fsdecode(path)}: expected a path at or below a watched directory")
         if confirmed:
             root.guard.confirm(path)
+            self._save_guard(root)
         if len(root.waiting) >= WAITING_MAX:
             root.waiting.clear()
             path, recursive = root.path, True
@@ -148,26 +166,33 @@ class Reconciler:
             root.waiting.pop(path, None)
             root.waiting[path] = Scan(root.path, path, recursive, confirmed)
 
-    def step(self) -> Findings | None:
-        """Handle one directory of the root whose turn it is; None when there is nothing to do."""
+    def step(self, *, is_behind: bool = False) -> Findings | None:
+        """Compare one directory, of each root in turn; None if no scan is queued.
+
+        ``is_behind``: events or found files are not ingested yet and may explain missing files, so removals wait."""
         for _ in range(len(self._order)):
             root = self._order[0]
             self._order.rotate(-1)
             scan = root.next()
             if scan is not None:
                 return self._advance(root, scan)
-        # What is missing in one place may have turned up in any other: all are compared before anything is removed.
+        # A missing file may have moved to any root: all are compared before a row is removed.
         closing = next((root for root in self._order if root.closing), None)
-        return self._close_gaps(closing, closing.closing[0]) if closing else None
+        if closing is None:
+            return None
+        scan = closing.closing[0]
+        if scan.gaps and is_behind and self._clock() < scan.compared_at + PATIENCE_S:
+            return Findings(scan.top, waiting=True)
+        return self._close_gaps(closing, scan)
 
     def progress(self) -> dict[bytes, dict[str, Any]]:
         """For each root: state (idle, scanning, unavailable, held), directories_done and directories_pending of the
-        passes under way, known_files (as of the last whole pass)."""
+        present scans, known_files (as of the last full scan)."""
         return {root.path: _progress(root) for root in self._roots.values()}
 
     def _request_whole(self, root: _Root, confirmed: bool) -> None:
         if root.whole_again is None:
-            cursor = root.guard.cursor if root.whole is None else None
+            cursor = root.guard.state.cursor if root.whole is None else None
             root.whole_again = Scan(root.path, root.path, cursor=cursor)
         root.whole_again.confirmed |= confirmed
 
@@ -194,8 +219,15 @@ class Reconciler:
 
     def _keep_cursor(self, root: _Root, scan: Scan, directory: bytes) -> None:
         if scan is root.whole and scan.done % CURSOR_DIRECTORIES == 0:
-            root.guard.cursor = directory
-            root.guard.save()
+            root.guard.remember_cursor(directory)
+            self._save_guard(root)
+
+    def _save_guard(self, root: _Root) -> None:
+        """Store the state of a root's guard if it has changed."""
+        state = root.guard.state
+        if state != root.saved:
+            self._committer.submit(lambda writer: set_guard_state(writer, root.path, state)).result()
+            root.saved = state
 
     # one directory
 
@@ -204,6 +236,7 @@ class Reconciler:
         if disk is None:
             return Findings(directory)
         root.guard.remember_mount(directory)
+        self._save_guard(root)  # before any row depends on the mount
         with self._store.read() as reader:
             known = reader.listing(directory)
             scan.known += len(known.files)
@@ -213,14 +246,14 @@ class Reconciler:
                 scan.push(os.path.join(directory, name), is_known=name in known.directories)
         changed = _changed(disk, known)
         arrived = self._move(self._moves_to(directory, changed) + self._moves_from(scan, missed))
-        if known.files or known.directories:  # what is below new directories is found after all else was missed
+        if known.files or known.directories:  # new directories come last, after all missing files are noted
             for name, found in changed.items():
                 if (path := os.path.join(directory, name)) not in arrived:
-                    scan.find(stat_of(found), path)
+                    scan.find(Stat.of(found), path)
         return self._findings(directory, changed, arrived)
 
     def _entries(self, root: _Root, scan: Scan, directory: bytes) -> Entries | None:
-        """What the disk has; None when it can't be read, and then its rows stay."""
+        """The entries on the disk; None if the directory cannot be read: its rows stay."""
         try:
             found = entries(directory, root.rules)
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -242,7 +275,7 @@ class Reconciler:
     def _note_missing(
         self, root: _Root, scan: Scan, directory: bytes, disk: Entries, known: Listing, reader: Reader
     ) -> list[tuple[Stat, bytes]]:
-        """The known files, as (stat, path), that are not there and may be missing."""
+        """The missing known files, as (stat, path)."""
         missed: list[tuple[Stat, bytes]] = []
         files = known.files.keys() - disk.files.keys()
         directories = known.directories.difference(disk.directories)
@@ -264,18 +297,18 @@ class Reconciler:
         return missed
 
     def _moves_to(self, directory: bytes, changed: dict[bytes, os.stat_result]) -> list[_Move]:
-        """Known files that were missed before and turned up here. Gone from where they were: no hard links."""
+        """Files missed before and found here. The old path must be missing: else they are hard links."""
         scans = [scan for scan in self._scans() if scan.gone]
         moves = []
         for name, found in changed.items() if scans else ():
-            stat = stat_of(found)
+            stat = Stat.of(found)
             gone = (path for scan in scans for path in scan.gone.get(stat, ()) if not os.path.lexists(path))
             if (old := next(gone, None)) is not None:
                 moves.append(self._explained(_Move(stat, old, os.path.join(directory, name))))
         return moves
 
     def _moves_from(self, scan: Scan, missed: list[tuple[Stat, bytes]]) -> list[_Move]:
-        """Known files that are missed here and had turned up elsewhere before."""
+        """Files missed here and found elsewhere before."""
         scans = [each for each in self._scans() if each.found]
         moves = []
         for stat, old in missed if scans else ():
@@ -285,17 +318,17 @@ class Reconciler:
         return moves
 
     def _explained(self, move: _Move) -> _Move:
-        """One missing file is one found file: none of several hard links is taken for two."""
+        """Note the move in all scans, so that none of several hard links is taken for two files."""
         for scan in self._scans():
             scan.explain(*move)
         return move
 
     def _scans(self) -> list[Scan]:
-        """The passes under way, of all roots."""
+        """The present scans of all roots."""
         return [scan for root in self._order for scan in (root.running, root.whole, *root.closing) if scan]
 
     def _move(self, moves: list[_Move]) -> set[bytes]:
-        """Rename in the store what it still knows so; the new paths."""
+        """Move rows that are still as they were; the new paths."""
         if not moves:
             return set()
 
@@ -309,7 +342,7 @@ class Reconciler:
                         arrived.add(new)
             return arrived
 
-        return self._store.write(work)
+        return self._committer.submit(work).result()
 
     def _findings(self, directory: bytes, changed: dict[bytes, os.stat_result], arrived: set[bytes]) -> Findings:
         look: list[bytes] = []
@@ -321,12 +354,10 @@ class Reconciler:
                 (look if found.st_ctime < settled else unsettled).append(path)
         return Findings(directory, tuple(look), tuple(unsettled), moved=len(arrived))
 
-    # the end of a pass
+    # the end of a scan
 
     def _close_gaps(self, root: _Root, scan: Scan) -> Findings:
-        """All directories are compared: remove what is missing, a directory a step, or keep it."""
-        if scan.gaps and self._is_behind() and self._clock() < scan.compared_at + PATIENCE_S:
-            return Findings(scan.top, waiting=True)
+        """Remove the missing files of one directory, or keep them; a scan without gaps left is completed."""
         if not scan.decided and not scan.abandoned:
             self._decide(root, scan)
         if scan.gaps:
@@ -336,55 +367,35 @@ class Reconciler:
             except StoreError:
                 scan.gaps.add(gap)
                 raise
+        is_complete = scan.is_full and not scan.abandoned and root.trouble != "unavailable"
+        if is_complete and not root.trouble:
+            root.guard.complete(scan.known - scan.missing)
+            self._save_guard(root)
         root.closing.remove(scan)
-        if not scan.is_full or scan.abandoned or root.trouble == "unavailable":
-            return Findings(scan.top)
-        if not root.trouble:
-            root.guard.settle(scan.known - scan.missing)
-        return Findings(scan.top, completed=root.path)
+        return Findings(scan.top, completed=root.path if is_complete else None)
 
     def _decide(self, root: _Root, scan: Scan) -> None:
-        """Remove what is missing, or keep it; see ``absence``."""
-        scan.decided = True
+        """Drop the gaps of a scan if its missing files are to be kept (see ``deletion_guard``)."""
         if scan.confirmed:
             root.trouble = ""
-        elif reason := self._keeping(root, scan):
-            self._unavailable(root, reason)
+        elif reason := _absence(root, scan):
+            root.unavailable(reason)
             scan.gaps.clear()
         elif scan.gaps and root.guard.holds(scan.missing, scan.known, self._clock()):
-            self._hold(root, scan)
+            self._save_guard(root)
+            root.held(scan)
             scan.gaps.clear()
         elif scan.is_full:
             root.trouble = ""
-
-    def _hold(self, root: _Root, scan: Scan) -> None:
-        if root.trouble != "held":
-            log.warning("removal_held", root=root.path, missing=scan.missing, known=scan.known, remedy=_REMEDY)
-        root.trouble = "held"
+        scan.decided = True
 
     def _abandon(self, root: _Root, scan: Scan, reason: str) -> None:
         scan.abandoned = True
         scan.gaps.clear()
-        self._unavailable(root, reason)
-
-    def _keeping(self, root: _Root, scan: Scan) -> str:
-        """Why a root is not there as a whole; empty when it is."""
-        if root.guard.is_root_unmounted():
-            return "its disk is not mounted"
-        try:
-            with os.scandir(root.path) as found:
-                is_empty = next(found, None) is None
-        except OSError as error:
-            return error.strerror or str(error)
-        return "it is empty, but files of it are known" if is_empty and scan.missing else ""
-
-    def _unavailable(self, root: _Root, reason: str) -> None:
-        if root.trouble != "unavailable":
-            log.warning("root_unavailable", root=root.path, reason=reason, remedy=_REMEDY)
-        root.trouble = "unavailable"
+        root.unavailable(reason)
 
     def _remove(self, root: _Root, scan: Scan, gap: bytes) -> int:
-        """Forget what a directory lacks, after one more look at it."""
+        """Remove the rows of files that are missing in a directory, after a second scandir."""
         unmounted = root.guard.unmounted()
         try:
             disk = entries(gap, root.rules)
@@ -395,35 +406,43 @@ class Reconciler:
         except OSError as error:
             log.warning("directory_not_compared", path=gap, reason=error.strerror)
             return 0
-        unmounted |= root.guard.unmounted()  # before and after: a disk may come or go while we look
-
-        def work(writer: Writer) -> int:
-            return _forget_missing(writer, root.guard, gap, disk, unmounted)
-
-        removed = self._store.write(work)
+        unmounted |= root.guard.unmounted()  # before and after: a disk may come or go during the scandir
+        remove = partial(_remove_missing, guard=root.guard, gap=gap, disk=disk, unmounted=unmounted)
+        removed = self._committer.submit(remove).result()
         if removed:
             log.info("files_gone", directory=gap, files=removed)
         return removed
 
 
-_REMEDY = "nothing was forgotten; bring the disk back, or have it forgotten with: shazimctl rescan PATH"
+def _absence(root: _Root, scan: Scan) -> str:
+    """The reason why a root is away as a whole; empty if it is there."""
+    if root.guard.is_root_unmounted():
+        return "its disk is not mounted"
+    try:
+        with os.scandir(root.path) as found:
+            is_empty = next(found, None) is None
+    except OSError as error:
+        return error.strerror or str(error)
+    return "it is empty, but files of it are known" if is_empty and scan.missing else ""
 
 
-def _forget_missing(writer: Writer, absence: DeletionGuard, gap: bytes, disk: Entries, unmounted: set[bytes]) -> int:
+def _remove_missing(
+    writer: Writer, guard: DeletionGuard, gap: bytes, disk: Entries, unmounted: Collection[bytes]
+) -> int:
     known = writer.listing(gap)
     removed = 0
-    if not absence.hides(gap, unmounted):
+    if not guard.hides(gap, unmounted):
         files = known.files.keys() - disk.files.keys()
         removed += sum(writer.remove_file(os.path.join(gap, name)) for name in files)
     for name in known.directories.difference(disk.directories):
         path = os.path.join(gap, name)
-        if not absence.keeps(path, unmounted):
+        if not guard.keeps(path, unmounted):
             removed += writer.remove_tree(path)
     return removed
 
 
 def _changed(disk: Entries, known: Listing) -> dict[bytes, os.stat_result]:
-    """Files that are not what the store knows. Those that can't be asked stay as they are."""
+    """Files that are new or changed; those whose stat fails stay as they are."""
     changed = {}
     files = known.files
     for name, found in disk.files.items():
@@ -435,17 +454,13 @@ def _changed(disk: Entries, known: Listing) -> dict[bytes, os.stat_result]:
 
 def _is_there(path: bytes, stat: Stat) -> bool:
     try:
-        return stat_of(os.lstat(path)) == stat
+        return Stat.of(os.lstat(path)) == stat
     except OSError:
         return False
 
 
-def stat_of(found: os.stat_result) -> Stat:
-    return Stat(found.st_size, found.st_mtime_ns, found.st_ino)
-
-
 def _covered(waiting: dict[bytes, Scan], path: bytes, recursive: bool, confirmed: bool) -> bool:
-    """Whether a request that has not begun does this one's work."""
+    """Whether a queued scan includes this request."""
     same = waiting.get(path)
     if same is not None and (same.recursive or not recursive) and (same.confirmed or not confirmed):
         return True
@@ -463,5 +478,5 @@ def _progress(root: _Root) -> dict[str, Any]:
         "state": root.trouble or ("scanning" if scans else "idle"),
         "directories_done": sum(scan.done for scan in scans),
         "directories_pending": sum(scan.pending for scan in scans),
-        "known_files": root.guard.known,
+        "known_files": root.guard.state.known,
     }

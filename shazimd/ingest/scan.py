@@ -1,7 +1,7 @@
-"""One pass over a tree: the order in which directories are compared, and what was found missing on the way.
+"""One scan of a tree: the order of its directories, and the files that it misses and finds.
 
-Directories that the store knows come before new ones, so that a file that was moved is mostly missed at its old place
-before it is found at its new one. A pass that was cut off begins where it stood and does the rest after it.
+Known directories come before new ones, so that a moved file is mostly missed at its old path before it is found at its
+new one. A scan that continues an interrupted one begins at its cursor, and does the directories before it last.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from shazimd.posix.mounts import is_at_or_below
 from shazimd.types import Stat
 
 GONE_MAX = 100_000
-"""Missing files, and found ones, that are remembered as possibly moved: about 40 MB. The others are read again where
-they are found."""
+"""Limit of remembered missing files, and of found ones, that may have moved: about 40 MB. A moved file beyond the limit
+is read again at its new path."""
 
 Paths = dict[Stat, list[bytes]]
-"""Where files are or were: several with one stat are hard links."""
+"""Paths of files by stat: hard links share one."""
 
 
 class _Turn(IntEnum):
     KNOWN = 0
     WRAPPED = 1
-    """before the place where the last pass was cut off"""
+    """before the cursor"""
     FRESH = 2
 
 
@@ -34,25 +34,25 @@ class Scan:
     top: bytes
     recursive: bool = True
     confirmed: bool = False
-    """asked for by a person: what is missing is removed, however much it is"""
+    """requested by a user: missing files are removed without the deletion guard"""
     cursor: bytes | None = None
-    """where the last pass was cut off"""
+    """directory at which the last scan was interrupted"""
     known: int = 0
-    """files that the store knew"""
+    """number of known files"""
     missing: int = 0
-    """of these, not found and not moved"""
+    """known files that were neither found nor moved"""
     done: int = 0
-    """directories"""
+    """number of compared directories"""
     gaps: set[bytes] = field(default_factory=set)
-    """directories that lack something the store knows"""
+    """directories with missing known files or subdirectories"""
     gone: Paths = field(default_factory=dict)
-    """missing files that may turn up elsewhere"""
+    """missing files, which may have moved"""
     found: Paths = field(default_factory=dict)
-    """files that the store does not know so, and that may be missed elsewhere"""
+    """new and changed files, which may be missing elsewhere"""
     compared_at: float = 0.0
-    """when its last directory was compared"""
+    """Unix time of its last directory"""
     decided: bool = False
-    """the gaps that are left are to be removed"""
+    """the deletion guard has decided: the remaining gaps are to be removed"""
     abandoned: bool = False
     """the root could not be read"""
     _queue: list[tuple[_Turn, bytes]] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Scan:
 
     @property
     def pending(self) -> int:
-        """Directories that are known to wait."""
+        """Number of queued directories."""
         return len(self._queue)
 
     @property
@@ -73,20 +73,20 @@ class Scan:
         heapq.heappush(self._queue, (self._turn(directory, is_known), directory))
 
     def pop(self) -> bytes | None:
-        """The next directory to compare, None when all are done."""
+        """The next directory to compare, None at the end."""
         return heapq.heappop(self._queue)[1] if self._queue else None
 
     def miss(self, stat: Stat, path: bytes) -> None:
-        """Note a known file that is not where it was."""
+        """Note a missing file."""
         self.missing += 1
         _note(self.gone, stat, path)
 
     def find(self, stat: Stat, path: bytes) -> None:
-        """Note a file that the store does not know so."""
+        """Note a new or changed file."""
         _note(self.found, stat, path)
 
     def explain(self, stat: Stat, old: bytes, new: bytes) -> None:
-        """What is missing at one path is what was found at the other."""
+        """Note that a missing file was found under another path."""
         self.missing -= _strike(self.gone, stat, old)
         _strike(self.found, stat, new)
 
@@ -104,7 +104,7 @@ def _note(paths: Paths, stat: Stat, path: bytes) -> None:
 
 
 def _strike(paths: Paths, stat: Stat, path: bytes) -> bool:
-    """Whether it was there."""
+    """Remove a path; whether it was noted."""
     there = path in paths.get(stat, ())
     if there:
         paths[stat].remove(path)

@@ -7,7 +7,7 @@ whatever their score; others match where their score reaches the threshold.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future
 from contextlib import suppress
 from itertools import chain, islice
@@ -17,12 +17,14 @@ from shazimd.search.library import Library
 from shazimd.search.score import score, similarities
 from shazimd.types import (
     ContentId,
+    Digest,
     Fingerprint,
     Hit,
     Match,
     Query,
     Signals,
     Similarities,
+    Stat,
     Verdict,
     Verification,
     Weights,
@@ -49,8 +51,8 @@ Verify = Callable[[bytes, Sequence[bytes]], "Future[list[Verification]]"]
 """Compares a query's local features with those of candidates, elsewhere."""
 
 
-Admit = Callable[[bytes], bool]
-"""Which of a content's files may be named in an answer."""
+Admit = Callable[[bytes, Stat, Digest], bool]
+"""Whether a file may be named in an answer: its path, and the stat and digest that the store has."""
 
 
 class Search:
@@ -67,12 +69,14 @@ class Search:
         threshold: float,
         limit: int | None = None,
         admit: Admit | None = None,
+        exact: Set[ContentId] | None = None,
     ) -> list[Match]:
         """The known image files that match, strongest verdict first, then best score, then content and path.
 
-        ``content`` is the content with the query's bytes, if there is one. Raises ValueError for weights or a threshold
+        ``content`` is the content with the query's bytes, if there is one; ``exact`` the contents with its bytes or
+        pixels, looked up here if not given. Raises ValueError for weights or a threshold
         that make no sense. With a ``limit``, time and memory do not grow with what lies over the threshold."""
-        exact = self._exact(query, content)
+        exact = self._exact(query, content) if exact is None else exact
         by_words = self._by_words(query, exact, weights)
         verified = self._verified(query, by_words)  # in the workers, while this thread searches by score
         ranked = self._ranked(query, weights, threshold, limit)
@@ -186,7 +190,11 @@ class Search:
             with self._library.store.read() as reader:
                 paths = reader.files_of(hit.content)
                 width, height = reader.size_in_pixels(hit.content) if paths else (0, 0)
-            for path in filter(admit, paths):  # one at a time: admitting looks at the disk, and a limit may end it
+                if paths and admit:
+                    digest, rows = reader.digest(hit.content), {path: reader.file(path) for path in paths}
+            for path in paths:  # one at a time: admitting looks at the disk, and a limit may end it
+                if admit and ((row := rows[path]) is None or not admit(path, row.stat, digest)):
+                    continue
                 yield Match(path, hit.content, hit.score, hit.similarities, verdict, width, height, verification)
 
 

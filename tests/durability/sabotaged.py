@@ -6,13 +6,13 @@ import sys
 from collections.abc import Iterator
 
 from shazimd.daemon.main import main
-from shazimd.daemon.run import Daemon
+from shazimd.daemon.run import Run
 from shazimd.watch import inotify
 from shazimd.watch.events import FileEvent
 from shazimd.watch.inotify import Event
 
 parse = inotify.parse
-heed = Daemon._heed
+handle = Run._handle
 done: set[bytes] = set()
 
 
@@ -27,11 +27,11 @@ def sabotaged_parse(buffer: bytes) -> Iterator[Event]:
     return parse(buffer)
 
 
-def sabotaged_heed(self: Daemon, hint: FileEvent) -> None:
-    fail_once(b"follow.ppm", hint.path)
-    heed(self, hint)
+def sabotaged_handle(self: Run, event: FileEvent) -> None:
+    fail_once(b"follow.ppm", event.path)
+    handle(self, event)
 
 
 inotify.parse = sabotaged_parse
-Daemon._heed = sabotaged_heed  # type: ignore[method-assign]  # that is the sabotage
+Run._handle = sabotaged_handle  # type: ignore[method-assign]  # that is the sabotage
 sys.exit(main())

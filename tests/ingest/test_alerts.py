@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from structlog.testing import capture_logs
 
 from shazimd.errors import StoreFull
 from shazimd.ingest import alerts
-from shazimd.ingest.alerts import Alerts, record, stored
+from shazimd.ingest.alerts import AlertRecord, Alerts, as_wire, stored
+from shazimd.ingest.commit import Committer
 from shazimd.protocol import Alert
 from shazimd.store.base import Store
 from shazimd.store.lmdb_store import open_store
@@ -27,20 +30,26 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
+@pytest.fixture
+def committer(store: Store) -> Iterator[Committer]:
+    with closing(Committer(store)) as made:
+        yield made
+
+
 def keep(store: Store, told: Alerts, name: str = "new") -> Alert:
-    alert: Alert = store.write(lambda writer: told.keep(writer, record(b"/r/%s.jpg" % name.encode(), [MATCH], 38.24)))
-    return alert
+    record = AlertRecord.of(b"/r/%s.jpg" % name.encode(), [MATCH], 38.24)
+    return store.write(lambda writer: told.keep(writer, record))
 
 
 def logged(events: list[Any]) -> list[tuple[int, str]]:
     return [(event["alert_id"], event["path"]) for event in events if event["event"] == "near_duplicate"]
 
 
-def test_the_line_says_what_landed_and_what_it_is_like(store: Store) -> None:
+def test_the_line_says_what_landed_and_what_it_is_like(store: Store, committer: Committer) -> None:
     """One line, as documented; a name that is not UTF-8 is given readably and exactly."""
-    told = Alerts(store)
+    told = Alerts(store, committer)
     with capture_logs() as events:
-        told.tell(keep(store, told))
+        told.publish(keep(store, told))
     assert [
         {
             "event": "near_duplicate",
@@ -60,30 +69,42 @@ def test_the_line_says_what_landed_and_what_it_is_like(store: Store) -> None:
     ] == events
 
 
-def test_what_was_stored_and_not_logged_before_a_crash_is_logged_at_the_next_start(store: Store) -> None:
+def test_a_stored_record_is_read_as_it_was_written() -> None:
+    """Paths are exact, and clients get the same values."""
+    record = AlertRecord.of(b"/r/\xfe.jpg", [MATCH], 38.24)
+    raw = json.loads(json.dumps(record.encode()))
+    assert record == AlertRecord.decode(raw)
+    assert {"id": 7, **raw} == dict(as_wire(7, record))
+
+
+def test_what_was_stored_and_not_logged_before_a_crash_is_logged_at_the_next_start(
+    store: Store, committer: Committer
+) -> None:
     """What was logged and noted as such is not repeated."""
-    told = Alerts(store)
-    told.tell(keep(store, told, "one"))
+    told = Alerts(store, committer)
+    told.publish(keep(store, told, "one"))
     keep(store, told, "two")  # the next write notes that the first was logged; then it crashes
     with capture_logs() as events:
-        Alerts(store)
+        Alerts(store, committer)
     assert [(2, "/r/two.jpg")] == logged(events)
 
 
-def test_after_an_orderly_stop_nothing_is_repeated(store: Store) -> None:
+def test_after_an_orderly_stop_nothing_is_repeated(store: Store, committer: Committer) -> None:
     """The log is where the store says."""
-    told = Alerts(store)
-    told.tell(keep(store, told))
+    told = Alerts(store, committer)
+    told.publish(keep(store, told))
     told.close()
     with capture_logs() as events:
-        Alerts(store)
+        Alerts(store, committer)
     assert [] == events
 
 
-def test_a_stop_without_room_repeats_rather_than_fails(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_without_room_repeats_rather_than_fails(
+    store: Store, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A full disk is no reason for a stop to fail."""
-    told = Alerts(store)
-    told.tell(keep(store, told))
+    told = Alerts(store, committer)
+    told.publish(keep(store, told))
 
     def refuse(_: object) -> None:
         raise StoreFull("no room")
@@ -91,34 +112,36 @@ def test_a_stop_without_room_repeats_rather_than_fails(store: Store, monkeypatch
     with monkeypatch.context() as full, capture_logs() as events:
         full.setattr(store, "write", refuse)
         told.close()
-    assert ["alerts_may_repeat"] == [event["event"] for event in events]
+    assert ["store_not_writable", "alerts_may_repeat"] == [event["event"] for event in events]
     with capture_logs() as events:
-        Alerts(store)
+        Alerts(store, committer)
     assert [(1, "/r/new.jpg")] == logged(events)
 
 
-def test_subscribers_get_what_is_told_while_they_listen(store: Store) -> None:
+def test_subscribers_get_what_is_told_while_they_listen(store: Store, committer: Committer) -> None:
     """In order, with the ids that the store has."""
-    told = Alerts(store)
-    told.tell(keep(store, told, "before"))
+    told = Alerts(store, committer)
+    told.publish(keep(store, told, "before"))
     with told.subscribe() as inbox, told.subscribe() as other:
         for name in ("one", "two"):
-            told.tell(keep(store, told, name))
-    told.tell(keep(store, told, "after"))
+            told.publish(keep(store, told, name))
+    told.publish(keep(store, told, "after"))
     with store.read() as reader:
         expected = stored(reader, since=1, limit=2)
     assert expected == [inbox.get_nowait(), inbox.get_nowait()] == [other.get_nowait(), other.get_nowait()]
     assert inbox.empty()
 
 
-def test_a_subscriber_who_does_not_listen_is_dropped(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_subscriber_who_does_not_listen_is_dropped(
+    store: Store, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """He is told of the end; the others go on, and nobody waits for him."""
     monkeypatch.setattr(alerts, "SUBSCRIBER_BACKLOG_MAX", 2)
-    told = Alerts(store)
+    told = Alerts(store, committer)
     with told.subscribe() as deaf, told.subscribe() as listening:
         heard = []
         for number in range(4):
-            told.tell(keep(store, told, f"{number}"))
+            told.publish(keep(store, told, f"{number}"))
             heard.append(listening.get_nowait())
         assert 4 == len(heard)
         assert (2, None) == (deaf.get_nowait()["id"], deaf.get_nowait())  # type: ignore[index]  # an alert, then the end

@@ -81,7 +81,7 @@ def test_patient_writes_share_a_flush_and_an_impatient_one_does_not_wait(
 ) -> None:
     """The first waits for the others until somebody needs his own."""
     monkeypatch.setattr(commit, "LINGER_S", PATIENCE_S)
-    patient = [committer.submit(set_value(f"p{i}"), patient=True) for i in range(5)]
+    patient = [committer.submit(set_value(f"p{i}"), may_linger=True) for i in range(5)]
     assert not any(done.done() for done in patient)
     committer.submit(set_value("now")).result(PATIENCE_S)
     assert (True, 1) == (all(done.done() for done in patient), disk.writes)
@@ -89,7 +89,7 @@ def test_patient_writes_share_a_flush_and_an_impatient_one_does_not_wait(
 
 def test_a_patient_write_alone_is_written_in_the_end(store: Store, committer: Committer) -> None:
     """Nobody has to come along."""
-    committer.submit(set_value("alone"), patient=True).result(PATIENCE_S)
+    committer.submit(set_value("alone"), may_linger=True).result(PATIENCE_S)
     assert value_of(store, "alone")
 
 
@@ -140,8 +140,12 @@ def test_one_that_fails_takes_no_other_with_it(store: Store, disk: Disk, committ
 
 def test_an_error_of_what_follows_is_told_and_the_write_stays(store: Store, committer: Committer) -> None:
     """The thread that writes goes on."""
+
+    def fail(_: None) -> None:
+        raise KeyError("as a test")
+
     with pytest.raises(KeyError):
-        committer.submit(set_value("a"), {}.__getitem__).result(PATIENCE_S)
+        committer.submit(set_value("a"), fail).result(PATIENCE_S)
     assert value_of(store, "a")
     committer.submit(set_value("b")).result(PATIENCE_S)
     assert value_of(store, "b")
@@ -179,12 +183,11 @@ def test_impatience_gives_up_what_a_full_disk_holds_back(disk: Disk, committer: 
     disk.is_full = True
     held = committer.submit(set_value("a"))
     assert disk.refused.wait(PATIENCE_S)
-    with committer.impatient():
+    with committer.giving_up_when_full():
         with pytest.raises(StoreFull):
             held.result(PATIENCE_S)
         with pytest.raises(StoreFull):
             committer.submit(set_value("b")).result(PATIENCE_S)
-        assert not committer.wait_after(StoreFull("no room"))
     disk.refused.clear()
     later = committer.submit(set_value("c"))
     assert disk.refused.wait(PATIENCE_S)

@@ -16,11 +16,11 @@ from shazimd.errors import NotAnImage, WorkerFailed
 from shazimd.index.flat import FlatIndex
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.commit import Committer
-from shazimd.ingest.ingest import Ingest, MatchSettings, RootPolicy, digest_of
+from shazimd.ingest.ingest import Ingest, IngestRules, MatchSettings, Outcome, PendingAlert, digest_of
 from shazimd.ingest.moves import apply_move
 from shazimd.search.library import Library
 from shazimd.search.query import Search
-from shazimd.store.base import Store
+from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.telemetry.metrics import Metrics
 from shazimd.types import FileRow, FileState, Fingerprint, Query, Signals, Verdict
@@ -34,6 +34,8 @@ class FakeDecoders:
 
     def __init__(self) -> None:
         self.decoded: list[bytes] = []
+        self.number = 0
+        """the hashes of all pictures, if set"""
         self.meanwhile: Callable[[], object] = lambda: None
         """what happens on the disk while a picture is decoded"""
 
@@ -46,7 +48,7 @@ class FakeDecoders:
         elif data.startswith(b"crash"):
             done.set_exception(WorkerFailed("crashed its worker"))
         else:
-            number = int.from_bytes(digest_of(data)[:8], "big")
+            number = self.number or int.from_bytes(digest_of(data)[:8], "big")
             done.set_result(Fingerprint(Signals(number, number, None), None, 4, 3, "PPM"))
         return done
 
@@ -70,26 +72,24 @@ class Bench:
         self.store: Store = open_store(str(folder / "store"), 64 << 20)
         self.decoders = FakeDecoders()
         self.library = Library(self.store, lambda _, __: FlatIndex())
-        self.alerts = Alerts(self.store)
         self.committer = Committer(self.store)
-        self.silent = False
-        self.unsettled: list[bytes] = []
-        self.missing: list[bytes] = []
-        self.linked: list[None] = []
+        self.alerts = Alerts(self.store, self.committer)
+        self.is_silent = False
         self.ingest = Ingest(
             self.library,
             self.committer,
             self.decoders,
             Search(self.library, None),
             self.alerts,
-            RootPolicy(silent=lambda _: self.silent, follows_symlinks=lambda _: True),
-            MatchSettings(0.75, (1.0, 1.0, 2.0), frozenset(Verdict)),
+            IngestRules(self, MatchSettings(0.75, (1.0, 1.0, 2.0), frozenset(Verdict)), max_file_bytes=1000),
             Metrics(),
-            max_file_bytes=1000,
-            unsettled=self.unsettled.append,
-            missing=self.missing.append,
-            linked=lambda: self.linked.append(None),
         )
+
+    def silent(self, path: bytes) -> bool:
+        return self.is_silent
+
+    def follows_symlinks(self, path: bytes) -> bool:
+        return True
 
     def close(self) -> None:
         self.committer.close()
@@ -101,10 +101,10 @@ class Bench:
         path.write_bytes(data)
         return os.fsencode(path)
 
-    def look(self, name: str, data: bytes | None = None, **options: Any) -> bytes:
-        """Write a file, if data is given, and look at it."""
+    def look(self, name: str, data: bytes | None = None) -> bytes:
+        """Write a file, if data is given, and ingest it."""
         path = os.fsencode(self.root / name) if data is None else self.write(name, data)
-        self.ingest.look(path, **options)
+        self.outcome = self.ingest.ingest(path)
         return path
 
     def rename(self, old: str, new: str, *, told: bool) -> None:
@@ -140,9 +140,8 @@ def test_a_file_that_another_was_renamed_over_while_it_was_decoded_is_not_stored
     bench.look("known.ppm", b"known")
     path = bench.write("other.ppm", data)
     bench.decoders.meanwhile = lambda: bench.rename("known.ppm", "other.ppm", told=True)
-    bench.ingest.look(path)
-    assert [path] == bench.unsettled
-    bench.ingest.look(path)
+    assert Outcome.UNSETTLED == bench.ingest.ingest(path)
+    bench.ingest.ingest(path)
     row = bench.row(path)
     assert row is not None
     assert (FileState.INDEXED, [("known.ppm", "original.ppm")]) == (row.state, bench.told())
@@ -200,7 +199,7 @@ def test_a_changed_file_that_became_a_copy_is_told(bench: Bench) -> None:
 
 def test_what_is_silent_is_stored_and_not_told(bench: Bench) -> None:
     """A baseline, or a reference."""
-    bench.silent = True
+    bench.is_silent = True
     bench.look("a.ppm", b"one")
     path = bench.look("b.ppm", b"one")
     row = bench.row(path)
@@ -246,8 +245,8 @@ def test_a_file_that_is_written_while_it_is_read_is_looked_at_again(
     found = bench.ingest._stat(path)
     bench.write("a.ppm", b"half and half")
     monkeypatch.setattr(bench.ingest, "_stat", lambda _: found)
-    bench.ingest.look(path)
-    assert ([path], None, []) == (bench.unsettled, bench.row(path), bench.decoders.decoded)
+    outcome = bench.ingest.ingest(path)
+    assert (Outcome.UNSETTLED, None, []) == (outcome, bench.row(path), bench.decoders.decoded)
 
 
 def test_what_was_deleted_is_forgotten_and_what_is_missing_is_asked_about(bench: Bench) -> None:
@@ -255,41 +254,42 @@ def test_what_was_deleted_is_forgotten_and_what_is_missing_is_asked_about(bench:
     gone, away = bench.look("gone.ppm", b"one"), bench.look("away.ppm", b"two")
     os.unlink(gone)
     os.unlink(away)
-    bench.ingest.look(gone, deleted=True)
-    bench.ingest.look(away)
-    assert (None, [away]) == (bench.row(gone), bench.missing)
+    outcomes = bench.ingest.ingest(gone, deleted=True), bench.ingest.ingest(away)
+    assert ((Outcome.REMOVED, Outcome.MISSING), None) == (outcomes, bench.row(gone))
     assert bench.row(away) is not None
 
 
 @pytest.mark.parametrize("order", ["before the store followed", "after"])
+@pytest.mark.parametrize("verb", ["_alert", "decide"])
 def test_a_file_that_is_renamed_while_it_is_taken_in_is_told_once(
-    bench: Bench, order: str, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, order: str, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Under the name that it has then; no row stays behind."""
-    bench.look("a.ppm", b"one")
-    bench.write("b.ppm", b"one")
-    real = bench.ingest._tell
+    """Under the name that it has then; no row stays behind: before the row is committed, or with a pending alert."""
+    bench.decoders.number = 7  # a new content, with the hashes of a known one, has a pending alert
+    data = {"_alert": [b"one"], "decide": [b"one", b"two"]}[verb]
+    bench.look("a.ppm", data[0])
+    bench.write("b.ppm", data[-1])
+    real = getattr(bench.ingest, verb)
 
-    def tell(*arguments: Any) -> None:
+    def renamed_first(*arguments: Any, **options: Any) -> Any:
         monkeypatch.undo()
         bench.rename("b.ppm", "c.ppm", told=order == "after")
-        real(*arguments)
+        return real(*arguments, **options)
 
-    monkeypatch.setattr(bench.ingest, "_tell", tell)
+    monkeypatch.setattr(bench.ingest, verb, renamed_first)
     old = bench.look("b.ppm")
     new = bench.look("c.ppm")
     assert (None, [("c.ppm", "a.ppm")]) == (bench.row(old), bench.told())
     assert bench.row(new) is not None
-    assert [b"one"] == bench.decoders.decoded
+    assert data == bench.decoders.decoded
 
 
 def test_a_silent_file_that_is_gone_when_it_was_stored_is_asked_about(bench: Bench) -> None:
     """Its row would stay behind."""
-    bench.silent = True
+    bench.is_silent = True
     path = bench.write("a.ppm", b"one")
     bench.decoders.meanwhile = lambda: os.unlink(path)
-    bench.ingest.look(path)
-    assert [path] == bench.missing
+    assert Outcome.MISSING == bench.ingest.ingest(path)
 
 
 def test_a_move_that_nobody_told_of_raises_no_alert(bench: Bench) -> None:
@@ -321,12 +321,12 @@ def test_a_change_under_one_name_of_many_is_said(bench: Bench) -> None:
     """The others changed too, and made no event; a file with one name asks for nothing."""
     bench.look("a.ppm", b"one")
     bench.look("a.ppm", b"two!")
-    assert [] == bench.linked
+    outcomes = [bench.outcome]
     (bench.root / "b.ppm").hardlink_to(bench.root / "a.ppm")
-    bench.look("b.ppm")
-    assert [] == bench.linked
-    bench.look("a.ppm", b"three")
-    assert [None] == bench.linked
+    for name, data in (("b.ppm", None), ("a.ppm", b"three")):
+        bench.look(name, data)
+        outcomes.append(bench.outcome)
+    assert [Outcome.STORED, Outcome.STORED, Outcome.OTHER_NAMES] == outcomes
 
 
 @pytest.mark.parametrize("gone", [False, True])
@@ -336,17 +336,101 @@ def test_what_a_crash_kept_from_being_told_is_told_once(
     """From its note, without a decode; a file that is gone is not told, and not known."""
     bench = Bench(tmp_path)
     bench.look("a.ppm", b"one")
-    monkeypatch.setattr(bench.ingest, "_tell", lambda *_: None)
+    bench.ingest._arrivals.add(None)  # another file, which is being committed: the search is to be repeated
+    monkeypatch.setattr(bench.ingest, "_alert", lambda *_, **__: None)
+    monkeypatch.setattr(bench.ingest, "decide", lambda _: None)
     path = bench.look("b.ppm", b"one")
     bench.close()
     if gone:
         os.unlink(path)
     bench = Bench(tmp_path)
-    works = list(bench.ingest.tell_untold())
-    for _, work in works:
-        work()
+    for pending in bench.ingest.pending_alerts():
+        bench.ingest.decide(pending)
     assert ([] if gone else [("b.ppm", "a.ppm")]) == bench.told()
     assert gone == (bench.row(path) is None)
-    assert [] == list(bench.ingest.tell_untold())
+    assert [] == bench.ingest.pending_alerts()
     assert [] == bench.decoders.decoded
     bench.close()
+
+
+class Counted:
+    """Counts a store's read transactions and durable writes."""
+
+    def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reads = self.writes = 0
+        self._read, self._write = store.read, store.write
+        monkeypatch.setattr(store, "read", self.read)
+        monkeypatch.setattr(store, "write", self.write)
+
+    def read(self) -> Any:
+        self.reads += 1
+        return self._read()
+
+    def write(self, work: Callable[[Writer], Any]) -> Any:
+        self.writes += 1
+        return self._write(work)
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_known_bytes_take_three_snapshots_and_one_durable_write(
+    bench: Bench, is_silent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row, the content with its files, and the matching content's files; the row and the alert."""
+    bench.look("a.ppm", b"one")
+    bench.is_silent = is_silent
+    bench.write("b.ppm", b"one")
+    with monkeypatch.context() as patch:
+        counted = Counted(bench.store, patch)
+        bench.look("b.ppm")
+    assert (2 if is_silent else 3, 1) == (counted.reads, counted.writes)
+    assert ([] if is_silent else [("b.ppm", "a.ppm")]) == bench.told()
+
+
+def test_known_bytes_without_another_file_take_one_durable_write(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decision is then that there is no alert."""
+    bench.ingest.ingest(bench.look("a.ppm", b"one"))
+    (bench.root / "a.ppm").unlink()
+    bench.ingest.ingest(os.fsencode(bench.root / "a.ppm"), deleted=True)
+    bench.write("b.ppm", b"one")
+    with monkeypatch.context() as patch:
+        counted = Counted(bench.store, patch)
+        bench.look("b.ppm")
+    assert (1, []) == (counted.writes, bench.told())
+
+
+def test_of_two_known_contents_that_arrive_together_only_the_later_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is searched for before the other is stored; the one that commits second notices, and searches again."""
+    bench.decoders.number = 7  # the same hashes for all bytes
+    for name, data in (("a.ppm", b"one"), ("b.ppm", b"two")):
+        path = bench.look(name, data)
+        os.unlink(path)
+        bench.ingest.ingest(path, deleted=True)
+    assert [("b.ppm", "a.ppm")] != bench.told()
+    meeting = threading.Barrier(2)
+    real = bench.ingest._commit
+
+    def commit_together(*arguments: Any) -> Any:
+        meeting.wait(10)
+        return real(*arguments)
+
+    monkeypatch.setattr(bench.ingest, "_commit", commit_together)
+    threads = [threading.Thread(target=bench.look, args=pair) for pair in (("c.ppm", b"one"), ("d.ppm", b"two"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert bench.told() in ([("c.ppm", "d.ppm")], [("d.ppm", "c.ppm")])
+
+
+def test_the_earlier_of_two_is_told_of_no_later_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the later one was decided before it."""
+    bench.decoders.number = 7
+    decide, left = bench.ingest.decide, list[PendingAlert]()
+    monkeypatch.setattr(bench.ingest, "decide", left.append)
+    bench.look("a.ppm", b"one")
+    bench.look("b.ppm", b"two")
+    for pending in reversed(left):
+        decide(pending)
+    assert [("b.ppm", "a.ppm")] == bench.told()

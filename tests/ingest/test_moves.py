@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from shazimd.config import WatchConfig
+from shazimd.ingest.commit import Committer
 from shazimd.ingest.moves import apply_move
 from shazimd.ingest.reconcile import Reconciler
 from shazimd.store.base import Store, Writer
@@ -26,6 +28,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened = open_store(str(tmp_path / "store"), 64 << 20)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def committer(store: Store) -> Iterator[Committer]:
+    with closing(Committer(store)) as made:
+        yield made
 
 
 def known(store: Store) -> list[bytes]:
@@ -59,7 +67,7 @@ def test_what_was_told_moves_and_what_was_not_is_forgotten(store: Store) -> None
 @pytest.mark.parametrize(("old", "new"), [("a", "z"), ("z", "a")])
 @pytest.mark.parametrize("settled", [True, False])
 def test_comparing_finds_a_move_whichever_place_comes_first(
-    store: Store, tmp_path: Path, old: str, new: str, settled: bool
+    store: Store, committer: Committer, tmp_path: Path, old: str, new: str, settled: bool
 ) -> None:
     """Nothing is removed and found anew."""
     root = tmp_path / "root"
@@ -69,7 +77,7 @@ def test_comparing_finds_a_move_whichever_place_comes_first(
     (root / old / "1.jpg").write_bytes(b"moves")
     config = WatchConfig(path=str(root))
     now = time.time() + (60 if settled else 0)
-    reconciler = Reconciler(store, {os.fsencode(root): Filter(config)}, clock=lambda: now)
+    reconciler = Reconciler(store, committer, {os.fsencode(root): Filter(config)}, clock=lambda: now)
 
     def compare() -> tuple[set[bytes], int, int]:
         found: set[bytes] = set()
@@ -82,7 +90,7 @@ def test_comparing_finds_a_move_whichever_place_comes_first(
 
     for path in compare()[0]:
         stat = os.stat(path)
-        row = FileRow(Stat(stat.st_size, stat.st_mtime_ns, stat.st_ino), FileState.FAILED, reason="as a test")
+        row = FileRow(Stat.of(stat), FileState.FAILED, reason="as a test")
         put(store, path, row=row)
     (root / old / "1.jpg").rename(root / new / "2.jpg")
     _, moved, removed = compare()

@@ -15,6 +15,7 @@ from shazimd.config import WatchConfig
 from shazimd.errors import NotFound, StoreFull
 from shazimd.ingest import deletion_guard as absence
 from shazimd.ingest import reconcile
+from shazimd.ingest.commit import Committer
 from shazimd.ingest.reconcile import Findings, Reconciler
 from shazimd.posix.mounts import Mount, Mounts
 from shazimd.store.base import Store, Writer
@@ -42,6 +43,7 @@ class Bench:
 
     def __init__(self, store: Store, *roots: Path, mounts: Mounts | None = None, **rules: Any) -> None:
         self.store = store
+        self.committer = committer_of(store)
         self.now = time.time() + 60
         self.mounts = mounts or FakeMounts()
         self.rules = {os.fsencode(root): Filter(WatchConfig(path=str(root), **rules)) for root in roots}
@@ -49,15 +51,16 @@ class Bench:
 
     def restart(self) -> None:
         self.behind = False
-        self.reconciler = Reconciler(
-            self.store, self.rules, clock=lambda: self.now, mounts=self.mounts, is_behind=lambda: self.behind
-        )
+        self.reconciler = Reconciler(self.store, self.committer, self.rules, clock=lambda: self.now, mounts=self.mounts)
 
     def steps(self) -> Iterator[Findings]:
-        while (findings := self.reconciler.step()) is not None:
+        while (findings := self.step()) is not None:
             yield findings
             for path in findings.look + findings.unsettled:
                 self.take_in(path)
+
+    def step(self) -> Findings | None:
+        return self.reconciler.step(is_behind=self.behind)
 
     def run(self, *paths: Path, confirmed: bool = False) -> list[Findings]:
         for path in paths or map(Path, map(os.fsdecode, self.rules)):
@@ -66,7 +69,7 @@ class Bench:
 
     def take_in(self, path: bytes) -> None:
         found = os.stat(path)
-        row = FileRow(Stat(found.st_size, found.st_mtime_ns, found.st_ino), FileState.FAILED, reason="as a test")
+        row = FileRow(Stat.of(found), FileState.FAILED, reason="as a test")
         self.store.write(lambda writer: writer.put_file(path, row))
 
     def known(self) -> set[bytes]:
@@ -81,7 +84,19 @@ class Bench:
 def store(tmp_path: Path) -> Iterator[Store]:
     opened = open_store(str(tmp_path / "store"), 64 * MIB)
     yield opened
+    if opened in _committers:
+        _committers.pop(opened).close()
     opened.close()
+
+
+_committers: dict[Store, Committer] = {}
+
+
+def committer_of(store: Store) -> Committer:
+    """The store's only writer besides the test."""
+    if store not in _committers:
+        _committers[store] = Committer(store)
+    return _committers[store]
 
 
 @pytest.fixture
@@ -179,7 +194,7 @@ def test_a_file_changed_just_now_goes_through_the_settler(store: Store, root: Pa
     bench = Bench(store, root)
     bench.now = os.stat(path).st_ctime + reconcile.UNSETTLED_S / 2
     bench.reconciler.request(os.fsencode(root))
-    findings = bench.reconciler.step()
+    findings = bench.step()
     assert findings is not None
     assert ((), (path,)) == (findings.look, findings.unsettled)
 
@@ -203,7 +218,7 @@ def test_nothing_is_removed_while_a_rename_may_not_have_been_heard_of(store: Sto
     (root / "old").rename(root / "new")
     bench.behind = True
     bench.reconciler.request(os.fsencode(root / "old"))
-    findings = [bench.reconciler.step() for _ in range(10)]
+    findings = [bench.step() for _ in range(10)]
     assert findings[-1] is not None
     assert (True, 3) == (findings[-1].waiting, len(bench.known()))
     store.write(lambda writer: writer.move(os.fsencode(root / "old"), os.fsencode(root / "new")))
@@ -247,7 +262,7 @@ def test_a_file_moved_between_roots_is_not_read(store: Store, tmp_path: Path) ->
     bench.run()
     os.rename(paths[0], two / "new.jpg")
     bench.reconciler.request(os.fsencode(one))
-    first = bench.reconciler.step()
+    first = bench.step()
     bench.reconciler.request(os.fsencode(two))
     findings = [each for each in [first, *bench.steps()] if each]
     assert ([], 1) == (looked(findings), moved(findings))
@@ -411,7 +426,7 @@ def test_a_directory_that_cannot_be_read_keeps_its_rows(store: Store, root: Path
     try:
         assert not os.access(root / "locked", os.R_OK, effective_ids=True)
         bench.reconciler.request(os.fsencode(root))
-        found = [bench.reconciler.step() for _ in range(5)]
+        found = [bench.step() for _ in range(5)]
     finally:
         os.seteuid(0)
         (root / "locked").chmod(0o755)
@@ -435,9 +450,9 @@ def test_a_request_goes_before_the_pass_over_the_whole(store: Store, root: Path)
         fill(root / str(i), 1)
     bench = Bench(store, root)
     bench.reconciler.request(os.fsencode(root))
-    bench.reconciler.step()
+    bench.step()
     bench.reconciler.request(os.fsencode(root / "9"))
-    findings = bench.reconciler.step()
+    findings = bench.step()
     assert findings is not None
     assert os.fsencode(root / "9") == findings.directory
 
@@ -528,8 +543,8 @@ def test_a_full_disk_loses_no_work(store: Store, root: Path, monkeypatch: pytest
     with monkeypatch.context() as patch:
         patch.setattr(store, "write", full)
         for _ in range(3):
-            with pytest.raises(StoreFull):
-                bench.reconciler.step()
+            with bench.committer.giving_up_when_full(), pytest.raises(StoreFull):
+                bench.step()
     list(bench.steps())
     assert {*paths[2:], os.fsencode(root / "new.jpg")} == bench.known()
 
@@ -559,8 +574,9 @@ def test_after_any_history_a_pass_makes_the_store_say_what_the_disk_has(
         assert set(on_disk) == bench.known()
         with opened.read() as reader:
             rows = {path: reader.file(path) for path in on_disk}
-        assert {p: reconcile.stat_of(s) for p, s in on_disk.items()} == {p: row and row.stat for p, row in rows.items()}
+        assert {p: Stat.of(s) for p, s in on_disk.items()} == {p: row and row.stat for p, row in rows.items()}
     finally:
+        _committers.pop(opened).close()
         opened.close()
 
 
@@ -579,4 +595,4 @@ def _act(bench: Bench, root: Path, act: str, x: str, y: str, z: str) -> None:
         bench.run()
     else:
         bench.reconciler.request(os.fsencode(root))
-        bench.reconciler.step()
+        bench.step()

@@ -100,6 +100,12 @@ def test_what_takes_a_restart_is_named(daemon: Daemon) -> None:
     assert daemon.client.reload()["restart_needed"] == ["workers"]
 
 
+def test_switching_verification_takes_a_restart(daemon: Daemon) -> None:
+    """The workers extract local features, or not, from their start."""
+    daemon.configure("[match]\nverify = false")
+    assert daemon.client.reload()["restart_needed"] == ["match.verify"]
+
+
 def test_no_question_is_dropped(daemon: Daemon) -> None:
     """Questions asked without a pause over several reloads are all answered."""
     picture = (daemon.photos / "2.png").read_bytes()

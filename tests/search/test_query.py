@@ -169,7 +169,7 @@ def test_contents_without_a_file_to_name_do_not_shorten_the_answer(library: Libr
     whole = found(search, query, 0.0)
     banned = {path for path, _ in whole[:100]}
     matches = search.matches(
-        query, None, weights=WEIGHTS, threshold=0.0, limit=5, admit=lambda path: path not in banned
+        query, None, weights=WEIGHTS, threshold=0.0, limit=5, admit=lambda path, *_: path not in banned
     )
     assert whole[100:105] == [(match.path, match.verdict) for match in matches]
 

@@ -1,0 +1,126 @@
+"""The daemon as an object: the parts that last, and the current run."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from functools import partial
+
+import structlog
+
+from shazimd.config import Config
+from shazimd.daemon.roots import configured_roots
+from shazimd.daemon.run import Parts, Run, RunSettings
+from shazimd.index.base import Index
+from shazimd.index.cascade import CascadeIndex
+from shazimd.ingest.alerts import Alerts
+from shazimd.ingest.commit import Committer
+from shazimd.models.model import ModelInfo
+from shazimd.models.provision import Provision
+from shazimd.models.registry import Registry
+from shazimd.protocol import ReloadReply
+from shazimd.search.duplicates import Duplicates
+from shazimd.search.library import Library
+from shazimd.search.query import Search
+from shazimd.store.base import Store
+from shazimd.store.lmdb_store import open_store
+from shazimd.telemetry.metrics import Metrics
+from shazimd.workers.pool import WorkerPool
+from shazimd.workers.verification import verify_all
+
+log = structlog.get_logger()
+
+RESTART_NEEDED = ("store", "server", "workers", "model")
+"""Tables that a reload does not apply."""
+
+
+class App:
+    """``start``, then any number of ``reload``, then ``stop`` and ``close``."""
+
+    def __init__(self, config: Config, read_config: Callable[[], Config]) -> None:
+        """Open the store and start the workers. Raises ShazimdError, and then all is closed again.
+
+        ``read_config`` reads the configuration again, for a reload."""
+        roots = configured_roots(config.watch)
+        self._config = config
+        self._read_config = read_config
+        self._reloading = threading.Lock()
+        with ExitStack() as opened:
+            assert config.store.path is not None
+            self.provision = Provision(Registry(os.path.join(config.store.path, "models")), config.model.handle)
+            self._parts = parts = _open_parts(config, self.provision.installed(), opened)
+            self.store, self.workers, self.library = parts.store, parts.workers, parts.library
+            self.alerts, self.committer, self.metrics = parts.alerts, parts.committer, parts.metrics
+            self.search, self.duplicates = parts.search, parts.duplicates
+            self.run = Run(parts, roots, RunSettings.of(config))
+            self._opened = opened.pop_all()
+
+    def start(self) -> None:
+        """Start the run, and the installation of a missing model; returns at once."""
+        if self.library.model is None:
+            self.provision.start(self._use_model)
+        self.run.start(self.provision.first_try)
+
+    def reload(self) -> ReloadReply:
+        """Replace the run by one with the present configuration. Raises ConfigError, and then nothing has changed."""
+        with self._reloading:
+            config = self._read_config()
+            following = Run(self._parts, configured_roots(config.watch), RunSettings.of(config))
+            self.run.stop()
+            self.run = following
+            self.run.start()
+            restart_needed = self._restart_needed(config)
+            roots = [root["path"] for root in self.run.roots()]
+        log.info("reloaded", roots=roots, restart_needed=restart_needed)
+        return {"roots": roots, "restart_needed": restart_needed}
+
+    def alive(self) -> bool:
+        """Whether the threads of the run are alive; during a reload one run replaces another."""
+        return self._reloading.locked() or self.run.alive()
+
+    def stop(self) -> None:
+        """Stop the run; queries are answered until ``close``."""
+        self.provision.stop()
+        with self._reloading:
+            self.run.stop()
+
+    def close(self) -> None:
+        """Write all that is queued, and close the parts."""
+        self._opened.close()
+
+    def _restart_needed(self, config: Config) -> list[str]:
+        tables = [table for table in RESTART_NEEDED if getattr(config, table) != getattr(self._config, table)]
+        if config.match.verify != self._config.match.verify:
+            tables.append("match.verify")  # the workers extract local features or not from their start
+        return tables
+
+    def _use_model(self, model: ModelInfo) -> None:
+        self.library.use_model(model)
+        log.info("model_in_use", model=model.id, handle=model.source)
+        self.run.backfill.start()
+
+
+def _open_parts(config: Config, model: ModelInfo | None, opened: ExitStack) -> Parts:
+    """Open the parts in an order in which each may use those before, and be closed before them."""
+    assert config.store.path is not None
+    store = opened.enter_context(closing(open_store(config.store.path, config.store.map_size_gb << 30)))
+    limits = config.workers
+    workers = opened.enter_context(
+        WorkerPool(
+            limits.processes, limits.memory_mb, limits.timeout_s, limits.max_pixels, features=config.match.verify
+        )
+    )
+    library = opened.enter_context(closing(Library(store, _open_index, model)))
+    committer = opened.enter_context(closing(Committer(store)))
+    alerts = opened.enter_context(closing(Alerts(store, committer)))
+    verify = partial(workers.submit, verify_all) if config.match.verify else None
+    search, duplicates = Search(library, verify), Duplicates(library, verify)
+    return Parts(store, workers, library, alerts, committer, search, duplicates, Metrics())
+
+
+def _open_index(store: Store, model_id: str | None) -> Index:
+    """The index beside the store, up to date with it."""
+    with store.read() as reader:
+        return CascadeIndex.open(os.path.join(store.info()["path"], "index"), reader, model_id)

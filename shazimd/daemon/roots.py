@@ -1,0 +1,63 @@
+"""The watched roots: validation of the configured ones, and the settings of the root that contains a path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from shazimd.config import WatchConfig
+from shazimd.errors import ConfigError
+from shazimd.ingest.values import has_baseline
+from shazimd.posix.mounts import is_at_or_below
+from shazimd.store.base import Store
+from shazimd.watch.filters import Filter
+
+
+class RootConfig(NamedTuple):
+    config: WatchConfig
+    rules: Filter
+
+
+def configured_roots(watch: Sequence[WatchConfig]) -> list[RootConfig]:
+    """The roots of a configuration. Raises ConfigError if there is none, or one is no directory or inside another."""
+    if not watch:
+        raise ConfigError("no directory to watch: give one on the command line, or [[watch]] path in the config")
+    roots = {rules.root: RootConfig(config, rules) for config, rules in ((config, Filter(config)) for config in watch)}
+    for root in roots:
+        if os.path.lexists(root) and not os.path.isdir(root):
+            raise ConfigError(f"{os.fsdecode(root)}: not a directory")
+        for outer in roots:
+            if root != outer and is_at_or_below(root, outer):
+                raise ConfigError(f"{os.fsdecode(root)}: lies in {os.fsdecode(outer)}, expected roots side by side")
+    return list(roots.values())
+
+
+class Roots:
+    """The roots by path, and the ones without a complete baseline."""
+
+    def __init__(self, roots: Sequence[RootConfig], store: Store, *, alert_on_baseline: bool) -> None:
+        self._by_length = sorted(roots, key=lambda root: -len(root.rules.root))
+        self._alert_on_baseline = alert_on_baseline
+        with store.read() as reader:
+            paths = [root.rules.root for root in roots]
+            self.without_baseline = {path for path in paths if not has_baseline(reader, path)}
+
+    def of(self, path: bytes) -> RootConfig | None:
+        """The innermost root that contains a path."""
+        return next((root for root in self._by_length if is_at_or_below(path, root.rules.root)), None)
+
+    def admits(self, path: bytes) -> bool:
+        root = self.of(path)
+        return root is not None and root.rules.admits(path)
+
+    def silent(self, path: bytes) -> bool:
+        """Whether a new file raises no alert: in a reference root, in a baseline, and outside the roots."""
+        root = self.of(path)
+        if root is None or root.config.reference:
+            return True
+        return root.rules.root in self.without_baseline and not self._alert_on_baseline
+
+    def follows_symlinks(self, path: bytes) -> bool:
+        root = self.of(path)
+        return root is not None and root.config.follow_symlinks

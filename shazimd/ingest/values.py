@@ -1,0 +1,72 @@
+"""The small values that ingest keeps in the store, one pair of functions for each key.
+
+FORMAT.md, "Values", lists the keys and their JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from shazimd.store.base import Reader, Writer
+
+
+@dataclass(frozen=True, slots=True)
+class GuardState:
+    """The memory of one root's deletion guard."""
+
+    cursor: bytes | None = None
+    """directory at which the last scan was interrupted"""
+    known: int = 0
+    """number of known files at the end of the last full scan"""
+    held_since: float | None = None
+    """Unix time of the first scan that missed too many files"""
+    mounts: frozenset[bytes] = frozenset()
+    """mount points that known files depend on"""
+
+
+def has_baseline(reader: Reader, root: bytes) -> bool:
+    """Whether the first scan of a root was completed, and all its files were ingested."""
+    return bool(reader.get(_baseline_key(root)))
+
+
+def set_baseline(writer: Writer, root: bytes) -> None:
+    writer.set(_baseline_key(root), True)
+
+
+def guard_state(reader: Reader, root: bytes) -> GuardState:
+    kept: dict[str, Any] | None = reader.get(_guard_key(root))
+    if kept is None:
+        return GuardState()
+    mounts = frozenset(bytes.fromhex(point) for point in kept["mounts"])
+    return GuardState(bytes.fromhex(kept["cursor"]) or None, int(kept["known"]), kept["held_since"], mounts)
+
+
+def set_guard_state(writer: Writer, root: bytes, state: GuardState) -> None:
+    value = {
+        "cursor": (state.cursor or b"").hex(),
+        "known": state.known,
+        "held_since": state.held_since,
+        "mounts": sorted(point.hex() for point in state.mounts),
+    }
+    writer.set(_guard_key(root), value)
+
+
+def last_logged_alert(reader: Reader) -> int:
+    """Id of the last alert that is certainly in the log; 0 for none."""
+    return reader.get("alerts_told") or 0
+
+
+def set_last_logged_alert(writer: Writer, alert: int) -> None:
+    writer.set("alerts_told", alert)
+
+
+def _baseline_key(root: bytes) -> str:
+    return "baseline:" + os.fsdecode(root)
+
+
+def _guard_key(root: bytes) -> str:
+    """Hashed: a path may be longer than the 511 bytes of an LMDB key."""
+    return f"reconcile:{hashlib.blake2b(root, digest_size=16).hexdigest()}"
