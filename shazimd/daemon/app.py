@@ -1,4 +1,4 @@
-"""The daemon as an object: the parts that last, and the current run."""
+"""The daemon as an object: its lasting parts, and the current run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from shazimd.workers.verification import verify_all
 log = structlog.get_logger()
 
 RESTART_NEEDED = ("store", "server", "workers", "model")
-"""Tables that a reload does not apply."""
+"""Tables not applied by a reload."""
 
 
 class App:
@@ -64,7 +64,7 @@ class App:
         self.run.start(self.provision.first_try)
 
     def reload(self) -> ReloadReply:
-        """Replace the run by one with the present configuration. Raises ConfigError, and then nothing has changed."""
+        """Start a new run with the present configuration. Raises ConfigError, and then nothing has changed."""
         with self._reloading:
             config = self._read_config()
             following = Run(self._parts, configured_roots(config.watch), RunSettings.of(config))
@@ -77,7 +77,7 @@ class App:
         return {"roots": roots, "restart_needed": restart_needed}
 
     def alive(self) -> bool:
-        """Whether the threads of the run are alive; during a reload one run replaces another."""
+        """Whether the threads of the run are alive; during a reload they may be between two runs."""
         return self._reloading.locked() or self.run.alive()
 
     def stop(self) -> None:
@@ -87,7 +87,7 @@ class App:
             self.run.stop()
 
     def close(self) -> None:
-        """Write all that is queued, and close the parts."""
+        """Write the queued operations, and close the parts."""
         self._opened.close()
 
     def _restart_needed(self, config: Config) -> list[str]:
@@ -121,6 +121,6 @@ def _open_parts(config: Config, model: ModelInfo | None, opened: ExitStack) -> P
 
 
 def _open_index(store: Store, model_id: str | None) -> Index:
-    """The index beside the store, up to date with it."""
+    """The index beside the store, up to date with the store."""
     with store.read() as reader:
         return CascadeIndex.open(os.path.join(store.info()["path"], "index"), reader, model_id)

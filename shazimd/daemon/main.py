@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def settings(options: argparse.Namespace) -> Config:
-    """The config file with what the command line adds. Raises ConfigError."""
+    """The config file, with the options of the command line. Raises ConfigError."""
     path = options.config or paths.config_file()
     loaded = config.load(path) if path else Config()
     watched = (*loaded.watch, *(WatchConfig(path=directory) for directory in options.dirs))
@@ -96,7 +96,7 @@ def settings(options: argparse.Namespace) -> Config:
 
 
 def run(read_settings: Callable[[], Config]) -> None:
-    """Run the daemon until SIGTERM or SIGINT; SIGHUP reloads. Raises ShazimdError if it cannot start."""
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP reloads. Raises ShazimdError if the start fails."""
     _give_memory_back()
     settings = read_settings()
     stop = _stop_on_signals()
@@ -127,7 +127,7 @@ def run(read_settings: Callable[[], Config]) -> None:
 
 def _watch_health(stop: threading.Event, notifier: Notifier, service: DaemonService, app: App, client: Client) -> None:
     """Until stopped, report the status to the service manager, and answer its watchdog while the daemon is healthy: its
-    threads are alive, and it answers a request over its socket."""
+    threads are alive, and a request over its socket is answered."""
     while not stop.wait(notifier.watchdog_interval_s):
         if fault := _fault(app, client):
             logger.error("unresponsive", reason=fault)
@@ -145,7 +145,7 @@ def _fault(app: App, client: Client) -> str | None:
 
 
 def _status_line(status: Status) -> str:
-    """One line for `systemctl status`."""
+    """The status in a line, for `systemctl status`."""
     waiting = f", {status['pending']} waiting" if status["pending"] else ""
     return f"{status['state']}: {status['images']} images in {len(status['roots'])} directories{waiting}"
 

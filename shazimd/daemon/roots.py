@@ -1,4 +1,4 @@
-"""The watched roots: validation of the configured ones, and the settings of the root that contains a path."""
+"""The watched roots: validation of the configured ones, and the settings of the root around a path."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RootConfig(NamedTuple):
 
 
 def configured_roots(watch: Sequence[WatchConfig]) -> list[RootConfig]:
-    """The roots of a configuration. Raises ConfigError if there is none, or one is no directory or inside another."""
+    """The roots of a configuration. Raises ConfigError for none, and for a root inside another or no directory."""
     if not watch:
         raise ConfigError("no directory to watch: give one on the command line, or [[watch]] path in the config")
     roots = {rules.root: RootConfig(config, rules) for config, rules in ((config, Filter(config)) for config in watch)}
@@ -44,7 +44,7 @@ class Roots:
             self.without_baseline = {path for path in paths if not has_baseline(reader, path)}
 
     def of(self, path: bytes) -> RootConfig | None:
-        """The innermost root that contains a path."""
+        """The innermost root around a path."""
         return next((root for root in self._by_length if is_at_or_below(path, root.rules.root)), None)
 
     def admits(self, path: bytes) -> bool:

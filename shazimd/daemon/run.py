@@ -1,11 +1,11 @@
-"""A run: everything that one reading of the settings starts. Events and scans lead to ingests, until it is stopped.
+"""A run: all threads and state of a single reading of the settings. Events and scans lead to ingests.
 
     starting --> baseline --> ready --> draining
-                 until every reachable root had one full scan
+                 until every reachable root had its full scan
 
-The flow is one way: watchers -> debouncer -> the run's thread -> jobs -> ingest -> outcome. The run acts on an outcome
+The flow has no loop: watchers -> debouncer -> the run's thread -> jobs -> ingest -> outcome. The run acts on an outcome
 by an event for the debouncer. Its thread takes debounced events and, between them and while the backlog is short, scans
-one directory after another. Any queued path may be dropped: a scan finds the file again.
+directories. Any queued path may be dropped: a scan finds the file again.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ log = structlog.get_logger()
 BACKLOG_MAX = 64
 """Scanned files that wait for ingest before the next directory is scanned: enough for all workers, small in memory."""
 INGESTS_PER_WORKER = 8
-"""Concurrent ingests for each worker: one is decoded, others read files or wait for a shared flush."""
+"""Concurrent ingests for each worker: a file is decoded, others read files or wait for a shared flush."""
 MODEL_WAIT_S = 120.0
-"""Longest wait of a first start for its model: files that are decoded without one are decoded again later."""
+"""Longest wait of a first start for its model: files decoded without a model are decoded again later."""
 RETRY_S = 5.0
 """Delay after an internal error, before all roots are scanned again."""
 TICK_S = 0.05
@@ -62,7 +62,7 @@ TICK_S = 0.05
 
 
 class Parts(NamedTuple):
-    """The parts of the daemon that a reload keeps."""
+    """The parts of the daemon kept by a reload."""
 
     store: Store
     workers: WorkerPool
@@ -76,7 +76,7 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """The settings that a reload applies."""
+    """The settings applied by a reload."""
 
     match: MatchSettings
     alert_on_baseline: bool
@@ -117,7 +117,7 @@ class Run:
         self._scanned: dict[bytes, float] = {}
         """Unix time of each root's last full scan since the start"""
         self._unsettled: set[bytes] = set()
-        """files that a baseline found while they may still have been written: part of the baseline once debounced"""
+        """files of a baseline found soon after a change: part of the baseline once debounced"""
         self._confirmed: set[bytes] = set()
         """directories of a user's rescan: missing files are removed without the deletion guard"""
         self._begun = False
@@ -157,12 +157,12 @@ class Run:
         return "baseline" if self._roots.without_baseline & reachable else "ready"
 
     def pending(self) -> int:
-        """Number of files and directories to be compared or ingested. 0 means that the store has all changes before the
+        """Number of files and directories to be compared or ingested. At 0 the store has all changes before the
         call, as far as the kernel reports them."""
         return self._count_pending() or self._count_pending()  # an outcome may have put a path into the debouncer
 
     def _count_pending(self) -> int:
-        """Counted in the order of the flow, so that no path is missed between two counts."""
+        """Counted in the order of the flow: no path can be missed between two counts."""
         unreported = sum(watcher.is_behind() for watcher in self._watchers.values())
         debounced = self._debouncer.pending()
         scanning = int(self._scanning)
@@ -238,7 +238,7 @@ class Run:
         self._complete_baselines()
 
     def _move(self, event: FileEvent) -> Future[None]:
-        """Apply a rename to the store. Consecutive renames share a commit; the next other event waits for it."""
+        """Apply a rename to the store. Consecutive renames share a commit; other events wait for the commit."""
         old, new = event.old, event.path
         assert old is not None
         return self._committer.submit(lambda writer: apply_move(writer, old, new))
@@ -304,7 +304,7 @@ class Run:
             threading.Thread(target=self._sum_up, args=(root,), name="baseline-summary", daemon=True).start()
 
     def _sum_up(self, root: bytes) -> None:
-        """Log one line for all duplicates of a baseline. Grouping may take minutes, so it has a thread of its own."""
+        """Log the number of duplicates in a baseline. Has its own thread, since grouping may take minutes."""
         with self._library.store.read() as reader:
             images = sum(row.state is FileState.INDEXED for _, row in reader.walk(root))
         groups = self._duplicates.groups(self.settings.weights, self.settings.threshold)

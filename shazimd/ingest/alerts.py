@@ -1,7 +1,7 @@
 """Alerts of near-duplicates: stored, logged, and passed to subscribers.
 
-An alert is in the store exactly once, and in the log at least once: alerts that were stored but perhaps not logged
-before a crash are logged at the next start.
+An alert is in the store exactly once, and in the log at least once: alerts stored but perhaps not logged before
+a crash are logged at the next start.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Inbox: TypeAlias = "queue.Queue[Alert | None]"
 
 @dataclass(frozen=True, slots=True)
 class AlertRecord:
-    """An alert as the store keeps it (see FORMAT.md, "Alerts"): a new file, and the best of its matches."""
+    """An alert in the store (see FORMAT.md, "Alerts"): a new file, and the best of its matches."""
 
     path: bytes
     match: bytes
@@ -83,7 +83,7 @@ class AlertRecord:
 
 
 def as_wire(number: int, record: AlertRecord) -> Alert:
-    """A stored alert as clients and the log get it."""
+    """A stored alert in the form for clients and the log."""
     return cast(
         Alert,
         {
@@ -119,7 +119,7 @@ class Alerts:
             self.publish(alert)
 
     def keep(self, writer: Writer, record: AlertRecord) -> Alert:
-        """Store an alert, and with it the id of the last one logged."""
+        """Store an alert, and the id of the last logged alert."""
         set_last_logged_alert(writer, self._logged)
         return as_wire(writer.add_alert(record.encode()), record)
 
@@ -149,7 +149,7 @@ class Alerts:
                     self._subscribers.remove(inbox)
 
     def close(self) -> None:
-        """Store the id of the last logged alert, so that the next start logs none twice."""
+        """Store the id of the last logged alert: the next start logs none twice."""
         try:
             with self._committer.giving_up_when_full():
                 self._committer.submit(lambda writer: set_last_logged_alert(writer, self._logged)).result()

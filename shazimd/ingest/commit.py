@@ -1,6 +1,6 @@
-"""Group commit: writes from many threads share a transaction, and so one disk flush.
+"""Group commit: writes from many threads share a transaction and a disk flush.
 
-While one batch is written the next one gathers: a single write does not wait, and under load batches grow as large as
+While a batch is written the next gathers: a single write does not wait, and under load batches grow as large as
 the disk is slow. Writes without a waiting caller may linger for a moment, to share a flush with later ones.
 
 The Committer is the only writer of a running daemon.
@@ -41,9 +41,9 @@ class _Operation(Generic[T]):
 
 
 class Committer:
-    """Writes operations in the order of their submission, many in one transaction.
+    """Writes operations in the order of their submission, many in a transaction.
 
-    A full or read-only disk delays operations until it is writable again; queries continue meanwhile.
+    A full or read-only disk delays operations; queries continue meanwhile.
     """
 
     def __init__(self, store: Store, retry_s: float = RETRY_S) -> None:

@@ -1,6 +1,6 @@
-"""The deletion guard: missing files may be on a disk that is away, so their rows are not always removed.
+"""The deletion guard: missing files may be on an absent disk: their rows are not always removed.
 
-    not mounted      a mount point that known files depend on is not mounted now
+    not mounted      a mount point of known files is not mounted now
     empty            the root has no entries, but known files
     more than half   a scan misses more than half of a root's 100 or more known files
 
@@ -25,7 +25,7 @@ CONFIRMED_AFTER_S = 24 * 3600.0
 
 
 class DeletionGuard:
-    """Decides for one root whether rows of missing files may be removed. Its ``state`` is for the caller to store."""
+    """Decides for a root whether rows of missing files may be removed. Its ``state`` is for the caller to store."""
 
     def __init__(self, root: bytes, mounts: Mounts, state: GuardState) -> None:
         self.state = state
@@ -33,7 +33,7 @@ class DeletionGuard:
         self._mounts = mounts
 
     def remember_mount(self, directory: bytes) -> None:
-        """Note the mount point that files of this directory depend on: the directory itself, or that of the root."""
+        """Note the mount point of a directory's files: the directory itself, or the mount point of the root."""
         point = self._point_of(directory)
         if point is not None and point not in self.state.mounts:
             self.state = replace(self.state, mounts=self.state.mounts | {point})
@@ -43,7 +43,7 @@ class DeletionGuard:
         self.state = replace(self.state, cursor=directory)
 
     def unmounted(self) -> frozenset[bytes]:
-        """Mount points that files depend on and that are not mounted now."""
+        """Mount points of known files, not mounted now."""
         return self.state.mounts.difference(self._mounts.table())
 
     def is_root_unmounted(self) -> bool:

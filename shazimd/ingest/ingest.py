@@ -1,17 +1,17 @@
 """Ingest of one file: compare with the store, read, digest, decode new bytes, commit, decide on an alert.
 
-One thread takes a file from start to end; it mostly waits for the disk or for a worker process. Ingest is idempotent:
-the disk is authoritative, and the row of a path is made to agree with its file. The outcome is returned to the caller,
-who acts on it.
+One thread ingests a file from start to end, and mostly waits for the disk or for a worker process. Ingest is
+idempotent: the disk is authoritative, and the row of a path is made to agree with its file. The caller acts on the
+outcome.
 
-Known bytes take one durable write: the search runs first, and the row and its alert share a transaction. New bytes,
-and known bytes that race with another file, take two. The first adds the row with a pending alert, the second replaces
-the pending alert by the alert, if there is one. After a crash the pending alert is decided once, without another
-decode. Of two similar files that arrive together, only the later one raises an alert (see ``_Arrivals``).
+Known bytes take a single durable write: the search runs first, and the row and its alert share a transaction. New
+bytes, and known bytes in a race with another file, take two. The first adds the row with a pending alert, the second
+replaces the pending alert by the alert, if any. After a crash the pending alert is decided without another decode. Of
+two similar files with simultaneous arrival, only the later raises an alert (see ``_Arrivals``).
 
 A file may be renamed or deleted at any time. If a file is missing when its pending alert is decided, its row is removed
-with the pending alert: the ingest under the new path raises the alert. ``apply_move`` does the same for a rename that
-the kernel reports first. So no stale row stays, and no alert is lost.
+with the pending alert: the ingest under the new path raises the alert. ``apply_move`` does the same for a rename
+reported earlier. Thus no stale row stays, and no alert is lost.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import os
 import stat as stat_module
 import threading
 import time
-from collections.abc import Iterator, Set
+from collections.abc import Set
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -46,9 +46,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 BIG_FILE_BYTES = 32 * 2**20
-"""Larger files are held in memory one at a time."""
+"""Only a single file of this size is in memory at a time."""
 MATCHES_MAX = 100
-"""An alert counts at most so many matches: each takes a stat of its file, and a higher count adds no information."""
+"""Limit of the matches that an alert counts: each takes a stat of its file, and a higher count adds no information."""
+STRIPES = 4096
+"""Locks by digest, for equal bytes to be decoded once. Among 16 concurrent files two different ones share a lock, and
+wait for each other without need, 3 times in 100."""
 UNREADABLE_STAT = Stat(-1, -1, -1)
 """Differs from the stat of every file: each scan tries an unreadable file again, since chmod changes no mtime."""
 
@@ -62,13 +65,13 @@ class Outcome(Enum):
     FAILED = auto()
     """the file cannot be read or decoded; the row has the reason"""
     OTHER_NAMES = auto()
-    """stored or failed, and the file has other hard links: they changed too, but the kernel reports one path only"""
+    """stored or failed, and the file has other hard links: they changed too, but the kernel reports a single path"""
     REMOVED = auto()
-    """the file was deleted, and so is its row"""
+    """the file was deleted, and now its row too"""
     UNSETTLED = auto()
-    """the file or its row changed during the ingest: ingest it again later"""
+    """the file or its row changed during the ingest, which is to be repeated later"""
     MISSING = auto()
-    """a known file is missing without a deletion event: its disk may be away, so a scan must decide"""
+    """a known file is missing without a deletion event: its disk may be away, and a scan must decide"""
 
 
 class Decoders(Protocol):
@@ -90,7 +93,7 @@ class Counts(Protocol):
 
 
 class RootPolicy(Protocol):
-    """Settings of the root that contains a path."""
+    """Settings of the root around a path."""
 
     def silent(self, path: bytes) -> bool:
         """Whether a new file raises no alert: the root's baseline is incomplete, or the root is a reference."""
@@ -101,7 +104,7 @@ class RootPolicy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MatchSettings:
-    """The matches that raise an alert."""
+    """Criteria for a match to raise an alert."""
 
     threshold: float
     weights: Weights
@@ -119,7 +122,7 @@ class IngestRules:
 
 @dataclass(frozen=True, slots=True)
 class PendingAlert:
-    """A stored file that waits for the decision on its alert."""
+    """A stored file with an undecided alert."""
 
     number: int
     """the store's number of the pending alert"""
@@ -140,18 +143,18 @@ class _File(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A content that the store has already."""
+    """A content found in the store."""
 
     content: ContentId
     query: Query
     exact: frozenset[ContentId]
     """contents with the same bytes or pixels"""
     source: bytes | None
-    """path of a known file with these bytes and this stat that is missing there: the file was moved"""
+    """path of a known file with these bytes and this stat, missing there: the file was moved"""
 
 
 class _Decision(NamedTuple):
-    """The result of a search before the commit. It holds if the file matches, or if no other file arrived since."""
+    """The result of a search before the commit; valid if the file matches, or if no other file arrived since."""
 
     alert: AlertRecord | None
     last_arrival: int
@@ -161,7 +164,7 @@ class _Stored(NamedTuple):
     content: ContentId
     arrival: int
     note: int | None = None
-    """number of the pending alert, if there is one"""
+    """number of the pending alert, if any"""
     alert: Alert | None = None
 
 
@@ -183,14 +186,14 @@ class Ingest:
         self._alerts = alerts
         self._rules = rules
         self._counts = counts
-        self._same_bytes = _KeyedLock()
+        self._same_bytes = [threading.Lock() for _ in range(STRIPES)]
         self._big = threading.Lock()
         self._arrivals = _Arrivals()
 
     def ingest(self, path: bytes, *, deleted: bool = False) -> Outcome:
-        """Make the row of ``path`` agree with its file, and raise an alert if it is a near-duplicate of a known one.
+        """Make the row of ``path`` agree with its file, and raise an alert if the file is a near-duplicate.
 
-        ``deleted``: the kernel reported a deletion or a move to elsewhere, so a missing file is forgotten."""
+        ``deleted``: the kernel reported a deletion or a move to elsewhere: the row of a missing file is removed."""
         started = time.perf_counter()
         with self._library.store.read() as reader:
             before = reader.file(path)
@@ -209,7 +212,7 @@ class Ingest:
         return outcome
 
     def pending_alerts(self) -> list[PendingAlert]:
-        """The alerts that an earlier run of the daemon left undecided, in the order of their files' arrival."""
+        """The alerts left undecided by an earlier run of the daemon, in the order of their files' arrival."""
         with self._library.store.read() as reader:
             left = [(number, path, query, reader.file(path)) for number, path, query in reader.pending_alerts()]
         pending = []
@@ -220,7 +223,7 @@ class Ingest:
         return pending
 
     def decide(self, pending: PendingAlert) -> None:
-        """Search for matches of a stored file, and replace its pending alert by the alert, if there is one."""
+        """Search for matches of a stored file, and replace its pending alert by the alert, if any."""
         try:
             self._decide(pending)
         finally:  # after a fault the next start of the daemon decides; until then no search must wait for this one
@@ -271,7 +274,7 @@ class Ingest:
             if data is None:
                 return Outcome.UNSETTLED
             digest = digest_of(data)
-            with self._same_bytes.of(digest):
+            with self._same_bytes[int.from_bytes(digest[:2]) % STRIPES]:
                 return self._ingest_bytes(file, data, digest)
 
     def _ingest_bytes(self, file: _File, data: bytes, digest: Digest) -> Outcome:
@@ -299,7 +302,7 @@ class Ingest:
         return Outcome.MISSING if self._is_missing(file.path) else Outcome.STORED
 
     def _known(self, digest: Digest, stat: Stat) -> _Known | None:
-        """All that the store knows of these bytes, from one snapshot."""
+        """The rows about these bytes, from a single snapshot."""
         with self._library.store.read() as reader:
             content = reader.content(digest)
             if content is None:
@@ -317,7 +320,7 @@ class Ingest:
         return self._decoders.query(data, self._library.model).result()
 
     def _is_moved_or_touched(self, file: _File, known: _Known) -> bool:
-        """Whether a known file is likely to be only moved here, touched, or written again: that raises no alert."""
+        """Whether a known file is likely to be only moved here, touched, or written again, without an alert."""
         return known.source is not None or (file.before is not None and file.before.content == known.content)
 
     def _commit(
@@ -329,7 +332,7 @@ class Ingest:
         silent: bool,
         decision: _Decision | None,
     ) -> _Stored | None:
-        """Store a file and its content, with its alert if that is decided, else with a pending one if it needs one.
+        """Store a file and its content, with its alert if decided, else with a pending alert if needed.
 
         None, and nothing is stored, if the row of the path has changed: another file was moved there meanwhile."""
         path = file.path
@@ -370,7 +373,7 @@ class Ingest:
         exact: Set[ContentId] | None = None,
         arrival: int | None = None,
     ) -> AlertRecord | None:
-        """The alert for a file, None without matches. Files that arrived after ``arrival`` do not match."""
+        """The alert for a file, None without matches. Later arrivals than ``arrival`` do not match."""
         settings = self._rules.match
         matches = self._search.matches(
             query,
@@ -414,7 +417,7 @@ class Ingest:
             return False
 
     def _is_current(self, path: bytes, known: Stat, digest: Digest) -> bool:
-        """Whether a known file still has its content: it may have been moved or replaced since its last ingest. If only
+        """Whether a known file still has its content: a move or change since its last ingest is possible. If only
         its stat differs, its bytes are read."""
         try:
             stat = self._stat(path)
@@ -467,23 +470,23 @@ def read_whole(path: bytes, stat: Stat, *, follow_symlinks: bool) -> bytes | Non
 
 
 class _Arrivals:
-    """The order in which files were committed, as far as undecided alerts depend on it.
+    """The order in which files were committed, as far as undecided alerts depend on the order.
 
-    Two similar files that arrive together find each other. The search for the earlier one ignores the later one, whose
-    own search then finds the earlier. Numbers are given in the transaction, so their order is that of the commits, and
-    published after it, once the file can be found. A number may be lost with its transaction."""
+    Two similar files with simultaneous arrival find each other. The search for the earlier ignores the later, whose own
+    search finds the earlier. Numbers are given in the transaction, in the order of the commits, and published after the
+    commit, once the file can be found. A number may be lost with its transaction."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.last = 0
         """the last number given"""
         self.visible = 0
-        """the last number published: a search that begins now finds all files up to it"""
+        """the last number published: a search from now on finds all files up to this number"""
         self._numbers: dict[bytes, int] = {}
         self._undecided: set[int] = set()
 
     def add(self, path: bytes | None) -> int:
-        """Number the next file; None for one without an alert, which matches whenever it arrived."""
+        """Number the next file; None for a file without an alert, which any search may find."""
         with self._lock:
             self.last += 1
             if path is not None:
@@ -491,7 +494,7 @@ class _Arrivals:
             return self.last
 
     def publish(self, number: int, *, undecided: bool) -> None:
-        """Note that a file is committed and can be found. Calls must be in the order of the numbers."""
+        """Note a committed file that searches find. Calls must be in the order of the numbers."""
         with self._lock:
             self.visible = number
             if undecided:
@@ -505,36 +508,14 @@ class _Arrivals:
             self._prune()
 
     def is_later(self, path: bytes, number: int) -> bool:
-        """Whether a file arrived after the one with this number."""
+        """Whether a file arrived after the file with this number."""
         with self._lock:
             return self._numbers.get(path, 0) > number
 
     def _prune(self) -> None:
-        """Drop numbers that are lower than those of all undecided alerts."""
+        """Drop numbers lower than all undecided ones."""
         needed = min(self._undecided, default=self.visible + 1)
         self._numbers = {path: each for path, each in self._numbers.items() if each >= needed}
-
-
-class _KeyedLock:
-    """A lock for each key in use: same bytes that arrive together are decoded once."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._locks: dict[bytes, tuple[threading.Lock, int]] = {}
-
-    @contextmanager
-    def of(self, key: bytes) -> Iterator[None]:
-        with self._guard:
-            lock, users = self._locks.get(key, (threading.Lock(), 0))
-            self._locks[key] = (lock, users + 1)
-        try:
-            with lock:
-                yield
-        finally:
-            with self._guard:
-                lock, users = self._locks.pop(key)
-                if users > 1:
-                    self._locks[key] = (lock, users - 1)
 
 
 def _has_other_names(path: bytes) -> bool:

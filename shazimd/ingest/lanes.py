@@ -1,4 +1,4 @@
-"""Jobs by key, on a few threads: a key offered twice runs once, and once more if it was offered while it ran.
+"""Jobs by key, on a few threads: a key offered twice runs once, and once more if offered during its run.
 
 Lanes are priorities: new files before the backlog of a scan, and the backlog before background work.
 """
@@ -37,7 +37,7 @@ class Jobs:
             thread.start()
 
     def offer(self, key: Hashable, work: Work, lane: Lane) -> None:
-        """Run work once for ``key``: the last one offered, in the most urgent lane offered."""
+        """Run work once for ``key``: the last work offered, in the most urgent lane offered."""
         with self._changed:
             if self._closing:
                 return
@@ -48,7 +48,7 @@ class Jobs:
             self._changed.notify_all()
 
     def pending(self, lane: Lane | None = None) -> int:
-        """Number of queued and running jobs, in one lane or in all."""
+        """Number of queued and running jobs, in a lane or in all."""
         with self._changed:
             running = Counter(self._running.values())
             lanes = Lane if lane is None else [lane]

@@ -1,13 +1,13 @@
-"""Reconcile: compare the store with the disk, one directory at a time.
+"""Reconcile: compare the store with the disk, directory by directory.
 
     request(path)                queue a scan of a directory
-    step() -> Findings           one directory: scandir, the store's listing, the difference
+    step() -> Findings           compare a directory: scandir, the store's listing, the difference
 
-New and changed files are returned by the step that finds them. Missing files wait for the end of their scan: until then
-they may be found elsewhere (same size, mtime and inode: a move, which needs no read), and their number tells a deletion
-from a disk that is away (``deletion_guard``). Then one transaction per directory removes them, after a second scandir.
+New and changed files are returned by their step. Missing files wait for the end of their scan: until then they may be
+found elsewhere (same size, mtime and inode: a move, which needs no read), and their number tells a deletion from an
+absent disk (``deletion_guard``). Then a transaction per directory removes them, after a second scandir.
 
-A file with known size, mtime and inode is not opened. One that changed in the last second may still be written: it goes
+A file with known size, mtime and inode is not opened. A change in the last second may be incomplete: the file goes
 through the debouncer.
 """
 
@@ -40,31 +40,31 @@ log = structlog.get_logger()
 UNSETTLED_S = 1.0
 """Age of a change below which a file may still be written; by ctime, which programs cannot set."""
 PATIENCE_S = 10.0
-"""Longest delay of removals for events and found files that may explain them: rows of a busy folder must not stay."""
+"""Longest delay of removals for events and found files, which may explain them: rows of a busy folder must not stay."""
 WAITING_MAX = 10_000
-"""Limit of queued requests; beyond it they become one scan of the root."""
+"""Limit of queued requests; more of them become a scan of the root."""
 CURSOR_DIRECTORIES = 1000
-"""The cursor of a full scan is stored (a durable write) after so many directories: a daemon that restarts more often
-still completes its scan."""
+"""The cursor of a full scan is stored (a durable write) after this number of directories: a daemon with frequent
+restarts still completes its scan."""
 
 REMEDY = "nothing was removed; mount the disk again, or confirm the removal with: shazimctl rescan PATH"
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The result of one step."""
+    """The result of a step."""
 
     directory: bytes
     look: tuple[bytes, ...] = ()
     """new or changed files"""
     unsettled: tuple[bytes, ...] = ()
-    """files that changed just now, for the debouncer"""
+    """files changed just now, for the debouncer"""
     moved: int = 0
     """number of files whose rows were moved"""
     removed: int = 0
     """number of files whose rows were removed"""
     waiting: bool = False
-    """removals wait for events or found files that may explain them"""
+    """removals wait for events or found files, which may explain them"""
     completed: bytes | None = None
     """the root whose full scan ended with this step"""
 
@@ -76,7 +76,7 @@ class _Move(NamedTuple):
 
 
 class _Root:
-    """The scans of one root: requested ones first, the full scan between them."""
+    """The scans of a root: requested ones first, the full scan between them."""
 
     def __init__(self, path: bytes, rules: Filter, guard: DeletionGuard) -> None:
         self.path = path
@@ -89,7 +89,7 @@ class _Root:
         self.whole: Scan | None = None
         self.whole_again: Scan | None = None
         self.closing: deque[Scan] = deque()
-        """scans that have compared all their directories, and may have gaps"""
+        """scans at the end of their directories, which may have gaps"""
         self.trouble = ""
         """"unavailable" or "held", by the last decision on missing files"""
 
@@ -102,7 +102,7 @@ class _Root:
         return self.running or self.whole
 
     def end(self, scan: Scan) -> None:
-        """Note that a scan has compared all its directories."""
+        """Note the end of a scan's directories."""
         if scan is self.running:
             self.running = None
         else:
@@ -124,7 +124,7 @@ class _Root:
 
 
 class Reconciler:
-    """For one thread; ``progress`` from any. A step that raises StoreError is repeated by a later one."""
+    """For one thread; ``progress`` from any. After a StoreError a later step repeats the work."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class Reconciler:
     def request(self, path: bytes, recursive: bool = True, *, confirmed: bool = False) -> None:
         """Queue a scan of a directory, with its subdirectories or alone; the directory may be missing.
 
-        ``confirmed``: a user asked, so missing files are removed without the deletion guard. Raises NotFound for a path
+        ``confirmed``: a user's request removes missing files without the deletion guard. Raises NotFound for a path
         outside the roots."""
         root = self._root_of(path)
         if root is None:
@@ -167,9 +167,9 @@ class Reconciler:
             root.waiting[path] = Scan(root.path, path, recursive, confirmed)
 
     def step(self, *, is_behind: bool = False) -> Findings | None:
-        """Compare one directory, of each root in turn; None if no scan is queued.
+        """Compare a directory, of each root in turn; None if no scan is queued.
 
-        ``is_behind``: events or found files are not ingested yet and may explain missing files, so removals wait."""
+        ``is_behind``: events or found files are not ingested yet and may explain missing files: removals wait."""
         for _ in range(len(self._order)):
             root = self._order[0]
             self._order.rotate(-1)
@@ -223,7 +223,7 @@ class Reconciler:
             self._save_guard(root)
 
     def _save_guard(self, root: _Root) -> None:
-        """Store the state of a root's guard if it has changed."""
+        """Store the state of a root's guard after a change."""
         state = root.guard.state
         if state != root.saved:
             self._committer.submit(lambda writer: set_guard_state(writer, root.path, state)).result()
@@ -318,7 +318,7 @@ class Reconciler:
         return moves
 
     def _explained(self, move: _Move) -> _Move:
-        """Note the move in all scans, so that none of several hard links is taken for two files."""
+        """Note the move in all scans: none of several hard links is taken for two files."""
         for scan in self._scans():
             scan.explain(*move)
         return move
@@ -328,7 +328,7 @@ class Reconciler:
         return [scan for root in self._order for scan in (root.running, root.whole, *root.closing) if scan]
 
     def _move(self, moves: list[_Move]) -> set[bytes]:
-        """Move rows that are still as they were; the new paths."""
+        """Move unchanged rows; the new paths."""
         if not moves:
             return set()
 
@@ -357,7 +357,7 @@ class Reconciler:
     # the end of a scan
 
     def _close_gaps(self, root: _Root, scan: Scan) -> Findings:
-        """Remove the missing files of one directory, or keep them; a scan without gaps left is completed."""
+        """Remove the missing files of a directory, or keep them; a scan without gaps left is completed."""
         if not scan.decided and not scan.abandoned:
             self._decide(root, scan)
         if scan.gaps:
@@ -395,7 +395,7 @@ class Reconciler:
         root.unavailable(reason)
 
     def _remove(self, root: _Root, scan: Scan, gap: bytes) -> int:
-        """Remove the rows of files that are missing in a directory, after a second scandir."""
+        """Remove the rows of a directory's missing files, after a second scandir."""
         unmounted = root.guard.unmounted()
         try:
             disk = entries(gap, root.rules)
@@ -415,7 +415,7 @@ class Reconciler:
 
 
 def _absence(root: _Root, scan: Scan) -> str:
-    """The reason why a root is away as a whole; empty if it is there."""
+    """The reason why a root is away as a whole; empty if present."""
     if root.guard.is_root_unmounted():
         return "its disk is not mounted"
     try:
@@ -442,7 +442,7 @@ def _remove_missing(
 
 
 def _changed(disk: Entries, known: Listing) -> dict[bytes, os.stat_result]:
-    """Files that are new or changed; those whose stat fails stay as they are."""
+    """New or changed files; those whose stat fails stay as they are."""
     changed = {}
     files = known.files
     for name, found in disk.files.items():

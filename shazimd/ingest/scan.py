@@ -1,7 +1,7 @@
-"""One scan of a tree: the order of its directories, and the files that it misses and finds.
+"""A scan of a tree: the order of its directories, and its missing and found files.
 
-Known directories come before new ones, so that a moved file is mostly missed at its old path before it is found at its
-new one. A scan that continues an interrupted one begins at its cursor, and does the directories before it last.
+Known directories come before new ones: a moved file is then mostly missed at its old path before the scan finds its new
+path. After an interrupted scan the next begins at the cursor, and compares the directories before the cursor last.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from shazimd.posix.mounts import is_at_or_below
 from shazimd.types import Stat
 
 GONE_MAX = 100_000
-"""Limit of remembered missing files, and of found ones, that may have moved: about 40 MB. A moved file beyond the limit
-is read again at its new path."""
+"""Limit of remembered missing files, and of found ones, which may have moved: about 40 MB. Moved files beyond the limit
+are read again at their new path."""
 
 Paths = dict[Stat, list[bytes]]
-"""Paths of files by stat: hard links share one."""
+"""Paths of files by stat: hard links share a stat."""
 
 
 class _Turn(IntEnum):
@@ -40,7 +40,7 @@ class Scan:
     known: int = 0
     """number of known files"""
     missing: int = 0
-    """known files that were neither found nor moved"""
+    """known files neither found nor moved"""
     done: int = 0
     """number of compared directories"""
     gaps: set[bytes] = field(default_factory=set)
@@ -86,7 +86,7 @@ class Scan:
         _note(self.found, stat, path)
 
     def explain(self, stat: Stat, old: bytes, new: bytes) -> None:
-        """Note that a missing file was found under another path."""
+        """Note the new path of a missing file."""
         self.missing -= _strike(self.gone, stat, old)
         _strike(self.found, stat, new)
 
@@ -104,7 +104,7 @@ def _note(paths: Paths, stat: Stat, path: bytes) -> None:
 
 
 def _strike(paths: Paths, stat: Stat, path: bytes) -> bool:
-    """Remove a path; whether it was noted."""
+    """Remove a path; whether the path was noted."""
     there = path in paths.get(stat, ())
     if there:
         paths[stat].remove(path)

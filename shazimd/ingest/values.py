@@ -1,6 +1,6 @@
-"""The small values that ingest keeps in the store, one pair of functions for each key.
+"""The small values of the ingest in the store, with a pair of functions for each key.
 
-FORMAT.md, "Values", lists the keys and their JSON.
+The store's FORMAT.md lists the keys and their JSON.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from shazimd.store.base import Reader, Writer
 
 @dataclass(frozen=True, slots=True)
 class GuardState:
-    """The memory of one root's deletion guard."""
+    """The memory of a root's deletion guard."""
 
     cursor: bytes | None = None
     """directory at which the last scan was interrupted"""
     known: int = 0
     """number of known files at the end of the last full scan"""
     held_since: float | None = None
-    """Unix time of the first scan that missed too many files"""
+    """Unix time of the first scan with too many missing files"""
     mounts: frozenset[bytes] = frozenset()
-    """mount points that known files depend on"""
+    """mount points of known files"""
 
 
 def has_baseline(reader: Reader, root: bytes) -> bool:
@@ -55,7 +55,7 @@ def set_guard_state(writer: Writer, root: bytes, state: GuardState) -> None:
 
 
 def last_logged_alert(reader: Reader) -> int:
-    """Id of the last alert that is certainly in the log; 0 for none."""
+    """Id of the last alert certainly in the log; 0 for none."""
     return reader.get("alerts_told") or 0
 
 
