@@ -15,7 +15,7 @@ import typing
 import msgspec
 
 from shazimd import cli, config
-from shazimd.daemon.main import main
+from shazimd.daemon import main
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "man")
 
