@@ -16,15 +16,12 @@ import lmdb
 import lmdb.verify
 
 from shazimd.errors import StoreDamaged, StoreError
+from shazimd.posix import files, mounts
 from shazimd.store.schema import TABLES_MAX, create_tables
 
 DATA = "data.mdb"
 READERS_MAX = 1024
 """Slots of 64 bytes each; LMDB's default of 126 is fewer than a server may have threads."""
-
-_REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ncpfs", "fuse.sshfs", "fuse.rclone", "fuse.s3fs"}
-"""LMDB's documentation: "Do not use LMDB databases on remote filesystems, even between processes on the same host."
-Neither locks nor the order of writes can be relied on there."""
 
 
 def data_path(directory: str) -> str:
@@ -37,22 +34,18 @@ def prepare_directory(path: str) -> None:
         raise StoreError(f"store {path}: is a file, expected a directory")
     if not os.path.isdir(path):
         os.makedirs(path, mode=0o700)
-        sync_directory(os.path.dirname(os.path.abspath(path)))
+        files.sync(os.path.dirname(os.path.abspath(path)))
     if kind := remote_filesystem(path):
         raise StoreError(f"store {path}: lies on {kind}, expected a local disk: LMDB can't keep its promises there")
 
 
-def remote_filesystem(path: str, mountinfo: str = "/proc/self/mountinfo") -> str | None:
-    """The type of the file system that a path lies on if it is a remote one. See proc_pid_mountinfo(5)."""
-    device = os.stat(path).st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    with open(mountinfo, encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            mount, _, source = line.partition(" - ")
-            if mount.split()[2] == wanted:
-                kind = source.split()[0]
-                return kind if kind in _REMOTE else None
-    return None
+def remote_filesystem(path: str, mountinfo: str = mounts.TABLE) -> str | None:
+    """The type of a path's file system if it is a network or FUSE file system, else None.
+
+    LMDB's documentation: "Do not use LMDB databases on remote filesystems, even between processes on the same host."
+    """
+    mount = mounts.of_device(os.stat(path).st_dev, mountinfo)
+    return mount.fstype.decode() if mount and mount.is_network else None
 
 
 def create_if_missing(directory: str) -> None:
@@ -73,7 +66,7 @@ def replacing_data(directory: str) -> Iterator[str]:
     with _removed_at_the_end(os.path.join(directory, "unfinished")) as aside:
         yield aside
         os.rename(data_path(aside), data_path(directory))
-        sync_directory(directory)
+        files.sync(directory)
 
 
 @contextmanager
@@ -85,7 +78,7 @@ def new_directory(path: str) -> Iterator[str]:
     with _removed_at_the_end(path + ".unfinished") as aside:
         yield aside
         os.rename(aside, path)
-        sync_directory(os.path.dirname(os.path.abspath(path)))
+        files.sync(os.path.dirname(os.path.abspath(path)))
 
 
 @contextmanager
@@ -119,16 +112,7 @@ def copy(env: lmdb.Environment, directory: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-    sync_directory(directory)
-
-
-def sync_directory(path: str) -> None:
-    """Make what was created or renamed in a directory durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    files.sync(directory)
 
 
 def _open(directory: str, map_size_bytes: int) -> lmdb.Environment:

@@ -14,6 +14,7 @@ import lmdb
 import pytest
 
 from shazimd.errors import StoreDamaged, StoreError
+from shazimd.posix import mounts
 from shazimd.store import environment, schema
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import FileRow, Fingerprint
@@ -183,15 +184,22 @@ def test_a_store_is_opened_once_in_a_process(tmp_path: Path) -> None:
     open_store(str(tmp_path), MIB).close()
 
 
-def test_a_remote_file_system_is_known_by_its_type(tmp_path: Path) -> None:
-    """A directory on NFS is told from a local one by /proc/self/mountinfo."""
+@pytest.mark.parametrize(
+    ("kind", "is_remote"),
+    [
+        *((kind.decode(), True) for kind in sorted(mounts.NETWORK)),
+        *(("fuse.sshfs", True), ("fuse.rclone", True), ("fuse.s3fs", True), ("fuse.mergerfs", True)),
+        *((kind, False) for kind in ("ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "fuseblk")),
+    ],
+)
+def test_a_remote_file_system_is_known_by_its_type(tmp_path: Path, kind: str, is_remote: bool) -> None:
+    """By /proc/self/mountinfo: all that the watcher does not trust for events, the store does not trust either."""
     device = tmp_path.stat().st_dev
-    mounts = tmp_path / "mountinfo"
+    table = tmp_path / "mountinfo"
     line = "36 35 {}:{} / {} rw,noatime shared:1 - {} server:/export rw\n"
-    for kind, found in (("nfs4", "nfs4"), ("fuse.sshfs", "fuse.sshfs"), ("ext4", None)):
-        here = line.format(os.major(device), os.minor(device), tmp_path, kind)
-        mounts.write_text(line.format(0, 999, "/other", "cifs") + here)
-        assert environment.remote_filesystem(str(tmp_path), str(mounts)) == found
+    here = line.format(os.major(device), os.minor(device), tmp_path, kind)
+    table.write_text(line.format(0, 999, "/other", "cifs") + here)
+    assert environment.remote_filesystem(str(tmp_path), str(table)) == (kind if is_remote else None)
 
 
 def test_a_remote_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
