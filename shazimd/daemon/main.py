@@ -12,7 +12,6 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
-import ctypes
 import signal
 import socket
 import sys
@@ -42,6 +41,7 @@ from shazimd.ingest.reconcile import Reconciler
 from shazimd.models.model import ModelInfo
 from shazimd.models.provision import Provision
 from shazimd.models.registry import Registry
+from shazimd.posix import memory
 from shazimd.posix.mounts import is_at_or_below
 from shazimd.posix.notify import Notifier
 from shazimd.protocol import ReloadReply, Status
@@ -65,9 +65,6 @@ from shazimd.workers.pool import WorkerPool
 from shazimd.workers.verification import verify_all
 
 logger = structlog.get_logger()
-
-M_ARENA_MAX, M_MMAP_THRESHOLD = -8, -3
-"""malloc.h"""
 
 ANSWER_TIMEOUT_S = 10.0
 """How long the daemon may take to answer itself; a third of WatchdogSec in the unit."""
@@ -136,7 +133,7 @@ def settings(options: argparse.Namespace) -> Config:
 
 def run(read_settings: Callable[[], Config]) -> None:
     """Be the daemon until SIGTERM or SIGINT; SIGHUP reads the settings again. Raises ShazimdError for no start."""
-    _give_memory_back()
+    memory.return_freed_memory()
     settings = read_settings()
     watched = _watched(settings.watch)
     stop = _stop_on_signals()
@@ -186,15 +183,6 @@ def _in_words(status: Status) -> str:
     """One line for `systemctl status`."""
     waiting = f", {status['pending']} waiting" if status["pending"] else ""
     return f"{status['state']}: {status['images']} images in {len(status['roots'])} directories{waiting}"
-
-
-def _give_memory_back() -> None:
-    """glibc keeps what each thread frees in an arena of its own, and learns to keep ever larger pieces (mallopt(3)): a
-    third of a daemon whose many threads read pictures now and then."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(M_ARENA_MAX, 2)
-        libc.mallopt(M_MMAP_THRESHOLD, 128 << 10)
 
 
 class _Lasting(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from shazimd.ingest.alerts import Alerts, Inbox, stored
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.ingest import Decoders, MatchSettings, digest_of
 from shazimd.models.provision import Provision
+from shazimd.posix import memory
 from shazimd.search.duplicates import Duplicates, Member
 from shazimd.search.join import Step, pairs
 from shazimd.search.library import Library
@@ -115,7 +115,7 @@ class DaemonService:
             "model": self._provision.status(self._library.model),
             "store": store.info() | {"fault": self._committer.fault},
             "uptime_s": round(time.monotonic() - self._started, 1),
-            "rss_bytes": _resident_bytes(),
+            "rss_bytes": memory.resident_bytes(),
         }
 
     def alerts(self, since: int, limit: int) -> list[protocol.Alert]:
@@ -240,9 +240,3 @@ def _geometry(verification: Verification | None) -> protocol.Geometry:
 
 def _since_ms(started: float) -> float:
     return round((time.perf_counter() - started) * 1000, 1)
-
-
-def _resident_bytes() -> int:
-    """Of this process; workers are not counted."""
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
