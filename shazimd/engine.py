@@ -28,7 +28,7 @@ from shazimd.config import DEFAULT_MODEL, StoreConfig, WatchConfig, WorkersConfi
 from shazimd.errors import NotFound, ShazimdError, Unreadable
 from shazimd.imaging.extract import Extractor
 from shazimd.index.flat import FlatIndex
-from shazimd.ingest.ingest import as_stat, digest_of
+from shazimd.ingest.ingest import digest_of
 from shazimd.models.model import Model, ModelInfo
 from shazimd.models.registry import Registry
 from shazimd.search.score import score, similarities
@@ -208,7 +208,7 @@ def _unreadable(error: OSError) -> None:
 def _read(path: str) -> tuple[bytes, Stat]:
     try:
         with open(path, "rb") as file:
-            return file.read(), as_stat(os.fstat(file.fileno()))
+            return file.read(), Stat.of(os.fstat(file.fileno()))
     except OSError as error:
         raise Unreadable(f"{path}: {error.strerror}") from error
 

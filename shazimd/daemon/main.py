@@ -55,7 +55,7 @@ from shazimd.store.base import Store
 from shazimd.store.lmdb_store import open_store
 from shazimd.telemetry import log
 from shazimd.telemetry.metrics import Metrics
-from shazimd.types import FileState, Verdict
+from shazimd.types import FileState
 from shazimd.watch.debounce import Debouncer
 from shazimd.watch.events import FileEvent, Kind
 from shazimd.watch.filters import Filter
@@ -264,9 +264,7 @@ def _build(
 
 def _build_run(settings: Config, watched: list[tuple[WatchConfig, Filter]], lasting: _Lasting) -> _Run:
     store, pool, library, alerts, committer, search, duplicates, metrics = lasting
-    terms = MatchSettings(
-        settings.match.threshold, settings.match.weights, frozenset(map(Verdict, settings.alerts.verdicts))
-    )
+    terms = MatchSettings(settings.match.threshold, settings.match.weights, frozenset(settings.alerts.verdicts))
     roots = Roots(watched, store, alert_on_baseline=settings.alerts.on_baseline)
     debouncer = Debouncer({rules.root: config.settle_ms / 1000 for config, rules in watched})
     jobs = Jobs(threads=FILES_AT_ONCE * settings.workers.processes)
