@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures.make_store import rows
+from make_store import rows
 
 from shazimd.store.lmdb_store import open_store
 
