@@ -77,6 +77,14 @@ class StoreConfig(Section, frozen=True, kw_only=True):
     path: str | None = None
     map_size_gb: Positive = 16
     """Initial address space, not disk; grows on demand."""
+    keep_deleted: Annotated[str, Meta(pattern="^(0|[0-9]{1,9}[smhd])$")] = "30d"
+    """How long fingerprints stay after the last file of a picture was deleted: a picture that comes back meanwhile is
+    not decoded again. "0": not at all."""
+
+    @property
+    def keep_deleted_s(self) -> int:
+        units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+        return 0 if self.keep_deleted == "0" else int(self.keep_deleted[:-1]) * units[self.keep_deleted[-1]]
 
 
 class ServerConfig(Section, frozen=True, kw_only=True):

@@ -34,6 +34,7 @@ from shazimd.index.base import Index
 from shazimd.index.cascade import CascadeIndex
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.backfill import Backfill
+from shazimd.ingest.collect import Collector
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.ingest import Ingest, MatchSettings, RootPolicy
 from shazimd.ingest.lanes import Jobs
@@ -61,6 +62,7 @@ from shazimd.watch.events import FileEvent, Kind
 from shazimd.watch.filters import Filter
 from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
+from shazimd.words.packing import VERSION
 from shazimd.workers.pool import WorkerPool
 from shazimd.workers.verification import verify_all
 
@@ -203,11 +205,13 @@ class _Run(NamedTuple):
 
     daemon: Daemon
     backfill: Backfill
+    collector: Collector
     terms: MatchSettings
 
     def start(self, after: Callable[[], object] = lambda: None) -> None:
         self.daemon.start(after)
         self.backfill.start()
+        self.collector.start()
 
 
 def _build(
@@ -218,7 +222,7 @@ def _build(
 ) -> tuple[DaemonService, Callable[[], None]]:
     """Make every room and say how it is closed, in reverse order; the service, and what starts the run."""
     assert settings.store.path is not None
-    store = rooms.enter_context(closing(open_store(settings.store.path, settings.store.map_size_gb << 30)))
+    store = rooms.enter_context(closing(open_store(settings.store.path, settings.store.map_size_gb << 30, VERSION)))
     workers = settings.workers
     limits = workers.processes, workers.memory_mb, workers.timeout_s, workers.max_pixels
     pool = rooms.enter_context(WorkerPool(*limits, features=settings.match.verify))
@@ -309,7 +313,9 @@ def _build_run(settings: Config, watched: list[tuple[WatchConfig, Filter]], last
         committer,
         on_baseline=lambda root: _sum_up(root, library, duplicates, terms),
     )
-    return _Run(daemon, Backfill(library, committer, pool, jobs), terms)
+    features_version = VERSION if settings.match.verify else None
+    backfill = Backfill(library, committer, pool, jobs, features_version)
+    return _Run(daemon, backfill, Collector(library, committer, jobs, settings.store.keep_deleted_s), terms)
 
 
 def _open_index(store: Store, model: str | None) -> Index:

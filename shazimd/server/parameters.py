@@ -6,6 +6,7 @@ A name that is not known is a fault too, so a slip of the pen never asks another
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -63,6 +64,19 @@ def path(text: str) -> bytes:
     if not raw.startswith(b"/") or b"\0" in raw:
         raise ValueError("an absolute path")
     return os.path.normpath(raw)
+
+
+def true(text: str) -> bool:
+    if text != "true":
+        raise ValueError("true")
+    return True
+
+
+def digest(text: str) -> bytes:
+    """A BLAKE2b-256 digest, as ``b2sum -l 256`` prints it."""
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise ValueError("64 hexadecimal digits, as b2sum -l 256 prints them")
+    return bytes.fromhex(text)
 
 
 def handle(text: str) -> str:

@@ -1,7 +1,7 @@
-"""Resident memory: the part of the map that was read counts as ours until the kernel needs it elsewhere.
+"""Resident memory: pages of the map that were read count as ours until the kernel needs the memory.
 
-A pass over a million rows makes gigabytes resident that nobody will look at again. They are the kernel's cache of the
-file: to let go of them costs nothing but a minor fault when one is read once more.
+A pass over a million rows makes gigabytes resident. They are the kernel's cache of the file: releasing them costs a
+minor fault when one is read again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ RESIDENT_BYTES_MAX = 24 << 20
 
 
 class MappedFile:
-    """The mapping of one file in this process, as its memory."""
+    """The resident pages of one mapped file in this process."""
 
     def __init__(self, path: str) -> None:
         self._name = os.fsencode(os.path.basename(path))
@@ -23,14 +23,14 @@ class MappedFile:
         self._kept = memory.resident_file_bytes()
 
     def trim(self) -> None:
-        """Let go of the pages when there are many more than after the last time.
+        """Release the pages when there are many more than after the last release.
 
         The caller must keep the mapping in place meanwhile: other memory at its address would be wiped."""
         if memory.resident_file_bytes() - self._kept > RESIDENT_BYTES_MAX:
             self.release()
 
     def release(self) -> None:
-        """Let go of the pages; the same condition."""
+        """Release the pages, under the same condition."""
         for start, length in self._mappings():
             memory.drop_pages(start, length)
         self._kept = memory.resident_file_bytes()

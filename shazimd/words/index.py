@@ -100,6 +100,25 @@ class WordIndex:
         few and what stands out. Where too few are known to tell that, all that share a word do."""
         return self._state.likeliest(words, limit)
 
+    def compact(self) -> None:
+        """Rewrite the segments if any has words of removed contents."""
+        with self._lock:
+            done = None if self._closed else self._executor.submit(self._merge_removed)
+        if done is not None:
+            done.result()
+
+    def _merge_removed(self) -> None:
+        with self._lock:
+            parts = self._state.sealed
+            if not any(part.alive.any() for part in parts):  # a segment has at least one content
+                self._state = replace(self._state, sealed=())
+        if any(part.alive.any() for part in parts):
+            if not all(part.alive.all() for part in parts):
+                self._merge(parts)
+        elif self._directory is not None:
+            for part in parts:
+                segments.delete(part, self._directory)
+
     def close(self) -> None:
         """Keep what waits, and let go."""
         with self._lock:
