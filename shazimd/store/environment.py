@@ -190,7 +190,7 @@ def rewrite(env: lmdb.Environment, directory: str) -> None:
                 with target.begin(write=True) as copied:
                     copied.cursor(table).putmulti(batch, append=True)
         target.sync(True)
-    files.sync_directory(directory)
+    files.sync(directory)
 
 
 def _open(directory: str, map_size_bytes: int, *, sync: bool = True) -> lmdb.Environment:
