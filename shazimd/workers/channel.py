@@ -10,15 +10,15 @@ _LENGTH = struct.Struct(">Q")
 
 
 def send(channel: socket.socket, message: bytes, deadline: float | None = None) -> None:
-    """Send a message. Raises TimeoutError after the deadline (of ``time.monotonic``), OSError when nobody listens."""
+    """Send a message. Raises TimeoutError after the deadline (``time.monotonic``), OSError on a broken connection."""
     _until(channel, deadline)
     channel.sendall(_LENGTH.pack(len(message)))
     channel.sendall(message)
 
 
 def receive(channel: socket.socket, *, limit: int | None = None, deadline: float | None = None) -> bytearray | None:
-    """The next message; None when the other end is closed. Raises TimeoutError after the deadline, ValueError for a
-    message of more than ``limit`` bytes, OSError when the connection breaks."""
+    """The next message, None at the end of the connection. Raises TimeoutError after the deadline, ValueError for a
+    message of more than ``limit`` bytes, OSError on a broken connection."""
     header = _read(channel, _LENGTH.size, deadline)
     if header is None:
         return None

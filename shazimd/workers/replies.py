@@ -1,7 +1,6 @@
-"""What a worker answers, as bytes: plain data, checked against the type that the job's function declares.
+"""Replies of a worker as bytes: plain data, checked against the return type that the job's function declares.
 
-Never a pickle. A worker may have been taken over by the file that it decoded, and who unpickles what it sends runs
-its code in the daemon.
+Never a pickle: a malicious picture may hijack its decoder, and to unpickle its reply would run its code in the daemon.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     code: str
     message: str
     trace: str = ""
-    """where in the worker, when it was a mistake of ours"""
+    """traceback in the worker, for an unexpected exception"""
 
 
 def pack_result(result: object) -> bytes:
-    """Dataclasses, named tuples, enums, numbers, bytes, text and float32 vectors."""
+    """Serialise dataclasses, named tuples, enums, numbers, bytes, text and float32 vectors."""
     return msgspec.msgpack.encode(Done(msgspec.Raw(msgspec.msgpack.encode(result, enc_hook=_from_vector))))
 
 
@@ -42,14 +41,14 @@ def pack_failure(error: ShazimdError, trace: str = "") -> bytes:
 
 
 def unpack(message: bytes | bytearray, function: Callable[..., T]) -> T:
-    """The result of ``function``, or its error raised. Raises WorkerFailed for bytes that are neither."""
+    """Return the result of ``function`` or raise its error. Raises WorkerFailed for a malformed reply."""
     try:
         reply = msgspec.msgpack.decode(message, type=Done | Failed)
         if isinstance(reply, Done):
             result: T = msgspec.msgpack.decode(reply.result, type=_returned(function), dec_hook=_to_vector)
             return result
     except msgspec.MsgspecError as error:
-        raise WorkerFailed(f"a worker's answer is not what {function.__name__} returns: {error}") from error
+        raise WorkerFailed(f"a worker's reply is not what {function.__name__} returns: {error}") from error
     raise _error(reply)
 
 
