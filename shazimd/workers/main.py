@@ -49,20 +49,18 @@ def _serve_one(connection: socket.socket, memory_mb: int) -> bool:
 
 
 def _answer(job: bytearray, memory_mb: int) -> bytes:
-    from shazimd.workers import replies
-
     try:
         function, arguments = pickle.loads(job)  # noqa: S301 - it comes from the daemon; replies are no pickles
-        return replies.pack_result(function(*arguments))
+        return channel.pack_result(function(*arguments))
     except ShazimdError as error:
-        return replies.pack_failure(error)
+        return channel.pack_failure(error)
     except MemoryError:
         gc.collect()
-        return replies.pack_failure(WorkerFailed(f"the job ran out of memory: a worker has {memory_mb} MiB"))
+        return channel.pack_failure(WorkerFailed(f"the job ran out of memory: a worker has {memory_mb} MiB"))
     except Exception as error:
         # A bug here, or an exception of a library that decode() does not turn into NotAnImage.
         failure = WorkerFailed(f"the job failed: {type(error).__name__}: {error}")
-        return replies.pack_failure(failure, traceback.format_exc())
+        return channel.pack_failure(failure, traceback.format_exc())
 
 
 def _drop_privileges(memory_mb: int, parent: int) -> None:

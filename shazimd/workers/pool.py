@@ -18,7 +18,7 @@ from typing import Any, Generic, Self, TypeVar
 from shazimd.errors import InternalError, WorkerFailed
 from shazimd.models.model import ModelInfo
 from shazimd.types import Fingerprint, Query
-from shazimd.workers import jobs, replies
+from shazimd.workers import channel, jobs
 from shazimd.workers.process import WorkerProcess
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ class WorkerPool:
         return self._submit(_QUERY, jobs.query, (data, model, *self._extraction))
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
-        """Run an importable pure function whose declared return type is plain data (see ``replies``)."""
+        """Run an importable pure function whose declared return type is plain data (see ``channel``)."""
         return self._submit(_QUERY, function, arguments)
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ class _Keeper:
         except WorkerFailed:
             self._start()
             raise
-        return replies.unpack(reply, function)
+        return channel.unpack(reply, function)
 
     def _live_worker(self) -> WorkerProcess:
         """The worker, ready; replaced if it died while idle. Raises WorkerFailed."""
