@@ -15,7 +15,7 @@ from shazimd.workers import channel
 START_TIMEOUT_S = 60.0
 """A cold disk under load may take long to import NumPy and OpenCV; normally a third of a second."""
 REPLY_BYTES_MAX = 1 << 24
-"""A query with 8 vectors is some 70 KB. Limits the memory that a hijacked worker can make the daemon allocate."""
+"""A query with 8 vectors is some 70 KB. Limits the memory a hijacked worker can make the daemon allocate."""
 
 _DEATH_TIMEOUT_S = 5.0
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
@@ -24,7 +24,7 @@ _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", 
 class WorkerProcess:
     """A fresh interpreter, never a fork: a fork would share the store's open file.
 
-    The process ends with the thread that started it, even if the daemon is killed.
+    The process ends with its starting thread, even if the daemon is killed.
     """
 
     def __init__(self, memory_mb: int) -> None:
