@@ -16,7 +16,7 @@ from PIL import Image
 NAME_BYTES = 16
 
 _STRIP_BYTES = 1 << 22
-_SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
+_EOI, _SOS, _COM = 0xD9, 0xDA, 0xFE
 _APP0, _APP14, _APP15 = 0xE0, 0xEE, 0xEF
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MARKER_IN_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
