@@ -112,11 +112,16 @@ class WordIndex:
             parts = self._state.sealed
             if not any(part.alive.any() for part in parts):  # a segment has at least one content
                 self._state = replace(self._state, sealed=())
+        if all(part.alive.all() for part in parts):
+            return
+        named = set()
         if any(part.alive.any() for part in parts):
-            if not all(part.alive.all() for part in parts):
-                self._merge(parts)
-        elif self._directory is not None:
-            for part in parts:
+            made = segments.merged(parts, self._directory)
+            named.add((made.first, made.last))  # one segment is replaced by a file of the same name
+            with self._lock:
+                self._state = self._state.merged(made)
+        for part in parts:
+            if self._directory is not None and (part.first, part.last) not in named:
                 segments.delete(part, self._directory)
 
     def close(self) -> None:
