@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from shazimd import config
@@ -13,6 +14,21 @@ def test_defaults_stand_for_every_key_that_is_missing() -> None:
     """A root's path is all that a config needs."""
     loaded = config.parse({"watch": [{"path": "/srv/p"}]}, "config.toml")
     assert ("/srv/p", 0.75, (1.0, 1.0, 2.0)) == (loaded.watch[0].path, loaded.match.threshold, loaded.match.weights)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0", 0), ("0s", 0), ("90s", 90), ("15m", 900), ("2h", 7200), ("30d", 2_592_000)]
+)
+def test_a_time_is_a_number_with_a_unit(text: str, seconds: int) -> None:
+    """Seconds, minutes, hours or days."""
+    assert config.parse({"store": {"keep_deleted": text}}, "c").store.keep_deleted_s == seconds
+
+
+@pytest.mark.parametrize("text", ["30", "d", "1w", "-1d", "1.5h", "1 d", ""])
+def test_a_time_without_a_unit_is_refused(text: str) -> None:
+    """The error names the key and what was found."""
+    with pytest.raises(ConfigError, match=f'c: store.keep_deleted is "{text}"'):
+        config.parse({"store": {"keep_deleted": text}}, "c")
 
 
 @pytest.mark.parametrize(
@@ -43,6 +59,36 @@ def test_a_fault_names_the_key_what_was_found_and_what_was_expected(raw: dict[st
     with pytest.raises(ConfigError) as caught:
         config.parse(raw, "c")
     assert expected == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"watch": [{"path": 1}]}, "Expected `str`, got `int` - at `$.watch[0].path`"),
+        ({"watch": [{"path": "/", "mode": "x"}]}, "Invalid enum value 'x' - at `$.watch[0].mode`"),
+        ({"watch": [{}]}, "Object missing required field `path` - at `$.watch[0]`"),
+        ({"macth": {}}, "Object contains unknown field `macth`"),
+        ({"match": {"thresold": 2}}, "Object contains unknown field `thresold` - at `$.match`"),
+        ({"match": {"weights": [1]}}, "Expected `array` of length 3, got 1 - at `$.match.weights`"),
+        ({"hook": [{"name": "a"}]}, "it has both or neither of command and url, expected one of them - at `$.hook[0]`"),
+    ],
+)
+def test_msgspec_words_its_messages_as_we_read_them(raw: dict[str, Any], expected: str) -> None:
+    """Our messages are made from its own, which are no part of its interface."""
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.convert(raw, config.Config)
+    assert expected == str(caught.value)
+
+
+def test_a_message_of_another_form_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later msgspec may word its messages otherwise: the error is still a ConfigError with all that it says."""
+
+    def convert(*_: object) -> None:
+        raise msgspec.ValidationError("`$.new[0].form`: bad - at `$.new[0].form`")
+
+    monkeypatch.setattr(msgspec, "convert", convert)
+    with pytest.raises(ConfigError, match=r"^c: `\$\.new\[0\]\.form`: bad - at"):
+        config.parse({}, "c")
 
 
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:

@@ -27,8 +27,9 @@ from shazimd.search.query import Search
 from shazimd.store.base import Store
 from shazimd.store.lmdb_store import open_store
 from shazimd.telemetry.metrics import Metrics
+from shazimd.words.packing import VERSION
+from shazimd.workers.jobs import verify_all
 from shazimd.workers.pool import WorkerPool
-from shazimd.workers.verification import verify_all
 
 log = structlog.get_logger()
 
@@ -77,8 +78,8 @@ class App:
         return {"roots": roots, "restart_needed": restart_needed}
 
     def alive(self) -> bool:
-        """Whether the threads of the run are alive; during a reload they may be between two runs."""
-        return self._reloading.locked() or self.run.alive()
+        """Whether the threads of the run and the library are alive; during a reload they may be between two runs."""
+        return self._reloading.locked() or (self.run.alive() and self.library.alive())
 
     def stop(self) -> None:
         """Stop the run; queries are answered until ``close``."""
@@ -105,7 +106,7 @@ class App:
 def _open_parts(config: Config, model: ModelInfo | None, opened: ExitStack) -> Parts:
     """Open the parts in an order in which each may use those before, and be closed before them."""
     assert config.store.path is not None
-    store = opened.enter_context(closing(open_store(config.store.path, config.store.map_size_gb << 30)))
+    store = opened.enter_context(closing(open_store(config.store.path, config.store.map_size_gb << 30, VERSION)))
     limits = config.workers
     workers = opened.enter_context(
         WorkerPool(

@@ -9,7 +9,6 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
-import ctypes
 import signal
 import socket
 import sys
@@ -26,6 +25,7 @@ from shazimd.config import Config, WatchConfig
 from shazimd.daemon.app import App
 from shazimd.daemon.service import DaemonService
 from shazimd.errors import ShazimdError
+from shazimd.posix import memory
 from shazimd.posix.notify import Notifier
 from shazimd.protocol import Status
 from shazimd.server.app import create_app
@@ -34,9 +34,6 @@ from shazimd.server.sockets import bind_socket, systemd_sockets
 from shazimd.telemetry import log
 
 logger = structlog.get_logger()
-
-M_ARENA_MAX, M_MMAP_THRESHOLD = -8, -3
-"""malloc.h"""
 
 ANSWER_TIMEOUT_S = 10.0
 """Timeout of the daemon's request to itself; a third of WatchdogSec in the unit."""
@@ -97,7 +94,7 @@ def settings(options: argparse.Namespace) -> Config:
 
 def run(read_settings: Callable[[], Config]) -> None:
     """Run the daemon until SIGTERM or SIGINT; SIGHUP reloads. Raises ShazimdError if the start fails."""
-    _give_memory_back()
+    memory.return_freed_memory()
     settings = read_settings()
     stop = _stop_on_signals()
     notifier = Notifier()
@@ -148,15 +145,6 @@ def _status_line(status: Status) -> str:
     """The status in a line, for `systemctl status`."""
     waiting = f", {status['pending']} waiting" if status["pending"] else ""
     return f"{status['state']}: {status['images']} images in {len(status['roots'])} directories{waiting}"
-
-
-def _give_memory_back() -> None:
-    """glibc keeps what each thread frees in an arena of its own, and learns to keep ever larger pieces (mallopt(3)): a
-    third of a daemon whose many threads read pictures now and then."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(M_ARENA_MAX, 2)
-        libc.mallopt(M_MMAP_THRESHOLD, 128 << 10)
 
 
 def _bind(settings: Config) -> socket.socket:

@@ -26,6 +26,7 @@ from shazimd.daemon.roots import RootConfig, Roots
 from shazimd.errors import NotFound
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.backfill import Backfill
+from shazimd.ingest.collect import Collector
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.ingest import Ingest, IngestRules, MatchSettings, Outcome
 from shazimd.ingest.lanes import Jobs, Lane
@@ -40,11 +41,12 @@ from shazimd.search.query import Search
 from shazimd.store.base import Store
 from shazimd.telemetry.metrics import Metrics
 from shazimd.text import path_fields
-from shazimd.types import FileState, Verdict
+from shazimd.types import FileState
 from shazimd.watch.debounce import Debouncer
 from shazimd.watch.events import FileEvent, Kind, Stage
 from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
+from shazimd.words.packing import VERSION
 from shazimd.workers.pool import WorkerPool
 
 log = structlog.get_logger()
@@ -83,16 +85,20 @@ class RunSettings:
     scan_interval_s: float
     threads: int
     max_file_bytes: int
+    keep_deleted_s: float
+    features_version: int | None
+    """version of the local features; None if the workers make none"""
 
     @classmethod
     def of(cls, config: Config) -> RunSettings:
-        verdicts = frozenset(map(Verdict, config.alerts.verdicts))
         return cls(
-            MatchSettings(config.match.threshold, config.match.weights, verdicts),
+            MatchSettings(config.match.threshold, config.match.weights, frozenset(config.alerts.verdicts)),
             config.alerts.on_baseline,
             config.reconcile.interval_s,
             INGESTS_PER_WORKER * config.workers.processes,
             config.workers.max_file_mb << 20,
+            config.store.keep_deleted_s,
+            VERSION if config.match.verify else None,
         )
 
 
@@ -112,7 +118,8 @@ class Run:
             parts.library, parts.committer, parts.workers, parts.search, parts.alerts, rules, parts.metrics
         )
         self._jobs = Jobs(settings.threads)
-        self.backfill = Backfill(parts.library, parts.committer, parts.workers, self._jobs)
+        self.backfill = Backfill(parts.library, parts.committer, parts.workers, self._jobs, settings.features_version)
+        self._collector = Collector(parts.library, parts.committer, self._jobs, settings.keep_deleted_s)
         self._scanning = False
         self._scanned: dict[bytes, float] = {}
         """Unix time of each root's last full scan since the start"""
@@ -130,6 +137,7 @@ class Run:
         self._model = model
         self._thread.start()
         self.backfill.start()
+        self._collector.start()
 
     def stop(self) -> None:
         """Stop the watchers and finish running ingests. A scan at the next start finds the rest."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -11,13 +10,14 @@ from typing import cast
 
 from shazimd import __version__, protocol
 from shazimd.daemon.app import App
+from shazimd.ingest import collect
 from shazimd.ingest.alerts import Inbox, stored
 from shazimd.ingest.ingest import digest_of
+from shazimd.posix import memory
 from shazimd.search.duplicates import Member
 from shazimd.search.join import Step, pairs
-from shazimd.store.base import Writer
 from shazimd.text import path_fields
-from shazimd.types import ContentId, Match, Similarities, Verification, Weights, rounded_score
+from shazimd.types import ContentId, Digest, Match, Similarities, Verification, Weights, rounded_score
 
 MATCHES_MAX = 10_000
 """Most matches in one answer: at a low threshold everything matches, and a million of them would be half a gigabyte."""
@@ -86,9 +86,9 @@ class DaemonService:
             "failed": counts["failed"],
             "roots": self._app.run.roots(),
             "model": self._app.provision.status(self._app.library.model),
-            "store": store.info() | {"fault": self._app.committer.fault},
+            "store": store.info() | {"fault": self._app.committer.fault, "outdated": self._app.library.outdated},
             "uptime_s": round(time.monotonic() - self._started, 1),
-            "rss_bytes": _resident_bytes(),
+            "rss_bytes": memory.resident_bytes(),
         }
 
     def alerts(self, since: int, limit: int) -> list[protocol.Alert]:
@@ -101,22 +101,13 @@ class DaemonService:
     def rescan(self, path: bytes | None) -> None:
         self._app.run.rescan(path)
 
-    def forget(self, path: bytes) -> int:
-        def work(writer: Writer) -> tuple[int, list[ContentId]]:
-            rows = [row for _, row in writer.walk(path)]
-            if row := writer.file(path):
-                rows.append(row)
-            forgotten = writer.remove_tree(path) + writer.remove_file(path)
-            contents = {row.content for row in rows if row.content is not None}
-            orphans = [content for content in sorted(contents) if not writer.files_of(content)]
-            writer.prune(orphans)
-            return forgotten, orphans
-
-        def then(result: tuple[int, list[ContentId]]) -> None:
-            self._app.library.remove(result[1])
-
-        forgotten, _ = self._app.committer.submit(work, then).result()
-        return forgotten
+    def forget(self, path: bytes | None, *, deleted: bool = False, content: Digest | None = None) -> int:
+        library, committer = self._app.library, self._app.committer
+        if path is not None:
+            return collect.forget_path(library, committer, path)
+        if content is not None:
+            return collect.forget_content(library, committer, content)
+        return collect.forget_deleted(library, committer) if deleted else 0
 
     def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[protocol.Group]:
         threshold = self._app.run.settings.threshold if threshold is None else threshold
@@ -144,7 +135,8 @@ class DaemonService:
     def compact(self) -> protocol.CompactReply:
         store = self._app.library.store
         before = store.info()["size_bytes"]
-        store.compact()
+        store.compact(self._app.library.model_id)
+        self._app.library.compact()
         return {"before_bytes": before, "after_bytes": store.info()["size_bytes"]}
 
     def metrics(self) -> bytes:
@@ -206,9 +198,3 @@ def _geometry(verification: Verification | None) -> protocol.Geometry:
 
 def _since_ms(started: float) -> float:
     return round((time.perf_counter() - started) * 1000, 1)
-
-
-def _resident_bytes() -> int:
-    """Of this process; workers are not counted."""
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()

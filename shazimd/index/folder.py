@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import itertools
 import os
@@ -12,6 +11,7 @@ import shutil
 from shazimd.errors import StoreFull
 from shazimd.index import manifest
 from shazimd.index.manifest import Manifest, Stale
+from shazimd.posix.files import try_lock
 
 LOCK = "lock"
 
@@ -45,12 +45,10 @@ class Folder:
     def _locked(cls, path: str) -> Folder | None:
         os.makedirs(path, mode=0o700, exist_ok=True)
         lock = os.open(os.path.join(path, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            return None
-        return cls(path, lock)
+        if try_lock(lock):
+            return cls(path, lock)
+        os.close(lock)
+        return None
 
     def manifest(self, model: str | None) -> Manifest:
         """Raises Stale unless there is a sound one of this model."""

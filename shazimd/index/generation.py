@@ -16,6 +16,7 @@ from shazimd.index.manifest import Manifest, Stale, TableRecord
 from shazimd.index.places import Places
 from shazimd.index.scan import View
 from shazimd.index.table import Table, in_memory
+from shazimd.posix.files import atomic_write
 from shazimd.types import ContentId
 
 SIGNALS = ("ah", "dh", "fv")
@@ -85,7 +86,7 @@ class Generation:
     def sync(self) -> None:
         """Make the disk hold all that was written. Raises OSError."""
         assert self._folder is not None
-        manifest.write_file(self._folder.file(f"{self.number}.basis"), manifest.basis_bytes(self.basis))
+        atomic_write(self._folder.file(f"{self.number}.basis"), manifest.basis_bytes(self.basis))
         for table in self._tables:
             table.sync()
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from shazimd.index.bounds import DIMENSIONS, LEVELS, NUMBERS, Basis
 from shazimd.index.exact import Bools
+from shazimd.posix.files import atomic_write
 
 NAME = "manifest"
 VERSION = 1
@@ -83,21 +84,7 @@ def read(directory: str) -> Manifest:
 def write(directory: str, manifest: Manifest) -> None:
     """Replace the manifest. Raises OSError."""
     body = msgspec.json.encode(manifest)
-    write_file(os.path.join(directory, NAME), _first_line(body) + body)
-
-
-def write_file(path: str, content: bytes) -> None:
-    """Put a file in place whole, and on the disk. Raises OSError."""
-    with open(f"{path}.new", "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(f"{path}.new", path)
-    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    atomic_write(os.path.join(directory, NAME), _first_line(body) + body)
 
 
 def basis_bytes(basis: Basis) -> bytes:

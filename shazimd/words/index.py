@@ -100,6 +100,30 @@ class WordIndex:
         few and what stands out. Where too few are known to tell that, all that share a word do."""
         return self._state.likeliest(words, limit)
 
+    def compact(self) -> None:
+        """Rewrite the segments if any has words of removed contents."""
+        with self._lock:
+            done = None if self._closed else self._executor.submit(self._merge_removed)
+        if done is not None:
+            done.result()
+
+    def _merge_removed(self) -> None:
+        with self._lock:
+            parts = self._state.sealed
+            if not any(part.alive.any() for part in parts):  # a segment has at least one content
+                self._state = replace(self._state, sealed=())
+        if all(part.alive.all() for part in parts):
+            return
+        named = set()
+        if any(part.alive.any() for part in parts):
+            made = segments.merged(parts, self._directory)
+            named.add((made.first, made.last))  # one segment is replaced by a file of the same name
+            with self._lock:
+                self._state = self._state.merged(made)
+        for part in parts:
+            if self._directory is not None and (part.first, part.last) not in named:
+                segments.delete(part, self._directory)
+
     def close(self) -> None:
         """Keep what waits, and let go."""
         with self._lock:

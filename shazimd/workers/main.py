@@ -1,11 +1,10 @@
-"""One worker process: gives up what rights it can, then answers jobs until the other end of its socket closes.
+"""A worker process: drops its privileges, then runs jobs until the pool closes the socket.
 
-Started by ``workers`` as ``python -m shazimd.workers.main SOCKET_FD MEMORY_MB PARENT_PID``.
+Started by ``workers.process`` as ``python -m shazimd.workers.main SOCKET_FD MEMORY_MB PARENT_PID``.
 """
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import pickle
@@ -17,25 +16,18 @@ import sys
 import traceback
 
 from shazimd.errors import ShazimdError, WorkerFailed
+from shazimd.posix import memory, process
 from shazimd.workers import channel
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NO_NEW_PRIVS = 38
 _OPEN_FILES_MAX = 64
-_OOM_SCORE = 500
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""malloc.h"""
-_KEPT_BYTES = 32 << 20
-"""The most that mallopt(3) takes; the pyramids of local features are 12 MB for each picture."""
-_IDLE_MS = 20
+_OOM_SCORE = 500  # the kernel kills a worker before the daemon
+_IDLE_MS = 20  # between the pictures of a scan pauses are shorter: only then does freed memory go back
 
 
 def main() -> None:
     fd, memory_mb, parent = (int(argument) for argument in sys.argv[1:])
-    _give_up_rights(memory_mb, parent)
-    libc = ctypes.CDLL(None)
-    _keep_memory(libc)
+    _drop_privileges(memory_mb, parent)
+    memory.keep_freed_memory()
     with socket.socket(fileno=fd) as connection:
         _warm_up()
         _silence_decoders()
@@ -43,12 +35,12 @@ def main() -> None:
         next_job.register(connection, select.POLLIN)
         channel.send(connection, b"ready")
         while _serve_one(connection, memory_mb):
-            if not next_job.poll(_IDLE_MS) and hasattr(libc, "malloc_trim"):
-                libc.malloc_trim(0)
+            if not next_job.poll(_IDLE_MS):
+                memory.trim()
 
 
 def _serve_one(connection: socket.socket, memory_mb: int) -> bool:
-    """Do one job; False when there will be no more. What a job held is let go before the next is waited for."""
+    """Run one job; False at the end. A separate function, to free the job before the next wait."""
     job = channel.receive(connection)
     if job is None:
         return False
@@ -57,65 +49,49 @@ def _serve_one(connection: socket.socket, memory_mb: int) -> bool:
 
 
 def _answer(job: bytearray, memory_mb: int) -> bytes:
-    from shazimd.workers import replies
-
     try:
-        function, arguments = pickle.loads(job)  # noqa: S301 - the pool sent it; answers go the other way unpickled
-        return replies.pack_result(function(*arguments))
+        function, arguments = pickle.loads(job)  # noqa: S301 - it comes from the daemon; replies are no pickles
+        return channel.pack_result(function(*arguments))
     except ShazimdError as error:
-        return replies.pack_failure(error)
+        return channel.pack_failure(error)
     except MemoryError:
         gc.collect()
-        return replies.pack_failure(WorkerFailed(f"the job ran out of memory: a worker has {memory_mb} MiB"))
+        return channel.pack_failure(WorkerFailed(f"the job ran out of memory: a worker has {memory_mb} MiB"))
     except Exception as error:
-        # A mistake of ours, or of a library beyond what decode() turns into NotAnImage.
+        # A bug here, or an exception of a library that decode() does not turn into NotAnImage.
         failure = WorkerFailed(f"the job failed: {type(error).__name__}: {error}")
-        return replies.pack_failure(failure, traceback.format_exc())
+        return channel.pack_failure(failure, traceback.format_exc())
 
 
-def _give_up_rights(memory_mb: int, parent: int) -> None:
+def _drop_privileges(memory_mb: int, parent: int) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ignored, signal.SIG_IGN)  # a stop is the parent's to order: it finishes the jobs in hand
-    libc = ctypes.CDLL(None, use_errno=True)
-    _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
-    _prctl(libc, _PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.signal(ignored, signal.SIG_IGN)  # Ctrl-C reaches the whole group, but the daemon finishes its jobs
+    process.refuse_new_privileges()
+    process.end_with_parent()
     if os.getppid() != parent:
         raise SystemExit("the pool is gone")
-    with open("/proc/self/oom_score_adj", "w") as score:
-        score.write(str(_OOM_SCORE))  # when memory is short, a worker goes before the daemon
-    limits = {
-        resource.RLIMIT_DATA: memory_mb << 20,  # what is allocated; RLIMIT_AS would count mapped libraries too
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_NOFILE: _OPEN_FILES_MAX,
-    }
-    for limit, value in limits.items():
-        resource.setrlimit(limit, (value, value))
-
-
-def _keep_memory(libc: ctypes.CDLL) -> None:
-    """What one picture took serves the next: to give it back each time and have it wiped anew costs a sixth of all."""
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-
-
-def _prctl(libc: ctypes.CDLL, option: int, value: int) -> None:
-    if libc.prctl(option, value, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
+    process.prefer_for_oom_kill(_OOM_SCORE)
+    process.limit(
+        {
+            resource.RLIMIT_DATA: memory_mb << 20,  # allocations; RLIMIT_AS would count mapped libraries too
+            resource.RLIMIT_CORE: 0,
+            resource.RLIMIT_FSIZE: 0,
+            resource.RLIMIT_NOFILE: _OPEN_FILES_MAX,
+        }
+    )
 
 
 def _warm_up() -> None:
-    """Import what jobs need, under the limits, so that the first job is as quick as any."""
+    """Import the modules of the jobs, under the limits, to make the first job as fast as later ones."""
     import cv2
 
-    import shazimd.imaging.extract  # noqa: F401 - for its effect: the import is what takes time
+    import shazimd.imaging.extract  # noqa: F401 - imported only to be in memory
 
     cv2.setNumThreads(1)
 
 
 def _silence_decoders() -> None:
-    """C libraries write of every broken file to stderr; what matters comes back as the job's error."""
+    """Redirect stderr to /dev/null: C libraries report each broken file there, as the job's error does."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(null)
