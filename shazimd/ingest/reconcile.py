@@ -75,7 +75,7 @@ class _Move(NamedTuple):
     new: bytes
 
 
-class _Root:
+class _RootScans:
     """The scans of a root: requested ones first, the full scan between them."""
 
     def __init__(self, path: bytes, rules: Filter, guard: DeletionGuard) -> None:
@@ -142,7 +142,7 @@ class Reconciler:
         mounts = mounts or Mounts()
         with store.read() as reader:
             guards = {path: DeletionGuard(path, mounts, guard_state(reader, path)) for path in rules}
-        self._roots = {path: _Root(path, each, guards[path]) for path, each in rules.items()}
+        self._roots = {path: _RootScans(path, each, guards[path]) for path, each in rules.items()}
         self._order = deque(self._roots.values())
         self._unreadable: set[bytes] = set()
 
@@ -190,18 +190,18 @@ class Reconciler:
         present scans, known_files (as of the last full scan)."""
         return {root.path: _progress(root) for root in self._roots.values()}
 
-    def _request_whole(self, root: _Root, confirmed: bool) -> None:
+    def _request_whole(self, root: _RootScans, confirmed: bool) -> None:
         if root.whole_again is None:
             cursor = root.guard.state.cursor if root.whole is None else None
             root.whole_again = Scan(root.path, root.path, cursor=cursor)
         root.whole_again.confirmed |= confirmed
 
-    def _root_of(self, path: bytes) -> _Root | None:
+    def _root_of(self, path: bytes) -> _RootScans | None:
         while path not in self._roots and path != os.path.dirname(path):
             path = os.path.dirname(path)
         return self._roots.get(path)
 
-    def _advance(self, root: _Root, scan: Scan) -> Findings:
+    def _advance(self, root: _RootScans, scan: Scan) -> Findings:
         directory = scan.pop()
         if directory is None:
             root.end(scan)
@@ -217,12 +217,12 @@ class Reconciler:
         self._keep_cursor(root, scan, directory)
         return findings
 
-    def _keep_cursor(self, root: _Root, scan: Scan, directory: bytes) -> None:
+    def _keep_cursor(self, root: _RootScans, scan: Scan, directory: bytes) -> None:
         if scan is root.whole and scan.done % CURSOR_DIRECTORIES == 0:
             root.guard.remember_cursor(directory)
             self._save_guard(root)
 
-    def _save_guard(self, root: _Root) -> None:
+    def _save_guard(self, root: _RootScans) -> None:
         """Store the state of a root's guard after a change."""
         state = root.guard.state
         if state != root.saved:
@@ -231,7 +231,7 @@ class Reconciler:
 
     # one directory
 
-    def _compare(self, root: _Root, scan: Scan, directory: bytes) -> Findings:
+    def _compare(self, root: _RootScans, scan: Scan, directory: bytes) -> Findings:
         disk = self._entries(root, scan, directory)
         if disk is None:
             return Findings(directory)
@@ -252,7 +252,7 @@ class Reconciler:
                     scan.find(Stat.of(found), path)
         return self._findings(directory, changed, arrived)
 
-    def _entries(self, root: _Root, scan: Scan, directory: bytes) -> Entries | None:
+    def _entries(self, root: _RootScans, scan: Scan, directory: bytes) -> Entries | None:
         """The entries on the disk; None if the directory cannot be read: its rows stay."""
         try:
             found = entries(directory, root.rules)
@@ -273,7 +273,7 @@ class Reconciler:
         return found
 
     def _note_missing(
-        self, root: _Root, scan: Scan, directory: bytes, disk: Entries, known: Listing, reader: Reader
+        self, root: _RootScans, scan: Scan, directory: bytes, disk: Entries, known: Listing, reader: Reader
     ) -> list[tuple[Stat, bytes]]:
         """The missing known files, as (stat, path)."""
         missed: list[tuple[Stat, bytes]] = []
@@ -356,7 +356,7 @@ class Reconciler:
 
     # the end of a scan
 
-    def _close_gaps(self, root: _Root, scan: Scan) -> Findings:
+    def _close_gaps(self, root: _RootScans, scan: Scan) -> Findings:
         """Remove the missing files of a directory, or keep them; a scan without gaps left is completed."""
         if not scan.decided and not scan.abandoned:
             self._decide(root, scan)
@@ -374,7 +374,7 @@ class Reconciler:
         root.closing.remove(scan)
         return Findings(scan.top, completed=root.path if is_complete else None)
 
-    def _decide(self, root: _Root, scan: Scan) -> None:
+    def _decide(self, root: _RootScans, scan: Scan) -> None:
         """Drop the gaps of a scan if its missing files are to be kept (see ``deletion_guard``)."""
         if scan.confirmed:
             root.trouble = ""
@@ -389,12 +389,12 @@ class Reconciler:
             root.trouble = ""
         scan.decided = True
 
-    def _abandon(self, root: _Root, scan: Scan, reason: str) -> None:
+    def _abandon(self, root: _RootScans, scan: Scan, reason: str) -> None:
         scan.abandoned = True
         scan.gaps.clear()
         root.unavailable(reason)
 
-    def _remove(self, root: _Root, scan: Scan, gap: bytes) -> int:
+    def _remove(self, root: _RootScans, scan: Scan, gap: bytes) -> int:
         """Remove the rows of a directory's missing files, after a second scandir."""
         unmounted = root.guard.unmounted()
         try:
@@ -414,7 +414,7 @@ class Reconciler:
         return removed
 
 
-def _absence(root: _Root, scan: Scan) -> str:
+def _absence(root: _RootScans, scan: Scan) -> str:
     """The reason why a root is away as a whole; empty if present."""
     if root.guard.is_root_unmounted():
         return "its disk is not mounted"
@@ -472,7 +472,7 @@ def _covered(waiting: dict[bytes, Scan], path: bytes, recursive: bool, confirmed
     return False
 
 
-def _progress(root: _Root) -> dict[str, Any]:
+def _progress(root: _RootScans) -> dict[str, Any]:
     scans = root.scans()
     return {
         "state": root.trouble or ("scanning" if scans else "idle"),
