@@ -46,18 +46,25 @@ class Collector:
 
     def _look(self) -> None:
         removed = 0
-        if self._is_due():
-            removed = _remove(self._library, self._committer, self._keep_s)
-            self._clock_advanced = time.monotonic()
+        try:
+            removed = self._collect()
+        finally:  # a fault of the disk must not end the collection for good
+            if removed == BATCH:
+                self.start()
+            else:
+                timer = threading.Timer(self._interval_s, self.start)
+                timer.daemon = True
+                timer.start()
+
+    def _collect(self) -> int:
+        """Remove a batch of contents if any is due; the number of contents."""
+        if not self._is_due():
+            return 0
+        removed = _remove(self._library, self._committer, self._keep_s)
+        self._clock_advanced = time.monotonic()
         if removed:
             log.info("deleted_contents_removed", contents=removed)
-        if removed == BATCH:
-            return self.start()
-        timer = threading.Timer(self._interval_s, self.start)
-        timer.daemon = True
-        timer.name = "collect"
-        timer.start()
-        return None
+        return removed
 
     def _is_due(self) -> bool:
         """True if a content is due, or the store's clock was not advanced for an hour."""

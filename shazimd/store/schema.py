@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 
@@ -11,6 +12,7 @@ from msgspec import structs
 
 from shazimd.errors import StoreDamaged
 from shazimd.store import records
+from shazimd.store.resident import MappedFile
 from shazimd.store.tables import Table, Tables, Transaction, number, parse_number, scan
 
 log = structlog.get_logger()
@@ -19,6 +21,7 @@ SCHEMA = 2
 """Grows with every change to a table, a key or a record."""
 
 PROGRESS_EVERY_S = 10.0
+ROWS_BETWEEN_TRIMS = 1024
 
 
 def create_tables(env: lmdb.Environment) -> None:
@@ -74,7 +77,10 @@ def _to_2(env: lmdb.Environment, txn: Transaction) -> None:
     old = {name: env.open_db(name.encode(), txn=txn) for name in ("numbers", "contents", "holders", "features")}
     new = {name: env.open_db(name.encode(), txn=txn) for name in ("deleted", "deletions")}
     txn.put(b"clock_wall", number(int(time.time())), db=old["numbers"])
-    for key in _rewritten_contents(txn, old["contents"], old["features"]):
+    mapped = MappedFile(os.path.join(env.path(), "data.mdb"))
+    for n, key in enumerate(_rewritten_contents(txn, old["contents"], old["features"])):
+        if n % ROWS_BETWEEN_TRIMS == 0:
+            mapped.trim()
         if not any(scan(txn, old["holders"], key)):
             txn.put(key, number(0), db=new["deleted"])
             txn.put(number(0) + key, b"", db=new["deletions"])

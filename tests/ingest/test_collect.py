@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,6 +138,25 @@ def test_it_looks_again_by_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch)
     bench.collect(keep_s=0)
     bench.add("1", "2")
     bench.remove("1")
+    eventually(lambda: 1 not in bench.library.index and 1 not in bench.library.words)
+    assert bench.known() == [2]
+
+
+def test_a_fault_does_not_end_the_collection(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next look finds what the failed one left."""
+    monkeypatch.setattr(collect, "INTERVAL_S_MIN", 0.01)
+    faults = [OSError("a bad disk")]
+    submit = bench.committer.submit
+
+    def failing(*args: Any, **options: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return submit(*args, **options)
+
+    monkeypatch.setattr(bench.committer, "submit", failing)
+    bench.add("1", "2")
+    bench.remove("1")
+    bench.collect(keep_s=0)
     eventually(lambda: 1 not in bench.library.index and 1 not in bench.library.words)
     assert bench.known() == [2]
 

@@ -148,6 +148,17 @@ def test_contents_deleted_before_the_migration_get_a_whole_grace(unpacked: Calla
     store.close()
 
 
+def test_a_backup_of_an_earlier_schema_can_be_restored(unpacked: Callable[[str], Path], tmp_path: Path) -> None:
+    """It is migrated before it takes the place of the store."""
+    copy = unpacked("schema1")
+    maintenance.restore(str(tmp_path / "restored"), str(copy))
+    assert maintenance.check(str(tmp_path / "restored")) == []
+    store = open_store(str(tmp_path / "restored"), 16 * MIB)
+    with store.read() as reader:
+        assert rows(reader) == expected(copy)
+    store.close()
+
+
 def test_a_store_that_is_not_migrated_is_not_checked(unpacked: Callable[[str], Path]) -> None:
     """The command names both versions and says that the daemon migrates the store."""
     with pytest.raises(StoreError, match=r"schema is 1, expected 2: start shazimd"):
