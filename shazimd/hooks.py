@@ -129,7 +129,7 @@ def run(hooks: Iterable[HookConfig], source: AlertSource, folder: str, stop: thr
             stop.set()
 
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    for config in hooks:
+    for config in hooks:  # a thread each: a receiver that hangs must not delay the others
         hook = Hook(config, source, folder, stop)
         threading.Thread(target=guarded, args=[hook], name=f"hook-{config.name}", daemon=True).start()
     stop.wait()
