@@ -69,7 +69,7 @@ class WorkersConfig(Section, frozen=True, kw_only=True):
     memory_mb: Annotated[int, Meta(ge=256)] = 2048
     """Memory of a worker: 100 megapixels as RGB are 300 MB, and decoding holds them twice."""
     timeout_s: Positive = 60
-    max_pixels: Positive = 200_000_000
+    max_pixels: Positive = 200_000_000  # 1.2 GB while decoding, within memory_mb
     max_file_mb: Positive = 512
 
 
@@ -89,7 +89,7 @@ class StoreConfig(Section, frozen=True, kw_only=True):
 
 class ServerConfig(Section, frozen=True, kw_only=True):
     socket: str | None = None
-    mode: Annotated[str, Meta(pattern="^0?[0-7]{3}$")] = "0660"
+    mode: Annotated[str, Meta(pattern="^0?[0-7]{3}$")] = "0660"  # answers contain paths: not for everybody
     group: str | None = None
 
 
@@ -101,7 +101,7 @@ class ReconcileConfig(Section, frozen=True, kw_only=True):
 class HookConfig(Section, frozen=True, kw_only=True):
     """A receiver of alerts: a command or a URL."""
 
-    name: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
+    name: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]  # part of a file's name
     """Names the file with the hook's position among the alerts: under a new name, a hook starts with new alerts."""
     command: Annotated[tuple[str, ...], Meta(min_length=1)] | None = None
     """The program and its arguments, without a shell. {path}, {match}, {verdict}, {score} and other fields of the alert

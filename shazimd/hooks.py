@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -128,7 +129,7 @@ def run(hooks: Iterable[HookConfig], source: AlertSource, folder: str, stop: thr
             stop.set()
 
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    for config in hooks:
+    for config in hooks:  # a thread each: a receiver that hangs must not delay the others
         hook = Hook(config, source, folder, stop)
         threading.Thread(target=guarded, args=[hook], name=f"hook-{config.name}", daemon=True).start()
     stop.wait()
@@ -154,23 +155,14 @@ def arguments(command: Iterable[str], alert: Alert) -> list[bytes]:
     >>> arguments(["notify", "new: {path}", "{verdict}"], {"path": "/p/a b.jpg", "verdict": "copy"})
     [b'notify', b'new: /p/a b.jpg', b'copy']
     """
-    fields = {key: _as_bytes(alert, key) for key in alert}
-    return [_fill(word.encode(), fields) for word in command]
+    fields = {key.encode(): _as_bytes(alert, key) for key in alert}
+    # One pass for all fields: a value may itself contain braces.
+    return [re.sub(rb"\{(\w+)\}", lambda found: fields.get(found[1], found[0]), word.encode()) for word in command]
 
 
 def _as_bytes(alert: Alert, key: str) -> bytes:
     exact = alert.get(f"{key}_b64")
     return b64decode(exact) if exact else str(alert[key]).encode(errors="surrogateescape")
-
-
-def _fill(word: bytes, fields: dict[str, bytes]) -> bytes:
-    """Replace all fields in one pass: a value may itself contain braces."""
-    head, *parts = word.split(b"{")
-    for part in parts:
-        name, closed, rest = part.partition(b"}")
-        known = fields.get(name.decode(errors="replace")) if closed else None
-        head += b"{" + part if known is None else known + rest
-    return head
 
 
 def _run_command(words: list[bytes], body: bytes, timeout_s: float) -> None:

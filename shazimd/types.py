@@ -24,6 +24,7 @@ Digest: TypeAlias = bytes
 ContentId: TypeAlias = int
 """The store's number for a content: from 1, ascending, never reused."""
 
+# The original shazim's values. Geometry confirms copies whatever the score: with it, these decide only on "similar".
 DEFAULT_WEIGHTS: Weights = (1.0, 1.0, 2.0)
 DEFAULT_THRESHOLD = 0.75
 HASH_BITS = 64

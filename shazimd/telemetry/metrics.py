@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from shazimd.protocol import Status
 from shazimd.types import Verdict
 
+# From known bytes (milliseconds) to the time limit of a worker, 60 s.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _STATES = ("starting", "baseline", "ready", "draining")
 _USER_WATCHES_MAX = Path("/proc/sys/fs/inotify/max_user_watches")
