@@ -11,9 +11,6 @@ score = <q, s> + (w1 + w2) / 2, and any engine with one float vector and inner p
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from shazimd.types import HASH_BITS, Signals, Similarities, Weights
 
 
@@ -33,30 +30,5 @@ def score(pair: Similarities, weights: Weights) -> float:
     return sum(w * s for w, s in counted) / total if total else 0.0
 
 
-def row_vector(signals: Signals) -> NDArray[np.float32]:
-    """A row of the inner-product form: float32 [128 + d]. All three signals must be there."""
-    ah, dh, fv = _complete(signals)
-    return np.concatenate([_plus_minus_one(ah) / 8, _plus_minus_one(dh) / 8, fv], dtype=np.float32)
-
-
-def query_vector(signals: Signals, weights: Weights) -> tuple[NDArray[np.float32], float]:
-    """(q, c) such that the score of a row is <q, row> + c. All three signals must be there."""
-    ah, dh, fv = _complete(signals)
-    w1, w2, w3 = (w / sum(weights) for w in weights)
-    q = np.concatenate([w1 / 16 * _plus_minus_one(ah), w2 / 16 * _plus_minus_one(dh), w3 * fv], dtype=np.float32)
-    return q, (w1 + w2) / 2
-
-
 def _hash_similarity(a: int | None, b: int | None) -> float | None:
     return None if a is None or b is None else 1 - (a ^ b).bit_count() / HASH_BITS
-
-
-def _plus_minus_one(bits: int) -> NDArray[np.float32]:
-    unpacked = np.unpackbits(np.frombuffer(bits.to_bytes(HASH_BITS // 8, "big"), np.uint8))
-    return unpacked.astype(np.float32) * 2 - 1
-
-
-def _complete(signals: Signals) -> tuple[int, int, NDArray[np.float32]]:
-    if signals.ah is None or signals.dh is None or signals.fv is None:
-        raise ValueError("the inner-product form needs all three signals")
-    return signals.ah, signals.dh, signals.fv
