@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
@@ -156,6 +157,11 @@ class Stat(NamedTuple):
     size: int
     mtime_ns: int
     inode: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Stat:
+        """The part of stat(2) that identifies a file's version."""
+        return cls(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 class FileState(StrEnum):

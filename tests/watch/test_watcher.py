@@ -15,7 +15,7 @@ from watch_mirror import Mirror, wait_for
 
 from shazimd.watch import inotify, watcher
 from shazimd.watch.events import FileEvent, Kind, Stage
-from shazimd.watch.inotify import IN, Event
+from shazimd.watch.inotify import IN, InotifyEvent
 from shazimd.watch.tree import Watches
 
 MakeMirror = Callable[..., Mirror]
@@ -461,12 +461,12 @@ def asleep(thread: int | None) -> bool:
 
 def test_the_two_halves_of_a_rename_may_come_apart(watches: Watches) -> None:
     """A MOVED_TO long after its MOVED_FROM is an arrival; the MOVED_FROM was given up as a departure."""
-    heard: list[Event] = []
+    heard: list[InotifyEvent] = []
     reader = inotify.Inotify(watches)
-    listener = type("Heard", (), {"on_event": lambda self, event: heard.append(event)})()
+    listener = type("Heard", (), {"handle_event": lambda self, event: heard.append(event)})()
     reader._listener = listener
-    source = Event(1, IN.IN_MOVED_FROM, 5, b"a.jpg")
-    target = Event(1, IN.IN_MOVED_TO, 5, b"b.jpg")
+    source = InotifyEvent(1, IN.IN_MOVED_FROM, 5, b"a.jpg")
+    target = InotifyEvent(1, IN.IN_MOVED_TO, 5, b"b.jpg")
     reader._dispatch(source)
     reader._give_up_pairing({5})
     reader._dispatch(target)
