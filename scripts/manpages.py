@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import enum
 import inspect
 import os
 import types
@@ -15,7 +16,7 @@ import typing
 import msgspec
 
 from shazimd import cli, config
-from shazimd.daemon.main import main
+from shazimd.daemon import main
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "man")
 
@@ -145,6 +146,8 @@ def _kind(kind: typing.Any) -> str:
         return _kind(base) + _limits(meta)
     if typing.get_origin(kind) is tuple:
         return f"a list, each {_kind(typing.get_args(kind)[0])}"
+    if isinstance(kind, type) and issubclass(kind, enum.StrEnum):
+        return " or ".join(f'"{value}"' for value in kind)
     if typing.get_origin(kind) is typing.Literal:
         return " or ".join(f'"{value}"' for value in typing.get_args(kind))
     if typing.get_origin(kind) in (types.UnionType, typing.Union):

@@ -102,9 +102,11 @@ class Client:
         """Have a path, or every root, compared with the disk soon."""
         self._json("POST", _target("/v1/rescan", path=path))
 
-    def forget(self, path: bytes) -> int:
-        """Forget a file, or a directory with all below it; how many image files were forgotten."""
-        forgotten: int = self._json("POST", _target("/v1/forget", path=path))["forgotten"]
+    def forget(self, path: bytes | None = None, *, deleted: bool = False, content: str | None = None) -> int:
+        """Forget a file or a directory with its subtree, or all deleted images, or the image with this digest in
+        hexadecimal. The number of files forgotten, or of images."""
+        target = _target("/v1/forget", path=path, deleted="true" if deleted else None, content=content)
+        forgotten: int = self._json("POST", target)["forgotten"]
         return forgotten
 
     def reload(self) -> ReloadReply:

@@ -1,7 +1,7 @@
 """The configuration: loaded and checked once, then only read.
 
-Defaults stand beside their reasons. Every fault is a ConfigError that names the file, the key, what was found and
-what was expected.
+Defaults stand beside their reasons. Each fault raises a ConfigError with the file, the key, the value found and the
+value expected. The docstrings of keys are also their text in shazimd.toml(5).
 """
 
 from __future__ import annotations
@@ -17,47 +17,46 @@ import msgspec
 from msgspec import Meta
 
 from shazimd.errors import ConfigError
-from shazimd.types import DEFAULT_THRESHOLD, DEFAULT_WEIGHTS, Weights, check_weights
+from shazimd.types import DEFAULT_THRESHOLD, DEFAULT_WEIGHTS, Verdict, Weights, check_weights
 
 DEFAULT_MODEL = "https://tfhub.dev/google/imagenet/mobilenet_v2_140_224/feature_vector/5"
 
 Positive = Annotated[int, Meta(gt=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
-Verdicts = Literal["exact", "copy", "scene", "similar"]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of the file: unknown keys are refused."""
+    """A table of the file; unknown keys are errors."""
 
 
 class WatchConfig(Section, frozen=True, kw_only=True):
-    """One root."""
+    """A root: a directory to watch."""
 
     path: str
     exclude: tuple[str, ...] = ("@eaDir", "*.part", "*.crdownload", ".*.??????", ".*")
-    """Globs on the name of a file or directory: thumbnails of Synology, what browsers and rsync are still writing,
-    and hidden files."""
+    """Globs on the name of a file or directory: Synology's thumbnails, unfinished files of browsers and rsync, hidden
+    files."""
     mode: Literal["auto", "inotify", "poll"] = "auto"
     poll_interval_s: Positive = 60
     settle_ms: Annotated[int, Meta(ge=0, le=60_000)] = 250
-    """A file is complete once it was closed, or lay unchanged, for this long: more than the gap between the writes
-    of one copy, less than a person notices."""
+    """Debounce: a file counts as complete this long after it was closed or last written. Longer than the gap between
+    the writes of a copy, shorter than a person notices."""
     follow_symlinks: bool = False
     reference: bool = False
-    """Known pictures that are compared with, but raise no alert themselves."""
+    """Pictures here are compared with, but raise no alerts themselves."""
 
 
 class MatchConfig(Section, frozen=True, kw_only=True):
     threshold: Fraction = DEFAULT_THRESHOLD
     weights: Weights = DEFAULT_WEIGHTS
     verify: bool = True
-    """Confirm by geometry, and tell copies from other shots. Without it the score alone decides, and pictures that are
-    taken in have no local features: four times the pictures a second, 2 kB of each instead of 9."""
+    """Confirm matches by geometry, and tell copies from other shots. Without it only the score counts, and pictures
+    get no local features: four times the pictures a second, 2 kB for each instead of 9."""
 
 
 class AlertsConfig(Section, frozen=True, kw_only=True):
     on_baseline: bool = False
-    verdicts: tuple[Verdicts, ...] = ("exact", "copy", "scene", "similar")
+    verdicts: tuple[Verdict, ...] = tuple(Verdict)
 
 
 class ModelConfig(Section, frozen=True, kw_only=True):
@@ -68,7 +67,7 @@ class ModelConfig(Section, frozen=True, kw_only=True):
 class WorkersConfig(Section, frozen=True, kw_only=True):
     processes: Positive = max(1, min(8, os.cpu_count() or 1))
     memory_mb: Annotated[int, Meta(ge=256)] = 2048
-    """address space of one worker: 100 megapixels as RGB are 300 MB, and are held twice while decoding"""
+    """Memory of a worker: 100 megapixels as RGB are 300 MB, and decoding holds them twice."""
     timeout_s: Positive = 60
     max_pixels: Positive = 200_000_000
     max_file_mb: Positive = 512
@@ -77,7 +76,15 @@ class WorkersConfig(Section, frozen=True, kw_only=True):
 class StoreConfig(Section, frozen=True, kw_only=True):
     path: str | None = None
     map_size_gb: Positive = 16
-    """Address space to begin with, not disk; it grows by itself."""
+    """Initial address space, not disk; grows on demand."""
+    keep_deleted: Annotated[str, Meta(pattern="^(0|[0-9]{1,9}[smhd])$")] = "30d"
+    """How long fingerprints stay after the last file of a picture was deleted: a picture that comes back meanwhile is
+    not decoded again. "0": not at all."""
+
+    @property
+    def keep_deleted_s(self) -> int:
+        units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+        return 0 if self.keep_deleted == "0" else int(self.keep_deleted[:-1]) * units[self.keep_deleted[-1]]
 
 
 class ServerConfig(Section, frozen=True, kw_only=True):
@@ -88,23 +95,23 @@ class ServerConfig(Section, frozen=True, kw_only=True):
 
 class ReconcileConfig(Section, frozen=True, kw_only=True):
     interval_s: Positive = 3600
-    """The longest that a change goes unseen when the kernel says nothing of it."""
+    """Interval of full scans: the longest delay of a change without a kernel event."""
 
 
 class HookConfig(Section, frozen=True, kw_only=True):
-    """What is told of each alert: a command or a URL."""
+    """A receiver of alerts: a command or a URL."""
 
     name: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
-    """Its position among the alerts is kept under this name: a new name starts with the alerts from then on."""
+    """Names the file with the hook's position among the alerts: under a new name, a hook starts with new alerts."""
     command: Annotated[tuple[str, ...], Meta(min_length=1)] | None = None
-    """The program and its arguments, never a shell's line; {path}, {match}, {verdict}, {score} and the other fields of
-    the alert are filled in, and the whole alert is on standard input as JSON."""
+    """The program and its arguments, without a shell. {path}, {match}, {verdict}, {score} and other fields of the alert
+    are replaced, and the whole alert is on standard input as JSON."""
     url: Annotated[str, Meta(pattern="^(https?|http[+]unix)://[^/]+(/.*)?$")] | None = None
-    """Where the alert is posted as JSON; http+unix://%2Frun%2Fx.sock/path for a Unix socket"""
-    verdicts: tuple[Verdicts, ...] = ("exact", "copy", "scene", "similar")
+    """The alert is posted there as JSON; http+unix://%2Frun%2Fx.sock/path for a Unix socket"""
+    verdicts: tuple[Verdict, ...] = tuple(Verdict)
     timeout_s: Positive = 30
     give_up_after_s: Positive = 86_400
-    """A delivery that fails is tried again for this long: a day outlasts a receiver's night."""
+    """Time limit for retries of a delivery: by default a day, longer than a receiver's outage overnight."""
 
     def __post_init__(self) -> None:
         if (self.command is None) == (self.url is None):
@@ -140,7 +147,7 @@ def load(path: str) -> Config:
 
 
 def parse(raw: dict[str, Any], name: str) -> Config:
-    """Check a parsed file; ``name`` is what errors call it. Raises ConfigError."""
+    """Check a parsed file; ``name`` stands for it in errors. Raises ConfigError."""
     try:
         config = msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:
@@ -153,7 +160,9 @@ def parse(raw: dict[str, Any], name: str) -> Config:
 
 
 def _explain(message: str, raw: dict[str, Any], name: str) -> str:
-    """msgspec says what it expected and where; add what was found there.
+    """Add the value found to msgspec's message, which has the key's path and the expected type.
+
+    msgspec offers no structured errors; tests/test_config.py pins its messages. A message of another form passes as is.
 
     >>> _explain("Expected `int`, got `str` - at `$.watch[0].settle_ms`", {"watch": [{"settle_ms": "fast"}]}, "c.toml")
     'c.toml: watch[0].settle_ms is "fast", expected `int`, got `str`'
@@ -164,8 +173,11 @@ def _explain(message: str, raw: dict[str, Any], name: str) -> str:
         key = f"{where}.{unknown[1]}".lstrip(".")
         return f"{name}: {key} is not a key that is known here; see shazimd.toml(5)"
     found: Any = raw
-    for key, position in re.findall(r"([^.\[\]]+)|\[(\d+)\]", where):
-        found = found[int(position)] if position else found[key]
+    try:
+        for key, position in re.findall(r"([^.\[\]]+)|\[(\d+)\]", where):
+            found = found[int(position)] if position else found[key]
+    except (LookupError, TypeError):
+        return f"{name}: {message}"
     shown = json.dumps(found, default=str)
     if missing := re.fullmatch(r"Object missing required field `(.*)`", reason):
         return f"{name}: {where} is {shown}, expected the key {missing[1]} in it"

@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 
 import imagehash
-import numpy as np
 import structlog
 from rich.progress import track
 
@@ -28,7 +27,7 @@ from shazimd.config import DEFAULT_MODEL, StoreConfig, WatchConfig, WorkersConfi
 from shazimd.errors import NotFound, ShazimdError, Unreadable
 from shazimd.imaging.extract import Extractor
 from shazimd.index.flat import FlatIndex
-from shazimd.ingest.ingest import as_stat, digest_of
+from shazimd.ingest.ingest import digest_of
 from shazimd.models.model import Model, ModelInfo
 from shazimd.models.registry import Registry
 from shazimd.search.score import score, similarities
@@ -54,8 +53,6 @@ from shazimd.workers.pool import WorkerPool
 log = structlog.get_logger()
 
 DEFAULT_STORE = "shazim.store"
-_SIDE = 8
-"""an average or difference hash is 8 x 8 bits"""
 
 
 class ShazimImage:
@@ -208,7 +205,7 @@ def _unreadable(error: OSError) -> None:
 def _read(path: str) -> tuple[bytes, Stat]:
     try:
         with open(path, "rb") as file:
-            return file.read(), as_stat(os.fstat(file.fileno()))
+            return file.read(), Stat.of(os.fstat(file.fileno()))
     except OSError as error:
         raise Unreadable(f"{path}: {error.strerror}") from error
 
@@ -220,5 +217,4 @@ def _as_weights(weights: Sequence[float]) -> Weights:
 
 def _image_hash(bits: int | None) -> imagehash.ImageHash:
     assert bits is not None  # a fingerprint of a picture has both hashes
-    unpacked = np.unpackbits(np.frombuffer(bits.to_bytes(HASH_BITS // 8, "big"), np.uint8))
-    return imagehash.ImageHash(unpacked.astype(bool).reshape(_SIDE, _SIDE))
+    return imagehash.hex_to_hash(f"{bits:0{HASH_BITS // 4}x}")

@@ -1,13 +1,18 @@
-"""Paths are bytes inside and text at the edges.
+"""Text at the edges: paths, which are bytes inside, lines for a terminal, and numbers of a command line or URL.
 
-A path need not be UTF-8. It is shown with replacement characters, and given exactly in base64 beside that.
+Light enough for the command line, which starts without NumPy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+THRESHOLD_EXPECTED = "a number from 0 to 1"
+WEIGHTS_EXPECTED = "three numbers >= 0 that are not all zero"
+
 
 def path_fields(path: bytes, key: str = "path") -> dict[str, str]:
-    """A path as JSON fields: ``key`` is readable, ``key_b64`` is exact and only there when the path is not UTF-8."""
+    """A path as JSON fields: ``key`` is readable, ``key_b64`` is exact, and present unless the path is UTF-8."""
     try:
         return {key: path.decode()}
     except UnicodeDecodeError:
@@ -17,7 +22,7 @@ def path_fields(path: bytes, key: str = "path") -> dict[str, str]:
 
 
 def printable(text: str) -> str:
-    """Text that can't move a terminal's cursor nor forge a line: control characters are written as escapes.
+    """Escape control characters: they could move a terminal's cursor or forge a line.
 
     >>> printable("a\\nb")
     'a\\\\nb'
@@ -25,3 +30,38 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def is_threshold(value: float) -> bool:
+    return 0 <= value <= 1
+
+
+def are_weights(values: Sequence[float]) -> bool:
+    return len(values) == 3 and all(0 <= value < float("inf") for value in values) and any(values)
+
+
+def parse_threshold(text: str) -> float:
+    """A threshold in [0, 1]. Raises ValueError with the expectation alone, for a message that names the source."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not is_threshold(value):
+        raise ValueError(THRESHOLD_EXPECTED)
+    return value
+
+
+def parse_weights(text: str) -> tuple[float, float, float]:
+    """The weights of "AH,DH,FV". Raises ValueError with the expectation alone.
+
+    >>> parse_weights("1,1,2")
+    (1.0, 1.0, 2.0)
+    """
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not are_weights(values):
+        raise ValueError(WEIGHTS_EXPECTED)
+    ah, dh, fv = values
+    return ah, dh, fv

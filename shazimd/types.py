@@ -1,8 +1,7 @@
-"""The nouns that rooms hand to each other, and what makes weights and a threshold valid."""
+"""Types that several packages share, and the checks of weights and thresholds."""
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,17 +10,19 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from shazimd.text import THRESHOLD_EXPECTED, WEIGHTS_EXPECTED, are_weights, is_threshold
+
 FloatVector: TypeAlias = NDArray[np.float32]
 """A feature vector, float32 [d], of unit length."""
 
 Weights: TypeAlias = tuple[float, float, float]
-"""What (ah, dh, fv) count for in the score; not negative, not all zero, any sum."""
+"""Weights of (ah, dh, fv) in the score; not negative, not all zero, any sum."""
 
 Digest: TypeAlias = bytes
-"""BLAKE2b-256 of a file's bytes: 32 bytes. It names a content."""
+"""BLAKE2b-256 of a file's bytes, 32 bytes long: the name of a content."""
 
 ContentId: TypeAlias = int
-"""The store's number for a content: from 1, growing, never used again."""
+"""The store's number for a content: from 1, ascending, never reused."""
 
 DEFAULT_WEIGHTS: Weights = (1.0, 1.0, 2.0)
 DEFAULT_THRESHOLD = 0.75
@@ -30,19 +31,28 @@ HASH_BITS = 64
 
 def check_weights(weights: Weights) -> None:
     """Raise ValueError unless there are three finite weights, none negative, not all zero."""
-    if len(weights) != 3 or not all(math.isfinite(w) and w >= 0 for w in weights) or not any(weights):
-        raise ValueError(f"weights are {list(weights)}, expected three numbers >= 0 that are not all zero")
+    if not are_weights(weights):
+        raise ValueError(f"weights are {list(weights)}, expected {WEIGHTS_EXPECTED}")
 
 
 def check_threshold(threshold: float) -> None:
     """Raise ValueError unless the threshold lies in [0, 1]."""
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold is {threshold}, expected a number from 0 to 1")
+    if not is_threshold(threshold):
+        raise ValueError(f"threshold is {threshold}, expected {THRESHOLD_EXPECTED}")
+
+
+def rounded_score(value: float) -> float:
+    """A score or similarity for an answer, an alert or a log: four digits, the same everywhere.
+
+    The smallest step of a hash's similarity is 1/64 = 0.0156, and a feature vector of float32 is not exact beyond a
+    few more digits. Four of them order near matches; more would only differ between machines.
+    """
+    return round(value, 4)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Signals:
-    """What the score compares. A signal that is None does not count: weights are renormalised over the others."""
+    """Inputs of the score. A signal that is None does not count: weights are renormalised over the others."""
 
     ah: int | None
     """average hash, 64 bits, bit order of ``imagehash`` (first bit is the most significant)"""
@@ -54,7 +64,7 @@ class Signals:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fingerprint:
-    """What is kept of a content."""
+    """Derived data of a content, as the store keeps it."""
 
     signals: Signals
     model: str | None
@@ -65,41 +75,41 @@ class Fingerprint:
     format: str
     """Pillow's name of the format, such as "JPEG" """
     pixels: bytes | None = None
-    """Names the picture whatever its metadata or lossless encoding; equal only when the pixels are equal. None
-    where that could not be known without a second decode."""
+    """Hash of the pixels, independent of metadata and of lossless encoding; equal only for equal pixels. None if a
+    second decode would be needed to know them."""
     low_information: bool = False
-    """flat, two-tone, near-empty or tiny: its hashes say nothing, so it only ever matches as ``exact``"""
+    """flat, two-tone, near-empty or tiny: its hashes mean nothing, and it only matches as ``exact``"""
     features: bytes = b""
-    """local features and a small luma picture, packed by ``imaging.features``; empty where there are none"""
+    """local features and a small luma picture, packed by ``imaging.features``; may be empty"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Query:
-    """A picture as it is asked about: its fingerprint, and how it would look turned and mirrored."""
+    """A picture to search for: its fingerprint, and its signals when turned and mirrored."""
 
     fingerprint: Fingerprint
     orientations: tuple[Signals, ...]
-    """the distinct ones of the 8 orientations, upright first: each with its own hashes, all with the upright vector,
-    for another would cost as much as all the rest and finds no candidate that the local features don't"""
+    """Signals of the distinct orientations among all 8, upright first: each has its own hashes, all have the upright
+    vector. Another vector would cost as much as all the rest, and finds no candidate beyond the local features'."""
     features: bytes = b""
-    """local features in more detail than is kept, packed like ``Fingerprint.features``"""
+    """more local features than the store keeps, packed like ``Fingerprint.features``"""
 
 
 class Verdict(StrEnum):
-    """What a match is, strongest first."""
+    """Kinds of match, strongest first."""
 
     EXACT = "exact"
     """same bytes, or same pixels"""
     COPY = "copy"
     """a geometric map relates the pictures, and they agree once aligned"""
     SCENE = "scene"
-    """a geometric map relates them, but another shot of the same thing"""
+    """a geometric map relates them, but they are different shots of the same thing"""
     SIMILAR = "similar"
     """the score alone reaches the threshold"""
 
 
 class Similarities(NamedTuple):
-    """dah, ddh, dfv: 1 means same. None where one side lacks the signal."""
+    """Similarities of two pictures' signals: 1 means same, None means that either lacks the signal."""
 
     dah: float | None
     ddh: float | None
@@ -107,7 +117,7 @@ class Similarities(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """A row that the index found."""
+    """A candidate from the index."""
 
     content: ContentId
     score: float
@@ -116,7 +126,7 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """How the query lies in the match: query pixels -> match pixels, in units of each picture's width."""
+    """The geometric map from query to match, in units of each picture's width."""
 
     scale: float
     rotation_deg: float
@@ -127,10 +137,10 @@ class Mapping:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What geometry and the aligned pictures say of a pair."""
+    """Result of comparing a pair by geometry and, once aligned, pixel by pixel."""
 
     verdict: Verdict | None
-    """COPY, SCENE, or None where no map was found"""
+    """COPY, SCENE, or None without a map"""
     inliers: int = 0
     agreement: float | None = None
     """median local correlation over the overlap, [-1, 1]"""
@@ -152,7 +162,7 @@ class Match:
 
 
 class Stat(NamedTuple):
-    """What tells that a file is unchanged."""
+    """Attributes of a file that change with its content."""
 
     size: int
     mtime_ns: int
@@ -160,19 +170,18 @@ class Stat(NamedTuple):
 
     @classmethod
     def of(cls, found: os.stat_result) -> Stat:
-        """The part of stat(2) that identifies a file's version."""
         return cls(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 class FileState(StrEnum):
     INDEXED = "indexed"
     FAILED = "failed"
-    """its reason is kept; tried again only when the file changes"""
+    """kept with a reason; the next attempt is made when the file changes"""
 
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """What the store knows of one file."""
+    """A file's record in the store."""
 
     stat: Stat
     state: FileState
@@ -184,7 +193,7 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A directory as the store knows it: one level, names as bytes."""
+    """A directory's records in the store: one level, names as bytes."""
 
     files: dict[bytes, FileRow] = field(default_factory=dict)
     directories: frozenset[bytes] = frozenset()

@@ -157,7 +157,10 @@ class FakeService:
         if path is not None and not path.startswith(b"/srv/p"):
             raise NotFound("/elsewhere is in no root, expected a path below /srv/p")
 
-    def forget(self, path: bytes) -> int:
+    def forget(self, path: bytes | None, *, deleted: bool = False, content: bytes | None = None) -> int:
+        if path is None:
+            self.asked.append(("forget", "deleted" if deleted else content))
+            return 2 if deleted else 1
         self.asked.append(("forget", path))
         return 3 if path.startswith(b"/srv/p") else 0
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from shazimd import config
@@ -43,6 +44,36 @@ def test_a_fault_names_the_key_what_was_found_and_what_was_expected(raw: dict[st
     with pytest.raises(ConfigError) as caught:
         config.parse(raw, "c")
     assert expected == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"watch": [{"path": 1}]}, "Expected `str`, got `int` - at `$.watch[0].path`"),
+        ({"watch": [{"path": "/", "mode": "x"}]}, "Invalid enum value 'x' - at `$.watch[0].mode`"),
+        ({"watch": [{}]}, "Object missing required field `path` - at `$.watch[0]`"),
+        ({"macth": {}}, "Object contains unknown field `macth`"),
+        ({"match": {"thresold": 2}}, "Object contains unknown field `thresold` - at `$.match`"),
+        ({"match": {"weights": [1]}}, "Expected `array` of length 3, got 1 - at `$.match.weights`"),
+        ({"hook": [{"name": "a"}]}, "it has both or neither of command and url, expected one of them - at `$.hook[0]`"),
+    ],
+)
+def test_msgspec_words_its_messages_as_we_read_them(raw: dict[str, Any], expected: str) -> None:
+    """Our messages are made from its own, which are no part of its interface."""
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.convert(raw, config.Config)
+    assert expected == str(caught.value)
+
+
+def test_a_message_of_another_form_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later msgspec may word its messages otherwise: the error is still a ConfigError with all that it says."""
+
+    def convert(*_: object) -> None:
+        raise msgspec.ValidationError("`$.new[0].form`: bad - at `$.new[0].form`")
+
+    monkeypatch.setattr(msgspec, "convert", convert)
+    with pytest.raises(ConfigError, match=r"^c: `\$\.new\[0\]\.form`: bad - at"):
+        config.parse({}, "c")
 
 
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:

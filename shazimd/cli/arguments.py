@@ -8,6 +8,7 @@ import sys
 from argparse import ArgumentTypeError
 
 from shazimd.errors import BadInput, NotFound, Unreadable
+from shazimd.text import parse_threshold, parse_weights
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,18 +30,17 @@ def add_weights(parser: ArgumentParser) -> None:
 
 
 def threshold(word: str) -> float:
-    value = _number(word)
-    if value is None or not 0 <= value <= 1:
-        raise ArgumentTypeError(f"{word!r} found, expected a number from 0 to 1")
-    return value
+    try:
+        return parse_threshold(word)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{word!r} found, expected {error}") from error
 
 
-def weights(word: str) -> list[float]:
-    values = [_number(part) for part in word.split(",")]
-    known = [value for value in values if value is not None and 0 <= value < float("inf")]
-    if len(values) != 3 or len(known) != 3 or not any(known):
-        raise ArgumentTypeError(f"{word!r} found, expected three numbers >= 0 that are not all zero, such as 1,1,2")
-    return known
+def weights(word: str) -> tuple[float, float, float]:
+    try:
+        return parse_weights(word)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{word!r} found, expected {error}, such as 1,1,2") from error
 
 
 def limit(word: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from shazimd.client import Client
@@ -35,13 +34,9 @@ def run(args: Namespace) -> int:
 
 def _write_whole(path: str, text: bytes) -> None:
     from shazimd.errors import InternalError
+    from shazimd.posix.files import atomic_write
 
-    partial = f"{path}.{os.getpid()}"  # the collector reads *.prom only
     try:
-        with open(partial, "xb") as file:
-            file.write(text)
-        os.replace(partial, path)
+        atomic_write(path, text, mode=0o644)  # node_exporter runs as another user
     except OSError as error:
-        if os.path.lexists(partial):
-            os.unlink(partial)
         raise InternalError(f"{path}: {error.strerror}") from error

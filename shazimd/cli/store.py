@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from shazimd.cli.output import say, size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+
+    from shazimd.config import Config
 
 EXAMPLE = """\
 examples:
@@ -16,8 +20,9 @@ examples:
   sudo shazimctl store restore /mnt/backup/shazimd-2026-11-22
   sudo systemctl start shazimd.socket shazimd.service
 
-These read the store itself, so they take the right to: that of root, or of the user of the daemon. compact asks the
-daemon if one runs. exit status of check: 5 if something is wrong
+These commands read the store itself: run them as root or as the user of the daemon. compact asks the daemon if one
+runs. It also drops feature vectors of models that are no longer in use. Without a daemon it removes the search index
+as well, and the next start of shazimd makes it again. exit status of check: 5 for a problem
 """
 
 
@@ -25,11 +30,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--store", metavar="DIR", help="the store (default: as shazimd(8))")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     verbs.add_parser("check", help="compare all its tables with each other")
-    verbs.add_parser("compact", help="give the disk back what removed rows took")
+    verbs.add_parser("compact", help="give back the disk space of removed rows")
     backup = verbs.add_parser("backup", help="write a consistent copy into a new directory")
     backup.add_argument("path", metavar="PATH", help="the directory to make")
-    restore = verbs.add_parser("restore", help="put a copy in the place of the store; the daemon must be stopped")
-    restore.add_argument("path", metavar="PATH", help="a directory that backup made")
+    restore = verbs.add_parser("restore", help="replace the store by a copy; the daemon must be stopped")
+    restore.add_argument("path", metavar="PATH", help="a directory made by backup")
 
 
 def run(args: Namespace) -> int:
@@ -38,18 +43,18 @@ def run(args: Namespace) -> int:
     from shazimd.store import maintenance
 
     path = paths.config_file()
-    settings = (config.load(path) if path else Config()).store
-    store = args.store or settings.path or paths.store_directory()
+    settings = config.load(path) if path else Config()
+    store = args.store or settings.store.path or paths.store_directory()
     if args.verb == "check":
         return _check(maintenance.check(store))
     if args.verb == "compact":
-        return _compact(args, store, settings.map_size_gb << 30)
+        return _compact(args, store, settings)
     if args.verb == "backup":
         maintenance.backup(store, args.path)
         say(f"copied {store} to {args.path}")
     else:
         maintenance.restore(store, args.path)
-        say(f"put {args.path} in the place of {store}")
+        say(f"replaced {store} by {args.path}")
     return 0
 
 
@@ -61,15 +66,17 @@ def _check(found: list[str]) -> int:
     return 5 if found else 0
 
 
-def _compact(args: Namespace, store: str, map_size_bytes: int) -> int:
+def _compact(args: Namespace, store: str, settings: Config) -> int:
     from shazimd.client import Client
     from shazimd.errors import DaemonUnreachable
+    from shazimd.models.registry import Registry
     from shazimd.store import maintenance
 
     try:
         reply = Client(args.socket, timeout_s=3600).compact()
     except DaemonUnreachable:
-        maintenance.compact(store, map_size_bytes)
+        model = Registry(os.path.join(store, "models")).find(settings.model.handle)
+        maintenance.compact(store, settings.store.map_size_gb << 30, model.id if model else None)
         say("compacted")
     else:
         say(f"compacted: {size(reply['before_bytes'])} before, {size(reply['after_bytes'])} now")

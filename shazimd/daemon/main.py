@@ -12,7 +12,6 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
-import ctypes
 import signal
 import socket
 import sys
@@ -35,6 +34,7 @@ from shazimd.index.base import Index
 from shazimd.index.cascade import CascadeIndex
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.backfill import Backfill
+from shazimd.ingest.collect import Collector
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.ingest import Ingest, MatchSettings, RootPolicy
 from shazimd.ingest.lanes import Jobs
@@ -42,6 +42,7 @@ from shazimd.ingest.reconcile import Reconciler
 from shazimd.models.model import ModelInfo
 from shazimd.models.provision import Provision
 from shazimd.models.registry import Registry
+from shazimd.posix import memory
 from shazimd.posix.mounts import is_at_or_below
 from shazimd.posix.notify import Notifier
 from shazimd.protocol import ReloadReply, Status
@@ -55,19 +56,17 @@ from shazimd.store.base import Store
 from shazimd.store.lmdb_store import open_store
 from shazimd.telemetry import log
 from shazimd.telemetry.metrics import Metrics
-from shazimd.types import FileState, Verdict
+from shazimd.types import FileState
 from shazimd.watch.debounce import Debouncer
 from shazimd.watch.events import FileEvent, Kind
 from shazimd.watch.filters import Filter
 from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
+from shazimd.words.packing import VERSION
 from shazimd.workers.pool import WorkerPool
 from shazimd.workers.verification import verify_all
 
 logger = structlog.get_logger()
-
-M_ARENA_MAX, M_MMAP_THRESHOLD = -8, -3
-"""malloc.h"""
 
 ANSWER_TIMEOUT_S = 10.0
 """How long the daemon may take to answer itself; a third of WatchdogSec in the unit."""
@@ -136,7 +135,7 @@ def settings(options: argparse.Namespace) -> Config:
 
 def run(read_settings: Callable[[], Config]) -> None:
     """Be the daemon until SIGTERM or SIGINT; SIGHUP reads the settings again. Raises ShazimdError for no start."""
-    _give_memory_back()
+    memory.return_freed_memory()
     settings = read_settings()
     watched = _watched(settings.watch)
     stop = _stop_on_signals()
@@ -188,15 +187,6 @@ def _in_words(status: Status) -> str:
     return f"{status['state']}: {status['images']} images in {len(status['roots'])} directories{waiting}"
 
 
-def _give_memory_back() -> None:
-    """glibc keeps what each thread frees in an arena of its own, and learns to keep ever larger pieces (mallopt(3)): a
-    third of a daemon whose many threads read pictures now and then."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(M_ARENA_MAX, 2)
-        libc.mallopt(M_MMAP_THRESHOLD, 128 << 10)
-
-
 class _Lasting(NamedTuple):
     """The rooms that a reload leaves as they are."""
 
@@ -215,11 +205,13 @@ class _Run(NamedTuple):
 
     daemon: Daemon
     backfill: Backfill
+    collector: Collector
     terms: MatchSettings
 
     def start(self, after: Callable[[], object] = lambda: None) -> None:
         self.daemon.start(after)
         self.backfill.start()
+        self.collector.start()
 
 
 def _build(
@@ -230,7 +222,7 @@ def _build(
 ) -> tuple[DaemonService, Callable[[], None]]:
     """Make every room and say how it is closed, in reverse order; the service, and what starts the run."""
     assert settings.store.path is not None
-    store = rooms.enter_context(closing(open_store(settings.store.path, settings.store.map_size_gb << 30)))
+    store = rooms.enter_context(closing(open_store(settings.store.path, settings.store.map_size_gb << 30, VERSION)))
     workers = settings.workers
     limits = workers.processes, workers.memory_mb, workers.timeout_s, workers.max_pixels
     pool = rooms.enter_context(WorkerPool(*limits, features=settings.match.verify))
@@ -276,9 +268,7 @@ def _build(
 
 def _build_run(settings: Config, watched: list[tuple[WatchConfig, Filter]], lasting: _Lasting) -> _Run:
     store, pool, library, alerts, committer, search, duplicates, metrics = lasting
-    terms = MatchSettings(
-        settings.match.threshold, settings.match.weights, frozenset(map(Verdict, settings.alerts.verdicts))
-    )
+    terms = MatchSettings(settings.match.threshold, settings.match.weights, frozenset(settings.alerts.verdicts))
     roots = Roots(watched, store, alert_on_baseline=settings.alerts.on_baseline)
     debouncer = Debouncer({rules.root: config.settle_ms / 1000 for config, rules in watched})
     jobs = Jobs(threads=FILES_AT_ONCE * settings.workers.processes)
@@ -323,7 +313,9 @@ def _build_run(settings: Config, watched: list[tuple[WatchConfig, Filter]], last
         committer,
         on_baseline=lambda root: _sum_up(root, library, duplicates, terms),
     )
-    return _Run(daemon, Backfill(library, committer, pool, jobs), terms)
+    features_version = VERSION if settings.match.verify else None
+    backfill = Backfill(library, committer, pool, jobs, features_version)
+    return _Run(daemon, backfill, Collector(library, committer, jobs, settings.store.keep_deleted_s), terms)
 
 
 def _open_index(store: Store, model: str | None) -> Index:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,18 +11,19 @@ from typing import cast
 
 from shazimd import __version__, protocol
 from shazimd.daemon.run import Daemon
+from shazimd.ingest import collect
 from shazimd.ingest.alerts import Alerts, Inbox, stored
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.ingest import Decoders, MatchSettings, digest_of
 from shazimd.models.provision import Provision
+from shazimd.posix import memory
 from shazimd.search.duplicates import Duplicates, Member
 from shazimd.search.join import Step, pairs
 from shazimd.search.library import Library
 from shazimd.search.query import Search
-from shazimd.store.base import Writer
 from shazimd.telemetry.metrics import Metrics
 from shazimd.text import path_fields
-from shazimd.types import ContentId, Match, Similarities, Verification, Weights
+from shazimd.types import ContentId, Digest, Match, Similarities, Verification, Weights
 
 MATCHES_MAX = 10_000
 """Most matches in one answer: at a low threshold everything matches, and a million of them would be half a gigabyte."""
@@ -113,9 +113,9 @@ class DaemonService:
             "failed": counts["failed"],
             "roots": self._daemon.roots(),
             "model": self._provision.status(self._library.model),
-            "store": store.info() | {"fault": self._committer.fault},
+            "store": store.info() | {"fault": self._committer.fault, "outdated": self._library.outdated},
             "uptime_s": round(time.monotonic() - self._started, 1),
-            "rss_bytes": _resident_bytes(),
+            "rss_bytes": memory.resident_bytes(),
         }
 
     def alerts(self, since: int, limit: int) -> list[protocol.Alert]:
@@ -128,22 +128,12 @@ class DaemonService:
     def rescan(self, path: bytes | None) -> None:
         self._daemon.rescan(path)
 
-    def forget(self, path: bytes) -> int:
-        def work(writer: Writer) -> tuple[int, list[ContentId]]:
-            rows = [row for _, row in writer.walk(path)]
-            if row := writer.file(path):
-                rows.append(row)
-            forgotten = writer.remove_tree(path) + writer.remove_file(path)
-            contents = {row.content for row in rows if row.content is not None}
-            orphans = [content for content in sorted(contents) if not writer.files_of(content)]
-            writer.prune(orphans)
-            return forgotten, orphans
-
-        def then(result: tuple[int, list[ContentId]]) -> None:
-            self._library.remove(result[1])
-
-        forgotten, _ = self._committer.submit(work, then).result()
-        return int(forgotten)
+    def forget(self, path: bytes | None, *, deleted: bool = False, content: Digest | None = None) -> int:
+        if path is not None:
+            return collect.forget_path(self._library, self._committer, path)
+        if content is not None:
+            return collect.forget_content(self._library, self._committer, content)
+        return collect.forget_deleted(self._library, self._committer) if deleted else 0
 
     def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[protocol.Group]:
         threshold = self._terms.threshold if threshold is None else threshold
@@ -169,7 +159,7 @@ class DaemonService:
 
     def alive(self) -> bool:
         """Whether the threads that watch and follow run; one run takes over from another during a reload."""
-        return self._reloading.locked() or self._daemon.alive()
+        return self._reloading.locked() or (self._daemon.alive() and self._library.alive())
 
     def reload(self) -> protocol.ReloadReply:
         with self._reloading:
@@ -178,7 +168,8 @@ class DaemonService:
     def compact(self) -> protocol.CompactReply:
         store = self._library.store
         before = store.info()["size_bytes"]
-        store.compact()
+        store.compact(self._library.model_id)
+        self._library.compact()
         return {"before_bytes": before, "after_bytes": store.info()["size_bytes"]}
 
     def metrics(self) -> bytes:
@@ -240,9 +231,3 @@ def _geometry(verification: Verification | None) -> protocol.Geometry:
 
 def _since_ms(started: float) -> float:
     return round((time.perf_counter() - started) * 1000, 1)
-
-
-def _resident_bytes() -> int:
-    """Of this process; workers are not counted."""
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()

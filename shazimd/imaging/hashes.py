@@ -1,4 +1,4 @@
-"""Average and difference hash, 64 bits each, equal to those of ``imagehash`` 4.3 for the same decoded pixels.
+"""Average and difference hash of a picture, computed by ``imagehash``, as whole numbers of 64 bits.
 
 The algorithms are N. Krawetz's (hackerfactor.com, "Looks Like It" 2011, "Kind of Like That" 2013). The first bit, top
 left, is the most significant.
@@ -6,59 +6,55 @@ left, is the most significant.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+import imagehash
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
+from PIL.Image import Transpose
 
 _SIDE = 8
 
+ORIENTATIONS = (
+    None,
+    Transpose.FLIP_LEFT_RIGHT,
+    Transpose.FLIP_TOP_BOTTOM,
+    Transpose.ROTATE_180,
+    Transpose.TRANSPOSE,
+    Transpose.ROTATE_270,
+    Transpose.ROTATE_90,
+    Transpose.TRANSVERSE,
+)
+"""Upright first; the last four swap width and height."""
+
 
 def average_hash(image: Image.Image) -> int:
-    """Which of 8 x 8 cells are brighter than their mean."""
-    return _average(_thumbnail(image.convert("L"), _SIDE, _SIDE))
+    """Bits of the 8 x 8 cells that are brighter than their mean."""
+    return _number(imagehash.average_hash(image))
 
 
 def difference_hash(image: Image.Image) -> int:
-    """Which of 8 x 8 cells are brighter than their left neighbour."""
-    return _difference(_thumbnail(image.convert("L"), _SIDE + 1, _SIDE))
+    """Bits of the 8 x 8 cells that are brighter than their left neighbour."""
+    return _number(imagehash.dhash(image))
 
 
 def oriented_hashes(luma: Image.Image) -> list[tuple[int, int]]:
-    """(average hash, difference hash) of a picture in mode L in its 8 orientations, in the order of ``orientations``.
+    """(average hash, difference hash) of a picture in mode L in each of ``ORIENTATIONS``.
 
-    The upright pair is exact. The others are those of the turned thumbnails, a fraction of the cost of turning the
-    picture; rounding in the resize may set a bit differently.
+    The upright pair is exact. In the others, rounding may change a bit: they are made from turned thumbnails. To turn
+    the picture itself took 8.7 ms at 534 x 400 pixels, instead of 1.8 ms, and 1.1 s at 24 megapixels, instead of 0.16.
     """
-    square = _thumbnail(luma, _SIDE, _SIDE)
-    wide, tall = _thumbnail(luma, _SIDE + 1, _SIDE), _thumbnail(luma, _SIDE, _SIDE + 1)
-    differences = [
-        a if a.shape == wide.shape else b for a, b in zip(orientations(wide), orientations(tall), strict=True)
+    square, wide, tall = (
+        luma.resize(size, Image.Resampling.LANCZOS) for size in ((_SIDE, _SIDE), (_SIDE + 1, _SIDE), (_SIDE, _SIDE + 1))
+    )
+    # imagehash resizes too, but Pillow only copies a picture that has the size already.
+    return [
+        (average_hash(_turned(square, turn)), difference_hash(_turned(wide if number < 4 else tall, turn)))
+        for number, turn in enumerate(ORIENTATIONS)
     ]
-    return [(_average(a), _difference(d)) for a, d in zip(orientations(square), differences, strict=True)]
 
 
-def orientations(array: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    """The 8 views of a picture [h, w, ...] turned and mirrored, upright first; the last four swap height and width."""
-    for view in (array, array.swapaxes(0, 1)):
-        yield view
-        yield view[:, ::-1]
-        yield view[::-1]
-        yield view[::-1, ::-1]
+def _turned(image: Image.Image, turn: Transpose | None) -> Image.Image:
+    return image if turn is None else image.transpose(turn)
 
 
-def _thumbnail(luma: Image.Image, width: int, height: int) -> NDArray[np.uint8]:
-    return np.asarray(luma.resize((width, height), Image.Resampling.LANCZOS))
-
-
-def _average(square: NDArray[np.uint8]) -> int:
-    return _pack(square > square.mean())
-
-
-def _difference(wide: NDArray[np.uint8]) -> int:
-    return _pack(wide[:, 1:] > wide[:, :-1])
-
-
-def _pack(bits: NDArray[np.bool_]) -> int:
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+def _number(found: imagehash.ImageHash) -> int:
+    return int.from_bytes(np.packbits(found.hash).tobytes(), "big")

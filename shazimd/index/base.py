@@ -41,6 +41,9 @@ class Index(ABC):
         among the smaller ids. Memory stays bounded; resume by passing the last id seen. Rows added
         meanwhile may be missing."""
 
+    def compact(self) -> None:  # noqa: B027  # an index in memory has nothing to rewrite
+        """Rewrite the files without removed rows."""
+
     @abstractmethod
     def __len__(self) -> int:
         """The number of rows."""

@@ -11,7 +11,6 @@ The first line of the manifest is ``shazimd-index <version> <byte order> <CRC-32
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import itertools
 import os
@@ -25,6 +24,7 @@ import numpy as np
 from shazimd.errors import StoreFull
 from shazimd.index.bounds import DIMENSIONS, LEVELS, NUMBERS, Basis
 from shazimd.index.exact import Bools
+from shazimd.posix.files import atomic_write, try_lock
 
 LOCK = "lock"
 MANIFEST = "manifest"
@@ -96,9 +96,7 @@ class Folder:
     def _locked(cls, path: str) -> Folder | None:
         os.makedirs(path, mode=0o700, exist_ok=True)
         lock = os.open(os.path.join(path, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock):
             os.close(lock)
             return None
         return cls(path, lock)
@@ -122,7 +120,7 @@ class Folder:
     def write_manifest(self, manifest: Manifest) -> None:
         """Replace the manifest atomically. Raises OSError."""
         body = msgspec.json.encode(manifest)
-        _replace(self.file(MANIFEST), _first_line(body) + body)
+        atomic_write(self.file(MANIFEST), _first_line(body) + body)
 
     def read_basis(self, manifest: Manifest) -> Basis:
         """Raises Stale unless the basis has the manifest's size and checksum."""
@@ -139,7 +137,7 @@ class Folder:
 
     def write_basis(self, generation: int, basis: Basis) -> None:
         """Raises OSError."""
-        _replace(self.file(f"{generation}.basis"), basis_bytes(basis))
+        atomic_write(self.file(f"{generation}.basis"), basis_bytes(basis))
 
     def file(self, name: str) -> str:
         """The path of a file."""
@@ -182,20 +180,6 @@ def pack_dead(alive: Bools) -> bytes:
 
 def basis_bytes(basis: Basis) -> bytes:
     return basis.projection.tobytes() + basis.steps.tobytes()
-
-
-def _replace(path: str, content: bytes) -> None:
-    """Replace a file atomically and durably. Raises OSError."""
-    with open(f"{path}.new", "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(f"{path}.new", path)
-    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _first_line(body: bytes) -> bytes:

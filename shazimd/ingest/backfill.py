@@ -1,7 +1,12 @@
-"""Vectors of the present model for contents that lack one: those that came while there was no model, or another."""
+"""Makes derived data anew: vectors of the present model and local features of the present version.
+
+Contents lack them when they came while there was no model, or another one, while ``[match] verify`` was off, when an
+update of shazimd changed the features, or when a row of the store was damaged.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
@@ -12,7 +17,9 @@ from shazimd.ingest.commit import Committer
 from shazimd.ingest.ingest import Decoders, read_whole
 from shazimd.ingest.lanes import Jobs, Lane
 from shazimd.search.library import Library
-from shazimd.types import ContentId
+from shazimd.store.base import Reader, Writer
+from shazimd.types import ContentId, Fingerprint
+from shazimd.words.packing import VERSION
 
 log = structlog.get_logger()
 
@@ -20,40 +27,67 @@ BATCH = 64
 
 
 class Backfill:
-    """Runs in the jobs' last lane, a batch at a time, so that it holds up nobody."""
+    """Runs in the last lane of the jobs, in batches, so that it delays no new file."""
 
-    def __init__(self, library: Library, committer: Committer, decoders: Decoders, jobs: Jobs) -> None:
+    def __init__(
+        self,
+        library: Library,
+        committer: Committer,
+        decoders: Decoders,
+        jobs: Jobs,
+        features_version: int | None = VERSION,
+    ) -> None:
+        """``features_version``: None where the workers make no local features."""
         self._library = library
         self._committer = committer
         self._decoders = decoders
         self._jobs = jobs
+        self._features_version = features_version
 
     def start(self) -> None:
-        """Look for contents that lack a vector of the present model, and give them one."""
-        self._jobs.offer("backfill", partial(self._next, 0), Lane.BACKFILL)
+        """Look for outdated contents once the words are loaded, and make their derived data anew."""
+        self._library.loaded.add_done_callback(lambda _: self._jobs.offer("backfill", self._begin, Lane.BACKFILL))
+
+    def _begin(self) -> None:
+        if not self._library.alive():
+            return
+        damaged = self._library.loaded.result()
+        if damaged:
+            self._committer.submit(partial(_drop_features, contents=damaged)).result()
+            damaged.clear()
+        with self._library.store.read() as reader:
+            outdated = self._outdated(reader, 0)
+            first = next(outdated, None)
+            if first is None:
+                return
+            self._library.outdated = 1 + sum(1 for _ in outdated)
+            example = reader.files_of(first)[0]
+        log.info("backfill_started", contents=self._library.outdated, example=example, model=self._library.model_id)
+        self._next(0)
 
     def _next(self, after: ContentId) -> None:
-        model = self._library.model_id
-        if model is None:
-            return
         with self._library.store.read() as reader:
-            contents = list(islice(reader.without_vector(model, after), BATCH))
+            contents = list(islice(self._outdated(reader, after), BATCH))
         for content in contents:
             self._jobs.offer(content, partial(self._fill, content), Lane.BACKFILL)
         if contents:
             self._jobs.offer("backfill", partial(self._next, contents[-1]), Lane.BACKFILL)
-        elif after:
-            log.info("backfill_complete", model=model)
+        else:
+            self._library.outdated = 0
+            log.info("backfill_complete", model=self._library.model_id)
+
+    def _outdated(self, reader: Reader, after: ContentId) -> Iterator[ContentId]:
+        return reader.outdated(self._library.model_id, self._features_version, after)
 
     def _bytes_of(self, content: ContentId) -> bytes | None:
-        """The bytes of a content from the first of its files that still holds them."""
+        """The bytes of a content, from the first of its unchanged files."""
         with self._library.store.read() as reader:
             rows = [(path, reader.file(path)) for path in reader.files_of(content)]
         for path, row in rows:
             try:
                 data = row and read_whole(path, row.stat, follow_symlinks=True)
             except Unreadable as error:
-                log.debug("vector_not_yet", path=path, reason=str(error))
+                log.debug("backfill_unreadable", path=path, reason=str(error))
                 continue
             if data:
                 return data
@@ -61,17 +95,36 @@ class Backfill:
 
     def _fill(self, content: ContentId) -> None:
         data = self._bytes_of(content)
-        if data is None:
-            return
+        if data is not None:
+            try:
+                fingerprint = self._decoders.fingerprint(data, self._library.model).result()
+            except ShazimdError as error:
+                log.warning("backfill_failed", content=content, code=error.code, reason=str(error))
+            else:
+                self._committer.submit(
+                    partial(_put, content=content, fingerprint=fingerprint),
+                    lambda known: self._library.replace(content, fingerprint) if known else None,
+                ).result()
+        self._library.outdated = max(0, self._library.outdated - 1)
+
+
+def _put(writer: Writer, content: ContentId, fingerprint: Fingerprint) -> bool:
+    """Store the derived data of a content; False if the content was removed meanwhile."""
+    try:
+        writer.digest(content)
+    except KeyError:
+        return False
+    if fingerprint.model is not None and fingerprint.signals.fv is not None:
+        writer.put_vector(content, fingerprint.model, fingerprint.signals.fv)
+    if fingerprint.features:
+        writer.put_features(content, fingerprint.features)
+    return True
+
+
+def _drop_features(writer: Writer, contents: list[ContentId]) -> None:
+    """Remove features that cannot be parsed, so that the contents count as outdated."""
+    for content in contents:
         try:
-            fingerprint = self._decoders.fingerprint(data, self._library.model).result()
-        except ShazimdError as error:
-            log.warning("vector_failed", content=content, code=error.code, reason=str(error))
-            return
-        model, fv = fingerprint.model, fingerprint.signals.fv
-        if model is None or fv is None:
-            return
-        self._committer.submit(
-            lambda writer: writer.put_vector(content, model, fv),
-            lambda _: self._library.replace(content, fingerprint),
-        ).result()
+            writer.put_features(content, b"")
+        except KeyError:
+            continue  # removed meanwhile

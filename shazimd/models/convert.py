@@ -24,11 +24,9 @@ two models with two ids.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -44,6 +42,7 @@ from numpy.typing import NDArray
 from shazimd.errors import ModelError
 from shazimd.models.fetch import Progress, fetch
 from shazimd.models.model import FLATBUFFER, LICENCE, RECORD, Model, ModelInfo, describe, normalised
+from shazimd.posix import process
 
 SIGNATURES = ("default", "serving_default")
 """TensorFlow Hub's name for what a model does first of all, and TensorFlow's."""
@@ -65,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("dest")
     parser.add_argument("--stall-timeout", type=float, default=30.0, metavar="S")
     options = parser.parse_args(arguments)
-    _end_with_parent()
+    process.end_with_parent()
     say = _speaker(_claim_stdout())
     try:
         info = convert(options.handle, options.dest, options.stall_timeout, lambda text: say({"progress": text}))
@@ -264,12 +263,6 @@ def _write_record(info: ModelInfo, path: str) -> None:
 def _brief(error: BaseException) -> str:
     """An exception in a line: TensorFlow's can have a hundred."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-
-
-def _end_with_parent() -> None:
-    """Ask the kernel to kill this process when the one that started it ends, however it ends."""
-    pr_set_pdeathsig = 1  # <sys/prctl.h>
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def _claim_stdout() -> TextIO:

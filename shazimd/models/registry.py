@@ -11,7 +11,6 @@ without a network. When a handle was installed again and gave other bytes, both 
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import hashlib
 import os
@@ -29,6 +28,7 @@ import msgspec
 
 from shazimd.errors import ModelError
 from shazimd.models.model import FLATBUFFER, LICENCE, RECORD, ModelInfo, check_digest
+from shazimd.posix import files
 
 INCOMING = ".incoming-"
 SHUTTING_DOWN = "shutting down"
@@ -93,7 +93,7 @@ class Registry:
         """No other installation in this directory meanwhile, by any process; what crashed ones left is removed."""
         directory = os.open(self._directory, os.O_RDONLY)
         try:
-            if not _lock(directory):
+            if not files.try_lock(directory):
                 raise UnderWay(f"{handle}: another installation in {self._directory} is under way")
             for left in glob.glob(os.path.join(glob.escape(self._directory), INCOMING + "*")):
                 shutil.rmtree(left)
@@ -158,9 +158,9 @@ class Registry:
         os.makedirs(target, exist_ok=True)
         for name in (FLATBUFFER, LICENCE, RECORD):
             if os.path.exists(os.path.join(staging, name)):
-                _move_durably(staging, target, name)
-        _sync(self._directory)
-        _sync(os.path.dirname(os.path.abspath(self._directory)))
+                files.replace(os.path.join(staging, name), os.path.join(target, name))
+        files.sync(self._directory)
+        files.sync(os.path.dirname(os.path.abspath(self._directory)))
         return replace(info, path=os.path.join(target, FLATBUFFER))
 
 
@@ -194,26 +194,3 @@ def _last_words(chatter: IO[bytes], status: int) -> str:
     lines = chatter.read().decode(errors="replace").split("\n")
     words = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
     return f"the conversion ended with status {status} and said {words}"
-
-
-def _lock(descriptor: int) -> bool:
-    """Lock an open file until it is closed; False when another has it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _move_durably(source: str, target: str, name: str) -> None:
-    _sync(os.path.join(source, name))
-    os.replace(os.path.join(source, name), os.path.join(target, name))
-    _sync(target)
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,1 +1,1 @@
-"""The operating system: files, mounts, memory, processes, the service manager."""
+"""The operating system: files, locks, mounts, memory, processes, the service manager."""

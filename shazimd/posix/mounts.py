@@ -1,7 +1,7 @@
-"""What the mount table says of a path: where it is mounted, and whether its file system tells of all changes.
+"""The mount table: mount points, their file systems, and which of these are shared with other machines.
 
-inotify is told only what passes through this kernel. What another machine writes to a network share, or another program
-to what lies beneath a FUSE mount, makes no event here. See inotify(7), "Limitations and caveats".
+inotify reports only changes that pass through this kernel. Another machine that writes to a network share, or a program
+that writes below a FUSE mount, causes no event. See inotify(7), "Limitations and caveats".
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from shazimd.errors import WatchError
 
 TABLE = "/proc/self/mountinfo"
 
-_EVENTLESS = frozenset(
+NETWORK = frozenset(
     (
         b"nfs nfs4 cifs smb2 smb3 smbfs ncpfs afs ceph lustre gfs2 ocfs2 beegfs orangefs 9p virtiofs vboxsf prl_fs fuse"
     ).split()
 )
-"""Others write here too. "fuse.*" is one as well; "fuseblk" (NTFS, exFAT) is a local disk, and tells."""
+"""File systems that others may change without this kernel, and whose locks and write order can't be relied on."""
 
 
 class Mount(NamedTuple):
@@ -30,14 +30,20 @@ class Mount(NamedTuple):
     """major:minor"""
 
     @property
+    def is_network(self) -> bool:
+        """Shared with other machines or programs: no events, and no place for a database."""
+        # Any "fuse.*" may lead to a network; "fuseblk" (NTFS, exFAT) is a local disk.
+        return self.fstype in NETWORK or self.fstype.startswith(b"fuse.")
+
+    @property
     def gives_events(self) -> bool:
-        return self.fstype not in _EVENTLESS and not self.fstype.startswith(b"fuse.")
+        return not self.is_network
 
 
 class Mounts:
-    """The mount table, read again only when the kernel says that it changed. For one thread.
+    """The mount table, read again only after a change. Not thread-safe.
 
-    The kernel says so once, to whoever polls first: one who polls ``fileno`` himself calls ``expire`` then."""
+    The kernel reports a change only to the first poll: after an own poll of ``fileno``, call ``expire``."""
 
     def __init__(self) -> None:
         """Raises WatchError when there is no mount table."""
@@ -58,25 +64,34 @@ class Mounts:
         self._table = None
 
     def table(self) -> dict[bytes, Mount]:
-        """What is mounted now, by mount point; of several on one point the topmost."""
+        """Current mounts by mount point; the topmost of several on the same point."""
         if self._changed.poll(0) or self._table is None:
             self._table = {mount.point: mount for mount in parse(_read_all(self._file))}
         return self._table
 
     def of(self, path: bytes) -> Mount:
-        """The mount that a path (absolute, normalised, symlinks resolved) lies on."""
+        """The mount of a path (absolute, normalised, symlinks resolved)."""
         table = self.table()
         while path not in table and path != b"/":
             path = os.path.dirname(path)
         return table.get(path) or Mount(b"/", b"rootfs", b"0:0")
 
     def below(self, path: bytes) -> tuple[Mount, ...]:
-        """The mounts at and below a path, and the one that it lies on."""
+        """The mount of a path, then all mounts at and below the path."""
         inside = (mount for mount in self.table().values() if is_at_or_below(mount.point, path))
         return self.of(path), *inside
 
     def close(self) -> None:
         os.close(self._file)
+
+
+def of_device(device: int, table: str = TABLE) -> Mount | None:
+    """A mount of the device that ``os.stat`` calls ``st_dev``; None for a btrfs subvolume, whose number differs.
+
+    Unlike ``Mounts.of``, it works for any path and symlink. Raises OSError without a mount table."""
+    wanted = b"%d:%d" % (os.major(device), os.minor(device))
+    with open(table, "rb") as file:
+        return next((mount for mount in parse(file.read()) if mount.device == wanted), None)
 
 
 def parse(text: bytes) -> list[Mount]:
@@ -98,7 +113,7 @@ def is_at_or_below(path: bytes, directory: bytes) -> bool:
 
 
 def _unescape(field: bytes) -> bytes:
-    """Blank, tab, newline and backslash are written as three octal digits."""
+    """Decode the octal digits that stand for blank, tab, newline and backslash."""
     return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), field)
 
 

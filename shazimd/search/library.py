@@ -1,26 +1,31 @@
-"""What is known at present: the store, the model whose vectors count, and the index over both."""
+"""The known contents: the store, the model in use, and the indexes made from both."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
+from concurrent.futures import Future
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import structlog
+
 from shazimd.index.base import Index
-from shazimd.store.base import Reader, Store
+from shazimd.store.base import Store
 from shazimd.types import ContentId, Fingerprint, Signals
 from shazimd.words.index import WordIndex
-from shazimd.words.packing import unpack_words
+from shazimd.words.packing import VERSION, unpack_words
 
 if TYPE_CHECKING:
     from shazimd.models.model import ModelInfo
 
+log = structlog.get_logger()
+
 WORDS_LOOKED_UP = 4096
 WORDS_READ = 256
-"""Contents that are looked up, and whose words are read, in one transaction."""
+"""Contents looked up in the word index, and contents whose words are read, in one transaction."""
 
 OpenIndex = Callable[[Store, str | None], Index]
 """Opens the index of a model's vectors (None: hashes only), in step with the store."""
@@ -30,39 +35,53 @@ class Library:
     def __init__(self, store: Store, open_index: OpenIndex, model: ModelInfo | None = None) -> None:
         self.store = store
         self.model = model
+        self.outdated = 0
+        """contents whose vector or features the backfill has still to make"""
+        self.loaded: Future[list[ContentId]] = Future()
+        """Done when the words of all contents are loaded: contents whose local features cannot be parsed."""
         self._open_index = open_index
         self._swap = threading.Lock()
         self.index = open_index(store, self.model_id)
-        self.words = WordIndex(os.path.join(store.info()["path"], "index", "words"))
+        self.words = WordIndex(_words_directory(os.path.join(store.info()["path"], "index")))
         self._closing = threading.Event()
-        self._loading = threading.Thread(target=self._load_words, name="words", daemon=True)
+        self._loading = threading.Thread(target=self._load, name="words", daemon=True)
         self._loading.start()
 
     @property
     def model_id(self) -> str | None:
         return self.model.id if self.model else None
 
+    def alive(self) -> bool:
+        """False if the thread that loads the words has failed."""
+        return not self.loaded.done() or self.loaded.exception() is None
+
     def add(self, content: ContentId, fingerprint: Fingerprint) -> None:
-        """Make a stored content findable, unless it is already."""
+        """Add a stored content to the indexes unless they have it."""
         with self._swap:
             if content not in self.index:
                 self._put(content, fingerprint)
-        if not fingerprint.low_information:
-            self.words.add([(content, unpack_words(fingerprint.features))])
+        self._put_words(content, fingerprint)
 
     def replace(self, content: ContentId, fingerprint: Fingerprint) -> None:
-        """Make a stored content findable by what is now known of it."""
+        """Replace the vector of a stored content in the index, and add its words if they were missing."""
         with self._swap:
             self._put(content, fingerprint)
+        self._put_words(content, fingerprint)
 
     def remove(self, contents: list[ContentId]) -> None:
-        """Make contents unfindable, before they are pruned from the store."""
+        """Remove contents from the indexes, after they were pruned from the store. A search meanwhile passes over a
+        candidate that the store does not know."""
         with self._swap:
             self.index.remove(contents)
         self.words.remove(contents)
 
+    def compact(self) -> None:
+        """Rewrite the files of the indexes without removed contents. Raises OSError when the disk is full."""
+        self.index.compact()
+        self.words.compact()
+
     def use_model(self, model: ModelInfo) -> None:
-        """From now on this model's vectors count; contents without one are compared by their hashes."""
+        """Search with this model's vectors from now on; contents without one are compared by their hashes."""
         with self._swap:
             old, self.model = self.index, model
             self.index = self._open_index(self.store, model.id)
@@ -77,37 +96,70 @@ class Library:
 
     def _put(self, content: ContentId, fingerprint: Fingerprint) -> None:
         if fingerprint.low_information:
-            return  # it only ever matches as ``exact``, which takes no index
+            return  # it only ever matches as ``exact``, without an index
         signals = fingerprint.signals
         if fingerprint.model != self.model_id:
             signals = Signals(signals.ah, signals.dh, None)
         self.index.add([(content, signals)])
 
-    def _load_words(self) -> None:
-        """Take over the words that an earlier run kept, and read what is missing. Where that is all, it means reading
-        all local features, so it runs beside everything else; until it is done, a part of a picture may not be
-        recognised."""
+    def _put_words(self, content: ContentId, fingerprint: Fingerprint) -> None:
+        if fingerprint.features and not fingerprint.low_information:
+            self.words.add([(content, unpack_words(fingerprint.features))])
+
+    def _load(self) -> None:
+        try:
+            damaged = self._load_words()
+        except BaseException as error:
+            log.exception("words_not_loaded")
+            self.loaded.set_exception(error)
+            return
+        if damaged:
+            with self.store.read() as reader:
+                example = next((path for content in damaged for path in reader.files_of(content)), None)
+            log.warning("features_damaged", contents=len(damaged), example=example)
+        self.loaded.set_result(damaged)
+
+    def _load_words(self) -> list[ContentId]:
+        """Load the words kept by an earlier run, then read missing ones from the store; contents with damaged features.
+
+        Without kept words all local features are read, so this runs beside everything else; until it is done, a part
+        of a picture may not be recognised."""
         with self.store.read() as reader:
             self.words.load(content for _, content in reader.removals())
+        damaged: list[ContentId] = []
         last = 0
         while not self._closing.is_set():
             with self.store.read() as reader:
                 batch = [content for content, _ in islice(reader.signals(None, last), WORDS_LOOKED_UP)]
             if not batch:
-                return
-            self._read_words(self.words.missing(batch))
+                break
+            missing = self.words.missing(batch)
+            for start in range(0, len(missing), WORDS_READ):
+                if not self._closing.is_set():
+                    damaged += self._read_words(missing[start : start + WORDS_READ])
             last = batch[-1]
+        return damaged
 
-    def _read_words(self, contents: list[ContentId]) -> None:
-        for start in range(0, len(contents), WORDS_READ):
-            if self._closing.is_set():
-                return
-            with self.store.read() as reader:
-                some = contents[start : start + WORDS_READ]
-                self.words.add([(content, unpack_words(features)) for content, features in _features(reader, some)])
+    def _read_words(self, contents: list[ContentId]) -> list[ContentId]:
+        """Add the words of contents that have features of the present version; contents with damaged ones."""
+        rows, damaged = [], []
+        with self.store.read() as reader:
+            for content in contents:
+                try:
+                    if features := reader.features(content):
+                        rows.append((content, unpack_words(features)))
+                except KeyError:
+                    continue  # removed meanwhile
+                except ValueError:
+                    damaged.append(content)
+            self.words.add(rows)
+        return damaged
 
 
-def _features(reader: Reader, contents: list[ContentId]) -> Iterator[tuple[ContentId, bytes]]:
-    for content in contents:
-        with suppress(KeyError):  # removed meanwhile
-            yield content, reader.features(content)
+def _words_directory(indexes: str) -> str:
+    """The directory for words of the present features; words of another version are deleted."""
+    name = f"words-{VERSION}"
+    for other in os.listdir(indexes) if os.path.isdir(indexes) else ():
+        if other != name and (other == "words" or other.startswith("words-")):
+            shutil.rmtree(os.path.join(indexes, other), ignore_errors=True)
+    return os.path.join(indexes, name)

@@ -71,7 +71,8 @@ class _Api:
         joining = {"threshold": parameters.threshold, **weights, "after": parameters.whole(0)}
         since = {"since": parameters.whole(0)}
         since_limit = {**since, "limit": parameters.whole(1)}
-        path, needs_path = {"path": parameters.path}, frozenset({"path"})
+        path = {"path": parameters.path}
+        forgetting = {**path, "deleted": parameters.true, "content": parameters.digest}
         handle, needs_handle = {"handle": parameters.handle}, frozenset({"handle"})
         lines, events = "application/x-ndjson", "text/event-stream"
         return [
@@ -81,7 +82,7 @@ class _Api:
             Endpoint("GET", "/v1/alerts", self.alerts, protocol.AlertsReply, parameters=since_limit),
             Endpoint("GET", "/v1/events", self.events, protocol.Alert, events, since),
             Endpoint("POST", "/v1/rescan", self.rescan, protocol.RescanReply, parameters=path, status=202),
-            Endpoint("POST", "/v1/forget", self.forget, protocol.ForgetReply, parameters=path, required=needs_path),
+            Endpoint("POST", "/v1/forget", self.forget, protocol.ForgetReply, parameters=forgetting),
             Endpoint("GET", "/v1/duplicates", self.duplicates, protocol.Group, lines, scoring),
             Endpoint("GET", "/v1/pairs", self.pairs, protocol.Pair, lines, joining),
             Endpoint("GET", "/v1/models", self.models, protocol.ModelsReply),
@@ -130,8 +131,11 @@ class _Api:
         return Json({"path": None} if given["path"] is None else path_fields(given["path"]), 202)
 
     async def forget(self, _request: Request, given: dict[str, Any]) -> Response:
-        """Forget a file, or a directory with all below it."""
-        reply: protocol.ForgetReply = {"forgotten": await self._verb(self._service.forget, given["path"])}
+        """Forget a path with its subtree, or all deleted images, or the image with a digest."""
+        if sum(value is not None for value in given.values()) != 1:
+            raise UsageError("expected one parameter: path, deleted=true or content")
+        forget = partial(self._service.forget, given["path"], deleted=bool(given["deleted"]), content=given["content"])
+        reply: protocol.ForgetReply = {"forgotten": await self._verb(forget)}
         return Json(reply)
 
     async def duplicates(self, _request: Request, given: dict[str, Any]) -> Response:

@@ -79,6 +79,8 @@ _PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
     "since": ("only alerts with a greater id", {"type": "integer", "minimum": 0}),
     "after": ("only contents with a greater id", {"type": "integer", "minimum": 0}),
     "path": ("absolute, percent-encoded bytes", {"type": "string"}),
+    "deleted": ("forget all contents without files", {"type": "string", "enum": ["true"]}),
+    "content": ("BLAKE2b-256 digest of the file's bytes", {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}),
     "handle": ("URL or SavedModel directory of a model", {"type": "string"}),
 }
 

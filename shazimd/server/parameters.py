@@ -5,14 +5,15 @@ A name that is not known is a fault too, so a slip of the pen never asks another
 
 from __future__ import annotations
 
-import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
 from shazimd.errors import UsageError
-from shazimd.types import Weights, check_threshold, check_weights
+from shazimd.text import parse_threshold, parse_weights
+from shazimd.types import Weights
 
 Parser = Callable[[str], Any]
 
@@ -36,25 +37,14 @@ def parse(query: bytes, parsers: Mapping[str, Parser]) -> dict[str, Any]:
 
 
 def threshold(text: str) -> float:
-    expected = "a number from 0 to 1"
-    value = _number(text, expected)
-    try:
-        check_threshold(value)
-    except ValueError as error:
-        raise ValueError(expected) from error
-    return value
+    return parse_threshold(text)
 
 
 def weights(text: str) -> Weights:
-    expected = "three numbers AH,DH,FV that are >= 0 and not all zero"
-    values = tuple(_number(part, expected) for part in text.split(","))
-    if len(values) != 3:
-        raise ValueError(expected)
     try:
-        check_weights(values)
+        return parse_weights(text)
     except ValueError as error:
-        raise ValueError(expected) from error
-    return values
+        raise ValueError("three numbers AH,DH,FV that are >= 0 and not all zero") from error
 
 
 def whole(minimum: int) -> Parser:
@@ -76,20 +66,23 @@ def path(text: str) -> bytes:
     return os.path.normpath(raw)
 
 
+def true(text: str) -> bool:
+    if text != "true":
+        raise ValueError("true")
+    return True
+
+
+def digest(text: str) -> bytes:
+    """A BLAKE2b-256 digest, as ``b2sum -l 256`` prints it."""
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise ValueError("64 hexadecimal digits, as b2sum -l 256 prints them")
+    return bytes.fromhex(text)
+
+
 def handle(text: str) -> str:
     if not text or not text.isprintable():
         raise ValueError("a model's URL or directory")
     return text
-
-
-def _number(text: str, expected: str) -> float:
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise ValueError(expected) from error
-    if not math.isfinite(value):
-        raise ValueError(expected)
-    return value
 
 
 def _shown(text: str) -> str:

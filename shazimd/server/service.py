@@ -47,8 +47,9 @@ class Service(Protocol):
     def rescan(self, path: bytes | None) -> None:
         """Compare this file or directory, or every root, with the disk soon. Raises NotFound outside the roots."""
 
-    def forget(self, path: bytes) -> int:
-        """Forget a file or a directory with all below it; how many image files were forgotten."""
+    def forget(self, path: bytes | None, *, deleted: bool = False, content: bytes | None = None) -> int:
+        """Forget a file or a directory with its subtree, or all contents without files, or the content with this digest
+        and its files. The number of files forgotten, or of contents."""
 
     def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[Group]:
         """Every group of duplicates, made as it is read. What can be refused is refused by the call itself, before

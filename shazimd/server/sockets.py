@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import grp
 import os
 import socket
 import stat
 
 from shazimd.errors import ConfigError
+from shazimd.posix.files import try_lock
 
 PATH_BYTES_MAX = 107
 """sockaddr_un.sun_path has 108 bytes, the last one zero: unix(7)"""
@@ -93,13 +93,9 @@ def _adopt(fd: int) -> socket.socket:
 def _lock(path: str) -> int:
     """A lock that lives as long as the socket or the process. Only its owner may open it: no stranger can hold it."""
     lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    if not try_lock(lock):
         os.close(lock)
-        if error.errno != errno.EWOULDBLOCK:
-            raise
-        raise _served(path) from error
+        raise _served(path)
     return lock
 
 

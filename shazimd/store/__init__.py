@@ -1,1 +1,1 @@
-"""What we must not lose."""
+"""The store: files, contents and alerts, durably on the disk."""

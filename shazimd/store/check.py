@@ -1,20 +1,30 @@
-"""Whether the tables agree with each other."""
+"""Consistency of the tables with each other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from shazimd.store import keys, pieces, records
-from shazimd.store.keys import NUMBER_BYTES, ROOT, number, parse_number
+from shazimd.store import records
+from shazimd.store.keys import ROOT, Tree
 from shazimd.store.reader import MODEL_BYTES
 from shazimd.store.records import ContentRecord, FileRecord, ModelRecord
-from shazimd.store.schema import Table, Tables, Transaction, scan
-from shazimd.store.tree import Tree
+from shazimd.store.tables import NUMBER_BYTES, Table, Tables, Transaction, number, parse_number, scan, scan_pieces
 
 
 def problems(txn: Transaction, tables: Tables, trim: Callable[[], None]) -> Iterator[str]:
-    """Everything that is wrong, one sentence each; nothing when all is well. Reads every table once."""
-    for examine in (_directories, _files, _holders, _contents, _names_of_contents, _features, _vectors, _numbers):
+    """Every inconsistency in a sentence; nothing for a sound store. Reads every table once."""
+    examinations = (
+        _directories,
+        _files,
+        _holders,
+        _contents,
+        _names_of_contents,
+        _deleted,
+        _features,
+        _vectors,
+        _numbers,
+    )
+    for examine in examinations:
         yield from examine(txn, tables)
         trim()
 
@@ -78,7 +88,7 @@ def _contents(txn: Transaction, t: Tables) -> Iterator[str]:
             yield f"content {parse_number(key)} is not found by its pixels"
     for _, raw in scan(txn, t.removals, b""):
         if _has(txn, t.contents, raw):
-            yield f"content {parse_number(raw)} is known, but told as removed"
+            yield f"content {parse_number(raw)} is known, but listed as removed"
 
 
 def _names_of_contents(txn: Transaction, t: Tables) -> Iterator[str]:
@@ -92,10 +102,27 @@ def _names_of_contents(txn: Transaction, t: Tables) -> Iterator[str]:
             yield f"pixels {key.hex()} name a content that has others or is unknown"
 
 
-def _features(txn: Transaction, t: Tables) -> Iterator[str]:
-    for key, _ in pieces.values(txn, t.features, b""):
+def _deleted(txn: Transaction, t: Tables) -> Iterator[str]:
+    for key, _ in scan(txn, t.contents, b""):
+        if any(scan(txn, t.holders, key)) == _has(txn, t.deleted, key):
+            yield f"content {parse_number(key)} has files and is marked as deleted, or neither"
+    for key, since in scan(txn, t.deleted, b""):
         if not _has(txn, t.contents, key):
+            yield f"the unknown content {parse_number(key)} is marked as deleted"
+        if not _has(txn, t.deletions, since + key):
+            yield f"the deletion of content {parse_number(key)} is not listed by its time"
+    for key, _ in scan(txn, t.deletions, b""):
+        if txn.get(key[NUMBER_BYTES:], db=t.deleted) != key[:NUMBER_BYTES]:
+            yield f"a deletion of content {parse_number(key[NUMBER_BYTES:])} is listed at another time than it happened"
+
+
+def _features(txn: Transaction, t: Tables) -> Iterator[str]:
+    for key, packed in scan_pieces(txn, t.features, b""):
+        raw = txn.get(key, db=t.contents)
+        if raw is None:
             yield f"features are kept of the unknown content {parse_number(key)}"
+        elif records.decode(raw, ContentRecord).features_version != packed[0]:
+            yield f"features of content {parse_number(key)} are of version {packed[0]}, the content names another"
 
 
 def _vectors(txn: Transaction, t: Tables) -> Iterator[str]:
@@ -103,7 +130,7 @@ def _vectors(txn: Transaction, t: Tables) -> Iterator[str]:
         record.number: record for record in (records.decode(raw, ModelRecord) for _, raw in scan(txn, t.models, b""))
     }
     found = dict.fromkeys(models, 0)
-    for key, raw in pieces.values(txn, t.vectors, b""):
+    for key, raw in scan_pieces(txn, t.vectors, b""):
         model, content = int.from_bytes(key[:MODEL_BYTES], "big"), key[MODEL_BYTES:]
         if model not in models or len(raw) != 2 * models[model].width:
             yield f"a vector of model {model} is {len(raw)} bytes long, or the model unknown"
@@ -117,7 +144,7 @@ def _vectors(txn: Transaction, t: Tables) -> Iterator[str]:
 
 
 def _numbers(txn: Transaction, t: Tables) -> Iterator[str]:
-    """No number that is in use may be given out again."""
+    """No number in use may be given out again."""
     for name, table in (
         (b"directory", t.directory_names),
         (b"content", t.contents),
@@ -135,4 +162,4 @@ def _has(txn: Transaction, table: Table, key: bytes) -> bool:
 
 
 def _counter(txn: Transaction, t: Tables, name: bytes) -> int:
-    return parse_number(txn.get(name, db=t.numbers) or keys.number(0))
+    return parse_number(txn.get(name, db=t.numbers) or number(0))

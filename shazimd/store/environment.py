@@ -1,30 +1,89 @@
-"""Making, checking and opening the LMDB file in a store's directory.
+"""Making, checking, copying and opening the LMDB file in a store's directory, and the translation of its errors.
 
-A data file comes into being aside and is renamed into place, so what lies under its name was whole once: an
-empty or a short file there is damage, never a beginning, and is left for a person to look at.
+A data file is made in another directory and renamed into place when complete. So an empty or a short file under its
+name is damage, never a beginning, and is left for a person to inspect.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import islice
 
 import lmdb
 import lmdb.verify
 
-from shazimd.errors import StoreDamaged, StoreError
-from shazimd.store.schema import TABLES_MAX, create_tables
+from shazimd.errors import StoreDamaged, StoreError, StoreFull
+from shazimd.posix import files, mounts
+from shazimd.store.schema import create_tables
+from shazimd.store.tables import TABLES_MAX
 
 DATA = "data.mdb"
 READERS_MAX = 1024
 """Slots of 64 bytes each; LMDB's default of 126 is fewer than a server may have threads."""
+ROWS_A_BATCH = 20_000
+"""Rows that ``rewrite`` commits at once, at most 30 MB."""
 
-_REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ncpfs", "fuse.sshfs", "fuse.rclone", "fuse.s3fs"}
-"""LMDB's documentation: "Do not use LMDB databases on remote filesystems, even between processes on the same host."
-Neither locks nor the order of writes can be relied on there."""
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
+_FULL_BYTES = 1 << 20
+_DAMAGED = (
+    lmdb.CorruptedError,
+    lmdb.IncompatibleError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+    lmdb.VersionMismatchError,
+)
+
+
+@contextmanager
+def lmdb_errors(path: str) -> Iterator[None]:
+    """Turn LMDB's errors about the store at ``path`` into StoreError, with the cause. OSError passes: the caller's own
+    work runs inside."""
+    try:
+        yield
+    except lmdb.Error as error:
+        raise _from_lmdb(path, error) from error
+
+
+@contextmanager
+def foreign_errors(path: str) -> Iterator[None]:
+    """Turn errors of LMDB and of the file system into StoreError."""
+    try:
+        with lmdb_errors(path):
+            yield
+    except OSError as error:
+        raise _from_system(path, error) from error
+
+
+def _from_lmdb(path: str, error: lmdb.Error) -> StoreError:
+    if isinstance(error, _DAMAGED):
+        return StoreDamaged(f"store {path}: found damage, expected an intact LMDB file: {error}")
+    if error.code == errno.EIO and _is_full(path):  # LMDB reports a short write as EIO
+        return _cannot_write(path, errno.ENOSPC)
+    if error.code in _CANNOT_WRITE:
+        return _cannot_write(path, error.code)
+    return StoreError(f"store {path}: {error}")
+
+
+def _is_full(path: str) -> bool:
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize < _FULL_BYTES
+
+
+def _from_system(path: str, error: OSError) -> StoreError:
+    if error.errno in _CANNOT_WRITE:
+        return _cannot_write(path, error.errno)
+    return StoreError(f"store {error.filename or path}: {error.strerror or error}")
+
+
+def _cannot_write(path: str, code: int) -> StoreFull:
+    return StoreFull(
+        f"store {path}: can't write: {os.strerror(code)}; nothing was kept, expected room on a writable disk"
+    )
 
 
 def data_path(directory: str) -> str:
@@ -37,26 +96,22 @@ def prepare_directory(path: str) -> None:
         raise StoreError(f"store {path}: is a file, expected a directory")
     if not os.path.isdir(path):
         os.makedirs(path, mode=0o700)
-        sync_directory(os.path.dirname(os.path.abspath(path)))
+        files.sync(os.path.dirname(os.path.abspath(path)))
     if kind := remote_filesystem(path):
         raise StoreError(f"store {path}: lies on {kind}, expected a local disk: LMDB can't keep its promises there")
 
 
-def remote_filesystem(path: str, mountinfo: str = "/proc/self/mountinfo") -> str | None:
-    """The type of the file system that a path lies on if it is a remote one. See proc_pid_mountinfo(5)."""
-    device = os.stat(path).st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    with open(mountinfo, encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            mount, _, source = line.partition(" - ")
-            if mount.split()[2] == wanted:
-                kind = source.split()[0]
-                return kind if kind in _REMOTE else None
-    return None
+def remote_filesystem(path: str, mountinfo: str = mounts.TABLE) -> str | None:
+    """The type of a path's file system if it is a network or FUSE file system, else None.
+
+    LMDB's documentation: "Do not use LMDB databases on remote filesystems, even between processes on the same host."
+    """
+    mount = mounts.of_device(os.stat(path).st_dev, mountinfo)
+    return mount.fstype.decode() if mount and mount.is_network else None
 
 
 def create_if_missing(directory: str) -> None:
-    """Make an empty store unless a data file, or whatever else, has its name already."""
+    """Make an empty store unless the name of its data file is taken."""
     if os.path.lexists(data_path(directory)):
         return
     with replacing_data(directory) as aside:
@@ -69,23 +124,23 @@ def create_if_missing(directory: str) -> None:
 
 @contextmanager
 def replacing_data(directory: str) -> Iterator[str]:
-    """A new, empty directory; the data file made in it becomes the store's, at once and durably, when that succeeds."""
+    """A new, empty directory. If the block succeeds, the data file made there replaces the store's, durably."""
     with _removed_at_the_end(os.path.join(directory, "unfinished")) as aside:
         yield aside
         os.rename(data_path(aside), data_path(directory))
-        sync_directory(directory)
+        files.sync(directory)
 
 
 @contextmanager
 def new_directory(path: str) -> Iterator[str]:
-    """A new, empty directory that gets this name, durably, when what is done in it succeeds. Raises StoreError when
-    the name is taken."""
+    """A new, empty directory. If the block succeeds, the directory gets this name, durably. Raises StoreError when the
+    name is taken."""
     if os.path.lexists(path):
         raise StoreError(f"store {path}: exists, expected the name of a new directory")
     with _removed_at_the_end(path + ".unfinished") as aside:
         yield aside
         os.rename(aside, path)
-        sync_directory(os.path.dirname(os.path.abspath(path)))
+        files.sync(os.path.dirname(os.path.abspath(path)))
 
 
 @contextmanager
@@ -99,7 +154,7 @@ def _removed_at_the_end(aside: str) -> Iterator[str]:
 
 
 def open_environment(directory: str, map_size_bytes: int) -> lmdb.Environment:
-    """Open the data file after checking that it is one, and whole. Raises StoreDamaged, lmdb.Error, OSError."""
+    """Open the data file after a check of its type and length. Raises StoreDamaged, lmdb.Error, OSError."""
     _check_file(data_path(directory))
     env = _open(directory, map_size_bytes)
     try:
@@ -119,19 +174,26 @@ def copy(env: lmdb.Environment, directory: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-    sync_directory(directory)
+    files.sync(directory)
 
 
-def sync_directory(path: str) -> None:
-    """Make what was created or renamed in a directory durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def rewrite(env: lmdb.Environment, directory: str) -> None:
+    """Write the rows into a new data file in a directory, durably.
+
+    Unlike ``copy``, which writes whole pages, this leaves behind the bytes of removed rows that LMDB has not
+    overwritten yet in the unused part of a page."""
+    with closing(_open(directory, env.info()["map_size"], sync=False)) as target, env.begin() as txn:
+        for name in [bytes(key) for key, _ in txn.cursor()]:
+            source, table = env.open_db(name, txn=txn, create=False), target.open_db(name)
+            rows = iter(txn.cursor(source))
+            while batch := list(islice(rows, ROWS_A_BATCH)):
+                with target.begin(write=True) as copied:
+                    copied.cursor(table).putmulti(batch, append=True)
+        target.sync(True)
+    files.sync(directory)
 
 
-def _open(directory: str, map_size_bytes: int) -> lmdb.Environment:
+def _open(directory: str, map_size_bytes: int, *, sync: bool = True) -> lmdb.Environment:
     return lmdb.open(
         directory,
         map_size=map_size_bytes,
@@ -139,6 +201,7 @@ def _open(directory: str, map_size_bytes: int) -> lmdb.Environment:
         max_dbs=TABLES_MAX,
         max_readers=READERS_MAX,
         readahead=False,  # rows are read here and there; whole passes are rare
+        sync=sync,
     )
 
 
@@ -151,9 +214,9 @@ def _check_file(data: str) -> None:
 
 
 def _check_length(directory: str, env: lmdb.Environment) -> None:
-    """Refuse a file that lacks pages: to touch one of them in the map would kill the process (SIGBUS).
+    """Refuse a file that lacks pages: to touch a missing page in the map would kill the process (SIGBUS).
 
-    LMDB may leave free pages at the end unwritten, so a short file is looked through before it is called damaged.
+    LMDB may leave free pages at the end unwritten, so a short file is verified before the refusal.
     """
     data = data_path(directory)
     expected = (env.info()["last_pgno"] + 1) * env.stat()["psize"]

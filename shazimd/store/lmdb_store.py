@@ -1,66 +1,101 @@
-"""The store on LMDB: who may do what when. What the rows are: ``reader``, ``writer``; how they lie: FORMAT.md.
+"""The store on LMDB: transactions, growth and maintenance. Rows: ``reader`` and ``writer``; their bytes: FORMAT.md.
 
-Every transaction stands inside a gate; the environment is closed and opened anew only by someone who is alone there.
-That one act serves a map that is full, a data file that was compacted, and an environment that LMDB gave up.
+Every transaction holds a gate shared. The environment is closed and opened anew only by a thread alone in the gate: to
+enlarge a full map, after the data file was compacted, or when LMDB gave the environment up.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from typing import Any, TypeVar
 
 import lmdb
+import structlog
 
 from shazimd.errors import StoreError
 from shazimd.store import environment
-from shazimd.store.base import Reader, Store, Writer
 from shazimd.store.check import problems
-from shazimd.store.door import foreign_errors, lmdb_errors
-from shazimd.store.gate import Gate
+from shazimd.store.environment import foreign_errors, lmdb_errors
 from shazimd.store.lock import DirectoryLock
-from shazimd.store.reader import LmdbReader
+from shazimd.store.reader import Reader, Sight
 from shazimd.store.resident import MappedFile
-from shazimd.store.schema import SCHEMA, generations_before, open_tables, set_generations_before
-from shazimd.store.writer import LmdbWriter
+from shazimd.store.schema import SCHEMA, open_tables
+from shazimd.store.tables import Tables
+from shazimd.store.writer import Writer
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
 GROWTH_BYTES_MIN = 1 << 30
-"""Address space costs nothing; to grow seldom does good."""
+"""Address space costs nothing, and each growth waits for all readers."""
 FULL_SHARE = 0.9
 """The map grows before a write when more than this is used: cheaper than to run the write twice."""
 TRANSACTIONS_BETWEEN_TRIMS = 32
 PATIENCE_S = 60.0
-"""How long to wait for readers to leave; a thousand times what a read should take."""
+"""Longest wait for readers to leave, a thousand times the time of a normal read."""
+VECTORS_A_BATCH = 4096
+"""Vectors dropped in one transaction, some 10 MB, so that other writes get their turn."""
 
 
-def open_store(path: str, map_size_bytes: int) -> LmdbStore:
+def open_store(
+    path: str,
+    map_size_bytes: int,
+    features_version: int | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Store:
     """Open the store in a directory, made if missing, for this process alone.
 
-    ``map_size_bytes`` is address space to begin with; it grows by itself. Raises StoreError when another process has
-    the store or the disk is a remote one, StoreDamaged for what is no intact store of a known schema (and leaves it as
-    it is), StoreFull when the disk is full or read-only."""
+    ``map_size_bytes`` is the address space at first; it grows by itself. Local features of another version than
+    ``features_version`` read as missing (None: all are read). Raises StoreError when another process has the store or
+    the disk is a remote one, StoreDamaged for a directory without an intact store of a known schema (which stays as it
+    is), StoreFull when the disk is full or read-only."""
     with foreign_errors(path):
         environment.prepare_directory(path)
         lock = DirectoryLock(path)
         try:
             environment.create_if_missing(path)
-            return LmdbStore(path, map_size_bytes, lock)
+            return Store(path, map_size_bytes, lock, Sight(features_version, clock))
         except BaseException:
             lock.release()
             raise
 
 
-class LmdbStore(Store):
-    """Made by ``open_store``."""
+def open_data(directory: str, map_size_bytes: int) -> tuple[lmdb.Environment, Tables]:
+    """The environment of a data file and its tables, after any migration, for which the map grows as needed."""
+    while True:
+        env = environment.open_environment(directory, map_size_bytes)
+        try:
+            return env, open_tables(env, directory)
+        except lmdb.MapFullError:
+            map_size_bytes = _grown(env.info()["map_size"])
+            env.close()
+            log.info("store_migration_grows_map", path=directory, map_size_bytes=map_size_bytes)
+        except BaseException:
+            env.close()
+            raise
 
-    def __init__(self, path: str, map_size_bytes: int, lock: DirectoryLock) -> None:
+
+def _grown(size: int) -> int:
+    return size + max(size, GROWTH_BYTES_MIN)
+
+
+class Store:
+    """Files (a path, its stat and its content), contents (a digest and its fingerprint) and alerts on the disk.
+
+    One process has a store open; any of its threads may read, one at a time writes. Paths are absolute, normalised
+    bytes. Content ids and alert ids grow and are never used again. Made by ``open_store``."""
+
+    def __init__(self, path: str, map_size_bytes: int, lock: DirectoryLock, sight: Sight) -> None:
         self._path = path
         self._lock = lock
+        self._sight = sight
         self._gate = Gate()
         self._writing = threading.Lock()
         self._is_open = True
@@ -69,15 +104,22 @@ class LmdbStore(Store):
 
     @contextmanager
     def read(self) -> Iterator[Reader]:
-        """In one thread reads may be nested; ``write`` inside is refused."""
+        """A consistent snapshot. Keep it short: an open one holds back freed pages.
+
+        In one thread reads may be nested; ``write`` inside is refused."""
         with lmdb_errors(self._path), self._gate.shared():
             self._expect_open()
             with self._env.begin() as txn:
-                yield LmdbReader(txn, self._tables, self._trim)
+                yield Reader(txn, self._tables, self._trim, self._sight)
             self._trim_sometimes()
 
     def write(self, work: Callable[[Writer], T]) -> T:
-        """Raises RuntimeError inside a ``read`` or ``write`` of the same thread: the map could not grow."""
+        """Run ``work`` in one write transaction and return its result once durable (on the disk).
+
+        An exception leaves the store as it was. ``work`` may be run again from the start (when the store had to
+        grow), so it must change nothing but the store. Raises StoreFull when the disk is full or read-only: nothing
+        was kept, reads go on, and a later call may succeed. Raises RuntimeError inside a ``read`` or ``write`` of the
+        same thread: the map could not grow."""
         self._expect_outside()
         with lmdb_errors(self._path), self._writing:
             self._expect_open()
@@ -90,41 +132,48 @@ class LmdbStore(Store):
                     self._grow()
 
     def info(self) -> dict[str, Any]:
+        """path, schema, size_bytes (on disk), map_size_bytes."""
         with foreign_errors(self._path), self._gate.shared():
             self._expect_open()
-            with self._env.begin() as txn:
-                generation = generations_before(txn, self._tables) + txn.id()
             return {
                 "path": self._path,
                 "schema": SCHEMA,
                 "size_bytes": os.stat(environment.data_path(self._path)).st_blocks * 512,
                 "map_size_bytes": self._map_size_bytes(),
-                "generation": generation,
             }
 
     def check(self) -> list[str]:
+        """Compare all tables with each other: each problem in a sentence. Reads everything, beside reads and writes."""
         with foreign_errors(self._path), self._gate.shared():
             self._expect_open()
             with self._env.begin() as txn:
                 return list(problems(txn, self._tables, self._trim))
 
     def backup(self, path: str) -> None:
+        """Write a consistent, compact copy into a new directory, which is a store then, beside reads and writes.
+
+        Raises StoreError when the path exists, StoreFull when its disk is full."""
         with foreign_errors(path), self._gate.shared():
             self._expect_open()
             with environment.new_directory(path) as aside:
                 environment.copy(self._env, aside)
             self._trim()
 
-    def compact(self) -> None:
+    def compact(self, model: str | None = None) -> None:
+        """Drop the vectors of all models but ``model`` (None: of none), then write the data file anew without the
+        bytes of removed rows. Needs room for a copy; reads and writes wait meanwhile."""
         self._expect_outside()
+        if model is not None:
+            while self.write(lambda writer: writer.drop_vectors_except(model, VECTORS_A_BATCH)):
+                pass
         with foreign_errors(self._path), self._writing, self._gate.alone(PATIENCE_S):
             self._expect_open()
-            self._carry_generation_over()
             with environment.replacing_data(self._path) as aside:
-                environment.copy(self._env, aside)
+                environment.rewrite(self._env, aside)
             self._reopen(self._map_size_bytes())
 
     def close(self) -> None:
+        """Close, after readers and the writer have finished; closing twice is fine."""
         self._expect_outside()
         with self._writing, self._gate.alone(PATIENCE_S):
             if self._is_open:
@@ -135,9 +184,9 @@ class LmdbStore(Store):
     def _attempt(self, work: Callable[[Writer], T]) -> T:
         try:
             with self._gate.shared():
-                self._trim_sometimes()  # not after the commit: what is durable must not end in an error
+                self._trim_sometimes()  # not after the commit: a durable write must not end in an error
                 with self._env.begin(write=True) as txn:
-                    return work(LmdbWriter(txn, self._tables, self._trim))
+                    return work(Writer(txn, self._tables, self._trim, self._sight))
         except lmdb.Error:
             self._revive()
             raise
@@ -152,25 +201,14 @@ class LmdbStore(Store):
 
     def _grow(self) -> None:
         with foreign_errors(self._path), self._gate.alone(PATIENCE_S):
-            size = self._map_size_bytes()
-            self._reopen(size + max(size, GROWTH_BYTES_MIN))
-
-    def _carry_generation_over(self) -> None:
-        """A compact copy counts its transactions from 1 again, and the generation must not go back."""
-        with self._env.begin(write=True) as txn:
-            set_generations_before(txn, self._tables, generations_before(txn, self._tables) + txn.id())
+            self._reopen(_grown(self._map_size_bytes()))
 
     def _open(self, map_size_bytes: int) -> None:
-        self._env = environment.open_environment(self._path, map_size_bytes)
-        try:
-            self._tables = open_tables(self._env, self._path)
-        except BaseException:
-            self._env.close()
-            raise
+        self._env, self._tables = open_data(self._path, map_size_bytes)
         self._mapped = MappedFile(environment.data_path(self._path))
 
     def _reopen(self, map_size_bytes: int) -> None:
-        """The caller is alone inside the gate. What worked before is tried again if the new size is too much."""
+        """The caller is alone in the gate. If the new size is too large, the old one is used again."""
         before = self._map_size_bytes()
         self._env.close()
         try:
@@ -180,7 +218,7 @@ class LmdbStore(Store):
             raise
 
     def _trim_sometimes(self) -> None:
-        """A short transaction touches little, and to ask for the resident pages costs more than all it does."""
+        """A short transaction reads few pages, and to ask how many are resident costs more than the transaction."""
         if next(self._transactions) % TRANSACTIONS_BETWEEN_TRIMS == 0:
             self._trim()
 
@@ -201,3 +239,51 @@ class LmdbStore(Store):
     def _expect_outside(self) -> None:
         if self._gate.holds():
             raise RuntimeError("called inside a read or write of the same thread, expected outside of both")
+
+
+class Gate:
+    """A lock that many threads share, or one holds alone.
+
+    LMDB's map may only be replaced while the process has no open transaction. A thread that waits to be alone goes
+    before newcomers, so it is not starved, but not before a thread that is inside already: that one may nest.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside: Counter[int] = Counter()
+        self._claims = 0
+        """threads that are alone inside or wait to be"""
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Be inside with others. May be left in another thread than it was entered in."""
+        me = threading.get_ident()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._claims or me in self._inside)
+            self._inside[me] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside[me] -= 1
+                if not self._inside[me]:
+                    del self._inside[me]
+                self._changed.notify_all()
+
+    def holds(self) -> bool:
+        """True if this thread is inside."""
+        with self._changed:
+            return threading.get_ident() in self._inside
+
+    @contextmanager
+    def alone(self, timeout_s: float) -> Iterator[None]:
+        """Be inside alone. Raises StoreError when the others don't leave in time: better than to hang with them."""
+        with self._changed:
+            self._claims += 1
+            try:
+                if not self._changed.wait_for(lambda: not self._inside, timeout_s):
+                    raise StoreError(f"a read of the store was still open after {timeout_s:.0f} s, expected short ones")
+                yield
+            finally:
+                self._claims -= 1
+                self._changed.notify_all()

@@ -1,18 +1,17 @@
-"""One process at a time: LMDB would let two write, and each would tell only its own story."""
+"""Exclusive use of a store's directory: LMDB alone would let two daemons write, each unaware of the other."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 
 from shazimd.errors import StoreError
+from shazimd.posix.files import try_lock
 
 
 class DirectoryLock:
-    """Holds a directory until ``release`` or the end of the process, however that comes.
+    """Holds a directory until ``release`` or the end of the process, a crash included.
 
-    The file ``lock`` stays behind: it is the kernel's lock on it that counts, not its presence. It names the
-    process that took it last.
+    The file ``lock`` stays behind: only the kernel's lock counts, not the file. It names the last holder's process.
     """
 
     def __init__(self, directory: str) -> None:
@@ -26,11 +25,9 @@ class DirectoryLock:
             raise
 
     def _take(self, directory: str) -> None:
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not try_lock(self._fd):
             holder = os.pread(self._fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            raise StoreError(f"store {directory}: held by process {holder}, expected no other") from error
+            raise StoreError(f"store {directory}: held by process {holder}, expected no other")
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
 

@@ -1,7 +1,7 @@
-"""What an administrator does with a store beside the daemon that has it open, or in its absence.
+"""Commands of an administrator on a store, beside the daemon that has it open or while none runs.
 
-LMDB lets another process read while the daemon writes: it sees one consistent picture. Root acts as the store's owner
-here, so that no file comes into being that the daemon could not open.
+LMDB lets another process read a consistent snapshot while the daemon writes. Root acts as the store's owner here, so
+that it makes no file that the daemon could not open.
 """
 
 from __future__ import annotations
@@ -13,21 +13,25 @@ from contextlib import closing, contextmanager
 
 import lmdb
 
-from shazimd.errors import NotFound
+from shazimd.errors import NotFound, StoreError
 from shazimd.store import environment
 from shazimd.store.check import problems
-from shazimd.store.door import foreign_errors
-from shazimd.store.lmdb_store import open_store
+from shazimd.store.environment import foreign_errors
+from shazimd.store.lmdb_store import open_data, open_store
 from shazimd.store.lock import DirectoryLock
-from shazimd.store.schema import TABLES_MAX, Tables, open_tables
+from shazimd.store.schema import SCHEMA, version
+from shazimd.store.tables import TABLES_MAX, Tables
 
 INDEX = "index"
-"""What can be made again from the store, and would be of another store after a restore"""
+"""Made again from the store; after a restore it would belong to another store."""
 
 
 def check(path: str) -> list[str]:
-    """Compare all tables with each other: what is wrong, one sentence each. Raises StoreError."""
+    """Compare all tables with each other: each problem in a sentence. Raises StoreError, also for a store that the
+    daemon has not migrated yet."""
     with _beside(path) as env, env.begin() as txn:
+        if (found := version(env, path)) != SCHEMA:
+            raise StoreError(f"store {path}: schema is {found}, expected {SCHEMA}: start shazimd to migrate it")
         tables = Tables(*(env.open_db(name.encode(), txn=txn, create=False) for name in Tables._fields))
         return list(problems(txn, tables, lambda: None))
 
@@ -46,7 +50,7 @@ def backup(path: str, target: str) -> None:
 
 
 def restore(path: str, source: str) -> None:
-    """Put the copy in ``source`` in the place of the store. The daemon must be stopped.
+    """Replace the store by the copy in ``source``. The daemon must be stopped.
 
     Raises StoreError when a daemon has the store, StoreDamaged when the copy is no whole store; then nothing has
     changed."""
@@ -62,11 +66,13 @@ def restore(path: str, source: str) -> None:
             lock.release()
 
 
-def compact(path: str, map_size_bytes: int) -> None:
-    """Give the disk back what removed rows took. The daemon must be stopped: else ask it. Raises StoreError."""
+def compact(path: str, map_size_bytes: int, model: str | None) -> None:
+    """Drop vectors of models other than ``model`` (None: of none) and rewrite the data file without removed rows. The
+    index is removed, to be made again from the store. The daemon must be stopped. Raises StoreError."""
     _expect_store(path)
     with _as_owner(path), closing(open_store(path, map_size_bytes)) as store:
-        store.compact()
+        store.compact(model)
+        shutil.rmtree(os.path.join(path, INDEX), ignore_errors=True)  # its files may hold removed rows
 
 
 def _copy_in(source: int, directory: str) -> None:
@@ -75,16 +81,13 @@ def _copy_in(source: int, directory: str) -> None:
             file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    env = environment.open_environment(directory, os.path.getsize(environment.data_path(directory)) + (1 << 30))
-    try:
-        open_tables(env, directory)
-    finally:
-        env.close()
+    env, _ = open_data(directory, os.path.getsize(environment.data_path(directory)) + (1 << 30))
+    env.close()
 
 
 @contextmanager
 def _beside(path: str) -> Iterator[lmdb.Environment]:
-    """The store's environment for reading, whoever else has it open."""
+    """The store's environment for reading, beside a daemon or not."""
     _expect_store(path)
     with _as_owner(path), foreign_errors(path):
         size = os.path.getsize(environment.data_path(path))

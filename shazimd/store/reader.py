@@ -1,118 +1,181 @@
-"""Reading: one transaction's picture of the store."""
+"""Reading: one transaction's snapshot of the store."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from shazimd.errors import StoreDamaged
-from shazimd.store import keys, pieces, records
-from shazimd.store.base import Reader
-from shazimd.store.keys import NUMBER_BYTES, number, parse_number
+from shazimd.store import keys, records
+from shazimd.store.keys import Tree
 from shazimd.store.records import ContentRecord, ModelRecord
-from shazimd.store.schema import Table, Tables, Transaction, scan
-from shazimd.store.tree import Tree
+from shazimd.store.tables import (
+    NUMBER_BYTES,
+    Table,
+    Tables,
+    Transaction,
+    get_pieces,
+    number,
+    parse_number,
+    scan,
+    scan_pieces,
+)
 from shazimd.types import ContentId, Digest, FileRow, Fingerprint, FloatVector, Listing, Query, Signals
 
 MODEL_BYTES = 2
+CLOCK_STEP_S_MAX = 86_400
+"""A step of the wall clock counts for a day at most. See ``Reader.clock``."""
 _ROWS_BETWEEN_TRIMS = 4096
 
 
-class LmdbReader(Reader):
-    """Walks give the files of a directory by name, then its directories by name, each with all below it."""
+class Sight(NamedTuple):
+    """Settings of all transactions of a store."""
 
-    def __init__(self, txn: Transaction, tables: Tables, trim: Callable[[], None]) -> None:
+    features_version: int | None = None
+    """Local features of other versions read as missing; None: all are read."""
+    wall_clock: Callable[[], float] = time.time
+
+
+class Reader:
+    """One consistent snapshot. Walks give the files of a directory by name, then its directories by name, each with its
+    subtree."""
+
+    def __init__(self, txn: Transaction, tables: Tables, trim: Callable[[], None], sight: Sight = Sight()) -> None:  # noqa: B008  # immutable
         """``trim`` is called now and then in a pass over everything; it keeps resident memory small."""
         self._txn = txn
         self._t = tables
         self._tree = Tree(txn, tables)
         self._trim = trim
+        self._sight = sight
 
     def file(self, path: bytes) -> FileRow | None:
+        """The row of one file, None when unknown."""
         directories, name = keys.split_file(path)
         directory = self._tree.find(directories)
         raw = None if directory is None else self._txn.get(number(directory) + name, db=self._t.files)
         return None if raw is None else records.decode_file(raw)
 
     def listing(self, directory: bytes) -> Listing:
+        """One directory level: its known files and known subdirectories; empty when unknown."""
         found = self._tree.find(keys.split(directory))
         if found is None:
             return Listing()
         return Listing(dict(self._files_in(found)), frozenset(name for name, _ in self._tree.children(found)))
 
     def walk(self, directory: bytes) -> Iterator[tuple[bytes, FileRow]]:
+        """Every known file below a directory, as (path, row), in the order of the tree."""
         for path, below in self._directories_below(directory):
             for name, row in self._files_in(below):
                 yield keys.join(path, name), row
 
     def content(self, digest: Digest) -> ContentId | None:
+        """The content with these bytes, None when unknown."""
         raw = self._txn.get(digest, db=self._t.digests)
         return None if raw is None else parse_number(raw)
 
     def digest(self, content: ContentId) -> Digest:
+        """The digest of a content. Raises KeyError when unknown."""
         return self._content(content).digest
 
     def contents_with_pixels(self, pixels: bytes) -> list[ContentId]:
+        """The contents whose ``Fingerprint.pixels`` is equal, in order of id."""
         key_bytes = len(pixels) + NUMBER_BYTES
         rows = scan(self._txn, self._t.pixels, pixels)
         return [parse_number(key[-NUMBER_BYTES:]) for key, _ in rows if len(key) == key_bytes]
 
     def fingerprint(self, content: ContentId, model: str | None) -> Fingerprint:
+        """The fingerprint of a content, with any vector of ``model``. Raises KeyError for an unknown content."""
         record = self._content(content)
         return records.to_fingerprint(record, self._vector(content, model), model, self._features(content))
 
     def features(self, content: ContentId) -> bytes:
+        """``Fingerprint.features`` alone; empty for features of another version. Raises KeyError when unknown."""
         self._content(content)
         return self._features(content)
 
     def pixels(self, content: ContentId) -> bytes | None:
+        """``Fingerprint.pixels`` of a content. Raises KeyError when unknown."""
         return self._content(content).pixels
 
     def size_in_pixels(self, content: ContentId) -> tuple[int, int]:
+        """(width, height) of a content. Raises KeyError when unknown."""
         record = self._content(content)
         return record.width, record.height
 
     def files_of(self, content: ContentId) -> list[bytes]:
+        """The paths of a content, sorted; empty when all were deleted."""
         return sorted(keys.join(self._tree.path(directory), name) for directory, name in self._holders(content))
 
     def signals(self, model: str | None, after: ContentId = 0) -> Iterator[tuple[ContentId, Signals]]:
+        """The rows of an index: every content that is not low in information, id > ``after``, in order."""
         vectors = self._vectors(model, after)
         at, fv = next(vectors, (0, None))
-        for n, (content, record) in enumerate(self._contents(after)):
-            if n % _ROWS_BETWEEN_TRIMS == 0:
-                self._trim()
+        for content, record in self._contents(after):
             while fv is not None and at < content:
                 at, fv = next(vectors, (0, None))
             if not record.low_information:
                 yield content, Signals(record.ah, record.dh, fv if at == content else None)
 
-    def without_vector(self, model: str, after: ContentId = 0) -> Iterator[ContentId]:
+    def outdated(self, model: str | None, features_version: int | None, after: ContentId = 0) -> Iterator[ContentId]:
+        """Contents with a file that lack a vector of ``model`` or features of ``features_version``, in order of id.
+
+        None: vectors or features are not wanted."""
         known = self._model(model)
-        if known is not None and known.vectors == self._entries(self._t.contents):
+        lack = model is not None and not (known and known.vectors == self._entries(self._t.contents))
+        if not lack and features_version is None:
             return
-        for key, _ in scan(self._txn, self._t.contents, b"", number(after + 1)):
-            content = parse_number(key)
-            if not (known and self._has_vector(known, content)) and any(self._holders(content)):
+        for content, record in self._contents(after):
+            is_outdated = (features_version not in (None, record.features_version)) or (
+                lack and not (known and self._has_vector(known, content))
+            )
+            if is_outdated and self._has_files(content):
                 yield content
 
+    def without_vector(self, model: str, after: ContentId = 0) -> Iterator[ContentId]:
+        """Contents with a file that lack a vector of this model, in order of id."""
+        return self.outdated(model, None, after)
+
+    def deleted(self, age_s: float = 0) -> Iterator[ContentId]:
+        """Contents whose last file went at least ``age_s`` ago, by ``clock``; the oldest deletion first."""
+        horizon = self.clock() - age_s
+        for key, _ in scan(self._txn, self._t.deletions, b""):
+            if parse_number(key) > horizon:
+                return
+            yield parse_number(key[NUMBER_BYTES:])
+
+    def clock(self) -> int:
+        """Seconds since the store was made, by which deletions are dated.
+
+        It follows the wall clock, but each step since the last ``Writer.advance_clock`` counts for a day at most, and
+        a step back for nothing. So a wall clock that jumps by years does not end every grace at once, and a machine
+        that was off for a month prolongs the grace."""
+        step = int(self._sight.wall_clock()) - self._last(b"clock_wall")
+        return self._last(b"clock") + min(max(step, 0), CLOCK_STEP_S_MAX)
+
     def removals(self, after: int = 0) -> Iterator[tuple[int, ContentId]]:
+        """Contents that were removed for good, as (sequence number, id), sequence number > ``after``."""
         for key, raw in scan(self._txn, self._t.removals, b"", number(after + 1)):
             yield parse_number(key), parse_number(raw)
 
     def alerts(self, after: int = 0, limit: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Alerts with id > ``after``, oldest first, as (id, record)."""
         for key, raw in islice(scan(self._txn, self._t.alerts, b"", number(after + 1)), limit):
             yield parse_number(key), records.decode_json(raw)
 
     def pending_alerts(self) -> Iterator[tuple[int, bytes, Query]]:
-        for key, raw in scan(self._txn, self._t.untold, b""):
-            yield parse_number(key), *records.decode_untold(raw)
+        """Files whose alert is not decided yet, as (number, path, query), in the order in which they were added."""
+        for key, raw in scan(self._txn, self._t.pending_alerts, b""):
+            yield parse_number(key), *records.decode_pending_alert(raw, self._sight.features_version)
 
     def get(self, key: str) -> Any:
+        """A small value by its name (see ``Writer.set``), None when unset."""
         raw = self._txn.get(key.encode(), db=self._t.values)
         return None if raw is None else records.decode_json(raw)
 
     def counts(self) -> dict[str, int]:
+        """``images`` (indexed files), ``contents``, ``failed`` (files), ``alerts``, ``vectors``; cheap."""
         failed = self._last(b"failed")
         return {
             "images": self._entries(self._t.files) - failed,
@@ -126,7 +189,7 @@ class LmdbReader(Reader):
         return self._txn.stat(table)["entries"]
 
     def _last(self, name: bytes) -> int:
-        """A counter: the last number given out of a kind, or how many there are."""
+        """A row of ``numbers``, 0 when missing."""
         raw = self._txn.get(name, db=self._t.numbers)
         return 0 if raw is None else parse_number(raw)
 
@@ -135,7 +198,7 @@ class LmdbReader(Reader):
             yield key[NUMBER_BYTES:], records.decode_file(raw)
 
     def _directories_below(self, directory: bytes) -> Iterator[tuple[bytes, int]]:
-        """A directory and all below it, each before what lies in it. Paths may be too deep for recursion."""
+        """A directory and its subtree, parents first. Paths may be too deep for recursion."""
         found = self._tree.find(keys.split(directory))
         waiting = [] if found is None else [(directory, found)]
         while waiting:
@@ -151,16 +214,22 @@ class LmdbReader(Reader):
         return records.decode(raw, ContentRecord)
 
     def _features(self, content: ContentId) -> bytes:
-        return pieces.get(self._txn, self._t.features, number(content))
+        packed = get_pieces(self._txn, self._t.features, number(content))
+        return records.of_version(packed, self._sight.features_version)
 
     def _contents(self, after: ContentId) -> Iterator[tuple[ContentId, ContentRecord]]:
-        for key, raw in scan(self._txn, self._t.contents, b"", number(after + 1)):
+        for n, (key, raw) in enumerate(scan(self._txn, self._t.contents, b"", number(after + 1))):
+            if n % _ROWS_BETWEEN_TRIMS == 0:
+                self._trim()
             yield parse_number(key), records.decode(raw, ContentRecord)
 
     def _holders(self, content: ContentId) -> Iterator[tuple[int, bytes]]:
         """The files of a content as (directory, name)."""
         for key, _ in scan(self._txn, self._t.holders, number(content)):
             yield parse_number(key[NUMBER_BYTES:]), key[2 * NUMBER_BYTES :]
+
+    def _has_files(self, content: ContentId) -> bool:
+        return any(scan(self._txn, self._t.holders, number(content)))
 
     def _model(self, model: str | None) -> ModelRecord | None:
         raw = None if model is None else self._txn.get(model.encode(), db=self._t.models)
@@ -172,7 +241,7 @@ class LmdbReader(Reader):
 
     def _vector(self, content: ContentId, model: str | None) -> FloatVector | None:
         known = self._model(model)
-        raw = b"" if known is None else pieces.get(self._txn, self._t.vectors, vector_key(known, content))
+        raw = b"" if known is None else get_pieces(self._txn, self._t.vectors, vector_key(known, content))
         return records.decode_vector(raw) if raw else None
 
     def _has_vector(self, known: ModelRecord, content: ContentId) -> bool:
@@ -183,14 +252,14 @@ class LmdbReader(Reader):
         if known is None:
             return
         prefix, start = model_prefix(known), vector_key(known, after + 1)
-        for key, raw in pieces.values(self._txn, self._t.vectors, prefix, start):
+        for key, raw in scan_pieces(self._txn, self._t.vectors, prefix, start):
             if len(raw) != 2 * known.width:
                 raise StoreDamaged(f"a vector of {model} is {len(raw)} bytes long, expected {2 * known.width}")
             yield parse_number(key[MODEL_BYTES:]), records.decode_vector(raw)
 
 
 def model_prefix(known: ModelRecord) -> bytes:
-    """What the keys of a model's vectors begin with."""
+    """The prefix of the keys of a model's vectors."""
     return known.number.to_bytes(MODEL_BYTES, "big")
 
 

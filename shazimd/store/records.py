@@ -1,7 +1,7 @@
 """Values: how rows become bytes. FORMAT.md has the bytes; a change to any of them is a new schema number.
 
-Records are MessagePack arrays (msgspec): small, fast, readable by other languages. What the caller may fill with
-anything is JSON with all but ASCII escaped, which keeps even lone surrogates, as os.fsdecode makes them.
+Records are MessagePack arrays (msgspec): small, fast, readable by other languages. Values of callers are JSON, ASCII
+only: its escapes keep even lone surrogates, which os.fsdecode makes of bytes that are not UTF-8.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, Fl
 
 _SURROGATES = "surrogatepass"
 _UNIT_TOLERANCE = 1e-3
-"""Rounding to float32 or float16 stays well inside; a vector that was never normalised does not."""
+"""Rounding to float32 or float16 stays well inside; a vector without normalisation does not."""
 
 
 class FileRecord(Struct, frozen=True, array_like=True):
-    """One file: its stat, the content it holds (0 when it failed) and the reason why it failed (UTF-8)."""
+    """One file: its stat, its content (0 for a failed file) and the reason of the failure (UTF-8)."""
 
     size: int
     mtime_ns: int
@@ -42,10 +42,11 @@ class ContentRecord(Struct, frozen=True, array_like=True):
     format: str
     pixels: bytes | None
     low_information: bool
+    features_version: int = 0
 
 
 class ModelRecord(Struct, frozen=True, array_like=True):
-    """One model: the number it has in keys, the width of its vectors and how many there are."""
+    """One model: its number in keys, the width and the count of its vectors."""
 
     number: int
     width: int
@@ -60,8 +61,8 @@ class SignalsRecord(Struct, frozen=True, array_like=True):
     fv: bytes | None
 
 
-class UntoldRecord(Struct, frozen=True, array_like=True):
-    """A file whose alert is still to be decided: its own signals first, then those of each orientation."""
+class PendingAlertRecord(Struct, frozen=True, array_like=True):
+    """A pending alert: the signals of the file's picture first, then those of each orientation."""
 
     path: bytes
     content: ContentRecord
@@ -99,21 +100,34 @@ def decode_file(raw: bytes) -> FileRow:
     return FileRow(stat, state, record.content or None, record.reason.decode("utf-8", _SURROGATES))
 
 
-def encode_content(digest: Digest, fingerprint: Fingerprint) -> bytes:
-    """The bytes of a content's record."""
-    return encode(to_record(digest, fingerprint))
+def features_version(features: bytes) -> int:
+    """The version of the code that made packed local features, their first byte; 0 for no features."""
+    return features[0] if features else 0
+
+
+def of_version(features: bytes, version: int | None) -> bytes:
+    """The features if they are of this version (None: of any), else none."""
+    return features if version in (None, features_version(features)) else b""
 
 
 def to_record(digest: Digest, fingerprint: Fingerprint) -> ContentRecord:
-    """A fingerprint without its vector and its local features, which are kept elsewhere."""
+    """A fingerprint without its vector and its local features, which have tables of their own."""
     f = fingerprint
     return ContentRecord(
-        digest, f.signals.ah, f.signals.dh, f.width, f.height, f.format, f.pixels or None, f.low_information
+        digest,
+        f.signals.ah,
+        f.signals.dh,
+        f.width,
+        f.height,
+        f.format,
+        f.pixels or None,
+        f.low_information,
+        features_version(f.features),
     )
 
 
 def to_fingerprint(record: ContentRecord, fv: FloatVector | None, model: str | None, features: bytes) -> Fingerprint:
-    """A fingerprint put together again."""
+    """A fingerprint from the rows of a content."""
     return Fingerprint(
         signals=Signals(record.ah, record.dh, fv),
         model=None if fv is None else model,
@@ -126,11 +140,11 @@ def to_fingerprint(record: ContentRecord, fv: FloatVector | None, model: str | N
     )
 
 
-def encode_untold(path: bytes, query: Query) -> bytes:
-    """The bytes of a note."""
+def encode_pending_alert(path: bytes, query: Query) -> bytes:
+    """The bytes of a pending alert."""
     f = query.fingerprint
     return encode(
-        UntoldRecord(
+        PendingAlertRecord(
             path,
             to_record(b"", f),
             f.model,
@@ -141,12 +155,12 @@ def encode_untold(path: bytes, query: Query) -> bytes:
     )
 
 
-def decode_untold(raw: bytes) -> tuple[bytes, Query]:
-    """A note's path and query from its bytes. Raises StoreDamaged."""
-    record = decode(raw, UntoldRecord)
+def decode_pending_alert(raw: bytes, version: int | None) -> tuple[bytes, Query]:
+    """The path and the query of a pending alert, with features of one version. Raises StoreDamaged."""
+    record = decode(raw, PendingAlertRecord)
     own, *orientations = (_from_signals_record(signals) for signals in record.signals)
-    fingerprint = to_fingerprint(record.content, own.fv, record.model, record.features)
-    return record.path, Query(fingerprint, tuple(orientations), record.asked_features)
+    fingerprint = to_fingerprint(record.content, own.fv, record.model, of_version(record.features, version))
+    return record.path, Query(fingerprint, tuple(orientations), of_version(record.asked_features, version))
 
 
 def _to_signals_record(signals: Signals) -> SignalsRecord:
@@ -158,7 +172,7 @@ def _from_signals_record(record: SignalsRecord) -> Signals:
 
 
 def encode_vector(fv: FloatVector) -> bytes:
-    """A vector as float16, little-endian. Raises ValueError unless it is one-dimensional, finite and of unit length."""
+    """A vector as float16, little-endian. Raises ValueError unless one-dimensional, finite and of unit length."""
     length = float(np.linalg.norm(fv)) if fv.ndim == 1 else float("nan")
     if not abs(length - 1) <= _UNIT_TOLERANCE:
         raise ValueError(f"fv has shape {fv.shape} and length {length:.4f}, expected [d] and length 1")
@@ -166,7 +180,7 @@ def encode_vector(fv: FloatVector) -> bytes:
 
 
 def decode_vector(raw: bytes) -> FloatVector:
-    """A vector from its bytes: float32, each number exactly the float16 that was kept."""
+    """A vector from its bytes, as float32."""
     return np.frombuffer(raw, "<f2").astype(np.float32)
 
 

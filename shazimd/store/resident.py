@@ -1,42 +1,39 @@
-"""Resident memory: the part of the map that was read counts as ours until the kernel needs it elsewhere.
+"""Resident memory: pages of the map that were read count as ours until the kernel needs the memory.
 
-A pass over a million rows makes gigabytes resident that nobody will look at again. They are the kernel's cache of the
-file: to let go of them costs nothing but a minor fault when one is read once more.
+A pass over a million rows makes gigabytes resident. They are the kernel's cache of the file: releasing them costs a
+minor fault when one is read again.
 """
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 import os
 from collections.abc import Iterator
 
-RESIDENT_BYTES_MAX = 24 << 20
+from shazimd.posix import memory
 
-_libc = ctypes.CDLL(None, use_errno=True)
+RESIDENT_BYTES_MAX = 24 << 20
 
 
 class MappedFile:
-    """The mapping of one file in this process, as its memory."""
+    """The resident pages of one mapped file in this process."""
 
     def __init__(self, path: str) -> None:
         self._name = os.fsencode(os.path.basename(path))
         self._inode = os.stat(path).st_ino
-        self._kept = _file_pages_bytes()
+        self._kept = memory.resident_file_bytes()
 
     def trim(self) -> None:
-        """Let go of the pages when there are many more than after the last time.
+        """Release the pages when there are many more than after the last release.
 
         The caller must keep the mapping in place meanwhile: other memory at its address would be wiped."""
-        if _file_pages_bytes() - self._kept > RESIDENT_BYTES_MAX:
+        if memory.resident_file_bytes() - self._kept > RESIDENT_BYTES_MAX:
             self.release()
 
     def release(self) -> None:
-        """Let go of the pages; the same condition."""
+        """Release the pages, under the same condition."""
         for start, length in self._mappings():
-            if _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_DONTNEED):
-                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        self._kept = _file_pages_bytes()
+            memory.drop_pages(start, length)
+        self._kept = memory.resident_file_bytes()
 
     def _mappings(self) -> Iterator[tuple[int, int]]:
         """(address, length) of each; see proc_pid_maps(5). The device is not compared: btrfs gives another there."""
@@ -46,9 +43,3 @@ class MappedFile:
                 if int(inode) == self._inode and path and path[0].rstrip().endswith(self._name):
                     start, end = (int(address, 16) for address in span.split(b"-"))
                     yield start, end - start
-
-
-def _file_pages_bytes() -> int:
-    """Resident pages of all mapped files, libraries too; see proc_pid_statm(5)."""
-    with open("/proc/self/statm", "rb") as statm:
-        return int(statm.read().split()[2]) * mmap.PAGESIZE

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
-from shazimd.store import keys, pieces, records
-from shazimd.store.base import Writer
-from shazimd.store.keys import number
-from shazimd.store.reader import LmdbReader, model_prefix, vector_key
-from shazimd.store.records import ModelRecord
+from msgspec import structs
+
+from shazimd.store import keys, records
+from shazimd.store.reader import MODEL_BYTES, Reader, model_prefix, vector_key
+from shazimd.store.records import ModelRecord, PendingAlertRecord
+from shazimd.store.tables import delete_all, number, parse_number, put_pieces, scan
 from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, FloatVector, Query
 
 
-class LmdbWriter(LmdbReader, Writer):
-    """A path is a file or a directory: to make it the one forgets what was known there as the other."""
+class Writer(Reader):
+    """A write transaction: reads see its changes. All of its changes are kept, or none.
+
+    A path is a file or a directory: to write it as the one removes rows of the other. A content without files stays,
+    with the time of its deletion, until ``prune`` removes it."""
 
     def put_file(self, path: bytes, row: FileRow) -> None:
-        """Raises KeyError when its content is unknown, ValueError for a bad path or row."""
+        """Write the row of a file, and rows of its directories as needed.
+
+        Raises KeyError when its content is unknown, ValueError for a bad path or row."""
         directories, name = keys.split_file(path)
         raw = records.encode_file(row)
         if row.content is not None:
@@ -26,6 +33,7 @@ class LmdbWriter(LmdbReader, Writer):
         self._put_row(self._make(directories), name, raw)
 
     def remove_file(self, path: bytes) -> bool:
+        """Remove the row of one file; False for an unknown file."""
         directories, name = keys.split_file(path)
         directory = self._tree.find(directories)
         if directory is None or self._take_row(directory, name) is None:
@@ -34,6 +42,7 @@ class LmdbWriter(LmdbReader, Writer):
         return True
 
     def remove_tree(self, directory: bytes) -> int:
+        """Remove a directory and its subtree; the number of files removed."""
         removed, above = 0, keys.ROOT
         for _, below in reversed(list(self._directories_below(directory))):
             names = [name for name, _ in self._files_in(below)]
@@ -45,7 +54,10 @@ class LmdbWriter(LmdbReader, Writer):
         return removed
 
     def move(self, old: bytes, new: bytes) -> None:
-        """Raises ValueError when ``new`` lies below ``old``."""
+        """Rename a file, or a directory with its subtree; rows at ``new`` are removed first.
+
+        The cost of a directory does not grow with its subtree. Does nothing when ``old`` is unknown. Raises ValueError
+        when ``new`` lies below ``old``."""
         if old == new:
             return
         if new.startswith(old + b"/"):
@@ -61,23 +73,29 @@ class LmdbWriter(LmdbReader, Writer):
             self._move_file(parent, name, new)
 
     def add_content(self, digest: Digest, fingerprint: Fingerprint) -> ContentId:
-        """Raises ValueError for a vector without a model, and as ``put_vector`` does."""
+        """Add a content; a known digest keeps its id, and nothing changes.
+
+        Raises ValueError for a vector without a model, and as ``put_vector`` does."""
         known = self.content(digest)
         if known is not None:
             return known
         content = self._next(b"content")
         key = number(content)
-        self._txn.put(key, records.encode_content(digest, fingerprint), db=self._t.contents, append=True)
+        record = records.to_record(digest, fingerprint)
+        self._txn.put(key, records.encode(record), db=self._t.contents, append=True)
         self._txn.put(digest, key, db=self._t.digests)
         if fingerprint.pixels:
             self._txn.put(fingerprint.pixels + key, b"", db=self._t.pixels)
-        pieces.put(self._txn, self._t.features, key, fingerprint.features)
+        put_pieces(self._txn, self._t.features, key, fingerprint.features)
         if fingerprint.signals.fv is not None:
             self._put_own_vector(content, fingerprint.model, fingerprint.signals.fv)
+        self._mark_deleted(content)
         return content
 
     def put_vector(self, content: ContentId, model: str, fv: FloatVector) -> None:
-        """Raises KeyError for an unknown content, ValueError for a vector that is not one-dimensional, not of unit
+        """Store the vector of one model, as float16.
+
+        Raises KeyError for an unknown content, ValueError for a vector that is not one-dimensional, not of unit
         length, or of another width than the model's others."""
         self._content(content)
         raw = records.encode_vector(fv)
@@ -86,37 +104,69 @@ class LmdbWriter(LmdbReader, Writer):
             raise ValueError(f"fv has {len(fv)} numbers, expected {known.width}, as the others of {model} have")
         key = vector_key(known, content)
         added = not self._has_vector(known, content)
-        pieces.delete(self._txn, self._t.vectors, key)
-        pieces.put(self._txn, self._t.vectors, key, raw)
+        delete_all(self._txn, self._t.vectors, key)
+        put_pieces(self._txn, self._t.vectors, key, raw)
         self._put_model(model, ModelRecord(known.number, known.width, known.vectors + added))
 
-    def drop_vectors(self, model: str) -> None:
-        known = self._model(model)
-        if known is not None:
-            pieces.delete(self._txn, self._t.vectors, model_prefix(known))
-            self._txn.delete(model.encode(), db=self._t.models)
+    def put_features(self, content: ContentId, features: bytes) -> None:
+        """Replace the local features of a content; empty ones are ``outdated``. Raises KeyError when unknown."""
+        record, key = self._content(content), number(content)
+        delete_all(self._txn, self._t.features, key)
+        put_pieces(self._txn, self._t.features, key, features)
+        record = structs.replace(record, features_version=records.features_version(features))
+        self._txn.put(key, records.encode(record), db=self._t.contents)
+
+    def drop_vectors_except(self, model: str, limit: int) -> bool:
+        """Drop at most ``limit`` vectors of other models; True if there may be more."""
+        for other, known in [(name, record) for name, record in self._models() if name != model]:
+            rows = scan(self._txn, self._t.vectors, model_prefix(known))
+            contents = dict.fromkeys(parse_number(key[MODEL_BYTES:]) for key, _ in islice(rows, limit))
+            for content in contents:
+                delete_all(self._txn, self._t.vectors, vector_key(known, content))
+            if contents:
+                self._put_model(other, ModelRecord(known.number, known.width, known.vectors - len(contents)))
+                return True
+            self._txn.delete(other.encode(), db=self._t.models)
+        return False
 
     def prune(self, contents: Sequence[ContentId]) -> int:
+        """Remove those of these contents without a file, with everything derived from them and their pending alerts.
+
+        The number of removed contents; each is listed by ``removals`` from now on."""
         gone = [content for content in sorted(set(contents)) if self._is_orphan(content)]
         for content in gone:
             self._remove_content(content)
             self._txn.put(number(self._next(b"removal")), number(content), db=self._t.removals, append=True)
+        if gone:
+            self._drop_pending_alerts()
         return len(gone)
 
+    def advance_clock(self) -> None:
+        """Let ``clock`` go on from here. To be called at least once a day."""
+        now = self.clock()
+        self._txn.put(b"clock", number(now), db=self._t.numbers)
+        self._txn.put(b"clock_wall", number(max(0, int(self._sight.wall_clock()))), db=self._t.numbers)
+
     def add_alert(self, record: dict[str, Any]) -> int:
+        """Store an alert (plain JSON values); its id."""
         alert = self._next(b"alert")
         self._txn.put(number(alert), records.encode_json(record), db=self._t.alerts, append=True)
         return alert
 
     def add_pending_alert(self, path: bytes, query: Query) -> int:
-        note = self._next(b"untold")
-        self._txn.put(number(note), records.encode_untold(path, query), db=self._t.untold)
-        return note
+        """Store a file whose alert is not decided yet, with the query that decides it; the number of the pending alert.
 
-    def remove_pending_alert(self, number: int) -> None:
-        self._txn.delete(keys.number(number), db=self._t.untold)
+        Numbers grow. Vectors are kept as float16."""
+        pending = self._next(b"pending_alert")
+        self._txn.put(number(pending), records.encode_pending_alert(path, query), db=self._t.pending_alerts)
+        return pending
+
+    def remove_pending_alert(self, pending: int) -> None:
+        """Remove a pending alert; an unknown number is passed over."""
+        self._txn.delete(number(pending), db=self._t.pending_alerts)
 
     def set(self, key: str, value: Any) -> None:
+        """Store a small value (plain JSON) under a name; None removes it."""
         if value is None:
             self._txn.delete(key.encode(), db=self._t.values)
         else:
@@ -132,7 +182,7 @@ class LmdbWriter(LmdbReader, Writer):
         return value
 
     def _make(self, directories: list[bytes]) -> int:
-        """The number of a directory, made known with those above it as needed."""
+        """The number of a directory, added with its parents as needed."""
         at = keys.ROOT
         for name in directories:
             child = self._tree.child(at, name)
@@ -144,28 +194,31 @@ class LmdbWriter(LmdbReader, Writer):
         return at
 
     def _clear(self, directories: list[bytes], name: bytes) -> None:
-        """Forget what was known at a path as a directory."""
+        """Remove any directory at a path."""
         if self._tree.find([*directories, name]) is not None:
             self.remove_tree(b"/" + b"/".join([*directories, name]))
 
     def _put_row(self, directory: int, name: bytes, raw: bytes) -> None:
-        """Keep a file's row, and count it, in place of the one there was."""
+        """Write a file's row and its counts, in place of any other."""
         self._take_row(directory, name)
         self._txn.put(number(directory) + name, raw, db=self._t.files)
         row = records.decode_file(raw)
         if row.content is not None:
             self._txn.put(number(row.content) + number(directory) + name, b"", db=self._t.holders)
+            self._unmark_deleted(row.content)
         if row.state is FileState.FAILED:
             self._add(b"failed", 1)
 
     def _take_row(self, directory: int, name: bytes) -> bytes | None:
-        """Forget a file's row, and what counts it; None when there was none."""
+        """Remove a file's row and its counts; None without a row."""
         raw = self._txn.pop(number(directory) + name, db=self._t.files)
         if raw is None:
             return None
         row = records.decode_file(raw)
         if row.content is not None:
             self._txn.delete(number(row.content) + number(directory) + name, db=self._t.holders)
+            if not self._has_files(row.content):
+                self._mark_deleted(row.content)
         if row.state is FileState.FAILED:
             self._add(b"failed", -1)
         return raw
@@ -180,7 +233,7 @@ class LmdbWriter(LmdbReader, Writer):
         self._put_row(self._make(directories), new_name, raw)
 
     def _move_directory(self, directory: int, new: bytes) -> None:
-        """Taken out first, so that forgetting what was at ``new`` spares it even from below there."""
+        """Detach first, so that the removal of ``new`` spares a directory below ``new``."""
         directories, name = keys.split_file(new)
         self._tree.remove_empty(self._tree.detach(directory))
         self._clear(directories, name)
@@ -196,21 +249,37 @@ class LmdbWriter(LmdbReader, Writer):
     def _put_model(self, model: str, record: ModelRecord) -> None:
         self._txn.put(model.encode(), records.encode(record), db=self._t.models)
 
+    def _mark_deleted(self, content: ContentId) -> None:
+        since = number(self.clock())
+        self._txn.put(number(content), since, db=self._t.deleted)
+        self._txn.put(since + number(content), b"", db=self._t.deletions)
+
+    def _unmark_deleted(self, content: ContentId) -> None:
+        since = self._txn.pop(number(content), db=self._t.deleted)
+        if since is not None:
+            self._txn.delete(since + number(content), db=self._t.deletions)
+
     def _is_orphan(self, content: ContentId) -> bool:
-        known = self._txn.get(number(content), db=self._t.contents) is not None
-        return known and not any(self._holders(content))
+        return self._txn.get(number(content), db=self._t.deleted) is not None
 
     def _remove_content(self, content: ContentId) -> None:
         record, key = self._content(content), number(content)
+        self._unmark_deleted(content)
         self._txn.delete(key, db=self._t.contents)
         self._txn.delete(record.digest, db=self._t.digests)
         if record.pixels:
             self._txn.delete(record.pixels + key, db=self._t.pixels)
-        pieces.delete(self._txn, self._t.features, key)
+        delete_all(self._txn, self._t.features, key)
         for model, known in list(self._models()):
             self._remove_vector(content, model, known)
 
     def _remove_vector(self, content: ContentId, model: str, known: ModelRecord) -> None:
         if self._has_vector(known, content):
-            pieces.delete(self._txn, self._t.vectors, vector_key(known, content))
+            delete_all(self._txn, self._t.vectors, vector_key(known, content))
             self._put_model(model, ModelRecord(known.number, known.width, known.vectors - 1))
+
+    def _drop_pending_alerts(self) -> None:
+        """Remove pending alerts of unknown files: nothing is left to decide, and each holds a whole fingerprint."""
+        for key, raw in list(scan(self._txn, self._t.pending_alerts, b"")):
+            if self.file(records.decode(raw, PendingAlertRecord).path) is None:
+                self._txn.delete(key, db=self._t.pending_alerts)

@@ -16,10 +16,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from shazimd.protocol import Status
+from shazimd.types import Verdict
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _STATES = ("starting", "baseline", "ready", "draining")
-_VERDICTS = ("exact", "copy", "scene", "similar")
 _USER_WATCHES_MAX = Path("/proc/sys/fs/inotify/max_user_watches")
 
 
@@ -32,7 +32,7 @@ class Metrics:
         self._query_s = self._histogram("query", "Time to answer find and compare, decoding included", ["verb"])
         self._failures = self._counter("image_failures", "Image files that could not be taken in", ["code"])
         self._alerts = self._counter("alerts", "Alerts told", ["verdict"])
-        for verdict in _VERDICTS:  # a series that begins at 0 lets the first alert show in increase()
+        for verdict in Verdict:  # a series that begins at 0 lets the first alert show in increase()
             self._alerts.labels(verdict)
 
     def image_stored(self, seconds: float, *, decoded: bool) -> None:

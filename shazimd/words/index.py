@@ -100,6 +100,13 @@ class WordIndex:
         Returns the best few and all outliers. With too few contents to estimate chance, all that share a word."""
         return self._state.likeliest(words, limit)
 
+    def compact(self) -> None:
+        """Rewrite the segments if any has words of removed contents."""
+        with self._lock:
+            done = None if self._closed else self._executor.submit(self._merge_removed)
+        if done is not None:
+            done.result()
+
     def close(self) -> None:
         """Seal the buffer and wait for a running merge."""
         with self._lock:
@@ -128,19 +135,29 @@ class WordIndex:
         self._state = _State((*self._state.sealed, sealed))
 
     def _start_merge(self) -> None:
-        """Start the next merge in the background, if there is one to do. The caller holds the lock."""
-        parts = self._state.mergeable()
-        if parts and not self._closed and (self._merging is None or self._merging.done()):
-            self._merging = self._executor.submit(self._merge, parts)
+        """Start a merge in the background, if there is one to do. The caller holds the lock."""
+        if self._state.mergeable() and not self._closed and (self._merging is None or self._merging.done()):
+            self._merging = self._executor.submit(self._merge_small)
+
+    def _merge_small(self) -> None:
+        self._merge(self._state.mergeable())
+
+    def _merge_removed(self) -> None:
+        parts = self._state.sealed
+        if not all(part.alive.all() for part in parts):
+            self._merge(parts)
 
     def _merge(self, parts: Sequence[Segment]) -> None:
+        """Replace segments by a single one. Runs on the executor's only thread, so no other merge has these parts."""
+        if not parts:
+            return
         try:
             made = segments.merged(parts, self._directory)
             with self._lock:
                 self._state = self._state.merged(made)
                 self._merging = None
                 self._start_merge()
-            for part in parts:
+            for part in parts if len(made.contents) else (*parts, made):
                 segments.delete(part, self._directory)
         except OSError as error:  # searches take longer until the next full buffer starts another try
             logger.warning("words_not_merged", reason=str(error))
@@ -192,7 +209,9 @@ class _State:
                 sealed.append(segment)
             else:
                 made = made.without(segment.contents[~segment.alive])
-        return replace(self, sealed=tuple(sorted([*sealed, made], key=lambda segment: segment.first)))
+        if len(made.contents):  # all may be removed
+            sealed = sorted([*sealed, made], key=lambda segment: segment.first)
+        return replace(self, sealed=tuple(sealed))
 
     def likeliest(self, asked: Words, limit: int) -> list[ContentId]:
         """The ``limit`` contents with most votes of these words, or of the mirror image's: the same, bytes swapped."""

@@ -1,4 +1,4 @@
-"""How local features lie in bytes, and what can be read of them without a decoder, as the daemon does.
+"""The bytes of packed local features, and the words in them, which the daemon reads without a decoder.
 
 Packed, little-endian: version u8, 0 u8, width u16, height u16 (of the frame the keypoints lie in), count u16, then
 the features as ``FEATURE`` records, strongest first, then the small luma picture as a JPEG.
@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 VERSION = 2
+"""The first byte. Raise it with every change to the bytes or to how features are found: the backfill then makes the
+features of all known pictures anew."""
 HEADER = struct.Struct("<BxHHH")
 FEATURE = np.dtype([("x", "<u2"), ("y", "<u2"), ("size", "u1"), ("angle", "u1"), ("word", "<u2"), ("bits", "u1", 16)])
 """x, y in 1/64 pixel of the frame; diameter in 1/32 octaves; angle in 1/256 of a turn, clockwise as the y axis
@@ -19,9 +21,9 @@ points down; bit i of ``bits`` (first is the most significant) is bin i of the d
 
 
 def unpack_words(data: bytes) -> NDArray[np.uint16]:
-    """The words of packed features, strongest feature first, with nothing else unpacked; none for no bytes.
+    """The words of packed features, strongest feature first; none for no bytes.
 
-    Raises ValueError for bytes that ``extract_features`` did not make."""
+    Raises ValueError for bytes not made by ``extract_features``."""
     if not data:
         return np.empty(0, np.uint16)
     if len(data) < HEADER.size or data[0] != VERSION:

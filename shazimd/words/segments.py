@@ -77,8 +77,10 @@ class Segment:
 
     def find(self, contents: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
         """[m]: the row of each content, and whether the segment has it, alive or removed."""
-        found = np.minimum(np.searchsorted(self.contents, contents), len(self.contents) - 1)
-        return found, self.contents[found] == contents
+        found = np.searchsorted(self.contents, contents)
+        known = found < len(self.contents)
+        known[known] = self.contents[found[known]] == contents[known]
+        return found, known
 
     def without(self, contents: NDArray[np.int64]) -> Segment:
         """The segment with these contents removed; unknown ones are skipped."""

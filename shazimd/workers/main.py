@@ -5,7 +5,6 @@ Started by ``workers`` as ``python -m shazimd.workers.main SOCKET_FD MEMORY_MB P
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import pickle
@@ -17,25 +16,19 @@ import sys
 import traceback
 
 from shazimd.errors import ShazimdError, WorkerFailed
+from shazimd.posix import memory, process
 from shazimd.workers import channel
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NO_NEW_PRIVS = 38
 _OPEN_FILES_MAX = 64
 _OOM_SCORE = 500
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""malloc.h"""
-_KEPT_BYTES = 32 << 20
-"""The most that mallopt(3) takes; the pyramids of local features are 12 MB for each picture."""
 _IDLE_MS = 20
 
 
 def main() -> None:
     fd, memory_mb, parent = (int(argument) for argument in sys.argv[1:])
     _give_up_rights(memory_mb, parent)
-    libc = ctypes.CDLL(None)
-    _keep_memory(libc)
+    memory.keep_freed_memory()
     with socket.socket(fileno=fd) as connection:
         _warm_up()
         _silence_decoders()
@@ -43,8 +36,8 @@ def main() -> None:
         next_job.register(connection, select.POLLIN)
         channel.send(connection, b"ready")
         while _serve_one(connection, memory_mb):
-            if not next_job.poll(_IDLE_MS) and hasattr(libc, "malloc_trim"):
-                libc.malloc_trim(0)
+            if not next_job.poll(_IDLE_MS):
+                memory.trim()
 
 
 def _serve_one(connection: socket.socket, memory_mb: int) -> bool:
@@ -76,33 +69,19 @@ def _answer(job: bytearray, memory_mb: int) -> bytes:
 def _give_up_rights(memory_mb: int, parent: int) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)  # a stop is the parent's to order: it finishes the jobs in hand
-    libc = ctypes.CDLL(None, use_errno=True)
-    _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
-    _prctl(libc, _PR_SET_PDEATHSIG, signal.SIGKILL)
+    process.refuse_new_privileges()
+    process.end_with_parent()
     if os.getppid() != parent:
         raise SystemExit("the pool is gone")
-    with open("/proc/self/oom_score_adj", "w") as score:
-        score.write(str(_OOM_SCORE))  # when memory is short, a worker goes before the daemon
-    limits = {
-        resource.RLIMIT_DATA: memory_mb << 20,  # what is allocated; RLIMIT_AS would count mapped libraries too
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_NOFILE: _OPEN_FILES_MAX,
-    }
-    for limit, value in limits.items():
-        resource.setrlimit(limit, (value, value))
-
-
-def _keep_memory(libc: ctypes.CDLL) -> None:
-    """What one picture took serves the next: to give it back each time and have it wiped anew costs a sixth of all."""
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-
-
-def _prctl(libc: ctypes.CDLL, option: int, value: int) -> None:
-    if libc.prctl(option, value, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
+    process.prefer_for_oom_kill(_OOM_SCORE)
+    process.limit(
+        {
+            resource.RLIMIT_DATA: memory_mb << 20,  # allocations; RLIMIT_AS would count mapped libraries too
+            resource.RLIMIT_CORE: 0,
+            resource.RLIMIT_FSIZE: 0,
+            resource.RLIMIT_NOFILE: _OPEN_FILES_MAX,
+        }
+    )
 
 
 def _warm_up() -> None:

@@ -382,12 +382,18 @@ def test_rescan_and_forget(run: Any, service: FakeService, tmp_path: Path) -> No
     assert (said.status, said.err.startswith("shazimctl: /elsewhere is in no root")) == (4, True)
     assert run("forget", "/srv/p/old").out == "Forgot 3 image(s)\n"
     assert run("forget", "/gone").status == 1
+    assert run("forget", "--deleted").out == "Forgot 2 deleted image(s)\n"
+    assert run("forget", "--content", "0f" * 32).out == "Forgot 1 image(s)\n"
+    assert run("forget", "--content", "0f").status == 2
+    assert run("forget").status == 2
     assert [asked[1] for asked in service.asked] == [
         None,
         b"/srv/p/y",
         os.fsencode(tmp_path / "ski.jpg"),
         b"/srv/p/old",
         b"/gone",
+        "deleted",
+        b"\x0f" * 32,
     ]
 
 

@@ -21,9 +21,8 @@ from daemon_process import PATIENCE_S, DaemonProcess, Event
 
 from shazimd.client import Client
 from shazimd.errors import DaemonUnreachable
-from shazimd.store.keys import parse_number
-from shazimd.store.reader import LmdbReader
-from shazimd.store.schema import TABLES_MAX, Tables
+from shazimd.store.reader import Reader
+from shazimd.store.tables import TABLES_MAX, Tables, parse_number
 from shazimd.types import FileState
 
 CONFIG = """
@@ -109,7 +108,7 @@ class World(DaemonProcess):
         """Read beside the daemon, which LMDB allows: one consistent picture."""
         with lmdb.open(str(self.store), readonly=True, max_dbs=TABLES_MAX, create=False) as env, env.begin() as txn:
             tables = Tables(*(env.open_db(name.encode(), txn=txn, create=False) for name in Tables._fields))
-            reader = LmdbReader(txn, tables, trim=lambda: None)
+            reader = Reader(txn, tables, trim=lambda: None)
             digests = {parse_number(key): digest for digest, key in txn.cursor(tables.digests)}
             files = {
                 path: digests[row.content] if row.state is FileState.INDEXED and row.content is not None else None

@@ -12,7 +12,7 @@ from shazimd.models.model import ModelInfo
 from shazimd.models.provision import Provision
 from shazimd.models.registry import Registry
 
-TINY = str(Path(__file__).parent / "fingerprint" / "data" / "tiny_float32.tflite")
+TINY = str(Path(__file__).parent / "data" / "tiny_float32.tflite")
 PATIENCE_S = 30
 
 

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from shazimd import hooks
 from shazimd.config import HookConfig, parse
 from shazimd.errors import ConfigError, DaemonUnreachable
+from shazimd.types import Verdict
 
 PATIENCE_S = 10
 
@@ -227,7 +228,7 @@ def test_arguments_carry_paths_exactly() -> None:
 def test_only_the_verdicts_asked_for_are_delivered(tmp_path: Path) -> None:
     """The others are passed over, and do not come back."""
     start_at(tmp_path / "s", "v", 0)
-    config = HookConfig(name="v", command=writes_to(tmp_path / "out"), verdicts=("exact",))
+    config = HookConfig(name="v", command=writes_to(tmp_path / "out"), verdicts=(Verdict.EXACT,))
     daemon = Daemon(alert(1), alert(2, verdict="exact"), alert(3))
     with Running(tmp_path / "s", daemon, config):
         wait_for_position(tmp_path / "s", "v", 3)

@@ -24,7 +24,7 @@ def test_local_file_systems_give_events(fstype: bytes) -> None:
     assert Mount(b"/", fstype, b"0:1").gives_events
 
 
-@pytest.mark.parametrize("fstype", [b"nfs", b"nfs4", b"cifs", b"smb3", b"9p", b"fuse.sshfs", b"fuse", b"virtiofs"])
+@pytest.mark.parametrize("fstype", [*sorted(mounts.NETWORK), b"fuse.sshfs", b"fuse.mergerfs"])
 def test_shared_file_systems_do_not(fstype: bytes) -> None:
     """Others write there too."""
     assert not Mount(b"/", fstype, b"0:1").gives_events

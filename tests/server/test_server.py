@@ -186,6 +186,15 @@ def test_forget_wants_an_absolute_path(service: FakeService, path: str) -> None:
     assert service.asked == [("forget", b"/srv/p/old")]
 
 
+def test_forget_takes_deleted_images_or_a_digest(service: FakeService, path: str) -> None:
+    """deleted=true and content=DIGEST stand alone; a digest has 64 hexadecimal digits."""
+    assert ask(path, "POST", "/v1/forget?deleted=true") == (200, {"forgotten": 2})
+    assert ask(path, "POST", f"/v1/forget?content={'0F' * 32}") == (200, {"forgotten": 1})
+    for bad in ("deleted=false", "deleted=true&path=/a", "content=0f", f"content={'xy' * 32}", "deleted=true&content="):
+        assert error(ask(path, "POST", f"/v1/forget?{bad}")) == (400, "usage")
+    assert service.asked == [("forget", "deleted"), ("forget", b"\x0f" * 32)]
+
+
 def test_a_model_is_installed_step_by_step(service: FakeService, path: str) -> None:
     """POST /v1/models answers with a line for each step, the model in the last; a failure is the last line."""
     steps = list(Client(path).install_model("https://example.org/m/5"))

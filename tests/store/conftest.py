@@ -1,19 +1,21 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from shazimd.store.lmdb_store import LmdbStore, open_store
+from shazimd.store.lmdb_store import Store, open_store
 from shazimd.types import ContentId, FileRow, FileState, Fingerprint, FloatVector, Signals, Stat
 
 MIB = 1 << 20
+sys.path.append(str(Path(__file__).parent / "fixtures"))
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[LmdbStore]:
+def store(tmp_path: Path) -> Iterator[Store]:
     opened = open_store(str(tmp_path / "store"), 64 * MIB)
     yield opened
     opened.close()

@@ -14,8 +14,10 @@ import lmdb
 import pytest
 
 from shazimd.errors import StoreDamaged, StoreError
+from shazimd.posix import mounts
 from shazimd.store import environment, schema
 from shazimd.store.lmdb_store import open_store
+from shazimd.store.tables import Transaction
 from shazimd.types import FileRow, Fingerprint
 
 MIB = 1 << 20
@@ -67,7 +69,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "last page": (_cut_last_page, r"is \d+ bytes long, expected \d+: "),
     "one page": (_one_page, "expected an intact LMDB file"),
     "other": (_other_lmdb, "an LMDB file without the table numbers, expected one of shazimd"),
-    "newer": (_newer_schema, "schema is 99, expected 1"),
+    "newer": (_newer_schema, "schema is 99, expected 2"),
     "directory": (_directory, "is not a regular file, expected an LMDB file"),
 }
 
@@ -183,15 +185,22 @@ def test_a_store_is_opened_once_in_a_process(tmp_path: Path) -> None:
     open_store(str(tmp_path), MIB).close()
 
 
-def test_a_remote_file_system_is_known_by_its_type(tmp_path: Path) -> None:
-    """A directory on NFS is told from a local one by /proc/self/mountinfo."""
+@pytest.mark.parametrize(
+    ("kind", "is_remote"),
+    [
+        *((kind.decode(), True) for kind in sorted(mounts.NETWORK)),
+        *(("fuse.sshfs", True), ("fuse.rclone", True), ("fuse.s3fs", True), ("fuse.mergerfs", True)),
+        *((kind, False) for kind in ("ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "fuseblk")),
+    ],
+)
+def test_a_remote_file_system_is_known_by_its_type(tmp_path: Path, kind: str, is_remote: bool) -> None:
+    """By /proc/self/mountinfo: all that the watcher does not trust for events, the store does not trust either."""
     device = tmp_path.stat().st_dev
-    mounts = tmp_path / "mountinfo"
+    table = tmp_path / "mountinfo"
     line = "36 35 {}:{} / {} rw,noatime shared:1 - {} server:/export rw\n"
-    for kind, found in (("nfs4", "nfs4"), ("fuse.sshfs", "fuse.sshfs"), ("ext4", None)):
-        here = line.format(os.major(device), os.minor(device), tmp_path, kind)
-        mounts.write_text(line.format(0, 999, "/other", "cifs") + here)
-        assert environment.remote_filesystem(str(tmp_path), str(mounts)) == found
+    here = line.format(os.major(device), os.minor(device), tmp_path, kind)
+    table.write_text(line.format(0, 999, "/other", "cifs") + here)
+    assert environment.remote_filesystem(str(tmp_path), str(table)) == (kind if is_remote else None)
 
 
 def test_a_remote_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,22 +214,22 @@ def test_an_older_schema_is_migrated_in_one_transaction(filled: Path, monkeypatc
     """Each step runs once, in order; a step that fails leaves the store at its old version."""
     steps: list[int] = []
 
-    def step(number: int) -> Callable[[lmdb.Environment, schema.Transaction], None]:
-        def migrate(env: lmdb.Environment, txn: schema.Transaction) -> None:
+    def step(number: int) -> Callable[[lmdb.Environment, Transaction], None]:
+        def migrate(env: lmdb.Environment, txn: Transaction) -> None:
             steps.append(number)
             txn.put(b"step", b"%d" % number, db=env.open_db(b"values", txn=txn))
 
         return migrate
 
-    def fail(env: lmdb.Environment, txn: schema.Transaction) -> None:
+    def fail(env: lmdb.Environment, txn: Transaction) -> None:
         step(1)(env, txn)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(schema, "SCHEMA", 3)
-    monkeypatch.setattr(schema, "MIGRATIONS", {1: fail, 2: step(2)})
+    monkeypatch.setattr(schema, "SCHEMA", 4)
+    monkeypatch.setattr(schema, "MIGRATIONS", {2: fail, 3: step(2)})
     with pytest.raises(ZeroDivisionError):
         open_store(str(filled), 16 * MIB)
-    monkeypatch.setattr(schema, "MIGRATIONS", {1: step(1), 2: step(2)})
+    monkeypatch.setattr(schema, "MIGRATIONS", {2: step(1), 3: step(2)})
     for _ in range(2):
         store = open_store(str(filled), 16 * MIB)
         with store.read() as reader:
@@ -232,7 +241,7 @@ def test_an_older_schema_is_migrated_in_one_transaction(filled: Path, monkeypatc
 
 def test_a_schema_without_a_way_forward_is_refused(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rather than guessed at."""
-    monkeypatch.setattr(schema, "SCHEMA", 3)
-    monkeypatch.setattr(schema, "MIGRATIONS", {2: lambda env, txn: None})
-    with pytest.raises(StoreDamaged, match=re.escape("schema is 1, expected 3")):
+    monkeypatch.setattr(schema, "SCHEMA", 4)
+    monkeypatch.setattr(schema, "MIGRATIONS", {3: lambda env, txn: None})
+    with pytest.raises(StoreDamaged, match=re.escape("schema is 2, expected 4")):
         open_store(str(filled), 16 * MIB)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from shazimd.errors import StoreFull
-from shazimd.store.lmdb_store import LmdbStore, open_store
+from shazimd.store.lmdb_store import Store, open_store
 from shazimd.types import Fingerprint
 
 MIB = 1 << 20
@@ -56,7 +56,7 @@ def ext4(tmp_path: Path, mounted: Callable[..., Path]) -> Path:
     return mounted("-o", "loop", str(image))
 
 
-def fill_until_full(store: LmdbStore, make_fingerprint: Callable[..., Fingerprint], message: str) -> int:
+def fill_until_full(store: Store, make_fingerprint: Callable[..., Fingerprint], message: str) -> int:
     """How many contents the disk took before it was full."""
     for n in range(10_000):
         try:
@@ -135,7 +135,7 @@ def test_a_store_on_a_read_only_disk_says_so(ext4: Path) -> None:
 
 
 def test_a_backup_to_a_full_disk_leaves_the_store_alone(
-    mounted: Callable[..., Path], store: LmdbStore, make_fingerprint: Callable[..., Fingerprint]
+    mounted: Callable[..., Path], store: Store, make_fingerprint: Callable[..., Fingerprint]
 ) -> None:
     """The error names the disk that is full; a backup that was not finished is none."""
     disk = mounted("-t", "tmpfs", "-o", "size=256k", "tmpfs")

@@ -15,15 +15,14 @@ import pytest
 from shazimd.errors import StoreError
 from shazimd.store import lmdb_store
 from shazimd.store.base import Writer
-from shazimd.store.gate import Gate
-from shazimd.store.lmdb_store import LmdbStore, open_store
+from shazimd.store.lmdb_store import Gate, Store, open_store
 from shazimd.types import Fingerprint
 
 MIB = 1 << 20
 
 
 @pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LmdbStore]:
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A store with a map of 1 MiB that grows in small steps, to see many of them."""
     monkeypatch.setattr(lmdb_store, "GROWTH_BYTES_MIN", MIB)
     opened = open_store(str(tmp_path / "store"), MIB)
@@ -31,7 +30,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LmdbStore
     opened.close()
 
 
-def test_the_map_grows_under_running_readers(small: LmdbStore, make_fingerprint: Callable[..., Fingerprint]) -> None:
+def test_the_map_grows_under_running_readers(small: Store, make_fingerprint: Callable[..., Fingerprint]) -> None:
     """While four threads read without a pause, writes fill the map again and again, and nobody sees anything odd."""
     done = threading.Event()
     features = b"f" * 80_000
@@ -58,9 +57,7 @@ def test_the_map_grows_under_running_readers(small: LmdbStore, make_fingerprint:
     assert small.check() == []
 
 
-def test_one_write_larger_than_the_map_is_run_again(
-    small: LmdbStore, make_fingerprint: Callable[..., Fingerprint]
-) -> None:
+def test_one_write_larger_than_the_map_is_run_again(small: Store, make_fingerprint: Callable[..., Fingerprint]) -> None:
     """The work runs until it fits, and counts once."""
     runs = []
 
@@ -85,7 +82,7 @@ def test_growth_goes_in_large_steps(tmp_path: Path, make_fingerprint: Callable[.
     store.close()
 
 
-def test_a_write_inside_a_read_is_refused(store: LmdbStore) -> None:
+def test_a_write_inside_a_read_is_refused(store: Store) -> None:
     """The map could not grow then. So it is refused always, not only on that day; and so is a write inside a write."""
     with store.read() as reader, store.read():
         with pytest.raises(RuntimeError, match="outside"):
@@ -96,7 +93,7 @@ def test_a_write_inside_a_read_is_refused(store: LmdbStore) -> None:
     store.write(lambda w: w.set("k", 1))
 
 
-def test_writers_take_turns(store: LmdbStore) -> None:
+def test_writers_take_turns(store: Store) -> None:
     """Eight threads that count together lose nothing."""
 
     def count(w: Writer) -> None:
@@ -110,7 +107,7 @@ def test_writers_take_turns(store: LmdbStore) -> None:
 
 
 def test_a_reader_that_never_ends_is_named_at_last(
-    small: LmdbStore, monkeypatch: pytest.MonkeyPatch, make_fingerprint: Callable[..., Fingerprint]
+    small: Store, monkeypatch: pytest.MonkeyPatch, make_fingerprint: Callable[..., Fingerprint]
 ) -> None:
     """A write that can't grow for it fails and says why, instead of hanging; once it has ended writes go on."""
     monkeypatch.setattr(lmdb_store, "PATIENCE_S", 0.05)
@@ -128,7 +125,7 @@ def test_a_reader_that_never_ends_is_named_at_last(
         assert reader.counts()["contents"] == 100
 
 
-def test_a_closed_store_says_so(store: LmdbStore) -> None:
+def test_a_closed_store_says_so(store: Store) -> None:
     """Reads and writes after the end are errors of the store; closing twice is fine."""
     store.close()
     store.close()
@@ -138,7 +135,7 @@ def test_a_closed_store_says_so(store: LmdbStore) -> None:
         store.write(lambda w: w.set("k", 1))
 
 
-def test_closing_waits_for_readers(store: LmdbStore) -> None:
+def test_closing_waits_for_readers(store: Store) -> None:
     """A reader that is inside finishes its work on an open store."""
     with ThreadPoolExecutor(1) as pool:
         with store.read() as reader:
@@ -148,7 +145,7 @@ def test_closing_waits_for_readers(store: LmdbStore) -> None:
         closing.result()
 
 
-def test_an_iterator_that_outlives_its_reader_is_an_error(store: LmdbStore) -> None:
+def test_an_iterator_that_outlives_its_reader_is_an_error(store: Store) -> None:
     """It neither crashes the process nor goes on reading."""
     store.write(lambda w: [w.add_alert({"n": n}) for n in range(3)])
     with store.read() as reader:
@@ -174,7 +171,7 @@ def test_a_gate_lets_a_thread_in_again_while_another_waits_to_be_alone() -> None
     with ThreadPoolExecutor(2) as pool:
         with gate.shared():
             waiting = pool.submit(alone)
-            while not gate.is_claimed():
+            while not gate._claims:
                 time.sleep(0.001)
             late = pool.submit(newcomer)
             with gate.shared():

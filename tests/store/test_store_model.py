@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from shazimd.store.base import Writer
-from shazimd.store.lmdb_store import LmdbStore, open_store
+from shazimd.store.lmdb_store import Store, open_store
 from shazimd.types import FileRow, FileState, Fingerprint, Signals, Stat
 
 NAMES = [b"a", b"b", b"\xff\xfe", b"new\nline", b"n" * 255, b" ", b"\xc3\xa9"]
@@ -78,7 +78,7 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.directory = tempfile.mkdtemp()
-        self.store: LmdbStore = open_store(self.directory, 16 << 20)
+        self.store: Store = open_store(self.directory, 16 << 20)
         self.model = Model()
 
     def teardown(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -103,6 +105,36 @@ def test_a_segment_that_is_too_small_is_merged_with_all_newer_ones(rows: tuple[i
         replace(segment, first=place, last=place, contents=np.arange(count)) for place, count in enumerate(rows)
     )
     assert expected == [len(each.contents) for each in module._State(sealed).mergeable()]
+
+
+def test_a_merge_of_removed_contents_leaves_nothing(directory: Path) -> None:
+    """Compacting deletes all files if all contents are removed, and the index goes on with new ones."""
+    with opened(directory, removed=tuple(range(1, KNOWN + 1))) as index:
+        index.compact()
+        assert not list(directory.iterdir())
+        add(index, *range(KNOWN + 1, KNOWN + 9))
+        wait_for_merges(index)
+        assert set(range(KNOWN + 1, KNOWN + 9)) == found(index)
+    with opened(directory) as index:
+        assert set(range(KNOWN + 1, KNOWN + 9)) == found(index)
+
+
+def test_compacting_beside_merges_keeps_each_content_once(directory: Path) -> None:
+    """A merge chooses its segments when it begins: those of a merge in the queue may be gone by then."""
+    with opened(directory, removed=(1, 2, 7)) as index:
+        begun, go_on = threading.Event(), threading.Event()
+        index._executor.submit(lambda: (begun.set(), go_on.wait(60)))
+        assert begun.wait(60)
+        compacting = threading.Thread(target=index.compact)
+        compacting.start()
+        while not index._executor._work_queue.qsize():
+            time.sleep(0.001)
+        add(index, *range(KNOWN + 1, KNOWN + 9))  # starts a merge behind it
+        go_on.set()
+        compacting.join()
+        wait_for_merges(index)
+        contents = [content for segment in index._state.sealed for content in segment.contents.tolist()]
+        assert sorted([*range(3, 7), *range(8, KNOWN + 9)]) == sorted(contents)
 
 
 @pytest.mark.parametrize("damage", ["cut short", "other bytes", "no header", "empty"])

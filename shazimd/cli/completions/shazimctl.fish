@@ -51,7 +51,7 @@ function _shtab_shazimctl_using
 end
 
 set -g _shtab_shazimctl_commands find compare status wait duplicates alerts rescan forget model 'model install' 'model list' metrics doctor store 'store check' 'store compact' 'store backup' 'store restore' reload hooks service 'service install' 'service uninstall' 'service model' completion
-set -g _shtab_shazimctl_opts_with_value --after --config --limit --since --socket --state --store --textfile --threshold --timeout --weights
+set -g _shtab_shazimctl_opts_with_value --after --config --content --limit --since --socket --state --store --textfile --threshold --timeout --weights
 
 complete -c shazimctl -e
 complete -c shazimctl -f
@@ -97,6 +97,8 @@ complete -c shazimctl -n '_shtab_shazimctl_using rescan' -s h -l help -d 'show t
 complete -c shazimctl -n '_shtab_shazimctl_using rescan; and test $_shtab_shazimctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a file or directory (default: every root)'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a forget -d 'Forget a file, or a directory with all below it.'
 complete -c shazimctl -n '_shtab_shazimctl_using forget' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using forget' -l deleted -d 'all images whose files were deleted'
+complete -c shazimctl -n '_shtab_shazimctl_using forget' -l content -x -d 'the image with this BLAKE2b-256 digest, and all its files'
 complete -c shazimctl -n '_shtab_shazimctl_using forget; and test $_shtab_shazimctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a file or directory'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a model -d 'Install or list models.'
 complete -c shazimctl -n '_shtab_shazimctl_using model' -s h -l help -d 'show this help message and exit'
@@ -118,14 +120,14 @@ complete -c shazimctl -n '_shtab_shazimctl_using store' -s h -l help -d 'show th
 complete -c shazimctl -n '_shtab_shazimctl_using store' -l store -x -d 'the store (default: as shazimd(8))'
 complete -c shazimctl -n '_shtab_shazimctl_using store; and test $_shtab_shazimctl_npos -eq 0' -a check -d 'compare all its tables with each other'
 complete -c shazimctl -n '_shtab_shazimctl_using store check' -s h -l help -d 'show this help message and exit'
-complete -c shazimctl -n '_shtab_shazimctl_using store; and test $_shtab_shazimctl_npos -eq 0' -a compact -d 'give the disk back what removed rows took'
+complete -c shazimctl -n '_shtab_shazimctl_using store; and test $_shtab_shazimctl_npos -eq 0' -a compact -d 'give back the disk space of removed rows'
 complete -c shazimctl -n '_shtab_shazimctl_using store compact' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using store; and test $_shtab_shazimctl_npos -eq 0' -a backup -d 'write a consistent copy into a new directory'
 complete -c shazimctl -n '_shtab_shazimctl_using store backup' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using store backup; and test $_shtab_shazimctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the directory to make'
-complete -c shazimctl -n '_shtab_shazimctl_using store; and test $_shtab_shazimctl_npos -eq 0' -a restore -d 'put a copy in the place of the store; the daemon must be stopped'
+complete -c shazimctl -n '_shtab_shazimctl_using store; and test $_shtab_shazimctl_npos -eq 0' -a restore -d 'replace the store by a copy; the daemon must be stopped'
 complete -c shazimctl -n '_shtab_shazimctl_using store restore' -s h -l help -d 'show this help message and exit'
-complete -c shazimctl -n '_shtab_shazimctl_using store restore; and test $_shtab_shazimctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a directory that backup made'
+complete -c shazimctl -n '_shtab_shazimctl_using store restore; and test $_shtab_shazimctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a directory made by backup'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a reload -d 'Have the config read again.'
 complete -c shazimctl -n '_shtab_shazimctl_using reload' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a hooks -d 'Run the hooks of the config.'

@@ -51,8 +51,8 @@ _shtab_shazimctl_store_commands() {
   local _commands=(
     backup:'write a consistent copy into a new directory'
     check:'compare all its tables with each other'
-    compact:'give the disk back what removed rows took'
-    restore:'put a copy in the place of the store; the daemon must be stopped'
+    compact:'give back the disk space of removed rows'
+    restore:'replace the store by a copy; the daemon must be stopped'
   )
   _describe 'shazimctl store commands' _commands
 }
@@ -132,6 +132,8 @@ _shtab_shazimctl_find_defaults_added=0
 
 _shtab_shazimctl_forget_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--deleted[all images whose files were deleted]"
+  "--content[the image with this BLAKE2b-256 digest, and all its files]:DIGEST:"
   ":a file or directory:_files"
 )
 
@@ -270,7 +272,7 @@ _shtab_shazimctl_store_compact_defaults_added=0
 
 _shtab_shazimctl_store_restore_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  ":a directory that backup made:_files"
+  ":a directory made by backup:_files"
 )
 
 # guard to ensure default positional specs are added only once per session

@@ -1,0 +1,138 @@
+"""Removes contents without files, with everything derived from them: after a grace, or at once when asked.
+
+A content stays for a while after its last file went, so that a file that comes back is not decoded again. Files of a
+root that is away, or whose deletions are held, keep their rows, so their contents have files and are never removed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from itertools import islice
+from typing import NamedTuple
+
+import structlog
+
+from shazimd.ingest.commit import Committer
+from shazimd.ingest.lanes import Jobs, Lane
+from shazimd.search.library import Library
+from shazimd.store.base import Writer
+from shazimd.types import ContentId, Digest
+
+log = structlog.get_logger()
+
+BATCH = 256
+"""Contents removed in one transaction, some 10 ms of work."""
+INTERVAL_S_MIN, INTERVAL_S_MAX = 1.0, 3600.0
+"""Bounds of the time between two looks; a look at a store with nothing due reads one row."""
+
+
+class Collector:
+    """Runs in the last lane of the jobs, in batches; ends with the jobs."""
+
+    def __init__(self, library: Library, committer: Committer, jobs: Jobs, keep_s: float) -> None:
+        """``keep_s``: the grace, see ``[store] keep_deleted``."""
+        self._library = library
+        self._committer = committer
+        self._jobs = jobs
+        self._keep_s = keep_s
+        self._interval_s = min(max(keep_s / 10, INTERVAL_S_MIN), INTERVAL_S_MAX)
+        self._clock_advanced: float | None = None
+
+    def start(self) -> None:
+        """Look for contents whose grace is over, now and then again."""
+        self._jobs.offer("collect", self._look, Lane.BACKFILL)
+
+    def _look(self) -> None:
+        removed = 0
+        if self._is_due():
+            removed = _remove(self._library, self._committer, self._keep_s)
+            self._clock_advanced = time.monotonic()
+        if removed:
+            log.info("deleted_contents_removed", contents=removed)
+        if removed == BATCH:
+            return self.start()
+        timer = threading.Timer(self._interval_s, self.start)
+        timer.daemon = True
+        timer.name = "collect"
+        timer.start()
+        return None
+
+    def _is_due(self) -> bool:
+        """True if a content is due, or the store's clock was not advanced for an hour."""
+        if self._clock_advanced is None or time.monotonic() - self._clock_advanced >= INTERVAL_S_MAX:
+            return True
+        with self._library.store.read() as reader:
+            return any(reader.deleted(self._keep_s))
+
+
+class _Forgotten(NamedTuple):
+    number: int
+    """the answer to the person who asked"""
+    removed: list[ContentId]
+    """contents that were removed from the store"""
+
+
+def forget_path(library: Library, committer: Committer, path: bytes) -> int:
+    """Forget a file, or a directory with its subtree, and contents left without a file. The number of files."""
+
+    def work(writer: Writer) -> _Forgotten:
+        rows = [row for _, row in writer.walk(path)]
+        if row := writer.file(path):
+            rows.append(row)
+        count = writer.remove_tree(path) + writer.remove_file(path)
+        return _Forgotten(count, _prune(writer, {row.content for row in rows if row.content is not None}))
+
+    return _commit(library, committer, work)
+
+
+def forget_content(library: Library, committer: Committer, digest: Digest) -> int:
+    """Forget the content with this digest, and its files. The number of contents, 0 or 1."""
+
+    def work(writer: Writer) -> _Forgotten:
+        content = writer.content(digest)
+        if content is None:
+            return _Forgotten(0, [])
+        for path in writer.files_of(content):
+            writer.remove_file(path)
+        return _Forgotten(1, _prune(writer, {content}))
+
+    return _commit(library, committer, work)
+
+
+def forget_deleted(library: Library, committer: Committer) -> int:
+    """Forget all contents without files at once; the number of contents."""
+    total = 0
+    while removed := _remove(library, committer, keep_s=0):
+        total += removed
+    return total
+
+
+def _remove(library: Library, committer: Committer, keep_s: float) -> int:
+    """Remove a batch of contents whose grace is over; the number of contents."""
+
+    def work(writer: Writer) -> _Forgotten:
+        writer.advance_clock()
+        due = _prune(writer, set(islice(writer.deleted(keep_s), BATCH)))
+        return _Forgotten(len(due), due)
+
+    return _commit(library, committer, work)
+
+
+def _prune(writer: Writer, contents: set[ContentId]) -> list[ContentId]:
+    """Remove those of the contents without files; the removed ones."""
+    orphans = [content for content in sorted(contents) if not writer.files_of(content)]
+    writer.prune(orphans)
+    return orphans
+
+
+def _commit(library: Library, committer: Committer, work: Callable[[Writer], _Forgotten]) -> int:
+    """Write, then remove the contents from the indexes too, in the order of the writes."""
+
+    def then(forgotten: _Forgotten) -> None:
+        if forgotten.removed:
+            library.remove(forgotten.removed)
+
+    forgotten: _Forgotten = committer.submit(work, then).result()
+    return forgotten.number

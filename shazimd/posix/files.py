@@ -1,0 +1,48 @@
+"""Durable and atomic changes of files, and locks between processes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+
+
+def atomic_write(path: str, data: bytes, mode: int = 0o600) -> None:
+    """Replace a file at once and durably: a reader, or a crash, sees the old content or the new one. Raises OSError."""
+    directory, name = os.path.split(os.path.abspath(path))
+    # A random name, opened exclusively: in a directory shared with others, nobody can put a symlink in its place.
+    descriptor, partial = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            os.fchmod(descriptor, mode)
+        replace(partial, path)
+    except BaseException:
+        if os.path.lexists(partial):
+            os.unlink(partial)
+        raise
+
+
+def replace(source: str, target: str) -> None:
+    """Rename a file over another one, durably: the new name never leads to half a file after a power cut."""
+    sync(source)  # before the rename: ext4 and XFS may order them otherwise (rename(2) promises atomicity only)
+    os.replace(source, target)
+    sync(os.path.dirname(os.path.abspath(target)))
+
+
+def sync(path: str) -> None:
+    """Flush a file, or the names in a directory, to the disk; see fsync(2)."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed; False if another open file description holds the lock. See flock(2)."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,43 @@
+"""Rights and life time of this process: prctl(2), setrlimit(2), the out-of-memory killer."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+from collections.abc import Mapping
+
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # <sys/prctl.h>
+
+
+def end_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it ends, however that ends.
+
+    A parent that ended before this call goes unnoticed: compare ``os.getppid`` afterwards.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def refuse_new_privileges() -> None:
+    """Make setuid bits and file capabilities void for this process and its children, for ever."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def limit(values: Mapping[int, int]) -> None:
+    """Set resource limits, soft and hard, by the constants ``resource.RLIMIT_*``."""
+    for kind, value in values.items():
+        resource.setrlimit(kind, (value, value))
+
+
+def prefer_for_oom_kill(score: int) -> None:
+    """Choose this process, from 0 to 1000, before others when the machine runs out of memory."""
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write(str(score))
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"prctl({option}): {os.strerror(error)}")

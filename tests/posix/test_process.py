@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from shazimd.posix import memory
+
+
+def _run(code: str) -> str:
+    """What a fresh interpreter prints: these settings can't be taken back."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_rights_and_limits_are_given_up() -> None:
+    """The kernel shows no_new_privs, the limits and the score of the process."""
+    shown = _run(
+        "import resource\n"
+        "from shazimd.posix import process\n"
+        "process.refuse_new_privileges()\n"
+        "process.limit({resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 50})\n"
+        "process.prefer_for_oom_kill(700)\n"
+        "status = open('/proc/self/status').read().split()\n"
+        "print(status[status.index('NoNewPrivs:') + 1], resource.getrlimit(resource.RLIMIT_NOFILE),\n"
+        "      resource.getrlimit(resource.RLIMIT_CORE), open('/proc/self/oom_score_adj').read().strip())"
+    )
+    assert "1 (50, 50) (0, 0) 700" == shown
+
+
+def test_a_child_ends_with_its_parent() -> None:
+    """A parent that ends without a word takes its child along: the pipe that only the child holds closes."""
+    child = "from shazimd.posix import process; process.end_with_parent(); print('on', flush=True); input()"
+    parent = (
+        "import subprocess, sys, os\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+        "assert child.stdout.readline() == b'on\\n'\n"
+        "os.set_inheritable(child.stdin.fileno(), True)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    process = subprocess.run([sys.executable, "-c", parent], stdout=subprocess.PIPE, check=False, timeout=30)
+    assert -9 == process.returncode
+
+
+def test_resident_memory_is_counted() -> None:
+    """Memory that was written is resident, and mapped files are a part of all."""
+    before = memory.resident_bytes()
+    block = bytearray(b"1") * (64 << 20)
+    assert memory.resident_bytes() - before > 60 << 20
+    assert 0 < memory.resident_file_bytes() < memory.resident_bytes()
+    assert len(block) == 64 << 20
+
+
+def test_freed_memory_goes_back_on_request() -> None:
+    """A process told to keep what it frees holds it until ``trim``."""
+    kept, trimmed = _run(
+        "from shazimd.posix import memory\n"
+        "memory.keep_freed_memory()\n"
+        "blocks = [bytearray(b'1') * (1 << 20) for _ in range(20)]\n"
+        "blocks.clear(); kept = memory.resident_bytes()\n"
+        "memory.trim(); print(kept, memory.resident_bytes())"
+    ).split()
+    assert int(kept) - int(trimmed) > 15 << 20
