@@ -208,8 +208,8 @@ def _as_member(member: Member) -> protocol.Member:
         "width": member.width,
         "height": member.height,
         "size_bytes": member.size_bytes,
-        "score": round(member.tie.score, 3) if member.tie else None,
-        "verdict": member.tie.verdict.value if member.tie else None,
+        "score": round(member.relation.score, 3) if member.relation else None,
+        "verdict": member.relation.verdict.value if member.relation else None,
     }
 
 

@@ -2,11 +2,11 @@
 
     dah, ddh = 1 - hamming / 64        dfv = cosine        score = (w1 dah + w2 ddh + w3 dfv) / (w1 + w2 + w3)
 
-A signal that one side lacks does not count: the weights are renormalised over the signals that both have.
+A signal missing on either side does not count: the weights are renormalised over the signals of both.
 
 The score is one inner product. Write a hash as a vector of +-1: the share of equal bits is (1 + <a, b> / 64) / 2.
-So with weights that sum to 1, the row s = [a / 8, d / 8, v] and the query q = [w1 a' / 16, w2 d' / 16, w3 v'] give
-score = <q, s> + (w1 + w2) / 2, and any engine with one float vector and inner product serves it.
+With weights of sum 1, the row s = [a / 8, d / 8, v] and the query q = [w1 a' / 16, w2 d' / 16, w3 v'] give
+score = <q, s> + (w1 + w2) / 2, and any engine for one float vector and inner product can serve the score.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from shazimd.types import HASH_BITS, Signals, Similarities, Weights
 
 
 def similarities(a: Signals, b: Signals) -> Similarities:
-    """dah, ddh, dfv of a pair; None for a signal that one side lacks."""
+    """dah, ddh, dfv of a pair; None for a signal missing on either side."""
     return Similarities(
         _hash_similarity(a.ah, b.ah),
         _hash_similarity(a.dh, b.dh),
@@ -24,7 +24,7 @@ def similarities(a: Signals, b: Signals) -> Similarities:
 
 
 def score(pair: Similarities, weights: Weights) -> float:
-    """The weighted mean of the similarities that are there; 0 when none of them has weight."""
+    """The weighted mean of the similarities that are not None; 0 if these have no weight."""
     counted = [(w, s) for w, s in zip(weights, pair, strict=True) if s is not None]
     total = sum(w for w, _ in counted)
     return sum(w * s for w, s in counted) / total if total else 0.0
