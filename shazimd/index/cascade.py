@@ -47,8 +47,8 @@ DEAD_MIN, DEAD_SHARE = 1024, 0.25
 """Minimum number and share of dead rows for a rewrite."""
 
 CHECKED = 64
-"""Rows of each table compared with the store at a start: enough to detect the index of another store, or a disk that
-lost bytes."""
+"""Rows of each table compared with the store at a start: enough to detect the index of another store, or bytes lost by
+a disk."""
 
 REWIND = 1024
 """Ids are added nearly in order; this many before the last are looked up again at a start."""
@@ -218,7 +218,7 @@ class CascadeIndex(Index):
             self.add(batch)
 
     def _missing(self, source: Source) -> Iterator[tuple[ContentId, Signals]]:
-        """Rows of the source that the index lacks, and rows with a vector that the index has without one."""
+        """Rows of the source missing in the index, and rows whose vector is missing in the index."""
         views = self._views
         last = max((int(view.ids[view.alive].max(initial=0)) for view in views), default=0)
         yield from (row for row in source.signals(self._model, max(0, last - REWIND)) if row[0] not in self)

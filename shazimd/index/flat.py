@@ -1,4 +1,4 @@
-"""The reference index: every search compares with every row. Other indexes are tested against this one."""
+"""The reference index: every search compares with every row. Tests compare other indexes against this class."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class FlatIndex(Index):
         return exact.rank(found, limit)
 
     def _append(self, new: Rows, without: Collection[ContentId]) -> None:
-        """Publish, in one step, the rows but for those of ``without``, and the ``new`` rows behind them."""
+        """Publish atomically: all rows but those of ``without``, and behind them the ``new`` rows."""
         rows = self._rows
         if any(content in self._known for content in without):
             self._buffer = rows = rows.part(~np.isin(rows.ids, list(without)))

@@ -104,20 +104,20 @@ class Duplicates:
         waiting = iter(contents)
         compared_with: defaultdict[ContentId, set[ContentId]] = defaultdict(set)
         while batch := list(islice(waiting, CONTENTS_AT_ONCE)):
-            jobs = []
+            checks = []
             for content in batch:
                 done = compared_with.pop(content, set())
                 with self._library.store.read() as reader, suppress(KeyError):  # removed meanwhile
-                    jobs.append(self._compare(reader, content, done, weights, threshold))
-                    for partner in jobs[-1].partners:
+                    checks.append(self._compare(reader, content, done, weights, threshold))
+                    for partner in checks[-1].partners:
                         if partner > content:
                             compared_with[partner].add(content)
-            for job in jobs:
-                yield from job.related(weights)
+            for check in checks:
+                yield from check.related(weights)
 
     def _compare(
         self, reader: Reader, content: ContentId, done: Collection[ContentId], weights: Weights, threshold: float
-    ) -> _Job:
+    ) -> _PartnerCheck:
         """Start to verify a content's likely partners, but for ``done``. Raises KeyError for an unknown content."""
         assert self._verify is not None
         own = reader.fingerprint(content, self._library.model_id)
@@ -127,7 +127,7 @@ class Duplicates:
         partners = dict(fingerprints(self._library, reader, likely))
         verified = self._verify(own.features, [each.features for each in partners.values()]) if partners else None
         signals = {partner: each.signals for partner, each in partners.items()}
-        return _Job(content, own.signals, [each for each in same if each < content], signals, verified)
+        return _PartnerCheck(content, own.signals, [each for each in same if each < content], signals, verified)
 
     def _likely(self, own: Fingerprint, weights: Weights, threshold: float) -> list[ContentId]:
         """The partners to verify, likeliest first; the content itself may be among them."""
@@ -158,7 +158,7 @@ class Duplicates:
         return members
 
 
-class _Job(NamedTuple):
+class _PartnerCheck(NamedTuple):
     """The verification of a content's partners."""
 
     content: ContentId
