@@ -115,13 +115,6 @@ class WordIndex:
                 self._seal()
         self._executor.shutdown()
 
-    def __len__(self) -> int:
-        state = self._state
-        return len(state.buffer) + sum(int(np.count_nonzero(segment.alive)) for segment in state.sealed)
-
-    def __contains__(self, content: object) -> bool:
-        return isinstance(content, int) and self._state.has(content)
-
     def _seal(self) -> None:
         """Turn the buffer into a segment: in memory if the disk refuses, and then the next start reads the contents
         from the store again."""
@@ -176,10 +169,6 @@ class _State:
         for segment in self.sealed:
             asked = asked[~segment.find(asked)[1]]
         return list(map(int, asked))
-
-    def has(self, content: ContentId) -> bool:
-        found = [(segment, *segment.find(np.array([content]))) for segment in self.sealed]
-        return content in self.buffer or any(known[0] and s.alive[rows[0]] for s, rows, known in found)
 
     def without(self, contents: Sequence[ContentId]) -> _State:
         gone = np.array(contents, np.int64)
