@@ -1,4 +1,4 @@
-"""`ShazimEngine`: the original's Python API, in process and without a daemon.
+"""`ShazimEngine`: the Python API of the original shazim, in process and without a daemon.
 
     from shazimd import ShazimEngine
 
@@ -7,8 +7,8 @@
     engine.load(); im = engine.load_image("ski.jpg")
     engine.shazim(im, 0.75, [0.5, 0.5, 3.0])        # [("/srv/images/ski_copy.jpg", 1.0), …], best first
 
-Where the original kept a pickle, which runs the code of whoever made it when it is loaded, this keeps a store like the
-daemon's. Weights are in the order (ah, dh, fv).
+Known pictures are saved as a store like the daemon's. The original saved a pickle, and to load a stranger's pickle runs
+the stranger's code. Weights are in the order (ah, dh, fv).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
+from dataclasses import dataclass
 
 import imagehash
 import structlog
@@ -55,14 +56,14 @@ log = structlog.get_logger()
 DEFAULT_STORE = "shazim.store"
 
 
+@dataclass(eq=False, repr=False)
 class ShazimImage:
-    """A picture and its signals. ``a - b`` compares two."""
+    """A picture and its signals. ``a - b`` compares two pictures."""
 
-    def __init__(self, path: str, digest: Digest, stat: Stat, fingerprint: Fingerprint) -> None:
-        self.path = path
-        self.digest = digest
-        self.stat = stat
-        self.fingerprint = fingerprint
+    path: str
+    digest: Digest
+    stat: Stat
+    fingerprint: Fingerprint
 
     @property
     def ah(self) -> imagehash.ImageHash:
@@ -80,7 +81,7 @@ class ShazimImage:
         return self.fingerprint.signals.fv
 
     def __sub__(self, other: ShazimImage) -> dict[str, float]:
-        """{"dah", "ddh", "dfv"}: similarities, 1 means same, to three digits; "dfv" only where both have a vector."""
+        """{"dah", "ddh", "dfv"}: similarities, 1 means same, to three digits; "dfv" only if both have a vector."""
         pair = similarities(self.fingerprint.signals, other.fingerprint.signals)
         return {f"d{name}": round(s, 3) for name, s in zip(("ah", "dh", "fv"), pair, strict=True) if s is not None}
 
@@ -89,10 +90,10 @@ class ShazimImage:
 
 
 class ShazimEngine:
-    """Known pictures in memory. Not for use by several threads.
+    """Known pictures in memory. Not thread-safe.
 
-    ``model`` is a TF Hub handle, a SavedModel directory or "none". It is fetched and converted at its first use ever,
-    and kept in ``models`` (by default where the daemon keeps its own). Raises ModelError where that fails."""
+    ``model`` is a TF Hub handle, a SavedModel directory or "none". The first use ever fetches and converts the model
+    into the directory ``models`` (by default the daemon's). Raises ModelError on failure."""
 
     def __init__(self, model: str = DEFAULT_MODEL, models: str | None = None) -> None:
         self.db: dict[str, ShazimImage] = {}
@@ -106,19 +107,19 @@ class ShazimEngine:
         self._index: FlatIndex | None = None
 
     def parse(self, path: str | os.PathLike[str]) -> int:
-        """Note all image files at and below a directory for ``train``; how many. Raises Unreadable."""
+        """Queue all image files at and below a directory for ``train``; return their number. Raises Unreadable."""
         found = list(_image_files(os.path.abspath(path)))
         self._parsed += found
         return len(found)
 
     def train(self) -> None:
-        """Fingerprint the parsed files in worker processes, with a progress bar; what can't be is logged."""
+        """Fingerprint the parsed files in worker processes, with a progress bar; log the failures."""
         limits = self._limits
         with (
             WorkerPool(limits.processes, limits.memory_mb, limits.timeout_s, limits.max_pixels, features=False) as pool,
-            ThreadPoolExecutor(4 * limits.processes) as readers,  # so few files are in memory at once
+            ThreadPoolExecutor(4 * limits.processes) as readers,  # limits the files in memory
         ):
-            jobs = [readers.submit(self._take_in, path, pool) for path in dict.fromkeys(self._parsed)]
+            jobs = [readers.submit(self._ingest, path, pool) for path in dict.fromkeys(self._parsed)]
             for job in track(as_completed(jobs), "Fingerprinting", total=len(jobs), transient=True):
                 if image := job.result():
                     self.db[image.path] = image
@@ -126,7 +127,7 @@ class ShazimEngine:
         self._index = None
 
     def load_image(self, path: str | os.PathLike[str]) -> ShazimImage:
-        """A picture to ask about. Raises NotAnImage, TooLarge, Unreadable."""
+        """Load a picture to search for. Raises NotAnImage, TooLarge, Unreadable."""
         if self._extractor is None:
             model = Model(self._model) if self._model else None
             self._extractor = Extractor(model, self._limits.max_pixels, features=False)
@@ -136,9 +137,9 @@ class ShazimEngine:
     def shazim(
         self, im: ShazimImage, threshold: float = DEFAULT_THRESHOLD, weights: Sequence[float] = DEFAULT_WEIGHTS
     ) -> list[tuple[str, float]]:
-        """The known pictures whose score reaches the threshold, but for ``im`` itself: (path, score), best first.
+        """(path, score) of known pictures with at least the threshold, best first, without ``im`` itself.
 
-        Raises ValueError for weights or a threshold that make no sense."""
+        Raises ValueError for invalid weights or threshold."""
         known = list(self.db.values())
         if self._index is None:
             self._index = FlatIndex()
@@ -153,7 +154,7 @@ class ShazimEngine:
         return score(similarities(im1.fingerprint.signals, im2.fingerprint.signals), checked)
 
     def save(self, path: str | os.PathLike[str] = DEFAULT_STORE) -> None:
-        """Keep the known pictures in a store; what it held before is replaced. Raises StoreError."""
+        """Replace the content of a store by the known pictures. Raises StoreError."""
 
         def work(writer: Writer) -> None:
             writer.remove_tree(b"/")
@@ -166,7 +167,7 @@ class ShazimEngine:
             store.write(work)
 
     def load(self, path: str | os.PathLike[str] = DEFAULT_STORE) -> None:
-        """Know the pictures of a saved store, and no others. Raises NotFound, StoreError."""
+        """Replace the known pictures by those of a saved store. Raises NotFound, StoreError."""
         if not os.path.isdir(path):
             raise NotFound(f"{os.fspath(path)}: no such store; train and save first")
         model = self._model.id if self._model else None
@@ -175,7 +176,7 @@ class ShazimEngine:
         self.db = {image.path: image for image in images}
         self._index = None
 
-    def _take_in(self, path: str, pool: WorkerPool) -> ShazimImage | None:
+    def _ingest(self, path: str, pool: WorkerPool) -> ShazimImage | None:
         try:
             data, stat = _read(path)
             return ShazimImage(path, digest_of(data), stat, pool.fingerprint(data, self._model).result())

@@ -1,11 +1,11 @@
-"""Every error that leaves a room.
+"""Every error that a package raises to others.
 
     ShazimdError                       exit status of shazimctl, code on the wire
     ├── UsageError                     2   usage
     ├── ConfigError                    2   bad_config
     ├── DaemonUnreachable              3   unreachable
     ├── BadInput                       4   bad_input
-    │   ├── NotAnImage                 4   not_an_image      these bytes are no picture that we can decode
+    │   ├── NotAnImage                 4   not_an_image      broken, or in a format that is not decoded
     │   ├── TooLarge                   4   too_large         more bytes or pixels than the limits allow
     │   ├── NotFound                   4   not_found         no such file, root, model or alert
     │   └── Unreadable                 4   unreadable        permission, vanished, changed while read, EIO
@@ -18,8 +18,8 @@
         │   └── StoreFull              5   store_full        the disk or quota is full; try again later
         └── WatchError                 5   watch_error
 
-Each room turns foreign exceptions into these at one door and keeps the cause. A message names the thing,
-what was found and what was expected.
+Each package translates foreign exceptions in a single place and keeps their cause. A message names the thing, the
+value found and the value expected.
 """
 
 from __future__ import annotations

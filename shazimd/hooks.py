@@ -1,9 +1,8 @@
-"""Hooks: each alert is handed to a command or posted to a URL, by a process that is a client of the socket like any
-other and has none of the daemon's rights.
+"""Hooks: deliver each alert to a command or a URL, from a process that is an ordinary client of the daemon's socket.
 
-The alerts in the store are the queue: a hook keeps only the id of the last alert that it is done with, and asks for
-those after it. So nothing is lost while a hook fails, hangs or is restarted, nothing piles up in memory, and an alert
-is delivered in order and at least once; ``id`` tells a receiver what it has had already.
+The alerts in the store are the queue. A hook only keeps its position, the id of the last alert done, and requests
+later alerts. Hence no alert is lost while a hook fails, hangs or restarts, and none piles up in memory. Delivery is in
+order and at least once; a receiver can recognise a repeated alert by its ``id``.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import os
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from base64 import b64decode
@@ -27,24 +25,25 @@ import structlog
 
 from shazimd.config import HookConfig
 from shazimd.errors import InternalError, ShazimdError
+from shazimd.posix.files import atomic_write
 
 log = structlog.get_logger()
 
 RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 300.0
-"""Pauses double from the first to this: a receiver that is down for a night is not called a thousand times."""
+"""Pauses double from the first to the maximum: 100 attempts at a receiver that is down for a night, not thousands."""
 
 Alert = dict[str, Any]
 
 
 class HookFailed(InternalError):
-    """One try to deliver failed: it will be tried again."""
+    """An attempt to deliver failed; more attempts follow."""
 
     code = "hook_failed"
 
 
 class AlertSource(Protocol):
-    """What a hook needs of the daemon (see ``client.Client``)."""
+    """The part of ``client.Client`` used here."""
 
     def alerts(self, since: int = 0) -> Iterable[Any]: ...
 
@@ -52,10 +51,10 @@ class AlertSource(Protocol):
 
 
 class Hook:
-    """One hook's way through the alerts."""
+    """Delivers the alerts of a configured hook."""
 
     def __init__(self, config: HookConfig, source: AlertSource, folder: str, stop: threading.Event) -> None:
-        """``folder`` keeps the position between runs."""
+        """``folder`` holds the file of the position."""
         self._config = config
         self._source = source
         self._position = os.path.join(folder, f"{config.name}.position")
@@ -63,10 +62,9 @@ class Hook:
         self._log = log.bind(hook=config.name)
 
     def run(self) -> None:
-        """Deliver alerts until told to stop. A hook without a position starts with the alerts from now on.
+        """Deliver alerts until ``stop`` is set; a new hook starts with new alerts. Retries while the daemon is away.
 
-        A daemon that does not answer is waited for. Raises OSError when the position can't be kept: going on would
-        deliver everything again after a restart."""
+        Raises OSError when the position can't be written: otherwise a restart would deliver everything again."""
         pause_s = RETRY_FIRST_S
         while not self._stop.is_set():
             try:
@@ -81,23 +79,21 @@ class Hook:
             pause_s = min(2 * pause_s, RETRY_MAX_S)
 
     def _begin(self) -> int:
-        """The alert that this hook is done with."""
+        """The position; that of the newest alert for a new hook."""
         try:
             with open(self._position, encoding="ascii") as file:
                 return int(file.read())
         except FileNotFoundError:
-            last = 0
-            for alert in self._source.alerts():
-                last = alert["id"]
-            self._done(last)
-            return last
+            newest = max((int(alert["id"]) for alert in self._source.alerts()), default=0)
+            self._done(newest)
+            return newest
 
     def _handle(self, alert: Alert) -> None:
         if alert["verdict"] not in self._config.verdicts or self._deliver(alert):
             self._done(alert["id"])
 
     def _deliver(self, alert: Alert) -> bool:
-        """Try until it works or the time is up; False when stopped before."""
+        """Retry until success or the time limit; False if stopped earlier."""
         pause_s, end = RETRY_FIRST_S, time.monotonic() + self._config.give_up_after_s
         while not self._stop.is_set():
             try:
@@ -115,25 +111,20 @@ class Hook:
         return False
 
     def _done(self, alert_id: int) -> None:
-        descriptor, partial = tempfile.mkstemp(dir=os.path.dirname(self._position))
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(str(alert_id))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, self._position)
+        atomic_write(self._position, b"%d" % alert_id)
 
 
 def run(hooks: Iterable[HookConfig], source: AlertSource, folder: str, stop: threading.Event) -> None:
-    """Run hooks, each in a thread, until ``stop`` is set or one of them breaks; then that error is raised.
+    """Run hooks, each in a thread, until ``stop`` is set or a hook raises; then raise its error.
 
-    A delivery in hand is not waited for: it is made again at the next start."""
-    broken: list[BaseException] = []
+    A delivery in progress is not awaited: the next start repeats it."""
+    errors: list[BaseException] = []
 
     def guarded(hook: Hook) -> None:
         try:
             hook.run()
         except BaseException as error:
-            broken.append(error)
+            errors.append(error)
             stop.set()
 
     os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -141,12 +132,12 @@ def run(hooks: Iterable[HookConfig], source: AlertSource, folder: str, stop: thr
         hook = Hook(config, source, folder, stop)
         threading.Thread(target=guarded, args=[hook], name=f"hook-{config.name}", daemon=True).start()
     stop.wait()
-    if broken:
-        raise broken[0]
+    if errors:
+        raise errors[0]
 
 
 def deliver(config: HookConfig, alert: Alert) -> None:
-    """Hand one alert over, once. Raises HookFailed."""
+    """Make one attempt to deliver an alert. Raises HookFailed."""
     body = msgspec.json.encode(alert)
     if config.command:
         _run_command(arguments(config.command, alert), body, config.timeout_s)
@@ -156,9 +147,9 @@ def deliver(config: HookConfig, alert: Alert) -> None:
 
 
 def arguments(command: Iterable[str], alert: Alert) -> list[bytes]:
-    """The command's words, in which ``{path}`` and the other fields of the alert are filled in.
+    """The command's words with ``{path}`` and other fields of the alert replaced.
 
-    A word stays one argument whatever a file's name holds, and paths are exact.
+    Each word stays one argument, whatever the file's name, and paths are exact.
 
     >>> arguments(["notify", "new: {path}", "{verdict}"], {"path": "/p/a b.jpg", "verdict": "copy"})
     [b'notify', b'new: /p/a b.jpg', b'copy']
@@ -173,7 +164,7 @@ def _as_bytes(alert: Alert, key: str) -> bytes:
 
 
 def _fill(word: bytes, fields: dict[str, bytes]) -> bytes:
-    """In one pass, so that what is filled in is never filled in again."""
+    """Replace all fields in one pass: a value may itself contain braces."""
     head, *parts = word.split(b"{")
     for part in parts:
         name, closed, rest = part.partition(b"}")
@@ -183,9 +174,9 @@ def _fill(word: bytes, fields: dict[str, bytes]) -> bytes:
 
 
 def _run_command(words: list[bytes], body: bytes, timeout_s: float) -> None:
-    """A session of its own, so that one that hangs is ended with all that it started."""
+    """Run in a new session, to end a command that hangs together with its children."""
     try:
-        process = subprocess.Popen(  # noqa: S603 (the words are the configuration's, and no shell reads them)
+        process = subprocess.Popen(  # noqa: S603 (the words are the administrator's, and there is no shell)
             words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
         )
     except OSError as error:
@@ -206,7 +197,7 @@ def _post(url: str, body: bytes, timeout_s: float) -> None:
         with closing(connection):
             connection.request("POST", target, body, {"Content-Type": "application/json"})
             status = connection.getresponse().status
-    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a port or host that can't be
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a malformed port or host
         raise HookFailed(f"{_without_secrets(url)}: {error or type(error).__name__}") from error
     if not 200 <= status < 300:
         raise HookFailed(f"{_without_secrets(url)} answered {status}, expected 200 to 299")
@@ -234,6 +225,6 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def _without_secrets(url: str) -> str:
-    """Tokens stand in the path or query of many a web hook; the log needs neither."""
+    """Scheme and host only, for the log: the path or query of a web hook often holds a token."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname or unquote(parts.netloc)}"

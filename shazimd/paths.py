@@ -1,7 +1,7 @@
-"""Where things lie when nobody says otherwise: the socket, the store, the configuration.
+"""Default paths of the socket, the store and the configuration.
 
-systemd's directories win in the daemon (systemd.exec(5), RuntimeDirectory=); root has the system's places; a user has
-those of the XDG Base Directory Specification, which says that a relative path there is ignored.
+In the daemon, systemd's directories come first (systemd.exec(5), RuntimeDirectory=). Otherwise root uses the system's
+directories, and a user those of the XDG Base Directory Specification, which ignores relative paths.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ SYSTEM_CONFIG = "/etc/shazimd/config.toml"
 
 
 def listening_socket() -> str:
-    """Where the daemon listens."""
+    """Socket path of the daemon."""
     if given := _systemd_directory("RUNTIME_DIRECTORY"):
         return os.path.join(given, "shazimd.sock")
     return _socket_by_hand()
 
 
 def asking_socket() -> str:
-    """Where a client asks: $SHAZIMD_SOCKET; a user's own daemon when it is there, else the system's when it is."""
+    """Socket path for a client: $SHAZIMD_SOCKET, the user's own daemon, or the system's if only that exists."""
     if given := os.environ.get("SHAZIMD_SOCKET"):
         return given
     own = _socket_by_hand()
@@ -29,7 +29,7 @@ def asking_socket() -> str:
 
 
 def store_directory() -> str:
-    """Where the daemon keeps its store."""
+    """Directory of the store."""
     if given := _systemd_directory("STATE_DIRECTORY"):
         return given
     if os.geteuid() == 0:
@@ -38,7 +38,7 @@ def store_directory() -> str:
 
 
 def hooks_directory() -> str:
-    """Where the hooks' positions are kept."""
+    """Directory of the hooks' positions."""
     given = _systemd_directory("STATE_DIRECTORY")
     return given or os.path.join(os.path.dirname(store_directory()), "shazimd-hooks")
 
@@ -53,12 +53,12 @@ def config_file() -> str | None:
 def _socket_by_hand() -> str:
     if os.geteuid() == 0:
         return SYSTEM_SOCKET
-    # Never /tmp: there another user could lie in wait under our name.
+    # Never /tmp: there another user could create a socket under this name.
     return os.path.join(_xdg("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}", "shazimd.sock")
 
 
 def _systemd_directory(variable: str) -> str:
-    """The first of the directories that systemd passes, separated by colons; empty when there is none."""
+    """The first of systemd's directories, which are separated by colons, or an empty string."""
     return os.environ.get(variable, "").partition(":")[0]
 
 

@@ -17,6 +17,21 @@ def test_defaults_stand_for_every_key_that_is_missing() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "seconds"), [("0", 0), ("0s", 0), ("90s", 90), ("15m", 900), ("2h", 7200), ("30d", 2_592_000)]
+)
+def test_a_time_is_a_number_with_a_unit(text: str, seconds: int) -> None:
+    """Seconds, minutes, hours or days."""
+    assert config.parse({"store": {"keep_deleted": text}}, "c").store.keep_deleted_s == seconds
+
+
+@pytest.mark.parametrize("text", ["30", "d", "1w", "-1d", "1.5h", "1 d", ""])
+def test_a_time_without_a_unit_is_refused(text: str) -> None:
+    """The error names the key and what was found."""
+    with pytest.raises(ConfigError, match=f'c: store.keep_deleted is "{text}"'):
+        config.parse({"store": {"keep_deleted": text}}, "c")
+
+
+@pytest.mark.parametrize(
     ("raw", "expected"),
     [
         (

@@ -63,8 +63,8 @@ from shazimd.watch.filters import Filter
 from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
 from shazimd.words.packing import VERSION
+from shazimd.workers.jobs import verify_all
 from shazimd.workers.pool import WorkerPool
-from shazimd.workers.verification import verify_all
 
 logger = structlog.get_logger()
 

@@ -1,7 +1,7 @@
-"""From a file's bytes to an upright RGB picture, decoded once and no larger than needed.
+"""Decode a file's bytes into an upright RGB picture, once and no larger than needed.
 
-Only raster formats that are decoded in this process are accepted: no EPS or PDF (they start Ghostscript), no SVG.
-Everything that Pillow and its plug-ins raise on broken files becomes NotAnImage here, and here only.
+Only raster formats decoded in this process are accepted: no EPS or PDF (they start Ghostscript), no SVG. This module
+alone turns the exceptions of Pillow and its plug-ins on broken files into NotAnImage.
 """
 
 from __future__ import annotations
@@ -19,27 +19,11 @@ from shazimd.errors import NotAnImage, ShazimdError, TooLarge
 from shazimd.imaging.pixels import name_of_coded_jpeg, name_of_decoded
 from shazimd.imaging.rgb import KEEPING_MODES, to_rgb
 
-_PLUGINS = (
-    "Jpeg",
-    "Mpo",
-    "Png",
-    "WebP",
-    "Gif",
-    "Tiff",
-    "Bmp",
-    "Jpeg2K",
-    "Ico",
-    "Ppm",
-    "Psd",
-    "Qoi",
-    "Sgi",
-    "Pcx",
-    "Tga",
-)
-for _plugin in _PLUGINS:  # Image.open would import all of Pillow's plug-ins if one of FORMATS were missing
+_PLUGINS = "Jpeg Mpo Png WebP Gif Tiff Bmp Jpeg2K Ico Ppm Psd Qoi Sgi Pcx Tga"
+for _plugin in _PLUGINS.split():  # Image.open would import all of Pillow's plug-ins if one of FORMATS were missing
     importlib.import_module(f"PIL.{_plugin}ImagePlugin")
 
-# The workers are as many as the processors are: no decoder starts threads of its own.
+# There is a worker for each processor: threads within a decoder would only compete with them.
 pillow_heif.register_heif_opener(decode_threads=1)
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 JpegXLImagePlugin.DECODE_THREADS = 0
@@ -48,11 +32,11 @@ FORMATS = (
     *("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "JXL", "GIF", "TIFF", "BMP", "DIB", "JPEG2000"),
     *("ICO", "PPM", "PSD", "QOI", "SGI", "PCX", "TGA"),
 )
-"""What is accepted, as Pillow names it; a JPEG that holds several pictures is opened as one and then called MPO.
-TGA is last: it has no signature, so it is tried on what nobody else knows."""
+"""Accepted formats, by Pillow's names; Pillow opens a JPEG of several pictures as JPEG and then renames it to MPO. TGA
+is last: it has no signature, and its plug-in would accept files of other formats."""
 
-_DEPTH_UNTOLD = frozenset({"AVIF", "JXL", "JPEG2000"})
-"""Decoders that cut deeper samples down to 8 bits and do not say so."""
+_DEPTH_HIDDEN = frozenset({"AVIF", "JXL", "JPEG2000"})
+"""Formats whose decoders reduce deeper samples to 8 bits without a sign of it."""
 
 _TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -63,7 +47,7 @@ _TURN = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a picture upright, by EXIF orientation (CIPA DC-008, 4.6.5.1.6)."""
+"""Transposition to upright, by EXIF orientation (CIPA DC-008, 4.6.5.1.6)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,23 +64,22 @@ class Picture:
 
 
 def decode(data: bytes, *, side_min: int, max_pixels: int) -> Picture:
-    """Decode the first frame, upright, over white where it is transparent.
+    """Decode the first frame, upright, with white behind transparent pixels.
 
-    A JPEG is decoded at 1/2, 1/4 or 1/8 scale where its shorter side stays at least ``side_min`` pixels. Raises
-    TooLarge when the header tells of more than ``max_pixels`` (nothing was decoded then), NotAnImage for what is no
-    whole picture of an accepted format, MemoryError when memory runs out. Pillow's limits belong to the process:
-    call it from one thread at a time.
+    A JPEG is decoded at 1/2, 1/4 or 1/8 scale if its shorter side keeps ``side_min`` pixels. Raises TooLarge, before
+    decoding, for a header with more than ``max_pixels``; NotAnImage for a broken picture or another format;
+    MemoryError. Not thread-safe: Pillow's limits are global.
     """
     Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow refuses twice this much, also in pictures within pictures (ICO)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is odd but decoded needs no word on stderr
+            warnings.simplefilter("ignore")  # such as of corrupt EXIF: the picture decodes all the same
             with _open(data) as image:
                 return _picture(image, data, side_min, max_pixels)
     except (ShazimdError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise TooLarge(f"the header tells of far more than the {max_pixels} pixels that are allowed") from error
+        raise TooLarge(f"the header announces far more than the {max_pixels} pixels that are allowed") from error
     except Exception as error:
         raise NotAnImage(f"the picture can't be decoded: {str(error) or type(error).__name__}") from error
 
@@ -118,7 +101,7 @@ def _picture(image: ImageFile.ImageFile, data: bytes, side_min: int, max_pixels:
     comparable = _is_comparable(image)
     image.load()
     if not drafted:
-        full = image.size  # a TIFF is turned, an ICO's largest picture found, while loading
+        full = image.size  # loading turns a TIFF, and finds an ICO's largest picture
         _check_size(full, max_pixels)
     orientation = _orientation(image)
     rgb, alpha = (None if layer is None else _upright(layer, orientation) for layer in to_rgb(image))
@@ -139,7 +122,7 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
 
 
 def _draft(image: ImageFile.ImageFile, side_min: int) -> bool:
-    """Have a JPEG decoded at a reduced scale where it is large enough; True if so."""
+    """Choose a reduced scale for a large enough JPEG; True if chosen."""
     full = image.size
     if image.format in ("JPEG", "MPO"):
         image.draft(None, (side_min, side_min))
@@ -147,20 +130,20 @@ def _draft(image: ImageFile.ImageFile, side_min: int) -> bool:
 
 
 def _is_comparable(image: ImageFile.ImageFile) -> bool:
-    """Do the first frame's 8-bit pixels say all that the file says?"""
+    """True if the first frame's 8-bit pixels are the whole content of the file."""
     rawmodes = [tile.args if isinstance(tile.args, str) else str((tile.args or ("",))[0]) for tile in image.tile]
     deep = image.info.get("bit_depth", 8) > 8 or any(";16" in rawmode for rawmode in rawmodes)
     moving = image.format != "MPO" and getattr(image, "is_animated", False)
-    return image.mode in KEEPING_MODES and image.format not in _DEPTH_UNTOLD and not deep and not moving
+    return image.mode in KEEPING_MODES and image.format not in _DEPTH_HIDDEN and not deep and not moving
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation still to be applied, 1 (upright) to 8."""
+    """The EXIF orientation to apply, 1 (upright) to 8."""
     if image.format == "JXL" and not getattr(image, "jpeg", False):
-        return 1  # libjxl turns the picture by its own header; EXIF's word is to be ignored (ISO 18181-2)
+        return 1  # libjxl has applied its own header; EXIF is to be ignored (ISO 18181-2)
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # EXIF that can't be read turns nothing, as in every viewer
+    except Exception:  # unreadable EXIF is ignored, as in every viewer
         return 1
     return value if value in _TURN else 1
 

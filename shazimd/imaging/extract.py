@@ -1,4 +1,4 @@
-"""From a file's bytes to what is kept of the picture, and to how it is asked about."""
+"""Extract a fingerprint, or a query, from a file's bytes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from shazimd.imaging.hashes import average_hash, difference_hash, oriented_hashe
 from shazimd.types import Fingerprint, FloatVector, Query, Signals
 
 SIDE_MIN = SIDE
-"""Pixels: how small the shorter side of a decoded picture may be, as much as the local features can use."""
+"""Pixels: least shorter side of a decoded picture, the size that local features are computed at."""
 
 TINY_SIDE = 32
-"""Pixels: icons, bullets and spacers are smaller, thumbnails and pictures are not."""
+"""Pixels: icons, bullets and spacers are smaller, thumbnails are larger."""
 RELIEF_MIN = 4.0
 """Grey levels of 256: blank pages, black frames and linear gradients with scanner noise or JPEG artefacts have less
 than 1, the flattest of 1,400 photos 10."""
@@ -35,7 +35,7 @@ class ModelDescription(Protocol):
 
 
 class Embedder(Protocol):
-    """What makes feature vectors; see ``models.model.Model``."""
+    """Computes feature vectors; see ``models.model.Model``."""
 
     @property
     def info(self) -> ModelDescription: ...
@@ -48,13 +48,13 @@ class Extractor:
     """Fingerprints pictures, with a model's vectors or (model None) without. For one thread at a time."""
 
     def __init__(self, model: Embedder | None, max_pixels: int, *, features: bool = True) -> None:
-        """``features``: whether local features are wanted, most of the cost of a picture."""
+        """``features``: compute local features too, most of the cost of a picture."""
         self._model = model
         self._max_pixels = max_pixels
         self._features = features
 
     def fingerprint(self, data: bytes) -> Fingerprint:
-        """What is kept of a picture. Raises NotAnImage, TooLarge, MemoryError; see ``decode``."""
+        """The fingerprint of a picture. Raises NotAnImage, TooLarge, MemoryError; see ``decode``."""
         picture = self._decode(data)
         luma = picture.image.convert("L")
         signals = Signals(average_hash(luma), difference_hash(luma), self._vector(picture.image))
@@ -62,7 +62,7 @@ class Extractor:
         return self._fingerprint(picture, luma, signals, features)
 
     def query(self, data: bytes) -> Query:
-        """A picture as it is asked about. Raises NotAnImage, TooLarge, MemoryError; see ``decode``."""
+        """The query for a picture. Raises NotAnImage, TooLarge, MemoryError; see ``decode``."""
         picture = self._decode(data)
         luma = picture.image.convert("L")
         fv = self._vector(picture.image)
@@ -97,22 +97,22 @@ class Extractor:
 
 
 def _reduced(luma: Image.Image) -> NDArray[np.uint8]:
-    """What the local features need, as of a JPEG that was decoded no larger: a few ms where 24 megapixels cost 180."""
+    """Reduce to the size of the local features, which cost a few ms then instead of 180 ms at 24 megapixels."""
     return np.asarray(luma.reduce(max(1, min(luma.size) // SIDE_MIN)))
 
 
 def is_low_in_information(luma: Image.Image) -> bool:
-    """Is the picture (mode L) flat, a linear gradient, two-tone or near-empty, so that its hashes say nothing?
+    """True for a picture (mode L) without meaningful hashes: flat, a linear gradient, two-tone or near-empty.
 
-    Told from 32 x 32 block averages: the deviation of what a plane fitted to them leaves, and the entropy of their
-    histogram of 64 levels.
+    The measures are taken on 32 x 32 block averages: the deviation from the best plane, and the entropy of a histogram
+    of 64 levels.
     """
     cells = np.asarray(luma.resize((TINY_SIDE, TINY_SIDE), Image.Resampling.BOX), np.float64)
     return _relief(cells) < RELIEF_MIN or _entropy(cells) < ENTROPY_MIN
 
 
 def _relief(cells: NDArray[np.float64]) -> float:
-    """Standard deviation from the best plane; x and y are orthogonal on a square grid, so each is fitted alone."""
+    """Standard deviation from the best plane; on a square grid x and y are orthogonal and can be fitted separately."""
     axis = np.arange(len(cells)) - (len(cells) - 1) / 2
     spread = len(cells) * float(axis @ axis)
     slope_x, slope_y = float((cells @ axis).sum()) / spread, float((axis @ cells).sum()) / spread

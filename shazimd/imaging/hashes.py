@@ -27,12 +27,12 @@ ORIENTATIONS = (
 
 
 def average_hash(image: Image.Image) -> int:
-    """Bits of the 8 x 8 cells that are brighter than their mean."""
+    """A bit for each of 8 x 8 cells, set if brighter than their mean."""
     return _number(imagehash.average_hash(image))
 
 
 def difference_hash(image: Image.Image) -> int:
-    """Bits of the 8 x 8 cells that are brighter than their left neighbour."""
+    """A bit for each of 8 x 8 cells, set if brighter than the left neighbour."""
     return _number(imagehash.dhash(image))
 
 

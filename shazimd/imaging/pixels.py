@@ -1,8 +1,8 @@
-"""A name for a picture's pixels, whatever its metadata or lossless encoding.
+"""Hash a picture's pixels, independent of its metadata and lossless encoding.
 
-Two kinds of name, which never equal each other: of decoded pixels, and of a JPEG's coded picture. The second is for
-JPEGs that are decoded at a reduced scale: where the coded picture is the same, so is what every decoder makes of it,
-at every scale. Names are BLAKE2b, 16 bytes.
+There are two kinds of hash, which are never equal: of decoded pixels, and of a JPEG's coded data. The second is for
+JPEGs decoded at a reduced scale: equal coded data means equal pixels, in every decoder and at every scale. Both are
+BLAKE2b, 16 bytes.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from PIL import Image
 NAME_BYTES = 16
 
 _STRIP_BYTES = 1 << 22
-_SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
+_EOI, _SOS, _COM = 0xD9, 0xDA, 0xFE
 _APP0, _APP14, _APP15 = 0xE0, 0xEE, 0xEF
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MARKER_IN_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
-"""Within coded data 0xFF is followed by 0 (a stuffed byte) or by a restart marker (ITU-T T.81, B.1.1.5)."""
+"""End of coded data, in which 0 (a stuffed byte) or a restart marker follows each 0xFF (ITU-T T.81, B.1.1.5)."""
 
 
 def name_of_decoded(rgb: Image.Image, alpha: Image.Image | None) -> bytes:
-    """The name of an upright RGB picture; of its alpha too, where it has one."""
+    """Hash an upright RGB picture and its alpha, if any."""
     digest = hashlib.blake2b(struct.pack("<II?", *rgb.size, alpha is not None), digest_size=NAME_BYTES, person=b"rgb")
     for image in (rgb, alpha):
         if image is not None:
@@ -33,11 +33,11 @@ def name_of_decoded(rgb: Image.Image, alpha: Image.Image | None) -> bytes:
 
 
 def name_of_coded_jpeg(data: bytes, orientation: int) -> bytes | None:
-    """The name of a JPEG's coded picture, turned as its EXIF ``orientation`` (1 to 8) says.
+    """Hash a JPEG's coded data and its EXIF ``orientation``, 1 to 8.
 
-    APPn and comment segments do not count, nor what follows the picture, but for what tells a decoder how the
-    colours are coded. An ICC profile does not count: it says how the same pixels are meant. None where there
-    is something else between the segments, which decoders skip, each in its way.
+    APPn segments, comments and trailing bytes do not count, except for the markers of the colour transform. An ICC
+    profile does not count: it only interprets the pixels. None for bytes between the segments, which each decoder skips
+    in its own way.
     """
     segments = _segments(data)
     if segments is None:
@@ -59,7 +59,7 @@ def name_of_coded_jpeg(data: bytes, orientation: int) -> bytes | None:
 
 
 def _is_transformed(jfif: bool, adobe: int | None, components: bytes) -> bool:
-    """Are the components YCbCr or YCCK, rather than RGB or CMYK? As libjpeg decides (jdapimin.c)."""
+    """True for components YCbCr or YCCK, False for RGB or CMYK, by the rules of libjpeg (jdapimin.c)."""
     if len(components) == 3:
         if jfif:
             return True
@@ -68,8 +68,8 @@ def _is_transformed(jfif: bool, adobe: int | None, components: bytes) -> bool:
 
 
 def _segments(data: bytes) -> list[tuple[int, memoryview]] | None:
-    """(marker, bytes) of each segment up to the end of the picture; coded data belongs to its scan's header. None
-    where something else lies between them."""
+    """(marker, bytes) of each segment up to the end of the picture, coded data together with its scan's header. None
+    for other bytes between segments."""
     found = []
     view, at = memoryview(data), 2
     while at < len(data):
@@ -90,7 +90,7 @@ def _segments(data: bytes) -> list[tuple[int, memoryview]] | None:
 
 
 def _update(digest: hashlib.blake2b, image: Image.Image) -> None:
-    """Strip by strip, so that a large picture is not copied whole."""
+    """Hash strip by strip, to avoid a copy of a large picture."""
     rows = max(1, _STRIP_BYTES // (image.width * 4))
     for top in range(0, image.height, rows):
         box = 0, top, image.width, min(image.height, top + rows)

@@ -1,4 +1,4 @@
-"""Any of Pillow's modes to 8-bit RGB, the way a viewer shows it."""
+"""Convert any of Pillow's modes to 8-bit RGB, as a viewer shows it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 BACKGROUND = (255, 255, 255)
-"""What transparent pixels lie on: white, as on a page and as converters to JPEG flatten. The colours hidden below
-alpha are an accident of the program that wrote the file."""
+"""Background of transparent pixels: white, as converters to JPEG use. The colours hidden below alpha depend on the
+program that wrote the file."""
 
 KEEPING_MODES = frozenset({"1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBX"})
-"""Modes that become RGB and alpha without loss; CMYK, LAB and deeper samples do not."""
+"""Modes with a lossless conversion to RGB and alpha, unlike CMYK, LAB and deeper samples."""
 
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 def to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """The picture as RGB over ``BACKGROUND``, and its alpha (mode L) where any pixel is not opaque."""
+    """The picture as RGB over ``BACKGROUND``, and its alpha (mode L) unless all pixels are opaque."""
     if image.mode in _DEEP_MODES:
         return _eight_bits(image).convert("RGB"), None
     if image.mode == "LAB":
@@ -37,7 +37,7 @@ def _flatten(rgba: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def _from_lab(image: Image.Image) -> Image.Image:
-    """Pillow converts LAB only through its colour management."""
+    """Convert by colour management, Pillow's only way for LAB."""
     lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
     assert converted is not None  # only an in-place conversion returns None
@@ -45,7 +45,7 @@ def _from_lab(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Deep grey as 8-bit grey: Pillow's own convert clips at 255 and leaves a white picture."""
+    """Scale deep grey to 8 bits: Pillow's own conversion clips at 255, mostly to white."""
     values = np.asarray(image)
     if values.dtype == np.uint16:
         return Image.fromarray((values >> 8).astype(np.uint8))
@@ -56,8 +56,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _range(values: NDArray[np.float32]) -> tuple[float, float]:
-    """Which values are black and white, where the format does not say: the smallest usual range that holds them all,
-    else from the least to the greatest."""
+    """Guess the values of black and white, which the format does not define: the smallest usual range around all
+    values, else their minimum and maximum."""
     low, high = float(values.min()), float(values.max())
     for white in (1.0, 255.0, 65535.0):
         if low >= 0 and high <= white:

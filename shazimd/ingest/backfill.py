@@ -1,7 +1,7 @@
 """Makes derived data anew: vectors of the present model and local features of the present version.
 
-Contents lack them when they came while there was no model, or another one, while ``[match] verify`` was off, when an
-update of shazimd changed the features, or when a row of the store was damaged.
+Contents are outdated if they were stored without a model, with another model or with ``[match] verify`` off, if an
+update of shazimd changed the features, or if a row of the store was damaged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BATCH = 64
 
 
 class Backfill:
-    """Runs in the last lane of the jobs, in batches, so that it delays no new file."""
+    """Runs in the last lane of the jobs, in batches, to delay no new file."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Backfill:
         jobs: Jobs,
         features_version: int | None = VERSION,
     ) -> None:
-        """``features_version``: None where the workers make no local features."""
+        """``features_version``: None if the workers make no local features."""
         self._library = library
         self._committer = committer
         self._decoders = decoders
@@ -122,7 +122,7 @@ def _put(writer: Writer, content: ContentId, fingerprint: Fingerprint) -> bool:
 
 
 def _drop_features(writer: Writer, contents: list[ContentId]) -> None:
-    """Remove features that cannot be parsed, so that the contents count as outdated."""
+    """Remove damaged features: the contents then count as outdated."""
     for content in contents:
         try:
             writer.put_features(content, b"")

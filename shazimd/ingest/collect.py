@@ -1,7 +1,7 @@
 """Removes contents without files, with everything derived from them: after a grace, or at once when asked.
 
-A content stays for a while after its last file went, so that a file that comes back is not decoded again. Files of a
-root that is away, or whose deletions are held, keep their rows, so their contents have files and are never removed.
+A content stays for a while after its last file was deleted: a returning file is not decoded again. Files of an
+unavailable root, or with held deletions, keep their rows, and their contents are never removed.
 """
 
 from __future__ import annotations

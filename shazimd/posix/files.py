@@ -8,7 +8,7 @@ import tempfile
 
 
 def atomic_write(path: str, data: bytes, mode: int = 0o600) -> None:
-    """Replace a file at once and durably: a reader, or a crash, sees the old content or the new one. Raises OSError."""
+    """Replace a file atomically and durably: readers, and a crash, find the old or the new content. Raises OSError."""
     directory, name = os.path.split(os.path.abspath(path))
     # A random name, opened exclusively: in a directory shared with others, nobody can put a symlink in its place.
     descriptor, partial = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
@@ -24,7 +24,7 @@ def atomic_write(path: str, data: bytes, mode: int = 0o600) -> None:
 
 
 def replace(source: str, target: str) -> None:
-    """Rename a file over another one, durably: the new name never leads to half a file after a power cut."""
+    """Rename a file over another, durably: after a power cut the new name never leads to half a file."""
     sync(source)  # before the rename: ext4 and XFS may order them otherwise (rename(2) promises atomicity only)
     os.replace(source, target)
     sync(os.path.dirname(os.path.abspath(target)))

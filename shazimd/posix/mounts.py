@@ -1,7 +1,7 @@
 """The mount table: mount points, their file systems, and which of these are shared with other machines.
 
-inotify reports only changes that pass through this kernel. Another machine that writes to a network share, or a program
-that writes below a FUSE mount, causes no event. See inotify(7), "Limitations and caveats".
+inotify reports only changes made through this kernel: no events come from other machines' writes to a network share, or
+from a program's writes below a FUSE mount. See inotify(7), "Limitations and caveats".
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Mounts:
 
 
 def of_device(device: int, table: str = TABLE) -> Mount | None:
-    """A mount of the device that ``os.stat`` calls ``st_dev``; None for a btrfs subvolume, whose number differs.
+    """A mount of a device by its number ``st_dev``; None for a btrfs subvolume, whose number differs.
 
     Unlike ``Mounts.of``, it works for any path and symlink. Raises OSError without a mount table."""
     wanted = b"%d:%d" % (os.major(device), os.minor(device))

@@ -14,9 +14,9 @@ from shazimd.text import printable
 
 
 class Notifier:
-    """Sends to the service manager. Removes the protocol's variables from ``environ``, to keep children from sending.
+    """Sends messages to the service manager. Removes the protocol's variables from ``environ``: children must not send.
 
-    A datagram that can't be sent is dropped: the manager ends a service that stays silent for too long.
+    Failures to send are ignored: the manager has time limits of its own for a silent service.
     """
 
     def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
@@ -34,7 +34,7 @@ class Notifier:
         self._send(f"STATUS={printable(status)}")
 
     def alive(self) -> None:
-        """Reset the watchdog. Call it only after a check that the daemon works."""
+        """Reset the watchdog; only after a check of the daemon's health."""
         self._send("WATCHDOG=1")
 
     def stopping(self, status: str) -> None:

@@ -12,9 +12,9 @@ _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # <sys/prctl.h>
 
 
 def end_with_parent() -> None:
-    """Have the kernel kill this process when the thread that started it ends, however that ends.
+    """Have the kernel kill this process at the end of the thread that started it, even if the parent is killed.
 
-    A parent that ended before this call goes unnoticed: compare ``os.getppid`` afterwards.
+    An earlier end of the parent goes unnoticed: compare ``os.getppid`` afterwards.
     """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -69,8 +69,7 @@ class Library:
         self._put_words(content, fingerprint)
 
     def remove(self, contents: list[ContentId]) -> None:
-        """Remove contents from the indexes, after they were pruned from the store. A search meanwhile passes over a
-        candidate that the store does not know."""
+        """Remove contents from the indexes, after the store. A search passes over candidates unknown to the store."""
         with self._swap:
             self.index.remove(contents)
         self.words.remove(contents)

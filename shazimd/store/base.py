@@ -1,4 +1,4 @@
-"""The types of a store for the modules that use one."""
+"""Types of the store."""
 
 from __future__ import annotations
 

@@ -11,8 +11,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from itertools import islice
+from contextlib import contextmanager
 
 import lmdb
 import lmdb.verify
@@ -25,8 +24,6 @@ from shazimd.store.tables import TABLES_MAX
 DATA = "data.mdb"
 READERS_MAX = 1024
 """Slots of 64 bytes each; LMDB's default of 126 is fewer than a server may have threads."""
-ROWS_A_BATCH = 20_000
-"""Rows that ``rewrite`` commits at once, at most 30 MB."""
 
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
 _FULL_BYTES = 1 << 20
@@ -167,7 +164,9 @@ def open_environment(directory: str, map_size_bytes: int) -> lmdb.Environment:
 
 
 def copy(env: lmdb.Environment, directory: str) -> None:
-    """Write a compact, consistent and durable copy of the data file into a directory, beside running readers."""
+    """Write a compact, consistent and durable copy of the data file into a directory, beside running readers.
+
+    LMDB copies the used part of each page only (mdb_page_copy), so no bytes of removed rows are in the copy."""
     fd = os.open(data_path(directory), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         env.copyfd(fd, compact=True)
@@ -177,23 +176,7 @@ def copy(env: lmdb.Environment, directory: str) -> None:
     files.sync(directory)
 
 
-def rewrite(env: lmdb.Environment, directory: str) -> None:
-    """Write the rows into a new data file in a directory, durably.
-
-    Unlike ``copy``, which writes whole pages, this leaves behind the bytes of removed rows that LMDB has not
-    overwritten yet in the unused part of a page."""
-    with closing(_open(directory, env.info()["map_size"], sync=False)) as target, env.begin() as txn:
-        for name in [bytes(key) for key, _ in txn.cursor()]:
-            source, table = env.open_db(name, txn=txn, create=False), target.open_db(name)
-            rows = iter(txn.cursor(source))
-            while batch := list(islice(rows, ROWS_A_BATCH)):
-                with target.begin(write=True) as copied:
-                    copied.cursor(table).putmulti(batch, append=True)
-        target.sync(True)
-    files.sync(directory)
-
-
-def _open(directory: str, map_size_bytes: int, *, sync: bool = True) -> lmdb.Environment:
+def _open(directory: str, map_size_bytes: int) -> lmdb.Environment:
     return lmdb.open(
         directory,
         map_size=map_size_bytes,
@@ -201,7 +184,6 @@ def _open(directory: str, map_size_bytes: int, *, sync: bool = True) -> lmdb.Env
         max_dbs=TABLES_MAX,
         max_readers=READERS_MAX,
         readahead=False,  # rows are read here and there; whole passes are rare
-        sync=sync,
     )
 
 

@@ -1,7 +1,7 @@
 """The store on LMDB: transactions, growth and maintenance. Rows: ``reader`` and ``writer``; their bytes: FORMAT.md.
 
-Every transaction holds a gate shared. The environment is closed and opened anew only by a thread alone in the gate: to
-enlarge a full map, after the data file was compacted, or when LMDB gave the environment up.
+Every transaction holds a gate shared. A thread alone in the gate may close the environment and open it anew: to enlarge
+a full map, after compacting, or when LMDB gave the environment up.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TRANSACTIONS_BETWEEN_TRIMS = 32
 PATIENCE_S = 60.0
 """Longest wait for readers to leave, a thousand times the time of a normal read."""
 VECTORS_A_BATCH = 4096
-"""Vectors dropped in one transaction, some 10 MB, so that other writes get their turn."""
+"""Vectors dropped in one transaction, some 10 MB; other writes get their turn in between."""
 
 
 def open_store(
@@ -52,10 +52,10 @@ def open_store(
 ) -> Store:
     """Open the store in a directory, made if missing, for this process alone.
 
-    ``map_size_bytes`` is the address space at first; it grows by itself. Local features of another version than
+    ``map_size_bytes`` is the address space at first and grows as needed. Local features of another version than
     ``features_version`` read as missing (None: all are read). Raises StoreError when another process has the store or
-    the disk is a remote one, StoreDamaged for a directory without an intact store of a known schema (which stays as it
-    is), StoreFull when the disk is full or read-only."""
+    the disk is remote, StoreDamaged for a data file that is damaged or of an unknown schema, and leaves the file as
+    before, StoreFull when the disk is full or read-only."""
     with foreign_errors(path):
         environment.prepare_directory(path)
         lock = DirectoryLock(path)
@@ -104,7 +104,7 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[Reader]:
-        """A consistent snapshot. Keep it short: an open one holds back freed pages.
+        """A consistent snapshot. Keep reads short: an open snapshot holds back freed pages.
 
         In one thread reads may be nested; ``write`` inside is refused."""
         with lmdb_errors(self._path), self._gate.shared():
@@ -116,9 +116,9 @@ class Store:
     def write(self, work: Callable[[Writer], T]) -> T:
         """Run ``work`` in one write transaction and return its result once durable (on the disk).
 
-        An exception leaves the store as it was. ``work`` may be run again from the start (when the store had to
-        grow), so it must change nothing but the store. Raises StoreFull when the disk is full or read-only: nothing
-        was kept, reads go on, and a later call may succeed. Raises RuntimeError inside a ``read`` or ``write`` of the
+        An exception leaves the store as before. ``work`` runs again from the start when the store had to grow, and
+        must change nothing but the store. Raises StoreFull when the disk is full or read-only: nothing was kept, reads
+        go on, and a later call may succeed. Raises RuntimeError inside a ``read`` or ``write`` of the
         same thread: the map could not grow."""
         self._expect_outside()
         with lmdb_errors(self._path), self._writing:
@@ -169,7 +169,7 @@ class Store:
         with foreign_errors(self._path), self._writing, self._gate.alone(PATIENCE_S):
             self._expect_open()
             with environment.replacing_data(self._path) as aside:
-                environment.rewrite(self._env, aside)
+                environment.copy(self._env, aside)
             self._reopen(self._map_size_bytes())
 
     def close(self) -> None:
@@ -208,7 +208,7 @@ class Store:
         self._mapped = MappedFile(environment.data_path(self._path))
 
     def _reopen(self, map_size_bytes: int) -> None:
-        """The caller is alone in the gate. If the new size is too large, the old one is used again."""
+        """The caller is alone in the gate. If the new size is too large, return to the old size."""
         before = self._map_size_bytes()
         self._env.close()
         try:
@@ -244,8 +244,8 @@ class Store:
 class Gate:
     """A lock that many threads share, or one holds alone.
 
-    LMDB's map may only be replaced while the process has no open transaction. A thread that waits to be alone goes
-    before newcomers, so it is not starved, but not before a thread that is inside already: that one may nest.
+    LMDB's map may only be replaced while the process has no open transaction. A thread waiting to be alone goes before
+    newcomers, to avoid starvation, but not before a thread already inside: nested reads must not deadlock.
     """
 
     def __init__(self) -> None:
@@ -277,7 +277,7 @@ class Gate:
 
     @contextmanager
     def alone(self, timeout_s: float) -> Iterator[None]:
-        """Be inside alone. Raises StoreError when the others don't leave in time: better than to hang with them."""
+        """Be inside alone. Raises StoreError when the others don't leave in time, rather than hang."""
         with self._changed:
             self._claims += 1
             try:

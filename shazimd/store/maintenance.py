@@ -1,7 +1,7 @@
 """Commands of an administrator on a store, beside the daemon that has it open or while none runs.
 
-LMDB lets another process read a consistent snapshot while the daemon writes. Root acts as the store's owner here, so
-that it makes no file that the daemon could not open.
+LMDB lets another process read a consistent snapshot while the daemon writes. Root acts as the store's owner here, to
+make no file that the daemon could not open.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ INDEX = "index"
 
 
 def check(path: str) -> list[str]:
-    """Compare all tables with each other: each problem in a sentence. Raises StoreError, also for a store that the
-    daemon has not migrated yet."""
+    """Compare all tables with each other: each problem in a sentence. Raises StoreError, also before the migration of
+    an older schema."""
     with _beside(path) as env, env.begin() as txn:
         if (found := version(env, path)) != SCHEMA:
             raise StoreError(f"store {path}: schema is {found}, expected {SCHEMA}: start shazimd to migrate it")

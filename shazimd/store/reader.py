@@ -39,7 +39,7 @@ class Sight(NamedTuple):
 
 
 class Reader:
-    """One consistent snapshot. Walks give the files of a directory by name, then its directories by name, each with its
+    """One consistent snapshot. Walks list the files of a directory by name, then its directories by name, each with its
     subtree."""
 
     def __init__(self, txn: Transaction, tables: Tables, trim: Callable[[], None], sight: Sight = Sight()) -> None:  # noqa: B008  # immutable
@@ -119,7 +119,7 @@ class Reader:
                 yield content, Signals(record.ah, record.dh, fv if at == content else None)
 
     def outdated(self, model: str | None, features_version: int | None, after: ContentId = 0) -> Iterator[ContentId]:
-        """Contents with a file that lack a vector of ``model`` or features of ``features_version``, in order of id.
+        """Contents with files but without a vector of ``model`` or features of ``features_version``, in order of id.
 
         None: vectors or features are not wanted."""
         known = self._model(model)
@@ -134,7 +134,7 @@ class Reader:
                 yield content
 
     def without_vector(self, model: str, after: ContentId = 0) -> Iterator[ContentId]:
-        """Contents with a file that lack a vector of this model, in order of id."""
+        """Contents with files but without a vector of this model, in order of id."""
         return self.outdated(model, None, after)
 
     def deleted(self, age_s: float = 0) -> Iterator[ContentId]:
@@ -148,9 +148,9 @@ class Reader:
     def clock(self) -> int:
         """Seconds since the store was made, by which deletions are dated.
 
-        It follows the wall clock, but each step since the last ``Writer.advance_clock`` counts for a day at most, and
-        a step back for nothing. So a wall clock that jumps by years does not end every grace at once, and a machine
-        that was off for a month prolongs the grace."""
+        The clock follows the wall clock, but a step since the last ``Writer.advance_clock`` counts for a day at most,
+        and a step back for nothing. A wall clock set forward by years does not end every grace at once. In return a
+        machine switched off for a month prolongs the grace."""
         step = int(self._sight.wall_clock()) - self._last(b"clock_wall")
         return self._last(b"clock") + min(max(step, 0), CLOCK_STEP_S_MAX)
 
@@ -165,7 +165,7 @@ class Reader:
             yield parse_number(key), records.decode_json(raw)
 
     def pending_alerts(self) -> Iterator[tuple[int, bytes, Query]]:
-        """Files whose alert is not decided yet, as (number, path, query), in the order in which they were added."""
+        """Files whose alert is not decided yet, as (number, path, query), in order of number."""
         for key, raw in scan(self._txn, self._t.pending_alerts, b""):
             yield parse_number(key), *records.decode_pending_alert(raw, self._sight.features_version)
 

@@ -18,8 +18,8 @@ from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, Fl
 class Writer(Reader):
     """A write transaction: reads see its changes. All of its changes are kept, or none.
 
-    A path is a file or a directory: to write it as the one removes rows of the other. A content without files stays,
-    with the time of its deletion, until ``prune`` removes it."""
+    A path is a file or a directory: writing a file removes rows of a directory at its path, and the reverse. A content
+    without files stays, with the time of its deletion, until ``prune``."""
 
     def put_file(self, path: bytes, row: FileRow) -> None:
         """Write the row of a file, and rows of its directories as needed.
@@ -95,8 +95,8 @@ class Writer(Reader):
     def put_vector(self, content: ContentId, model: str, fv: FloatVector) -> None:
         """Store the vector of one model, as float16.
 
-        Raises KeyError for an unknown content, ValueError for a vector that is not one-dimensional, not of unit
-        length, or of another width than the model's others."""
+        Raises KeyError for an unknown content, ValueError for a vector with more than one dimension, of another length
+        than 1, or of another width than the model's others."""
         self._content(content)
         raw = records.encode_vector(fv)
         known = self._model(model) or ModelRecord(self._next(b"model"), len(fv), 0)
@@ -233,7 +233,7 @@ class Writer(Reader):
         self._put_row(self._make(directories), new_name, raw)
 
     def _move_directory(self, directory: int, new: bytes) -> None:
-        """Detach first, so that the removal of ``new`` spares a directory below ``new``."""
+        """Detach first: the removal of ``new`` must spare a directory below ``new``."""
         directories, name = keys.split_file(new)
         self._tree.remove_empty(self._tree.detach(directory))
         self._clear(directories, name)

@@ -1,6 +1,6 @@
-"""Set-up of structlog, in this one place: pretty on a terminal, JSON lines otherwise.
+"""Set-up of structlog: coloured lines on a terminal, JSON lines otherwise.
 
-Info is for the person who runs it, debug for us; warning means that we carried on, error that someone must act.
+Levels: debug for developers, info for operators, warning for a problem handled, error for a problem to act on.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from shazimd.text import path_fields, printable
 Format = Literal["auto", "console", "json"]
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-"""syslog(3) levels: systemd reads them off the start of a line (sd-daemon(3))."""
+"""syslog(3) levels, which systemd reads from the start of a line (sd-daemon(3))."""
 
 
 def configure(log_format: Format = "auto", level: str = "info", stream: TextIO | None = None) -> None:
-    """Send every log line, also those of libraries, to ``stream`` (standard error)."""
+    """Send every log line, including those of libraries, to ``stream`` (standard error)."""
     stream = stream or sys.stderr
     if log_format == "auto":
         log_format = "console" if stream.isatty() else "json"
@@ -60,11 +60,14 @@ def _renderers(log_format: str, stream: TextIO) -> list[Any]:
         clock = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
         pretty = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=0, sort_keys=False)
         return [_printable, clock, pretty]
-    return [structlog.processors.TimeStamper(fmt="iso", utc=True), _Json(prefixed="JOURNAL_STREAM" in os.environ)]
+    return [
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _JsonRenderer(prefixed="JOURNAL_STREAM" in os.environ),
+    ]
 
 
-class _Json:
-    """One JSON object a line, the event first; under systemd behind the priority that it strips off again."""
+class _JsonRenderer:
+    """Render a JSON object per line, the event first; for systemd, prefixed with the priority, which it strips."""
 
     def __init__(self, *, prefixed: bool) -> None:
         self._prefixed = prefixed
@@ -83,5 +86,5 @@ def _paths_as_text(_logger: WrappedLogger, _name: str, event: EventDict) -> Even
 
 
 def _printable(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """No name of a file can forge a line or move the cursor; an exception's own lines are kept."""
+    """Escape control characters: a file's name could forge a line or move the cursor. Tracebacks keep their lines."""
     return {k: printable(v) if isinstance(v, str) and k != "exception" else v for k, v in event.items()}

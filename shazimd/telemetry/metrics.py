@@ -1,7 +1,7 @@
-"""What is counted, in the Prometheus text format.
+"""Prometheus metrics.
 
-What happens is counted as it happens; what is so now is taken from the daemon's status at each rendering, so the two
-never tell different stories. Names and units follow https://prometheus.io/docs/practices/naming/.
+Counters and histograms grow with each event. Gauges are taken from the daemon's status at each rendering, to agree with
+it. Names and units follow https://prometheus.io/docs/practices/naming/.
 """
 
 from __future__ import annotations
@@ -24,40 +24,40 @@ _USER_WATCHES_MAX = Path("/proc/sys/fs/inotify/max_user_watches")
 
 
 class Metrics:
-    """Counts from many threads; one object for the whole daemon."""
+    """The daemon's metrics. Thread-safe."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._image_s = self._histogram("image", "Time from reading an image file to its being stored", ["decoded"])
+        self._image_s = self._histogram("image", "Time from reading an image file to storing it", ["decoded"])
         self._query_s = self._histogram("query", "Time to answer find and compare, decoding included", ["verb"])
-        self._failures = self._counter("image_failures", "Image files that could not be taken in", ["code"])
-        self._alerts = self._counter("alerts", "Alerts told", ["verdict"])
+        self._failures = self._counter("image_failures", "Image files that could not be ingested", ["code"])
+        self._alerts = self._counter("alerts", "Alerts raised", ["verdict"])
         for verdict in Verdict:  # a series that begins at 0 lets the first alert show in increase()
             self._alerts.labels(verdict)
 
     def image_stored(self, seconds: float, *, decoded: bool) -> None:
-        """An image file was taken in; ``decoded`` is False when its bytes were known."""
+        """Count an ingested image file; ``decoded`` is False for known bytes."""
         self._image_s.labels("yes" if decoded else "no").observe(seconds)
 
     def image_failed(self, code: str) -> None:
-        """An image file could not be taken in; ``code`` is that of the error."""
+        """Count a failed image file; ``code`` is the error's."""
         self._failures.labels(code).inc()
 
     def alert_told(self, verdict: str) -> None:
         self._alerts.labels(verdict).inc()
 
     def query_answered(self, verb: str, seconds: float) -> None:
-        """``verb`` is "find" or "compare"."""
+        """Count a query; ``verb`` is "find" or "compare"."""
         self._query_s.labels(verb).observe(seconds)
 
     def render(self, status: Status) -> bytes:
-        """All metrics in the text format, version 0.0.4, with what is so now."""
-        now = CollectorRegistry()
-        now.register(_Now(status))
-        return generate_latest(self._registry) + generate_latest(now)
+        """All metrics in the text format, version 0.0.4."""
+        gauges = CollectorRegistry()
+        gauges.register(_Gauges(status))
+        return generate_latest(self._registry) + generate_latest(gauges)
 
-    def _counter(self, name: str, text: str, labels: list[str] | None = None) -> Counter:
-        return Counter(name, text, labels or [], namespace="shazimd", registry=self._registry)
+    def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
+        return Counter(name, text, labels, namespace="shazimd", registry=self._registry)
 
     def _histogram(self, name: str, text: str, labels: list[str]) -> Histogram:
         return Histogram(
@@ -65,8 +65,8 @@ class Metrics:
         )
 
 
-class _Now(Collector):
-    """What is so at one moment."""
+class _Gauges(Collector):
+    """Metrics of a status."""
 
     def __init__(self, status: Status) -> None:
         self._status = status
@@ -89,7 +89,7 @@ class _Now(Collector):
 
     def _overflows(self) -> Metric:
         family = CounterMetricFamily(
-            "shazimd_watch_overflows", "Times that events of a root were lost; it was compared again", labels=["root"]
+            "shazimd_watch_overflows", "Times that events of a root were lost, each followed by a scan", labels=["root"]
         )
         for root in self._status["roots"]:
             family.add_metric([root["path"]], cast("float", root.get("overflows", 0)))
@@ -97,7 +97,7 @@ class _Now(Collector):
 
 
 def _gauge(name: str, text: str, values: Mapping[Any, float], labels: Sequence[str] = ()) -> Metric:
-    """``values`` by the values of the labels."""
+    """A gauge family; the keys of ``values`` are label values."""
     family = GaugeMetricFamily(f"shazimd_{name}", text, labels=labels)
     for label_values, value in values.items():
         family.add_metric(label_values, float(value))
@@ -108,8 +108,8 @@ _StatusCount = Literal["images", "contents", "pending", "failed", "uptime_s", "r
 _FROM_STATUS: dict[_StatusCount, tuple[str, str]] = {
     "images": ("images", "Image files known"),
     "contents": ("contents", "Different contents known"),
-    "pending": ("pending", "Files waiting to be looked at"),
-    "failed": ("failed", "Image files that could not be taken in and have not changed since"),
+    "pending": ("pending", "Files waiting to be ingested"),
+    "failed": ("failed", "Image files that could not be ingested and have not changed since"),
     "uptime_s": ("uptime_seconds", "Time since the daemon started"),
     "rss_bytes": ("resident_memory_bytes", "Resident memory of the daemon, its workers not included"),
 }
@@ -117,12 +117,12 @@ _FROM_ROOTS = {
     "watched_dirs": ("watched_directories", "Directories watched"),
     "unwatched_dirs": ("unwatched_directories", "Directories over the inotify limit, which are polled"),
     "unreadable_dirs": ("unreadable_directories", "Directories that the daemon may not read"),
-    "compared_at": ("last_reconcile_timestamp_seconds", "End of the last whole comparison with the disk; 0 for never"),
+    "compared_at": ("last_reconcile_timestamp_seconds", "End of the last full scan; 0 for none yet"),
 }
 
 
 def _user_watches_max() -> float:
-    """NaN where the kernel has no inotify."""
+    """NaN if the kernel has no inotify."""
     try:
         return float(_USER_WATCHES_MAX.read_text())
     except OSError:

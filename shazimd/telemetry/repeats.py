@@ -1,8 +1,7 @@
-"""A fault that repeats is told once a period, with a count: ten thousand broken files are not ten thousand lines.
+"""Limit repeated log lines: ten thousand broken files make one line per period, with a count.
 
-A log line that names its ``cause`` is limited: the first of an event and a cause is told at once. Those that follow
-within the period are only counted, and the last of them is told at its end with ``repeated``, how many there were.
-Lines without a cause, and alerts are such, are always told.
+Only lines with a ``cause`` are limited. The first line of an event and cause is logged at once. Others within the
+period are counted; at its end, the last of them is logged with the count as ``repeated``. Alerts have no cause.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ PERIOD_S = 60.0
 
 
 class Repeats:
-    """A structlog processor."""
+    """A structlog processor. Thread-safe."""
 
     def __init__(self, period_s: float = PERIOD_S) -> None:
         self._period_s = period_s
@@ -55,7 +54,7 @@ class Repeats:
 
 @dataclass
 class _Held:
-    """What came of one cause within a period and was not told."""
+    """Lines of an event and cause within a period, not logged yet."""
 
     count: int = 0
     method: str = ""

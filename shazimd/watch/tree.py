@@ -105,7 +105,7 @@ class Watches:
                 return before
             node = Node(root, parent, name, wd)
             self._nodes.setdefault(wd, []).append(node)
-            root.watched += 1
+            root.count += 1
             if before is not None:
                 self.drop(before)
             if parent is not None:
@@ -127,7 +127,7 @@ class Watches:
         nodes = self._nodes.get(node.wd, [])
         if node in nodes:
             nodes.remove(node)
-            node.root.watched -= 1
+            node.root.count -= 1
             if not nodes:
                 del self._nodes[node.wd]
                 self._inotify.unwatch(node.wd)
@@ -164,7 +164,7 @@ class RootWatches:
     def __init__(self, watches: Watches, rules: Filter, report: OnFileEvent, on_loss: Callable[[str], None]) -> None:
         """``on_loss`` gets the reason of lost events or watches: "overflow", "died" or "root"."""
         self.rules = rules
-        self.watched = 0
+        self.count = 0
         self.unwatched: set[bytes] = set()
         """directories polled with all below them: watches are used up, or their file system has no events"""
         self.denied: set[bytes] = set()
@@ -213,7 +213,7 @@ class RootWatches:
     def forget(self) -> None:
         """Reset after the loss of all watches."""
         self._root = None
-        self.watched = 0
+        self.count = 0
 
     def handle_event(self, node: Node, event: InotifyEvent) -> None:
         if not event.name:

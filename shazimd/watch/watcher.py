@@ -109,7 +109,7 @@ class Watcher:
         return {
             "mode": self._mode,
             "state": self._state,
-            "watched_dirs": self._watched.watched,
+            "watched_dirs": self._watched.count,
             "unwatched_dirs": len(self._watched.unwatched),
             "unreadable_dirs": len(self._watched.denied),
             "overflows": self._overflows,
@@ -159,7 +159,7 @@ class Watcher:
         except OSError as error:
             return self._unavailable(error)
         if self._state != "watching":
-            log.info("root_watched", root=self._rules.root, mode=self._mode, watched_dirs=self._watched.watched)
+            log.info("root_watched", root=self._rules.root, mode=self._mode, watched_dirs=self._watched.count)
         self._state = "watching"
         self._report(FileEvent(Kind.TREE, self._rules.root))
         self._next_full = now + (self._config.poll_interval_s if self._mode == "poll" else self._interval_s)

@@ -101,7 +101,7 @@ class WordIndex:
         return self._state.likeliest(words, limit)
 
     def compact(self) -> None:
-        """Rewrite the segments if any has words of removed contents."""
+        """Rewrite the segments if any has words of removed contents. Raises OSError."""
         with self._lock:
             done = None if self._closed else self._executor.submit(self._merge_removed)
         if done is not None:
@@ -114,6 +114,9 @@ class WordIndex:
             if self._loaded and self._state.buffer:
                 self._seal()
         self._executor.shutdown()
+
+    def __contains__(self, content: object) -> bool:
+        return isinstance(content, int) and self._state.has(content)
 
     def _seal(self) -> None:
         """Turn the buffer into a segment: in memory if the disk refuses, and then the next start reads the contents
@@ -133,7 +136,10 @@ class WordIndex:
             self._merging = self._executor.submit(self._merge_small)
 
     def _merge_small(self) -> None:
-        self._merge(self._state.mergeable())
+        try:
+            self._merge(self._state.mergeable())
+        except OSError as error:  # searches take longer until the next full buffer starts another try
+            logger.warning("words_not_merged", reason=str(error))
 
     def _merge_removed(self) -> None:
         parts = self._state.sealed
@@ -144,16 +150,15 @@ class WordIndex:
         """Replace segments by a single one. Runs on the executor's only thread, so no other merge has these parts."""
         if not parts:
             return
-        try:
-            made = segments.merged(parts, self._directory)
-            with self._lock:
-                self._state = self._state.merged(made)
-                self._merging = None
-                self._start_merge()
-            for part in parts if len(made.contents) else (*parts, made):
+        made = segments.merged(parts, self._directory)
+        with self._lock:
+            self._state = self._state.merged(made)
+            self._merging = None
+            self._start_merge()
+        for part in (*parts, made):
+            # A single part is replaced by a file of the same name; a file without contents is not kept.
+            if not len(made.contents) or (part.first, part.last) != (made.first, made.last):
                 segments.delete(part, self._directory)
-        except OSError as error:  # searches take longer until the next full buffer starts another try
-            logger.warning("words_not_merged", reason=str(error))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,6 +174,10 @@ class _State:
         for segment in self.sealed:
             asked = asked[~segment.find(asked)[1]]
         return list(map(int, asked))
+
+    def has(self, content: ContentId) -> bool:
+        found = [(segment, *segment.find(np.array([content]))) for segment in self.sealed]
+        return content in self.buffer or any(known[0] and s.alive[rows[0]] for s, rows, known in found)
 
     def without(self, contents: Sequence[ContentId]) -> _State:
         gone = np.array(contents, np.int64)

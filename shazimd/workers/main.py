@@ -1,6 +1,6 @@
-"""One worker process: gives up what rights it can, then answers jobs until the other end of its socket closes.
+"""A worker process: drops its privileges, then runs jobs until the pool closes the socket.
 
-Started by ``workers`` as ``python -m shazimd.workers.main SOCKET_FD MEMORY_MB PARENT_PID``.
+Started by ``workers.process`` as ``python -m shazimd.workers.main SOCKET_FD MEMORY_MB PARENT_PID``.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from shazimd.posix import memory, process
 from shazimd.workers import channel
 
 _OPEN_FILES_MAX = 64
-_OOM_SCORE = 500
-
-_IDLE_MS = 20
+_OOM_SCORE = 500  # the kernel kills a worker before the daemon
+_IDLE_MS = 20  # between the pictures of a scan pauses are shorter: only then does freed memory go back
 
 
 def main() -> None:
     fd, memory_mb, parent = (int(argument) for argument in sys.argv[1:])
-    _give_up_rights(memory_mb, parent)
+    _drop_privileges(memory_mb, parent)
     memory.keep_freed_memory()
     with socket.socket(fileno=fd) as connection:
         _warm_up()
@@ -41,7 +40,7 @@ def main() -> None:
 
 
 def _serve_one(connection: socket.socket, memory_mb: int) -> bool:
-    """Do one job; False when there will be no more. What a job held is let go before the next is waited for."""
+    """Run one job; False at the end. A separate function, to free the job before the next wait."""
     job = channel.receive(connection)
     if job is None:
         return False
@@ -50,25 +49,23 @@ def _serve_one(connection: socket.socket, memory_mb: int) -> bool:
 
 
 def _answer(job: bytearray, memory_mb: int) -> bytes:
-    from shazimd.workers import replies
-
     try:
-        function, arguments = pickle.loads(job)  # noqa: S301 - the pool sent it; answers go the other way unpickled
-        return replies.pack_result(function(*arguments))
+        function, arguments = pickle.loads(job)  # noqa: S301 - it comes from the daemon; replies are no pickles
+        return channel.pack_result(function(*arguments))
     except ShazimdError as error:
-        return replies.pack_failure(error)
+        return channel.pack_failure(error)
     except MemoryError:
         gc.collect()
-        return replies.pack_failure(WorkerFailed(f"the job ran out of memory: a worker has {memory_mb} MiB"))
+        return channel.pack_failure(WorkerFailed(f"the job ran out of memory: a worker has {memory_mb} MiB"))
     except Exception as error:
-        # A mistake of ours, or of a library beyond what decode() turns into NotAnImage.
+        # A bug here, or an exception of a library that decode() does not turn into NotAnImage.
         failure = WorkerFailed(f"the job failed: {type(error).__name__}: {error}")
-        return replies.pack_failure(failure, traceback.format_exc())
+        return channel.pack_failure(failure, traceback.format_exc())
 
 
-def _give_up_rights(memory_mb: int, parent: int) -> None:
+def _drop_privileges(memory_mb: int, parent: int) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ignored, signal.SIG_IGN)  # a stop is the parent's to order: it finishes the jobs in hand
+        signal.signal(ignored, signal.SIG_IGN)  # Ctrl-C reaches the whole group, but the daemon finishes its jobs
     process.refuse_new_privileges()
     process.end_with_parent()
     if os.getppid() != parent:
@@ -85,16 +82,16 @@ def _give_up_rights(memory_mb: int, parent: int) -> None:
 
 
 def _warm_up() -> None:
-    """Import what jobs need, under the limits, so that the first job is as quick as any."""
+    """Import the modules of the jobs, under the limits, to make the first job as fast as later ones."""
     import cv2
 
-    import shazimd.imaging.extract  # noqa: F401 - for its effect: the import is what takes time
+    import shazimd.imaging.extract  # noqa: F401 - imported only to be in memory
 
     cv2.setNumThreads(1)
 
 
 def _silence_decoders() -> None:
-    """C libraries write of every broken file to stderr; what matters comes back as the job's error."""
+    """Redirect stderr to /dev/null: C libraries report each broken file there, as the job's error does."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(null)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import pytest
 from make_store import rows
+from structlog.testing import capture_logs
 
+from shazimd.errors import StoreError
+from shazimd.store import lmdb_store, maintenance, schema
 from shazimd.store.lmdb_store import open_store
+from shazimd.store.tables import TABLES_MAX, Transaction
 
 MIB = 1 << 20
 SCHEMAS = sorted(path.parent.name for path in Path(__file__).parent.glob("fixtures/*/store.tar.xz"))
@@ -44,3 +51,104 @@ def test_a_store_of_an_earlier_schema_keeps_every_row(unpacked: Callable[[str], 
             assert rows(reader) == expected(directory)
         assert store.check() == []
         store.close()
+
+
+def test_a_migration_grows_a_map_that_is_too_small(
+    unpacked: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a write does: the migration runs again from the start until it fits."""
+    directory = unpacked("schema1")
+    runs: list[int] = []
+    step = schema.MIGRATIONS[1]
+
+    def large(env: lmdb.Environment, txn: Transaction) -> None:
+        runs.append(env.info()["map_size"])
+        values = env.open_db(b"values", txn=txn)
+        for n in range(3000):
+            txn.put(b"large %d" % n, b"1" * 1500, db=values)
+        step(env, txn)
+
+    monkeypatch.setattr(schema, "MIGRATIONS", {1: large})
+    monkeypatch.setattr(lmdb_store, "GROWTH_BYTES_MIN", MIB)
+    store = open_store(str(directory), MIB)
+    assert len(runs) > 1
+    assert runs == sorted(set(runs))
+    with store.read() as reader:
+        assert rows(reader) == expected(directory)
+    store.close()
+
+
+def test_a_migration_says_its_progress(unpacked: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it begins and ends, and in between how many contents are done."""
+    monkeypatch.setattr(schema, "PROGRESS_EVERY_S", 0.0)
+    with capture_logs() as logs:
+        open_store(str(unpacked("schema1")), 16 * MIB).close()
+    first, *between, last = [line for line in logs if line["event"].startswith("store_migrat")]
+    assert (first["schema"], first["to"], last["event"]) == (1, schema.SCHEMA, "store_migrated")
+    assert [line["contents_done"] for line in between] == list(range(1, 31))
+    assert {line["contents"] for line in between} == {30}
+
+
+KILLED = """
+import sys
+from shazimd.store import schema
+from shazimd.store.lmdb_store import open_store
+
+step, after = schema.MIGRATIONS[1], int(sys.argv[2])
+rewritten = schema._rewritten_contents
+
+def slowed(txn, contents, features):
+    for n, key in enumerate(rewritten(txn, contents, features)):
+        if n == after:
+            print("here", flush=True)
+            sys.stdin.read()
+        yield key
+
+def ended(env, txn):
+    step(env, txn)
+    print("here", flush=True)
+    sys.stdin.read()
+
+schema._rewritten_contents = slowed
+schema.MIGRATIONS[1] = ended
+open_store(sys.argv[1], 1 << 20)
+"""
+
+
+@pytest.mark.parametrize("after", [0, 7, 29, 1000])
+def test_a_killed_migration_leaves_the_store_as_it_was(unpacked: Callable[[str], Path], after: int) -> None:
+    """At the first content, in the middle, at the last one, or when only the commit was missing."""
+    directory = unpacked("schema1")
+    command = [sys.executable, "-c", KILLED, str(directory), str(after)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        while b"here\n" != (line := process.stdout.readline()):
+            assert line
+        process.kill()
+        process.wait()
+    with lmdb.open(str(directory), max_dbs=TABLES_MAX, readonly=True) as env:
+        assert schema.version(env, str(directory)) == 1
+        with env.begin() as txn:
+            assert {b"untold", b"contents"} <= {key for key, _ in txn.cursor()}
+            assert not txn.cursor().set_key(b"deleted")
+    store = open_store(str(directory), 16 * MIB)
+    with store.read() as reader:
+        assert rows(reader) == expected(directory)
+    assert store.check() == []
+    store.close()
+
+
+def test_contents_deleted_before_the_migration_get_a_whole_grace(unpacked: Callable[[str], Path]) -> None:
+    """The time of their deletion is not known; it counts from the migration on."""
+    store = open_store(str(unpacked("schema1")), 16 * MIB)
+    with store.read() as reader:
+        assert list(reader.deleted()) == [27, 28, 29, 30]
+        assert list(reader.deleted(age_s=60)) == []
+        assert list(reader.outdated(None, 2)) == []
+    store.close()
+
+
+def test_a_store_that_is_not_migrated_is_not_checked(unpacked: Callable[[str], Path]) -> None:
+    """The command names both versions and says that the daemon migrates the store."""
+    with pytest.raises(StoreError, match=r"schema is 1, expected 2: start shazimd"):
+        maintenance.check(str(unpacked("schema1")))

@@ -112,6 +112,7 @@ def test_an_index_answers_for_the_contents_it_holds(steps: list[tuple[bool, int]
                 known.discard(content)
         assert sorted(known) == contents_of(index)
         for content in range(1, 31):
+            assert (content in index) == (content in known)
             assert (content in index.search(some_words(content), 3)[:1]) == (content in known)
 
 

@@ -18,7 +18,7 @@ from drawn import encoded, picture
 
 from shazimd.errors import InternalError, NotAnImage, TooLarge, WorkerFailed
 from shazimd.imaging.extract import Extractor
-from shazimd.workers import pool as workers
+from shazimd.workers import process
 from shazimd.workers.pool import WorkerPool
 
 HERE = os.path.dirname(__file__)
@@ -27,7 +27,7 @@ HERE = os.path.dirname(__file__)
 @pytest.fixture(scope="module", autouse=True)
 def _workers_find_the_jobs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", HERE)
+        patch.setenv("PYTHONPATH", HERE, prepend=os.pathsep)
         yield
 
 
@@ -281,7 +281,7 @@ def _switches(task: Path) -> list[str]:
 
 def test_a_reply_that_is_too_long_is_not_read(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker can't make the daemon allocate what it announces."""
-    monkeypatch.setattr(workers, "REPLY_BYTES_MAX", 4)
+    monkeypatch.setattr(process, "REPLY_BYTES_MAX", 4)
     with pytest.raises(WorkerFailed, match="expected at most 4"):
         pool.submit(worker_jobs.add, 1, 2).result()
     monkeypatch.undo()

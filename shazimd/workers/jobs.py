@@ -1,15 +1,16 @@
-"""What workers do for the pool: plain functions of plain arguments, so that any worker can do any job.
+"""Jobs of the workers: stateless functions, which any worker can run.
 
-The pool imports this module to name them, so nothing heavy is imported here: the daemon never loads a decoder.
+The daemon imports this module only to name the functions. Heavy imports stay inside them: it never loads a decoder.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from shazimd.models.model import Model, ModelInfo
-from shazimd.types import Fingerprint, Query
+from shazimd.types import Fingerprint, Query, Verification
 
 if TYPE_CHECKING:
     from shazimd.imaging.extract import Extractor
@@ -25,7 +26,14 @@ def query(data: bytes, model: ModelInfo | None, max_pixels: int, features: bool)
     return _extractor(model, max_pixels, features).query(data)
 
 
-@lru_cache(maxsize=2)  # while a model is being changed, jobs for the old and the new one alternate
+def verify_all(query: bytes, candidates: Sequence[bytes]) -> list[Verification]:
+    """See ``imaging.verify.verify_all``."""
+    from shazimd.imaging import verify
+
+    return verify.verify_all(query, candidates)
+
+
+@lru_cache(maxsize=2)  # while the model changes, jobs for the old and the new model alternate
 def _extractor(model: ModelInfo | None, max_pixels: int, features: bool) -> Extractor:
     from shazimd.imaging.extract import Extractor
 

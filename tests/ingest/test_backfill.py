@@ -1,0 +1,180 @@
+"""Derived data that is missing, damaged or of another version is made anew in the background."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+
+from shazimd.errors import NotAnImage
+from shazimd.index.flat import FlatIndex
+from shazimd.ingest.backfill import Backfill
+from shazimd.ingest.commit import Committer
+from shazimd.ingest.ingest import as_stat
+from shazimd.ingest.lanes import Jobs
+from shazimd.search.library import Library
+from shazimd.store.base import Writer
+from shazimd.store.lmdb_store import open_store
+from shazimd.types import FileRow, FileState, Fingerprint, Query, Signals
+from shazimd.words.packing import FEATURE, HEADER, VERSION
+
+if TYPE_CHECKING:
+    from shazimd.models.model import ModelInfo
+
+PATIENCE_S = 30
+
+
+def packed(version: int = VERSION) -> bytes:
+    rows = np.zeros(3, FEATURE)
+    rows["word"] = [1, 2, 3]
+    return HEADER.pack(version, 10, 10, 3) + rows.tobytes() + b"luma"
+
+
+class FakeDecoders:
+    """Makes the same features and vector of all bytes but "bad"."""
+
+    def __init__(self) -> None:
+        self.decoded: list[bytes] = []
+
+    def fingerprint(self, data: bytes, model: ModelInfo | None) -> Future[Fingerprint]:
+        self.decoded.append(data)
+        done: Future[Fingerprint] = Future()
+        if data == b"bad":
+            done.set_exception(NotAnImage("no picture"))
+        else:
+            fv = np.eye(1, 8, dtype=np.float32)[0]
+            done.set_result(Fingerprint(Signals(1, 1, fv), "m", 10, 10, "PNG", features=packed()))
+        return done
+
+    def query(self, data: bytes, model: ModelInfo | None) -> Future[Query]:
+        raise NotImplementedError
+
+
+class FakeModel:
+    id = "m"
+
+
+class Bench:
+    """Files with known contents; ``run`` fills what is missing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "r"
+        self.folder.mkdir()
+        self.store = open_store(str(folder / "store"), 64 << 20, VERSION)
+        self.decoders = FakeDecoders()
+        self.committer = Committer(self.store)
+        self.jobs = Jobs(threads=2)
+        self.library: Library | None = None
+
+    def close(self) -> None:
+        self.jobs.close()
+        self.committer.close()
+        if self.library:
+            self.library.close()
+        self.store.close()
+
+    def add(self, name: str, data: bytes, features: bytes) -> None:
+        path = self.folder / name
+        path.write_bytes(data)
+
+        def work(w: Writer) -> None:
+            content = w.add_content(name.encode(), Fingerprint(Signals(1, 1, None), None, 1, 1, "P", features=features))
+            row = FileRow(as_stat(path.stat()), FileState.INDEXED, content)
+            w.put_file(os.fsencode(path), row)
+
+        self.store.write(work)
+
+    def run(self, *, with_model: bool = False, features_version: int | None = VERSION) -> None:
+        self.library = Library(self.store, lambda _, __: FlatIndex(), FakeModel() if with_model else None)  # type: ignore[arg-type]
+        Backfill(self.library, self.committer, self.decoders, self.jobs, features_version).start()
+        self.library.loaded.result(PATIENCE_S)
+        end = time.monotonic() + PATIENCE_S
+        while self.jobs.pending():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    def features(self) -> list[bytes]:
+        with self.store.read() as reader:
+            return [reader.features(content) for content, _ in reader.signals(None)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.close()
+
+
+def test_features_are_made_anew(bench: Bench) -> None:
+    """Of another version, damaged, or never made; once each, and what is up to date is left alone."""
+    for name, features in (("old", packed(1)), ("new", packed()), ("torn", packed()[:20]), ("none", b"")):
+        bench.add(name, name.encode(), features)
+    with capture_logs() as logs:
+        bench.run()
+    assert sorted(bench.decoders.decoded) == [b"none", b"old", b"torn"]
+    assert bench.features() == [packed()] * 4
+    assert bench.library is not None
+    assert [content in bench.library.words for content in range(1, 5)] == [True] * 4
+    assert bench.library.outdated == 0
+    lines = {line["event"]: line for line in logs}
+    assert lines["features_damaged"]["contents"] == 1
+    assert (lines["backfill_started"]["contents"], lines["backfill_started"]["example"]) == (
+        3,
+        os.fsencode(bench.folder / "old"),
+    )
+    assert "backfill_complete" in lines
+    assert bench.store.check() == []
+
+
+def test_vectors_and_features_are_made_in_one_pass(bench: Bench) -> None:
+    """One decode gives both."""
+    bench.add("a", b"a", packed(1))
+    bench.add("b", b"b", packed())
+    bench.run(with_model=True)
+    assert sorted(bench.decoders.decoded) == [b"a", b"b"]
+    with bench.store.read() as reader:
+        assert reader.counts()["vectors"] == 2
+    assert bench.features() == [packed()] * 2
+
+
+def test_no_features_are_wanted_where_the_workers_make_none(bench: Bench) -> None:
+    """With [match] verify off."""
+    bench.add("a", b"a", b"")
+    bench.run(features_version=None)
+    assert bench.decoders.decoded == []
+
+
+def test_a_file_that_fails_or_is_gone_is_passed_over(bench: Bench) -> None:
+    """Its content stays as it is; the others are made."""
+    for name in ("bad", "gone", "good"):
+        bench.add(name, name.encode(), packed(1))
+    (bench.folder / "gone").unlink()
+    with capture_logs() as logs:
+        bench.run()
+    assert bench.features() == [b"", b"", packed()]
+    assert [line["code"] for line in logs if line["event"] == "backfill_failed"] == ["not_an_image"]
+
+
+def test_progress_is_a_number_that_falls(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From all that are outdated to none."""
+    for n in range(5):
+        bench.add(str(n), b"%d" % n, packed(1))
+    seen: list[int] = []
+    decode: Callable[..., Future[Fingerprint]] = bench.decoders.fingerprint
+
+    def spying(data: bytes, model: ModelInfo | None) -> Future[Fingerprint]:
+        assert bench.library is not None
+        seen.append(bench.library.outdated)
+        return decode(data, model)
+
+    monkeypatch.setattr(bench.decoders, "fingerprint", spying)
+    bench.run()
+    assert seen[0] == 5
+    assert seen == sorted(seen, reverse=True)

@@ -1,0 +1,185 @@
+"""Contents without files are removed with everything derived from them, when their grace is over or when asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shazimd.index.flat import FlatIndex
+from shazimd.ingest import collect
+from shazimd.ingest.collect import Collector
+from shazimd.ingest.commit import Committer
+from shazimd.ingest.lanes import Jobs
+from shazimd.search.library import Library
+from shazimd.store.base import Writer
+from shazimd.store.lmdb_store import open_store
+from shazimd.types import ContentId, FileRow, FileState, Fingerprint, Query, Signals, Stat
+from shazimd.words.packing import FEATURE, HEADER, VERSION
+
+PATIENCE_S = 30
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+class Bench:
+    def __init__(self, folder: Path) -> None:
+        self.now = 1_700_000_000.0
+        self.store = open_store(str(folder / "store"), 64 << 20, VERSION, clock=lambda: self.now)
+        self.library = Library(self.store, lambda _, __: FlatIndex())
+        self.library.loaded.result(PATIENCE_S)
+        self.committer = Committer(self.store)
+        self.jobs = Jobs(threads=1)
+
+    def close(self) -> None:
+        self.jobs.close()
+        self.committer.close()
+        self.library.close()
+        self.store.close()
+
+    def collect(self, keep_s: float) -> None:
+        """Look once, and wait until the look is over."""
+        Collector(self.library, self.committer, self.jobs, keep_s).start()
+        eventually(lambda: not self.jobs.pending())
+
+    def add(self, *names: str) -> None:
+        """Known files, each with a content of its own, in the store and in the indexes."""
+
+        def work(w: Writer) -> list[tuple[ContentId, Fingerprint]]:
+            return [(self._put(w, name), _fingerprint(name)) for name in names]
+
+        for content, fingerprint in self.store.write(work):
+            self.library.add(content, fingerprint)
+
+    def _put(self, w: Writer, name: str) -> ContentId:
+        content = w.add_content(_digest(name), _fingerprint(name))
+        w.put_file(_path(name), FileRow(Stat(1, 1, 1), FileState.INDEXED, content))
+        w.add_pending_alert(_path(name), Query(_fingerprint(name), ()))
+        return content
+
+    def remove(self, *names: str) -> None:
+        self.store.write(lambda w: [w.remove_file(_path(name)) for name in names])
+
+    def known(self) -> list[int]:
+        """The contents that the store, the index and the word index know, and that have pending alerts or pixels."""
+        with self.store.read() as reader:
+            kept = [content for content, _ in reader.signals("m")]
+            paths = [path for _, path, _ in reader.pending_alerts()]
+            pixels = [content for n in range(1, 10) for content in reader.contents_with_pixels(b"%032d" % n)]
+            vectors = reader.counts()["vectors"]
+        assert pixels == kept
+        assert len(paths) == vectors == len(kept)
+        assert [content for content in range(1, 10) if content in self.library.index] == kept
+        assert [content for content in range(1, 10) if content in self.library.words] == kept
+        assert self.store.check() == []
+        return kept
+
+
+def _path(name: str) -> bytes:
+    return b"/r/" + name.encode()
+
+
+def _digest(name: str) -> bytes:
+    return b"%032d" % int(name)
+
+
+def _fingerprint(name: str) -> Fingerprint:
+    number = int(name)
+    rows = np.zeros(3, FEATURE)
+    rows["word"] = [number, number + 1, number + 2]
+    features = HEADER.pack(VERSION, 10, 10, 3) + rows.tobytes() + b"luma"
+    signals = Signals(number, number, np.eye(1, 8, number % 8, dtype=np.float32)[0])
+    return Fingerprint(signals, "m", 10, 10, "PNG", _digest(name), features=features)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.close()
+
+
+def test_a_content_is_removed_when_its_grace_is_over(bench: Bench) -> None:
+    """With its vectors, features, pixels and pending alerts, and from the indexes; not a second before."""
+    bench.add("1", "2", "3")
+    bench.remove("1", "3")
+    bench.collect(keep_s=600)
+    bench.now += 599
+    bench.collect(keep_s=600)
+    with bench.store.read() as reader:
+        assert reader.counts()["contents"] == 3
+    bench.now += 1
+    bench.collect(keep_s=600)
+    assert bench.known() == [2]
+
+
+def test_many_contents_are_removed_in_batches(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One look after the other, until none is due."""
+    monkeypatch.setattr(collect, "BATCH", 2)
+    names = [str(n) for n in range(1, 8)]
+    bench.add(*names)
+    bench.remove(*names[1:])
+    bench.collect(keep_s=0)
+    assert bench.known() == [1]
+
+
+def test_it_looks_again_by_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a deletion needs no other event to be noticed."""
+    monkeypatch.setattr(collect, "INTERVAL_S_MIN", 0.01)
+    bench.collect(keep_s=0)
+    bench.add("1", "2")
+    bench.remove("1")
+    eventually(lambda: 1 not in bench.library.index and 1 not in bench.library.words)
+    assert bench.known() == [2]
+
+
+def test_nothing_due_costs_no_write(bench: Bench) -> None:
+    """But for the store's clock, once an hour."""
+    bench.add("1")
+    collector = Collector(bench.library, bench.committer, bench.jobs, keep_s=3600)
+    collector.start()
+    eventually(lambda: not bench.jobs.pending())
+    bench.committer.close()  # a write would raise
+    collector.start()
+    eventually(lambda: not bench.jobs.pending())
+    assert bench.known() == [1]
+
+
+def test_a_path_is_forgotten_with_contents_that_nothing_else_holds(bench: Bench) -> None:
+    """A content of another file stays."""
+    bench.add("1", "2", "3")
+    bench.store.write(lambda w: w.put_file(b"/other", FileRow(Stat(1, 1, 1), FileState.INDEXED, 3)))
+    bench.store.write(lambda w: w.add_pending_alert(b"/other", Query(_fingerprint("3"), ())))
+    bench.remove("2")
+    assert collect.forget_path(bench.library, bench.committer, b"/r") == 2
+    with bench.store.read() as reader:
+        assert [content for content, _ in reader.signals("m")] == [2, 3]
+        assert list(reader.deleted()) == [2]
+
+
+def test_deleted_contents_are_forgotten_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever their grace, all of them, and no others."""
+    monkeypatch.setattr(collect, "BATCH", 2)
+    bench.add("1", "2", "3", "4")
+    bench.remove("1", "2", "4")
+    assert collect.forget_deleted(bench.library, bench.committer) == 3
+    assert collect.forget_deleted(bench.library, bench.committer) == 0
+    assert bench.known() == [3]
+
+
+def test_a_digest_is_forgotten_with_its_files(bench: Bench) -> None:
+    """An unknown one is not counted."""
+    bench.add("1", "2")
+    assert collect.forget_content(bench.library, bench.committer, _digest("1")) == 1
+    assert collect.forget_content(bench.library, bench.committer, _digest("1")) == 0
+    assert bench.known() == [2]
+    with bench.store.read() as reader:
+        assert [path for path, _ in reader.walk(b"/")] == [b"/r/2"]

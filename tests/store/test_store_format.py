@@ -1,0 +1,79 @@
+"""FORMAT.md says what is on the disk."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import lmdb
+import msgspec
+import pytest
+
+from shazimd.store import schema
+from shazimd.store.base import Store, Writer
+from shazimd.store.tables import TABLES_MAX, Tables, number
+from shazimd.types import FileRow, FileState, Fingerprint, Signals, Stat
+
+FORMAT = (Path(schema.__file__).parent / "FORMAT.md").read_text()
+
+
+def section(title: str) -> str:
+    return re.split(r"^##+ ", FORMAT.partition(f"## {title}")[2], flags=re.MULTILINE)[0]
+
+
+def first_column(text: str) -> list[str]:
+    return [name for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
+
+
+def test_every_table_is_described() -> None:
+    """In the order of the code, for the present schema."""
+    assert first_column(section(f"Tables, schema {schema.SCHEMA}")) == list(Tables._fields)
+
+
+def test_every_version_is_in_the_history() -> None:
+    """So is each one that can be migrated."""
+    versions = [int(n) for n in re.findall(r"^\| (\d+) \|", section("Versions"), re.MULTILINE)]
+    assert versions == [*range(1, schema.SCHEMA + 1)] == [*schema.MIGRATIONS, schema.SCHEMA]
+
+
+@pytest.fixture
+def example(store: Store) -> dict[str, list[tuple[bytes, bytes]]]:
+    """The rows of the store that FORMAT.md shows."""
+
+    def fill(w: Writer) -> None:
+        fingerprint = Fingerprint(Signals(1, 2, None), None, 640, 480, "PNG", b"p" * 32, features=b"\x02" * 6000)
+        content = w.add_content(b"d" * 32, fingerprint)
+        w.put_file(b"/srv/a.png", FileRow(Stat(68000, 1764115200000000000, 1311), FileState.INDEXED, content))
+        w.put_file(b"/srv/b/a.png", FileRow(Stat(68000, 1764115209000000000, 1312), FileState.INDEXED, content))
+
+    store.write(fill)
+    path = store.info()["path"]
+    store.close()
+    with lmdb.open(path, readonly=True, max_dbs=TABLES_MAX) as env, env.begin() as txn:
+        return {name: list(txn.cursor(env.open_db(name.encode(), txn=txn))) for name in Tables._fields}
+
+
+def test_the_example_is_what_is_written(example: dict[str, list[tuple[bytes, bytes]]]) -> None:
+    """Row for row; tables that the example does not show are empty."""
+    assert example["numbers"] == [
+        (b"content", number(1)),
+        (b"directory", number(2)),
+        (b"schema", number(schema.SCHEMA)),
+    ]
+    assert example["directories"] == [(number(0) + b"srv", number(1)), (number(1) + b"b", number(2))]
+    assert example["directory_names"] == [(number(1), number(0) + b"srv"), (number(2), number(1) + b"b")]
+    assert [(key, msgspec.msgpack.decode(raw)) for key, raw in example["files"]] == [
+        (number(1) + b"a.png", [68000, 1764115200000000000, 1311, 1, b""]),
+        (number(2) + b"a.png", [68000, 1764115209000000000, 1312, 1, b""]),
+    ]
+    assert example["files"][0][0].hex() == "0000000000000001" + "612e706e67"
+    ((key, raw),) = example["contents"]
+    record = [b"d" * 32, 1, 2, 640, 480, "PNG", b"p" * 32, False, 2]
+    assert (key, msgspec.msgpack.decode(raw)) == (number(1), record)
+    assert example["digests"] == [(b"d" * 32, number(1))]
+    assert example["pixels"] == [(b"p" * 32 + number(1), b"")]
+    assert example["holders"] == [(number(1) + number(n) + b"a.png", b"") for n in (1, 2)]
+    assert [(key, len(raw)) for key, raw in example["features"]] == [
+        (number(1) + bytes([0, n]), size) for n, size in enumerate((1338, 1338, 1338, 1338, 648))
+    ]
+    assert first_column(section("Example")) == [name for name, rows in example.items() if rows]

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from shazimd import text
+from shazimd.types import check_threshold, check_weights, rounded_score
+
+
+@pytest.mark.parametrize("written", ["", "x", "-0.1", "1.01", "nan", "inf", "0,5"])
+def test_a_threshold_out_of_range_is_refused(written: str) -> None:
+    """The error states the expectation only; its reader adds the name and the value."""
+    with pytest.raises(ValueError, match=r"^a number from 0 to 1$"):
+        text.parse_threshold(written)
+
+
+@pytest.mark.parametrize("written", ["", "1,1", "1,1,1,1", "0,0,0", "1,1,-1", "1,1,inf", "nan,1,1", "a,b,c"])
+def test_weights_that_make_no_score_are_refused(written: str) -> None:
+    """Three finite numbers, none negative, not all zero."""
+    with pytest.raises(ValueError, match=r"^three numbers >= 0 that are not all zero$"):
+        text.parse_weights(written)
+
+
+def test_numbers_are_checked_alike_as_text_and_as_values() -> None:
+    """A value that can be written can be given to the Python API, and the other way round."""
+    assert (0.0, 1.0, 0.75) == tuple(map(text.parse_threshold, ("0", "1", ".75")))
+    assert (0.5, 0.0, 3.0) == text.parse_weights("0.5,0,3")
+    check_threshold(0.75)
+    check_weights((0.5, 0.0, 3.0))
+    with pytest.raises(ValueError, match="threshold is nan, expected a number from 0 to 1"):
+        check_threshold(float("nan"))
+    with pytest.raises(ValueError, match=r"weights are \[inf, 1.0, 1.0\], expected three numbers"):
+        check_weights((float("inf"), 1.0, 1.0))
+
+
+def test_scores_have_four_digits_everywhere() -> None:
+    """An alert and an answer about the same pair show the same score."""
+    assert (0.9844, 1.0, 0.0) == tuple(map(rounded_score, (0.984375, 0.99999, 0.00004)))
+
+
+def test_a_path_that_is_not_utf8_is_given_twice() -> None:
+    """Readable, and exactly in base64; any other path once."""
+    assert {"match": "/p/a b.jpg"} == text.path_fields(b"/p/a b.jpg", "match")
+    assert {"path": "/p/\ufffd", "path_b64": "L3Av/w=="} == text.path_fields(b"/p/\xff")
+
+
+def test_control_characters_are_escaped() -> None:
+    """No name can move the cursor or forge a line; other scripts stay readable."""
+    assert ("a\\x1b[2Jb", "é 猫") == (text.printable("a\x1b[2Jb"), text.printable("é 猫"))
