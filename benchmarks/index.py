@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from benchmarks import vectors
 from shazimd.index import exact
 from shazimd.index.cascade import CascadeIndex
-from shazimd.index.scan import View
-from shazimd.types import ContentId, Fingerprint, Signals
+from shazimd.index.scan import TableView
+from shazimd.types import ContentId, Fingerprint, Signals, Weights
 
 PHOTOS, EDITS = 1400, 14
 HELD_OUT = 200
@@ -203,7 +203,7 @@ def search_times(index: CascadeIndex, queries: Sequence[Signals]) -> tuple[tuple
     return all_times[0], cells
 
 
-def check(index: CascadeIndex, views: Sequence[View], queries: Sequence[Signals]) -> float:
+def check(index: CascadeIndex, views: Sequence[TableView], queries: Sequence[Signals]) -> float:
     """Compare with the exact scores of all rows, and say how many ms those take a query."""
     spent = 0.0
     for query in queries:
@@ -217,7 +217,7 @@ def check(index: CascadeIndex, views: Sequence[View], queries: Sequence[Signals]
     return spent / len(queries) * 1e3
 
 
-def living(view: View) -> Iterator[exact.Rows]:
+def living(view: TableView) -> Iterator[exact.Rows]:
     order = view.order()
     return (view.rows(order[start : start + 512]) for start in range(0, len(order), 512))
 
@@ -247,10 +247,8 @@ def status(name: str) -> float:
 
 
 def peers(data: vectors.Set, count: int, queries: Sequence[Signals]) -> None:
-    """The same search in faiss, by the one inner product of ``search.score``."""
+    """The same search in faiss, by the one inner product of ``search.score``, whose derivation stands there."""
     import faiss
-
-    from shazimd.search.score import query_vector, row_vector
 
     faiss.omp_set_num_threads(1)
     print(
@@ -271,6 +269,25 @@ def peers(data: vectors.Set, count: int, queries: Sequence[Signals]) -> None:
             recall = sum(len(a & b) for a, b in zip(truth, found, strict=True)) / max(1, sum(map(len, truth)))
             p50 = median_ms(lambda q, c: index.range_search(q[None], 0.75 - c), asked)  # noqa: B023  # used at once
             print(f"| faiss {name}{f', nprobe {probes}' if probes else ''} | {p50:.1f} | {recall:.3f} |", flush=True)
+
+
+def row_vector(row: Signals) -> NDArray[np.float32]:
+    ah, dh, fv = (_plus_minus_one(row.ah), _plus_minus_one(row.dh), row.fv)
+    assert fv is not None
+    return np.concatenate([ah / 8, dh / 8, fv], dtype=np.float32)
+
+
+def query_vector(query: Signals, weights: Weights) -> tuple[NDArray[np.float32], float]:
+    """(q, c) with the score of a row as <q, row> + c."""
+    w1, w2, w3 = (w / sum(weights) for w in weights)
+    ah, dh, fv = (_plus_minus_one(query.ah), _plus_minus_one(query.dh), query.fv)
+    assert fv is not None
+    return np.concatenate([w1 / 16 * ah, w2 / 16 * dh, w3 * fv], dtype=np.float32), (w1 + w2) / 2
+
+
+def _plus_minus_one(bits: int | None) -> NDArray[np.float32]:
+    assert bits is not None
+    return np.unpackbits(np.frombuffer(bits.to_bytes(8, "big"), np.uint8)).astype(np.float32) * 2 - 1
 
 
 def join(cache: Path, data: vectors.Set, count: int) -> None:

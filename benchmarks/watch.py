@@ -2,7 +2,7 @@
 
     python benchmarks/watch.py [--files 25000] [--per-second 5000] [--directories 1000] [--idle 5]
 
-A process of its own writes files at a rate; told are the time from the last file to the last hint, overflows and the
+A process of its own writes files at a rate; told are the time from the last file to the last event, overflows and the
 CPU time spent on it. Then the same 1,000 watched directories are left alone. Goal: no overflow at 5,000 files a second,
 nothing lost, and no CPU time when idle. The last answer stands in README.md beside this. A disk that
 can't create files so fast holds up the writer: TMPDIR=/dev/shm has the burst in memory.
@@ -67,18 +67,18 @@ def burst(root: str, debouncer: Debouncer, args: argparse.Namespace) -> None:
     last = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
         ended = None
-        while hints := debouncer.take(timeout=2):
+        while events := debouncer.take(timeout=2):
             last = time.perf_counter()
             if ended is None and writer.poll() is not None:
                 ended = last
-            given.update(hint.path for hint in hints if hint.kind is Kind.FILE)
-            trees += sum(hint.kind is Kind.TREE for hint in hints)
+            given.update(event.path for event in events if event.kind is Kind.FILE)
+            trees += sum(event.kind is Kind.TREE for event in events)
         assert writer.stdout is not None
         took = float(writer.stdout.read())
     cpu = time.process_time() - cpu
     print(f"{args.files} files in {took:.2f} s ({args.files / took:.0f}/s): {len(given)} given, {trees} trees")
     print(
-        f"last hint {last - (ended or last):.2f} s after the writer's end was seen, "
+        f"last event {last - (ended or last):.2f} s after the writer's end was seen, "
         f"{cpu / args.files * 1e6:.0f} us CPU a file"
     )
 

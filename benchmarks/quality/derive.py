@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -42,7 +43,8 @@ def main() -> None:
     options = _options()
     tuned, others = split(shared_folder())
     features = [unpack_features(extract_features(luma(load(photo)))) for photo in tuned]
-    index = WordIndex()
+    index = WordIndex(tempfile.mkdtemp())
+    index.load([])
     index.add([(number + 1, known.words) for number, known in enumerate(features)])
     queries = _queries(tuned, others, options.photos)
     _standing_out(queries[len(tuned) :], index)

@@ -175,8 +175,8 @@ def _as_member(member: Member) -> protocol.Member:
         "width": member.width,
         "height": member.height,
         "size_bytes": member.size_bytes,
-        "score": rounded_score(member.tie.score) if member.tie else None,
-        "verdict": member.tie.verdict.value if member.tie else None,
+        "score": rounded_score(member.relation.score) if member.relation else None,
+        "verdict": member.relation.verdict.value if member.relation else None,
     }
 
 

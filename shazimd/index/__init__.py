@@ -1,1 +1,1 @@
-"""What we can rebuild: finds every row whose score may reach a threshold."""
+"""Exact search for all contents with a score from a threshold on; every file can be rebuilt from the store."""

@@ -1,28 +1,29 @@
-"""What an index promises, whatever its medium.
+"""The promise of every index, and the part of a store that an index is built from.
 
-A row is a content's signals under its content id. All vectors in an index are of one model. The answer to a search
-is exactly that of comparing the query with every row by ``search.score`` on the signals as the store keeps them
-(vectors rounded to float16): the same rows, best score first, ties by growing id.
+A row is a content's signals under its content id. All vectors in an index are of one model. A search returns exactly
+the result of comparing the query with every row by ``search.score`` on the signals as the store keeps them (vectors
+rounded to float16): the same rows, best score first, ties by growing id.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
-from shazimd.types import ContentId, Hit, Signals, Weights
+from shazimd.types import ContentId, Fingerprint, Hit, Signals, Weights
 
 
 class Index(ABC):
     @abstractmethod
     def add(self, rows: Sequence[tuple[ContentId, Signals]]) -> None:
-        """Make rows findable; a row whose id is known is replaced.
+        """Make rows findable; a row with a known id is replaced.
 
-        Raises ValueError for a vector of another width than the index has, or one that is not finite."""
+        Raises ValueError for a vector of another width than the index has, or a vector that is not finite."""
 
     @abstractmethod
     def remove(self, contents: Sequence[ContentId]) -> None:
-        """Forget rows; unknown ids are passed over."""
+        """Remove rows; unknown ids are skipped."""
 
     @abstractmethod
     def search(
@@ -52,4 +53,20 @@ class Index(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go; what can be kept for a faster start is kept."""
+        """Release files and threads. An index on disk keeps its rows for a fast start."""
+
+
+class Source(Protocol):
+    """The contents to index; a store's ``Reader`` is a source."""
+
+    def signals(self, model: str | None, after: ContentId = 0, /) -> Iterator[tuple[ContentId, Signals]]:
+        """Every content to index with id > ``after``, by growing id."""
+
+    def without_vector(self, model: str, after: ContentId = 0, /) -> Iterator[ContentId]:
+        """Contents that lack this model's vector."""
+
+    def removals(self, after: int = 0, /) -> Iterator[tuple[int, ContentId]]:
+        """Removed contents as (sequence number, id), for sequence numbers > ``after``."""
+
+    def fingerprint(self, content: ContentId, model: str | None, /) -> Fingerprint:
+        """Raises KeyError for an unknown content."""

@@ -1,6 +1,6 @@
-"""What a score can reach at most, from few bytes of a row: the bounds that let a search pass over most rows unread.
+"""Upper bounds of a score from few bytes of a row: with these a search skips most rows unread.
 
-Weights here are divided by their sum, so that a score is w1 dah + w2 ddh + w3 cos.
+Weights here are divided by their sum: a score is w1 dah + w2 ddh + w3 cos.
 
 1. *Hashes* (16 bytes). cos <= 1, so a row needs w1 dah + w2 ddh >= threshold - w3.
 
@@ -8,20 +8,20 @@ Weights here are divided by their sum, so that a score is w1 dah + w2 ddh + w3 c
        <q, v> = <Pq, Pv> + <q, (I - M) v>
               <= <Pq, Pv> + sqrt(|q|^2 - |Pq|^2) sqrt(|v|^2 - |Pv|^2)
    since I - M is positive semidefinite: Cauchy-Schwarz for the form <x, (I - M) y>, whose <x, (I - M) x> is
-   |x|^2 - |Px|^2. P need not be orthonormal, and P = 0 is a valid, useless choice: what a poor P costs is time, never
+   |x|^2 - |Px|^2. P need not be orthonormal, and P = 0 is a valid, useless choice: a poor P costs time, never
    rows. The first 15 rows of P make 15 numbers of a row, and the root, its *rest*, is the 16th.
 
-3. *Finer levels* (64 bytes each). Each level takes 56 further rows of P, and keeps what they give as x = n s + e: whole
-   numbers n times steps s, and what that leaves. With what they give of the query, y,
+3. *Finer levels* (64 bytes each). Each level takes 56 further rows of P, and keeps their products as x = n s + e: whole
+   numbers n times steps s, and an error e. With the query's products y,
        <y, x> = <y, n s> + <y, e> <= <y, n s> + |y| |e|
-   A row keeps its own |e| (measured, so clipping at +-127 only makes it larger), and its rest beyond this level, which
-   takes the place of the rest before.
+   A row keeps its own |e| (measured after clipping at +-127, which only makes |e| larger), and its rest beyond this
+   level, which replaces the rest before.
 
-4. What is left is scored exactly (``exact``).
+4. Remaining rows are scored exactly (``exact``).
 
 P are the leading eigenvectors of the uncentred second moments of the rows (the best possible k for the mean of
 |Pv|^2: Eckart and Young, "The approximation of one matrix by another of lower rank", Psychometrika 1, 1936), times
-1 - 1e-9, so that M <= I whatever float64 rounded. Non-negative features have a large common part, which the first of
+1 - 1e-9, which keeps M <= I under float64 rounding. Non-negative features have a large common part, which the first of
 them takes up whole.
 
 Rounding. Pv is summed in float64 and kept as float32, rests and |e| are rounded up; the query's side is float32; then
@@ -45,15 +45,15 @@ COARSE = 15
 LEVELS, NUMBERS = 3, 56
 DIMENSIONS = COARSE + LEVELS * NUMBERS
 ENDS = COARSE + NUMBERS * np.arange(LEVELS + 1)
-"""how many rows of P are read with the coarse part and with each level"""
+"""number of rows of P read with the coarse part and with each level"""
 STEPS = 127
 SLACK = 2.5e-5
 SHRINK = 1 - 1e-9
 HASH_UNITS = 1000
-"""Weights of the two hashes as whole numbers that sum to this, so that a weighted distance fits 16 bits."""
+"""Weights of the two hashes are whole numbers with this sum: a weighted distance then fits 16 bits."""
 
 TINY = 1e-290
-"""Weights below this lose digits in float64 and the scores mean nothing: they are computed, never bounded."""
+"""Weights below this lose digits in float64 and their scores are meaningless: computed, never bounded."""
 
 Floats: TypeAlias = NDArray[np.float32]
 Bytes: TypeAlias = NDArray[np.uint8]
@@ -64,11 +64,11 @@ class Basis:
     """The P above, and the steps."""
 
     projection: Doubles
-    """float64 [DIMENSIONS, d]; rows of zeros where d is less"""
+    """float64 [DIMENSIONS, d]; rows of zeros if d is smaller"""
     steps: Doubles
     """float64 [LEVELS, NUMBERS]"""
     learned_from: int
-    """how many rows were known then; 0 for the useless P = 0"""
+    """number of rows in the index at the time; 0 for the useless P = 0"""
 
     @classmethod
     def none(cls, width: int) -> Basis:
@@ -88,7 +88,7 @@ class Basis:
         return cls(projection, steps.reshape(LEVELS, NUMBERS), known)
 
     def encode(self, fv: Halves) -> tuple[Floats, list[Bytes]]:
-        """What the bounds need of rows [n, d]: coarse float32 [n, 16], and uint8 [n, 64] for each level.
+        """The parts of rows [n, d] for the bounds: coarse float32 [n, 16], and uint8 [n, 64] for each level.
 
         A row of a level is 56 whole numbers (int8), then |e| and the rest (float32)."""
         vectors = fv.astype(np.float64)
@@ -111,30 +111,30 @@ class Level(NamedTuple):
     numbers: Floats
     """float32 [NUMBERS], times w3 and the steps"""
     error: np.float32
-    """times w3: what a row's |e| is multiplied with"""
+    """times w3: the factor of a row's |e|"""
     rest: np.float32
-    """times w3: what a row's rest is multiplied with"""
+    """times w3: the factor of a row's rest"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bounds:
-    """A query with weights, as the bounds take it; for rows that all have the same signals."""
+    """A query with weights, prepared for the bounds of rows with the same signals."""
 
     hash_weights: tuple[int, int]
     """of the two distances; their sum is at most HASH_UNITS"""
     hash_unit: float
-    """what one unit of weighted distance takes off the score"""
+    """loss of score per unit of weighted distance"""
     hash_share: float
-    """w1 + w2; infinite where there is no bound, and every row may reach every score"""
+    """w1 + w2; infinite if there is no bound and every row may reach every score"""
     cosine_share: float
-    """w3; 0 where no vector counts"""
+    """w3; 0 if no vector counts"""
     coarse: Floats
     """float32 [16], times w3"""
     levels: tuple[Level, ...]
 
     @classmethod
     def of(cls, asked: Asked, weights: Weights, has: Bools, basis: Basis) -> Bounds:
-        """For rows that have these signals (bool [3]), encoded with ``basis``."""
+        """The bounds of rows with these signals (bool [3]), encoded with ``basis``."""
         counted = [float(w) if both else 0.0 for w, both in zip(weights, has & asked.has, strict=True)]
         total = sum(counted)
         w1, w2, w3 = (w / total for w in counted) if total > TINY else (0.0, 0.0, 0.0)
@@ -144,7 +144,7 @@ class Bounds:
         return cls((units[0], units[1]), (w1 + w2) / (HASH_UNITS * HASH_BITS), share, w3, coarse, levels)
 
     def furthest(self, threshold: float) -> int:
-        """The weighted distance of hashes (in units) beyond which no row reaches the threshold; may be below 0."""
+        """Maximum weighted distance of hashes (in units) of a row that reaches the threshold; may be below 0."""
         room = self.hash_share + self.cosine_share - threshold + SLACK
         return int(room / self.hash_unit) + 1 if room < self.hash_share else HASH_UNITS * HASH_BITS
 
@@ -162,7 +162,7 @@ def _query_side(fv: Doubles, basis: Basis, weight: float) -> tuple[Floats, tuple
 def _rests(vectors: Doubles, projected: Doubles) -> Floats:
     """sqrt(|v|^2 - |Pv|^2), rounded up, for the first rows of P up to each of ENDS: [n, LEVELS + 1].
 
-    1e-12 covers what float64 rounded in the difference."""
+    1e-12 covers the rounding of the difference."""
     read = np.cumsum(np.square(projected), axis=1)[:, ENDS - 1]
     beyond = np.square(vectors).sum(axis=1, keepdims=True) - read
     return _up(np.sqrt(np.maximum(0, beyond) + 1e-12))

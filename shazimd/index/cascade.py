@@ -1,7 +1,7 @@
 """The index of the daemon: exact answers from a cascade of bounds, kept beside the store for a fast start.
 
-What bounds read of a row (at most 280 bytes) stays in the page cache; its vector (2 bytes a dimension) is read only to
-score it. Nothing here is dear: whatever is missing, stale or damaged is made anew from the store.
+The bounds of a row (at most 280 bytes) stay in the page cache; its vector (2 bytes a dimension) is read only to score
+the row. All files can be lost: missing, stale or damaged files are rebuilt from the store.
 """
 
 from __future__ import annotations
@@ -16,49 +16,58 @@ import structlog
 from numpy.typing import NDArray
 
 from shazimd.errors import StoreFull
-from shazimd.index import exact, manifest, scan
-from shazimd.index.base import Index
+from shazimd.index import exact, scan
+from shazimd.index.base import Index, Source
 from shazimd.index.bounds import Basis
-from shazimd.index.folder import Folder
+from shazimd.index.exact import Rows
+from shazimd.index.files import Absent, Folder, Stale
 from shazimd.index.generation import Generation
-from shazimd.index.scan import View
-from shazimd.index.source import Source, check, news, removed
+from shazimd.index.scan import TableView
 from shazimd.types import ContentId, Hit, Signals, Weights
 
 BATCH = 1024
-"""Rows taken over, encoded or copied at once: as float64 they are 10 MiB."""
+"""Rows added, encoded or copied at once: 10 MiB as float64."""
 
 JOIN = 32
-"""Queries of a self-join that go through the index together, at most: fewer while they find more than JOIN_HITS."""
+"""Maximum number of queries in one search of a self-join; halved while a search finds more than JOIN_HITS."""
 JOIN_HITS = 100_000
-"""35 MB of them"""
+"""35 MB of hits"""
 
 SAVE_EVERY = 16_384
-"""Rows after which files are synced: a crash costs at most the reading of so many again, half a second."""
+"""Added rows between two syncs: after a crash at most this many are read from the store again, in half a second."""
 
 LEARN_FROM = 1024
-"""Rows from which a basis is worth learning; fewer are all scored fast enough. It is learned anew whenever the rows
-have become LEARN_GROWTH times as many, since it fits what it saw; all rewrites together copy a third of the rows."""
+"""Minimum number of rows for learning a basis; fewer rows are all scored fast enough. The basis fits the rows it was
+learned from, so it is learned again after each growth by the factor LEARN_GROWTH; all rewrites together copy a third of
+the rows."""
 LEARN_GROWTH = 4
 SAMPLE = 8192
 
 DEAD_MIN, DEAD_SHARE = 1024, 0.25
-"""How many dead rows, at least and as a share of all, make a rewrite worth it."""
+"""Minimum number and share of dead rows for a rewrite."""
+
+CHECKED = 64
+"""Rows of each table compared with the store at a start: enough to detect the index of another store, or bytes lost by
+a disk."""
+
+REWIND = 1024
+"""Ids are added nearly in order; this many before the last are looked up again at a start."""
+
+REMOVED = 4096
+"""Removals read from the store at once."""
 
 logger = structlog.get_logger()
 
 
 class CascadeIndex(Index):
-    """Searches read ``_views``, a snapshot; one writer at a time appends behind it and then replaces it.
+    """Searches read ``_views``, a snapshot; one writer at a time appends behind the snapshot and then replaces it."""
 
-    ``CascadeIndex()`` lives in memory; ``open`` gives one that is kept in a directory."""
-
-    def __init__(self, folder: Folder | None = None, model: str | None = None) -> None:
+    def __init__(self, folder: Folder, model: str | None) -> None:
         self._folder, self._model = folder, model
         self._width: int | None = None
         self._removals = 0
         self._rows = Generation(Basis.none(0), 0, folder)
-        self._views: tuple[View, ...] = ()
+        self._views: tuple[TableView, ...] = ()
         self._unsaved = 0
         self._writing = threading.Lock()
         self._rewriting = threading.Lock()  # taken before _writing
@@ -69,23 +78,22 @@ class CascadeIndex(Index):
 
     @classmethod
     def open(cls, directory: str, source: Source, model: str | None) -> CascadeIndex:
-        """The index of all that ``source`` knows, with the vectors of one model (None: hashes only).
+        """The index of all contents of ``source``, with the vectors of one model (None: hashes only).
 
-        What an earlier run left in ``directory`` is used where it is sound; the rest is read from the source. Raises
-        StoreFull when the disk is full."""
+        Sound files in ``directory`` are used; other rows are read from the source. Raises StoreFull on a full disk."""
         index = cls(Folder.take(directory, model), model)
         try:
             index._load(source)
-        except manifest.Stale as stale:
-            say = logger.debug if isinstance(stale, manifest.Absent) else logger.info
-            say("index_rebuilding", model=model, reason=str(stale))
-            index._start_anew()
+        except Stale as stale:
+            log = logger.debug if isinstance(stale, Absent) else logger.info
+            log("index_rebuilding", model=model, reason=str(stale))
+            index._clear()
             index._catch_up(source)
-        index._tend()
+        index._start_upkeep()
         return index
 
     def add(self, rows: Sequence[tuple[ContentId, Signals]]) -> None:
-        last = dict(rows)  # of two rows with one id, the later
+        last = dict(rows)  # the later of two rows with one id
         with self._writing:
             width = exact.width_of(last.values(), self._width)
             new = exact.rows_of(list(last.items()), width)
@@ -97,13 +105,13 @@ class CascadeIndex(Index):
             finally:
                 self._views = self._rows.views()
             self._unsaved += len(new.ids)
-        self._tend()
+        self._start_upkeep()
 
     def remove(self, contents: Sequence[ContentId]) -> None:
         with self._writing:
             self._rows.retire(contents)
             self._views = self._rows.views()
-        self._tend()
+        self._start_upkeep()
 
     def search(
         self, queries: Sequence[Signals], weights: Weights, threshold: float, limit: int | None = None
@@ -116,13 +124,13 @@ class CascadeIndex(Index):
     def pairs(self, weights: Weights, threshold: float, after: ContentId = 0) -> Iterator[tuple[ContentId, list[Hit]]]:
         exact.check_search(weights, threshold, None)
         views = self._views
-        ids, tables, places = _in_order(views, after)
+        ids, tables, rows = _in_order(views, after)
         start, size = 0, 1
         while start < len(ids):
             part = slice(start, start + size)
             signals = (
-                exact.signals_of(views[table].rows(place), 0)
-                for table, place in zip(tables[part].tolist(), places[part].reshape(-1, 1), strict=True)
+                exact.signals_of(views[table].rows(row), 0)
+                for table, row in zip(tables[part].tolist(), rows[part].reshape(-1, 1), strict=True)
             )
             asked = [exact.ask(one, self._width) for one in signals]
             below = ids[part].tolist()
@@ -138,7 +146,7 @@ class CascadeIndex(Index):
         return isinstance(content, int) and self._rows.places.get(content) is not None
 
     def close(self) -> None:
-        """Keep the rows for a fast start, and let go."""
+        """Save the rows for a fast start, and release the files."""
         if self._closed:
             return
         self._closed = True
@@ -146,13 +154,12 @@ class CascadeIndex(Index):
         with self._rewriting:
             self._attempt(self._save)
             self._rows.close()
-            if self._folder is not None:
-                self._folder.close()
+            self._folder.close()
 
     def compact(self) -> None:
-        """Rewrite the rows without the dead ones, sorted by id, with a basis that fits them.
+        """Rewrite the living rows, sorted by id, with a basis that fits them.
 
-        Searches, adding and removing go on meanwhile. Raises OSError, and then all is as before."""
+        Searches, adding and removing go on meanwhile. Raises OSError, and then nothing has changed."""
         with self._rewriting:
             old = self._rows
             views = old.views()
@@ -170,8 +177,8 @@ class CascadeIndex(Index):
             old.close()
             self._save()
 
-    def _copy(self, views: Sequence[View], new: Generation) -> bool:
-        """Write all living rows; False where closing broke it off."""
+    def _copy(self, views: Sequence[TableView], new: Generation) -> bool:
+        """Copy all living rows; False if interrupted by ``close``."""
         for view in views:
             order = view.order()
             for start in range(0, len(order), BATCH):
@@ -181,48 +188,72 @@ class CascadeIndex(Index):
         return True
 
     def _set_width(self, width: int | None) -> None:
-        """The first vector tells the width; the rows before it have none, so any basis suits them."""
+        """Take the width of the first vector. Rows before have no vector, and any basis suits them."""
         if width != self._width:
             self._rows.basis = Basis.none(width or 0)
             self._width = width
 
     def _load(self, source: Source) -> None:
-        """Take over what an earlier run left. Raises manifest.Stale."""
-        assert self._folder is not None
-        record = self._folder.manifest(self._model)
-        self._rows = Generation.load(self._folder, record)
-        self._views, self._width, self._removals = self._rows.views(), record.width, record.removals
+        """Use the files of the previous run. Raises Stale."""
+        manifest = self._folder.read_manifest(self._model)
+        self._rows = Generation.load(self._folder, manifest)
+        self._views, self._width, self._removals = self._rows.views(), manifest.width, manifest.removals
         self._catch_up(source)
-        check(self._views, source, self._model)
+        self._compare(source)
 
-    def _start_anew(self) -> None:
-        assert self._folder is not None
+    def _clear(self) -> None:
         self._rows.close()
         self._folder.clear()
         self._width, self._removals, self._views = None, 0, ()
         self._rows = Generation(Basis.none(0), 0, self._folder)
 
     def _catch_up(self, source: Source) -> None:
-        for number, contents in removed(source, self._removals):
-            self.remove(contents)
-            self._removals = number
-        rows = news(self._views, source, self._model, known=self.__contains__)
+        """Apply the removals and additions of the source since the last save."""
+        removals = source.removals(self._removals)
+        while removed := list(itertools.islice(removals, REMOVED)):
+            self.remove([content for _, content in removed])
+            self._removals = removed[-1][0]
+        rows = self._missing(source)
         while batch := list(itertools.islice(rows, BATCH)):
             self.add(batch)
 
+    def _missing(self, source: Source) -> Iterator[tuple[ContentId, Signals]]:
+        """Rows of the source missing in the index, and rows whose vector is missing in the index."""
+        views = self._views
+        last = max((int(view.ids[view.alive].max(initial=0)) for view in views), default=0)
+        yield from (row for row in source.signals(self._model, max(0, last - REWIND)) if row[0] not in self)
+        bare = {content for view in views if not view.has[2] for content in view.ids[view.alive].tolist()}
+        if self._model is not None and bare:
+            for content in sorted(bare.difference(source.without_vector(self._model))):
+                signals = source.fingerprint(content, self._model).signals
+                if signals.fv is not None:
+                    yield content, signals
+
+    def _compare(self, source: Source) -> None:
+        """Compare a sample of the rows with the source. Raises Stale."""
+        for view in self._views:
+            living = np.flatnonzero(view.alive)
+            for row in living[:: max(1, len(living) // CHECKED)]:
+                rows = view.rows(row[np.newaxis])
+                content = int(rows.ids[0])
+                try:
+                    known = source.fingerprint(content, self._model)
+                except KeyError as error:
+                    raise Stale(f"content {content} is unknown to the store") from error
+                if known.low_information or not _same(rows, exact.rows_of([(content, known.signals)], None)):
+                    raise Stale(f"content {content} differs from the store's")
+
     def _save(self) -> None:
         """Sync the files and replace the manifest. Raises OSError."""
-        if self._folder is None:
-            return
         with self._writing:
             rows, self._unsaved = self._rows, 0
-            record = rows.record(self._model, self._width, self._removals)
+            manifest = rows.manifest(self._model, self._width, self._removals)
         rows.sync()
-        self._folder.write_manifest(record)
-        self._folder.keep(f"{record.generation}.")
+        self._folder.write_manifest(manifest)
+        self._folder.keep_only(f"{manifest.generation}.")
 
-    def _tend(self) -> None:
-        """Start what is due in the background, one thing at a time."""
+    def _start_upkeep(self) -> None:
+        """Start a rewrite or a save in the background if one is due and none runs."""
         if self._closed or (self._upkeep is not None and not self._upkeep.done()):
             return
         if self._worth_rewriting():
@@ -235,8 +266,8 @@ class CascadeIndex(Index):
             self._save()
 
     def _attempt(self, work: Callable[[], None]) -> None:
-        """Upkeep that fails costs speed or a slower start, never an answer: say so, and try again when there is more
-        to do."""
+        """Run upkeep and log a failure: it costs speed or a slower start, never an answer. SAVE_EVERY more rows start
+        the next try."""
         try:
             work()
         except OSError as error:
@@ -253,27 +284,32 @@ class CascadeIndex(Index):
         return grown or dead >= max(DEAD_MIN, DEAD_SHARE * rows.count)
 
 
-def _in_order(views: Sequence[View], after: ContentId) -> tuple[exact.Ids, NDArray[np.intp], NDArray[np.intp]]:
-    """The living ids > ``after`` in growing order, and the view and row of each."""
+def _same(a: Rows, b: Rows) -> bool:
+    equal = [a.ids == b.ids, a.ah == b.ah, a.dh == b.dh, a.has == b.has]
+    return bool(a.fv.shape == b.fv.shape and all(column.all() for column in equal) and (a.fv == b.fv).all())
+
+
+def _in_order(views: Sequence[TableView], after: ContentId) -> tuple[exact.Ids, NDArray[np.intp], NDArray[np.intp]]:
+    """The living ids > ``after`` in growing order, with the view and row of each."""
     orders = [view.order() for view in views]
-    ids = np.concatenate([np.zeros(0, np.int64), *(view.ids[rows] for view, rows in zip(views, orders, strict=True))])
-    tables = np.repeat(np.arange(len(views)), [len(rows) for rows in orders])
-    places = np.concatenate([np.zeros(0, np.intp), *orders])
+    ids = np.concatenate([np.zeros(0, np.int64), *(view.ids[own] for view, own in zip(views, orders, strict=True))])
+    tables = np.repeat(np.arange(len(views)), [len(own) for own in orders])
+    rows = np.concatenate([np.zeros(0, np.intp), *orders])
     order = np.argsort(ids)[np.count_nonzero(ids <= after) :]
-    return ids[order], tables[order], places[order]
+    return ids[order], tables[order], rows[order]
 
 
-def _smaller(views: Sequence[View], content: ContentId) -> list[View]:
-    """The views without what lies, in those that are sorted, from ``content`` on."""
+def _smaller(views: Sequence[TableView], content: ContentId) -> list[TableView]:
+    """The views; sorted ones without the rows from ``content`` on."""
     return [view.head(int(np.searchsorted(view.ids, content))) if _sorted(view) else view for view in views]
 
 
-def _sorted(view: View) -> bool:
+def _sorted(view: TableView) -> bool:
     return bool((view.ids[1:] > view.ids[:-1]).all())
 
 
-def _learned(views: Sequence[View], width: int) -> Basis:
-    """The basis that fits a sample spread evenly over these rows; the useless one where they are few."""
+def _learned(views: Sequence[TableView], width: int) -> Basis:
+    """The basis that fits an even sample of the rows; the useless basis for few rows."""
     orders = [view.order() if view.has[2] else np.zeros(0, np.intp) for view in views]
     known = sum(len(order) for order in orders)
     if known < LEARN_FROM:
@@ -284,14 +320,14 @@ def _learned(views: Sequence[View], width: int) -> Basis:
     )
 
 
-def _follow(old: Generation, views: Sequence[View], new: Generation) -> None:
-    """Give to ``new``, copied from ``views`` of ``old``, what happened to ``old`` since."""
+def _follow(old: Generation, views: Sequence[TableView], new: Generation) -> None:
+    """Repeat on ``new``, a copy of ``views`` of ``old``, the additions and removals in ``old`` since the copy."""
     gone: list[ContentId] = []
-    for place, now in enumerate(old.views()):
-        copied = len(views[place].ids) if place < len(views) else 0
+    for number, now in enumerate(old.views()):
+        copied = len(views[number].ids) if number < len(views) else 0
         tail = copied + np.flatnonzero(now.alive[copied:])
         for start in range(0, len(tail), BATCH):
             new.append(now.rows(tail[start : start + BATCH]))
         if copied:
-            gone += now.ids[:copied][views[place].alive & ~now.alive[:copied]].tolist()
+            gone += now.ids[:copied][views[number].alive & ~now.alive[:copied]].tolist()
     new.retire([content for content in gone if old.places.get(content) is None])

@@ -1,11 +1,11 @@
-"""The exact score of rows: the one place that every index takes its final scores from.
+"""The exact score of rows: the source of every index's final scores.
 
 A cosine summed in float32 depends on the order of the sum, so two programs would disagree in the last bits, and so
 at the threshold and in the ties. Here every order gives the same bits. Rows are float16, multiples of 2**-24; the
 query is rounded to multiples of 2**-28, which moves no cosine by more than 2**-29 * sqrt(d) < 1e-7. Every product is
 then a multiple of 2**-52, every partial sum is at most |q| |v| < 2 (Cauchy-Schwarz on the terms summed), and float64
-holds all such numbers exactly. So the sum is exact, whatever BLAS, block size or batch computed it, and what follows
-is ``search.score``, operation by operation, in float64.
+holds all such numbers exactly. So the sum is exact for every BLAS, block size and batch, and the rest of the score
+repeats ``search.score``, operation by operation, in float64.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from shazimd.types import HASH_BITS, ContentId, Hit, Signals, Similarities, Weights, check_threshold, check_weights
 
 LENGTH_MAX = 1.01
-"""Unit length, as far as float16 and float32 keep it; the exactness of the sums rests on it."""
+"""Unit length with the rounding of float16 and float32; the exactness of the sums rests on this maximum."""
 
 FRACTION_BITS = 28
 
@@ -32,7 +32,7 @@ Doubles: TypeAlias = NDArray[np.float64]
 
 
 class Rows(NamedTuple):
-    """n rows, whole."""
+    """n rows with all their columns."""
 
     ids: Ids
     """int64 [n]"""
@@ -43,14 +43,14 @@ class Rows(NamedTuple):
     fv: Halves
     """float16 [n, d]; 0 where missing"""
     has: Bools
-    """bool [n, 3]: which of ah, dh, fv the row has"""
+    """bool [n, 3]: the row has ah, dh, fv"""
 
     def part(self, which: slice | Bools | NDArray[np.intp]) -> Rows:
         """Some of the rows; a view for a slice."""
         return Rows(self.ids[which], self.ah[which], self.dh[which], self.fv[which], self.has[which])
 
     def write(self, start: int, rows: Rows) -> None:
-        """Overwrite the rows from ``start`` on; vectors stay 0 where ``rows`` have no width yet."""
+        """Overwrite the rows from ``start`` on; vectors stay 0 if ``rows`` have no width yet."""
         stop = start + len(rows.ids)
         self.ids[start:stop], self.ah[start:stop], self.dh[start:stop] = rows.ids, rows.ah, rows.dh
         self.has[start:stop] = rows.has
@@ -59,7 +59,7 @@ class Rows(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A query, ready to be compared."""
+    """A query in the form of the comparison."""
 
     ah: np.uint64
     dh: np.uint64
@@ -76,16 +76,16 @@ class Scored(NamedTuple):
     scores: Doubles
     """float64 [n]"""
     similarities: Doubles
-    """float64 [n, 3]: dah, ddh, dfv; NaN for a signal that one side lacks"""
+    """float64 [n, 3]: dah, ddh, dfv; NaN for a signal missing on either side"""
 
     def at_least(self, threshold: float) -> Scored:
-        """Those with score >= threshold."""
+        """The rows with score >= threshold."""
         keep = self.scores >= threshold
         return Scored(self.ids[keep], self.scores[keep], self.similarities[keep])
 
 
 def check_search(weights: Weights, threshold: float, limit: int | None) -> None:
-    """Raise ValueError for weights, a threshold or a limit that mean nothing."""
+    """Raise ValueError for invalid weights, threshold or limit."""
     check_weights(weights)
     if not math.isfinite(sum(weights)):
         raise ValueError(f"weights are {list(weights)}, expected a finite sum")
@@ -104,7 +104,7 @@ def check_vector(fv: NDArray[np.float32], width: int | None) -> None:
 
 
 def ask(signals: Signals, width: int | None) -> Asked:
-    """Make a query ready for rows of this width. Raises ValueError for a vector that does not fit."""
+    """Convert a query for rows of this width. Raises ValueError for an invalid vector."""
     fv = np.zeros(0)
     if signals.fv is not None:
         check_vector(signals.fv, width)
@@ -142,7 +142,7 @@ def rank(found: Sequence[Scored], limit: int | None) -> list[Hit]:
 
 
 def rows_of(pairs: Sequence[tuple[ContentId, Signals]], width: int | None) -> Rows:
-    """Rows as an index keeps them: vectors rounded to float16. Raises ValueError for a vector that does not fit."""
+    """Rows as an index keeps them: vectors rounded to float16. Raises ValueError for an invalid vector."""
     width = width_of((signals for _, signals in pairs), width)
     rows = empty_rows(len(pairs), width or 0)
     for row, (content, signals) in enumerate(pairs):
@@ -156,7 +156,7 @@ def rows_of(pairs: Sequence[tuple[ContentId, Signals]], width: int | None) -> Ro
 
 
 def width_of(signals: Iterable[Signals], width: int | None) -> int | None:
-    """The width of an index that takes these in: its own, else that of their first vector, else none yet."""
+    """The width of an index after adding these: its own, else the first vector's, else None."""
     vectors = (one.fv for one in signals if one.fv is not None)
     return width if width is not None else next((len(fv) for fv in vectors), None)
 
@@ -173,7 +173,7 @@ def empty_rows(count: int, width: int) -> Rows:
 
 
 def signals_of(rows: Rows, row: int) -> Signals:
-    """One row as the query that asks for what is like it."""
+    """A row as a query for similar rows."""
     ah, dh, fv = rows.has[row].tolist()
     return Signals(
         int(rows.ah[row]) if ah else None,
@@ -183,12 +183,12 @@ def signals_of(rows: Rows, row: int) -> Signals:
 
 
 def widened(halves: Halves) -> Doubles:
-    """float16 [n, d] (finite, C order) as float64, three times as fast as ``astype``, which converts one by one.
+    """float16 [n, d] (finite, C order) as float64, three times as fast as ``astype``, which converts number by number.
 
-    The bits move to where float32 has sign, exponent and fraction, with an exponent that is 112 too small."""
+    The bits move to float32's sign, exponent and fraction; the exponent is then 112 too small."""
     bits = halves.view(np.int16).astype(np.int32)
     bits <<= 13
-    bits &= ~0x70000000  # what the sign, extended to 32 bits, put into the exponent
+    bits &= ~0x70000000  # clears the exponent bits that sign extension to 32 bits has set
     floats = bits.view(np.float32)
     floats *= np.float32(2.0**112)
     return floats.astype(np.float64)

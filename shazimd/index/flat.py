@@ -1,4 +1,4 @@
-"""The reference: every search compares with every row. Other indexes are tested against it."""
+"""The reference index: every search compares with every row. Tests compare other indexes against this class."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from shazimd.index.exact import Rows
 from shazimd.types import ContentId, Hit, Signals, Weights
 
 BLOCK = 2048
-"""Rows scored at once: 2048 x 1280 as float64 are 20 MiB, which stays in the last-level cache."""
+"""Rows scored at once: 2048 x 1280 as float64 are 20 MiB and stay in the last-level cache."""
 
 
 class FlatIndex(Index):
     """All rows in memory, vectors as float16: 2 d + 27 bytes a row.
 
-    Searches read ``_rows``, a snapshot whose first ``len(_rows.ids)`` rows never change; writers append behind it
-    or replace it."""
+    Searches read ``_rows``, a snapshot; writers append behind the snapshot or replace it."""
 
     def __init__(self) -> None:
         self._width: int | None = None
@@ -32,7 +31,7 @@ class FlatIndex(Index):
     def add(self, rows: Sequence[tuple[ContentId, Signals]]) -> None:
         with self._writing:
             width = exact.width_of((signals for _, signals in rows), self._width)
-            last = dict(rows)  # of two rows with one id, the later
+            last = dict(rows)  # the later of two rows with one id
             new = exact.rows_of(list(last.items()), width)
             self._width = width
             self._append(new, without=last)
@@ -64,7 +63,7 @@ class FlatIndex(Index):
         return content in self._known
 
     def close(self) -> None:
-        """Nothing is kept: the rows live in memory only."""
+        """Do nothing: the rows live in memory only."""
 
     def _search(self, rows: Rows, query: Signals, weights: Weights, threshold: float, limit: int | None) -> list[Hit]:
         asked = exact.ask(query, self._width)
@@ -75,7 +74,7 @@ class FlatIndex(Index):
         return exact.rank(found, limit)
 
     def _append(self, new: Rows, without: Collection[ContentId]) -> None:
-        """Publish, in one step, the rows but for those ``without``, and the new ones behind them."""
+        """Publish atomically: all rows but those of ``without``, and behind them the ``new`` rows."""
         rows = self._rows
         if any(content in self._known for content in without):
             self._buffer = rows = rows.part(~np.isin(rows.ids, list(without)))

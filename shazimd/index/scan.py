@@ -1,4 +1,4 @@
-"""A search through snapshots of rows: bounds first, exact scores of what they leave."""
+"""A search in snapshots of rows: bounds first, then exact scores of the remaining candidates."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from shazimd.index.exact import Asked, Bools, Halves, Hashes, Ids, Rows, Scored
 from shazimd.types import ContentId, Hit, Weights
 
 BLOCK = 32768
-"""Rows bounded at once: enough that a block's dozen calls cost little beside their work, few enough (hashes and
-coarse parts are 2.5 MiB) to lie in the last-level cache for the next query of a batch."""
+"""Rows bounded at once: enough to outweigh a block's dozen calls, few enough (hashes and coarse parts are 2.5 MiB) to
+stay in the last-level cache for the next query of a batch."""
 
 SPARSE = 8
-"""Where fewer than one row in this many is left, rows are gathered rather than multiplied all together."""
+"""If less than 1/SPARSE of the rows remain, rows are gathered rather than multiplied all together."""
 
 FEW = 4096
-"""Rows refined at once: what is gathered of them, widened to float32, is 1.2 MiB."""
+"""Rows refined at once: 1.2 MiB when gathered and widened to float32."""
 
 CHUNK = 128
 """Rows scored exactly at once: 128 x 1280 as float64 are 1.3 MiB."""
@@ -31,20 +31,20 @@ PROBES = 64
 """With a limit, this many likely rows (twice the limit if that is more) are scored first, to raise the threshold."""
 
 REFINED_PER_PROBE = 16
-"""They are the likeliest by the fine bounds of so many times more that are by the coarse ones."""
+"""The coarse bounds choose this many times more, and the fine bounds choose the probes among these."""
 
 Distances: TypeAlias = NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """Rows that all have the same signals, as they were at one moment. Nothing in it changes."""
+class TableView:
+    """A snapshot of rows that all have the same signals. It never changes."""
 
     has: Bools
     """bool [3]: which of ah, dh, fv"""
     basis: Basis
     alive: Bools
-    """bool [n]; what is not alive was removed or replaced"""
+    """bool [n]; False for a removed or replaced row"""
     ids: Ids
     ah: Hashes
     dh: Hashes
@@ -56,59 +56,59 @@ class View:
     """float16 [n, d]"""
 
     def rows(self, which: NDArray[np.intp] | slice) -> Rows:
-        """Some rows, whole."""
+        """Some rows with all their columns."""
         ids = self.ids[which]
         fv = self.fv[which] if isinstance(which, slice) else self.fv.take(which, axis=0)
         return Rows(ids, self.ah[which], self.dh[which], fv, np.broadcast_to(self.has, (len(ids), 3)))
 
-    def head(self, count: int) -> View:
+    def head(self, count: int) -> TableView:
         """The first ``count`` rows."""
         c = slice(count)
         hashes, levels = (self.ah[c], self.dh[c]), tuple(level[c] for level in self.levels)
-        return View(self.has, self.basis, self.alive[c], self.ids[c], *hashes, self.coarse[c], levels, self.fv[c])
+        return TableView(self.has, self.basis, self.alive[c], self.ids[c], *hashes, self.coarse[c], levels, self.fv[c])
 
     def order(self) -> NDArray[np.intp]:
-        """The living rows, in the order of their ids."""
+        """The living rows by growing id."""
         living = np.flatnonzero(self.alive)
         return living[np.argsort(self.ids[living])]
 
 
 class Candidates(NamedTuple):
-    """Rows of a view that bounds have left."""
+    """Rows of a view that no bound has ruled out."""
 
-    view: View
+    view: TableView
     bounds: Bounds
     rows: NDArray[np.intp]
     sums: Floats
-    """what hashes and the parts of vectors that were read give to the score, at most"""
+    """upper bound of the score from the hashes and the levels read"""
     most: Floats
-    """the same with the most that the rest can give, but for SLACK"""
+    """``sums`` plus the upper bound of the unread rest, but for SLACK"""
     levels: int
-    """how many of the finer levels were read"""
+    """number of finer levels read"""
 
     def where(self, keep: Bools | NDArray[np.intp]) -> Candidates:
         return self._replace(rows=self.rows[keep], sums=self.sums[keep], most=self.most[keep])
 
 
 def search(
-    views: Sequence[View],
+    views: Sequence[TableView],
     asked: Sequence[Asked],
     weights: Weights,
     threshold: float,
     limit: int | None = None,
     below: Sequence[ContentId] | None = None,
 ) -> list[list[Hit]]:
-    """For each query its hits, best first, at most ``limit``; only among ids smaller than its ``below``, if given."""
+    """For each query its hits, best first, at most ``limit``; only ids smaller than the query's ``below``, if given."""
     bars = below if below is not None else [np.iinfo(np.int64).max] * len(asked)
-    queries = [_Query(one, weights, threshold, limit, bar) for one, bar in zip(asked, bars, strict=True)]
+    shortlists = [_Shortlist(query, weights, threshold, limit, bar) for query, bar in zip(asked, bars, strict=True)]
     for view in views:
-        _scan(view, queries)
-    return [query.answer() for query in queries]
+        _scan(view, shortlists)
+    return [each.hits() for each in shortlists]
 
 
-def _scan(view: View, queries: Sequence[_Query]) -> None:
-    """Leave with each query the rows of a view that the hash and coarse bounds cannot rule out."""
-    scans = [_Scan(view, query) for query in queries]
+def _scan(view: TableView, shortlists: Sequence[_Shortlist]) -> None:
+    """Add to each shortlist the rows of a view that the hash and coarse bounds cannot rule out."""
+    scans = [_TableScan(view, each) for each in shortlists]
     coarse = np.array([scan.bounds.coarse for scan in scans])
     for number, start in enumerate(range(0, len(view.ids), BLOCK)):
         block = slice(start, min(start + BLOCK, len(view.ids)))
@@ -116,18 +116,18 @@ def _scan(view: View, queries: Sequence[_Query]) -> None:
         if dense:
             for place, cosines in zip(dense, coarse[dense] @ view.coarse[block].T, strict=True):
                 scans[place].cosines(block, cosines)
-        if number & (number + 1) == 0:  # after 1, 2, 4, 8 blocks: rarely, and early, when it gains most
-            for query in queries:
-                query.raise_threshold()
+        if number & (number + 1) == 0:  # after 1, 2, 4, 8 blocks: rarely, and early, for most gain
+            for each in shortlists:
+                each.raise_threshold()
 
 
-class _Query:
-    """One query: what may still be in its answer."""
+class _Shortlist:
+    """One query and its remaining candidates."""
 
     def __init__(self, asked: Asked, weights: Weights, threshold: float, limit: int | None, below: ContentId) -> None:
         self.asked, self.weights, self.limit, self.below = asked, weights, limit, below
         self.threshold = threshold
-        """of the search; with a limit, what so many rows are known to reach, once that is more"""
+        """of the search; with a limit, raised to the score that ``limit`` rows are known to reach"""
         self.left: list[Candidates] = []
 
     def keep(self, candidates: Candidates) -> None:
@@ -136,9 +136,9 @@ class _Query:
         self.left.append(candidates.where(keep))
 
     def raise_threshold(self, worth_from: int = PROBES * REFINED_PER_PROBE) -> None:
-        """Score the likeliest rows. No row below the ``limit``-th best of them is in the answer.
+        """Score the likeliest rows and raise the threshold to the ``limit``-th best score.
 
-        Where fewer than ``worth_from`` are left, finer bounds of all cost less."""
+        With fewer than ``worth_from`` candidates, finer bounds of all cost less."""
         left = sum(len(candidates.rows) for candidates in self.left)
         if not self.limit or left <= max(2 * self.limit, worth_from):
             return
@@ -150,7 +150,7 @@ class _Query:
             self.threshold = max(self.threshold, float(np.sort(scores)[-self.limit]))
         self.left = [one.where(one.most >= self.threshold - SLACK) for one in self.left]
 
-    def answer(self) -> list[Hit]:
+    def hits(self) -> list[Hit]:
         self.left = _joined(self.left)
         self.raise_threshold()
         self.left = [_refined(candidates, self.threshold) for candidates in self.left]
@@ -164,20 +164,20 @@ class _Query:
             yield exact.score(self.asked, rows, self.weights)
 
 
-class _Scan:
-    """One query's way through the blocks of a view."""
+class _TableScan:
+    """One query in the blocks of a view."""
 
-    def __init__(self, view: View, query: _Query) -> None:
-        self.view, self.query = view, query
-        self.bounds = Bounds.of(query.asked, query.weights, view.has, view.basis)
+    def __init__(self, view: TableView, shortlist: _Shortlist) -> None:
+        self.view, self.shortlist = view, shortlist
+        self.bounds = Bounds.of(shortlist.asked, shortlist.weights, view.has, view.basis)
         self.bits = np.empty(BLOCK, np.uint64)
         self.counts = np.empty(BLOCK, np.uint8)
         self.distances = np.empty((2, BLOCK), np.uint16)
 
     def hashes(self, block: slice) -> bool:
-        """Take the distances of a block; True where so many rows are left that ``cosines`` of all are wanted."""
+        """Compute a block's distances; True if many rows remain and the caller must pass all ``cosines``."""
         distances = self._distances(block)
-        near = distances <= self.bounds.furthest(self.query.threshold)
+        near = distances <= self.bounds.furthest(self.shortlist.threshold)
         count = np.count_nonzero(near)
         if count * SPARSE > len(distances) and self.bounds.cosine_share:
             return True
@@ -189,15 +189,15 @@ class _Scan:
         return False
 
     def cosines(self, block: slice, cosines: Floats) -> None:
-        """Keep what is left of the block last given to ``hashes`` by its coarse bounds."""
+        """Keep the rows, of the block last passed to ``hashes``, with a sufficient coarse bound."""
         share = self._share(self.distances[0, : len(cosines)])
-        rows = np.flatnonzero(cosines + share >= np.float32(self.query.threshold - SLACK))
+        rows = np.flatnonzero(cosines + share >= np.float32(self.shortlist.threshold - SLACK))
         self._keep(block, rows, share[rows], cosines[rows])
 
     def _distances(self, block: slice) -> Distances:
         length = block.stop - block.start
         bits, counts, distances = self.bits[:length], self.counts[:length], self.distances[:, :length]
-        asked = self.query.asked
+        asked = self.shortlist.asked
         for signal, (column, own) in enumerate(((self.view.ah, asked.ah), (self.view.dh, asked.dh))):
             np.bitwise_xor(column[block], own, out=bits)
             np.bitwise_count(bits, out=counts)
@@ -215,11 +215,11 @@ class _Scan:
         if self.bounds.cosine_share:
             rests = self.view.coarse[block].reshape(-1).take(rows * (COARSE + 1) + COARSE)
             sums = most - rests * self.bounds.coarse[COARSE]
-        self.query.keep(Candidates(self.view, self.bounds, rows + block.start, sums, most, 0))
+        self.shortlist.keep(Candidates(self.view, self.bounds, rows + block.start, sums, most, 0))
 
 
 def _joined(left: Sequence[Candidates]) -> list[Candidates]:
-    """Those of each view in one: what was found block by block is worked on together."""
+    """The candidates with those of each view in one object; they were found block by block."""
     joined = []
     for view in {id(candidates.view): candidates.view for candidates in left}.values():
         same = [candidates for candidates in left if candidates.view is view]
@@ -229,7 +229,7 @@ def _joined(left: Sequence[Candidates]) -> list[Candidates]:
 
 
 def _likeliest(left: Sequence[Candidates], count: int) -> list[Candidates]:
-    """About ``count`` rows of those that may score most."""
+    """About ``count`` candidates with the largest upper bounds."""
     most = np.concatenate([candidates.most for candidates in left])
     if len(most) <= count:
         return list(left)
@@ -238,7 +238,7 @@ def _likeliest(left: Sequence[Candidates], count: int) -> list[Candidates]:
 
 
 def _refined(candidates: Candidates, threshold: float) -> Candidates:
-    """Those that the finer levels leave, with these bounds."""
+    """The candidates that the finer levels do not rule out, with finer bounds."""
     if not candidates.bounds.cosine_share:
         return candidates
     for level in range(candidates.levels, len(candidates.view.levels)):
@@ -248,7 +248,7 @@ def _refined(candidates: Candidates, threshold: float) -> Candidates:
 
 
 def _finer(candidates: Candidates, level: int) -> Candidates:
-    """The same rows, with what one level tells of them."""
+    """The same candidates with the bounds of one more level."""
     column, query = candidates.view.levels[level], candidates.bounds.levels[level]
     sums, most = candidates.sums.copy(), np.empty_like(candidates.most)
     for start in range(0, len(sums), FEW):

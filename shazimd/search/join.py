@@ -1,8 +1,8 @@
-"""The self-join: every pair of image files whose score reaches a threshold, as it is found.
+"""The self-join: every pair of image files with a score from a threshold on, in the order of its discovery.
 
-Contents are joined with those of smaller ids, in order of id, so that it can go on where it stopped. Files of the same
-bytes are one content, and pairs of score 1. By score alone: nothing is verified, and pictures that are low in
-information, whose score means nothing, are left out.
+Contents are joined with those of smaller ids, by growing id, and a join can resume. Files of the same bytes share a
+content and make pairs of score 1. Pairs are not verified; low-information pictures, with meaningless scores, are left
+out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from itertools import combinations, product
 from typing import NamedTuple, TypeAlias
 
 from shazimd.search.library import Library
+from shazimd.search.query import IDENTICAL
 from shazimd.types import ContentId, Hit, Similarities, Weights
 
 AT_ONCE = 256
@@ -26,17 +27,16 @@ class Pair(NamedTuple):
 
 
 Step: TypeAlias = tuple[ContentId, Pair | None]
-"""A content and one of its pairs; None once all of them were told."""
+"""A content and a pair; None after the content's last pair."""
 
 
 def pairs(library: Library, weights: Weights, threshold: float, after: ContentId = 0) -> Iterator[Step]:
-    """The steps of contents with id > ``after``, in order of id. Closing it stops the work.
+    """The steps of contents with id > ``after``, by growing id. Closing the iterator stops the work.
 
-    Raises ValueError for weights or a threshold that make no sense."""
+    Raises ValueError for invalid weights or threshold."""
     for content, hits in library.index.pairs(weights, threshold, after):
         (own,) = _paths(library, [content])
-        for path, match in combinations(own, 2):
-            yield content, Pair(path, match, 1.0, Similarities(1.0, 1.0, 1.0))
+        yield from ((content, Pair(path, match, 1.0, IDENTICAL)) for path, match in combinations(own, 2))
         for start in range(0, len(hits), AT_ONCE):
             some = hits[start : start + AT_ONCE]
             yield from ((content, pair) for pair in _with_others(own, some, _paths(library, [h.content for h in some])))
@@ -49,6 +49,6 @@ def _with_others(own: Sequence[bytes], hits: Sequence[Hit], others: Sequence[Seq
 
 
 def _paths(library: Library, contents: Sequence[ContentId]) -> list[list[bytes]]:
-    """The files of each; none of one that was removed meanwhile."""
+    """The files of each content; none of a content removed meanwhile."""
     with library.store.read() as reader:
         return [reader.files_of(content) for content in contents]

@@ -1,8 +1,8 @@
-"""A query's way through: exact lookups, candidates, verification, verdicts, paths.
+"""Searches: exact lookups, candidates, verification, verdicts, paths.
 
-A candidate is proposed by the local features that it shares with the query, or by its score in any of the query's
-orientations: from the threshold on, and from less where the query has few features. Those that geometry confirms match
-whatever their score; others match where their score reaches the threshold.
+Candidates are contents that share local features with the query, and contents with a high score in any of the query's
+orientations: from the threshold on, and from less for a query with few features. Verified candidates match at any
+score; other contents match from the threshold on.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 from shazimd.search.library import Library
 from shazimd.search.score import score, similarities
+from shazimd.store.base import Reader
 from shazimd.types import (
     ContentId,
     Digest,
@@ -33,23 +34,22 @@ from shazimd.words.packing import unpack_words
 
 BY_SCORE = 10
 BY_WORDS = 20
-"""Most candidates for verification, by score and by shared local features; see benchmarks/quality/README.md."""
+"""Maximum number of candidates by score and by shared words; see benchmarks/quality/README.md."""
 
 PROPOSED_FROM = 0.6
-"""The least score that proposes: below it lie 99 of 100 pairs that have nothing in common (benchmarks/index.md)."""
+"""Minimum score of a candidate: 99 of 100 pairs with nothing in common lie below (benchmarks/index.md)."""
 WORDS_FEW = 32
-"""With fewer words a query may not be told by those that it shares, so a score below the threshold proposes, too."""
-TOGETHER = 4
-"""Candidates verified in one job: few, for all workers to share them, and more, for a job's own cost to be small."""
-MORE = 8
-"""Where a limit was too small, since contents had no file to be named, so many times more are searched for."""
+"""With fewer words, shared words may miss a copy, and scores below the threshold make candidates, too."""
+JOB_CANDIDATES = 4
+"""Candidates in one verification job: few enough for all workers to share, enough to outweigh the cost of a job."""
+LIMIT_GROWTH = 8
+"""Factor of the next search's limit if too few of the found contents have files to name."""
 
-SAME = Similarities(1.0, 1.0, 1.0)
-_STRENGTH = {verdict: strength for strength, verdict in enumerate(Verdict)}
+IDENTICAL = Similarities(1.0, 1.0, 1.0)
+_RANK = {verdict: rank for rank, verdict in enumerate(Verdict)}
 
 Verify = Callable[[bytes, Sequence[bytes]], "Future[list[Verification]]"]
-"""Compares a query's local features with those of candidates, elsewhere."""
-
+"""Compares a query's local features with each candidate's, in a worker."""
 
 Admit = Callable[[bytes, Stat, Digest], bool]
 """Whether a file may be named in an answer: its path, and the stat and digest that the store has."""
@@ -73,9 +73,9 @@ class Search:
     ) -> list[Match]:
         """The known image files that match, strongest verdict first, then best score, then content and path.
 
-        ``content`` is the content with the query's bytes, if there is one; ``exact`` the contents with its bytes or
-        pixels, looked up here if not given. Raises ValueError for weights or a threshold
-        that make no sense. With a ``limit``, time and memory do not grow with what lies over the threshold."""
+        ``content`` is the content with the query's bytes, if known; ``exact`` the contents with its bytes or pixels,
+        looked up if not given. Raises ValueError for invalid weights or threshold. With a ``limit``, time and memory do
+        not grow with the number of contents over the threshold."""
         exact = self._exact(query, content) if exact is None else exact
         by_words = self._by_words(query, exact, weights)
         verified = self._verified(query, by_words)  # in the workers, while this thread searches by score
@@ -84,25 +84,25 @@ class Search:
         known = exact | {hit.content for hit, _ in by_words}
         by_score = self._by_score(query, [hit for hit in nearest if hit.content not in known])
         judged = list(chain(verified, self._verified(query, by_score)))
-        verifications = {hit.content: found for hit, found in judged}
-        sure = [_Judged(Hit(same, 1.0, SAME), Verdict.EXACT, None) for same in exact]
+        sure = [_Judged(Hit(same, 1.0, IDENTICAL), Verdict.EXACT, None) for same in exact]
         sure += [_Judged(hit, found.verdict, found) for hit, found in judged if found.verdict]
-        sure.sort(key=lambda j: (_STRENGTH[j.verdict], -j.hit.score, j.hit.content))
-        told = {j.hit.content for j in sure}
+        sure.sort(key=lambda j: (_RANK[j.verdict], -j.hit.score, j.hit.content))
+        listed = {j.hit.content for j in sure}
+        verifications = {hit.content: found for hit, found in judged}
         similar = (
             _Judged(hit, Verdict.SIMILAR, verifications.get(hit.content))
             for hit in chain(nearest, ranked)
-            if hit.score >= threshold and hit.content not in told
+            if hit.score >= threshold and hit.content not in listed
         )
         return list(islice(self._files(chain(sure, similar), admit), limit))
 
     def compare(
         self, query: Query, other: Fingerprint, *, same_bytes: bool, weights: Weights, threshold: float
     ) -> Comparison:
-        """What two pictures are to each other."""
+        """Compare two pictures."""
         pixels = query.fingerprint.pixels
         if same_bytes or (pixels is not None and pixels == other.pixels):
-            return Comparison(1.0, SAME, Verdict.EXACT, None)
+            return Comparison(1.0, IDENTICAL, Verdict.EXACT, None)
         _, best, pair = _hit(0, query, other.signals, weights)
         verification = None
         if self._verify and query.features and other.features:
@@ -113,18 +113,17 @@ class Search:
         return Comparison(best, pair, verdict, verification)
 
     def _exact(self, query: Query, content: ContentId | None) -> set[ContentId]:
-        pixels = query.fingerprint.pixels
         with self._library.store.read() as reader:
-            same = set(reader.contents_with_pixels(pixels)) if pixels else set()
+            same = set(with_same_pixels(reader, query.fingerprint))
         return same | {content} if content else same
 
     def _ranked(self, query: Query, weights: Weights, threshold: float, limit: int | None) -> Iterator[Hit]:
-        """Every content at or over the threshold, best score first, searched for as far as it is read.
+        """Every content at or over the threshold, best score first; searched lazily.
 
-        Where words are few, the first BY_SCORE may lie below it: they are what the score proposes."""
+        For a query with few words, the first BY_SCORE may lie below the threshold, as candidates."""
         if query.fingerprint.low_information:
             return
-        proposes = self._can_verify(query) and len(unpack_words(query.features)) < WORDS_FEW
+        proposes = self._can_verify(query) and has_few_words(query.features)
         floor = min(threshold, PROPOSED_FROM) if proposes else threshold
         size: int | None = BY_SCORE
         seen: set[ContentId] = set()
@@ -135,14 +134,14 @@ class Search:
                 return
             seen.update(hit.content for hit in best)
             floor = threshold
-            size = None if limit is None else max(limit, MORE * size)
+            size = None if limit is None else max(limit, LIMIT_GROWTH * size)
 
     def _best(self, query: Query, weights: Weights, floor: float, size: int | None) -> list[Hit]:
         """The ``size`` contents (None: all) with the best score in any orientation, from ``floor`` on, best first."""
         index = self._library.index
         (upright,) = index.search(query.orientations[:1], weights, floor, size)
         if len(upright) == size:
-            floor = upright[-1].score  # so many reach it: what is less in another orientation is not among them
+            floor = upright[-1].score  # ``size`` contents reach this score: lower ones are not among the best
         turned = index.search(query.orientations[1:], weights, floor, size)
         best: dict[ContentId, Hit] = {}
         for hit in sorted(chain(upright, *turned), key=lambda hit: (-hit.score, hit.content)):
@@ -150,40 +149,34 @@ class Search:
         return list(islice(best.values(), size))
 
     def _by_words(self, query: Query, exact: Collection[ContentId], weights: Weights) -> list[_Candidate]:
-        """Contents that stand out by the local features that they share with the query."""
+        """Candidates that stand out by the local features they share with the query."""
         if not self._can_verify(query):
             return []
-        candidates: list[_Candidate] = []
-        found = self._library.words.search(unpack_words(query.features), BY_WORDS)
+        likely = by_words(self._library, query.features, BY_WORDS)
         with self._library.store.read() as reader:
-            for content in found:
-                if content not in exact:
-                    with suppress(KeyError):  # removed meanwhile
-                        known = reader.fingerprint(content, self._library.model_id)
-                        candidates.append((_hit(content, query, known.signals, weights), known.features))
-        return candidates
+            known = fingerprints(self._library, reader, [content for content in likely if content not in exact])
+            return [(_hit(content, query, each.signals, weights), each.features) for content, each in known]
 
     def _by_score(self, query: Query, hits: Iterable[Hit]) -> list[_Candidate]:
-        """Those that were found by their score."""
-        if not self._can_verify(query):
-            return []
+        """Candidates among these hits."""
         candidates: list[_Candidate] = []
-        with self._library.store.read() as reader:
-            for hit in hits:
-                with suppress(KeyError):  # removed meanwhile
-                    candidates.append((hit, reader.features(hit.content)))
+        if self._can_verify(query):
+            with self._library.store.read() as reader:
+                for hit in hits:
+                    with suppress(KeyError):  # removed meanwhile
+                        candidates.append((hit, reader.features(hit.content)))
         return candidates
 
     def _can_verify(self, query: Query) -> bool:
         return self._verify is not None and bool(query.features) and not query.fingerprint.low_information
 
     def _verified(self, query: Query, candidates: Sequence[_Candidate]) -> Iterator[tuple[Hit, Verification]]:
-        """What geometry says of each: asked for at once, waited for when it is read."""
+        """Verify candidates: all jobs start at once, and each result is awaited when read."""
         if self._verify is None:
             return iter(())
-        parts = [candidates[start : start + TOGETHER] for start in range(0, len(candidates), TOGETHER)]
-        asked = [(part, self._verify(query.features, [features for _, features in part])) for part in parts]
-        return ((hit, found) for part, future in asked for (hit, _), found in zip(part, future.result(), strict=True))
+        parts = [candidates[start : start + JOB_CANDIDATES] for start in range(0, len(candidates), JOB_CANDIDATES)]
+        jobs = [(part, self._verify(query.features, [features for _, features in part])) for part in parts]
+        return ((hit, found) for part, job in jobs for (hit, _), found in zip(part, job.result(), strict=True))
 
     def _files(self, judged: Iterable[_Judged], admit: Admit | None) -> Iterator[Match]:
         for hit, verdict, verification in judged:
@@ -192,7 +185,7 @@ class Search:
                 width, height = reader.size_in_pixels(hit.content) if paths else (0, 0)
                 if paths and admit:
                     digest, rows = reader.digest(hit.content), {path: reader.file(path) for path in paths}
-            for path in paths:  # one at a time: admitting looks at the disk, and a limit may end it
+            for path in paths:  # lazily: ``admit`` looks at the disk, and a limit may end the search
                 if admit and ((row := rows[path]) is None or not admit(path, row.stat, digest)):
                     continue
                 yield Match(path, hit.content, hit.score, hit.similarities, verdict, width, height, verification)
@@ -206,13 +199,35 @@ class Comparison(NamedTuple):
 
 
 _Candidate: TypeAlias = tuple[Hit, bytes]
-"""A content, with its local features."""
+"""A content and its local features."""
 
 
 class _Judged(NamedTuple):
     hit: Hit
     verdict: Verdict
     verification: Verification | None
+
+
+def by_words(library: Library, features: bytes, limit: int) -> list[ContentId]:
+    """Contents that likely share visual words with these local features by more than chance."""
+    return library.words.search(unpack_words(features), limit)
+
+
+def has_few_words(features: bytes) -> bool:
+    return len(unpack_words(features)) < WORDS_FEW
+
+
+def with_same_pixels(reader: Reader, fingerprint: Fingerprint) -> list[ContentId]:
+    return reader.contents_with_pixels(fingerprint.pixels) if fingerprint.pixels else []
+
+
+def fingerprints(
+    library: Library, reader: Reader, contents: Iterable[ContentId]
+) -> Iterator[tuple[ContentId, Fingerprint]]:
+    """The fingerprints of contents; contents removed meanwhile are skipped."""
+    for content in contents:
+        with suppress(KeyError):
+            yield content, reader.fingerprint(content, library.model_id)
 
 
 def _hit(content: ContentId, query: Query, signals: Signals, weights: Weights) -> Hit:

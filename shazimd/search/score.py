@@ -2,23 +2,20 @@
 
     dah, ddh = 1 - hamming / 64        dfv = cosine        score = (w1 dah + w2 ddh + w3 dfv) / (w1 + w2 + w3)
 
-A signal that one side lacks does not count: the weights are renormalised over the signals that both have.
+A signal missing on either side does not count: the weights are renormalised over the signals of both.
 
 The score is one inner product. Write a hash as a vector of +-1: the share of equal bits is (1 + <a, b> / 64) / 2.
-So with weights that sum to 1, the row s = [a / 8, d / 8, v] and the query q = [w1 a' / 16, w2 d' / 16, w3 v'] give
-score = <q, s> + (w1 + w2) / 2, and any engine with one float vector and inner product serves it.
+With weights of sum 1, the row s = [a / 8, d / 8, v] and the query q = [w1 a' / 16, w2 d' / 16, w3 v'] give
+score = <q, s> + (w1 + w2) / 2, and any engine for one float vector and inner product can serve the score.
 """
 
 from __future__ import annotations
-
-import numpy as np
-from numpy.typing import NDArray
 
 from shazimd.types import HASH_BITS, Signals, Similarities, Weights
 
 
 def similarities(a: Signals, b: Signals) -> Similarities:
-    """dah, ddh, dfv of a pair; None for a signal that one side lacks."""
+    """dah, ddh, dfv of a pair; None for a signal missing on either side."""
     return Similarities(
         _hash_similarity(a.ah, b.ah),
         _hash_similarity(a.dh, b.dh),
@@ -27,36 +24,11 @@ def similarities(a: Signals, b: Signals) -> Similarities:
 
 
 def score(pair: Similarities, weights: Weights) -> float:
-    """The weighted mean of the similarities that are there; 0 when none of them has weight."""
+    """The weighted mean of the similarities that are not None; 0 if these have no weight."""
     counted = [(w, s) for w, s in zip(weights, pair, strict=True) if s is not None]
     total = sum(w for w, _ in counted)
     return sum(w * s for w, s in counted) / total if total else 0.0
 
 
-def row_vector(signals: Signals) -> NDArray[np.float32]:
-    """A row of the inner-product form: float32 [128 + d]. All three signals must be there."""
-    ah, dh, fv = _complete(signals)
-    return np.concatenate([_plus_minus_one(ah) / 8, _plus_minus_one(dh) / 8, fv], dtype=np.float32)
-
-
-def query_vector(signals: Signals, weights: Weights) -> tuple[NDArray[np.float32], float]:
-    """(q, c) such that the score of a row is <q, row> + c. All three signals must be there."""
-    ah, dh, fv = _complete(signals)
-    w1, w2, w3 = (w / sum(weights) for w in weights)
-    q = np.concatenate([w1 / 16 * _plus_minus_one(ah), w2 / 16 * _plus_minus_one(dh), w3 * fv], dtype=np.float32)
-    return q, (w1 + w2) / 2
-
-
 def _hash_similarity(a: int | None, b: int | None) -> float | None:
     return None if a is None or b is None else 1 - (a ^ b).bit_count() / HASH_BITS
-
-
-def _plus_minus_one(bits: int) -> NDArray[np.float32]:
-    unpacked = np.unpackbits(np.frombuffer(bits.to_bytes(HASH_BITS // 8, "big"), np.uint8))
-    return unpacked.astype(np.float32) * 2 - 1
-
-
-def _complete(signals: Signals) -> tuple[int, int, NDArray[np.float32]]:
-    if signals.ah is None or signals.dh is None or signals.fv is None:
-        raise ValueError("the inner-product form needs all three signals")
-    return signals.ah, signals.dh, signals.fv

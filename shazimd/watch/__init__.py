@@ -1,1 +1,1 @@
-"""Which files changed and have come to rest: inotify or polling per root, filters, settling."""
+"""Watching: reports changed files in the roots."""

@@ -1,14 +1,14 @@
-"""Settling: hints go in from any thread, what has come to rest comes out.
+"""Debouncing: events go in from any thread, and come out once their files are complete.
 
-A file is at rest when it was closed (or moved in) and nothing more was heard of it for its root's quiet time. One that
-nobody closed - written through a map, or by a sender that pauses - is at rest when its size and mtime stayed the same
-for that long. One that was moved away is given as gone once there was time to find it elsewhere. What is deleted,
-moved, or a whole tree needs no rest.
+A closed or moved-in file is complete after its root's quiet time without another event. A file that stays open (written
+through a map, or by a sender that pauses) is complete once its size and mtime stayed the same for the quiet time. A
+MOVED_FROM without its MOVED_TO is reported as a deletion after a delay, since a scan may find the file elsewhere.
+Deletes, moves and tree events are not debounced.
 
     put CLOSED a ---- quiet ----> a          put OPEN b ---- quiet, stat ---- quiet, same stat ----> b
 
-Memory is bounded: with too many paths waiting, those of a directory give way to one TREE hint for it. Nothing is lost,
-for comparing that directory with the store finds them again.
+Memory is bounded: with too many delayed paths, one TREE event replaces those of a directory. Nothing is lost, since the
+scan of the directory finds the files again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from os.path import dirname, join
 
@@ -26,32 +26,31 @@ from shazimd.types import Stat
 from shazimd.watch.events import FileEvent, Kind, Stage
 
 PENDING_MAX = 50_000
-"""Paths that wait at most: about 20 MB."""
+"""Maximum number of delayed and ready events: about 20 MB."""
 AWAY_S = 1.0
-"""How long it may take to find what was moved, beyond the time that it then settles."""
+"""Extra delay of AWAY, for scanning the new directory of a move; the file found there then has its own quiet time."""
 BUSY_MAX_S = 10.0
-"""A file that is written and closed again and again is given after this long though it never rests."""
+"""Maximum delay of a file that is written and closed again and again."""
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _Delayed:
     due: float
     queued: float
-    """its place in the queue, at or before ``due``"""
+    """due time of its entry in the queue, at or before ``due``"""
     stage: Stage
     closed_at: float | None = None
-    """when it was first closed since it began to wait"""
+    """time of the first CLOSED event"""
     seen: Stat | None = None
-    """what stat said when it was last due"""
+    """stat at the previous due time"""
 
 
 def stat_of(path: bytes) -> Stat | None:
-    """What tells that a file is unchanged; None when it can't be known, whatever the reason."""
+    """The version of a file; None if stat fails: the ingest then finds the reason."""
     try:
-        found = os.stat(path, follow_symlinks=False)
+        return Stat.of(os.stat(path, follow_symlinks=False))
     except OSError:
-        return None  # gone or out of reach: who looks at it next says which
-    return Stat(found.st_size, found.st_mtime_ns, found.st_ino)
+        return None
 
 
 class Debouncer:
@@ -67,70 +66,69 @@ class Debouncer:
     ) -> None:
         """``quiet_s``: each root's quiet time in seconds."""
         self._quiet_s = sorted(((join(root, b""), quiet) for root, quiet in quiet_s.items()), reverse=True)
-        """the root within another root comes first"""
+        """in reverse order: a root inside another root comes first"""
         self._roots = list(quiet_s)
         self._pending_max = pending_max
         self._clock = clock
         self._stat = stat
         self._wake = threading.Condition()
-        self._waiting: dict[bytes, _Waiting] = {}
+        self._delayed: dict[bytes, _Delayed] = {}
         self._queue: list[tuple[float, bytes]] = []
-        """a heap with one entry for each waiting path, due then or later"""
+        """heap of (queued, path) of each delayed path"""
         self._ready: dict[object, FileEvent] = {}
-        """in the order in which they are given"""
+        """in the order of ``take``"""
         self._number = 0
-        self._in_hand = 0
-        """what was given last; it counts as pending until more is asked for"""
+        self._taken = 0
+        """events of the last ``take``; pending until the next call"""
         self._closed = False
 
     def __len__(self) -> int:
-        """Paths that wait or are ready."""
-        return len(self._waiting) + len(self._ready)
+        """Number of delayed and ready events."""
+        return len(self._delayed) + len(self._ready)
 
     def pending(self) -> int:
-        """Paths that wait, are ready, or were given last: who takes is done with them when he asks for more."""
+        """Number of delayed, ready and last taken events. The next ``take`` marks the last ones as done."""
         with self._wake:
-            return len(self) + self._in_hand
+            return len(self) + self._taken
 
-    def put(self, hint: FileEvent) -> None:
-        """Take note of a hint. Never blocks for long, never touches the disk."""
+    def put(self, event: FileEvent) -> None:
+        """Add an event. Never blocks for long, never touches the disk."""
         with self._wake:
-            if hint.kind is Kind.FILE and hint.stage is not Stage.GONE:
-                self._wait_for(hint.path, hint.stage)
+            if event.kind is Kind.FILE and event.stage is not Stage.GONE:
+                self._delay(event.path, event.stage)
             else:
-                self._give(hint)
+                self._make_ready(event)
             if len(self) > self._pending_max:
                 self._collapse()
             self._wake.notify()
 
     def take(self, timeout: float | None = None) -> list[FileEvent]:
-        """What has come to rest, oldest first; blocks until there is something, at most ``timeout`` seconds.
+        """Events whose delay is over, oldest first; blocks until there are some, at most ``timeout`` seconds.
 
-        Empty when the time is up, or once closed. A path that is given is forgotten here; FILE hints mean *look*,
-        since a path may change at any time."""
+        Empty on timeout, or once closed. A file may change again at any time after its event."""
         deadline = None if timeout is None else self._clock() + timeout
         while True:
             with self._wake:
-                self._in_hand = 0
+                self._taken = 0
                 if not self._sleep(deadline):
                     return []
                 ready = list(self._ready.values())
                 self._ready.clear()
                 due = self._pop_due(self._clock())
-                self._in_hand = len(ready) + len(due)
-            # stat may be slow: those who put must not wait for it
-            ready += [_given(path, waiting) for path, waiting in due if self._rests(path, waiting)]
+                self._taken = len(ready) + len(due)
+            # outside the lock: stat may be slow, and ``put`` must not wait for it
+            ready += [_file_event(path, delayed) for path, delayed in due if self._is_complete(path, delayed)]
             if ready:
                 return ready
 
     def close(self) -> None:
-        """Let ``take`` return, now and always."""
+        """Make all present and future calls of ``take`` return."""
         with self._wake:
             self._closed = True
             self._wake.notify()
 
     def _sleep(self, deadline: float | None) -> bool:
-        """Wait until something is due; False when the time is up or this is closed."""
+        """Wait until an event is ready or due; False on timeout, or once closed."""
         while not self._closed:
             now = self._clock()
             if self._ready or (self._queue and self._queue[0][0] <= now):
@@ -141,97 +139,89 @@ class Debouncer:
             self._wake.wait(min(ends) - now if ends else None)
         return False
 
-    def _give(self, hint: FileEvent) -> None:
-        """Moves keep their order and number; anything else is given once, at the place of its last mention."""
-        if hint.kind is Kind.FILE:
-            self._waiting.pop(hint.path, None)
+    def _make_ready(self, event: FileEvent) -> None:
+        """Moves keep their order and number; other events are reported once, at the place of the last one."""
+        if event.kind is Kind.FILE:
+            self._delayed.pop(event.path, None)
         self._number += 1
-        key: object = self._number if hint.kind is Kind.MOVED else hint
+        key: object = self._number if event.kind is Kind.MOVED else event
         self._ready.pop(key, None)
-        self._ready[key] = hint
+        self._ready[key] = event
 
-    def _wait_for(self, path: bytes, stage: Stage) -> None:
+    def _delay(self, path: bytes, stage: Stage) -> None:
         now, quiet = self._clock(), self._quiet(path)
-        waiting = self._waiting.get(path)
-        if waiting is None:
+        delayed = self._delayed.get(path)
+        if delayed is None:
             due = now + quiet
-            waiting = self._waiting[path] = _Waiting(due, due, stage)
-            self._enqueue(path, waiting)
-        waiting.stage = stage
-        waiting.seen = None
-        if stage is Stage.CLOSED and waiting.closed_at is None:
-            waiting.closed_at = now
-        waiting.due = now + (2 * quiet + AWAY_S if stage is Stage.AWAY else quiet)
-        if waiting.closed_at is not None:
-            waiting.due = min(waiting.due, waiting.closed_at + BUSY_MAX_S)
+            delayed = self._delayed[path] = _Delayed(due, due, stage)
+            self._enqueue(path, delayed)
+        delayed.stage = stage
+        delayed.seen = None
+        if stage is Stage.CLOSED and delayed.closed_at is None:
+            delayed.closed_at = now
+        delayed.due = now + (2 * quiet + AWAY_S if stage is Stage.AWAY else quiet)
+        if delayed.closed_at is not None:
+            delayed.due = min(delayed.due, delayed.closed_at + BUSY_MAX_S)
 
     def _quiet(self, path: bytes) -> float:
         return next((quiet for root, quiet in self._quiet_s if path.startswith(root)), 0.0)
 
-    def _pop_due(self, now: float) -> list[tuple[bytes, _Waiting]]:
+    def _pop_due(self, now: float) -> list[tuple[bytes, _Delayed]]:
         due = []
         while self._queue and self._queue[0][0] <= now:
             at, path = heapq.heappop(self._queue)
-            waiting = self._waiting.get(path)
-            if waiting is None or waiting.queued != at:
-                continue  # it was gone since then
-            if waiting.due > now:
-                self._enqueue(path, waiting)
+            delayed = self._delayed.get(path)
+            if delayed is None or delayed.queued != at:
+                continue  # the file was deleted meanwhile
+            if delayed.due > now:
+                self._enqueue(path, delayed)
             else:
-                due.append((path, self._waiting.pop(path)))
+                due.append((path, self._delayed.pop(path)))
         return due
 
-    def _rests(self, path: bytes, waiting: _Waiting) -> bool:
-        """Whether a path that is due may be given; else it waits again."""
-        if waiting.stage in (Stage.CLOSED, Stage.AWAY) or self._is_busy(waiting):
+    def _is_complete(self, path: bytes, delayed: _Delayed) -> bool:
+        """Whether a due file may be reported; otherwise it is delayed again."""
+        if delayed.stage in (Stage.CLOSED, Stage.AWAY) or self._is_busy(delayed):
             return True
         now_seen = self._stat(path)
-        if now_seen is None or now_seen == waiting.seen:
+        if now_seen is None or now_seen == delayed.seen:
             return True
         with self._wake:
-            if path not in self._waiting:
-                waiting.seen = now_seen
-                waiting.due = self._clock() + self._quiet(path)
-                self._waiting[path] = waiting
-                self._enqueue(path, waiting)
+            if path not in self._delayed:
+                delayed.seen = now_seen
+                delayed.due = self._clock() + self._quiet(path)
+                self._delayed[path] = delayed
+                self._enqueue(path, delayed)
         return False
 
-    def _enqueue(self, path: bytes, waiting: _Waiting) -> None:
-        waiting.queued = waiting.due
-        heapq.heappush(self._queue, (waiting.due, path))
+    def _enqueue(self, path: bytes, delayed: _Delayed) -> None:
+        delayed.queued = delayed.due
+        heapq.heappush(self._queue, (delayed.due, path))
 
-    def _is_busy(self, waiting: _Waiting) -> bool:
-        return waiting.closed_at is not None and self._clock() >= waiting.closed_at + BUSY_MAX_S
+    def _is_busy(self, delayed: _Delayed) -> bool:
+        return delayed.closed_at is not None and self._clock() >= delayed.closed_at + BUSY_MAX_S
 
     def _collapse(self) -> None:
-        """Trees instead of paths, fullest directories first, until half of the room is free."""
-        if len(self._ready) > self._pending_max // 2:
-            return self._collapse_all()
-        full = Counter(map(dirname, self._waiting)).most_common()
-        given_way = set()
+        """Replace delayed files by TREE events for the fullest directories, until half of the places are free."""
         excess = len(self) - self._pending_max // 2
-        for directory, number in full:
-            if excess <= 0:
-                break
-            given_way.add(directory)
-            excess -= number - 1  # its TREE hint takes a place
-        if excess > 0:
-            return self._collapse_all()
-        self._waiting = {p: w for p, w in self._waiting.items() if dirname(p) not in given_way}
-        self._rebuild([FileEvent(Kind.TREE, directory) for directory in given_way])
-        return None
+        collapsed = set()
+        for directory, number in Counter(map(dirname, self._delayed)).most_common():
+            if excess > 0:
+                collapsed.add(directory)
+                excess -= number - 1  # the TREE event takes a place
+        if excess > 0 or len(self._ready) > self._pending_max // 2:
+            self._ready.clear()
+            self._replace({}, self._roots)
+        else:
+            self._replace({p: d for p, d in self._delayed.items() if dirname(p) not in collapsed}, collapsed)
 
-    def _collapse_all(self) -> None:
-        self._waiting.clear()
-        self._ready.clear()
-        self._rebuild([FileEvent(Kind.TREE, root) for root in self._roots])
-
-    def _rebuild(self, trees: list[FileEvent]) -> None:
-        self._queue = [(waiting.queued, path) for path, waiting in self._waiting.items()]
+    def _replace(self, delayed: dict[bytes, _Delayed], trees: Iterable[bytes]) -> None:
+        self._delayed = delayed
+        self._queue = [(each.queued, path) for path, each in delayed.items()]
         heapq.heapify(self._queue)
         for tree in trees:
-            self._give(tree)
+            self._make_ready(FileEvent(Kind.TREE, tree))
 
 
-def _given(path: bytes, waiting: _Waiting) -> FileEvent:
-    return FileEvent(Kind.FILE, path, stage=Stage.GONE if waiting.stage is Stage.AWAY else Stage.CLOSED)
+def _file_event(path: bytes, delayed: _Delayed) -> FileEvent:
+    return FileEvent(Kind.FILE, path, stage=Stage.GONE if delayed.stage is Stage.AWAY else Stage.CLOSED)

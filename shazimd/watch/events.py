@@ -1,4 +1,4 @@
-"""What the watchers say: where to look. A hint may come twice, early or for nothing; the disk is the truth."""
+"""Events of the watchers: paths to look at. Events may be early, repeated or needless; the disk is the truth."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from typing import NamedTuple, TypeAlias
 
 class Kind(Enum):
     FILE = "file"
-    """look at this path: it may have changed, come or gone"""
+    """look at this path: the file may be new, changed or deleted"""
     TREE = "tree"
-    """compare this directory and all below it with the store"""
+    """scan this directory and all below it"""
     MOVED = "moved"
-    """``old`` was renamed to ``path``: a file, or a directory with all below it. A FILE or TREE hint for ``path``
+    """``old`` was renamed to ``path``: a file, or a directory with all below it. A FILE or TREE event for ``path``
     follows, but none for ``old``."""
 
 
 class Stage(Enum):
-    """How far a FILE is; only the debouncer needs it."""
+    """The state of the file in a FILE event; decides how long the debouncer delays the event."""
 
     OPEN = "open"
-    """somebody may still be writing"""
+    """created or written to: the writer may not be done"""
     CLOSED = "closed"
-    """closed after writing, or moved in: complete unless more comes"""
+    """closed after writing, or moved in: complete unless more events follow"""
     AWAY = "away"
-    """moved to where nobody watches, or not yet: into a directory that was made a moment ago, it will be found"""
+    """MOVED_FROM without a MOVED_TO: moved out of the roots, or into a new directory without a watch yet. The debouncer
+    delays the event by 1 s and reports GONE, since the scan of the new directory may find the move first."""
     GONE = "gone"
+    """deleted"""
 
 
 class FileEvent(NamedTuple):
@@ -36,5 +38,5 @@ class FileEvent(NamedTuple):
     stage: Stage = Stage.OPEN
 
 
-OnEvent: TypeAlias = Callable[[FileEvent], None]
-"""Takes a hint at once: it is called on the thread that reads events, must not block and must not raise."""
+OnFileEvent: TypeAlias = Callable[[FileEvent], None]
+"""Puts an event on a queue. Called on the thread that reads inotify events: must not block or raise."""

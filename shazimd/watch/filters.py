@@ -1,4 +1,4 @@
-"""What counts: which directories are entered and which names may be images. By name alone, before any watch is set."""
+"""The rules of a root: directories to enter and names of image files. They need no stat, only names."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ EXTENSIONS = frozenset(
         b"jp2 j2k j2c jpc jpf jpx ppm pgm pbm pnm pfm tga ico psd pcx sgi rgb rgba bw qoi"
     ).split()
 )
-"""Raster images, by the names that Pillow and its plug-ins give the formats we decode. A name without one of them is no
-image file: reading everything in a tree to find out costs more than it finds, and picks up what is still being
-written under a temporary name."""
+"""Raster images, by Pillow's and its plug-ins' extensions of the formats we decode. A file without such an extension is
+no image file: reading all files in a tree costs more than it finds, and picks up temporary files being written."""
 
 
 class Filter:
@@ -38,7 +37,7 @@ class Filter:
         return bool(dot) and extension.lower() in EXTENSIONS and not self._excluded(name)
 
     def admits(self, path: bytes) -> bool:
-        """Whether a path below the root is one that is watched: every directory on the way is entered."""
+        """Whether a path below the root may be an image in entered directories."""
         *directories, name = path[len(self.root) :].strip(b"/").split(b"/")
         return self.takes(name) and all(map(self.enters, directories))
 

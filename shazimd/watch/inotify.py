@@ -1,12 +1,11 @@
-"""One inotify instance for all roots: watches on directories, one thread that reads, renames paired.
+"""One inotify instance for all roots: directory watches, a reading thread, and pairing of renames.
 
-This reads the kernel's queue itself, over watchdog's bindings (``watchdog.observers.inotify_c``), because four things
-that "nothing is missed" stands on can't be had from watchdog 7.1's own reader: a watch that exists can be asked for
-again (how a walk after lost events finds directories that were replaced); a directory that may not be read is told
-from one that is watched; the owner hears when the reading thread dies; and an overflow reaches whoever can repair it.
+This reads the kernel's queue over watchdog's bindings (``watchdog.observers.inotify_c``), since watchdog 7.1's own
+reader lacks four features: adding an existing watch again (a walk after lost events finds replaced directories this
+way), reporting unreadable directories, reporting the death of the reading thread, and reporting overflows.
 
-inotify(7) has the events. A MOVED_FROM and its MOVED_TO carry one cookie and mostly follow each other; they are paired
-here, across roots too. One without the other is a coming or going.
+inotify(7) documents the events. MOVED_FROM and MOVED_TO of a rename share a cookie and mostly follow each other. They
+are paired here, across roots too; a single half is an arrival or a departure.
 """
 
 from __future__ import annotations
@@ -41,19 +40,19 @@ MASK = (
     *(IN.IN_CREATE, IN.IN_MODIFY, IN.IN_ATTRIB, IN.IN_CLOSE_WRITE, IN.IN_DELETE, IN.IN_MOVED_FROM, IN.IN_MOVED_TO),
     *(IN.IN_DELETE_SELF, IN.IN_MOVE_SELF, IN.IN_ONLYDIR, IN.IN_EXCL_UNLINK),
 )
-"""Reading makes none of these, so our own work makes no events. MODIFY is for truncate(2), which closes nothing."""
+"""Reading a file causes none of these, so our own work makes no events. MODIFY is for truncate(2), without a close."""
 LOST = IN.IN_DELETE_SELF | IN.IN_MOVE_SELF | IN.IN_UNMOUNT
-"""A watched directory itself is no longer where it was."""
+"""A watched directory itself was deleted, moved or unmounted."""
 
 _HEADER = struct.Struct("iIII")
 _BATCH_S = 0.005
-"""A pause after each read: the kernel joins events meanwhile, and a rename's two halves arrive together."""
+"""Pause after each read: the kernel merges events meanwhile, and both halves of a rename arrive together."""
 _UNPAIRED_MS = 10
-"""How long a MOVED_FROM waits for its MOVED_TO once the queue is empty; inotify(7) speaks of "a few" ms."""
+"""Wait for the MOVED_TO of a MOVED_FROM once the queue is empty; inotify(7) says "a few" ms."""
 
 
-class Event(NamedTuple):
-    """One event on a directory: ``wd`` as ``Inotify.watch`` gave it."""
+class InotifyEvent(NamedTuple):
+    """An event in a watched directory, as the kernel reports it; ``wd`` is the result of ``Inotify.watch``."""
 
     wd: int
     mask: int
@@ -66,18 +65,18 @@ class Event(NamedTuple):
 
 
 class Listener(Protocol):
-    """Hears of everything, on the reading thread."""
+    """Handles the kernel's events on the reading thread."""
 
-    def on_event(self, event: Event) -> None: ...
+    def handle_event(self, event: InotifyEvent) -> None: ...
 
-    def on_move(self, source: Event, target: Event) -> None: ...
+    def handle_move(self, source: InotifyEvent, target: InotifyEvent) -> None: ...
 
-    def on_loss(self, reason: str) -> None:
-        """Events were lost ("overflow"), or all watches were ("died")."""
+    def handle_loss(self, reason: str) -> None:
+        """Events were lost ("overflow"), or all watches ("died")."""
 
 
 class Inotify:
-    """Watches and the thread that reads their events. ``watch`` and ``unwatch`` may be called from any thread."""
+    """The inotify instance and its reading thread. ``watch`` and ``unwatch`` may be called from any thread."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -86,12 +85,12 @@ class Inotify:
         self._stop = -1
         self._died = False
         self._dispatching = False
-        """what was read is being told"""
-        self._held: dict[int, Event] = {}
-        """MOVED_FROM events by cookie, that may yet find their MOVED_TO"""
+        """the listener is handling events"""
+        self._held: dict[int, InotifyEvent] = {}
+        """MOVED_FROM events without a MOVED_TO yet, by cookie"""
 
     def start(self) -> None:
-        """Begin anew, with no watches. Raises WatchError when the user's inotify instances are used up."""
+        """Start without watches. Raises WatchError if the user's inotify instances are used up."""
         self.stop()
         self._fd = inotify_init()
         if self._fd == -1:
@@ -120,21 +119,20 @@ class Inotify:
         return self._thread is not None and self._thread.is_alive() and not self._died
 
     def is_behind(self) -> bool:
-        """Whether events wait to be read, or are being told: what happened on the disk before this call, and is heard
-        of, was told if not."""
+        """Whether there are events to read or to handle. If not, all events before this call were handled."""
         if not self.alive():
             return False
         unread = array("i", [0])
         try:
-            fcntl.ioctl(self._fd, termios.FIONREAD, unread)  # inotify(7) has this one
+            fcntl.ioctl(self._fd, termios.FIONREAD, unread)
         except (OSError, ValueError):
-            return False  # stopped in this moment
+            return False  # stopped meanwhile
         return bool(unread[0] or self._dispatching or self._held)
 
     def watch(self, path: bytes, follow_symlinks: bool = False) -> int:
-        """Watch a directory; its descriptor, the same one as long as the same directory is watched.
+        """Watch a directory and return its descriptor, which stays the same for a watched directory.
 
-        Raises OSError: ENOSPC when the user's watches are used up, EACCES, ENOENT, ENOTDIR."""
+        Raises OSError: ENOSPC if the user's watches are used up, EACCES, ENOENT, ENOTDIR."""
         mask = sum(MASK) | (0 if follow_symlinks else IN.IN_DONT_FOLLOW)
         wd = inotify_add_watch(self._fd, path, Mask(mask))
         if wd == -1:
@@ -143,7 +141,7 @@ class Inotify:
         return wd
 
     def unwatch(self, wd: int) -> None:
-        """Stop watching; a watch that is gone already is passed over."""
+        """Stop watching; an unknown watch is ignored."""
         inotify_rm_watch(self._fd, WatchDescriptor(wd))
 
     def _run(self) -> None:
@@ -152,7 +150,7 @@ class Inotify:
         except Exception:
             self._died = True
             log.exception("inotify_reader_died")
-            self._listener.on_loss("died")
+            self._listener.handle_loss("died")
 
     def _read_until_stopped(self) -> None:
         poller = select.poll()
@@ -164,40 +162,36 @@ class Inotify:
             ready = [fd for fd, _ in poller.poll(_UNPAIRED_MS if self._held else None)]
             if self._stop in ready:
                 return
-            if not ready:
-                self._dispatching = True
-                self._give_up_pairing(set(self._held))
-                self._dispatching = False
-                continue
             unpaired = set(self._held)
             self._dispatching = True
-            for event in parse(os.read(self._fd, 256 * 1024)):
+            for event in parse(os.read(self._fd, 256 * 1024) if ready else b""):
                 self._dispatch(event)
             self._give_up_pairing(unpaired)
             self._dispatching = False
-            stopped.poll(_BATCH_S * 1000)
+            if ready:
+                stopped.poll(_BATCH_S * 1000)
 
-    def _dispatch(self, event: Event) -> None:
+    def _dispatch(self, event: InotifyEvent) -> None:
         if event.mask & IN.IN_Q_OVERFLOW:
             self._held.clear()
-            self._listener.on_loss("overflow")
+            self._listener.handle_loss("overflow")
         elif event.mask & IN.IN_MOVED_FROM:
             self._held[event.cookie] = event
         elif event.mask & IN.IN_MOVED_TO and event.cookie in self._held:
-            self._listener.on_move(self._held.pop(event.cookie), event)
+            self._listener.handle_move(self._held.pop(event.cookie), event)
         else:
-            self._listener.on_event(event)
+            self._listener.handle_event(event)
 
     def _give_up_pairing(self, cookies: set[int]) -> None:
         for cookie in cookies & self._held.keys():
-            self._listener.on_event(self._held.pop(cookie))
+            self._listener.handle_event(self._held.pop(cookie))
 
 
-def parse(buffer: bytes) -> Iterator[Event]:
-    """The events in what was read; a name is padded with zero bytes."""
+def parse(buffer: bytes) -> Iterator[InotifyEvent]:
+    """The events in a read buffer; names are padded with zero bytes."""
     at = 0
     while at < len(buffer):
         wd, mask, cookie, length = _HEADER.unpack_from(buffer, at)
         at += _HEADER.size
-        yield Event(wd, mask, cookie, buffer[at : at + length].rstrip(b"\0"))
+        yield InotifyEvent(wd, mask, cookie, buffer[at : at + length].rstrip(b"\0"))
         at += length

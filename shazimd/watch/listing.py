@@ -1,4 +1,4 @@
-"""One directory level as the disk has it, by a root's rules. Every function here raises the plain OSError."""
+"""A directory's entries on the disk, filtered by a root's rules. Functions raise the plain OSError."""
 
 from __future__ import annotations
 
@@ -10,46 +10,43 @@ from shazimd.watch.filters import Filter
 
 class Entries(NamedTuple):
     files: dict[bytes, os.stat_result | None]
-    """what may be images; None where a file is there, but stat fails"""
+    """possible images; None for a file whose stat fails"""
     directories: list[bytes]
     """sorted"""
 
 
 def entries(directory: bytes, rules: Filter) -> Entries:
-    """Files and directories that the rules admit. Raises OSError when the directory can't be read."""
+    """Files and directories that the rules admit. Raises OSError for an unreadable directory."""
     follow = rules.follow_symlinks
     files: dict[bytes, os.stat_result | None] = {}
     directories = []
     with os.scandir(directory) as found:
         for entry in found:
-            name = entry.name
-            if entry.is_dir(follow_symlinks=follow):
-                if rules.enters(name) and not _leads_back(entry, rules):
-                    directories.append(name)
-            elif rules.takes(name) and entry.is_file(follow_symlinks=follow):
+            if _is_entered(entry, rules):
+                directories.append(entry.name)
+            elif rules.takes(entry.name) and entry.is_file(follow_symlinks=follow):
                 try:
-                    files[name] = entry.stat(follow_symlinks=follow)
+                    files[entry.name] = entry.stat(follow_symlinks=follow)
                 except FileNotFoundError:
                     continue
                 except OSError:
-                    files[name] = None
+                    files[entry.name] = None
     return Entries(files, sorted(directories))
 
 
 def subdirectories(directory: bytes, rules: Filter) -> list[bytes]:
-    """The directories that the rules enter, no file being looked at. Raises OSError."""
+    """Directories that the rules enter, without a stat of any file. Raises OSError for an unreadable directory."""
     with os.scandir(directory) as found:
-        return [
-            entry.name
-            for entry in found
-            if entry.is_dir(follow_symlinks=rules.follow_symlinks)
-            and rules.enters(entry.name)
-            and not _leads_back(entry, rules)
-        ]
+        return [entry.name for entry in found if _is_entered(entry, rules)]
 
 
-def _leads_back(entry: os.DirEntry[bytes], rules: Filter) -> bool:
-    """Whether a symlink leads to a directory that it lies in: followed, the tree would have no end."""
+def _is_entered(entry: os.DirEntry[bytes], rules: Filter) -> bool:
+    is_directory = entry.is_dir(follow_symlinks=rules.follow_symlinks)
+    return is_directory and rules.enters(entry.name) and not _is_cycle(entry, rules)
+
+
+def _is_cycle(entry: os.DirEntry[bytes], rules: Filter) -> bool:
+    """Whether a symlink leads to a directory above itself: the tree would have no end."""
     if not entry.is_symlink():
         return False
     target = entry.stat()

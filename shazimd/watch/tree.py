@@ -1,11 +1,10 @@
-"""The watched directories: one tree of nodes for each root, one table from watch descriptors to nodes for all.
+"""The watched directories: a tree of nodes for each root, and a table from watch descriptors to nodes for all roots.
 
-A node is a watched directory. It knows its name and its parent, so a path is made when it is needed and no rename has
-to rewrite any. One directory may be several nodes (bind mounts, symlinks, a root within a root): the kernel gives it
-one descriptor.
+A node is a watched directory with its name and its parent. Paths are built on demand, and a rename rewrites none. A
+directory may have several nodes (bind mounts, symlinks, a root within a root), but only a single descriptor.
 
-A directory that appears is watched first, then listed, then told as a TREE: what came before the watch is found by
-looking, what comes after it makes events. So no moment is left in which a file can slip through.
+A new directory is first watched, then listed, then reported as a TREE: the scan finds files from before the watch, and
+events report later files, so no file is missed in between.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from shazimd.posix.mounts import Mount
-from shazimd.watch.events import FileEvent, Kind, OnEvent, Stage
+from shazimd.watch.events import FileEvent, Kind, OnFileEvent, Stage
 from shazimd.watch.filters import Filter
-from shazimd.watch.inotify import IN, LOST, Event, Inotify
+from shazimd.watch.inotify import IN, LOST, Inotify, InotifyEvent
 from shazimd.watch.listing import subdirectories
 
 log = structlog.get_logger()
@@ -31,10 +30,10 @@ _REMEDY = "raise fs.inotify.max_user_watches with sysctl; until then these direc
 
 
 class Node:
-    __slots__ = ("children", "name", "parent", "tree", "wd")
+    __slots__ = ("children", "name", "parent", "root", "wd")
 
-    def __init__(self, tree: Tree, parent: Node | None, name: bytes, wd: int) -> None:
-        self.tree = tree
+    def __init__(self, root: RootWatches, parent: Node | None, name: bytes, wd: int) -> None:
+        self.root = root
         self.parent = parent
         self.name = name
         self.wd = wd
@@ -59,53 +58,54 @@ class Watches:
         self._inotify = Inotify(self)
         self._lock = threading.RLock()
         self._lifecycle = threading.Lock()
-        """never taken by the reading thread, so that it can be waited for under it"""
+        """never taken by the reading thread, which may be joined while this is held"""
         self._nodes: dict[int, list[Node]] = {}
-        self._trees: list[Tree] = []
+        self._roots: list[RootWatches] = []
 
-    def ensure_running(self, tree: Tree) -> None:
-        """Count a root in. Begins anew when the reading thread is not there. Raises WatchError."""
+    def ensure_running(self, root: RootWatches) -> None:
+        """Register a root. Starts, or restarts after its death, the reading thread. Raises WatchError."""
         with self._lifecycle:
             with self._lock:
-                if tree not in self._trees:
-                    self._trees.append(tree)
+                if root not in self._roots:
+                    self._roots.append(root)
             if not self._inotify.alive():
                 self._inotify.stop()
                 with self._lock:
                     self._nodes.clear()
-                    for each in self._trees:
+                    for each in self._roots:
                         each.forget()
                 self._inotify.start()
 
-    def leave(self, tree: Tree) -> None:
-        """Count a root out, and stop with the last one."""
+    def leave(self, root: RootWatches) -> None:
+        """Unregister a root; the last one stops the reading thread."""
         with self._lifecycle:
             with self._lock:
-                if tree in self._trees:
-                    self._trees.remove(tree)
-            if not self._trees:
+                if root in self._roots:
+                    self._roots.remove(root)
+            if not self._roots:
                 self._inotify.stop()
 
     def alive(self) -> bool:
         return self._inotify.alive()
 
     def is_behind(self) -> bool:
-        """Whether there are events that were not told yet."""
+        """Whether there are events that were not handled yet."""
         return self._inotify.is_behind()
 
-    def add(self, tree: Tree, parent: Node | None, name: bytes, before: Node | None) -> Node | None:
-        """Watch a directory: its node, ``before`` itself where that one is still good; None when its parent is no
-        longer watched. Raises OSError."""
+    def add(self, root: RootWatches, parent: Node | None, name: bytes, before: Node | None) -> Node | None:
+        """Watch a directory and return its node: ``before`` if still valid, None if its parent is no longer watched.
+
+        Raises OSError."""
         with self._lock:
             if parent is not None and parent not in self._nodes.get(parent.wd, ()):
                 return None
             path = os.path.join(parent.path, name) if parent is not None else name
-            wd = self._inotify.watch(path, tree.rules.follow_symlinks or parent is None)
+            wd = self._inotify.watch(path, root.rules.follow_symlinks or parent is None)
             if before is not None and before.wd == wd:
                 return before
-            node = Node(tree, parent, name, wd)
+            node = Node(root, parent, name, wd)
             self._nodes.setdefault(wd, []).append(node)
-            tree.watched += 1
+            root.count += 1
             if before is not None:
                 self.drop(before)
             if parent is not None:
@@ -127,60 +127,61 @@ class Watches:
         nodes = self._nodes.get(node.wd, [])
         if node in nodes:
             nodes.remove(node)
-            node.tree.watched -= 1
+            node.root.count -= 1
             if not nodes:
                 del self._nodes[node.wd]
                 self._inotify.unwatch(node.wd)
 
-    def on_event(self, event: Event) -> None:
+    def handle_event(self, event: InotifyEvent) -> None:
         with self._lock:
             nodes = tuple(self._nodes.get(event.wd, ()))
         for node in nodes:
             if event.mask & IN.IN_IGNORED:
                 self.drop(node)
             else:
-                node.tree.on_event(node, event)
+                node.root.handle_event(node, event)
 
-    def on_move(self, source: Event, target: Event) -> None:
+    def handle_move(self, source: InotifyEvent, target: InotifyEvent) -> None:
         with self._lock:
             sources, targets = (tuple(self._nodes.get(event.wd, ())) for event in (source, target))
         if len(sources) == 1 and len(targets) == 1:
-            targets[0].tree.on_move(sources[0], source, targets[0], target)
+            targets[0].root.handle_move(sources[0], source, targets[0], target)
             return
         for event, nodes in ((source, sources), (target, targets)):
             for node in nodes:
-                node.tree.on_event(node, event)
+                node.root.handle_event(node, event)
 
-    def on_loss(self, reason: str) -> None:
+    def handle_loss(self, reason: str) -> None:
         with self._lock:
-            trees = tuple(self._trees)
-        for tree in trees:
-            tree.on_loss(reason)
+            roots = tuple(self._roots)
+        for root in roots:
+            root.on_loss(reason)
 
 
-class Tree:
-    """The watches of one root, and what their events mean."""
+class RootWatches:
+    """The watches of one root; translates inotify events to file events."""
 
-    def __init__(self, watches: Watches, rules: Filter, on_event: OnEvent, on_loss: Callable[[str], None]) -> None:
-        """``on_loss`` hears that events or watches were lost: "overflow", "died" or "root"."""
+    def __init__(self, watches: Watches, rules: Filter, report: OnFileEvent, on_loss: Callable[[str], None]) -> None:
+        """``on_loss`` gets the reason of lost events or watches: "overflow", "died" or "root"."""
         self.rules = rules
-        self.watched = 0
+        self.count = 0
         self.unwatched: set[bytes] = set()
-        """directories that are polled, with all below them: no watch is left, or their file system gives no events"""
+        """directories polled with all below them: watches are used up, or their file system has no events"""
         self.denied: set[bytes] = set()
-        """directories that may not be read"""
+        """unreadable directories"""
         self.on_loss = on_loss
         self._watches = watches
-        self._on_event = on_event
+        self._report = report
         self._mounts: Mapping[bytes, Mount] = {}
         self._root: Node | None = None
         self._noted: frozenset[bytes] = frozenset()
-        """denied directories that were told of already"""
+        """unreadable directories in the log already"""
         self._exhausted = False
 
     def sync(self, mounts: Mapping[bytes, Mount]) -> None:
-        """Watch every directory that is there, drop the watches of those that are not. Raises OSError when the root
-        can't be watched or read, WatchError when there is no inotify instance."""
+        """Watch all directories of the root, and drop the watches of deleted ones.
+
+        Raises OSError if the root can't be watched or read, WatchError if there is no inotify instance."""
         self._mounts = mounts
         self._watches.ensure_running(self)
         self._exhausted = self._exhausted and bool(self.unwatched)
@@ -193,7 +194,7 @@ class Tree:
             self._grow(self._root)
 
     def poll_unwatched(self) -> None:
-        """Tell of the directories without a watch, having tried once more to watch them."""
+        """Report the directories without a watch, after another try to watch them."""
         for path in sorted(self.unwatched):
             parent = self._node_at(os.path.dirname(path))
             if parent is None:
@@ -201,7 +202,7 @@ class Tree:
                 continue
             if (node := self._watch(parent, os.path.basename(path))) is not None:
                 self._grow(node)
-            self._on_event(FileEvent(Kind.TREE, path))
+            self._report(FileEvent(Kind.TREE, path))
 
     def clear(self) -> None:
         """Drop all watches."""
@@ -210,55 +211,55 @@ class Tree:
         self.forget()
 
     def forget(self) -> None:
-        """All watches are gone already."""
+        """Reset after the loss of all watches."""
         self._root = None
-        self.watched = 0
+        self.count = 0
 
-    def on_event(self, node: Node, event: Event) -> None:
+    def handle_event(self, node: Node, event: InotifyEvent) -> None:
         if not event.name:
             if node.parent is None and event.mask & LOST:
                 self.on_loss("root")
         elif event.is_directory or self._is_linked_directory(node, event.name):
-            self._on_directory(node, event)
+            self._handle_directory(node, event)
         elif self.rules.takes(event.name):
-            self._on_event(FileEvent(Kind.FILE, os.path.join(node.path, event.name), stage=_stage(event.mask)))
+            self._report(FileEvent(Kind.FILE, os.path.join(node.path, event.name), stage=_stage(event.mask)))
 
-    def on_move(self, source_node: Node, source: Event, node: Node, target: Event) -> None:
-        """A rename whose two halves were seen; ``node`` is ours, ``source_node`` may be of another root."""
-        if not (source_node.tree.admits(source) and self.admits(target)):
-            source_node.tree.on_event(source_node, source)
-            self.on_event(node, target)
+    def handle_move(self, source_node: Node, source: InotifyEvent, node: Node, target: InotifyEvent) -> None:
+        """Handle a complete rename into ``node`` of this root; ``source_node`` may be of another root."""
+        if not (source_node.root.admits(source) and self.admits(target)):
+            source_node.root.handle_event(source_node, source)
+            self.handle_event(node, target)
             return
         if source.is_directory and source.name in source_node.children:
             self._watches.drop(source_node.children[source.name])
         old, new = os.path.join(source_node.path, source.name), os.path.join(node.path, target.name)
-        self._on_event(FileEvent(Kind.MOVED, new, old))
-        self.on_event(node, target)
+        self._report(FileEvent(Kind.MOVED, new, old))
+        self.handle_event(node, target)
 
-    def admits(self, event: Event) -> bool:
+    def admits(self, event: InotifyEvent) -> bool:
         return self.rules.enters(event.name) if event.is_directory else self.rules.takes(event.name)
 
-    def _on_directory(self, node: Node, event: Event) -> None:
+    def _handle_directory(self, node: Node, event: InotifyEvent) -> None:
         if not self.rules.enters(event.name):
             return
         if event.mask & _GONE:
             if event.name in node.children:
                 self._watches.drop(node.children[event.name])
-            self._on_event(FileEvent(Kind.TREE, os.path.join(node.path, event.name)))
+            self._report(FileEvent(Kind.TREE, os.path.join(node.path, event.name)))
         elif not event.mask & IN.IN_ATTRIB or os.path.join(node.path, event.name) in self.denied:
-            self._appeared(node, event.name)
+            self._add(node, event.name)
 
-    def _appeared(self, parent: Node, name: bytes) -> None:
+    def _add(self, parent: Node, name: bytes) -> None:
         before = parent.children.get(name)
         node = self._watch(parent, name)
         if node is not None and node is before:
-            return  # a walk was here first, and tells of a tree that holds this one
+            return  # a walk added this node and reports a directory above
         if node is not None:
             self._grow(node)
-        self._on_event(FileEvent(Kind.TREE, os.path.join(parent.path, name)))
+        self._report(FileEvent(Kind.TREE, os.path.join(parent.path, name)))
 
     def _grow(self, top: Node) -> None:
-        """Watch all below a watched directory. By a stack of our own: 2,000 levels are legal."""
+        """Watch all directories below a watched one. Not recursive: 2,000 levels are legal."""
         stack = [top]
         while stack:
             node = stack.pop()
@@ -291,7 +292,7 @@ class Tree:
 
     def _cannot_watch(self, path: bytes, error: OSError) -> None:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            return  # it went, or became something else, since it was listed: its parent hears of that
+            return  # deleted or replaced since the listing: the parent has an event
         if error.errno in (errno.EACCES, errno.EPERM):
             self.denied.add(path)
             if path not in self._noted:
@@ -303,7 +304,7 @@ class Tree:
             log.warning("directories_unwatched", root=self.rules.root, reason=error.strerror, remedy=_REMEDY)
 
     def _is_linked_directory(self, node: Node, name: bytes) -> bool:
-        """Events on a symlink do not say that it leads to a directory."""
+        """Whether the name is a followed symlink to a directory; its events lack IN_ISDIR."""
         if not self.rules.follow_symlinks or self.rules.takes(name):
             return False
         return name in node.children or os.path.isdir(os.path.join(node.path, name))

@@ -1,8 +1,8 @@
-"""A root is watched: by inotify where the kernel tells, by looking now and then where it does not.
+"""Watching a root: by inotify if its file system has events, otherwise by polling.
 
-A watcher is one thread that mostly sleeps. It sets the watches and says TREE for the whole root - at the start, after
-events were lost, when a disk is mounted or comes back, and at a period - and between these the events speak. So all
-that can go wrong has one remedy. Each root has its own thread: a network mount that hangs holds up nobody else.
+A watcher is one thread that mostly sleeps. At the start, after lost events, after a mount, when the root is back, and
+at an interval, the thread sets the watches and reports a TREE event for the root. All failures have this one remedy.
+Each root has its own thread: a hanging network mount blocks no other root.
 """
 
 from __future__ import annotations
@@ -19,56 +19,54 @@ import structlog
 from shazimd.config import WatchConfig
 from shazimd.errors import WatchError
 from shazimd.posix.mounts import Mount, Mounts
-from shazimd.watch.events import FileEvent, Kind, OnEvent
+from shazimd.watch.events import FileEvent, Kind, OnFileEvent
 from shazimd.watch.filters import Filter
-from shazimd.watch.tree import Tree, Watches
+from shazimd.watch.tree import RootWatches, Watches
 
 log = structlog.get_logger()
 
 RETRY_S = 5.0
-"""How often a root that is not there is looked for; a mount is noticed at once."""
+"""Interval of looking for a missing root; a mount is noticed at once."""
 
 
 class Watcher:
-    """Watches one root and says where to look."""
+    """Watches one root and reports its events."""
 
     def __init__(
         self,
         config: WatchConfig,
         rules: Filter,
-        on_event: OnEvent,
+        report: OnFileEvent,
         watches: Watches,
         *,
         reconcile_interval_s: float = 3600,
     ) -> None:
-        """``watches`` is shared by all roots: renames between them are seen, and one inotify instance is used.
+        """``watches`` is shared by all roots: one inotify instance, which sees renames between them.
 
-        ``reconcile_interval_s``: how often the whole root is told as a TREE though the kernel reports events."""
+        ``reconcile_interval_s``: interval of a TREE event for a root with inotify."""
         self._config = config
         self._rules = rules
-        self._on_event = on_event
+        self._report = report
         self._interval_s = reconcile_interval_s
-        self._tree = Tree(watches, rules, on_event, self._on_loss)
+        self._watched = RootWatches(watches, rules, report, self._on_loss)
         self._watches = watches
         self._wake = -1
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._due = True
-        """the whole root is to be watched and told anew"""
+        """set all watches and report the whole root in the next turn"""
         self._walking = False
         self._next_full = 0.0
         self._mode = "poll" if config.mode == "poll" else "inotify"
         self._state = "stopped"
         self._overflows = 0
         self._mount_point = b"/"
-        """the deepest that the root was seen on"""
+        """the deepest mount point of the root so far"""
         self._mounted: tuple[Mount, ...] = ()
-        """at and below the root when it was last walked"""
+        """at and below the root at the last walk"""
 
     def start(self) -> None:
-        """Begin to watch, on a thread; returns at once. A root that is not there is waited for.
-
-        Raises WatchError when there is no mount table."""
+        """Start the thread, which waits for a missing root. Raises WatchError without a mount table."""
         mounts = Mounts()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._stopping, self._due, self._state = False, True, "starting"
@@ -76,7 +74,7 @@ class Watcher:
         self._thread.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Stop watching; stopping twice is fine. A thread that hangs in a dead mount is left behind."""
+        """Stop watching; stopping twice is fine. A thread hanging in a dead mount is left behind."""
         if self._thread is None:
             return
         self._stopping = True
@@ -88,34 +86,32 @@ class Watcher:
         self._state = "stopped"
 
     def refresh(self) -> None:
-        """Set the watches anew and tell the whole root; nothing when stopped."""
+        """Set the watches again and report the whole root, unless stopped."""
         self._due = True
         if self._thread is not None:
             os.eventfd_write(self._wake, 1)
 
     def alive(self) -> bool:
-        """Whether everything that should run runs; a reader that died is started again by itself."""
+        """Whether all threads run. A dead reading thread is started again without a call."""
         if self._thread is None or not self._thread.is_alive():
             return False
         return self._state != "watching" or self._mode == "poll" or self._watches.alive()
 
     def is_behind(self) -> bool:
-        """Whether something has happened in the root that will be told, and was not told yet. A root that can't be
-        watched at present is not waited for."""
+        """Whether there are changes in the root still to be reported. False for an unavailable root."""
         if self._thread is None or self._state not in ("starting", "watching"):
             return False
         return self._due or self._walking or self._watches.is_behind()
 
     def status(self) -> dict[str, Any]:
-        """path, mode (inotify or poll), state (starting, watching, unavailable, failed, stopped), watched_dirs,
+        """mode (inotify or poll), state (starting, watching, unavailable, failed, stopped), watched_dirs,
         unwatched_dirs (polled with all below them), unreadable_dirs, overflows."""
         return {
-            "path": os.fsdecode(self._rules.root),
             "mode": self._mode,
             "state": self._state,
-            "watched_dirs": self._tree.watched,
-            "unwatched_dirs": len(self._tree.unwatched),
-            "unreadable_dirs": len(self._tree.denied),
+            "watched_dirs": self._watched.count,
+            "unwatched_dirs": len(self._watched.unwatched),
+            "unreadable_dirs": len(self._watched.denied),
             "overflows": self._overflows,
         }
 
@@ -130,8 +126,8 @@ class Watcher:
             while not self._stopping:
                 self._sleep(self._guarded_turn(mounts), mounts)
         finally:
-            self._tree.clear()
-            self._watches.leave(self._tree)
+            self._watched.clear()
+            self._watches.leave(self._watched)
             mounts.close()
 
     def _guarded_turn(self, mounts: Mounts) -> float:
@@ -144,17 +140,17 @@ class Watcher:
             return RETRY_S
 
     def _turn(self, mounts: Mounts) -> float:
-        """Do what is due; the seconds until something is."""
+        """Do all due work; returns the seconds until the next."""
         now = time.monotonic()
         if self._due or now >= self._next_full:
             self._walking = True
-            self._due = False  # first: what is lost while we walk is due again
+            self._due = False  # before the walk: a loss during the walk sets it again
             try:
                 return self._watch_all(mounts, now)
             finally:
                 self._walking = False
-        if self._tree.unwatched:
-            self._tree.poll_unwatched()
+        if self._watched.unwatched:
+            self._watched.poll_unwatched()
         return self._pause(now)
 
     def _watch_all(self, mounts: Mounts, now: float) -> float:
@@ -163,30 +159,30 @@ class Watcher:
         except OSError as error:
             return self._unavailable(error)
         if self._state != "watching":
-            log.info("root_watched", root=self._rules.root, mode=self._mode, watched_dirs=self._tree.watched)
+            log.info("root_watched", root=self._rules.root, mode=self._mode, watched_dirs=self._watched.count)
         self._state = "watching"
-        self._on_event(FileEvent(Kind.TREE, self._rules.root))
+        self._report(FileEvent(Kind.TREE, self._rules.root))
         self._next_full = now + (self._config.poll_interval_s if self._mode == "poll" else self._interval_s)
         return self._pause(now)
 
     def _set_watches(self, mounts: Mounts) -> None:
-        """Raises OSError when the root is not there or may not be read."""
+        """Raises OSError if the root is missing or unreadable."""
         root = self._rules.root
         self._mounted = self._mounts_of_root(mounts)
         os.close(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         self._expect_mounted(self._mounted[0])
         self._mode = self._choose(self._mounted[0])
         if self._mode == "poll":
-            self._tree.clear()
+            self._watched.clear()
             return
         try:
-            self._tree.sync(mounts.table())
+            self._watched.sync(mounts.table())
         except WatchError as error:
             log.warning("root_polled", root=root, reason=str(error))
             self._mode = "poll"
 
     def _expect_mounted(self, mount: Mount) -> None:
-        """What shows through where a disk was mounted is not the root. Raises OSError."""
+        """Raises OSError if a disk is unmounted: the directory below the mount point is not the root."""
         if len(mount.point) < len(self._mount_point):
             raise OSError(errno.ENODEV, f"not mounted: {os.fsdecode(self._mount_point)}")
         self._mount_point = mount.point
@@ -197,7 +193,7 @@ class Watcher:
         return "inotify" if mount.gives_events else "poll"
 
     def _unavailable(self, error: OSError) -> float:
-        self._tree.clear()
+        self._watched.clear()
         if self._state != "unavailable":
             log.warning("root_unavailable", root=self._rules.root, reason=error.strerror, retry_s=RETRY_S)
         self._state = "unavailable"
@@ -206,10 +202,10 @@ class Watcher:
 
     def _pause(self, now: float) -> float:
         pause = self._next_full - now
-        return min(pause, self._config.poll_interval_s) if self._tree.unwatched else pause
+        return min(pause, self._config.poll_interval_s) if self._watched.unwatched else pause
 
     def _sleep(self, seconds: float, mounts: Mounts) -> None:
-        """Until the time is up, somebody wakes us, or what is mounted at or below the root changes."""
+        """Sleep until timeout, ``refresh``, ``stop``, or a change of the mounts at or below the root."""
         poller = select.poll()
         poller.register(self._wake, select.POLLIN)
         poller.register(mounts.fileno(), select.POLLPRI)

@@ -9,7 +9,7 @@ from shazimd.daemon.main import main
 from shazimd.daemon.run import Run
 from shazimd.watch import inotify
 from shazimd.watch.events import FileEvent
-from shazimd.watch.inotify import Event
+from shazimd.watch.inotify import InotifyEvent
 
 parse = inotify.parse
 handle = Run._handle
@@ -22,7 +22,7 @@ def fail_once(name: bytes, where: bytes) -> None:
         raise RuntimeError(f"sabotaged by {name.decode()}")
 
 
-def sabotaged_parse(buffer: bytes) -> Iterator[Event]:
+def sabotaged_parse(buffer: bytes) -> Iterator[InotifyEvent]:
     fail_once(b"reader.ppm", buffer)
     return parse(buffer)
 

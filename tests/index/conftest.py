@@ -15,10 +15,10 @@ from shazimd.index.cascade import CascadeIndex
 from shazimd.index.flat import FlatIndex
 
 
-@pytest.fixture(params=["flat", "cascade", "rewritten", "kept"])
+@pytest.fixture(params=["flat", "cascade", "rewritten"])
 def make(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Makes an empty index of each kind: the reference, the cascade in memory, the cascade with bounds that prune
-    small libraries (and small blocks), and the cascade in files."""
+    """Makes an empty index of each kind: the reference, the cascade, and the cascade with bounds that prune small
+    libraries (and small blocks)."""
     made: list[Index] = []
     if request.param == "rewritten":
         monkeypatch.setattr(cascade, "LEARN_FROM", 1)
@@ -26,9 +26,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(scan, "PROBES", 4)
     kinds: dict[str, Make] = {
         "flat": FlatIndex,
-        "cascade": CascadeIndex,
-        "rewritten": Rewritten,
-        "kept": lambda: CascadeIndex.open(tempfile.mkdtemp(dir=tmp_path), Contents(), "m"),
+        "cascade": lambda: CascadeIndex.open(tempfile.mkdtemp(dir=tmp_path), Contents(), "m"),
+        "rewritten": lambda: Rewritten.open(tempfile.mkdtemp(dir=tmp_path), Contents(), "m"),
     }
 
     def make_one() -> Index:

@@ -15,7 +15,7 @@ from index_rows import Contents, Row, brute_force, kept, library, random_signals
 from numpy.typing import NDArray
 
 from shazimd.errors import StoreFull
-from shazimd.index import cascade, manifest
+from shazimd.index import cascade, files
 from shazimd.index.cascade import CascadeIndex
 from shazimd.types import DEFAULT_WEIGHTS, Signals
 
@@ -34,7 +34,7 @@ def assert_answers(index: CascadeIndex, rows: list[Row]) -> None:
     assert len(rows) == len(index)
 
 
-def files(tmp_path: Path, ending: str) -> list[Path]:
+def files_of(tmp_path: Path, ending: str) -> list[Path]:
     return sorted((tmp_path / "index").glob(f"*/*{ending}"))
 
 
@@ -109,7 +109,7 @@ def test_damaged_files_are_made_anew(tmp_path: Path, ending: str, damage: Callab
     rows = library(40)
     store = Contents(rows)
     open_index(tmp_path, store).close()
-    (path,) = files(tmp_path, ending)
+    (path,) = files_of(tmp_path, ending)
     damage(path)
     store.read = []
     index = open_index(tmp_path, store)
@@ -118,12 +118,12 @@ def test_damaged_files_are_made_anew(tmp_path: Path, ending: str, damage: Callab
     index.close()
 
 
-@pytest.mark.parametrize("version", [manifest.VERSION - 1, manifest.VERSION + 1])
+@pytest.mark.parametrize("version", [files.VERSION - 1, files.VERSION + 1])
 def test_files_of_another_version_are_made_anew(tmp_path: Path, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A format that this program does not write is not read."""
     store = Contents(library(20))
     with monkeypatch.context() as patch:
-        patch.setattr(manifest, "VERSION", version)
+        patch.setattr(files, "VERSION", version)
         open_index(tmp_path, store).close()
     store.read = []
     open_index(tmp_path, store).close()
@@ -143,7 +143,7 @@ def test_vectors_that_a_disk_lost_are_noticed(tmp_path: Path) -> None:
     """Vectors are too many to be checked whole at each start, but zeros in place of many are seen."""
     rows = library(40)
     open_index(tmp_path, Contents(rows)).close()
-    (path,) = files(tmp_path, ".fv")
+    (path,) = files_of(tmp_path, ".fv")
     path.write_bytes(bytes(path.stat().st_size))
     index = open_index(tmp_path, Contents(rows))
     assert_answers(index, rows)
@@ -193,11 +193,10 @@ def test_a_rewrite_drops_the_dead_and_keeps_the_answers(tmp_path: Path) -> None:
     index.close()
 
 
-def test_a_rewrite_follows_what_happens_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rewrite_follows_what_happens_meanwhile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Rows added, replaced and removed while a rewrite copies are as they were left."""
     rows = library(400)
-    index = CascadeIndex()
-    index.add(rows[:300])
+    index = open_index(tmp_path, Contents(rows[:300]))
     copying = index._copy
 
     def copy_and_meddle(*arguments: object) -> bool:
@@ -216,11 +215,10 @@ def test_a_rewrite_follows_what_happens_meanwhile(monkeypatch: pytest.MonkeyPatc
     index.close()
 
 
-def test_an_index_in_memory_lets_go_of_its_memory() -> None:
-    """Once closed, it has no file open any more; closing twice is fine."""
+def test_a_closed_index_has_no_file_open(tmp_path: Path) -> None:
+    """Files, mappings and the lock are released; closing twice is fine."""
     before = len(os.listdir("/proc/self/fd"))
-    index = CascadeIndex()
-    index.add(library(20))
+    index = open_index(tmp_path, Contents(library(20)))
     assert before < len(os.listdir("/proc/self/fd"))
     index.close()
     index.close()
@@ -228,11 +226,11 @@ def test_an_index_in_memory_lets_go_of_its_memory() -> None:
     assert before >= len(os.listdir("/proc/self/fd"))
 
 
-def test_growth_brings_a_better_basis_in_the_background() -> None:
+def test_growth_brings_a_better_basis_in_the_background(tmp_path: Path) -> None:
     """A library that grew has been given a basis that fits it, without a word from outside."""
     random = np.random.default_rng(1)
     common = np.abs(random.normal(size=40))
-    index = CascadeIndex()
+    index = open_index(tmp_path, Contents())
     rows = [(n, Signals(n, n, unit(common + 0.1 * np.abs(random.normal(size=40))))) for n in range(1, 1400)]
     index.add(rows)
     assert index._upkeep is not None
@@ -242,7 +240,7 @@ def test_growth_brings_a_better_basis_in_the_background() -> None:
     index.close()
 
 
-def test_bounds_leave_few_rows_of_a_library_like_photos() -> None:
+def test_bounds_leave_few_rows_of_a_library_like_photos(tmp_path: Path) -> None:
     """The vectors that are read are a small part of all: the bounds do prune, not just allow."""
     random = np.random.default_rng(1)
     common = np.abs(random.normal(size=64))
@@ -251,8 +249,7 @@ def test_bounds_leave_few_rows_of_a_library_like_photos() -> None:
         one = random_signals(random, 64)
         assert one.fv is not None
         rows.append((number, Signals(one.ah, one.dh, unit(0.05 * common + 0.3 * one.fv))))
-    index = CascadeIndex()
-    index.add(rows)
+    index = open_index(tmp_path, Contents(rows))
     index.compact()
     (view,) = index._views
     read: list[int] = []
@@ -308,10 +305,10 @@ def test_a_rewrite_on_a_full_disk_leaves_all_as_it_was(monkeypatch: pytest.Monke
         with pytest.raises(OSError, match="No space left"):
             index.compact()
     assert_answers(index, rows)
-    assert not files(tmp_path, "/1.*")
+    assert not files_of(tmp_path, "/1.*")
     index.compact()
     assert_answers(index, rows)
-    assert not files(tmp_path, "/0.*")
+    assert not files_of(tmp_path, "/0.*")
     index.close()
 
 
@@ -337,7 +334,7 @@ def test_closing_breaks_off_a_rewrite(monkeypatch: pytest.MonkeyPatch, tmp_path:
         go_on.set()
         rewriting.join()
     index.close()
-    assert not files(tmp_path, "/1.basis")
+    assert not files_of(tmp_path, "/1.basis")
     index = open_index(tmp_path, Contents(rows))
     assert_answers(index, [(content, kept(one)) for content, one in rows])
     index.close()

@@ -15,14 +15,14 @@ from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
 
 root = os.path.join(sys.argv[1], "root")
-hints: list[FileEvent] = []
+events: list[FileEvent] = []
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 10
     while not condition():
         if time.monotonic() > end:
-            sys.exit(f"found {watcher.status()} {hints}")
+            sys.exit(f"found {watcher.status()} {events}")
         time.sleep(0.01)
 
 
@@ -31,20 +31,20 @@ def mount(path: str) -> None:
 
 
 def heard_of(path: str) -> bool:
-    return any(hint.path == os.fsencode(path) for hint in hints)
+    return any(event.path == os.fsencode(path) for event in events)
 
 
 def is_told() -> bool:
-    return FileEvent(Kind.TREE, os.fsencode(root)) in hints
+    return FileEvent(Kind.TREE, os.fsencode(root)) in events
 
 
 os.mkdir(root)
 config = WatchConfig(path=root)
-watcher = Watcher(config, Filter(config), hints.append, Watches())
+watcher = Watcher(config, Filter(config), events.append, Watches())
 watcher.start()
 wait_for(is_told)
 
-hints.clear()
+events.clear()
 mount(root)
 wait_for(is_told)
 open(f"{root}/a.jpg", "w").close()
@@ -53,12 +53,12 @@ sys.stderr.write("over ")
 
 os.mkdir(f"{root}/usb")
 wait_for(lambda: watcher.status()["watched_dirs"] == 2)
-hints.clear()
+events.clear()
 mount(f"{root}/usb")
 wait_for(is_told)
 open(f"{root}/usb/b.jpg", "w").close()
 wait_for(lambda: heard_of(f"{root}/usb/b.jpg"))
-hints.clear()
+events.clear()
 subprocess.run(["umount", f"{root}/usb"], check=True)
 wait_for(is_told)
 sys.stderr.write("within ")
@@ -67,7 +67,7 @@ subprocess.run(["umount", root], check=True)
 wait_for(lambda: watcher.status()["state"] == "unavailable")
 sys.stderr.write("away ")
 
-hints.clear()
+events.clear()
 mount(root)
 wait_for(is_told)
 wait_for(lambda: watcher.status()["state"] == "watching")

@@ -12,6 +12,7 @@ import pytest
 
 from shazimd.index.base import Index
 from shazimd.index.cascade import CascadeIndex
+from shazimd.index.files import Folder
 from shazimd.index.flat import FlatIndex
 from shazimd.search.library import Library
 from shazimd.search.query import BY_SCORE, Search, Verify
@@ -85,8 +86,11 @@ class Model:
 
 
 @pytest.fixture(params=[FlatIndex, CascadeIndex])
-def index(request: pytest.FixtureRequest) -> Iterator[Index]:
-    with closing(request.param()) as made:
+def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
+    make = request.param
+    with closing(
+        CascadeIndex(Folder.take(str(tmp_path / "index"), "m"), "m") if make is CascadeIndex else make()
+    ) as made:
         yield made
 
 

@@ -26,9 +26,9 @@ os.setegid(65534)
 os.seteuid(65534)
 root = tempfile.mkdtemp()
 os.mkdir(f"{root}/locked", 0)
-hints: list[FileEvent] = []
+events: list[FileEvent] = []
 config = WatchConfig(path=root)
-watcher = Watcher(config, Filter(config), hints.append, Watches())
+watcher = Watcher(config, Filter(config), events.append, Watches())
 watcher.start()
 wait_for("unreadable_dirs", 1)
 sys.stderr.write("noted ")

@@ -21,7 +21,7 @@ def test_a_watcher_that_is_not_behind_has_told_of_all_that_happened(tmp_path: Pa
     """From the start on, and whatever it was busy with: nothing that was made before the question is still to come."""
     config = WatchConfig(path=str(tmp_path))
     told: set[bytes] = set()
-    watcher = Watcher(config, Filter(config), lambda hint: told.add(hint.path), Watches())
+    watcher = Watcher(config, Filter(config), lambda event: told.add(event.path), Watches())
     assert not watcher.is_behind()
     watcher.start()
     end = time.monotonic() + PATIENCE_S

@@ -32,7 +32,7 @@ class World:
 
     def at(self, now: float) -> list[bytes]:
         self.now = now
-        return [hint.path for hint in self.take()]
+        return [event.path for event in self.take()]
 
 
 def test_a_closed_file_is_given_after_its_quiet_time() -> None:
@@ -51,7 +51,7 @@ def test_each_root_has_its_own_quiet_time() -> None:
 
 
 def test_more_events_mean_more_quiet() -> None:
-    """A file that is written again rests later; many hints give one look."""
+    """A file that is written again rests later; many events give one look."""
     world = World()
     world.put(b"/r/a", Stage.CLOSED)
     world.now = 0.5
@@ -102,8 +102,8 @@ def test_what_is_gone_or_moved_or_a_tree_is_given_at_once_in_order() -> None:
     world = World()
     a_to_b, b_to_a = FileEvent(Kind.MOVED, b"/r/b", b"/r/a"), FileEvent(Kind.MOVED, b"/r/a", b"/r/b")
     gone, tree = FileEvent(Kind.FILE, b"/r/b", stage=Stage.GONE), FileEvent(Kind.TREE, b"/r/t")
-    for hint in (tree, gone, a_to_b, tree, b_to_a, a_to_b, gone):
-        world.debouncer.put(hint)
+    for event in (tree, gone, a_to_b, tree, b_to_a, a_to_b, gone):
+        world.debouncer.put(event)
     assert [a_to_b, tree, b_to_a, a_to_b, gone] == world.take()
 
 
@@ -145,10 +145,10 @@ def test_scattered_paths_give_way_to_the_roots() -> None:
     world = World(pending_max=10)
     for i in range(11):
         world.put(b"/r/%d/a" % i, Stage.CLOSED)
-    assert {b"/r", b"/r/slow"} == {hint.path for hint in world.take()}
+    assert {b"/r", b"/r/slow"} == {event.path for event in world.take()}
     for i in range(11):
         world.debouncer.put(FileEvent(Kind.MOVED, b"/r/%d" % i, b"/r/x"))
-    assert {b"/r", b"/r/slow"} == {hint.path for hint in world.take()}
+    assert {b"/r", b"/r/slow"} == {event.path for event in world.take()}
 
 
 paths = st.builds(lambda d, n: b"/r/%d/%d" % (d, n), st.integers(0, 4), st.integers(0, 9))
@@ -170,10 +170,10 @@ def test_every_path_is_covered_after_its_last_mention(
         world.put(path, stage)
         assert len(world.debouncer) <= pending_max + 1
         if number % 3 == 0:
-            looks += [(number, hint.path) for hint in world.take()]
+            looks += [(number, event.path) for event in world.take()]
     for later in range(4):
         world.now += 10
-        looks += [(len(events) + later, hint.path) for hint in world.take()]
+        looks += [(len(events) + later, event.path) for event in world.take()]
     for path, number in last.items():
         assert any(at >= number and is_at_or_below(path, looked) for at, looked in looks)
     assert 0 == len(world.debouncer)
@@ -185,8 +185,8 @@ def test_take_sleeps_until_something_is_put() -> None:
     taken: list[FileEvent] = []
 
     def follow() -> None:
-        while hints := debouncer.take():
-            taken.extend(hints)
+        while events := debouncer.take():
+            taken.extend(events)
 
     thread = threading.Thread(target=follow)
     thread.start()
@@ -194,7 +194,7 @@ def test_take_sleeps_until_something_is_put() -> None:
     wait_for(lambda: taken)
     debouncer.close()
     thread.join()
-    assert [b"/r/a"] == [hint.path for hint in taken]
+    assert [b"/r/a"] == [event.path for event in taken]
     assert [] == debouncer.take()
 
 

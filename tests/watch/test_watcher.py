@@ -15,7 +15,7 @@ from watch_mirror import Mirror, wait_for
 
 from shazimd.watch import inotify, watcher
 from shazimd.watch.events import FileEvent, Kind, Stage
-from shazimd.watch.inotify import IN, Event
+from shazimd.watch.inotify import IN, InotifyEvent
 from shazimd.watch.tree import Watches
 
 MakeMirror = Callable[..., Mirror]
@@ -128,7 +128,7 @@ def test_reading_makes_no_events(mirror: MakeMirror, root: Path) -> None:
     os.listdir(root)
     write(root / "b.jpg")
     m.wait_until_true()
-    assert {os.fsencode(root / "b.jpg")} == {hint.path for hint in m.hints}
+    assert {os.fsencode(root / "b.jpg")} == {event.path for event in m.events}
 
 
 def test_other_files_make_no_hints(mirror: MakeMirror, root: Path) -> None:
@@ -139,7 +139,7 @@ def test_other_files_make_no_hints(mirror: MakeMirror, root: Path) -> None:
         write(root / name)
     write(root / "yes.jpg")
     m.wait_until_true()
-    assert {os.fsencode(root / "yes.jpg")} == {hint.path for hint in m.hints}
+    assert {os.fsencode(root / "yes.jpg")} == {event.path for event in m.events}
 
 
 def test_excluded_directories_get_no_watch(mirror: MakeMirror, root: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_tree_moved_between_roots_is_moved(mirror: MakeMirror, tmp_path: Path)
 
 
 def test_a_tree_moved_in_is_told_and_watched(mirror: MakeMirror, root: Path, tmp_path: Path) -> None:
-    """One TREE hint, after the watches are set."""
+    """One TREE event, after the watches are set."""
     (tmp_path / "a" / "deep").mkdir(parents=True)
     write(tmp_path / "a" / "deep" / "1.jpg")
     m = mirror()
@@ -244,7 +244,7 @@ def test_a_tree_moved_out_is_told_and_watched_no_more(mirror: MakeMirror, root: 
     write(tmp_path / "a" / "deep" / "1.jpg")
     write(root / "b.jpg")
     wait_for(lambda: os.fsencode(root / "b.jpg") in m.given_files())
-    assert {os.fsencode(root / "b.jpg")} == {hint.path for hint in m.hints}
+    assert {os.fsencode(root / "b.jpg")} == {event.path for event in m.events}
 
 
 CHAOS = """
@@ -333,12 +333,12 @@ def test_a_limit_of_the_kernel_costs_events_not_files(tmp_path: Path, name: str)
 
 
 def test_a_polled_root_is_told_at_its_interval(mirror: MakeMirror, root: Path) -> None:
-    """mode = "poll": no watch, a TREE hint each interval."""
+    """mode = "poll": no watch, a TREE event each interval."""
     m = mirror(mode="poll", poll_interval_s=1)
     assert ("poll", 0) == (m.status()["mode"], m.status()["watched_dirs"])
     write(root / "a.jpg")
     m.wait_until_true()
-    assert {Kind.TREE} == {hint.kind for hint in m.hints}
+    assert {Kind.TREE} == {event.kind for event in m.events}
 
 
 def test_a_root_that_goes_and_returns(mirror: MakeMirror, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -420,7 +420,7 @@ def test_linked_directories_are_watched_if_told_so(mirror: MakeMirror, root: Pat
 
 
 def test_one_directory_under_two_paths_is_told_under_both(mirror: MakeMirror, root: Path, tmp_path: Path) -> None:
-    """The kernel has one watch for it; both paths are hinted."""
+    """The kernel has one watch for it; both paths are reported."""
     (tmp_path / "one").mkdir()
     root.mkdir()
     (root / "x").symlink_to(tmp_path / "one")
@@ -461,12 +461,12 @@ def asleep(thread: int | None) -> bool:
 
 def test_the_two_halves_of_a_rename_may_come_apart(watches: Watches) -> None:
     """A MOVED_TO long after its MOVED_FROM is an arrival; the MOVED_FROM was given up as a departure."""
-    heard: list[Event] = []
+    heard: list[InotifyEvent] = []
     reader = inotify.Inotify(watches)
-    listener = type("Heard", (), {"on_event": lambda self, event: heard.append(event)})()
+    listener = type("Heard", (), {"handle_event": lambda self, event: heard.append(event)})()
     reader._listener = listener
-    source = Event(1, IN.IN_MOVED_FROM, 5, b"a.jpg")
-    target = Event(1, IN.IN_MOVED_TO, 5, b"b.jpg")
+    source = InotifyEvent(1, IN.IN_MOVED_FROM, 5, b"a.jpg")
+    target = InotifyEvent(1, IN.IN_MOVED_TO, 5, b"b.jpg")
     reader._dispatch(source)
     reader._give_up_pairing({5})
     reader._dispatch(target)

@@ -1,4 +1,4 @@
-"""Stands for the daemon: knows files from hints alone."""
+"""Stands for the daemon: knows files from events alone."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 20) -> None:
 
 
 class Mirror:
-    """Knows the image files of its roots from hints alone, as the daemon does: it looks where it is told to."""
+    """Knows the image files of its roots from events alone, as the daemon does: it looks where it is told to."""
 
     def __init__(self, watches: Watches, *roots: Path, **config: Any) -> None:
         config = {"poll_interval_s": 3600, **config}
-        self.hints: list[FileEvent] = []
+        self.events: list[FileEvent] = []
         self.given: list[FileEvent] = []
         self.files: dict[bytes, object] = {}
         self.watches = watches
@@ -58,22 +58,22 @@ class Mirror:
         self.debouncer.close()
         self._thread.join()
 
-    def put(self, hint: FileEvent) -> None:
-        self.hints.append(hint)
-        self.debouncer.put(hint)
+    def put(self, event: FileEvent) -> None:
+        self.events.append(event)
+        self.debouncer.put(event)
 
     def clear(self) -> None:
-        self.hints.clear()
+        self.events.clear()
         self.given.clear()
 
     def status(self) -> dict[str, Any]:
         return self.watchers[0].status()
 
     def given_trees(self) -> list[bytes]:
-        return [hint.path for hint in tuple(self.given) if hint.kind is Kind.TREE]
+        return [event.path for event in tuple(self.given) if event.kind is Kind.TREE]
 
     def given_files(self) -> list[bytes]:
-        return [hint.path for hint in tuple(self.given) if hint.kind is Kind.FILE]
+        return [event.path for event in tuple(self.given) if event.kind is Kind.FILE]
 
     def disk(self) -> dict[bytes, object]:
         return {path: stat for root in self.rules for path, stat in self.disk_below(root).items()}
@@ -93,23 +93,23 @@ class Mirror:
 
     def _follow(self) -> None:
         while not self.debouncer._closed:
-            for hint in self.debouncer.take():
-                self._look(hint)
-                self.given.append(hint)
+            for event in self.debouncer.take():
+                self._look(event)
+                self.given.append(event)
 
-    def _look(self, hint: FileEvent) -> None:
-        if hint.kind is Kind.TREE:
-            below = [path for path in self.files if is_at_or_below(path, hint.path)]
+    def _look(self, event: FileEvent) -> None:
+        if event.kind is Kind.TREE:
+            below = [path for path in self.files if is_at_or_below(path, event.path)]
             for path in below:
                 del self.files[path]
-            self.files.update(self.disk_below(hint.path))
-        elif hint.kind is Kind.MOVED:
-            self._move(hint.old or b"", hint.path)
-        elif hint.kind is Kind.FILE:
-            self.files.pop(hint.path, None)
-            stat = stat_of(hint.path)
+            self.files.update(self.disk_below(event.path))
+        elif event.kind is Kind.MOVED:
+            self._move(event.old or b"", event.path)
+        elif event.kind is Kind.FILE:
+            self.files.pop(event.path, None)
+            stat = stat_of(event.path)
             if stat is not None:
-                self.files[hint.path] = stat
+                self.files[event.path] = stat
 
     def _move(self, old: bytes, new: bytes) -> None:
         moved = {path: stat for path, stat in self.files.items() if is_at_or_below(path, old)}

@@ -28,11 +28,11 @@ def wait_for_status(expected: dict[str, object]) -> None:
         time.sleep(0.01)
 
 
-def wait_for_hints(paths: list[Path]) -> None:
+def wait_for_events(paths: list[Path]) -> None:
     end = time.monotonic() + 10
-    while not all(any(is_at_or_below(os.fsencode(path), hint.path) for hint in hints) for path in paths):
+    while not all(any(is_at_or_below(os.fsencode(path), event.path) for event in events) for path in paths):
         if time.monotonic() > end:
-            sys.exit(f"expected all of {paths}, found {hints}")
+            sys.exit(f"expected all of {paths}, found {events}")
         time.sleep(0.01)
 
 
@@ -44,19 +44,19 @@ for directory in directories:
 few, expected = FEW[sys.argv[2]]
 enough = limit.read_text()
 limit.write_text(str(few))
-hints: list[FileEvent] = []
+events: list[FileEvent] = []
 config = WatchConfig(path=str(root), poll_interval_s=1)
-watcher = Watcher(config, Filter(config), hints.append, Watches())
+watcher = Watcher(config, Filter(config), events.append, Watches())
 watcher.start()
 wait_for_status(expected)
-wait_for_hints([root])
-hints.clear()
+wait_for_events([root])
+events.clear()
 for directory in directories:
     (directory / "a.jpg").touch()
-wait_for_hints([directory / "a.jpg" for directory in directories])
+wait_for_events([directory / "a.jpg" for directory in directories])
 sys.stderr.write("polled ")
 limit.write_text(enough)
 wait_for_status({"mode": "inotify", "state": "watching", "watched_dirs": 9, "unwatched_dirs": 0})
 sys.stderr.write("repaired\n")
-assert Kind.TREE in {hint.kind for hint in hints}
+assert Kind.TREE in {event.kind for event in events}
 watcher.stop()

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from word_rows import contents_of
 
 from shazimd.words import index as module
 from shazimd.words.index import WordIndex
@@ -14,11 +20,16 @@ def some_words(seed: int, count: int = 60) -> NDArray[np.uint16]:
     return np.random.default_rng(seed).integers(0, 65_536, count).astype(np.uint16)
 
 
-def filled(count: int) -> WordIndex:
-    index = WordIndex()
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[WordIndex]:
+    with closing(WordIndex(str(tmp_path / "words"))) as made:
+        made.load([])
+        yield made
+
+
+def fill(index: WordIndex, count: int) -> None:
     for content in range(1, count + 1):
         index.add([(content, some_words(content))])
-    return index
 
 
 @pytest.fixture
@@ -26,30 +37,29 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SEAL_AT", 4)
 
 
-def test_a_content_is_found_by_a_part_of_its_words() -> None:
+def test_a_content_is_found_by_a_part_of_its_words(index: WordIndex) -> None:
     """A third of a content's words, among many others, brings it up first."""
-    index = filled(50)
+    fill(index, 50)
     query = np.concatenate([some_words(7)[:20], some_words(999)])
     assert index.search(query, 5)[0] == 7
 
 
-def test_a_mirror_image_is_found() -> None:
+def test_a_mirror_image_is_found(index: WordIndex) -> None:
     """Words with swapped bytes are those of the mirror image."""
-    assert filled(50).search(some_words(7).byteswap(), 5)[0] == 7
+    fill(index, 50)
+    assert index.search(some_words(7).byteswap(), 5)[0] == 7
 
 
-def test_what_shares_no_word_is_not_found() -> None:
+def test_what_shares_no_word_is_not_found(index: WordIndex) -> None:
     """Only contents with votes come up, however many are asked for."""
-    index = WordIndex()
     index.add([(1, np.array([1, 2], np.uint16)), (2, np.array([3, 5], np.uint16))])
     assert index.search(np.array([2], np.uint16), 10) == [1]
     assert index.search(np.array([7], np.uint16), 10) == []
     assert index.search(np.empty(0, np.uint16), 10) == []
 
 
-def test_a_rare_word_counts_more_than_a_common_one() -> None:
+def test_a_rare_word_counts_more_than_a_common_one(index: WordIndex) -> None:
     """Of two contents that share one word each, the one with the rarer word comes first."""
-    index = WordIndex()
     index.add([(content, np.array([1, 100 + content], np.uint16)) for content in range(1, 20)])
     assert index.search(np.array([1, 119], np.uint16), 1) == [19]
 
@@ -60,9 +70,8 @@ def common_words(seed: int) -> NDArray[np.uint16]:
 
 
 @pytest.mark.parametrize("copies", [1, 15, 150, 600])
-def test_only_what_stands_out_from_chance_is_found(copies: int) -> None:
+def test_only_what_stands_out_from_chance_is_found(index: WordIndex, copies: int) -> None:
     """Of hundreds that share words with the query by chance none is found, and of its copies, few or many, all."""
-    index = WordIndex()
     index.add([(content, common_words(content)) for content in range(1, 601)])
     query = common_words(1_000)
     index.add([(content, query[content % 7 :]) for content in range(1_000, 1_000 + copies)])
@@ -71,16 +80,14 @@ def test_only_what_stands_out_from_chance_is_found(copies: int) -> None:
     assert 10 > len(found) - copies
 
 
-def test_among_few_contents_chance_is_not_told() -> None:
+def test_among_few_contents_chance_is_not_told(index: WordIndex) -> None:
     """All that share a word are found."""
-    index = WordIndex()
     index.add([(content, common_words(content)) for content in range(1, 51)])
     assert set(range(1, 51)) == set(index.search(common_words(1_000), 100))
 
 
-def test_limit_bounds_the_answer() -> None:
+def test_limit_bounds_the_answer(index: WordIndex) -> None:
     """No more contents than asked for."""
-    index = WordIndex()
     index.add([(content, np.array([1], np.uint16)) for content in range(1, 20)])
     assert index.search(np.array([1], np.uint16), 3) == [1, 2, 3]
 
@@ -91,21 +98,24 @@ def test_limit_bounds_the_answer() -> None:
 def test_an_index_answers_for_the_contents_it_holds(steps: list[tuple[bool, int]]) -> None:
     """After any adds and removals, across sealing and merging, exactly the known contents are found, each by its words,
     as by an index that was filled at once."""
-    index, known, used = WordIndex(), set(), set()
-    for add, content in steps:
-        if add and content not in used:
-            index.add([(content, some_words(content))])
-            known.add(content)
-            used.add(content)
-        elif not add:
-            index.remove([content])
-            known.discard(content)
-    assert len(index) == len(known)
-    for content in range(1, 31):
-        assert (content in index) == (content in known)
-        assert (content in index.search(some_words(content), 3)[:1]) == (content in known)
+    known: set[int] = set()
+    used: set[int] = set()
+    with tempfile.TemporaryDirectory() as directory, closing(WordIndex(directory)) as index:
+        index.load([])
+        for add, content in steps:
+            if add and content not in used:
+                index.add([(content, some_words(content))])
+                known.add(content)
+                used.add(content)
+            elif not add:
+                index.remove([content])
+                known.discard(content)
+        assert sorted(known) == contents_of(index)
+        for content in range(1, 31):
+            assert (content in index) == (content in known)
+            assert (content in index.search(some_words(content), 3)[:1]) == (content in known)
 
 
-def test_an_empty_index_finds_nothing() -> None:
-    """Asking is fine before anything is known."""
-    assert WordIndex().search(some_words(1), 10) == []
+def test_an_empty_index_finds_nothing(index: WordIndex) -> None:
+    """Searching an index without contents is fine."""
+    assert index.search(some_words(1), 10) == []

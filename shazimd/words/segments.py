@@ -1,10 +1,10 @@
-"""Sealed parts of the inverted index of words: tables word -> rows, mapped from files.
+"""Segments of the inverted index of words: tables word -> rows, mapped from files.
 
-A file ``<first>-<last>.words`` holds what was sealed as number ``first`` to ``last``; a merge covers the numbers of its
-parts, so one that lies inside another was merged and is deleted when found. It begins with a line, padded with
-spaces to 64 bytes: ``shazimd-words 1 <byte order> <contents> <entries> <CRC-32 of the rest, hex>``. Then
+File ``<first>-<last>.words`` holds the sealed buffers number ``first`` to ``last``. A merged file covers the numbers of
+its parts; ``load`` deletes a file inside another's range. The file begins with a line, padded with spaces to 64 bytes:
+``shazimd-words 1 <byte order> <contents> <entries> <CRC-32 of the rest, hex>``. Then follow
 contents int64 [n] (growing), rows int32 [e] (of word 0, of word 1, ...), starts int64 [WORDS + 1], counts uint16 [n].
-Nothing is synced: what a crash damaged has another checksum, is deleted, and is made anew from the store.
+Files are not synced: a crash shows as a wrong checksum, and the contents are read from the store again.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ from shazimd.types import ContentId
 WORDS = 65_536
 SUFFIX = ".words"
 SMOOTHING = 20
-"""Added to a content's number of words, so that chance hits in a poor picture do not outvote those in a rich one."""
+"""Added to a content's number of words: keeps chance hits in a poor picture from outvoting those in a rich one."""
 HEADER_BYTES = 64
 WORDS_AT_ONCE = 1_024
-"""Words whose rows are merged at once: at a million contents 2 million entries, 40 MB."""
+"""Words merged at once: 2 million entries (40 MB) at a million contents."""
 
 logger = structlog.get_logger()
 
 
-class Damaged(Exception):  # says what happened, as all of the project's errors do
-    """A file is not what was written."""
+class Damaged(Exception):
+    """A file differs from what ``_write`` wrote."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
     first: int
     last: int
-    """the numbers it covers"""
+    """numbers of the sealed buffers"""
     contents: NDArray[np.int64]
     """[n], growing"""
     rows: NDArray[np.int32]
     starts: NDArray[np.int64]
-    """[WORDS + 1]: where each word's rows begin in ``rows``"""
+    """[WORDS + 1]: the offset of each word's rows in ``rows``"""
     counts: NDArray[np.uint16]
-    """[n]: how many words each content has"""
+    """[n]: number of distinct words"""
     alive: NDArray[np.bool_]
-    """[n]; False for what was removed"""
+    """[n]; False for a removed content"""
     scale: NDArray[np.float32]
-    """[n]: what a content's votes are multiplied with; 0 for what was removed"""
+    """[n]: factor of a content's votes; 0 for a removed content"""
 
     @classmethod
     def of(cls, number: int, items: Mapping[ContentId, NDArray[np.uint16]]) -> Segment:
-        """Contents with their distinct words; there is at least one."""
+        """A segment of at least one content with its distinct words."""
         ordered = sorted(items.items())
         counts = np.array([len(words) for _, words in ordered], np.uint16)
         words = np.concatenate([words for _, words in ordered])
@@ -76,39 +76,41 @@ class Segment:
         )
 
     def find(self, contents: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        """[m]: where each content is, and whether it is there at all, alive or not."""
-        places = np.minimum(np.searchsorted(self.contents, contents), len(self.contents) - 1)
-        return places, self.contents[places] == contents
+        """[m]: the row of each content, and whether the segment has it, alive or removed."""
+        found = np.searchsorted(self.contents, contents)
+        known = found < len(self.contents)
+        known[known] = self.contents[found[known]] == contents[known]
+        return found, known
 
     def without(self, contents: NDArray[np.int64]) -> Segment:
-        """The same, with these contents removed; unknown ones are passed over."""
-        places, known = self.find(contents)
+        """The segment with these contents removed; unknown ones are skipped."""
+        found, known = self.find(contents)
         if not known.any():
             return self
         alive = self.alive.copy()
-        alive[places[known]] = False
+        alive[found[known]] = False
         return replace(self, alive=alive, scale=scale(self.counts) * alive)
 
     def frequencies(self, words: NDArray[np.intp]) -> NDArray[np.int64]:
-        """How many rows have each of these words."""
+        """[len(words)]: number of rows with each word."""
         return self.starts[words + 1] - self.starts[words]
 
     def votes(self, words: NDArray[np.intp], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """[n]: the sum of the weights of those of these words that each content has."""
+        """[n]: the summed weights of the words that each content has."""
         begins, ends = self.starts[words], self.starts[words + 1]
         parts = [self.rows[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
         rows = np.concatenate([np.empty(0, np.int32), *parts])
         votes = np.bincount(rows, np.repeat(weights, ends - begins), minlength=len(self.contents))
-        return votes.astype(np.float64, copy=False)  # bincount of nothing counts in whole numbers
+        return votes.astype(np.float64, copy=False)  # bincount of an empty array is int64
 
 
 def scale(counts: NDArray[Any]) -> NDArray[np.float32]:
-    """What the votes of contents with so many words are multiplied with: one over the root of their number."""
+    """[n]: the factor of a content's votes, 1 / sqrt(number of its words + SMOOTHING)."""
     return (1 / np.sqrt(counts + np.float64(SMOOTHING))).astype(np.float32)
 
 
 def load(directory: str) -> list[Segment]:
-    """The segments of an earlier run, oldest first. What was merged or is damaged is deleted. Raises OSError."""
+    """The segments of the previous run, oldest first. Merged and damaged files are deleted. Raises OSError."""
     os.makedirs(directory, mode=0o700, exist_ok=True)
     found = []
     covered = -1
@@ -126,7 +128,9 @@ def load(directory: str) -> list[Segment]:
 
 
 def merged(parts: Sequence[Segment], directory: str | None) -> Segment:
-    """All that is alive in segments next to each other, as a new file of a directory, or in memory. Raises OSError."""
+    """One segment with the living contents of adjacent segments, in a new file, or in memory if ``directory`` is None.
+
+    Raises OSError."""
     first, last = parts[0].first, parts[-1].last
     if directory is None:
         with os.fdopen(os.memfd_create(f"shazimd-words-{first}-{last}"), "w+b") as file:
@@ -139,14 +143,14 @@ def merged(parts: Sequence[Segment], directory: str | None) -> Segment:
             os.replace(f"{path}.new", path)
             return _map(file, first, last)
     except OSError:
-        with suppress(OSError):  # on a full disk half a file is in the way of others
+        with suppress(OSError):  # half a file would keep a full disk full
             os.unlink(f"{path}.new")
         raise
 
 
 def delete(segment: Segment, directory: str) -> None:
-    """Delete the file of a merged segment; who searches in it may go on."""
-    with suppress(FileNotFoundError):  # where the disk was full it lies in memory
+    """Delete the file of a merged segment. A search that reads the mapping may go on."""
+    with suppress(FileNotFoundError):  # a segment in memory has none
         os.unlink(os.path.join(directory, f"{segment.first}-{segment.last}{SUFFIX}"))
 
 
@@ -179,24 +183,18 @@ def _write(parts: Sequence[Segment], file: BinaryIO) -> None:
 def _entries(
     parts: Sequence[Segment], order: NDArray[np.intp]
 ) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.int32]]]:
-    """The merged entries, some words at a time: (word, row) of each, in order of the word."""
-    places = np.empty(len(order), np.int32)
-    places[order] = np.arange(len(order), dtype=np.int32)
+    """The merged entries in order of the word, WORDS_AT_ONCE words at a time: their words and their rows."""
+    new_rows = np.empty(len(order), np.int32)
+    new_rows[order] = np.arange(len(order), dtype=np.int32)
     alive = np.concatenate([part.alive for part in parts])
     moved = np.full(len(alive), -1, np.int32)
-    moved[alive] = places
-    ends = np.cumsum([len(part.contents) for part in parts])
+    moved[alive] = new_rows
+    begins = np.cumsum([0, *(len(part.contents) for part in parts[:-1])])
     for start in range(0, WORDS, WORDS_AT_ONCE):
         block = np.arange(start, start + WORDS_AT_ONCE)
         words = np.concatenate([np.repeat(block.astype(np.uint16), part.frequencies(block)) for part in parts])
-        rows = np.concatenate(
-            [
-                moved[end - len(part.contents) : end][
-                    part.rows[part.starts[start] : part.starts[start + WORDS_AT_ONCE]]
-                ]
-                for part, end in zip(parts, ends.tolist(), strict=True)
-            ]
-        )
+        old_rows = [part.rows[part.starts[start] : part.starts[start + WORDS_AT_ONCE]] for part in parts]
+        rows = np.concatenate([moved[begin + own] for begin, own in zip(begins, old_rows, strict=True)])
         kept = rows >= 0
         words, rows = words[kept], rows[kept]
         by_word = np.argsort(words, kind="stable")
@@ -222,7 +220,7 @@ def _mapped(path: str, first: int, last: int) -> Segment:
             checksum = zlib.crc32(chunk, checksum)
         words = header.split()
         if len(words) != 6 or header != _header(*_whole(words[3:5]), checksum):
-            raise Damaged(f"it begins with {header!r}, and its checksum is {checksum:08x}")
+            raise Damaged(f"the file begins with {header!r}, and its checksum is {checksum:08x}")
         return _map(file, first, last)
 
 
@@ -230,12 +228,12 @@ def _whole(words: Sequence[bytes]) -> tuple[int, int]:
     try:
         contents, entries = map(int, words)
     except ValueError as error:
-        raise Damaged(f"it has {words!r}, expected two whole numbers") from error
+        raise Damaged(f"the header has {words!r}, expected two whole numbers") from error
     return contents, entries
 
 
 def _map(file: BinaryIO, first: int, last: int) -> Segment:
-    """What ``_write`` wrote."""
+    """Map a file of ``_write``."""
     mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     n, entries = map(int, mapping[:HEADER_BYTES].split()[3:5])
     offset = HEADER_BYTES

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from word_rows import contents_of
 
-from shazimd.index import segments
 from shazimd.words import index as module
+from shazimd.words import segments
 from shazimd.words.index import WordIndex
+from shazimd.words.segments import Segment
 
 KNOWN = 60
 
@@ -34,12 +39,12 @@ def add(index: WordIndex, *contents: int) -> None:
         index.add([(content, some_words(content))])
 
 
-def rest(index: WordIndex) -> None:
-    """Wait until nothing is left to be merged: under the lock one merge hands over to the next."""
+def wait_for_merges(index: WordIndex) -> None:
+    """Wait until no merge runs. A merge starts the next one under the lock, so none is missed in between."""
     while True:
         with index._lock:
             merging = index._merging
-        if merging is None:
+        if merging is None or merging.done():
             return
         merging.result(timeout=60)
 
@@ -63,7 +68,7 @@ def test_what_one_run_knew_the_next_one_knows(directory: Path) -> None:
     """All contents are found again, but for those removed; what is missing is told; new ones come beside them."""
     with opened(directory, removed=(7, 9)) as index:
         assert set(range(1, KNOWN + 1)) - {7, 9} == found(index)
-        assert KNOWN - 2 == len(index)
+        assert sorted(set(range(1, KNOWN + 1)) - {7, 9}) == contents_of(index)
         assert [KNOWN + 1] == index.missing([1, 7, KNOWN, KNOWN + 1])
         add(index, *range(KNOWN + 1, KNOWN + 10))
     with opened(directory, removed=(7, 9)) as index:
@@ -75,10 +80,61 @@ def test_merging_leaves_few_files_and_no_removed_content(directory: Path) -> Non
     with opened(directory, removed=tuple(range(1, KNOWN + 1))) as index:
         add(index, *range(KNOWN + 1, 2 * KNOWN))
         add(index, *range(10 * KNOWN, 20 * KNOWN))
-        rest(index)
-    sizes = [int(path.read_bytes().split()[3]) for path in sorted(directory.iterdir(), key=os.path.getmtime)]
+        wait_for_merges(index)
+        rows = [len(segment.contents) for segment in index._state.sealed]
+        assert all(rows[place] >= 2 * sum(rows[place + 1 :]) for place in range(len(rows)))
+    sizes = [int(path.read_bytes().split()[3]) for path in directory.iterdir()]
     assert 6 >= len(sizes)
     assert 11 * KNOWN + KNOWN > sum(sizes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ((), []),
+        ((4,), []),
+        ((8, 4), []),
+        ((4, 4), [4, 4]),
+        ((64, 20, 8, 4), [20, 8, 4]),
+        ((448, 128, 64, 20, 8, 4), [128, 64, 20, 8, 4]),
+    ],
+)
+def test_a_segment_that_is_too_small_is_merged_with_all_newer_ones(rows: tuple[int, ...], expected: list[int]) -> None:
+    """Also where the newest are large enough for each other: two buffers may be sealed during one merge."""
+    segment = Segment.of(0, {1: some_words(1)})
+    sealed = tuple(
+        replace(segment, first=place, last=place, contents=np.arange(count)) for place, count in enumerate(rows)
+    )
+    assert expected == [len(each.contents) for each in module._State(sealed).mergeable()]
+
+
+def test_a_merge_of_removed_contents_leaves_nothing(directory: Path) -> None:
+    """Compacting deletes all files if all contents are removed, and the index goes on with new ones."""
+    with opened(directory, removed=tuple(range(1, KNOWN + 1))) as index:
+        index.compact()
+        assert not list(directory.iterdir())
+        add(index, *range(KNOWN + 1, KNOWN + 9))
+        wait_for_merges(index)
+        assert set(range(KNOWN + 1, KNOWN + 9)) == found(index)
+    with opened(directory) as index:
+        assert set(range(KNOWN + 1, KNOWN + 9)) == found(index)
+
+
+def test_compacting_beside_merges_keeps_each_content_once(directory: Path) -> None:
+    """A merge chooses its segments when it begins: those of a merge in the queue may be gone by then."""
+    with opened(directory, removed=(1, 2, 7)) as index:
+        begun, go_on = threading.Event(), threading.Event()
+        index._executor.submit(lambda: (begun.set(), go_on.wait(60)))
+        assert begun.wait(60)
+        compacting = threading.Thread(target=index.compact)
+        compacting.start()
+        while not index._executor._work_queue.qsize():
+            time.sleep(0.001)
+        add(index, *range(KNOWN + 1, KNOWN + 9))  # starts a merge behind it
+        go_on.set()
+        compacting.join()
+        wait_for_merges(index)
+        assert [*range(3, 7), *range(8, KNOWN + 9)] == contents_of(index)
 
 
 @pytest.mark.parametrize("damage", ["cut short", "other bytes", "no header", "empty"])
