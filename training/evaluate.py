@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from benchmarks.quality.edits import EDITS
 from benchmarks.quality.photos import load, shared_folder, split
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*")
     parser.add_argument("--part", choices=("tuned", "untouched"), default="untouched")
     parser.add_argument("--keep", metavar="FILE", help="write the cosines of each model to this .npz file")
+    parser.add_argument("--misses", metavar="FILE", help="draw the last model's ten worst misses")
     options = parser.parse_args()
     known, asked, truth = pictures(options.part)
     kept: dict[str, NDArray[Any]] = {"truth": truth}
@@ -38,6 +40,8 @@ def main() -> None:
         cosines = np.stack([embed(image) for image in asked]) @ np.stack([embed(load(path)) for path in known]).T
         print(name, json.dumps(grades(cosines, truth)), flush=True)
         kept[name] = cosines.astype(np.float32)
+    if options.misses:
+        _draw_misses(kept[options.models[-1]], truth, known, asked).save(options.misses, quality=80)
     if options.keep:
         np.savez(options.keep, allow_pickle=False, **kept)
 
@@ -60,6 +64,28 @@ def pictures(part: str) -> tuple[list[Path], list[Image.Image], NDArray[np.intp]
             asked.append(edit.apply(photo, chance, load(strangers[-1 - number % 20])))
             truth.append(source)
     return known, asked, np.array(truth)
+
+
+def _draw_misses(
+    cosines: Vector, truth: NDArray[np.intp], known: list[Path], asked: list[Image.Image], side: int = 120
+) -> Image.Image:
+    """Ten copies, each above its original and the picture that was nearer; at most two of an edit, worst first."""
+    rows = np.flatnonzero(truth >= 0)
+    false = cosines[rows].copy()
+    own = false[np.arange(len(rows)), truth[rows]]
+    false[np.arange(len(rows)), truth[rows]] = -2
+    sheet = Image.new("RGB", (10 * side, 3 * side), "white")
+    shown: Counter[int] = Counter()
+    for at in np.argsort(own - false.max(1)):
+        edit = int(rows[at]) % len(EDITS)
+        if shown.total() == 10 or shown[edit] == 2:
+            continue
+        triple = asked[rows[at]], load(known[truth[rows[at]]]), load(known[int(false[at].argmax())])
+        for line, image in enumerate(triple):
+            sheet.paste(ImageOps.pad(image, (side - 4, side - 4), color="white"), (shown.total() * side, line * side))
+        shown[edit] += 1
+        print("miss:", EDITS[edit].name, f"own {own[at]:.3f}, nearer {false[at].max():.3f}")
+    return sheet
 
 
 def hashes(image: Image.Image) -> Vector:

@@ -1,4 +1,4 @@
-"""Provides the daemon's model: an installed or the bundled one at once; another in the background, with retries."""
+"""Provides the daemon's model: at once if bundled or installed; else in the background, with retries."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Provision:
         """why there is no model yet"""
 
     def installed(self) -> ModelInfo | None:
-        """The configured model if it is installed and undamaged; else the fault is logged."""
+        """The configured model if installed and undamaged; else the fault is logged."""
         if self._handle == NO_MODEL:
             return None
         try:
@@ -53,7 +53,7 @@ class Provision:
         return model
 
     def start(self, use: Callable[[ModelInfo], None]) -> None:
-        """Call ``use`` with the model once it is installed. A bundled model is never fetched, so never waited for."""
+        """Install the model in the background, then call ``use``; a bundled model is never fetched."""
         self._use = use
         if self._handle in (NO_MODEL, BUNDLED):
             self.first_try.set()
@@ -81,7 +81,7 @@ class Provision:
         return [_on_the_wire(model, active) for model in self._registry.list()]
 
     def install(self, handle: str) -> Iterator[InstallProgress]:
-        """Install a model and report each step; the daemon switches to it if it is the configured one."""
+        """Install a model and report each step; the daemon switches to its configured model."""
         steps: queue.SimpleQueue[str | ModelInfo | ModelError] = queue.SimpleQueue()
 
         def run() -> None:
