@@ -26,8 +26,8 @@ SIDE = 160
 """Pixels of a side in use. The pooling serves any; training takes fewer because these cost time."""
 CALIBRATION = 160
 CONSTANT = 0.35
-"""``a`` of export.py, fitted on the tuned half of the quality benchmark: 99.9 % of the pairs of unlike pictures are below
-.736 with MobileNet V2, and below .591 with the raw cosine of the shipped weights: (.736 - .591) / (1 - .591)."""
+"""``a`` of export.py, fitted on the tuned half of the quality benchmark: 99.9 % of the pairs of unlike pictures are
+below .736 with MobileNet V2, and below .591 with the raw cosine of the shipped weights: (.736 - .591) / (1 - .591)."""
 AGREEMENT_MIN = 0.97
 """Median cosine between int8 and float."""
 
