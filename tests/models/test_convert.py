@@ -4,11 +4,13 @@ are turned down, and to install one. A fourth and fifth time for the real model,
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import make_models
@@ -252,3 +254,25 @@ def test_a_hub_that_cannot_be_imported_is_not_needed(hub: Hub, tmp_path: Path, m
     handle = hub.serve("resolved/1", body(archive({"saved_model.pb": b"graph"})))
     found = _resolve(handle, str(tmp_path), 5.0, lambda _: None)
     assert Path(found, "saved_model.pb").read_bytes() == b"graph"
+
+
+RESOLVE = """
+import sys
+from shazimd.models.convert import _resolve
+print(_resolve(sys.argv[1], sys.argv[2], 5.0, lambda _: None))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("tensorflow_hub") is None, reason="the extra hub is not installed")
+def test_the_real_tensorflow_hub_asks_the_server_once(hub: Hub, tmp_path: Path) -> None:
+    """A handle is resolved into the cache that TFHUB_CACHE_DIR names; the second time from there."""
+    handle = hub.serve("real/1", body(archive({"saved_model.pb": b"graph"})))
+    environment = os.environ | {"TFHUB_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", RESOLVE, handle, str(tmp_path)]
+    for _ in range(2):
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+        found = Path(done.stdout.splitlines()[-1])
+        assert found.parent == tmp_path / "cache"
+        assert (found / "saved_model.pb").read_bytes() == b"graph"
+    assert hub.asked.count("/real/1?tf-hub-format=compressed") == 1
