@@ -19,7 +19,7 @@ from msgspec import Meta
 from shazimd.errors import ConfigError
 from shazimd.types import DEFAULT_THRESHOLD, DEFAULT_WEIGHTS, Verdict, Weights, check_weights
 
-DEFAULT_MODEL = "https://tfhub.dev/google/imagenet/mobilenet_v2_140_224/feature_vector/5"
+DEFAULT_MODEL = "bundled"
 
 Positive = Annotated[int, Meta(gt=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]

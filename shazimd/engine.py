@@ -29,7 +29,7 @@ from shazimd.errors import NotFound, ShazimdError, Unreadable
 from shazimd.imaging.extract import Extractor
 from shazimd.index.flat import FlatIndex
 from shazimd.ingest.ingest import digest_of
-from shazimd.models.model import Model, ModelInfo
+from shazimd.models.model import EmbeddingModel, ModelInfo
 from shazimd.models.registry import Registry
 from shazimd.search.score import score, similarities
 from shazimd.store.base import Reader, Writer
@@ -129,7 +129,7 @@ class ShazimEngine:
     def load_image(self, path: str | os.PathLike[str]) -> ShazimImage:
         """Load a picture to search for. Raises NotAnImage, TooLarge, Unreadable."""
         if self._extractor is None:
-            model = Model(self._model) if self._model else None
+            model = EmbeddingModel(self._model) if self._model else None
             self._extractor = Extractor(model, self._limits.max_pixels, features=False)
         data, stat = _read(os.path.abspath(path))
         return ShazimImage(os.path.abspath(path), digest_of(data), stat, self._extractor.fingerprint(data))

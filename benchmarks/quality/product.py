@@ -12,7 +12,7 @@ from hashlib import blake2b
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.verify import verify_all
 from shazimd.index.flat import FlatIndex
-from shazimd.models.model import Model, ModelInfo
+from shazimd.models.model import EmbeddingModel, ModelInfo
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Writer
@@ -42,7 +42,7 @@ class Product:
     def __init__(self, model: ModelInfo | None) -> None:
         self.model = model
         self.spent_ms: defaultdict[str, list[float]] = defaultdict(list)
-        self._extractor = Extractor(None if model is None else Model(model), MAX_PIXELS)
+        self._extractor = Extractor(None if model is None else EmbeddingModel(model), MAX_PIXELS)
         self._folder = tempfile.TemporaryDirectory(prefix="shazimd-quality-")
         self._library = Library(open_store(self._folder.name, MAP_BYTES), lambda _store, _model: FlatIndex(), model)
         self._search = Search(self._library, self._verify)

@@ -35,7 +35,7 @@ class ModelDescription(Protocol):
 
 
 class Embedder(Protocol):
-    """Computes feature vectors; see ``models.model.Model``."""
+    """Computes feature vectors; see ``models.model.EmbeddingModel``."""
 
     @property
     def info(self) -> ModelDescription: ...

@@ -1,11 +1,11 @@
 """Makes a flatbuffer of a model: ``python -m shazimd.models.convert HANDLE DEST``.
 
-A program of its own, because TensorFlow takes 600 MiB and 5 s that nobody should pay twice: only this module imports
-it. DEST is an existing, empty directory; on success it holds ``model.tflite``, ``model.json`` (a ``ModelInfo`` less
-its path) and the licence, if one came along. Standard output has one JSON object a line: ``{"progress": TEXT}`` any
-number of times, then ``{"installed": ID}`` or ``{"error": TEXT}``. What TensorFlow has to say goes to standard error.
+A program of its own, because TensorFlow takes 600 MiB and 5 s to import. DEST is an existing, empty directory; on
+success it holds ``model.tflite``, ``model.json`` (a ``ModelInfo`` less its path) and the model's licence, if any.
+Standard output has a JSON object a line: ``{"progress": TEXT}`` any number of times, then ``{"installed": ID}`` or
+``{"error": TEXT}``. TensorFlow's own output goes to standard error.
 
-The network computes in int8 where that serves, else in float32; a handle that ends in ``#float32`` asks for the
+The network computes in int8 if its vectors agree, else in float32; the suffix ``#float32`` of a handle asks for the
 latter. MobileNet V2 1.0 on 1,400 photos and 1,750 edited copies, one thread of a 2.8 GHz Xeon, against the SavedModel
 (its weights were int8 once, which is kind to int8; on the right they are moved off that grid by 5 % of noise):
 
@@ -14,7 +14,7 @@ latter. MobileNet V2 1.0 on 1,400 photos and 1,750 edited copies, one thread of 
     int8            2.3            .981, .990, .997              .961, .982, .990
     int8, dynamic   11             .9996 (60 photos)
 
-What int8 does to dfv: -.003 in the mean, .006 standard deviation, .042 at most for 20,000 pairs of photos, .002 to .006
+The effect of int8 on dfv: mean -.003, standard deviation .006, .042 at most for 20,000 pairs of photos, .002 to .006
 in the mean for a kind of copy; with noise -.006, .012, .058 and .001 to .003. A copy's original is found about as often
 (ranked first for 87.5 % of copies, 88.2 % with float32; with noise 80.6 % and 80.0 %). Calibrating on the made-up
 pictures below is as good as on photos (.983, .989, .997). Vectors of the two precisions are never compared: they are
@@ -27,6 +27,7 @@ import argparse
 import json
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -40,25 +41,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shazimd.errors import ModelError
-from shazimd.models.fetch import Progress, fetch
-from shazimd.models.model import FLATBUFFER, LICENCE, RECORD, Model, ModelInfo, describe, normalised
+from shazimd.models.fetch import UNPACKED_BYTES_MAX, Progress, fetch, split_digest
+from shazimd.models.model import FLATBUFFER, LICENCE, RECORD, EmbeddingModel, ModelInfo, describe, normalised
 from shazimd.posix import process
 
 SIGNATURES = ("default", "serving_default")
-"""TensorFlow Hub's name for what a model does first of all, and TensorFlow's."""
+"""The default signature's name in TensorFlow Hub and in TensorFlow."""
 FLOAT32 = "#float32"
-"""What a handle ends in that asks for full precision."""
+"""Suffix of a handle for full precision."""
 AGREEMENT_MIN = {"int8": 0.97, "float32": 0.999}
 """Least cosine between flatbuffer and SavedModel on the check pictures. Scores are told to three digits, and float32
 reaches 1.000000; int8 reached .993 above, .980 with noise."""
 CHECKS, CALIBRATION = 32, 128
 """How many sample pictures are compared, and how many others set the ranges of int8: with 16 the least cosine above
 was .969."""
-MISSING = "TensorFlow is needed to convert a model and is not installed; install it with: pip install 'shazimd[model]'"
+MISSING = "TensorFlow is needed to convert a model and is not installed; install it with: pip install 'shazimd[hub]'"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 when the model was installed, 1 when it was not."""
+    """Exit status: 0 when the model was installed, else 1."""
     parser = argparse.ArgumentParser(prog="python -m shazimd.models.convert")
     parser.add_argument("handle")
     parser.add_argument("dest")
@@ -68,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     say = _speaker(_claim_stdout())
     try:
         info = convert(options.handle, options.dest, options.stall_timeout, lambda text: say({"progress": text}))
-    except Exception as error:  # the door of this process: all that goes wrong is told to who started it
+    except Exception as error:  # every failure is reported to the parent process
         say({"error": str(error) if isinstance(error, ModelError) else f"{options.handle}: {_brief(error)}"})
         return 1
     say({"installed": info.id})
@@ -80,7 +81,7 @@ def convert(handle: str, dest: str, stall_timeout_s: float, progress: Progress) 
 
     Raises ModelError, naming the handle, and OSError when ``dest`` can't be written."""
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=dest) as scratch:
-        source = fetch(handle.removesuffix(FLOAT32), scratch, stall_timeout_s, progress)
+        source = _resolve(handle.removesuffix(FLOAT32), scratch, stall_timeout_s, progress)
         path = os.path.join(dest, FLATBUFFER)
         if os.path.isdir(source):
             info = _convert_saved_model(handle, source, path, progress)
@@ -92,8 +93,36 @@ def convert(handle: str, dest: str, stall_timeout_s: float, progress: Progress) 
     return info
 
 
+def _resolve(handle: str, scratch: str, stall_timeout_s: float, progress: Progress) -> str:
+    """The path of the model: by ``tensorflow_hub``, with its cache and environment variables, where it is installed.
+
+    Our own ``fetch`` serves the rest: files, directories, and handles with a digest, since the cache keeps no archive
+    to check."""
+    address, digest = split_digest(handle)
+    hub = _import_hub() if address.startswith(("http://", "https://")) and digest is None else None
+    if hub is None:
+        return fetch(handle, scratch, stall_timeout_s, progress)
+    progress("resolving with tensorflow_hub")
+    socket.setdefaulttimeout(stall_timeout_s)  # tensorflow_hub 0.16.1 sets none for its requests
+    with _explained(handle, "tensorflow_hub can't resolve it"):
+        path = str(hub.resolve(address))
+    size = sum(os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(path) for name in names)
+    if size > UNPACKED_BYTES_MAX:
+        raise ModelError(f"{handle}: {size} bytes, expected at most {UNPACKED_BYTES_MAX}")
+    return path
+
+
+def _import_hub() -> Any:
+    """The package, or None: version 0.16.1 also fails without tf-keras or with setuptools 81 and later."""
+    try:
+        import tensorflow_hub
+    except Exception:
+        return None
+    return tensorflow_hub
+
+
 class _Signature(NamedTuple):
-    """The function of a SavedModel that takes pictures and gives vectors."""
+    """The function of a SavedModel from pictures to vectors."""
 
     function: Callable[..., Mapping[str, Any]]
     input: str
@@ -103,7 +132,7 @@ class _Signature(NamedTuple):
 
 
 def _convert_saved_model(handle: str, directory: str, path: str, progress: Progress) -> ModelInfo:
-    """Leave the flatbuffer at ``path``: int8 unless that was not wanted, can't be made or differs too much."""
+    """Leave the flatbuffer at ``path``: in float32 if asked for, or if int8 can't be made or differs too much."""
     progress("loading")
     tf = _import_tensorflow()
     with _explained(handle, "not a SavedModel that TensorFlow can load"):
@@ -119,7 +148,7 @@ def _convert_saved_model(handle: str, directory: str, path: str, progress: Progr
         with _explained(handle, "TensorFlow can't convert it"), open(path, "wb") as file:
             file.write(_to_flatbuffer(tf, saved, signature, calibration))
         info = describe(path, handle)
-        found = Model(info).embed(images[:CHECKS])
+        found = EmbeddingModel(info).embed(images[:CHECKS])
         return replace(info, agreement=agreement(handle, found, expected, AGREEMENT_MIN[precision]))
 
     if not handle.endswith(FLOAT32):
@@ -132,7 +161,7 @@ def _convert_saved_model(handle: str, directory: str, path: str, progress: Progr
 
 @contextmanager
 def _explained(handle: str, trouble: str) -> Iterator[None]:
-    """Turns whatever TensorFlow raises (its own, protobuf's and Python's, by what is broken) into a ModelError."""
+    """Translate all exceptions, TensorFlow's, protobuf's and Python's, into a ModelError."""
     try:
         yield
     except ModelError:
@@ -174,15 +203,14 @@ def _only(handle: str, what: str, tensors: Mapping[str, Any]) -> tuple[str, Any]
 
 
 def _shape(tensor: Any) -> list[Any]:
-    """Sizes, None for one that is not fixed; empty when even their number is not."""
+    """Sizes, None for a size not fixed; empty for an unknown rank."""
     return [] if tensor.shape.rank is None else list(tensor.shape.as_list())
 
 
 def _to_flatbuffer(tf: Any, saved: Any, signature: _Signature, calibration: NDArray[np.uint8] | None) -> bytes:
-    """With a batch of 1 fixed, so that all sizes are known before the first picture.
+    """Convert with a fixed batch of 1, so all sizes are known before the first picture.
 
-    Without ``calibration`` it computes in float32. With it, in int8, with the ranges that these pictures need, and
-    takes pictures as they are, uint8."""
+    Without ``calibration`` pictures the result computes in float32; with them in int8, for uint8 pictures."""
     spec = tf.TensorSpec([1, signature.height, signature.width, 3], tf.float32)
     function = tf.function(lambda images: signature.function(**{signature.input: images})[signature.output])
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function(spec)], saved)
@@ -202,14 +230,14 @@ def _run_signature(tf: Any, signature: _Signature, images: NDArray[np.uint8]) ->
 
 
 def _colours(images: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
-    """Pictures as a SavedModel takes them, in batches of 1."""
+    """Pictures as a SavedModel's input, in batches of 1."""
     for image in images:
         yield image[np.newaxis] * np.float32(1 / 255)
 
 
 def sample_pictures(count: int, height: int, width: int) -> NDArray[np.uint8]:
-    """Pictures that are the same on every machine and look enough like photos to excite a network: fields of
-    colour whose amplitude falls with frequency, a hard edge, and grain. uint8 [count, height, width, 3]."""
+    """Synthetic pictures with photo-like statistics, equal on every machine: fields of colour whose amplitude falls
+    with frequency, a hard edge, and grain. uint8 [count, height, width, 3]."""
     random = np.random.default_rng(seed=0)
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j][..., np.newaxis]
     return np.stack([_sample_picture(random, y, x) for _ in range(count)])
@@ -227,7 +255,7 @@ def _sample_picture(random: np.random.Generator, y: NDArray[np.float64], x: NDAr
 
 
 def agreement(handle: str, found: NDArray[np.float32], expected: NDArray[np.float32], at_least: float) -> float:
-    """The least cosine between rows (unit length). Raises ModelError when it is not ``at_least`` this."""
+    """The least cosine between rows of unit length. Raises ModelError below ``at_least``."""
     least = float((found * expected).sum(axis=1).min())
     if not least >= at_least:
         raise ModelError(
@@ -238,7 +266,7 @@ def agreement(handle: str, found: NDArray[np.float32], expected: NDArray[np.floa
 
 
 def _check_runs(info: ModelInfo) -> ModelInfo:
-    Model(info).embed(sample_pictures(CHECKS, info.input_height, info.input_width))
+    EmbeddingModel(info).embed(sample_pictures(CHECKS, info.input_height, info.input_width))
     return info
 
 
@@ -266,7 +294,7 @@ def _brief(error: BaseException) -> str:
 
 
 def _claim_stdout() -> TextIO:
-    """Standard output for us alone; what others write to it goes to standard error."""
+    """Reserve standard output for our messages; other writes to it go to standard error."""
     ours = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return ours

@@ -1,12 +1,12 @@
 """Gets a model's files onto this machine: from a TensorFlow Hub handle, a directory or a file.
 
-A handle is the address of a model. https://www.tensorflow.org/hub/hosting says how it is fetched: GET the handle with
-``tf-hub-format=compressed`` added to its query, follow redirects, unpack the tar.gz that comes. The package
-``tensorflow_hub`` does the same, but waits for ever for a silent server and knows no digest.
+A handle is the address of a model. Fetching follows https://www.tensorflow.org/hub/hosting: GET the handle with
+``tf-hub-format=compressed`` added to its query, follow redirects, unpack the tar.gz. The package ``tensorflow_hub``
+does the same, with a cache, but without a timeout or a digest: ``convert`` uses it where it is installed.
 
 A handle may end in ``#sha256=<hex>``: the archive, or the file, must have that digest.
 
-A model is a program: TensorFlow runs what it says when it is converted. Fetch from where you trust.
+A model is a program, and TensorFlow runs it during conversion: fetch from trusted sources only.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ UNPACKED_BYTES_MAX = 4 * ARCHIVE_BYTES_MAX
 def fetch(handle: str, scratch: str, stall_timeout_s: float, progress: Progress) -> str:
     """The path of the model's SavedModel directory, or of its flatbuffer, on this machine.
 
-    Downloads go into the existing directory ``scratch``; what lies here already is left where it is. A server that
-    says nothing for ``stall_timeout_s`` is given up. Raises ModelError, naming the handle, unless all of it is there.
+    Downloads go into the existing directory ``scratch``; local models stay in place. A server's silence is bounded by
+    ``stall_timeout_s``. Raises ModelError, naming the handle, unless the model is complete.
     """
     try:
         address, digest = split_digest(handle)
@@ -55,7 +55,7 @@ def fetch(handle: str, scratch: str, stall_timeout_s: float, progress: Progress)
 
 
 def split_digest(handle: str) -> tuple[str, str | None]:
-    """A handle's address and the SHA-256 (hex, lower case) that it asks for.
+    """A handle's address and its SHA-256 (hex, lower case), if any.
 
     >>> split_digest("https://tfhub.dev/google/m/1")
     ('https://tfhub.dev/google/m/1', None)
@@ -119,7 +119,7 @@ def _compressed(address: str) -> str:
 
 
 class _SafeRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, but never from https to where anyone on the way may change what comes."""
+    """Follows redirects, but never from https to an unprotected scheme."""
 
     def redirect_request(
         self,
@@ -136,7 +136,7 @@ class _SafeRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _download(url: str, path: str, stall_timeout_s: float, progress: Progress) -> str:
-    """Write what the URL answers to ``path``; its SHA-256."""
+    """Write the URL's content to ``path``; its SHA-256."""
     sha256, received = hashlib.sha256(), 0
     opener = urllib.request.build_opener(_SafeRedirect)
     with opener.open(url, timeout=stall_timeout_s) as response, open(path, "xb") as file:
@@ -161,37 +161,29 @@ def _blocks(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _unpack(archive: str, target: str) -> None:
-    """Regular files and directories only, none of them outside ``target``."""
+    """Extract files and directories; ``tarfile``'s data filter keeps them inside ``target`` and refuses devices."""
     left = UNPACKED_BYTES_MAX
     with tarfile.open(archive) as tar:
         for member in tar:
             left -= member.size
             if left < 0:
                 raise ModelError(f"the archive unpacks to more than {UNPACKED_BYTES_MAX} bytes")
-            _unpack_member(tar, member, target)
-        # tarfile stops at the end mark; what checks the archive as a whole, gzip's CRC, comes after it.
+            if not (member.isreg() or member.isdir()):
+                raise ModelError(f"the archive holds {member.name!r}, expected only files and directories")
+            outside = f"the archive holds {member.name!r}, expected names that stay inside it"
+            if member.name.startswith("/"):  # the filter would only cut the slash off
+                raise ModelError(outside)
+            try:
+                tar.extract(member, target, filter="data")
+            except tarfile.FilterError as error:
+                raise ModelError(outside) from error
+        # tarfile stops at the end mark; gzip's CRC of the whole archive comes after it.
         for _ in _blocks(cast(IO[bytes], tar.fileobj)):
             pass
 
 
-def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, target: str) -> None:
-    path = os.path.normpath(os.path.join(target, member.name))
-    if path != target and not path.startswith(target + os.sep):
-        raise ModelError(f"the archive holds {member.name!r}, expected names that stay inside it")
-    if member.isdir():
-        os.makedirs(path, exist_ok=True)
-        return
-    source = tar.extractfile(member) if member.isreg() else None
-    if source is None:
-        raise ModelError(f"the archive holds {member.name!r}, expected only files and directories")
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with source, open(path, "xb") as file:
-        for block in _blocks(source):
-            file.write(block)
-
-
 def _explain(error: Exception, stall_timeout_s: float) -> str:
-    """What a foreign exception means to the person who gave the handle."""
+    """Put a foreign exception into words for the person who gave the handle."""
     cause = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
     if isinstance(cause, TimeoutError):
         return f"the server said nothing for {stall_timeout_s:g} s"

@@ -1,4 +1,4 @@
-"""Provides the model: the installed one at once, a missing one in the background, again and again until it is there."""
+"""Provides the daemon's model: at once if bundled or installed; else in the background, with retries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import structlog
 
 from shazimd.errors import ModelError
-from shazimd.models.model import ModelInfo, check_digest
+from shazimd.models.model import BUNDLED, ModelInfo, check_digest
 from shazimd.models.registry import Registry, UnderWay
 from shazimd.protocol import InstallProgress, Model
 
@@ -19,51 +19,43 @@ log = structlog.get_logger()
 NO_MODEL = "none"
 RETRY_FIRST_S = 60.0
 RETRY_MAX_S = 3600.0
-"""A machine that is offline for a week asks 168 times."""
+"""168 attempts in a week without a network."""
 UNDER_WAY_S = 1.0
-"""How often to look whether another process, such as shazimd-model.service, has installed it."""
+"""How often to look for the result of another process, such as shazimd-model.service."""
 
 
 class Provision:
-    """Of one registry, for one configured handle."""
+    """Provides the model of a configured handle from a registry."""
 
-    def __init__(
-        self,
-        registry: Registry,
-        handle: str,
-        *,
-        retry_first_s: float = RETRY_FIRST_S,
-    ) -> None:
+    def __init__(self, registry: Registry, handle: str, *, retry_first_s: float = RETRY_FIRST_S) -> None:
         self._registry = registry
         self._handle = handle
         self._retry_first_s = retry_first_s
         self._stopping = threading.Event()
         self.first_try = threading.Event()
-        """set when the model is there, or can't be had yet, or none is wanted"""
+        """set when the model is there, can't be had yet, or none is wanted"""
         self._thread: threading.Thread | None = None
         self._use: Callable[[ModelInfo], None] = lambda _: None
         self.fault: str | None = None
         """why there is no model yet"""
 
     def installed(self) -> ModelInfo | None:
-        """The configured model if it is installed and undamaged; else the fault is logged."""
+        """The configured model if installed and undamaged; else the fault is logged."""
         if self._handle == NO_MODEL:
             return None
         try:
-            model = self._registry.find(self._handle)
-            if model:
+            if model := self._registry.find(self._handle):
                 check_digest(model)
+                self.first_try.set()
         except ModelError as error:
-            self._say(error)
+            self._log_fault(error)
             return None
-        if model:
-            self.first_try.set()
         return model
 
     def start(self, use: Callable[[ModelInfo], None]) -> None:
-        """Fetch the model in the background if it is not installed, and call ``use`` with it when it comes."""
+        """Install the model in the background, then call ``use``; a bundled model is never fetched."""
         self._use = use
-        if self._handle == NO_MODEL:
+        if self._handle in (NO_MODEL, BUNDLED):
             self.first_try.set()
         else:
             log.info("model_installing", handle=self._handle)
@@ -78,17 +70,18 @@ class Provision:
             self._thread.join()
 
     def status(self, model: ModelInfo | None) -> dict[str, object]:
-        """The model as ``GET /v1/status`` tells it."""
+        """The model as in ``GET /v1/status``."""
         if model:
             return {"state": "installed", "handle": model.source, "id": model.id, "width": model.output_width}
         state = "none" if self._handle == NO_MODEL else "missing" if self.fault else "installing"
         return {"state": state, "handle": self._handle, "id": None, "reason": self.fault}
 
     def list(self, active: str | None) -> list[Model]:
-        return [_told(model, active) for model in self._registry.list()]
+        """The models as in ``GET /v1/models``."""
+        return [_on_the_wire(model, active) for model in self._registry.list()]
 
     def install(self, handle: str) -> Iterator[InstallProgress]:
-        """Install a model and tell each step; the configured one is used from then on."""
+        """Install a model and report each step; the daemon switches to its configured model."""
         steps: queue.SimpleQueue[str | ModelInfo | ModelError] = queue.SimpleQueue()
 
         def run() -> None:
@@ -104,7 +97,7 @@ class Provision:
             raise step
         if handle == self._handle:
             self._use(step)
-        yield {"stage": "installed", "model": _told(step, step.id if handle == self._handle else None)}
+        yield {"stage": "installed", "model": _on_the_wire(step, step.id if handle == self._handle else None)}
 
     def _run(self) -> None:
         delay_s = self._retry_first_s
@@ -114,7 +107,7 @@ class Provision:
             except UnderWay:
                 self._stopping.wait(UNDER_WAY_S)
             except ModelError as error:
-                self._say(error, retry_s=delay_s)
+                self._log_fault(error, retry_s=delay_s)
                 self.first_try.set()
                 self._stopping.wait(delay_s)
                 delay_s = min(2 * delay_s, RETRY_MAX_S)
@@ -124,13 +117,13 @@ class Provision:
                 self.first_try.set()
                 return
 
-    def _say(self, error: ModelError, **facts: float) -> None:
+    def _log_fault(self, error: ModelError, **facts: float) -> None:
         if str(error) != self.fault and not self._stopping.is_set():
             self.fault = str(error)
             log.warning("model_missing", handle=self._handle, reason=self.fault, matching="hashes only", **facts)
 
 
-def _told(model: ModelInfo, active: str | None) -> Model:
+def _on_the_wire(model: ModelInfo, active: str | None) -> Model:
     return {
         "id": model.id,
         "source": model.source,

@@ -1,12 +1,12 @@
-"""The models kept under a store.
+"""The models kept under a store, and the bundled model.
 
     DIRECTORY/<id>-<source>/model.tflite     the flatbuffer
                             LICENSE          if one came with it
                             model.json       its ModelInfo; moved in last: without it there is no model
-    DIRECTORY/.incoming-*                    an installation under way, or what a crash left of one
+    DIRECTORY/.incoming-*                    an installation under way, or the rest of a crashed installation
 
 ``<source>`` is 8 hex digits of the handle's SHA-256: two handles may lead to the same bytes, and each is found again
-without a network. When a handle was installed again and gave other bytes, both models stay and the newer is found.
+without a network. A handle that gave other bytes when installed again keeps both models; ``find`` takes the newer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import IO, Any, TypeAlias
 import msgspec
 
 from shazimd.errors import ModelError
-from shazimd.models.model import FLATBUFFER, LICENCE, RECORD, ModelInfo, check_digest
+from shazimd.models.model import BUNDLED, FLATBUFFER, LICENCE, RECORD, ModelInfo, bundled, check_digest, read_record
 from shazimd.posix import files
 
 INCOMING = ".incoming-"
@@ -42,8 +42,8 @@ class UnderWay(ModelError):
 class Registry:
     """The installed models of one store. Safe to use from several threads.
 
-    ``stall_timeout_s`` is how long a server may say nothing, ``timeout_s`` how long an installation may take in all:
-    the default model takes half a minute at 10 Mbit/s, and some 20 s to convert.
+    ``stall_timeout_s`` bounds a server's silence, ``timeout_s`` a whole installation: MobileNet V2 1.4 takes half a
+    minute at 10 Mbit/s, and some 20 s to convert.
     """
 
     def __init__(self, directory: str, *, stall_timeout_s: float = 30.0, timeout_s: float = 1800.0) -> None:
@@ -59,19 +59,26 @@ class Registry:
     def list(self) -> Models:
         """Every installed model, oldest first. Raises ModelError, naming the file, for a damaged record."""
         records = glob.glob(os.path.join(glob.escape(self._directory), "*", RECORD))
-        return sorted((_read_record(record) for record in records), key=lambda info: info.installed_at)
+        return sorted(
+            (read_record(record, os.path.join(os.path.dirname(record), FLATBUFFER)) for record in records),
+            key=lambda info: info.installed_at,
+        )
 
     def find(self, handle: str) -> ModelInfo | None:
-        """The newest model that was installed from this handle, None when there is none."""
+        """The newest model installed from this handle, None when there is none; the bundled model needs no install."""
+        if handle == BUNDLED:
+            return bundled()
         return next((info for info in reversed(self.list()) if info.source == handle), None)
 
     def install(self, handle: str, progress: Callable[[str], None] | None = None) -> ModelInfo:
-        """Fetch, convert and keep a model: it is on the disk, checked, when this returns; else nothing has changed.
+        """Fetch, convert, check and keep a model; on failure nothing has changed.
 
-        Takes its time, in a process of its own. ``progress`` is told what is being done, in words. Raises ModelError
+        Runs for minutes, in a process of its own. ``progress`` gets each step in words. Raises ModelError
         with the reason: the handle leads nowhere or to no model, TensorFlow is missing, the disk is full, or ``close``
-        was called; UnderWay, one of them, at once when another installation is.
+        was called; UnderWay, a ModelError, at once during another installation.
         """
+        if handle == BUNDLED:
+            return bundled()
         try:
             os.makedirs(self._directory, exist_ok=True)
             with self._alone(handle), tempfile.TemporaryDirectory(prefix=INCOMING, dir=self._directory) as staging:
@@ -81,7 +88,7 @@ class Registry:
             raise ModelError(f"{handle}: can't be installed in {self._directory}: {error}") from error
 
     def close(self) -> None:
-        """Stop the installation under way, if there is one, and refuse others. Closing twice is fine."""
+        """Stop an installation under way and refuse others. Closing twice is fine."""
         with self._mutex:
             self._closed = True
             process = self._process
@@ -90,7 +97,7 @@ class Registry:
 
     @contextmanager
     def _alone(self, handle: str) -> Iterator[None]:
-        """No other installation in this directory meanwhile, by any process; what crashed ones left is removed."""
+        """Exclude other installations in this directory, by any process, and remove the rests of crashed ones."""
         directory = os.open(self._directory, os.O_RDONLY)
         try:
             if not files.try_lock(directory):
@@ -116,7 +123,7 @@ class Registry:
 
     @contextmanager
     def _started(self, handle: str, staging: str, chatter: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-        """The converting process; it has ended when this is left."""
+        """The converting process, which has ended on leaving the context."""
         with self._mutex:
             if self._closed:
                 raise ModelError(f"{handle}: not installed, {SHUTTING_DOWN}")
@@ -136,7 +143,7 @@ class Registry:
         program = [sys.executable, "-m", "shazimd.models.convert"]
         return subprocess.Popen(  # noqa: S603 - our own module; the handle is one argument, after "--"
             [*program, f"--stall-timeout={self._stall_timeout_s}", "--", handle, staging],
-            env=os.environ | {"TMPDIR": staging},  # what TensorFlow leaves behind goes with the rest
+            env=os.environ | {"TMPDIR": staging},  # TensorFlow's temporary files go with the rest
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=chatter,
@@ -149,9 +156,9 @@ class Registry:
                 process.kill()
 
     def _admit(self, staging: str) -> ModelInfo:
-        """Move a converted model to where it is found. Same name means same bytes, so replacing file by file is safe:
-        it repairs what was damaged, and a crash in between leaves the old or the new of each."""
-        info = _read_record(os.path.join(staging, RECORD))
+        """Move a converted model into place. Equal names mean equal bytes, so replacing file by file is safe: damage
+        is repaired, and a crash in between leaves the old or the new version of each file."""
+        info = read_record(os.path.join(staging, RECORD), os.path.join(staging, FLATBUFFER))
         check_digest(info)
         source = hashlib.sha256(os.fsencode(info.source)).hexdigest()[:8]
         target = os.path.join(self._directory, f"{info.id}-{source}")
@@ -164,22 +171,13 @@ class Registry:
         return replace(info, path=os.path.join(target, FLATBUFFER))
 
 
-def _read_record(path: str) -> ModelInfo:
-    try:
-        with open(path, "rb") as file:
-            fields: dict[str, Any] = msgspec.json.decode(file.read(), type=dict[str, Any])
-        return msgspec.convert(fields | {"path": os.path.join(os.path.dirname(path), FLATBUFFER)}, ModelInfo)
-    except (OSError, msgspec.DecodeError) as error:
-        raise ModelError(f"{path}: damaged, {error}; remove its directory and install the model again") from error
-
-
 def _listen(process: subprocess.Popen[bytes], progress: Callable[[str], None]) -> dict[str, Any]:
-    """Pass on progress; the last message that was none, empty when the process ended without one."""
+    """Pass progress on; the final message, empty when the process ended without any."""
     assert process.stdout is not None
     last: dict[str, Any] = {}
     for line in process.stdout:
         if not line.endswith(b"\n"):
-            break  # killed in the middle of a word
+            break  # killed while writing
         message = msgspec.json.decode(line, type=dict[str, Any])
         if "progress" in message:
             progress(message["progress"])
@@ -189,7 +187,7 @@ def _listen(process: subprocess.Popen[bytes], progress: Callable[[str], None]) -
 
 
 def _last_words(chatter: IO[bytes], status: int) -> str:
-    """Why a process ended without saying so in JSON."""
+    """The reason of a process that ended without a final message."""
     chatter.seek(0)
     lines = chatter.read().decode(errors="replace").split("\n")
     words = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")

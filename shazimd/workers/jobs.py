@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from shazimd.models.model import Model, ModelInfo
+from shazimd.models.model import EmbeddingModel, ModelInfo
 from shazimd.types import Fingerprint, Query, Verification
 
 if TYPE_CHECKING:
@@ -37,4 +37,4 @@ def verify_all(query: bytes, candidates: Sequence[bytes]) -> list[Verification]:
 def _extractor(model: ModelInfo | None, max_pixels: int, features: bool) -> Extractor:
     from shazimd.imaging.extract import Extractor
 
-    return Extractor(None if model is None else Model(model), max_pixels, features=features)
+    return Extractor(None if model is None else EmbeddingModel(model), max_pixels, features=features)

@@ -4,22 +4,25 @@ are turned down, and to install one. A fourth and fifth time for the real model,
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import make_models
 import numpy as np
 import pytest
-from hub_server import Hub, archive_folder, body, redirect, running_hub, sha256
+from hub_server import Hub, archive, archive_folder, body, redirect, running_hub, sha256
 from make_models import HEIGHT, WIDTH, vectors_of
 from PIL import Image
 
 from shazimd.errors import ModelError
-from shazimd.models.convert import agreement, sample_pictures
-from shazimd.models.model import FLATBUFFER, Model, ModelInfo, describe
+from shazimd.models.convert import _resolve, agreement, sample_pictures
+from shazimd.models.model import FLATBUFFER, EmbeddingModel, ModelInfo, describe
 from shazimd.models.registry import Registry
 
 slow = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -102,7 +105,7 @@ class TestTiny:
         """Its vectors are what the SavedModel computes, within the rounding of int8."""
         images = sample_pictures(3, HEIGHT, WIDTH)
         assert installed.precision == "int8"
-        assert (Model(installed).embed(images) * vectors_of(images)).sum(axis=1).min() > 0.999
+        assert (EmbeddingModel(installed).embed(images) * vectors_of(images)).sum(axis=1).min() > 0.999
 
     def test_full_precision_can_be_asked_for(self, made: Path, outcomes: dict[str, str]) -> None:
         """A handle that ends in #float32 gives the SavedModel's own vectors, under another id."""
@@ -110,14 +113,14 @@ class TestTiny:
         info = describe(str(made / "vector#float32" / FLATBUFFER), "vector")
         assert info.precision == "float32"
         assert info.id == outcomes["vector#float32"] != outcomes["vector"]
-        np.testing.assert_allclose(Model(info).embed(images), vectors_of(images), atol=1e-6)
+        np.testing.assert_allclose(EmbeddingModel(info).embed(images), vectors_of(images), atol=1e-6)
 
     def test_what_int8_would_spoil_stays_in_full_precision(self, made: Path, outcomes: dict[str, str]) -> None:
         """Small differences between large numbers are lost in 256 steps, so they are not counted in these."""
         images = sample_pictures(3, HEIGHT, WIDTH)
         info = describe(str(made / "pedestal" / FLATBUFFER), "pedestal")
         assert (info.id, info.precision) == (outcomes["pedestal"], "float32")
-        np.testing.assert_allclose(Model(info).embed(images), vectors_of(images), atol=1e-3)
+        np.testing.assert_allclose(EmbeddingModel(info).embed(images), vectors_of(images), atol=1e-3)
 
     def test_what_is_known_of_it_is_kept(self, installed: ModelInfo) -> None:
         """Source, sizes, licence with its text, and how well flatbuffer and SavedModel agree."""
@@ -175,7 +178,7 @@ class TestReal:
         registry = Registry(str(tmp_path / "models"))
         for suffix, precision, least in (("", "int8", 0.98), ("#float32", "float32", 0.99999)):
             info = registry.install(handle + suffix)
-            found = Model(info).embed(np.load(tmp_path / "pictures.npy"))
+            found = EmbeddingModel(info).embed(np.load(tmp_path / "pictures.npy"))
             assert info.precision == precision
             assert (found * expected).sum(axis=1).min() > least
 
@@ -213,3 +216,63 @@ def test_the_program_answers_in_json(tmp_path: Path) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     message = "/gone: no such file or directory, expected a SavedModel directory or a flatbuffer"
     assert (done.returncode, json.loads(done.stdout)) == (1, {"error": message})
+
+
+HUB = """
+import os
+def resolve(handle):
+    with open(os.environ["HUB_LOG"], "a") as log:
+        print(handle, file=log)
+    return os.environ["HUB_ANSWER"]
+"""
+
+
+def test_tensorflow_hub_resolves_a_handle_where_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer is used in place; our own request is not made, but for a handle with a digest."""
+    (tmp_path / "tensorflow_hub.py").write_text(HUB)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("HUB_LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("HUB_ANSWER", str(tmp_path / "cache"))
+    monkeypatch.setattr(socket, "setdefaulttimeout", lambda _: None)
+    monkeypatch.delitem(sys.modules, "tensorflow_hub", raising=False)
+    handle = "http://127.0.0.1:9/m/1"
+    try:
+        assert _resolve(handle, str(tmp_path), 1.0, lambda _: None) == str(tmp_path / "cache")
+        with pytest.raises(ModelError, match="can't be reached"):
+            _resolve(f"{handle}#sha256={'0' * 64}", str(tmp_path), 1.0, lambda _: None)
+    finally:
+        sys.modules.pop("tensorflow_hub", None)
+    assert (tmp_path / "log").read_text() == f"{handle}\n"
+
+
+def test_a_hub_that_cannot_be_imported_is_not_needed(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tensorflow_hub 0.16.1 beside a new setuptools raises while it is imported; the handle is fetched by our own."""
+    (tmp_path / "tensorflow_hub.py").write_text("raise ImportError('pkg_resources')")
+    monkeypatch.syspath_prepend(tmp_path)
+    handle = hub.serve("resolved/1", body(archive({"saved_model.pb": b"graph"})))
+    found = _resolve(handle, str(tmp_path), 5.0, lambda _: None)
+    assert Path(found, "saved_model.pb").read_bytes() == b"graph"
+
+
+RESOLVE = """
+import sys
+from shazimd.models.convert import _resolve
+print(_resolve(sys.argv[1], sys.argv[2], 5.0, lambda _: None))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("tensorflow_hub") is None, reason="the extra hub is not installed")
+def test_the_real_tensorflow_hub_asks_the_server_once(hub: Hub, tmp_path: Path) -> None:
+    """A handle is resolved into the cache that TFHUB_CACHE_DIR names; the second time from there."""
+    handle = hub.serve("real/1", body(archive({"saved_model.pb": b"graph"})))
+    environment = os.environ | {"TFHUB_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", RESOLVE, handle, str(tmp_path)]
+    for _ in range(2):
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+        found = Path(done.stdout.splitlines()[-1])
+        assert found.parent == tmp_path / "cache"
+        assert (found / "saved_model.pb").read_bytes() == b"graph"
+    assert hub.asked.count("/real/1?tf-hub-format=compressed") == 1

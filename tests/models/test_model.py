@@ -16,13 +16,13 @@ from make_models import HEIGHT, WIDTH, vectors_of
 from numpy.typing import NDArray
 
 from shazimd.errors import ModelError
-from shazimd.models.model import Model, ModelInfo, describe, normalised
+from shazimd.models.model import EmbeddingModel, ModelInfo, describe, normalised
 
 DATA = Path(__file__).parent / "data"
 
 
-def open_model(kind: str = "float32") -> Model:
-    return Model(describe(str(DATA / f"tiny_{kind}.tflite"), "tiny"))
+def open_model(kind: str = "float32") -> EmbeddingModel:
+    return EmbeddingModel(describe(str(DATA / f"tiny_{kind}.tflite"), "tiny"))
 
 
 def pictures(count: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -111,14 +111,14 @@ def test_a_damaged_flatbuffer_is_refused(tmp_path: Path) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(ModelError, match=r"damaged, SHA-256 is .*; install https://example.org/m again"):
-        Model(info)
+        EmbeddingModel(info)
 
 
 def test_a_missing_flatbuffer_is_refused(tmp_path: Path) -> None:
     """The message names the path."""
     info = replace(describe(str(DATA / "tiny_float32.tflite"), "tiny"), path=str(tmp_path / "gone"))
     with pytest.raises(ModelError, match="gone: No such file"):
-        Model(info)
+        EmbeddingModel(info)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x00" * 64])
@@ -133,7 +133,7 @@ def test_what_is_no_flatbuffer_is_refused(tmp_path: Path, content: bytes) -> Non
 def test_a_path_that_is_not_utf8(tmp_path: Path) -> None:
     """A store may lie anywhere."""
     path = shutil.copy(DATA / "tiny_float32.tflite", os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
-    assert Model(describe(path, "x")).embed(pictures(1)).shape == (1, 4)
+    assert EmbeddingModel(describe(path, "x")).embed(pictures(1)).shape == (1, 4)
 
 
 def test_a_description_travels_between_processes() -> None:

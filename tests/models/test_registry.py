@@ -17,7 +17,7 @@ import pytest
 from hub_server import Hub, body, running_hub
 
 from shazimd.errors import ModelError
-from shazimd.models.model import Model
+from shazimd.models.model import EmbeddingModel
 from shazimd.models.registry import Registry, _listen
 
 DATA = Path(__file__).parent / "data"
@@ -49,7 +49,7 @@ def test_an_installed_model_is_found_and_runs(models: Path) -> None:
     assert registry.find(FLOAT) == info
     assert registry.list() == [info]
     assert Path(info.path).is_relative_to(models)
-    assert Model(info).embed(np.full((1, 8, 6, 3), 200, np.uint8)).shape == (1, info.output_width)
+    assert EmbeddingModel(info).embed(np.full((1, 8, 6, 3), 200, np.uint8)).shape == (1, info.output_width)
 
 
 def test_models_outlive_the_process(models: Path) -> None:
@@ -98,8 +98,8 @@ def test_installing_again_repairs_a_damaged_model(models: Path) -> None:
     info = registry.install(FLOAT)
     Path(info.path).write_bytes(b"damaged")
     with pytest.raises(ModelError, match="damaged"):
-        Model(info)
-    Model(registry.install(FLOAT))
+        EmbeddingModel(info)
+    EmbeddingModel(registry.install(FLOAT))
 
 
 def test_a_failed_installation_leaves_nothing(models: Path, hub: Hub) -> None:
@@ -151,7 +151,7 @@ def test_without_tensorflow_the_message_says_what_to_install(
     (tmp_path / "tensorflow.py").write_text(code)
     (tmp_path / "saved_model.pb").touch()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(ModelError, match=r"install it with: pip install 'shazimd\[model\]'"):
+    with pytest.raises(ModelError, match=r"install it with: pip install 'shazimd\[hub\]'"):
         Registry(str(models)).install(str(tmp_path))
 
 
@@ -274,6 +274,6 @@ def test_a_store_whose_path_is_not_utf8_and_looks_like_a_pattern(tmp_path: Path)
     registry = Registry(os.fsdecode(os.fsencode(tmp_path) + b"/\xff[ab]*"))
     info = registry.install(FLOAT)
     assert registry.list() == [info]
-    Model(info)
+    EmbeddingModel(info)
     with pytest.raises(ModelError, match="no such file"):
         registry.install("/gone")
