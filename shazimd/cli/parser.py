@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "say how the daemon is",
     "wait": "wait until every image is known",
     "duplicates": "list the groups of images that show the same",
+    "clean": "act on duplicates, with a dry run first and an undo",
     "alerts": "list the alerts, or follow them as they come",
     "rescan": "compare a path, or every root, with the disk",
     "forget": "forget a file, or a directory with all below it",

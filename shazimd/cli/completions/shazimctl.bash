@@ -8,13 +8,14 @@
 _shtab_shazimctl_model_subparsers=(install list)
 _shtab_shazimctl_store_subparsers=(check compact backup restore)
 _shtab_shazimctl_service_subparsers=(install uninstall model)
-_shtab_shazimctl_subparsers=(find compare status wait duplicates alerts rescan forget model metrics doctor store reload hooks service completion)
+_shtab_shazimctl_subparsers=(find compare status wait duplicates clean alerts rescan forget model metrics doctor store reload hooks service completion)
 
 _shtab_shazimctl_find_option_strings=(-h --help --threshold --weights --limit -v --verbose --json)
 _shtab_shazimctl_compare_option_strings=(-h --help --weights --json)
 _shtab_shazimctl_status_option_strings=(-h --help --json)
 _shtab_shazimctl_wait_option_strings=(-h --help --timeout)
 _shtab_shazimctl_duplicates_option_strings=(-h --help --threshold --weights --limit --all --after --json)
+_shtab_shazimctl_clean_option_strings=(-h --help --apply --how --verdict --root --reference --prefer --undo --list --json)
 _shtab_shazimctl_alerts_option_strings=(-h --help --since --follow --json)
 _shtab_shazimctl_rescan_option_strings=(-h --help)
 _shtab_shazimctl_forget_option_strings=(-h --help --deleted --content)
@@ -51,7 +52,7 @@ _shtab_shazimctl_model_pos_0_choices=(install list)
 _shtab_shazimctl_store_pos_0_choices=(check compact backup restore)
 _shtab_shazimctl_service_pos_0_choices=(install uninstall model)
 _shtab_shazimctl_completion_pos_0_choices=(bash zsh fish)
-_shtab_shazimctl_pos_0_choices=(find compare status wait duplicates alerts rescan forget model metrics doctor store reload hooks service completion)
+_shtab_shazimctl_pos_0_choices=(find compare status wait duplicates clean alerts rescan forget model metrics doctor store reload hooks service completion)
 
 _shtab_shazimctl_find_pos_0_nargs=+
 _shtab_shazimctl_find__h_nargs=0
@@ -71,6 +72,12 @@ _shtab_shazimctl_duplicates__h_nargs=0
 _shtab_shazimctl_duplicates___help_nargs=0
 _shtab_shazimctl_duplicates___all_nargs=0
 _shtab_shazimctl_duplicates___json_nargs=0
+_shtab_shazimctl_clean__h_nargs=0
+_shtab_shazimctl_clean___help_nargs=0
+_shtab_shazimctl_clean___apply_nargs=0
+_shtab_shazimctl_clean___undo_nargs='?'
+_shtab_shazimctl_clean___list_nargs=0
+_shtab_shazimctl_clean___json_nargs=0
 _shtab_shazimctl_alerts__h_nargs=0
 _shtab_shazimctl_alerts___help_nargs=0
 _shtab_shazimctl_alerts___follow_nargs=0

@@ -50,8 +50,8 @@ function _shtab_shazimctl_using
   test "$_shtab_shazimctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_shazimctl_commands find compare status wait duplicates alerts rescan forget model 'model install' 'model list' metrics doctor store 'store check' 'store compact' 'store backup' 'store restore' reload hooks service 'service install' 'service uninstall' 'service model' completion
-set -g _shtab_shazimctl_opts_with_value --after --config --content --limit --since --socket --state --store --textfile --threshold --timeout --weights
+set -g _shtab_shazimctl_commands find compare status wait duplicates clean alerts rescan forget model 'model install' 'model list' metrics doctor store 'store check' 'store compact' 'store backup' 'store restore' reload hooks service 'service install' 'service uninstall' 'service model' completion
+set -g _shtab_shazimctl_opts_with_value --after --config --content --how --limit --prefer --reference --root --since --socket --state --store --textfile --threshold --timeout --undo --verdict --weights
 
 complete -c shazimctl -e
 complete -c shazimctl -f
@@ -87,6 +87,17 @@ complete -c shazimctl -n '_shtab_shazimctl_using duplicates' -l limit -x -d 'at 
 complete -c shazimctl -n '_shtab_shazimctl_using duplicates' -l all -d 'every pair of images instead of groups'
 complete -c shazimctl -n '_shtab_shazimctl_using duplicates' -l after -x -d 'with --all: go on from there'
 complete -c shazimctl -n '_shtab_shazimctl_using duplicates' -l json -d 'answer in JSON, one object a line'
+complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a clean -d 'Act on duplicates, with a dry run first and an undo.'
+complete -c shazimctl -n '_shtab_shazimctl_using clean' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using clean' -l apply -d 'act; without it nothing is changed'
+complete -c shazimctl -n '_shtab_shazimctl_using clean' -l how -x -d 'trash (default), move:DIR (below DIR, with the whole path), hardlink or reflink (only same bytes)'
+complete -c shazimctl -n '_shtab_shazimctl_using clean' -l verdict -x -d 'exact (default), or exact,copy for edited copies as well'
+complete -c shazimctl -n '_shtab_shazimctl_using clean' -l root -x -d 'act only on files below DIR'
+complete -c shazimctl -n '_shtab_shazimctl_using clean' -l reference -x -d 'never act on files below DIR, and keep these first'
+complete -c shazimctl -n '_shtab_shazimctl_using clean' -l prefer -x -d 'keep what matches path:GLOB or name:GLOB, age:oldest or age:newest; the first rule counts most'
+complete -c shazimctl -n '_shtab_shazimctl_using clean' -l undo -x -d 'take a run back: the latest, or the one named'
+complete -c shazimctl -n '_shtab_shazimctl_using clean' -l list -d 'list the past runs'
+complete -c shazimctl -n '_shtab_shazimctl_using clean' -l json -d 'answer in JSON, one object a line'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a alerts -d 'List the alerts, or follow them as they come.'
 complete -c shazimctl -n '_shtab_shazimctl_using alerts' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using alerts' -l since -x -d 'only alerts with a greater id'

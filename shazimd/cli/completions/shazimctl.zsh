@@ -11,6 +11,7 @@
 _shtab_shazimctl_commands() {
   local _commands=(
     alerts:'List the alerts, or follow them as they come.'
+    clean:'Act on duplicates, with a dry run first and an undo.'
     compare:'Say what two images are to each other.'
     completion:'Print a script of completions for a shell.'
     doctor:'Look for what is wrong, and say what to do.'
@@ -75,6 +76,22 @@ _shtab_shazimctl_alerts_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_shazimctl_alerts_defaults_added=0
+
+_shtab_shazimctl_clean_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--apply[act\; without it nothing is changed]"
+  "--how[trash (default), move\:DIR (below DIR, with the whole path), hardlink or reflink (only same bytes)]:HOW:"
+  "--verdict[exact (default), or exact,copy for edited copies as well]:LIST:"
+  "*--root[act only on files below DIR]:DIR:"
+  "*--reference[never act on files below DIR, and keep these first]:DIR:"
+  "*--prefer[keep what matches path\:GLOB or name\:GLOB, age\:oldest or age\:newest\; the first rule counts most]:RULE:"
+  "--undo[take a run back\: the latest, or the one named]:ID:"
+  "--list[list the past runs]"
+  "--json[answer in JSON, one object a line]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_clean_defaults_added=0
 
 _shtab_shazimctl_compare_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -306,6 +323,7 @@ _shtab_shazimctl() {
       curcontext="${curcontext%:*:*}:_shtab_shazimctl-$line[1]:"
       case $line[1] in
         alerts) _arguments -C -s $_shtab_shazimctl_alerts_options ;;
+        clean) _arguments -C -s $_shtab_shazimctl_clean_options ;;
         compare) _arguments -C -s $_shtab_shazimctl_compare_options ;;
         completion) _arguments -C -s $_shtab_shazimctl_completion_options ;;
         doctor) _arguments -C -s $_shtab_shazimctl_doctor_options ;;

@@ -1,0 +1,254 @@
+"""Carry out an act, and take an act back. The content survives a crash between any two system calls.
+
+    trash, move   the file is renamed, or to another file system copied whole and then removed
+    hardlink      old file linked to NAME.old, new link made as NAME.new, renamed over the path, NAME.old removed
+    reflink       the same with a clone, given the times, mode and owner of the old file
+
+Taking back looks at the disk, not at how far the act came, and may be repeated.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+from contextlib import suppress
+
+from shazimd.acting.facts import DIGEST_BYTES, READ_BYTES, DiskState, read_state, shown, why
+from shazimd.acting.journal import ActRecord
+from shazimd.acting.trash import Trash
+from shazimd.errors import BadInput, NotFound, ShazimdError, Unreadable
+from shazimd.posix.files import sync
+
+FICLONE = 0x40049409
+"""<linux/fs.h>; see ioctl_ficlone(2). Python has the name from 3.14 on."""
+
+
+def check(record: ActRecord) -> None:
+    """Raise BadInput, NotFound or Unreadable unless both files are as planned, byte for byte, and two files."""
+    for path, planned in ((record.keep, record.keep_state), (record.path, record.state)):
+        if not read_state(path).is_same_as(planned):
+            raise Unreadable(f"{shown(path)}: changed since it was planned")
+    if record.state.identity == record.keep_state.identity:
+        raise BadInput(f"{shown(record.path)}: the same file as {shown(record.keep)}")
+
+
+def perform(record: ActRecord, trash: Trash) -> None:
+    """Carry out an act after its check and its line in the journal. Raises BadInput, NotFound or Unreadable."""
+    try:
+        if record.how == "trash":
+            trash.put(record.path)
+        elif record.how == "move":
+            _move(record, record.path, record.to, record.state)
+        else:
+            _replace(record)
+    except OSError as error:
+        raise Unreadable(f"{shown(record.path)}: {_reason(record, error)}") from error
+
+
+def _reason(record: ActRecord, error: OSError) -> str:
+    place = {"trash": "the trash", "move": shown(record.to)}.get(record.how, "its folder")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"left in place, no room for {place}: {why(error)}"
+    if record.how == "reflink" and error.errno in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV):
+        return "left in place, its file system has no reflinks; try --how hardlink"
+    if record.how == "hardlink" and error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK):
+        return f"left in place, no hard link can be made here: {why(error)}"
+    return f"left in place: {why(error)}"
+
+
+def _replace(record: ActRecord) -> None:
+    """Replace a file by a link to the kept file, or by a clone, with the same bytes."""
+    old, new = record.beside(record.path, "old"), record.beside(record.path, "new")
+    if record.how == "hardlink":
+        os.link(record.keep, new, follow_symlinks=False)
+    else:
+        _clone(record.keep, new)
+        _set_metadata(new, record.path, record.state)
+    os.link(record.path, old, follow_symlinks=False)
+    _expect_unchanged(old, record)
+    os.replace(new, record.path)
+    _expect_unchanged(old, record)  # else written to since the check: the old file goes back
+    os.unlink(old)
+
+
+def _expect_unchanged(path: bytes, record: ActRecord) -> None:
+    now = os.lstat(path)
+    if (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns) != (
+        *record.state.identity,
+        record.state.size,
+        record.state.mtime_ns,
+    ):
+        raise Unreadable(f"{shown(record.path)}: changed at this moment, left in place")
+
+
+def _clone(source: bytes, target: bytes) -> None:
+    with open(source, "rb") as shared, open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as own:
+        fcntl.ioctl(own.fileno(), FICLONE, shared.fileno())
+        os.fsync(own.fileno())
+
+
+def _move(record: ActRecord, source: bytes, target: bytes, state: DiskState) -> None:
+    """Rename without replacing another file, or copy to another file system.
+
+    rename(2) replaces its target, thus an empty file takes the name first: O_EXCL works on every file system."""
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if not _is_placeholder(target, state):
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            os.unlink(target)
+            raise
+        copied = record.beside(target, "new")
+        try:
+            copy(source, copied, state)
+        except BaseException:
+            os.unlink(target)
+            raise
+        os.replace(copied, target)
+        sync(os.fsdecode(os.path.dirname(target)))
+        _expect_digest(source, read_state(source).digest, state)
+        os.unlink(source)
+
+
+def copy(source: bytes, target: bytes, state: DiskState) -> None:
+    """A copy with its own bytes and the recorded times, mode and owner, on the disk when this returns.
+
+    ``target`` is a temporary name of our own. Raises Unreadable, and leaves no target, unless the bytes are right."""
+    _discard(target)
+    try:
+        _expect_digest(source, _write_copy(source, target), state)
+        _set_metadata(target, source, state)
+    except BaseException:
+        _discard(target)
+        raise
+
+
+def _write_copy(source: bytes, target: bytes) -> str:
+    """Copy and sync the bytes; return their digest."""
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    with (
+        open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as old,
+        open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as new,
+    ):
+        while chunk := old.read(READ_BYTES):
+            digest.update(chunk)
+            new.write(chunk)
+        new.flush()
+        os.fsync(new.fileno())
+    return digest.hexdigest()
+
+
+def _expect_digest(path: bytes, digest: str, state: DiskState) -> None:
+    if digest != state.digest:
+        raise Unreadable(f"{shown(path)}: changed, its old bytes are gone")
+
+
+def _discard(path: bytes) -> None:
+    """Remove a temporary file if present. Without the look, a read-only file system would fail for a name not there."""
+    if os.path.lexists(path):
+        os.unlink(path)
+
+
+def _set_metadata(path: bytes, like: bytes, state: DiskState) -> None:
+    """Extended attributes of ``like`` and the owner as far as allowed; mode and time always."""
+    with suppress(OSError):
+        shutil.copystat(like, path, follow_symlinks=False)
+    with suppress(OSError):
+        os.chown(path, state.uid, state.gid)
+    os.chmod(path, state.mode)
+    os.utime(path, ns=(state.mtime_ns, state.mtime_ns))
+
+
+def take_back(record: ActRecord, trash: Trash) -> None:
+    """Have the file at its path again with its bytes and times. Raises ShazimdError with the obstacle."""
+    try:
+        if record.how in ("hardlink", "reflink"):
+            _take_back_replaced(record)
+        else:
+            _take_back_moved(record, trash)
+    except OSError as error:
+        raise Unreadable(f"{shown(record.path)}: not taken back: {why(error)}") from error
+
+
+def _take_back_moved(record: ActRecord, trash: Trash) -> None:
+    _discard(record.beside(record.to or record.path, "new"))
+    if _is_back(record):
+        # A file of the trash stays there: it may be of an earlier deletion. The target of a move is ours.
+        if record.how == "move" and (_is_placeholder(record.to, record.state) or _away(record, trash)):
+            os.unlink(record.to)
+        return
+    away = _away(record, trash)
+    if away is None:
+        _copy_back(record)
+        return
+    _move(record, away, record.path, record.state)
+    if record.how == "trash":
+        trash.forget(away)
+
+
+def _away(record: ActRecord, trash: Trash) -> bytes | None:
+    """The path of the moved file, whole; None when there is none."""
+    for path in [record.to] if record.how == "move" else trash.find(record.path, record.state.inode):
+        with suppress(ShazimdError):
+            if read_state(path).digest == record.state.digest:
+                return path
+    return None
+
+
+def _is_back(record: ActRecord) -> bool:
+    """True when the path has the file. Raises BadInput when another file has taken the path."""
+    if _is_placeholder(record.path, record.state):
+        return False
+    try:
+        now = read_state(record.path)
+    except NotFound:
+        return False
+    if now.digest != record.state.digest:
+        raise BadInput(f"{shown(record.path)}: another file is there now; move it away and undo again")
+    return True
+
+
+def _is_placeholder(path: bytes, state: DiskState) -> bool:
+    """True for the empty file of ``_move``, which a crash may leave."""
+    with suppress(FileNotFoundError):
+        now = os.lstat(path)
+        return now.st_size == 0 and state.size > 0 and os.path.isfile(path) and not os.path.islink(path)
+    return False
+
+
+def _take_back_replaced(record: ActRecord) -> None:
+    old, new = record.beside(record.path, "old"), record.beside(record.path, "new")
+    _discard(new)
+    if os.path.lexists(old):
+        _put_back(old, record)
+    elif not _is_back(record):
+        _copy_back(record)
+    elif os.lstat(record.path).st_ino != record.state.inode:
+        copy(record.path, new, record.state)
+        os.replace(new, record.path)
+
+
+def _put_back(old: bytes, record: ActRecord) -> None:
+    """Rename the old file over its path. rename(2) of two names of the same file does nothing: then the
+    temporary name is removed."""
+    _is_back(record)
+    if os.path.lexists(record.path) and os.path.samestat(os.lstat(old), os.lstat(record.path)):
+        os.unlink(old)
+    else:
+        os.replace(old, record.path)
+
+
+def _copy_back(record: ActRecord) -> None:
+    """Make the file anew from the kept file."""
+    if not record.has_same_bytes or read_state(record.keep).digest != record.state.digest:
+        gone = {"trash": "in the trash", "move": f"at {shown(record.to)}"}.get(record.how, "there")
+        raise NotFound(f"{shown(record.path)}: no longer {gone}, and no other file has its bytes")
+    os.makedirs(os.path.dirname(record.path), exist_ok=True)
+    copied = record.beside(record.path, "new")
+    copy(record.keep, copied, record.state)
+    _move(record, copied, record.path, record.state)
