@@ -10,18 +10,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shazimd.imaging.agreement import agreement
+from shazimd.imaging.differences import differences
 from shazimd.imaging.features import SIDE, Features, unpack_features
-from shazimd.types import Mapping, Verdict, Verification
+from shazimd.types import Box, Mapping, Verdict, Verification
 
 INLIERS_MIN = 8
 """See benchmarks/quality/README.md for the false-match rate."""
 COPY_EVIDENCE_MIN = 1.12
+DRAWN_AGREEMENT_MIN = 0.6
+"""Pages and drawings that agree this well are judged by their differences alone: a watermark across a page lowers the
+agreement of most blocks."""
 INLIERS_WEIGHT = 0.06
 MISS_WEIGHT = 0.1
 
@@ -108,8 +113,21 @@ def _verify(views: tuple[View, View], candidate: Features) -> Verification:
 def _judged(view: Features, candidate: Features, best: Map, mirrored: bool) -> Verification:
     needed = COPY_EVIDENCE_MIN - copy_evidence(0, best.inliers, best.miss)
     agreed = agreement(view, candidate, best.affine, enough=needed)
-    verdict = Verdict.COPY if agreed is not None and agreed >= needed else Verdict.SCENE
-    return Verification(verdict, best.inliers, agreed, _mapping(best.affine, view, candidate, mirrored))
+    drawn = view.drawn and candidate.drawn
+    verdict, differs = Verdict.SCENE, None
+    if agreed is not None and (agreed >= needed or (drawn and agreed >= DRAWN_AGREEMENT_MIN)):
+        differs = differences(view, candidate, best.affine)
+        verdict = Verdict.COPY if differs is None else Verdict.VARIANT
+    elif drawn:
+        verdict = Verdict.VARIANT  # drawings have no other shots
+    if differs is not None and mirrored:
+        differs = replace(differs, regions=tuple((_mirrored_box(ours), theirs) for ours, theirs in differs.regions))
+    return Verification(verdict, best.inliers, agreed, _mapping(best.affine, view, candidate, mirrored), differs)
+
+
+def _mirrored_box(box: Box) -> Box:
+    left, top, right, bottom = box
+    return 1 - right, top, 1 - left, bottom
 
 
 def best_map(query: View, candidate: View) -> Map | None:
