@@ -57,6 +57,11 @@ RECOLOURED_SHARE, RECOLOURED_PIXELS = 0.004, 24
 """Pages and drawings: the share of the overlap, and pixels, that have another colour at the same brightness."""
 NATURAL_SHARE, NATURAL_FLAT_MAX = 0.025, 0.36
 """Photographs: one region with this share of the overlap, natural in both, is another object. Stickers are flatter."""
+WORDS_REGIONS, WORDS_PIXELS = 4, 40
+"""Photographs: so many small regions of strokes, with so many unlike pixels, are other words over the same picture."""
+_STROKES_BALANCE, _STROKES_FILL, _STROKES_SPREAD, _STROKES_SHARE = 0.4, 0.65, 20.0, 0.015
+"""Strokes: both sides have some (words laid over a texture leave that side ten times fewer), they do not fill the
+region, they are strong in both, and the region is small."""
 _REGIONS_MAX = 12
 """Regions that are reported, largest first."""
 
@@ -83,6 +88,9 @@ class _Regions:
     """unlike pixels, of either side"""
     common: NDArray[np.int64]
     """unlike pixels of the side that has fewer of them"""
+    most: NDArray[np.int64]
+    """unlike pixels of the side that has more of them"""
+    area: NDArray[np.int64]
     flat: NDArray[np.float64]
     """[2, n]: share of flat ground in the query and in the match"""
     spread: NDArray[np.float64]
@@ -94,13 +102,20 @@ def differences(query: Features, match: Features, affine: Affine) -> Differences
 
     ``affine`` [2, 3] maps pixels of the query's frame to pixels of the match's."""
     both = align(query, match, affine)
-    drawn = query.drawn and match.drawn
     if both.inside.sum() < _TILE * _TILE:
         return None
-    unlike = unlike_pixels(both, drawn=drawn)
+    return differences_of(both, drawn=query.drawn and match.drawn)
+
+
+def differences_of(
+    both: Aligned, *, drawn: bool, least: int = _UNLIKE_MIN, pixels: int = DRAWN_PIXELS, coarser: int = 1
+) -> Differences | None:
+    """``differences`` of aligned pictures; ``least`` grey levels make a pixel unlike, so many ``pixels`` a variant.
+    ``coarser`` tells by how much the pictures were enlarged: JPEG keeps colours at half of the picture's own pixels."""
+    unlike = unlike_pixels(both, drawn=drawn, least=least)
     found = _regions(both, *unlike)
-    chosen = _replaced_drawn(found) if drawn else _replaced_natural(found, int(both.inside.sum()))
-    recoloured = _recoloured(both) if drawn else np.zeros_like(both.inside)
+    chosen = _replaced_drawn(found, pixels) if drawn else _replaced_natural(found, int(both.inside.sum()))
+    recoloured = _recoloured(both, 2 * coarser) if drawn else np.zeros_like(both.inside)
     boxes = [found.boxes[number] for number in chosen] + _boxes(recoloured)
     if not boxes:
         return None
@@ -146,9 +161,8 @@ def _unlike(a: Plane, b: Plane, a_in_b: Plane, b_in_a: Plane, least: int) -> tup
 
 
 def _beyond_each_other(a: Plane, b: Plane, least: int) -> tuple[Mask, Mask]:
-    contrast = cv2.max(_span(a, 9), _span(b, 9))
-    limit = np.maximum(least, _UNLIKE_SHARE * contrast)
-    return _beyond(a, b) > limit, _beyond(b, a) > limit
+    limit = cv2.max(cv2.convertScaleAbs(cv2.max(_span(a, 9), _span(b, 9)), alpha=_UNLIKE_SHARE), (least, 0, 0, 0))
+    return cv2.compare(_beyond(a, b), limit, cv2.CMP_GT) > 0, cv2.compare(_beyond(b, a), limit, cv2.CMP_GT) > 0
 
 
 def _beyond(a: Plane, b: Plane) -> Plane:
@@ -216,6 +230,8 @@ def _regions(both: Aligned, ours: Mask, theirs: Mask) -> _Regions:
         boxes=stats[1:, :4],
         pixels=either[1:],
         common=sides.min(axis=0)[1:],
+        most=sides.max(axis=0)[1:],
+        area=stats[1:, 4].astype(np.int64),
         flat=np.array(flat)[:, 1:],
         spread=np.array(spread)[:, 1:],
     )
@@ -229,45 +245,64 @@ def _added(found: _Regions) -> NDArray[np.int8]:
     return np.where(quiet[0] == quiet[1], -1, np.where(quiet[0], 1, 0)).astype(np.int8)
 
 
-def _replaced_drawn(found: _Regions) -> list[int]:
+def _replaced_drawn(found: _Regions, pixels: int) -> list[int]:
     """The regions of pages and drawings in which content is replaced: those that both sides fill, and additions where
     there are some in each."""
     added = _added(found)
     both = np.where(added == -1, found.common, 0)
     each = [np.where(added == side, found.pixels, 0) for side in (0, 1)]
     mutual = min(int(each[0].sum()), int(each[1].sum()))
-    if int(both.sum()) + mutual < DRAWN_PIXELS:
+    if int(both.sum()) + mutual < pixels:
         return []
     counted = both + each[0] + each[1] if mutual else both
     return [int(number) for number in np.argsort(-counted, kind="stable") if counted[number]]
 
 
 def _replaced_natural(found: _Regions, inside: int) -> list[int]:
-    """The regions of photographs in which both sides have a natural texture and not the same."""
-    large = found.common >= NATURAL_SHARE * inside
-    natural = (found.flat < NATURAL_FLAT_MAX).all(axis=0) & (_added(found) == -1)
-    return [int(number) for number in np.flatnonzero(large & natural)]
-
-
-def _recoloured(both: Aligned) -> Mask:
-    """Where the colours differ, up to one factor of saturation; nowhere where one of the pictures is grey."""
-    nowhere = np.zeros_like(both.inside)
-    a, b = (_bytes(cv2.blur(picture, (3, 3)))[..., 1:].astype(np.float32) - 128 for picture in (both.query, both.match))
-    strength = [float(np.abs(side[both.inside]).mean()) for side in (a, b)]
-    if min(strength) < 0.25 * max(strength) or max(strength) < 1:
-        return nowhere
-    x, y = a[both.inside], b[both.inside]
-    vivid = np.abs(x).sum(axis=1) > 16
-    if not vivid.any():
-        vivid[:] = True
-    factor = float(np.clip(np.median((x * y).sum(axis=1)[vivid] / np.maximum(1, (x * x).sum(axis=1)[vivid])), 0.6, 1.7))
-    miss = np.minimum(
-        np.linalg.norm(factor * a - b, axis=2) / max(1.0, factor), np.linalg.norm(a - b, axis=2)
+    """The regions of photographs in which both sides have a natural texture and not the same, or other words."""
+    both = _added(found) == -1
+    natural = both & (found.flat < NATURAL_FLAT_MAX).all(axis=0) & (found.common >= NATURAL_SHARE * inside)
+    strokes = (
+        both
+        & (found.common >= _STROKES_BALANCE * found.most)
+        & (found.most < _STROKES_FILL * found.area)
+        & (found.most <= _STROKES_SHARE * inside)
+        & (found.spread >= _STROKES_SPREAD).all(axis=0)
     )
-    unlike = ((miss > _UNLIKE_CHROMA) & both.inside).astype(np.uint8)
-    unlike = cv2.morphologyEx(unlike, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)) > 0
-    enough = unlike.sum() >= max(RECOLOURED_PIXELS, RECOLOURED_SHARE * both.inside.sum())
-    return unlike if enough else nowhere
+    words = strokes & (found.common >= 6)
+    if words.sum() < WORDS_REGIONS or found.common[strokes].sum() < WORDS_PIXELS:
+        words[:] = False
+    return [int(number) for number in np.flatnonzero(natural | words)]
+
+
+def _recoloured(both: Aligned, step: int) -> Mask:
+    """Where the colours differ, up to one factor of saturation; nowhere where one of the pictures is grey."""
+    height, width = both.inside.shape
+    size = max(1, width // step), max(1, height // step)
+    inside = cv2.resize(both.inside.astype(np.uint8), size, interpolation=cv2.INTER_AREA) > 0
+    small = (cv2.resize(cv2.blur(side, (3, 3)), size, interpolation=cv2.INTER_AREA) for side in (both.query, both.match))
+    a, b = (side[..., 1:].astype(np.float32) - 128 for side in small)
+    strength = [float(np.abs(side[inside]).mean()) if inside.any() else 0.0 for side in (a, b)]
+    if min(strength) < 0.25 * max(strength) or max(strength) < 1:
+        return np.zeros_like(both.inside)
+    miss = np.minimum(_distances(_saturation(a[inside], b[inside]) * a - b), _distances(a - b))
+    unlike = cv2.morphologyEx(((miss > _UNLIKE_CHROMA) & inside).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    if unlike.sum() < max(RECOLOURED_PIXELS / step**2, RECOLOURED_SHARE * inside.sum()):
+        return np.zeros_like(both.inside)
+    return cv2.resize(unlike, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+
+
+def _saturation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """By how much the colours of b are stronger than those of a, from the vivid ones."""
+    strength = (a * a).sum(axis=1)
+    vivid = strength > 128
+    if not vivid.any():
+        return 1.0
+    return float(np.clip(np.median((a * b).sum(axis=1)[vivid] / strength[vivid]), 0.6, 1.7))
+
+
+def _distances(chroma: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.sqrt(chroma[..., 0] ** 2 + chroma[..., 1] ** 2)
 
 
 def _boxes(mask: Mask) -> list[NDArray[np.int32]]:
@@ -285,9 +320,9 @@ def _places(both: Aligned, box: NDArray[np.int32]) -> tuple[Box, Box]:
 
 def _bounds(corners: NDArray[np.float64]) -> Box:
     left, top, right, bottom = (
-        round(float(value), 4) for value in (*corners.min(axis=0), *corners.max(axis=0)) if True
+        min(1.0, max(0.0, round(float(value), 4))) for value in (*corners.min(axis=0), *corners.max(axis=0))
     )
-    return tuple(min(1.0, max(0.0, value)) for value in (left, top, right, bottom))  # type: ignore[return-value]
+    return left, top, right, bottom
 
 
 def _adapted(a: Plane, b: Plane, inside: Mask, drawn: bool) -> Plane:
@@ -299,13 +334,14 @@ def _adapted(a: Plane, b: Plane, inside: Mask, drawn: bool) -> Plane:
 
 def _gained(a: Plane, b: Plane, inside: Mask) -> NDArray[np.float32]:
     """One gain and one offset, from the pixels that neither picture clips, and then from those that fit."""
-    every = max(1, int(inside.sum()) // 4000)
-    x, y = (side[inside][::every].astype(np.float32) for side in (a, b))
+    step = max(1, int(np.sqrt(a.size / 5000)))
+    known = inside[::step, ::step]
+    x, y = (side[::step, ::step][known].astype(np.float32) for side in (a, b))
     open_ = (x > 4) & (x < 251) & (y > 4) & (y < 251)
     if open_.mean() > 0.15:
         x, y = x[open_], y[open_]
     gain, offset, kept = 1.0, 0.0, np.ones(len(x), bool)
-    for _ in range(4):
+    for _ in range(4 if len(x) else 0):
         mean_x, mean_y = float(x[kept].mean()), float(y[kept].mean())
         variance = float(((x[kept] - mean_x) ** 2).mean())
         if variance < 16:

@@ -18,9 +18,13 @@ from numpy.typing import NDArray
 
 from shazimd.imaging.agreement import agreement
 from shazimd.imaging.differences import differences
+from shazimd.imaging.whole import compared_whole
+from shazimd.imaging.mapping import mapping
 from shazimd.imaging.features import SIDE, Features, unpack_features
 from shazimd.types import Box, Mapping, Verdict, Verification
 
+FEW_FEATURES = 64
+"""Below this many features in one of the pictures they can't be expected to find a map, and are compared whole."""
 INLIERS_MIN = 8
 """See benchmarks/quality/README.md for the false-match rate."""
 COPY_EVIDENCE_MIN = 1.12
@@ -107,6 +111,11 @@ def _verify(views: tuple[View, View], candidate: Features) -> Verification:
             found = _judged(asked.features, candidate, best, bool(mirrored))
         if found.verdict is Verdict.COPY:
             break
+    few = min(len(side.points) for side in (views[0].features, candidate)) < FEW_FEATURES
+    if few and found.verdict is not Verdict.COPY:
+        whole = compared_whole([each.features for each in views], candidate)
+        if whole is not None and (found.verdict is None or whole.verdict is Verdict.COPY):
+            return whole
     return found
 
 
@@ -122,7 +131,7 @@ def _judged(view: Features, candidate: Features, best: Map, mirrored: bool) -> V
         verdict = Verdict.VARIANT  # drawings have no other shots
     if differs is not None and mirrored:
         differs = replace(differs, regions=tuple((_mirrored_box(ours), theirs) for ours, theirs in differs.regions))
-    return Verification(verdict, best.inliers, agreed, _mapping(best.affine, view, candidate, mirrored), differs)
+    return Verification(verdict, best.inliers, agreed, mapping(best.affine, view, candidate, mirrored), differs)
 
 
 def _mirrored_box(box: Box) -> Box:
@@ -224,16 +233,3 @@ def _distinct(points: NDArray[np.float64]) -> int:
 
 def _complex(points: NDArray[np.floating]) -> NDArray[np.complex128]:
     return np.asarray(points[:, 0] + 1j * points[:, 1])
-
-
-def _mapping(affine: Affine, query: Features, candidate: Features, mirrored: bool) -> Mapping:
-    linear = affine[:, :2]
-    corners = np.array([[0, 0], [query.width, 0], [query.width, query.height], [0, query.height]])
-    placed = (corners @ linear.T + affine[:, 2]) / (candidate.width, candidate.height)
-    left, top, right, bottom = (float(v) for v in (*placed.min(axis=0), *placed.max(axis=0)))
-    return Mapping(
-        scale=float(np.sqrt(np.linalg.det(linear)) * query.width / candidate.width),
-        rotation_deg=float(np.degrees(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1]))),
-        mirrored=mirrored,
-        region=(left, top, right, bottom),
-    )
