@@ -32,10 +32,67 @@ Colour = tuple[int, int, int]
 Family = Callable[[Rng, Rng], Picture]
 """(chance of the template, the same for all pictures of a family; chance of this picture) -> the picture"""
 
-_SYLLABLES = "ba ko ri ten mal so du vi lor an es mi ra tu gan pel sha no ke fi mo zel or ut".split()
-_FIRST = "Anna Boris Clara David Elena Farid Greta Hugo Ines Jakob Karin Liam Mona Nils Olga Pavel Rosa Sven".split()
+_SYLLABLES = [
+    "ba",
+    "ko",
+    "ri",
+    "ten",
+    "mal",
+    "so",
+    "du",
+    "vi",
+    "lor",
+    "an",
+    "es",
+    "mi",
+    "ra",
+    "tu",
+    "gan",
+    "pel",
+    "sha",
+    "no",
+    "ke",
+    "fi",
+    "mo",
+    "zel",
+    "or",
+    "ut",
+]
+_FIRST = [
+    "Anna",
+    "Boris",
+    "Clara",
+    "David",
+    "Elena",
+    "Farid",
+    "Greta",
+    "Hugo",
+    "Ines",
+    "Jakob",
+    "Karin",
+    "Liam",
+    "Mona",
+    "Nils",
+    "Olga",
+    "Pavel",
+    "Rosa",
+    "Sven",
+]
 _SERIES = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (255, 127, 14), (148, 103, 189), (140, 86, 75))
-_MONTHS = "January February March April May June July August September October November December".split()
+_MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 
 
 def picture(family: str, seed: int, number: int) -> Picture:
@@ -65,7 +122,9 @@ def _colour(rng: Rng, low: int = 0, high: int = 256) -> Colour:
     return red, green, blue
 
 
-def _text(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, fill: Colour | str = "black") -> None:
+def _text(
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, fill: Colour | str = "black"
+) -> None:
     draw.text(at, text, fill, ImageFont.load_default(size))
 
 
@@ -75,7 +134,7 @@ def _blank(width: int, height: int, colour: Colour | str = "white") -> tuple[Pic
 
 
 def _scenery(rng: Rng, width: int, height: int) -> Picture:
-    """A picture with texture at every scale, as photographs have: clouds of noise with soft and sharp things in them."""
+    """A picture with texture at every scale, as photographs have: clouds of noise with sharp things in them."""
     layers = np.zeros((height, width, 3), np.float32)
     for level in range(2, 8):
         side = 2**level
@@ -100,7 +159,12 @@ def _form(base: Rng, rng: Rng) -> Picture:
         top = 150 + 62 * row
         _text(draw, (60, top), _words(base, 2).capitalize(), 16)
         draw.rectangle((260, top - 8, 760, top + 32), outline="black", width=2)
-        value = [_name(rng), _digits(rng, 8), _words(rng, 3), f"{_digits(rng, 2)}.{_digits(rng, 2)}.19{_digits(rng, 2)}"]
+        value = [
+            _name(rng),
+            _digits(rng, 8),
+            _words(rng, 3),
+            f"{_digits(rng, 2)}.{_digits(rng, 2)}.19{_digits(rng, 2)}",
+        ]
         _text(draw, (272, top - 2), value[row % 4], 24, (20, 30, 120))
     for box in range(8):
         left, top = 60 + 180 * (box % 4), 860 + 50 * (box // 4)
@@ -224,7 +288,7 @@ def _pie(base: Rng, rng: Rng) -> Picture:
     return image
 
 
-def _page(base: Rng, rng: Rng) -> Picture:
+def _page(_base: Rng, rng: Rng) -> Picture:
     image, draw = _blank(800, 1100)
     top = 70
     while top < 1010:
@@ -239,7 +303,7 @@ def _page(base: Rng, rng: Rng) -> Picture:
     return image
 
 
-def _chat(base: Rng, rng: Rng) -> Picture:
+def _chat(_base: Rng, rng: Rng) -> Picture:
     image, draw = _blank(480, 860, (236, 229, 221))
     draw.rectangle((0, 0, 480, 70), fill=(7, 94, 84))
     draw.ellipse((14, 12, 60, 58), fill=(200, 200, 200))
@@ -277,12 +341,14 @@ def _code(base: Rng, rng: Rng) -> Picture:
     return image
 
 
-def _terminal(base: Rng, rng: Rng) -> Picture:
+def _terminal(_base: Rng, rng: Rng) -> Picture:
     image, draw = _blank(800, 500, (12, 12, 12))
     draw.rectangle((0, 0, 800, 28), fill=(80, 80, 80))
     _text(draw, (330, 4), "user@host: ~", 16, "white")
     for row in range(20):
-        text = f"$ {_words(rng, 2)}" if rng.random() < 0.3 else f"{_digits(rng, 4)} {_words(rng, int(rng.integers(2, 6)))}"
+        text = (
+            f"$ {_words(rng, 2)}" if rng.random() < 0.3 else f"{_digits(rng, 4)} {_words(rng, int(rng.integers(2, 6)))}"
+        )
         _text(draw, (10, 36 + 22 * row), text, 16, (80, 220, 80) if text[0] == "$" else (210, 210, 210))
     return image
 
@@ -305,7 +371,7 @@ def _sprite(base: Rng, rng: Rng) -> Picture:
     return Image.fromarray(pixels)
 
 
-def _emoji(base: Rng, rng: Rng) -> Picture:
+def _emoji(_base: Rng, rng: Rng) -> Picture:
     image, draw = _blank(512, 512)
     draw.ellipse((24, 24, 488, 488), fill=(255, 205, 60), outline=(200, 140, 20), width=8)
     for left in (150, 300):
@@ -320,11 +386,16 @@ def _emoji(base: Rng, rng: Rng) -> Picture:
     if rng.random() < 0.5:
         draw.chord((150, y - open_, 360, y + open_), 0, 180, fill=(90, 55, 10))
     else:
-        draw.arc((150, y - 20, 360, y + open_), *((0, 180) if rng.random() < 0.5 else (180, 360)), fill=(90, 55, 10), width=14)
+        draw.arc(
+            (150, y - 20, 360, y + open_),
+            *((0, 180) if rng.random() < 0.5 else (180, 360)),
+            fill=(90, 55, 10),
+            width=14,
+        )
     return image.resize((128, 128), Image.Resampling.LANCZOS)
 
 
-def _flag(base: Rng, rng: Rng) -> Picture:
+def _flag(_base: Rng, rng: Rng) -> Picture:
     image, draw = _blank(320, 214)
     colours = [_FLAG_TONES[int(tone)] for tone in rng.permutation(len(_FLAG_TONES))]
     flat = rng.random() < 0.5
@@ -344,7 +415,7 @@ def _flag(base: Rng, rng: Rng) -> Picture:
 _FLAG_TONES = ((206, 17, 38), (0, 56, 147), (0, 122, 61), (255, 205, 0), (255, 255, 255), (20, 20, 20), (110, 190, 235))
 
 
-def _logo(base: Rng, rng: Rng) -> Picture:
+def _logo(_base: Rng, rng: Rng) -> Picture:
     image, draw = _blank(480, 240)
     colour = _colour(rng, 0, 200)
     kind, side = int(rng.integers(0, 4)), int(rng.integers(60, 110))
@@ -355,7 +426,10 @@ def _logo(base: Rng, rng: Rng) -> Picture:
         draw.rounded_rectangle(box, 18, outline=colour, width=14)
     elif kind == 2:
         points = [
-            (50 + side / 2 + side / 2 * math.sin(2 * math.pi * k * 2 / 5), 120 - side / 2 * math.cos(2 * math.pi * k * 2 / 5))
+            (
+                50 + side / 2 + side / 2 * math.sin(2 * math.pi * k * 2 / 5),
+                120 - side / 2 * math.cos(2 * math.pi * k * 2 / 5),
+            )
             for k in range(5)
         ]
         draw.polygon(points, fill=colour)
@@ -388,7 +462,9 @@ def _route_map(base: Rng, rng: Rng) -> Picture:
     image, draw = _blank(640, 640, (242, 239, 233))
     for _ in range(7):
         x, y, r = base.uniform(0, 640), base.uniform(0, 640), base.uniform(30, 110)
-        draw.ellipse((x - r, y - r * 0.7, x + r, y + r * 0.7), fill=(200, 230, 190) if base.random() < 0.6 else (170, 211, 223))
+        draw.ellipse(
+            (x - r, y - r * 0.7, x + r, y + r * 0.7), fill=(200, 230, 190) if base.random() < 0.6 else (170, 211, 223)
+        )
     for _ in range(26):
         ends = base.uniform(0, 640, 4)
         draw.line([float(end) for end in ends], fill=(180, 170, 160), width=9)
@@ -403,7 +479,7 @@ def _route_map(base: Rng, rng: Rng) -> Picture:
     return image
 
 
-def _contours(base: Rng, rng: Rng) -> Picture:
+def _contours(_base: Rng, rng: Rng) -> Picture:
     side = 420
     heights = np.zeros((side, side), np.float32)
     for level in (3, 5, 9):
@@ -430,7 +506,10 @@ def _near_uniform(base: Rng, rng: Rng) -> Picture:
 
 def _face(rng: Rng, width: int, height: int) -> Picture:
     image, draw = _blank(width, height, _colour(rng, 150, 230))
-    skin, hair = (int(rng.integers(120, 240)), int(rng.integers(90, 190)), int(rng.integers(70, 160))), _colour(rng, 0, 140)
+    skin, hair = (
+        (int(rng.integers(120, 240)), int(rng.integers(90, 190)), int(rng.integers(70, 160))),
+        _colour(rng, 0, 140),
+    )
     w, h = width * rng.uniform(0.26, 0.34), height * rng.uniform(0.3, 0.38)
     cx, cy = width / 2 + rng.normal(0, 5), height * 0.48
     draw.ellipse((cx - w - 8, cy - h - 14, cx + w + 8, cy + h * 0.4), fill=hair)
@@ -439,7 +518,13 @@ def _face(rng: Rng, width: int, height: int) -> Picture:
     for side in (-1, 1):
         ex, ey = cx + side * w * rng.uniform(0.35, 0.5), cy - h * 0.15
         draw.ellipse((ex - 7, ey - 4, ex + 7, ey + 4), fill=(30, 30, 30))
-    draw.arc((cx - w * 0.4, cy + h * 0.2, cx + w * 0.4, cy + h * rng.uniform(0.45, 0.7)), 20, 160, fill=(120, 40, 40), width=4)
+    draw.arc(
+        (cx - w * 0.4, cy + h * 0.2, cx + w * 0.4, cy + h * rng.uniform(0.45, 0.7)),
+        20,
+        160,
+        fill=(120, 40, 40),
+        width=4,
+    )
     return image.filter(ImageFilter.GaussianBlur(1.2))
 
 
@@ -450,7 +535,11 @@ def _id_card(base: Rng, rng: Rng) -> Picture:
     draw.rectangle((0, 0, 680, 60), fill=_colour(base, 20, 150))
     _text(draw, (24, 12), f"REPUBLIC OF {_word(base).upper()}", 30, "white")
     image.paste(_face(rng, 180, 230), (30, 90))
-    fields = (_word(rng).upper(), str(rng.choice(_FIRST)).upper(), f"{_digits(rng, 2)}.0{_digits(rng, 1)}.19{_digits(rng, 2)}")
+    fields = (
+        _word(rng).upper(),
+        str(rng.choice(_FIRST)).upper(),
+        f"{_digits(rng, 2)}.0{_digits(rng, 1)}.19{_digits(rng, 2)}",
+    )
     for row, value in enumerate(fields):
         _text(draw, (240, 90 + 70 * row), _words(base, 2), 14, (70, 70, 70))
         _text(draw, (240, 110 + 70 * row), value, 28)
@@ -459,11 +548,11 @@ def _id_card(base: Rng, rng: Rng) -> Picture:
     return image
 
 
-def _calendar(base: Rng, rng: Rng) -> Picture:
+def _calendar(_base: Rng, rng: Rng) -> Picture:
     image, draw = _blank(700, 560)
     _text(draw, (40, 24), f"{rng.choice(_MONTHS)} {int(rng.integers(2000, 2040))}", 40, (180, 30, 30))
     first, days = int(rng.integers(0, 7)), int(rng.integers(28, 32))
-    for column, day in enumerate("Mo Tu We Th Fr Sa Su".split()):
+    for column, day in enumerate(["Mo", "Tu", "We", "Th", "Fr", "Sa", "Su"]):
         _text(draw, (50 + 92 * column, 96), day, 22)
     for cell in range(42):
         left, top = 30 + 92 * (cell % 7), 130 + 70 * (cell // 7)
@@ -473,7 +562,7 @@ def _calendar(base: Rng, rng: Rng) -> Picture:
     return image
 
 
-def _sudoku(base: Rng, rng: Rng) -> Picture:
+def _sudoku(_base: Rng, rng: Rng) -> Picture:
     image, draw = _blank(470, 470)
     for line in range(10):
         width = 4 if line % 3 == 0 else 1

@@ -62,6 +62,8 @@ WORDS_REGIONS, WORDS_PIXELS = 4, 40
 _STROKES_BALANCE, _STROKES_FILL, _STROKES_SPREAD, _STROKES_SHARE = 0.4, 0.65, 20.0, 0.015
 """Strokes: both sides have some (words laid over a texture leave that side ten times fewer), they do not fill the
 region, they are strong in both, and the region is small."""
+_BALANCE_DRAWN = 0.35
+"""Pages and drawings: replaced strokes leave unlike pixels on both sides; under a watermark one side has few."""
 _REGIONS_MAX = 12
 """Regions that are reported, largest first."""
 
@@ -82,7 +84,7 @@ class Aligned(NamedTuple):
 class _Regions:
     """Connected places where the pictures are unlike; one entry each, in the order of their labels."""
 
-    boxes: NDArray[np.int32]
+    boxes: NDArray[np.integer]
     """[n, 4]: left, top, width, height"""
     pixels: NDArray[np.int64]
     """unlike pixels, of either side"""
@@ -144,10 +146,11 @@ def unlike_pixels(both: Aligned, *, drawn: bool, least: int = _UNLIKE_MIN) -> tu
     """(pixels of the query that the match lacks, pixels of the match that the query lacks), after the tones of each
     have been adapted to the other's: an edit that clips tones is undone in one direction alone."""
     a, b = (np.ascontiguousarray(picture[..., 0]) for picture in (both.query, both.match))
-    sides = a, b, _adapted(a, b, both.inside, drawn), _adapted(b, a, both.inside, drawn)
-    ours, theirs = _unlike(*sides, least)
-    ours &= both.inside
-    theirs &= both.inside
+    sides = a, b, _gained(a, b, both.inside), _gained(b, a, both.inside)
+    ours, theirs = (side & both.inside for side in _unlike(*sides, least))
+    if not drawn and (ours | theirs).sum() >= WORDS_PIXELS:
+        sides = a, b, _lit(_curved(a, b, both.inside), b, both.inside), _lit(_curved(b, a, both.inside), a, both.inside)
+        ours, theirs = (side & both.inside for side in _unlike(*sides, least))
     for tile, moved in _misplaced_tiles(sides, ours | theirs):
         again = _unlike(*(side[place] for side, place in zip(sides, (moved, tile, moved, tile), strict=True)), least)
         if (again[0] | again[1]).sum() < (ours[tile] | theirs[tile]).sum():
@@ -161,8 +164,9 @@ def _unlike(a: Plane, b: Plane, a_in_b: Plane, b_in_a: Plane, least: int) -> tup
 
 
 def _beyond_each_other(a: Plane, b: Plane, least: int) -> tuple[Mask, Mask]:
-    limit = cv2.max(cv2.convertScaleAbs(cv2.max(_span(a, 9), _span(b, 9)), alpha=_UNLIKE_SHARE), (least, 0, 0, 0))
-    return cv2.compare(_beyond(a, b), limit, cv2.CMP_GT) > 0, cv2.compare(_beyond(b, a), limit, cv2.CMP_GT) > 0
+    contrast = cv2.convertScaleAbs(cv2.max(_span(a, 9), _span(b, 9)), alpha=_UNLIKE_SHARE)
+    limit = np.maximum(_bytes(contrast), np.uint8(least))
+    return _beyond(a, b) > limit, _beyond(b, a) > limit
 
 
 def _beyond(a: Plane, b: Plane) -> Plane:
@@ -249,7 +253,8 @@ def _replaced_drawn(found: _Regions, pixels: int) -> list[int]:
     """The regions of pages and drawings in which content is replaced: those that both sides fill, and additions where
     there are some in each."""
     added = _added(found)
-    both = np.where(added == -1, found.common, 0)
+    balanced = found.common >= _BALANCE_DRAWN * found.most
+    both = np.where((added == -1) & balanced, found.common, 0)
     each = [np.where(added == side, found.pixels, 0) for side in (0, 1)]
     mutual = min(int(each[0].sum()), int(each[1].sum()))
     if int(both.sum()) + mutual < pixels:
@@ -280,13 +285,17 @@ def _recoloured(both: Aligned, step: int) -> Mask:
     height, width = both.inside.shape
     size = max(1, width // step), max(1, height // step)
     inside = cv2.resize(both.inside.astype(np.uint8), size, interpolation=cv2.INTER_AREA) > 0
-    small = (cv2.resize(cv2.blur(side, (3, 3)), size, interpolation=cv2.INTER_AREA) for side in (both.query, both.match))
+    small = (
+        cv2.resize(cv2.blur(side, (3, 3)), size, interpolation=cv2.INTER_AREA) for side in (both.query, both.match)
+    )
     a, b = (side[..., 1:].astype(np.float32) - 128 for side in small)
     strength = [float(np.abs(side[inside]).mean()) if inside.any() else 0.0 for side in (a, b)]
     if min(strength) < 0.25 * max(strength) or max(strength) < 1:
         return np.zeros_like(both.inside)
     miss = np.minimum(_distances(_saturation(a[inside], b[inside]) * a - b), _distances(a - b))
-    unlike = cv2.morphologyEx(((miss > _UNLIKE_CHROMA) & inside).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    unlike = cv2.morphologyEx(
+        ((miss > _UNLIKE_CHROMA) & inside).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)
+    )
     if unlike.sum() < max(RECOLOURED_PIXELS / step**2, RECOLOURED_SHARE * inside.sum()):
         return np.zeros_like(both.inside)
     return cv2.resize(unlike, (width, height), interpolation=cv2.INTER_NEAREST) > 0
@@ -302,15 +311,15 @@ def _saturation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def _distances(chroma: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.sqrt(chroma[..., 0] ** 2 + chroma[..., 1] ** 2)
+    return np.hypot(chroma[..., 0], chroma[..., 1]).astype(np.float32, copy=False)
 
 
-def _boxes(mask: Mask) -> list[NDArray[np.int32]]:
+def _boxes(mask: Mask) -> list[NDArray[np.integer]]:
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     return [stats[number, :4] for number in range(1, count)]
 
 
-def _places(both: Aligned, box: NDArray[np.int32]) -> tuple[Box, Box]:
+def _places(both: Aligned, box: NDArray[np.integer]) -> tuple[Box, Box]:
     """A box of the grid as fractions of the query's and of the match's size."""
     left, top, width, height = (int(value) for value in box)
     corners = np.array([[left, top], [left + width, top], [left, top + height], [left + width, top + height]], float)
@@ -325,15 +334,9 @@ def _bounds(corners: NDArray[np.float64]) -> Box:
     return left, top, right, bottom
 
 
-def _adapted(a: Plane, b: Plane, inside: Mask, drawn: bool) -> Plane:
-    """The luma of a in the tones of b. A page has few tones, and a curve fitted to them would explain any of them away,
-    so it gets one gain; a photograph gets a curve, and a light that changes slowly over the picture."""
-    adapted = _gained(a, b, inside) if drawn else _lit(_curved(a, b, inside), b, inside)
-    return np.clip(adapted, 0, 255).astype(np.uint8)
-
-
-def _gained(a: Plane, b: Plane, inside: Mask) -> NDArray[np.float32]:
-    """One gain and one offset, from the pixels that neither picture clips, and then from those that fit."""
+def _gained(a: Plane, b: Plane, inside: Mask) -> Plane:
+    """The luma of a in the tones of b by one gain and one offset, from the pixels that neither picture clips, and then
+    from those that fit. A page has few tones: a curve fitted to them would explain any of them away."""
     step = max(1, int(np.sqrt(a.size / 5000)))
     known = inside[::step, ::step]
     x, y = (side[::step, ::step][known].astype(np.float32) for side in (a, b))
@@ -350,14 +353,21 @@ def _gained(a: Plane, b: Plane, inside: Mask) -> NDArray[np.float32]:
         gain = float(((x[kept] - mean_x) * (y[kept] - mean_y)).mean()) / variance
         offset = mean_y - gain * mean_x
         miss = np.abs(gain * x + offset - y)
-        kept = miss <= max(6.0, float(np.quantile(miss, 0.7)))
+        kept = miss <= max(6.0, _most(miss))
     if not 0.4 < gain < 2.5:
         gain, offset = 1.0, 0.0
-    return (gain * a.astype(np.float32) + offset).astype(np.float32)
+    return _clipped(gain * a.astype(np.float32) + offset)
+
+
+def _most(misses: NDArray[np.floating]) -> float:
+    """What 70 % of the misses are at most."""
+    place = 7 * len(misses) // 10
+    return float(np.partition(misses, place)[place])
 
 
 def _curved(a: Plane, b: Plane, inside: Mask) -> NDArray[np.float32]:
-    """A curve that never falls: for each eighth tone of a the tone around which most of b lies."""
+    """The luma of a in the tones of b by a curve that never falls: for every eighth tone of a, the tone around which
+    most of b lies."""
     tones = a[inside].astype(np.intp) // 8
     joint = np.bincount(tones * 32 + b[inside] // 8, minlength=1024).reshape(32, 32)
     counts = joint.sum(axis=1)
@@ -371,23 +381,21 @@ def _curved(a: Plane, b: Plane, inside: Mask) -> NDArray[np.float32]:
     return curve[a].astype(np.float32)
 
 
-def _lit(a: NDArray[np.float32], b: Plane, inside: Mask) -> NDArray[np.float32]:
-    """A gain that changes linearly and with the distance from the middle, as a vignette does; least squares on the
-    pixels that fit."""
+def _lit(a: NDArray[np.float32], b: Plane, inside: Mask) -> Plane:
+    """The luma of a in the light of b: a gain that changes linearly and with the distance from the middle, as a
+    vignette does, by least squares on the pixels that fit."""
     step = max(1, int(np.sqrt(a.size / 2500)))
     terms = _light_terms(a)
     known = inside[::step, ::step]
     sample, wanted = terms[::step, ::step][known], b[::step, ::step][known].astype(np.float32) / 255
-    kept, identity = np.ones(len(wanted), bool), np.array([1, 0, 0, 0, 0], np.float32)
+    kept, identity = np.ones(len(wanted), bool), np.array([1, 0, 0, 0, 0], np.float64)
     solution = identity
     for _ in range(3):
         some, weight = sample[kept], 1e-3 * int(kept.sum())
-        solution = np.linalg.solve(
-            some.T @ some + weight * np.eye(5, dtype=np.float32), some.T @ wanted[kept] + weight * identity
-        )
+        solution = np.linalg.solve(some.T @ some + weight * np.eye(5), some.T @ wanted[kept] + weight * identity)
         miss = np.abs(sample @ solution - wanted)
-        kept = miss <= max(6 / 255, float(np.quantile(miss, 0.7)))
-    return np.asarray(255 * (terms @ solution), np.float32)
+        kept = miss <= max(6 / 255, _most(miss))
+    return _clipped(255 * (terms @ solution))
 
 
 def _light_terms(a: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -395,6 +403,10 @@ def _light_terms(a: NDArray[np.float32]) -> NDArray[np.float32]:
     y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, np.newaxis], np.linspace(-1, 1, width, dtype=np.float32)
     part = a / 255
     return np.stack([part, np.ones_like(part), part * (x * x + y * y), part * x, part * y], axis=-1)
+
+
+def _clipped(luma: NDArray[np.floating]) -> Plane:
+    return _bytes(np.clip(luma, 0, 255))
 
 
 def _resized(picture: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:

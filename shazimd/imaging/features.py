@@ -39,7 +39,7 @@ class Detail(NamedTuple):
     drawn_bytes_max: int
 
 
-STORED = Detail(features=128, photo_side=192, photo_bytes_max=5200, drawn_side=384, drawn_bytes_max=8900)
+STORED = Detail(features=128, photo_side=192, photo_bytes_max=4500, drawn_side=384, drawn_bytes_max=8900)
 """3 KiB of features and 3 to 4 KiB of picture for most photos; at most 12 KB in all."""
 ASKED = Detail(features=400, photo_side=256, photo_bytes_max=22000, drawn_side=384, drawn_bytes_max=60000)
 """A query is not kept, so it can be richer: the known picture may fill only a corner of it."""
@@ -63,7 +63,7 @@ _LUMA_SIDES = 128, 256
 _JPEG_QUALITIES = 80, 60, 40, 20, 5
 """The first that keeps a photograph under its bytes: 60 for most stored photos, the last for noise."""
 _WEBP_TRIES = (1.0, 40), (0.8, 30), (0.67, 20)
-"""(share of the side, quality) for drawn pictures: the first that stays under its bytes; a dense page takes the last."""
+"""(share of the side, quality) of drawn pictures: the first under its bytes; a dense page takes the last."""
 _CONTRAST_MIN = 0.02
 """Half of OpenCV's default, so that faded and blurred copies still have features."""
 _EDGE_RATIO_MAX = 12

@@ -8,6 +8,7 @@ alike so often that agreement alone says nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -26,10 +27,11 @@ _SEARCH_SIDE = 64
 """Pixels, longer side: the pictures while one is searched for in the other."""
 _SQUARE = 32
 """Pixels, both sides: whole pictures while their orientation is looked for."""
+_OWN_SIDE = 192
 _GRID_SIDE = 96
-"""Pixels, longer side at least: the grid on which pixels are compared, so that sprites are enlarged."""
+"""Pixels, longer side: the pictures as they are compared, at most and at least, so that sprites are enlarged."""
 _ASPECT_TOLERANCE = 0.06
-_SCALES = np.geomspace(0.97, 0.45, 24)
+_SCALES = np.geomspace(0.97, 0.45, 20)
 """Sizes of the contained picture, as shares of what would fill the other one."""
 _CANDIDATE_MIN = 0.8
 """Correlation from which on a placement is looked at more closely."""
@@ -39,7 +41,11 @@ SPREAD_MIN, RELIEF_MIN = 2.0, 1.0
 """Grey levels, standard deviation: below these there is nothing to compare."""
 _UNLIKE_SHARE, _UNLIKE_RANGE = 0.35, (4, 16)
 """Grey levels that make a pixel unlike, as a share of the spread, and their limits."""
-_UNLIKE_PIXELS_SHARE = 0.0015
+_UNLIKE_PIXELS_SHARE = 0.0006
+_VARIANT_SHARE_MAX = 0.12
+"""Pictures that differ in more than this share are not of one template: a white border alone correlates."""
+_REFINED_MAX = 0.06
+"""How far a refined map may turn and scale: stripes can be stretched onto any other stripes."""
 _ROUNDS, _STEP_MIN = 40, 1e-4
 
 
@@ -47,7 +53,8 @@ def compared_whole(views: Sequence[Features], candidate: Features) -> Verificati
     """COPY or VARIANT for the query's views (upright, mirrored) and a candidate, None where they are not related."""
     if min(min(side.picture.shape[:2]) for side in (views[0], candidate)) < _SIDE_MIN:
         return None
-    placed = [(*_best(view, candidate), number) for number, view in enumerate(views)]
+    views, candidate = [_smaller(view) for view in views], _smaller(candidate)
+    placed = [(*_best(view, candidate, number == 0), number) for number, view in enumerate(views)]
     correlation, affine, mirrored = max(placed, key=lambda each: each[0])
     if affine is None or correlation < _CANDIDATE_MIN:
         return None
@@ -61,16 +68,20 @@ def compared_whole(views: Sequence[Features], candidate: Features) -> Verificati
     pixels = max(6, int(_UNLIKE_PIXELS_SHARE * both.inside.sum()))
     enlarged = max(1, round(max(both.match.shape) / max(min(max(side.picture.shape) for side in (view, candidate)), 1)))
     differs = differences_of(both, drawn=True, least=least, pixels=pixels, coarser=enlarged)
+    if differs is not None and differs.share > _VARIANT_SHARE_MAX:
+        return None
     verdict = Verdict.COPY if differs is None else Verdict.VARIANT
-    return Verification(verdict, 0, agreed, mapping(affine, view, candidate, bool(mirrored)), None if mirrored else differs)
+    return Verification(
+        verdict, 0, agreed, mapping(affine, view, candidate, bool(mirrored)), None if mirrored else differs
+    )
 
 
-def _best(view: Features, candidate: Features) -> tuple[float, Affine | None]:
-    """The placement that correlates best, and its correlation."""
+def _best(view: Features, candidate: Features, parts: bool) -> tuple[float, Affine | None]:
+    """The placement that correlates best, and its correlation; with ``parts``, one may lie inside the other."""
     found: tuple[float, Affine | None] = (-1.0, None)
     for placed in _whole(view, candidate):
         found = max(found, placed, key=lambda each: each[0])
-    if found[0] < CORRELATION_MIN:
+    if found[0] < CORRELATION_MIN and parts:
         for correlation, affine in (*_inside(view, candidate, False), *_inside(candidate, view, True)):
             found = max(found, (correlation, affine), key=lambda each: each[0])
     return found
@@ -98,7 +109,7 @@ def _whole(view: Features, candidate: Features) -> Iterator[tuple[float, Affine]
 def _inside(inner: Features, outer: Features, backwards: bool) -> list[tuple[float, Affine]]:
     """Where the inner picture lies best in the outer one, upright: (correlation, map of the view's frame)."""
     scale = _SEARCH_SIDE / max(outer.width, outer.height)
-    ground = _luma(outer, scale)
+    ground, inner = _luma(outer, scale), _smaller(inner)
     best: tuple[float, float, tuple[int, int]] = (-1.0, 0.0, (0, 0))
     fit = min(outer.width / inner.width, outer.height / inner.height)
     for share in _SCALES:
@@ -110,7 +121,18 @@ def _inside(inner: Features, outer: Features, backwards: bool) -> list[tuple[flo
     if best[1] == 0:
         return []
     affine = np.array([[best[1], 0, best[2][0] / scale], [0, best[1], best[2][1] / scale]])
-    return [(best[0], cv2.invertAffineTransform(affine) if backwards else affine)]
+    return [(best[0], np.asarray(cv2.invertAffineTransform(affine), np.float64) if backwards else affine)]
+
+
+def _smaller(features: Features) -> Features:
+    """The same with a picture of ``_OWN_SIDE`` at most, for pictures without detail."""
+    height, width = features.picture.shape[:2]
+    scale = _OWN_SIDE / max(height, width)
+    if scale >= 1:
+        return features
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    picture = cv2.resize(np.ascontiguousarray(features.picture), size, interpolation=cv2.INTER_AREA)
+    return replace(features, picture=picture.astype(np.uint8, copy=False))
 
 
 def _luma(features: Features, scale: float) -> NDArray[np.uint8]:
@@ -137,7 +159,8 @@ def _refined(view: Features, candidate: Features, affine: Affine) -> Aligned:
     inside = cv2.warpAffine(mask, found, size, flags=flags) > 0
     back = np.vstack([both.to_query, [0, 0, 1]]) @ np.vstack([found.astype(np.float64), [0, 0, 1]])
     better = Aligned(moved.astype(np.uint8, copy=False), both.match, inside & both.inside, back[:2])
-    return better if _correlation(better) > _correlation(both) else both
+    near = bool(np.abs(found[:, :2] - np.eye(2)).max() < _REFINED_MAX)
+    return better if near and _correlation(better) > _correlation(both) else both
 
 
 def _correlation(both: Aligned) -> float:

@@ -1,7 +1,8 @@
 """How local features lie in bytes, and what can be read of them without a decoder, as the daemon does.
 
-Packed, little-endian: version u8, flags u8 (``DRAWN``), width u16, height u16 (of the frame the keypoints lie in), count u16, then
-the features as ``FEATURE`` records, strongest first, then the small picture as a colour JPEG or WebP.
+Packed, little-endian: version u8, flags u8 (``DRAWN``), width u16, height u16 (of the frame the keypoints lie in),
+count u16, then the features as ``FEATURE`` records, strongest first, then the small picture as a colour JPEG, WebP or
+PNG.
 """
 
 from __future__ import annotations
