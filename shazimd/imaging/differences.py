@@ -46,8 +46,9 @@ _EDGE = 9
 _FLAT_SPAN = 6
 """Grey levels within 3 x 3 pixels: flat ground."""
 
-_SPREAD_RATIO = 0.5
-"""A side with less than this share of the other's standard deviation has nothing of its own."""
+_SPREAD_RATIO, _SPREAD_QUIET = 0.5, 14.0
+"""A side has nothing of its own with less than this share of the other's standard deviation, and few grey levels or
+less than half of that share."""
 _GROUND_MIN, _GROUND_RATIO = 0.65, 0.55
 """A side is ground where this share of a region is flat and the other side has less than this part of it."""
 DRAWN_PIXELS = 25
@@ -62,8 +63,15 @@ WORDS_REGIONS, WORDS_PIXELS = 4, 40
 _STROKES_BALANCE, _STROKES_FILL, _STROKES_SPREAD, _STROKES_SHARE = 0.4, 0.65, 20.0, 0.015
 """Strokes: both sides have some (words laid over a texture leave that side ten times fewer), they do not fill the
 region, they are strong in both, and the region is small."""
+_TONES_MIN = 14
+"""Pictures with so many tones have the tones of photographs, even on flat ground."""
 _BALANCE_DRAWN = 0.35
 """Pages and drawings: replaced strokes leave unlike pixels on both sides; under a watermark one side has few."""
+_BAR_UNLIKE, _BAR_MIN, _BAR_SHARE_MAX = 0.7, 3, 0.4
+"""A bar at the edge: lines of which this share is unlike, at least so many lines, at most this share of the overlap."""
+_PASTED_FILL, _PASTED_SHARES = 0.75, (0.06, 0.4)
+"""A picture pasted over another: a region that fills its box, with this share of the overlap. More is a frame around
+another picture."""
 _REGIONS_MAX = 12
 """Regions that are reported, largest first."""
 
@@ -114,9 +122,15 @@ def differences_of(
 ) -> Differences | None:
     """``differences`` of aligned pictures; ``least`` grey levels make a pixel unlike, so many ``pixels`` a variant.
     ``coarser`` tells by how much the pictures were enlarged: JPEG keeps colours at half of the picture's own pixels."""
-    unlike = unlike_pixels(both, drawn=drawn, least=least)
-    found = _regions(both, *unlike)
-    chosen = _replaced_drawn(found, pixels) if drawn else _replaced_natural(found, int(both.inside.sum()))
+    toned = not drawn or min(_tones(side[..., 0][both.inside]) for side in (both.query, both.match)) >= _TONES_MIN
+    unlike = unlike_pixels(both, toned=toned, least=least)
+    both = both._replace(inside=_without_bars(both.inside, unlike[0] | unlike[1]))
+    found = _regions(both, *(side & both.inside for side in unlike))
+    chosen = (
+        _replaced_drawn(found, int(both.inside.sum()), pixels, toned)
+        if drawn
+        else _replaced_natural(found, int(both.inside.sum()))
+    )
     recoloured = _recoloured(both, 2 * coarser) if drawn else np.zeros_like(both.inside)
     boxes = [found.boxes[number] for number in chosen] + _boxes(recoloured)
     if not boxes:
@@ -142,13 +156,13 @@ def align(query: Features, match: Features, affine: Affine, least: int = 0) -> A
     return Aligned(_bytes(moved), _bytes(cv2.GaussianBlur(ground, (0, 0), _SMOOTHING)), inside, back)
 
 
-def unlike_pixels(both: Aligned, *, drawn: bool, least: int = _UNLIKE_MIN) -> tuple[Mask, Mask]:
+def unlike_pixels(both: Aligned, *, toned: bool, least: int = _UNLIKE_MIN) -> tuple[Mask, Mask]:
     """(pixels of the query that the match lacks, pixels of the match that the query lacks), after the tones of each
     have been adapted to the other's: an edit that clips tones is undone in one direction alone."""
     a, b = (np.ascontiguousarray(picture[..., 0]) for picture in (both.query, both.match))
     sides = a, b, _gained(a, b, both.inside), _gained(b, a, both.inside)
     ours, theirs = (side & both.inside for side in _unlike(*sides, least))
-    if not drawn and (ours | theirs).sum() >= WORDS_PIXELS:
+    if toned and (ours | theirs).sum() >= WORDS_PIXELS // 2:
         sides = a, b, _lit(_curved(a, b, both.inside), b, both.inside), _lit(_curved(b, a, both.inside), a, both.inside)
         ours, theirs = (side & both.inside for side in _unlike(*sides, least))
     for tile, moved in _misplaced_tiles(sides, ours | theirs):
@@ -156,6 +170,11 @@ def unlike_pixels(both: Aligned, *, drawn: bool, least: int = _UNLIKE_MIN) -> tu
         if (again[0] | again[1]).sum() < (ours[tile] | theirs[tile]).sum():
             ours[tile], theirs[tile] = (mask & both.inside[tile] for mask in again)
     return ours, theirs
+
+
+def _tones(luma: Plane) -> int:
+    """How many of 32 ranges of grey hold at least a hundredth of the pixels."""
+    return int((np.bincount(luma.ravel() // 8, minlength=32) >= 0.01 * luma.size).sum())
 
 
 def _unlike(a: Plane, b: Plane, a_in_b: Plane, b_in_a: Plane, least: int) -> tuple[Mask, Mask]:
@@ -241,20 +260,57 @@ def _regions(both: Aligned, ours: Mask, theirs: Mask) -> _Regions:
     )
 
 
-def _added(found: _Regions) -> NDArray[np.int8]:
+def _without_bars(inside: Mask, unlike: Mask) -> Mask:
+    """The overlap without the rows and columns at its edges that agree nearly nowhere: a caption's bar, or a screen
+    around a picture of which a part was cut off."""
+    kept = inside.copy()
+    for axis in (0, 1):
+        closed = cv2.morphologyEx(unlike.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)) > 0
+        known = np.maximum(1, inside.sum(axis=1 - axis))
+        shares = (closed & inside).sum(axis=1 - axis) / known
+        lines = np.flatnonzero(inside.any(axis=1 - axis))
+        if not len(lines):
+            continue
+        length = len(lines)
+        for ordered in (lines, lines[::-1]):
+            bar = _bar_length(shares[ordered])
+            if _BAR_MIN <= bar <= _BAR_SHARE_MAX * length:
+                index = ordered[: bar + 3]
+                kept[(index, slice(None)) if axis == 0 else (slice(None), index)] = False
+    return kept
+
+
+def _bar_length(shares: NDArray[np.float64]) -> int:
+    """How many lines from the first on are mostly unlike, on average and at the end."""
+    means = np.cumsum(shares) / np.arange(1, len(shares) + 1)
+    ends = np.flatnonzero((means > _BAR_UNLIKE) & (shares > _BAR_UNLIKE))
+    return int(ends[-1]) + 1 if len(ends) else 0
+
+
+def _laid_over(found: _Regions, inside: int) -> Mask:
+    """Regions that fill a large upright box: another picture was pasted there."""
+    boxes = found.boxes[:, 2].astype(np.int64) * found.boxes[:, 3]
+    share = boxes / inside
+    return (found.area > _PASTED_FILL * boxes) & (share > _PASTED_SHARES[0]) & (share < _PASTED_SHARES[1])
+
+
+def _added(found: _Regions, quiet_max: float) -> NDArray[np.int8]:
     """Which side alone shows something in each region: 0 the query, 1 the match, -1 both do."""
-    quiet_spread = found.spread < _SPREAD_RATIO * found.spread[::-1]
+    other = found.spread[::-1]
+    quiet_spread = (found.spread < _SPREAD_RATIO * other) & (
+        (found.spread < quiet_max) | (found.spread < _SPREAD_RATIO / 2 * other)
+    )
     ground = (found.flat > _GROUND_MIN) & (found.flat[::-1] < _GROUND_RATIO * found.flat)
     quiet = quiet_spread | ground
     return np.where(quiet[0] == quiet[1], -1, np.where(quiet[0], 1, 0)).astype(np.int8)
 
 
-def _replaced_drawn(found: _Regions, pixels: int) -> list[int]:
+def _replaced_drawn(found: _Regions, inside: int, pixels: int, toned: bool) -> list[int]:
     """The regions of pages and drawings in which content is replaced: those that both sides fill, and additions where
     there are some in each."""
-    added = _added(found)
+    added = _added(found, np.inf if toned else _SPREAD_QUIET)
     balanced = found.common >= _BALANCE_DRAWN * found.most
-    both = np.where((added == -1) & balanced, found.common, 0)
+    both = np.where((added == -1) & balanced & ~_laid_over(found, inside), found.common, 0)
     each = [np.where(added == side, found.pixels, 0) for side in (0, 1)]
     mutual = min(int(each[0].sum()), int(each[1].sum()))
     if int(both.sum()) + mutual < pixels:
@@ -265,7 +321,7 @@ def _replaced_drawn(found: _Regions, pixels: int) -> list[int]:
 
 def _replaced_natural(found: _Regions, inside: int) -> list[int]:
     """The regions of photographs in which both sides have a natural texture and not the same, or other words."""
-    both = _added(found) == -1
+    both = (_added(found, np.inf) == -1) & ~_laid_over(found, inside)
     natural = both & (found.flat < NATURAL_FLAT_MAX).all(axis=0) & (found.common >= NATURAL_SHARE * inside)
     strokes = (
         both

@@ -54,14 +54,16 @@ better. Of 70 photos a tenth are so kept, products on plain ground."""
 _LOSSLESS_SIDE = 64
 """Pixels: sprites and icons up to this side are kept as they are, in fewer bytes than their edges cost a JPEG."""
 
+_LONG_MAX = 3.0
+"""How much longer than others the longest pictures may be: points reach to 1,023 pixels."""
 _CELLS = 4
 """Features are kept from a grid of 4 x 4 cells in turn, so that one busy corner does not take them all."""
 _BIN_FILLED = 32 / 512
 """A bin of a RootSIFT descriptor (unit length) counts as filled above this: a third to a half of them are."""
 _LUMA_SIDES = 128, 256
 """Longer side of the luma that agreement is measured on, pixels: of a stored picture and of a query."""
-_JPEG_QUALITIES = 80, 60, 40, 20, 5
-"""The first that keeps a photograph under its bytes: 60 for most stored photos, the last for noise."""
+_JPEG_TRIES = (1.0, 80), (1.0, 60), (1.0, 40), (1.0, 25), (0.67, 40), (0.67, 20), (0.67, 5)
+"""(share of the side, quality) of photographs: the first under its bytes; the last for noise."""
 _WEBP_TRIES = (1.0, 40), (0.8, 30), (0.67, 20)
 """(share of the side, quality) of drawn pictures: the first under its bytes; a dense page takes the last."""
 _CONTRAST_MIN = 0.02
@@ -214,8 +216,8 @@ def _small_picture(rgb: NDArray[np.uint8], detail: Detail, drawn: bool) -> bytes
         if len(encoded) <= detail.photo_bytes_max:
             return encoded
     if not drawn:
-        small = np.ascontiguousarray(_fit(rgb, detail.photo_side)[..., ::-1])
-        for quality in _JPEG_QUALITIES:
+        for share, quality in _JPEG_TRIES:
+            small = np.ascontiguousarray(_fit(rgb, round(share * detail.photo_side))[..., ::-1])
             encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
             if len(encoded) <= detail.photo_bytes_max:
                 return encoded
@@ -279,14 +281,17 @@ def _mirrored_bins() -> NDArray[np.intp]:
     return bins[::-1, :, (-np.arange(8)) % 8].ravel()
 
 
-def _fit(luma: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The picture with its longer side at most ``side`` pixels, by averaging, so that detail does not alias."""
-    height, width = luma.shape[:2]
-    scale = side / max(height, width)
+def _fit(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The picture with its longer side at most ``side`` pixels, by averaging, so that detail does not alias.
+
+    One longer than 2:1, a strip or panorama, is made as large as 2:1 would be, else 38 rows of it would be left."""
+    height, width = pixels.shape[:2]
+    longer, shorter = max(height, width), max(1, min(height, width))
+    scale = side / longer * min(_LONG_MAX, max(1.0, (longer / shorter / 2) ** 0.5))
     if scale >= 1:
-        return luma
+        return pixels
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return cv2.resize(luma, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def _codebook() -> NDArray[np.float32]:

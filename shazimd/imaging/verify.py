@@ -168,7 +168,7 @@ def best_map(query: View, candidate: View) -> Map | None:
     agreeing = _consensus(query.features, candidate.features, asked, known)
     a, b = query.features.points[asked], candidate.features.points[known]
     found = _refined(a.astype(float), b.astype(float), agreeing)
-    smaller = max(query.features.width, query.features.height) / SIDE
+    smaller = min(1.0, max(query.features.width, query.features.height) / SIDE)
     return found and found._replace(miss=found.miss * smaller)
 
 
