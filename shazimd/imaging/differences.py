@@ -65,6 +65,7 @@ _STROKES_BALANCE, _STROKES_FILL, _STROKES_SPREAD, _STROKES_SHARE = 0.4, 0.65, 20
 region, they are strong in both, and the region is small."""
 _TONES_MIN = 14
 """Pictures with so many tones have the tones of photographs, even on flat ground."""
+_LIT_FLAT = 0.9
 _BALANCE_DRAWN = 0.35
 """Pages and drawings: replaced strokes leave unlike pixels on both sides; under a watermark one side has few."""
 _BAR_UNLIKE, _BAR_MIN, _BAR_SHARE_MAX = 0.7, 3, 0.4
@@ -92,7 +93,7 @@ class Aligned(NamedTuple):
 class _Regions:
     """Connected places where the pictures are unlike; one entry each, in the order of their labels."""
 
-    boxes: NDArray[np.integer]
+    boxes: NDArray[np.generic]
     """[n, 4]: left, top, width, height"""
     pixels: NDArray[np.int64]
     """unlike pixels, of either side"""
@@ -131,7 +132,7 @@ def differences_of(
         if drawn
         else _replaced_natural(found, int(both.inside.sum()))
     )
-    recoloured = _recoloured(both, 2 * coarser) if drawn else np.zeros_like(both.inside)
+    recoloured = _recoloured(both, 2 * coarser) if drawn and not toned else np.zeros_like(both.inside)
     boxes = [found.boxes[number] for number in chosen] + _boxes(recoloured)
     if not boxes:
         return None
@@ -166,7 +167,7 @@ def unlike_pixels(both: Aligned, *, toned: bool, least: int = _UNLIKE_MIN) -> tu
         sides = a, b, _lit(_curved(a, b, both.inside), b, both.inside), _lit(_curved(b, a, both.inside), a, both.inside)
         ours, theirs = (side & both.inside for side in _unlike(*sides, least))
     for tile, moved in _misplaced_tiles(sides, ours | theirs):
-        again = _unlike(*(side[place] for side, place in zip(sides, (moved, tile, moved, tile), strict=True)), least)
+        again = _unlike(sides[0][moved], sides[1][tile], sides[2][moved], sides[3][tile], least)
         if (again[0] | again[1]).sum() < (ours[tile] | theirs[tile]).sum():
             ours[tile], theirs[tile] = (mask & both.inside[tile] for mask in again)
     return ours, theirs
@@ -289,9 +290,9 @@ def _bar_length(shares: NDArray[np.float64]) -> int:
 
 def _laid_over(found: _Regions, inside: int) -> Mask:
     """Regions that fill a large upright box: another picture was pasted there."""
-    boxes = found.boxes[:, 2].astype(np.int64) * found.boxes[:, 3]
+    boxes = found.boxes[:, 2:].astype(np.int64).prod(axis=1)
     share = boxes / inside
-    return (found.area > _PASTED_FILL * boxes) & (share > _PASTED_SHARES[0]) & (share < _PASTED_SHARES[1])
+    return np.asarray((found.area > _PASTED_FILL * boxes) & (share > _PASTED_SHARES[0]) & (share < _PASTED_SHARES[1]))
 
 
 def _added(found: _Regions, quiet_max: float) -> NDArray[np.int8]:
@@ -310,7 +311,8 @@ def _replaced_drawn(found: _Regions, inside: int, pixels: int, toned: bool) -> l
     there are some in each."""
     added = _added(found, np.inf if toned else _SPREAD_QUIET)
     balanced = found.common >= _BALANCE_DRAWN * found.most
-    both = np.where((added == -1) & balanced & ~_laid_over(found, inside), found.common, 0)
+    lit = toned & (found.flat > _LIT_FLAT).all(axis=0)  # what a vignette leaves on flat ground
+    both = np.where((added == -1) & balanced & ~_laid_over(found, inside) & ~lit, found.common, 0)
     each = [np.where(added == side, found.pixels, 0) for side in (0, 1)]
     mutual = min(int(each[0].sum()), int(each[1].sum()))
     if int(both.sum()) + mutual < pixels:
@@ -370,12 +372,12 @@ def _distances(chroma: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.hypot(chroma[..., 0], chroma[..., 1]).astype(np.float32, copy=False)
 
 
-def _boxes(mask: Mask) -> list[NDArray[np.integer]]:
+def _boxes(mask: Mask) -> list[NDArray[np.generic]]:
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     return [stats[number, :4] for number in range(1, count)]
 
 
-def _places(both: Aligned, box: NDArray[np.integer]) -> tuple[Box, Box]:
+def _places(both: Aligned, box: NDArray[np.generic]) -> tuple[Box, Box]:
     """A box of the grid as fractions of the query's and of the match's size."""
     left, top, width, height = (int(value) for value in box)
     corners = np.array([[left, top], [left + width, top], [left, top + height], [left + width, top + height]], float)
@@ -445,7 +447,7 @@ def _lit(a: NDArray[np.float32], b: Plane, inside: Mask) -> Plane:
     known = inside[::step, ::step]
     sample, wanted = terms[::step, ::step][known], b[::step, ::step][known].astype(np.float32) / 255
     kept, identity = np.ones(len(wanted), bool), np.array([1, 0, 0, 0, 0], np.float64)
-    solution = identity
+    solution: NDArray[np.floating] = identity
     for _ in range(3):
         some, weight = sample[kept], 1e-3 * int(kept.sum())
         solution = np.linalg.solve(some.T @ some + weight * np.eye(5), some.T @ wanted[kept] + weight * identity)
