@@ -56,7 +56,8 @@ class MatchConfig(Section, frozen=True, kw_only=True):
 
 class AlertsConfig(Section, frozen=True, kw_only=True):
     on_baseline: bool = False
-    verdicts: tuple[Verdict, ...] = tuple(Verdict)
+    verdicts: tuple[Verdict, ...] = (Verdict.EXACT, Verdict.COPY)
+    """Other verdicts are common among pictures of one template, place or product; the original's behaviour is all."""
 
 
 class ModelConfig(Section, frozen=True, kw_only=True):

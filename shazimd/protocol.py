@@ -10,7 +10,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 VERSION = "v1"
 
-Verdict = Literal["exact", "copy", "scene", "similar"]
+Verdict = Literal["exact", "copy", "variant", "scene", "similar"]
 State = Literal["starting", "baseline", "ready", "draining"]
 
 
@@ -28,7 +28,7 @@ class Scores(TypedDict):
     dfv: float | None
 
 
-class Mapping(TypedDict):
+class Placement(TypedDict):
     """How the query lies in the match."""
 
     scale: float
@@ -38,12 +38,29 @@ class Mapping(TypedDict):
     """left, top, right, bottom of the query in the match, as fractions of the match's size"""
 
 
+class Region(TypedDict):
+    """A place with other content, in each picture: left, top, right, bottom as fractions of its size."""
+
+    query: tuple[float, float, float, float]
+    match: tuple[float, float, float, float]
+
+
+class DiffersMessage(TypedDict):
+    """The content of a variant that differs."""
+
+    share: float
+    """of the overlap of the two pictures, in [0, 1]"""
+    regions: list[Region]
+
+
 class Geometry(TypedDict, total=False):
-    """What verification found; nothing where there was none."""
+    """The result of verification; empty without one."""
 
     inliers: int
     agreement: float | None
-    mapping: Mapping | None
+    mapping: Placement | None
+    differs: DiffersMessage | None
+    """of a variant: the places with other content"""
 
 
 class Match(Path, Scores, Geometry):

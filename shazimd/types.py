@@ -103,6 +103,8 @@ class Verdict(StrEnum):
     """same bytes, or same pixels"""
     COPY = "copy"
     """a geometric map relates the pictures, and they agree once aligned"""
+    VARIANT = "variant"
+    """one template, layout or background, with other content in places"""
     SCENE = "scene"
     """a geometric map relates them, but they are different shots of the same thing"""
     SIMILAR = "similar"
@@ -136,16 +138,32 @@ class Mapping:
     """(left, top, right, bottom) of the query in the match, as fractions of the match's size; may reach outside"""
 
 
+Box: TypeAlias = tuple[float, float, float, float]
+"""(left, top, right, bottom) as fractions of a picture's size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Where the two pictures of a VARIANT have other content."""
+
+    share: float
+    """of the overlap, [0, 1]"""
+    regions: tuple[tuple[Box, Box], ...]
+    """(in the query, in the match) for each region, most different first; the query as it is, not mirrored"""
+
+
 @dataclass(frozen=True, slots=True)
 class Verification:
     """Result of comparing a pair by geometry and, once aligned, pixel by pixel."""
 
     verdict: Verdict | None
-    """COPY, SCENE, or None without a map"""
+    """COPY, VARIANT, SCENE, or None without a relation"""
     inliers: int = 0
     agreement: float | None = None
     """median local correlation over the overlap, [-1, 1]"""
     mapping: Mapping | None = None
+    differs: Differences | None = None
+    """set for a VARIANT whose regions could be told"""
 
 
 @dataclass(frozen=True, slots=True)

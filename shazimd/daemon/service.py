@@ -17,7 +17,7 @@ from shazimd.posix import memory
 from shazimd.search.duplicates import Member
 from shazimd.search.join import Step, pairs
 from shazimd.text import path_fields
-from shazimd.types import ContentId, Digest, Match, Similarities, Verification, Weights, rounded_score
+from shazimd.types import ContentId, Differences, Digest, Match, Similarities, Verification, Weights, rounded_score
 
 MATCHES_MAX = 10_000
 """Most matches in one answer: at a low threshold everything matches, and a million of them would be half a gigabyte."""
@@ -192,8 +192,14 @@ def _geometry(verification: Verification | None) -> protocol.Geometry:
     return {
         "inliers": verification.inliers,
         "agreement": verification.agreement,
-        "mapping": cast(protocol.Mapping, asdict(mapping)) if mapping else None,
+        "mapping": cast(protocol.Placement, asdict(mapping)) if mapping else None,
+        "differs": _differs(verification.differs) if verification.differs else None,
     }
+
+
+def _differs(found: Differences) -> protocol.DiffersMessage:
+    regions: list[protocol.Region] = [{"query": query, "match": match} for query, match in found.regions]
+    return {"share": found.share, "regions": regions}
 
 
 def _since_ms(started: float) -> float:

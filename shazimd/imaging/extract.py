@@ -58,7 +58,7 @@ class Extractor:
         picture = self._decode(data)
         luma = picture.image.convert("L")
         signals = Signals(average_hash(luma), difference_hash(luma), self._vector(picture.image))
-        features = extract_features(_reduced(luma)) if self._features else b""
+        features = extract_features(_reduced(picture.image)) if self._features else b""
         return self._fingerprint(picture, luma, signals, features)
 
     def query(self, data: bytes) -> Query:
@@ -67,7 +67,7 @@ class Extractor:
         luma = picture.image.convert("L")
         fv = self._vector(picture.image)
         orientations = tuple(Signals(ah, dh, fv) for ah, dh in dict.fromkeys(oriented_hashes(luma)))
-        kept, asked = extract_both(_reduced(luma)) if self._features else (b"", b"")
+        kept, asked = extract_both(_reduced(picture.image)) if self._features else (b"", b"")
         return Query(self._fingerprint(picture, luma, orientations[0], kept), orientations, asked)
 
     def _decode(self, data: bytes) -> Picture:
@@ -96,9 +96,9 @@ class Extractor:
         return vector
 
 
-def _reduced(luma: Image.Image) -> NDArray[np.uint8]:
+def _reduced(image: Image.Image) -> NDArray[np.uint8]:
     """Reduce to the size of the local features, which cost a few ms then instead of 180 ms at 24 megapixels."""
-    return np.asarray(luma.reduce(max(1, min(luma.size) // SIDE_MIN)))
+    return np.asarray(image.reduce(max(1, min(image.size) // SIDE_MIN)))
 
 
 def is_low_in_information(luma: Image.Image) -> bool:

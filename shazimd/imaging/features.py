@@ -1,4 +1,4 @@
-"""Local features and a small luma picture: what verification needs of an image, packed into a few KiB.
+"""Local features and a small colour picture: what verification needs of an image, packed into a few KiB.
 
 Features are SIFT keypoints (Lowe, IJCV 2004) with RootSIFT descriptors (Arandjelovic and Zisserman, CVPR 2012), kept
 as 128 bits each: one bit for each of the descriptor's bins, set where the bin is filled. On the photos of
@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shazimd.words.packing import FEATURE, HEADER, VERSION
+from shazimd.words.packing import DRAWN, FEATURE, HEADER, VERSION
 
 SIDE = 256
 """Longer side, in pixels, of the frame that features are looked for in; smaller pictures are not enlarged."""
@@ -31,22 +31,41 @@ class Detail(NamedTuple):
     """How much is kept."""
 
     features: int
-    luma_side: int
-    """longer side of the luma picture, pixels"""
-    luma_bytes_max: int
+    photo_side: int
+    """longer side of the small picture of a photograph, pixels"""
+    photo_bytes_max: int
+    drawn_side: int
+    """longer side of the small picture of a page, chart or drawing"""
+    drawn_bytes_max: int
 
 
-STORED = Detail(features=128, luma_side=128, luma_bytes_max=4500)
-"""3 KiB of features and, for most photos, 3 KiB of luma; at most 7.5 KiB in all."""
-ASKED = Detail(features=400, luma_side=256, luma_bytes_max=18000)
-"""A query is not kept, so it can be richer: what is known may lie in a corner of it."""
+STORED = Detail(features=128, photo_side=192, photo_bytes_max=4500, drawn_side=384, drawn_bytes_max=8900)
+"""3 KiB of features and 3 to 4 KiB of picture for most photos; at most 12 KB in all."""
+ASKED = Detail(features=400, photo_side=256, photo_bytes_max=22000, drawn_side=384, drawn_bytes_max=60000)
+"""A query is not kept, so it can be richer: the known picture may fill only a corner of it."""
 
+_FLAT_RANGE = 6
+"""Grey levels: a pixel whose 3 x 3 neighbourhood spans no more lies on flat ground."""
+_DRAWN_SHARE = 0.5
+_PAGE_SHARE, _PAGE_TONE, _TONE_RANGE = 0.3, 0.35, 4
+"""A picture is kept as drawn from the first share of flat ground on, or from the second where one tone (a range of so
+many grey levels) fills the given share of it: text and modules need more pixels than photographs, and compress
+better. Of 70 photos a tenth are so kept, products on plain ground."""
+_LOSSLESS_SIDE = 64
+"""Pixels: sprites and icons up to this side are kept as they are, in fewer bytes than their edges cost a JPEG."""
+
+_LONG_MAX = 3.0
+"""How much longer than others the longest pictures may be: points reach to 1,023 pixels."""
 _CELLS = 4
 """Features are kept from a grid of 4 x 4 cells in turn, so that one busy corner does not take them all."""
 _BIN_FILLED = 32 / 512
 """A bin of a RootSIFT descriptor (unit length) counts as filled above this: a third to a half of them are."""
-_JPEG_QUALITIES = 80, 60, 40, 20, 5
-"""The first that keeps the luma picture under its bytes: 80 for nearly all photos, the last for noise."""
+_LUMA_SIDES = 128, 256
+"""Longer side of the luma that agreement is measured on, pixels: of a stored picture and of a query."""
+_JPEG_TRIES = (1.0, 80), (1.0, 60), (1.0, 40), (1.0, 25), (0.67, 40), (0.67, 20), (0.67, 5)
+"""(share of the side, quality) of photographs: the first under its bytes; the last for noise."""
+_WEBP_TRIES = (1.0, 40), (0.8, 30), (0.67, 20)
+"""(share of the side, quality) of drawn pictures: the first under its bytes; a dense page takes the last."""
 _CONTRAST_MIN = 0.02
 """Half of OpenCV's default, so that faded and blurred copies still have features."""
 _EDGE_RATIO_MAX = 12
@@ -67,8 +86,12 @@ class Features:
     """[n]: the word in the vocabulary"""
     bits: NDArray[np.bool_]
     """[n, 128]: which bins of the descriptor are filled"""
+    picture: NDArray[np.uint8]
+    """[h, w, 3]: the whole picture, small, as Y, Cr, Cb"""
     luma: NDArray[np.uint8]
-    """[h, w]: the whole picture, small"""
+    """[h, w]: luma at the side that agreement is measured at"""
+    drawn: bool
+    """a page, chart or drawing rather than a photograph: mostly flat ground"""
 
     def mirrored(self) -> Features:
         """The features that the mirror image (left and right swapped) has."""
@@ -80,19 +103,22 @@ class Features:
             angles=np.pi - self.angles,
             words=self.words.byteswap(),
             bits=self.bits[:, _MIRRORED_BINS],
+            picture=self.picture[:, ::-1],
             luma=self.luma[:, ::-1],
         )
 
 
-def extract_features(luma: NDArray[np.uint8], detail: Detail = STORED) -> bytes:
-    """The features of a luma picture [h, w], packed; fewer or none where the picture has no structure."""
-    return _pack(luma, detail, _strongest(luma, detail.features))
+def extract_features(pixels: NDArray[np.uint8], detail: Detail = STORED) -> bytes:
+    """The features of a picture, RGB [h, w, 3] or luma [h, w], packed; fewer or none where it has no structure."""
+    pixels = _rgb(pixels)
+    return _pack(pixels, detail, _strongest(_luma(pixels), detail.features))
 
 
-def extract_both(luma: NDArray[np.uint8]) -> tuple[bytes, bytes]:
+def extract_both(pixels: NDArray[np.uint8]) -> tuple[bytes, bytes]:
     """``extract_features`` with ``STORED`` and with ``ASKED`` detail, for the cost of one detection."""
-    found = _strongest(luma, max(STORED.features, ASKED.features))
-    return _pack(luma, STORED, found), _pack(luma, ASKED, found)
+    pixels = _rgb(pixels)
+    found = _strongest(_luma(pixels), max(STORED.features, ASKED.features))
+    return _pack(pixels, STORED, found), _pack(pixels, ASKED, found)
 
 
 def unpack_features(data: bytes) -> Features:
@@ -101,14 +127,16 @@ def unpack_features(data: bytes) -> Features:
         raise ValueError(
             f"packed features begin with {data[:1]!r} and are {len(data)} bytes, expected version {VERSION}"
         )
-    _, width, height, count = HEADER.unpack_from(data)
+    _, flags, width, height, count = HEADER.unpack_from(data)
     end = HEADER.size + count * FEATURE.itemsize
     if len(data) <= end:
-        raise ValueError(f"packed features are {len(data)} bytes, expected {count} features and a luma picture")
+        raise ValueError(f"packed features are {len(data)} bytes, expected {count} features and a picture")
     rows = np.frombuffer(data, FEATURE, count, HEADER.size)
-    luma = cv2.imdecode(np.frombuffer(data, np.uint8, offset=end), cv2.IMREAD_GRAYSCALE)
-    if luma is None:
-        raise ValueError(f"packed features end in {len(data) - end} bytes that are no JPEG")
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8, offset=end), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise ValueError(f"packed features end in {len(data) - end} bytes that are no picture")
+    picture = cv2.cvtColor(bgr, cv2.COLOR_BGR2YCrCb).astype(np.uint8, copy=False)
+    side = _LUMA_SIDES[count > STORED.features]  # more than are ever stored: a query
     return Features(
         width=width,
         height=height,
@@ -117,7 +145,9 @@ def unpack_features(data: bytes) -> Features:
         angles=rows["angle"].astype(np.float32) * (2 * np.pi / 256),
         words=rows["word"],
         bits=np.unpackbits(rows["bits"], axis=1).astype(bool),
-        luma=luma.astype(np.uint8, copy=False),
+        picture=picture,
+        luma=_fit(np.ascontiguousarray(picture[..., 0]), side),
+        drawn=bool(flags & DRAWN),
     )
 
 
@@ -166,7 +196,7 @@ def _order(keypoints: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np
     return np.lexsort((-strength, turn))
 
 
-def _pack(luma: NDArray[np.uint8], detail: Detail, found: _Found) -> bytes:
+def _pack(pixels: NDArray[np.uint8], detail: Detail, found: _Found) -> bytes:
     keypoints, descriptors = found.keypoints[: detail.features], found.descriptors[: detail.features]
     rows = np.zeros(len(keypoints), FEATURE)
     rows["x"], rows["y"] = np.clip(np.round(keypoints[:, :2].T * 64), 0, 65535)
@@ -175,16 +205,55 @@ def _pack(luma: NDArray[np.uint8], detail: Detail, found: _Found) -> bytes:
     rows["word"] = _words(descriptors)
     rows["bits"] = np.packbits(descriptors > _BIN_FILLED, axis=1)
     height, width = found.frame.shape
-    return HEADER.pack(VERSION, width, height, len(rows)) + rows.tobytes() + _jpeg(luma, detail)
+    drawn = _is_drawn(found.frame)
+    header = HEADER.pack(VERSION, DRAWN if drawn else 0, width, height, len(rows))
+    return header + rows.tobytes() + _small_picture(pixels, detail, drawn)
 
 
-def _jpeg(luma: NDArray[np.uint8], detail: Detail) -> bytes:
-    small = _fit(luma, detail.luma_side)
-    for quality in _JPEG_QUALITIES:
-        encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-        if len(encoded) <= detail.luma_bytes_max:
+def _small_picture(rgb: NDArray[np.uint8], detail: Detail, drawn: bool) -> bytes:
+    if max(rgb.shape[:2]) <= _LOSSLESS_SIDE:
+        encoded = cv2.imencode(".png", np.ascontiguousarray(rgb[..., ::-1]))[1].tobytes()
+        if len(encoded) <= detail.photo_bytes_max:
+            return encoded
+    if not drawn:
+        for share, quality in _JPEG_TRIES:
+            small = np.ascontiguousarray(_fit(rgb, round(share * detail.photo_side))[..., ::-1])
+            encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+            if len(encoded) <= detail.photo_bytes_max:
+                return encoded
+        return encoded
+    if detail is ASKED:  # WebP would cost 5 ms more, and a query is not kept
+        small = np.ascontiguousarray(_fit(rgb, detail.drawn_side)[..., ::-1])
+        return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+    for share, quality in _WEBP_TRIES:
+        small = np.ascontiguousarray(_fit(rgb, round(share * detail.drawn_side))[..., ::-1])
+        encoded = cv2.imencode(".webp", small, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
+        if len(encoded) <= detail.drawn_bytes_max:
             break
     return encoded
+
+
+def _flat_share(frame: NDArray[np.uint8]) -> float:
+    """The share of pixels on flat ground, [0, 1]."""
+    kernel = np.ones((3, 3), np.uint8)
+    spans = cv2.subtract(cv2.dilate(frame, kernel), cv2.erode(frame, kernel))
+    return float((spans <= _FLAT_RANGE).mean())
+
+
+def _is_drawn(frame: NDArray[np.uint8]) -> bool:
+    flat = _flat_share(frame)
+    if flat >= _DRAWN_SHARE or flat < _PAGE_SHARE:
+        return flat >= _DRAWN_SHARE
+    tones = np.bincount(frame.ravel() // (2 * _TONE_RANGE), minlength=256 // (2 * _TONE_RANGE))
+    return bool((tones[:-1] + tones[1:]).max() >= _PAGE_TONE * frame.size)
+
+
+def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., np.newaxis], 3, axis=2)
+
+
+def _luma(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
 
 
 def _words(descriptors: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -212,14 +281,17 @@ def _mirrored_bins() -> NDArray[np.intp]:
     return bins[::-1, :, (-np.arange(8)) % 8].ravel()
 
 
-def _fit(luma: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The picture with its longer side at most ``side`` pixels, by averaging, so that detail does not alias."""
-    height, width = luma.shape
-    scale = side / max(height, width)
+def _fit(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The picture with its longer side at most ``side`` pixels, by averaging, so that detail does not alias.
+
+    One longer than 2:1, a strip or panorama, is made as large as 2:1 would be, else 38 rows of it would be left."""
+    height, width = pixels.shape[:2]
+    longer, shorter = max(height, width), max(1, min(height, width))
+    scale = side / longer * min(_LONG_MAX, max(1.0, (longer / shorter / 2) ** 0.5))
     if scale >= 1:
-        return luma
+        return pixels
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return cv2.resize(luma, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def _codebook() -> NDArray[np.float32]:

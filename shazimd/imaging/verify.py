@@ -9,22 +9,34 @@ The query is tried as it is, then mirrored. What the pictures show once aligned 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from shazimd.imaging.agreement import agreement
+from shazimd.imaging.differences import differences
 from shazimd.imaging.features import SIDE, Features, unpack_features
-from shazimd.types import Mapping, Verdict, Verification
+from shazimd.imaging.mapping import mapping
+from shazimd.imaging.whole import compared_whole
+from shazimd.types import Box, Verdict, Verification
 
+FEW_FEATURES = 64
+"""Below this many features in one of the pictures they can't be expected to find a map, and are compared whole."""
 INLIERS_MIN = 8
 """See benchmarks/quality/README.md for the false-match rate."""
 COPY_EVIDENCE_MIN = 1.12
+DRAWN_AGREEMENT_MIN = 0.6
+"""Pages and drawings that agree this well are judged by their differences alone: a watermark across a page lowers the
+agreement of most blocks."""
 INLIERS_WEIGHT = 0.06
 MISS_WEIGHT = 0.1
 
+_BACKWARDS_MIN = 6
+"""Inliers from which on the map from the other side is looked for, too: chance gives one pair of 300 so many."""
 _RATIO = 0.85
 """A match counts where the second best candidate is this much farther in bits (Lowe's ratio test)."""
 _TOLERANCE = 4.0
@@ -89,27 +101,63 @@ def view(features: Features) -> View:
 
 
 def _verify(views: tuple[View, View], candidate: Features) -> Verification:
-    """The better of upright and mirrored: what is nearly symmetric, such as a coat on its hanger, has a poor map one
+    """Judge the best map; without a copy, also the map that is found from the candidate's side, so that a pair has one
+    answer whichever picture is asked, and the whole pictures where features are few."""
+    known = view(candidate)
+    found = _best_judged(views, candidate, (best_map(asked, known) for asked in views))
+    if found.verdict is not Verdict.COPY and found.inliers >= _BACKWARDS_MIN:
+        again = _best_judged(views, candidate, (_inverted(best_map(known, asked)) for asked in views))
+        found = again if again.verdict is Verdict.COPY or found.verdict is None else found
+    few = min(len(side.points) for side in (views[0].features, candidate)) < FEW_FEATURES
+    if few and found.verdict is not Verdict.COPY:
+        whole = compared_whole([each.features for each in views], candidate)
+        if whole is not None and (found.verdict is None or whole.verdict is Verdict.COPY):
+            return whole
+    return found
+
+
+def _best_judged(views: tuple[View, View], candidate: Features, maps: Iterable[Map | None]) -> Verification:
+    """The better of upright and mirrored: a nearly symmetric picture, such as a coat on its hanger, has a poor map one
     way and the true one the other."""
-    found, known = Verification(None), view(candidate)
-    for mirrored, asked in enumerate(views):
-        best = best_map(asked, known)
+    found = Verification(None)
+    for mirrored, best in enumerate(maps):
         if best is None or best.inliers <= found.inliers:
             continue
         if best.inliers < INLIERS_MIN:
             found = Verification(None, best.inliers)
         else:
-            found = _judged(asked.features, candidate, best, bool(mirrored))
+            found = _judged(views[mirrored].features, candidate, best, bool(mirrored))
         if found.verdict is Verdict.COPY:
             break
     return found
 
 
+def _inverted(found: Map | None) -> Map | None:
+    """A map from the candidate to the query as one from the query to the candidate."""
+    if found is None:
+        return None
+    affine = np.asarray(cv2.invertAffineTransform(found.affine), np.float64)
+    return Map(found.inliers, affine, found.miss * float(np.sqrt(np.linalg.det(affine[:, :2]))))
+
+
 def _judged(view: Features, candidate: Features, best: Map, mirrored: bool) -> Verification:
     needed = COPY_EVIDENCE_MIN - copy_evidence(0, best.inliers, best.miss)
     agreed = agreement(view, candidate, best.affine, enough=needed)
-    verdict = Verdict.COPY if agreed is not None and agreed >= needed else Verdict.SCENE
-    return Verification(verdict, best.inliers, agreed, _mapping(best.affine, view, candidate, mirrored))
+    drawn = view.drawn and candidate.drawn
+    verdict, differs = Verdict.SCENE, None
+    if agreed is not None and (agreed >= needed or (drawn and agreed >= DRAWN_AGREEMENT_MIN)):
+        differs = differences(view, candidate, best.affine)
+        verdict = Verdict.COPY if differs is None else Verdict.VARIANT
+    elif drawn:
+        verdict = Verdict.VARIANT  # drawings have no other shots
+    if differs is not None and mirrored:
+        differs = replace(differs, regions=tuple((_mirrored_box(ours), theirs) for ours, theirs in differs.regions))
+    return Verification(verdict, best.inliers, agreed, mapping(best.affine, view, candidate, mirrored), differs)
+
+
+def _mirrored_box(box: Box) -> Box:
+    left, top, right, bottom = box
+    return 1 - right, top, 1 - left, bottom
 
 
 def best_map(query: View, candidate: View) -> Map | None:
@@ -120,7 +168,7 @@ def best_map(query: View, candidate: View) -> Map | None:
     agreeing = _consensus(query.features, candidate.features, asked, known)
     a, b = query.features.points[asked], candidate.features.points[known]
     found = _refined(a.astype(float), b.astype(float), agreeing)
-    smaller = max(query.features.width, query.features.height) / SIDE
+    smaller = min(1.0, max(query.features.width, query.features.height) / SIDE)
     return found and found._replace(miss=found.miss * smaller)
 
 
@@ -206,16 +254,3 @@ def _distinct(points: NDArray[np.float64]) -> int:
 
 def _complex(points: NDArray[np.floating]) -> NDArray[np.complex128]:
     return np.asarray(points[:, 0] + 1j * points[:, 1])
-
-
-def _mapping(affine: Affine, query: Features, candidate: Features, mirrored: bool) -> Mapping:
-    linear = affine[:, :2]
-    corners = np.array([[0, 0], [query.width, 0], [query.width, query.height], [0, query.height]])
-    placed = (corners @ linear.T + affine[:, 2]) / (candidate.width, candidate.height)
-    left, top, right, bottom = (float(v) for v in (*placed.min(axis=0), *placed.max(axis=0)))
-    return Mapping(
-        scale=float(np.sqrt(np.linalg.det(linear)) * query.width / candidate.width),
-        rotation_deg=float(np.degrees(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1]))),
-        mirrored=mirrored,
-        region=(left, top, right, bottom),
-    )

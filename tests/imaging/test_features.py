@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.quality.families import TUNED, picture
 from shazimd.imaging.features import (
     ASKED,
     STORED,
@@ -17,6 +19,8 @@ from shazimd.imaging.features import (
     unpack_features,
 )
 from shazimd.words.packing import unpack_words
+
+LUMA_SIDE = 128
 
 
 def _noise(height: int, width: int, seed: int) -> NDArray[np.uint8]:
@@ -44,7 +48,7 @@ def test_a_picture_without_structure_has_no_features(size: tuple[int, int]) -> N
     """Nothing is made up where there is nothing, whatever the shape."""
     features = unpack_features(extract_features(np.full(size, 128, np.uint8)))
     assert len(features.points) == len(features.words) == 0
-    assert max(features.luma.shape) <= STORED.luma_side
+    assert max(features.luma.shape) <= 3 * LUMA_SIDE
 
 
 def test_a_photo_has_many_features_and_a_small_picture(shared: Path) -> None:
@@ -52,7 +56,8 @@ def test_a_photo_has_many_features_and_a_small_picture(shared: Path) -> None:
     luma = _photo(shared)
     features = unpack_features(extract_features(luma))
     assert len(features.points) == STORED.features
-    assert max(features.luma.shape) == STORED.luma_side
+    assert max(features.luma.shape) == LUMA_SIDE
+    assert max(features.picture.shape) == STORED.photo_side
     assert features.luma.shape[0] / features.luma.shape[1] == pytest.approx(luma.shape[0] / luma.shape[1], abs=0.02)
 
 
@@ -91,8 +96,32 @@ def test_words_need_no_unpacking(shared: Path) -> None:
     assert len(unpack_words(b"")) == 0
 
 
-@pytest.mark.parametrize("data", [b"\x00" * 10, b"\x09" + b"\x00" * 9, b"\x02" + b"\x03" * 9, b"\x02" + b"\x00" * 8])
+@pytest.mark.parametrize("data", [b"\x00" * 10, b"\x02" + b"\x00" * 9, b"\x03" + b"\x03" * 9, b"\x03" + b"\x00" * 8])
 def test_foreign_bytes_are_refused(data: bytes) -> None:
     """What extract_features did not make is not unpacked."""
     with pytest.raises(ValueError, match="packed features"):
         unpack_features(data)
+
+
+def test_a_page_is_kept_in_more_pixels_within_its_budget() -> None:
+    """Text, forms and codes are kept at three times a photo's resolution, with their colours, in at most 12 KB."""
+    for family in ("forms", "text pages", "qr codes", "maps", "bar charts"):
+        packed = extract_features(np.asarray(picture(family, TUNED, 0).reduce(2)))
+        features = unpack_features(packed)
+        assert len(packed) <= 12_000
+        assert features.drawn
+        assert max(features.picture.shape) > STORED.photo_side
+
+
+def test_colours_are_kept() -> None:
+    """A red picture and a blue one of the same brightness come back as such."""
+    red, blue = (np.full((100, 100, 3), colour, np.uint8) for colour in ((200, 0, 0), (0, 60, 220)))
+    chroma = [unpack_features(extract_features(pixels)).picture[50, 50, 1:].astype(int) for pixels in (red, blue)]
+    assert np.abs(chroma[0] - chroma[1]).min() > 50
+
+
+def test_a_sprite_is_kept_as_it_is() -> None:
+    """Pictures of up to 64 pixels keep every pixel."""
+    pixels = np.asarray(picture("sprites", TUNED, 0))
+    kept = cv2.cvtColor(unpack_features(extract_features(pixels)).picture, cv2.COLOR_YCrCb2RGB)
+    assert np.abs(kept.astype(int) - pixels).max() <= 3

@@ -36,7 +36,7 @@ from shazimd.words.packing import HEADER, VERSION
 
 WEIGHTS = (1.0, 1.0, 2.0)
 KNOWN = 120
-NO_WORDS = HEADER.pack(VERSION, 10, 10, 0)
+NO_WORDS = HEADER.pack(VERSION, 0, 10, 10, 0)
 """packed local features of which there are none"""
 COPY = NO_WORDS + b"a copy"
 

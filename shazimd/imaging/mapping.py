@@ -1,0 +1,23 @@
+"""An affine map between two frames, as answers describe it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shazimd.imaging.features import Features
+from shazimd.types import Mapping
+
+
+def mapping(affine: NDArray[np.float64], query: Features, candidate: Features, mirrored: bool) -> Mapping:
+    """Describe ``affine`` [2, 3]: pixels of the query's frame (mirrored where said) -> pixels of the candidate's."""
+    linear = affine[:, :2]
+    corners = np.array([[0, 0], [query.width, 0], [query.width, query.height], [0, query.height]])
+    placed = (corners @ linear.T + affine[:, 2]) / (candidate.width, candidate.height)
+    left, top, right, bottom = (float(v) for v in (*placed.min(axis=0), *placed.max(axis=0)))
+    return Mapping(
+        scale=float(np.sqrt(np.linalg.det(linear)) * query.width / candidate.width),
+        rotation_deg=float(np.degrees(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1]))),
+        mirrored=mirrored,
+        region=(left, top, right, bottom),
+    )

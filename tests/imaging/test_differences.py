@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from benchmarks.quality.families import TUNED, picture
+from shazimd.imaging.extract import Extractor
+from shazimd.imaging.verify import verify
+from shazimd.types import Query, Verdict, Verification
+
+EXTRACTOR = Extractor(None, 200_000_000)
+TEMPLATES = (
+    "forms",
+    "qr codes",
+    "tickets",
+    "slides",
+    "receipts",
+    "bar charts",
+    "cartons",
+    "maps",
+    "id cards",
+    "sudokus",
+)
+
+
+def query(image: Image.Image) -> Query:
+    data = io.BytesIO()
+    image.save(data, "PNG", compress_level=1)
+    return EXTRACTOR.query(data.getvalue())
+
+
+def judged(one: Image.Image, other: Image.Image) -> Verification:
+    return verify(query(one).features, query(other).fingerprint.features)
+
+
+def recompressed(image: Image.Image, quality: int) -> Image.Image:
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=quality)
+    return Image.open(data).convert("RGB")
+
+
+@pytest.mark.parametrize("family", TEMPLATES)
+def test_other_content_on_one_template_is_a_variant_and_its_own_edit_a_copy(family: str) -> None:
+    """Pictures of one template are variants, whichever is asked; one of them, halved and recompressed, is a copy."""
+    one, other = picture(family, TUNED, 0), picture(family, TUNED, 1)
+    assert [judged(one, other).verdict, judged(other, one).verdict] == [Verdict.VARIANT] * 2
+    assert judged(recompressed(one.reduce(2), 70), one).verdict is Verdict.COPY
+
+
+def test_the_regions_say_where_the_content_is_other() -> None:
+    """A ticket with another code differs in the code's place, in both pictures, and nowhere else."""
+    ticket = picture("tickets", TUNED, 0)
+    other = ticket.copy()
+    other.paste(picture("tickets", TUNED, 1).crop((640, 110, 865, 335)), (640, 110))
+    differs = judged(other, ticket).differs
+    assert differs is not None
+    assert 0.01 < differs.share < 0.2
+    for boxes in differs.regions:
+        for left, top, right, bottom in boxes:
+            assert 0.7 < left < right < 0.98
+            assert 0.29 < top < bottom < 0.95
+
+
+def test_an_addition_on_one_side_is_a_copy() -> None:
+    """A stamp on an empty place of a form, and words across the free space of a chart, replace nothing."""
+    form, chart = picture("forms", TUNED, 0), picture("bar charts", TUNED, 0)
+    for image, at in ((form, (560, 1030)), (chart, (420, 30))):
+        stamped = image.copy()
+        ImageDraw.Draw(stamped).ellipse((at[0], at[1], at[0] + 60, at[1] + 30), outline=(200, 0, 0), width=4)
+        assert judged(stamped, image).verdict is Verdict.COPY
+
+
+def test_another_object_before_the_same_background_is_a_variant(photo: Image.Image, stranger: Image.Image) -> None:
+    """A tenth of a photograph shows another thing: a variant, not a copy."""
+    changed = photo.copy()
+    mask = Image.new("L", (180, 140))
+    ImageDraw.Draw(mask).ellipse((0, 0, 179, 139), fill=255)
+    changed.paste(stranger.crop((40, 40, 220, 180)), (130, 90), mask)
+    assert judged(changed.convert("RGB"), photo.convert("RGB")).verdict is Verdict.VARIANT
+
+
+def test_one_part_of_another_colour_is_a_variant() -> None:
+    """A chart of which some bars have another colour of the same brightness differs, though its luma agrees."""
+    chart = picture("bar charts", TUNED, 0)
+    pixels = np.asarray(chart.convert("YCbCr")).copy()
+    pixels[200:419, 80:260, 1:] = (90, 190)
+    recoloured = Image.fromarray(pixels, "YCbCr").convert("RGB")
+    assert judged(recoloured, chart).verdict is Verdict.VARIANT
+
+
+@pytest.mark.parametrize("family", ["sprites", "emoji", "flags", "logos", "near-uniform"])
+def test_pictures_with_few_features_are_compared_whole(family: str) -> None:
+    """Recompressed they are copies, others of their family are not, whichever is asked."""
+    images = [picture(family, TUNED, number) for number in range(3)]
+    for one, other in ((images[0], images[1]), (images[1], images[0]), (images[1], images[2])):
+        assert judged(one, other).verdict is not Verdict.COPY
+    for image in images:
+        assert judged(recompressed(image, 85), image).verdict is Verdict.COPY
+        assert judged(image, recompressed(image, 85)).verdict is Verdict.COPY
+
+
+def test_whole_pictures_are_found_turned_and_mirrored() -> None:
+    """An emoji turned by a quarter and mirrored is still itself."""
+    face = picture("emoji", TUNED, 1)
+    found = judged(face.transpose(Image.Transpose.ROTATE_90), face)
+    assert found.verdict is Verdict.COPY
+    assert found.mapping is not None
+    assert found.mapping.rotation_deg == pytest.approx(90, abs=3)
+    assert judged(face.transpose(Image.Transpose.FLIP_LEFT_RIGHT), face).verdict is Verdict.COPY
+
+
+def test_a_pair_has_one_answer_whichever_is_asked(shared: object) -> None:
+    """A strip and its half, a crop, a caption: the same verdict both ways."""
+    del shared
+    base = picture("memes", TUNED, 0)
+    tall = Image.new("RGB", (480, 1440))
+    for place in range(3):
+        tall.paste(picture("memes", TUNED + place, 0), (0, 480 * place))
+    for one, other in ((tall, tall.crop((0, 0, 480, 720))), (base, base.crop((60, 60, 420, 420)))):
+        assert judged(one, other).verdict is judged(other, one).verdict is Verdict.COPY
