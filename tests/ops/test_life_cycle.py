@@ -115,8 +115,8 @@ def _traces(path: Path, digest: bytes) -> list[bytes]:
         fingerprint = reader.fingerprint(content, None)
     store.close()
     packed = fingerprint.features
-    luma = packed[HEADER.size + HEADER.unpack_from(packed)[3] * FEATURE.itemsize :]
-    assert luma.startswith(b"\xff\xd8")
+    luma = packed[HEADER.size + HEADER.unpack_from(packed)[4] * FEATURE.itemsize :]
+    assert luma.startswith((b"\xff\xd8", b"RIFF", b"\x89PNG"))
     parts = [packed[at : at + PART_BYTES] for at in range(HEADER.size, len(packed) - PART_BYTES, PART_BYTES)]
     distinct = [part for part in parts if len(set(part)) > PART_BYTES // 2]  # a table of a JPEG is in each of them
     own = [part for part in distinct if part in luma[300:] or part not in luma]
