@@ -186,10 +186,23 @@ class Stat(NamedTuple):
     size: int
     mtime_ns: int
     inode: int
+    ctime_ns: int = 0
+    """Time of the last change of the inode, which no program can set; 0 for unknown, in rows of older versions."""
 
     @classmethod
     def of(cls, found: os.stat_result) -> Stat:
-        return cls(found.st_size, found.st_mtime_ns, found.st_ino)
+        return cls(found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
+
+    @property
+    def without_ctime(self) -> Stat:
+        """The attributes that a rename leaves alone."""
+        return self._replace(ctime_ns=0)
+
+    def is_unchanged_since(self, known: Stat) -> bool:
+        """Whether the file certainly has the bytes that it had when ``known`` was taken.
+
+        Unpacking over a file may keep size, mtime and inode; ctime then differs."""
+        return self.without_ctime == known.without_ctime and known.ctime_ns in (0, self.ctime_ns)
 
 
 class FileState(StrEnum):

@@ -201,12 +201,16 @@ class Ingest:
             stat = self._stat(path)
             if stat is None:
                 return self._absent(path, before, deleted=deleted)
-            if before is not None and before.stat == stat:
+            if before is not None and stat.is_unchanged_since(before.stat):
                 return Outcome.UNCHANGED
             outcome = self._ingest_version(_File(path, stat, before, started))
         except Unreadable as error:
             return self._fail(_File(path, UNREADABLE_STAT, before, started), error)
-        is_rewritten = before is not None and before.stat.inode == stat.inode
+        is_rewritten = (
+            before is not None
+            and before.stat.inode == stat.inode
+            and before.stat.without_ctime != stat.without_ctime  # ctime alone: a new link, another mode
+        )
         if is_rewritten and outcome in (Outcome.STORED, Outcome.FAILED) and _has_other_names(path):
             return Outcome.OTHER_NAMES
         return outcome
@@ -310,7 +314,7 @@ class Ingest:
             fingerprint = reader.fingerprint(content, self._library.model_id)
             same = reader.contents_with_pixels(fingerprint.pixels) if fingerprint.pixels else []
             rows = [(path, reader.file(path)) for path in reader.files_of(content)]
-        alike = [path for path, row in rows if row is not None and row.stat == stat]
+        alike = [path for path, row in rows if row is not None and row.stat.without_ctime == stat.without_ctime]
         source = next(filter(self._is_missing, alike), None)
         return _Known(content, _upright(fingerprint), frozenset([content, *same]), source)
 
@@ -423,7 +427,7 @@ class Ingest:
             stat = self._stat(path)
             if stat is None or stat.size != known.size:
                 return False
-            if stat == known:
+            if stat.is_unchanged_since(known):
                 return True
             data = self._read(path, stat)
         except Unreadable:
@@ -466,7 +470,7 @@ def read_whole(path: bytes, stat: Stat, *, follow_symlinks: bool) -> bytes | Non
         return None
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror}") from error
-    return data if after == stat and len(data) == stat.size else None
+    return data if after.is_unchanged_since(stat) and len(data) == stat.size else None
 
 
 class _Arrivals:

@@ -249,7 +249,7 @@ class Reconciler:
         if known.files or known.directories:  # new directories come last, after all missing files are noted
             for name, found in changed.items():
                 if (path := os.path.join(directory, name)) not in arrived:
-                    scan.find(Stat.of(found), path)
+                    scan.find(Stat.of(found).without_ctime, path)
         return self._findings(directory, changed, arrived)
 
     def _entries(self, root: _RootScans, scan: Scan, directory: bytes) -> Entries | None:
@@ -284,12 +284,12 @@ class Reconciler:
         unmounted = root.guard.unmounted()
         if files and not root.guard.hides(directory, unmounted):
             scan.gaps.add(directory)
-            missed += ((known.files[name].stat, os.path.join(directory, name)) for name in files)
+            missed += ((known.files[name].stat.without_ctime, os.path.join(directory, name)) for name in files)
         for name in directories:
             path = os.path.join(directory, name)
             if not root.guard.keeps(path, unmounted):
                 scan.gaps.add(directory)
-                below = [(row.stat, lost) for lost, row in reader.walk(path)]
+                below = [(row.stat.without_ctime, lost) for lost, row in reader.walk(path)]
                 scan.known += len(below)
                 missed += below
         for stat, path in missed:
@@ -301,7 +301,7 @@ class Reconciler:
         scans = [scan for scan in self._scans() if scan.gone]
         moves = []
         for name, found in changed.items() if scans else ():
-            stat = Stat.of(found)
+            stat = Stat.of(found).without_ctime
             gone = (path for scan in scans for path in scan.gone.get(stat, ()) if not os.path.lexists(path))
             if (old := next(gone, None)) is not None:
                 moves.append(self._explained(_Move(stat, old, os.path.join(directory, name))))
@@ -327,30 +327,31 @@ class Reconciler:
         """The present scans of all roots."""
         return [scan for root in self._order for scan in (root.running, root.whole, *root.closing) if scan]
 
-    def _move(self, moves: list[_Move]) -> set[bytes]:
-        """Move unchanged rows; the new paths."""
+    def _move(self, moves: list[_Move]) -> dict[bytes, Stat]:
+        """Move unchanged rows; the stat in each row by its new path."""
         if not moves:
-            return set()
+            return {}
 
-        def work(writer: Writer) -> set[bytes]:
-            arrived = set()
+        def work(writer: Writer) -> dict[bytes, Stat]:
+            arrived = {}
             for stat, old, new in moves:
                 row = writer.file(old)
-                if row is not None and row.stat == stat:
+                if row is not None and row.stat.without_ctime == stat:
                     apply_move(writer, old, new)
                     if writer.file(new) == row:
-                        arrived.add(new)
+                        arrived[new] = row.stat
             return arrived
 
         return self._committer.submit(work).result()
 
-    def _findings(self, directory: bytes, changed: dict[bytes, os.stat_result], arrived: set[bytes]) -> Findings:
+    def _findings(self, directory: bytes, changed: dict[bytes, os.stat_result], arrived: dict[bytes, Stat]) -> Findings:
+        """A moved file is read once more where its ctime changed: another file may have its size, mtime and inode."""
         look: list[bytes] = []
         unsettled: list[bytes] = []
         settled = self._clock() - UNSETTLED_S
         for name, found in changed.items():
             path = os.path.join(directory, name)
-            if path not in arrived:
+            if path not in arrived or not Stat.of(found).is_unchanged_since(arrived[path]):
                 (look if found.st_ctime < settled else unsettled).append(path)
         return Findings(directory, tuple(look), tuple(unsettled), moved=len(arrived))
 
@@ -447,14 +448,14 @@ def _changed(disk: Entries, known: Listing) -> dict[bytes, os.stat_result]:
     files = known.files
     for name, found in disk.files.items():
         row = files.get(name)
-        if found is not None and (row is None or row.stat != (found.st_size, found.st_mtime_ns, found.st_ino)):
+        if found is not None and (row is None or not Stat.of(found).is_unchanged_since(row.stat)):
             changed[name] = found
     return changed
 
 
 def _is_there(path: bytes, stat: Stat) -> bool:
     try:
-        return Stat.of(os.lstat(path)) == stat
+        return Stat.of(os.lstat(path)).without_ctime == stat
     except OSError:
         return False
 
