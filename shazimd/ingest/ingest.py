@@ -205,6 +205,8 @@ class Ingest:
                 return Outcome.UNCHANGED
             outcome = self._ingest_version(_File(path, stat, before, started))
         except Unreadable as error:
+            if before is not None and before.content is not None and _differs_in_ctime_only(path, before.stat):
+                return Outcome.UNCHANGED  # a chmod: the next scan tries to read it again
             return self._fail(_File(path, UNREADABLE_STAT, before, started), error)
         is_rewritten = (
             before is not None
@@ -520,6 +522,13 @@ class _Arrivals:
         """Drop numbers lower than all undecided ones."""
         needed = min(self._undecided, default=self.visible + 1)
         self._numbers = {path: each for path, each in self._numbers.items() if each >= needed}
+
+
+def _differs_in_ctime_only(path: bytes, known: Stat) -> bool:
+    try:
+        return Stat.of(os.stat(path)).without_ctime == known.without_ctime
+    except OSError:
+        return False
 
 
 def _has_other_names(path: bytes) -> bool:

@@ -155,12 +155,31 @@ def test_the_same_bytes_are_decoded_once_and_told_as_a_copy(bench: Bench) -> Non
 
 
 def test_a_file_that_did_not_change_is_not_read(bench: Bench) -> None:
-    """Size, mtime and inode are known."""
-    path = bench.look("a.ppm", b"one")
-    os.chmod(path, 0)
+    """Size, mtime, inode and ctime are known."""
+    bench.look("a.ppm", b"one")
     with capture_logs() as logs:
         bench.look("a.ppm")
     assert [] == logs
+
+
+def test_a_file_that_was_written_again_with_the_same_stat_is_read(bench: Bench) -> None:
+    """Unpacking over a file may keep size, mtime and inode; its ctime differs."""
+    path = bench.look("a.ppm", b"one")
+    before = os.stat(path)
+    Path(os.fsdecode(path)).write_bytes(b"two")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = os.stat(path)
+    assert (before.st_size, before.st_mtime_ns, before.st_ino) == (after.st_size, after.st_mtime_ns, after.st_ino)
+    bench.look("a.ppm")
+    assert [b"one", b"two"] == bench.decoders.decoded
+
+
+def test_a_change_of_mode_decodes_nothing(bench: Bench) -> None:
+    """Only the ctime differs: the bytes are read and digested, and their digest is known."""
+    path = bench.look("a.ppm", b"one")
+    os.chmod(path, 0o400)
+    bench.look("a.ppm")
+    assert [b"one"] == bench.decoders.decoded
 
 
 def test_the_same_bytes_at_once_are_decoded_once(bench: Bench) -> None:
