@@ -21,7 +21,7 @@ import os
 import stat as stat_module
 import threading
 import time
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -52,6 +52,9 @@ MATCHES_MAX = 100
 STRIPES = 4096
 """Locks by digest, for equal bytes to be decoded once. Among 16 concurrent files two different ones share a lock, and
 wait for each other without need, 3 times in 100."""
+MOVE_PATIENCE_S = 2.0
+"""Longest wait for a rename's event, which follows within milliseconds. Files on an unmounted disk are missing, too."""
+MOVE_POLL_S = 0.02
 UNREADABLE_STAT = Stat(-1, -1, -1)
 """Differs from the stat of every file: each scan tries an unreadable file again, since chmod changes no mtime."""
 
@@ -379,23 +382,45 @@ class Ingest:
         exact: Set[ContentId] | None = None,
         arrival: int | None = None,
     ) -> AlertRecord | None:
-        """The alert for a file, None without matches. Later arrivals than ``arrival`` do not match."""
+        """The alert for a file, None without matches. Later arrivals than ``arrival`` do not match.
+
+        A match whose file is missing was likely renamed a moment ago: the search waits for its row to move."""
         settings = self._rules.match
-        matches = self._search.matches(
-            query,
-            content,
-            weights=settings.weights,
-            threshold=settings.threshold,
-            limit=MATCHES_MAX,
-            admit=lambda other, stat, digest: (
-                other != path
-                and (arrival is None or not self._arrivals.is_later(other, arrival))
-                and self._is_current(other, stat, digest)
-            ),
-            exact=exact,
-        )
-        matches = [match for match in matches if match.verdict in settings.verdicts]
-        return AlertRecord.of(path, matches, (time.perf_counter() - started) * 1000) if matches else None
+        missing: list[bytes] = []
+
+        def admit(other: bytes, stat: Stat, digest: Digest) -> bool:
+            if other == path or (arrival is not None and self._arrivals.is_later(other, arrival)):
+                return False
+            current = self._is_current(other, stat, digest)
+            if not current and self._is_missing(other):
+                missing.append(other)
+            return current
+
+        deadline = time.monotonic() + MOVE_PATIENCE_S
+        while True:
+            missing.clear()
+            matches = self._search.matches(
+                query,
+                content,
+                weights=settings.weights,
+                threshold=settings.threshold,
+                limit=MATCHES_MAX,
+                admit=admit,
+                exact=exact,
+            )
+            alerting = [match for match in matches if match.verdict in settings.verdicts]
+            if alerting or not missing or not self._is_row_moved(missing, deadline):
+                break
+        return AlertRecord.of(path, alerting, (time.perf_counter() - started) * 1000) if alerting else None
+
+    def _is_row_moved(self, paths: Sequence[bytes], deadline: float) -> bool:
+        """Wait until the row of one of these paths has moved or was removed; False if the time is up."""
+        while time.monotonic() < deadline:
+            with self._library.store.read() as reader:
+                if any(reader.file(path) is None for path in paths):
+                    return True
+            time.sleep(MOVE_POLL_S)
+        return False
 
     def _publish(self, alert: Alert | None) -> None:
         if alert:

@@ -303,6 +303,18 @@ def test_a_file_that_is_renamed_while_it_is_taken_in_is_told_once(
     assert data == bench.decoders.decoded
 
 
+def test_a_match_that_is_renamed_meanwhile_is_waited_for(bench: Bench) -> None:
+    """The original is filed away while its copy is judged, and the rename's event comes after the search."""
+    bench.look("original.ppm", b"one")
+    bench.rename("original.ppm", "filed.ppm", told=False)
+    paths = os.fsencode(bench.root / "original.ppm"), os.fsencode(bench.root / "filed.ppm")
+    event = threading.Timer(0.1, lambda: bench.store.write(lambda writer: apply_move(writer, *paths)))
+    event.start()
+    bench.look("copy.ppm", b"one")
+    event.join()
+    assert [("copy.ppm", "filed.ppm")] == bench.told()
+
+
 def test_a_silent_file_that_is_gone_when_it_was_stored_is_asked_about(bench: Bench) -> None:
     """Its row would stay behind."""
     bench.is_silent = True
