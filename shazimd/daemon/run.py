@@ -149,6 +149,8 @@ class Run:
         with self._committer.giving_up_when_full():
             self._thread.join()
             self._jobs.close()
+        self._collector.stop()
+        self._reconciler.close()
 
     def alive(self) -> bool:
         """Whether the run's thread and all watchers are running."""

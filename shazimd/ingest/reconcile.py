@@ -139,7 +139,7 @@ class Reconciler:
         self._store = store
         self._committer = committer
         self._clock = clock
-        mounts = mounts or Mounts()
+        self._mounts = mounts = mounts or Mounts()
         with store.read() as reader:
             guards = {path: DeletionGuard(path, mounts, guard_state(reader, path)) for path in rules}
         self._roots = {path: _RootScans(path, each, guards[path]) for path, each in rules.items()}
@@ -184,6 +184,10 @@ class Reconciler:
         if scan.gaps and is_behind and self._clock() < scan.compared_at + PATIENCE_S:
             return Findings(scan.top, waiting=True)
         return self._close_gaps(closing, scan)
+
+    def close(self) -> None:
+        """Close the mount table; to be called after the last step."""
+        self._mounts.close()
 
     def progress(self) -> dict[bytes, dict[str, Any]]:
         """For each root: state (idle, scanning, unavailable, held), directories_done and directories_pending of the
