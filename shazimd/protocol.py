@@ -6,7 +6,7 @@ Fields are added, never renamed nor removed, within a version; a client passes o
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 VERSION = "v1"
 
@@ -90,16 +90,71 @@ class CompareReply(Scores, Geometry):
     took_ms: float
 
 
-class Root(Path):
+class WatchStatus(TypedDict):
+    """State of the watch on a root."""
+
+    mode: Literal["inotify", "poll"]
+    state: Literal["starting", "watching", "unavailable", "held", "failed", "stopped"]
+    watched_dirs: int
+    unwatched_dirs: int
+    """directories over the inotify limit: polled, with all below them"""
+    unreadable_dirs: int
+    overflows: int
+    """number of times that the kernel dropped events; each is followed by a scan"""
+
+
+class ScanStatus(TypedDict):
+    """Progress of a root's scans."""
+
+    state: Literal["idle", "scanning", "unavailable", "held"]
+    """``held``: the deletion guard waits for a confirmation"""
+    directories_done: int
+    directories_pending: int
+    known_files: int | None
+    """as of the last full scan; null before the first"""
+
+
+class Root(Path, WatchStatus):
     """A watched directory."""
 
-    mode: str
-    state: str
-    watched_dirs: int
+    reconcile: ScanStatus
+    baseline_complete: bool
+    compared_at: float | None
+    """end of this run's last full scan, in seconds since 1970; null before the first"""
+
+
+class ModelStatus(TypedDict):
+    """The model in use, or the reason for having none."""
+
+    state: Literal["installed", "installing", "missing", "none"]
+    handle: str
+    id: str | None
+    width: NotRequired[int]
+    """length of its vectors; only while installed"""
+    reason: NotRequired[str | None]
+    """error of the last attempt to install; absent while installed"""
+
+
+class StoreInfo(TypedDict):
+    """A store and its size on the disk."""
+
+    path: str
+    schema: int
+    size_bytes: int
+    map_size_bytes: int
+
+
+class StoreStatus(StoreInfo):
+    """The daemon's store."""
+
+    fault: str | None
+    """why the store cannot be written at present"""
+    outdated: int
+    """contents whose vector or features the backfill has still to make"""
 
 
 class Status(TypedDict):
-    """How the daemon is."""
+    """State and counts of the daemon."""
 
     version: str
     state: State
@@ -108,8 +163,8 @@ class Status(TypedDict):
     pending: int
     failed: int
     roots: list[Root]
-    model: dict[str, Any]
-    store: dict[str, Any]
+    model: ModelStatus
+    store: StoreStatus
     uptime_s: float
     rss_bytes: int
 

@@ -119,9 +119,34 @@ class FakeService:
             "contents": 1100,
             "pending": self.pending,
             "failed": 3,
-            "roots": [{"path": "/srv/p", "mode": "inotify", "state": "watching", "watched_dirs": 12}],
-            "model": {"state": "installed", "handle": "https://example.org/model/5", "id": MODEL},
-            "store": {"path": "/var/lib/shazimd", "size_bytes": 5_000_000},
+            "roots": [
+                {
+                    "path": "/srv/p",
+                    "mode": "inotify",
+                    "state": "watching",
+                    "watched_dirs": 12,
+                    "unwatched_dirs": 0,
+                    "unreadable_dirs": 0,
+                    "overflows": 0,
+                    "reconcile": {
+                        "state": "idle",
+                        "directories_done": 0,
+                        "directories_pending": 0,
+                        "known_files": 1200,
+                    },
+                    "baseline_complete": True,
+                    "compared_at": 1_800_000_000.5,
+                }
+            ],
+            "model": {"state": "installed", "handle": "https://example.org/model/5", "id": MODEL, "width": 1792},
+            "store": {
+                "path": "/var/lib/shazimd",
+                "schema": 1,
+                "size_bytes": 5_000_000,
+                "map_size_bytes": 1 << 34,
+                "fault": None,
+                "outdated": 0,
+            },
             "uptime_s": 3725.0,
             "rss_bytes": 150_000_000,
         }

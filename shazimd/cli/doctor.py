@@ -11,9 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
-    from typing import Any
 
-    from shazimd.protocol import Root, Status
+    from shazimd.protocol import ModelStatus, Root, Status, StoreStatus
 
 EXAMPLE = """\
 examples:
@@ -190,14 +189,14 @@ def _raise(limit: str) -> str:
     return f"echo fs.inotify.{limit}={more} > /etc/sysctl.d/60-shazimd.conf && sysctl --system"
 
 
-def _model(model: dict[str, Any]) -> Finding:
+def _model(model: ModelStatus) -> Finding:
     if model.get("state") == "missing":
         why = model.get("reason") or "not fetched yet"
         return Finding(f"model: {why}; only the hashes are compared", "systemctl start shazimd-model, with a network")
     return Finding(f"model: {model.get('id') or 'none, as the config says'}")
 
 
-def _store(store: dict[str, Any]) -> Iterator[Finding]:
+def _store(store: StoreStatus) -> Iterator[Finding]:
     if store.get("fault"):
         yield Finding(f"store: {store['fault']}", "make room on its disk; nothing is lost meanwhile")
     try:

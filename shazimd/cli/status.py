@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
 
-    from shazimd.protocol import Root, Status
+    from shazimd.protocol import ModelStatus, Root, Status
 
 EXAMPLE = """\
 examples:
@@ -52,7 +52,7 @@ def _root(root: Root) -> str:
     return f"{path_text(root)} ({root['mode']}, {root['state']}, {root['watched_dirs']} directories)"
 
 
-def _model(model: dict[str, object]) -> str:
+def _model(model: ModelStatus) -> str:
     if model.get("id"):
         return f"{model['handle']} ({model['id']})"
     reason = f"; {model['reason']}" if model.get("reason") else ""

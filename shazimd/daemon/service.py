@@ -86,7 +86,7 @@ class DaemonService:
             "failed": counts["failed"],
             "roots": self._app.run.roots(),
             "model": self._app.provision.status(self._app.library.model),
-            "store": store.info() | {"fault": self._app.committer.fault, "outdated": self._app.library.outdated},
+            "store": {**store.info(), "fault": self._app.committer.fault, "outdated": self._app.library.outdated},
             "uptime_s": round(time.monotonic() - self._started, 1),
             "rss_bytes": memory.resident_bytes(),
         }

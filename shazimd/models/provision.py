@@ -12,7 +12,7 @@ import structlog
 from shazimd.errors import ModelError
 from shazimd.models.model import BUNDLED, ModelInfo, check_digest
 from shazimd.models.registry import Registry, UnderWay
-from shazimd.protocol import InstallProgress, Model
+from shazimd.protocol import InstallProgress, Model, ModelStatus
 
 log = structlog.get_logger()
 
@@ -69,12 +69,18 @@ class Provision:
         if self._thread:
             self._thread.join()
 
-    def status(self, model: ModelInfo | None) -> dict[str, object]:
+    def status(self, model: ModelInfo | None) -> ModelStatus:
         """The model as in ``GET /v1/status``."""
         if model:
             return {"state": "installed", "handle": model.source, "id": model.id, "width": model.output_width}
-        state = "none" if self._handle == NO_MODEL else "missing" if self.fault else "installing"
-        return {"state": state, "handle": self._handle, "id": None, "reason": self.fault}
+        if self._handle == NO_MODEL:
+            return {"state": "none", "handle": self._handle, "id": None, "reason": self.fault}
+        return {
+            "state": "missing" if self.fault else "installing",
+            "handle": self._handle,
+            "id": None,
+            "reason": self.fault,
+        }
 
     def list(self, active: str | None) -> list[Model]:
         """The models as in ``GET /v1/models``."""

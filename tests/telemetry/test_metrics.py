@@ -12,17 +12,18 @@ from shazimd.protocol import Root, Status
 from shazimd.telemetry.metrics import Metrics
 
 CONTRIB = Path(__file__).resolve().parents[2] / "contrib"
-ROOT = cast(
-    "Root",
-    {
-        "path": "/srv/p",
-        "mode": "inotify",
-        "state": "watching",
-        "watched_dirs": 7,
-        "overflows": 2,
-        "compared_at": 1_800_000_000.5,
-    },
-)
+ROOT: Root = {
+    "path": "/srv/p",
+    "mode": "inotify",
+    "state": "watching",
+    "watched_dirs": 7,
+    "unwatched_dirs": 0,
+    "unreadable_dirs": 0,
+    "overflows": 2,
+    "reconcile": {"state": "idle", "directories_done": 0, "directories_pending": 0, "known_files": None},
+    "baseline_complete": True,
+    "compared_at": 1_800_000_000.5,
+}
 STATUS: Status = {
     "version": "1.2.3",
     "state": "ready",
@@ -31,8 +32,15 @@ STATUS: Status = {
     "pending": 3,
     "failed": 1,
     "roots": [ROOT],
-    "model": {"id": "m-1"},
-    "store": {"size_bytes": 4096},
+    "model": {"state": "installed", "handle": "bundled", "id": "m-1", "width": 256},
+    "store": {
+        "path": "/var/lib/shazimd",
+        "schema": 1,
+        "size_bytes": 4096,
+        "map_size_bytes": 1 << 34,
+        "fault": None,
+        "outdated": 0,
+    },
     "uptime_s": 5.0,
     "rss_bytes": 1000,
 }
