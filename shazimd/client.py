@@ -23,11 +23,11 @@ if TYPE_CHECKING:
         Alert,
         CompactReply,
         CompareReply,
+        DuplicateGroup,
         FindReply,
-        Group,
+        InstalledModel,
         InstallProgress,
-        Model,
-        Pair,
+        PairLine,
         ReloadReply,
         Status,
     )
@@ -88,13 +88,13 @@ class Client:
 
     def duplicates(
         self, threshold: float | None = None, weights: Sequence[float] | None = None, limit: int | None = None
-    ) -> Iterator[Group]:
+    ) -> Iterator[DuplicateGroup]:
         """The groups of duplicates, as the daemon makes them."""
         return self._objects("GET", _target("/v1/duplicates", threshold=threshold, weights=weights, limit=limit))
 
     def pairs(
         self, threshold: float | None = None, weights: Sequence[float] | None = None, after: int = 0
-    ) -> Iterator[Pair]:
+    ) -> Iterator[PairLine]:
         """Every pair of images at or over the threshold, and how far it has come; ``after`` goes on from there."""
         return self._objects("GET", _target("/v1/pairs", threshold=threshold, weights=weights, after=after))
 
@@ -125,9 +125,9 @@ class Client:
             _send(connection, "GET", "/metrics", b"", "")
             return b"".join(_answer(connection))
 
-    def models(self) -> list[Model]:
+    def models(self) -> list[InstalledModel]:
         """The installed models."""
-        models: list[Model] = self._json("GET", "/v1/models")["models"]
+        models: list[InstalledModel] = self._json("GET", "/v1/models")["models"]
         return models
 
     def install_model(self, handle: str) -> Iterator[InstallProgress]:

@@ -14,7 +14,7 @@ Verdict = Literal["exact", "copy", "variant", "scene", "similar"]
 State = Literal["starting", "baseline", "ready", "draining"]
 
 
-class Path(TypedDict):
+class PathFields(TypedDict):
     path: str
     path_b64: NotRequired[str]
 
@@ -63,7 +63,7 @@ class Geometry(TypedDict, total=False):
     """of a variant: the places with other content"""
 
 
-class Match(Path, Scores, Geometry):
+class FoundImage(PathFields, Scores, Geometry):
     """A known image file that answers a query."""
 
     verdict: Verdict
@@ -78,7 +78,7 @@ class FindReply(TypedDict):
     weights: tuple[float, float, float]
     model: str | None
     took_ms: float
-    matches: list[Match]
+    matches: list[FoundImage]
 
 
 class CompareReply(Scores, Geometry):
@@ -114,7 +114,7 @@ class ScanStatus(TypedDict):
     """as of the last full scan; null before the first"""
 
 
-class Root(Path, WatchStatus):
+class RootStatus(PathFields, WatchStatus):
     """A watched directory."""
 
     reconcile: ScanStatus
@@ -162,14 +162,14 @@ class Status(TypedDict):
     contents: int
     pending: int
     failed: int
-    roots: list[Root]
+    roots: list[RootStatus]
     model: ModelStatus
     store: StoreStatus
     uptime_s: float
     rss_bytes: int
 
 
-class Alert(Path, Scores):
+class Alert(PathFields, Scores):
     """A new file has matches; ``match`` is the best of them."""
 
     id: int
@@ -188,7 +188,7 @@ class AlertsReply(TypedDict):
     alerts: list[Alert]
 
 
-class Member(Path):
+class GroupMember(PathFields):
     """A file of a group of duplicates; score and verdict are against the group's first, null in the first itself."""
 
     width: int
@@ -198,14 +198,14 @@ class Member(Path):
     verdict: Verdict | None
 
 
-class Group(TypedDict):
+class DuplicateGroup(TypedDict):
     """Files that show the same. The first is the one to keep; the others are tied to it, never to each other."""
 
     saves_bytes: int
-    members: list[Member]
+    members: list[GroupMember]
 
 
-class Pair(TypedDict):
+class PairLine(TypedDict):
     """A line of a self-join: a pair, smaller content id second, or, with only ``after``, how far it has come."""
 
     after: int
@@ -247,7 +247,7 @@ class ForgetReply(TypedDict):
     """image files that are no longer known"""
 
 
-class Model(TypedDict):
+class InstalledModel(TypedDict):
     """An installed model."""
 
     id: str
@@ -259,14 +259,14 @@ class Model(TypedDict):
 
 
 class ModelsReply(TypedDict):
-    models: list[Model]
+    models: list[InstalledModel]
 
 
 class InstallProgress(TypedDict):
     """A line of an installation: what is going on, and the model in the last one."""
 
     stage: str
-    model: NotRequired[Model]
+    model: NotRequired[InstalledModel]
 
 
 class Health(TypedDict):

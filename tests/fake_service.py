@@ -16,11 +16,11 @@ from shazimd.protocol import (
     Alert,
     CompactReply,
     CompareReply,
+    DuplicateGroup,
     FindReply,
-    Group,
+    InstalledModel,
     InstallProgress,
-    Model,
-    Pair,
+    PairLine,
     ReloadReply,
     Status,
 )
@@ -63,8 +63,8 @@ class FakeService:
         self.stored: list[Alert] = []
         self.state: Any = "ready"
         self.pending = 0
-        self.groups: list[Group] = []
-        self.joined: list[Pair] = []
+        self.groups: list[DuplicateGroup] = []
+        self.joined: list[PairLine] = []
         self.closed = threading.Event()
         self._inboxes: list[Queue[Alert | None]] = []
 
@@ -189,17 +189,17 @@ class FakeService:
         self.asked.append(("forget", path))
         return 3 if path.startswith(b"/srv/p") else 0
 
-    def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[Group]:
+    def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[DuplicateGroup]:
         self.asked.append(("duplicates", threshold, weights))
         if isinstance(self.fails, NotFound):
             raise self.fails
         return self._groups()
 
-    def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[Pair]:
+    def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[PairLine]:
         self.asked.append(("pairs", threshold, weights, after))
         return self._pairs(after)
 
-    def _pairs(self, after: int) -> Iterator[Pair]:
+    def _pairs(self, after: int) -> Iterator[PairLine]:
         try:
             for pair in self.joined:
                 self._work()
@@ -210,7 +210,7 @@ class FakeService:
         finally:
             self.closed.set()
 
-    def _groups(self) -> Iterator[Group]:
+    def _groups(self) -> Iterator[DuplicateGroup]:
         try:
             for group in self.groups:
                 self._work()
@@ -230,8 +230,8 @@ class FakeService:
         self.asked.append(("compact",))
         return {"before_bytes": 5_000_000, "after_bytes": 2_000_000}
 
-    def models(self) -> list[Model]:
-        model: Model = {
+    def models(self) -> list[InstalledModel]:
+        model: InstalledModel = {
             "id": MODEL,
             "source": "https://example.org/model/5",
             "output_width": 1792,

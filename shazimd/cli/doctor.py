@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
 
-    from shazimd.protocol import ModelStatus, Root, Status, StoreStatus
+    from shazimd.protocol import ModelStatus, RootStatus, Status, StoreStatus
 
 EXAMPLE = """\
 examples:
@@ -157,7 +157,7 @@ def _daemon(args: Namespace) -> Iterator[Finding]:
         yield Finding(f"images: {status['failed']} could not be taken in; journalctl -u shazimd says which and why")
 
 
-def _root(root: Root) -> Iterator[Finding]:
+def _root(root: RootStatus) -> Iterator[Finding]:
     name = f"directory {root['path']}"
     if root["state"] not in ("watching", "starting"):
         yield Finding(f"{name}: {root['state']}", "is it mounted? What is known of it is kept until it is back")
@@ -209,7 +209,7 @@ def _store(store: StoreStatus) -> Iterator[Finding]:
     yield Finding(what, "make room on its disk" if room < ROOM_BYTES_MIN else "")
 
 
-def _number(root: Root, key: str) -> int:
+def _number(root: RootStatus, key: str) -> int:
     return int(cast("dict[str, int | None]", root).get(key) or 0)
 
 

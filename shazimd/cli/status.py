@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
 
-    from shazimd.protocol import ModelStatus, Root, Status
+    from shazimd.protocol import ModelStatus, RootStatus, Status
 
 EXAMPLE = """\
 examples:
@@ -48,7 +48,7 @@ def _summary(status: Status) -> Iterator[tuple[str, str]]:
     yield "version", status["version"]
 
 
-def _root(root: Root) -> str:
+def _root(root: RootStatus) -> str:
     return f"{path_text(root)} ({root['mode']}, {root['state']}, {root['watched_dirs']} directories)"
 
 

@@ -109,7 +109,7 @@ class DaemonService:
             return collect.forget_content(library, committer, content)
         return collect.forget_deleted(library, committer) if deleted else 0
 
-    def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[protocol.Group]:
+    def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[protocol.DuplicateGroup]:
         threshold = self._app.run.settings.threshold if threshold is None else threshold
         groups = self._app.duplicates.groups(weights or self._app.run.settings.weights, threshold)
         return (
@@ -117,13 +117,13 @@ class DaemonService:
             for group in groups
         )
 
-    def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[protocol.Pair]:
+    def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[protocol.PairLine]:
         threshold = self._app.run.settings.threshold if threshold is None else threshold
         return _told_in_time(
             pairs(self._app.library, weights or self._app.run.settings.weights, threshold, after), after
         )
 
-    def models(self) -> list[protocol.Model]:
+    def models(self) -> list[protocol.InstalledModel]:
         return self._app.provision.list(self._app.library.model_id)
 
     def install_model(self, handle: str) -> Iterator[protocol.InstallProgress]:
@@ -143,9 +143,9 @@ class DaemonService:
         return self._app.metrics.render(self.status())
 
 
-def _told(match: Match) -> protocol.Match:
+def _told(match: Match) -> protocol.FoundImage:
     return {
-        **cast(protocol.Path, path_fields(match.path)),
+        **cast(protocol.PathFields, path_fields(match.path)),
         **_scores(match.score, match.similarities),
         **_geometry(match.verification),
         "verdict": match.verdict.value,
@@ -154,13 +154,13 @@ def _told(match: Match) -> protocol.Match:
     }
 
 
-def _told_in_time(steps: Iterator[Step], after: ContentId) -> Iterator[protocol.Pair]:
+def _told_in_time(steps: Iterator[Step], after: ContentId) -> Iterator[protocol.PairLine]:
     """The pairs, with how far it has come in between: a reader that hung up is noticed only when there is a line."""
     told = time.monotonic()
     for content, pair in steps:
         if pair is not None:
             paths = path_fields(pair.path) | path_fields(pair.match, "match")
-            yield cast(protocol.Pair, {"after": after, **paths, **_scores(pair.score, pair.similarities)})
+            yield cast(protocol.PairLine, {"after": after, **paths, **_scores(pair.score, pair.similarities)})
             continue
         after = content
         if time.monotonic() - told >= PROGRESS_EVERY_S:
@@ -169,9 +169,9 @@ def _told_in_time(steps: Iterator[Step], after: ContentId) -> Iterator[protocol.
     yield {"after": after}
 
 
-def _as_member(member: Member) -> protocol.Member:
+def _as_member(member: Member) -> protocol.GroupMember:
     return {
-        **cast(protocol.Path, path_fields(member.path)),
+        **cast(protocol.PathFields, path_fields(member.path)),
         "width": member.width,
         "height": member.height,
         "size_bytes": member.size_bytes,

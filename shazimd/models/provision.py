@@ -12,7 +12,7 @@ import structlog
 from shazimd.errors import ModelError
 from shazimd.models.model import BUNDLED, ModelInfo, check_digest
 from shazimd.models.registry import Registry, UnderWay
-from shazimd.protocol import InstallProgress, Model, ModelStatus
+from shazimd.protocol import InstalledModel, InstallProgress, ModelStatus
 
 log = structlog.get_logger()
 
@@ -82,7 +82,7 @@ class Provision:
             "reason": self.fault,
         }
 
-    def list(self, active: str | None) -> list[Model]:
+    def list(self, active: str | None) -> list[InstalledModel]:
         """The models as in ``GET /v1/models``."""
         return [_on_the_wire(model, active) for model in self._registry.list()]
 
@@ -129,7 +129,7 @@ class Provision:
             log.warning("model_missing", handle=self._handle, reason=self.fault, matching="hashes only", **facts)
 
 
-def _on_the_wire(model: ModelInfo, active: str | None) -> Model:
+def _on_the_wire(model: ModelInfo, active: str | None) -> InstalledModel:
     return {
         "id": model.id,
         "source": model.source,

@@ -39,7 +39,7 @@ _STATUS: dict[type[errors.ShazimdError], int] = {
 _HTTP_CODES = {404: "no_such_endpoint", 405: "method_not_allowed"}
 
 
-class Json(Response):
+class JsonResponse(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
@@ -54,18 +54,18 @@ async def on_shazimd_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.ShazimdError)
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
     headers = {"Retry-After": "1"} if status == 503 else None
-    return Json(error_reply(error.code, error.message), status, headers)
+    return JsonResponse(error_reply(error.code, error.message), status, headers)
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _HTTP_CODES.get(error.status_code, "http_error")
     message = f"{request.method} {request.url.path}: {error.detail}; GET /openapi.json says what there is"
-    return Json(error_reply(code, message), error.status_code, error.headers)
+    return JsonResponse(error_reply(code, message), error.status_code, error.headers)
 
 
 async def on_body_timeout(_request: Request, error: Exception) -> Response:
-    return Json(error_reply("timeout", str(error)), 408)
+    return JsonResponse(error_reply("timeout", str(error)), 408)
 
 
 async def on_disconnect(_request: Request, _error: Exception) -> Response:
@@ -74,7 +74,7 @@ async def on_disconnect(_request: Request, _error: Exception) -> Response:
 
 async def on_bug(_request: Request, _error: Exception) -> Response:
     # The server logs the exception with its traceback; the client learns nothing of our inside.
-    return Json(error_reply("internal", "the daemon failed to answer; its log says why"), 500)
+    return JsonResponse(error_reply("internal", "the daemon failed to answer; its log says why"), 500)
 
 
 HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {

@@ -16,10 +16,10 @@ from starlette.routing import Route
 from shazimd import protocol
 from shazimd.errors import UsageError
 from shazimd.server import answers, parameters
-from shazimd.server.answers import Json
+from shazimd.server.answers import JsonResponse
 from shazimd.server.bodies import Bodies
 from shazimd.server.endpoints import Endpoint, openapi
-from shazimd.server.events import Events
+from shazimd.server.events import AlertStreams
 from shazimd.server.service import Service
 from shazimd.text import path_fields
 
@@ -62,7 +62,7 @@ class _Api:
         self._queries = asyncio.Semaphore(QUERIES_AT_ONCE)
         self._verbs = anyio.CapacityLimiter(VERBS_AT_ONCE)
         self._streams = anyio.CapacityLimiter(VERBS_AT_ONCE)
-        self.alerts_live = Events(service)
+        self.alerts_live = AlertStreams(service)
         self.endpoints = self._endpoints()
 
     def _endpoints(self) -> list[Endpoint]:
@@ -83,8 +83,8 @@ class _Api:
             Endpoint("GET", "/v1/events", self.events, protocol.Alert, events, since),
             Endpoint("POST", "/v1/rescan", self.rescan, protocol.RescanReply, parameters=path, status=202),
             Endpoint("POST", "/v1/forget", self.forget, protocol.ForgetReply, parameters=forgetting),
-            Endpoint("GET", "/v1/duplicates", self.duplicates, protocol.Group, lines, scoring),
-            Endpoint("GET", "/v1/pairs", self.pairs, protocol.Pair, lines, joining),
+            Endpoint("GET", "/v1/duplicates", self.duplicates, protocol.DuplicateGroup, lines, scoring),
+            Endpoint("GET", "/v1/pairs", self.pairs, protocol.PairLine, lines, joining),
             Endpoint("GET", "/v1/models", self.models, protocol.ModelsReply),
             Endpoint("POST", "/v1/models", self.install_model, protocol.InstallProgress, lines, handle, needs_handle),
             Endpoint("POST", "/v1/reload", self.reload, protocol.ReloadReply),
@@ -98,22 +98,22 @@ class _Api:
         """Find known images like the one in the body."""
         async with self._bodies.picture(request) as data:
             ask = partial(self._service.find, data, given["threshold"], given["weights"], given["limit"])
-            return Json(await self._query(request, ask))
+            return JsonResponse(await self._query(request, ask))
 
     async def compare(self, request: Request, given: dict[str, Any]) -> Response:
         """Compare two images: the files "a" and "b" of a form."""
         async with self._bodies.pictures(request, "a", "b") as (a, b):
-            return Json(await self._query(request, partial(self._service.compare, a, b, given["weights"])))
+            return JsonResponse(await self._query(request, partial(self._service.compare, a, b, given["weights"])))
 
     async def status(self, _request: Request, _given: dict[str, Any]) -> Response:
         """Say how the daemon is."""
-        return Json(await self._verb(self._service.status))
+        return JsonResponse(await self._verb(self._service.status))
 
     async def alerts(self, _request: Request, given: dict[str, Any]) -> Response:
         """List alerts, oldest first."""
         limit = min(given["limit"] or ALERTS_PER_ANSWER, ALERTS_PER_ANSWER)
         reply: protocol.AlertsReply = {"alerts": await self._verb(self._service.alerts, given["since"] or 0, limit)}
-        return Json(reply)
+        return JsonResponse(reply)
 
     async def events(self, request: Request, given: dict[str, Any]) -> Response:
         """Stream alerts as they come; with "since" or Last-Event-ID, those that were missed come first."""
@@ -128,7 +128,7 @@ class _Api:
     async def rescan(self, _request: Request, given: dict[str, Any]) -> Response:
         """Compare a path, or every root, with the disk."""
         await self._verb(self._service.rescan, given["path"])
-        return Json({"path": None} if given["path"] is None else path_fields(given["path"]), 202)
+        return JsonResponse({"path": None} if given["path"] is None else path_fields(given["path"]), 202)
 
     async def forget(self, _request: Request, given: dict[str, Any]) -> Response:
         """Forget a path with its subtree, or all deleted images, or the image with a digest."""
@@ -136,7 +136,7 @@ class _Api:
             raise UsageError("expected one parameter: path, deleted=true or content")
         forget = partial(self._service.forget, given["path"], deleted=bool(given["deleted"]), content=given["content"])
         reply: protocol.ForgetReply = {"forgotten": await self._verb(forget)}
-        return Json(reply)
+        return JsonResponse(reply)
 
     async def duplicates(self, _request: Request, given: dict[str, Any]) -> Response:
         """Stream the groups of duplicates, one a line."""
@@ -151,7 +151,7 @@ class _Api:
     async def models(self, _request: Request, _given: dict[str, Any]) -> Response:
         """List the installed models."""
         reply: protocol.ModelsReply = {"models": await self._verb(self._service.models)}
-        return Json(reply)
+        return JsonResponse(reply)
 
     async def install_model(self, _request: Request, given: dict[str, Any]) -> Response:
         """Install a model, and tell each step in a line; hanging up gives up."""
@@ -159,11 +159,11 @@ class _Api:
 
     async def reload(self, _request: Request, _given: dict[str, Any]) -> Response:
         """Read the config again; a broken one changes nothing."""
-        return Json(await self._verb(self._service.reload))
+        return JsonResponse(await self._verb(self._service.reload))
 
     async def compact(self, _request: Request, _given: dict[str, Any]) -> Response:
         """Give the disk back what removed rows of the store took."""
-        return Json(await self._verb(self._service.compact))
+        return JsonResponse(await self._verb(self._service.compact))
 
     async def metrics(self, _request: Request, _given: dict[str, Any]) -> Response:
         """Give the metrics in the Prometheus text format."""
@@ -173,11 +173,11 @@ class _Api:
     async def healthz(self, _request: Request, _given: dict[str, Any]) -> Response:
         """Say whether questions are answered: 200 when they are, 503 while starting or draining."""
         state = (await self._verb(self._service.status))["state"]
-        return Json({"state": state}, 200 if state in ("baseline", "ready") else 503)
+        return JsonResponse({"state": state}, 200 if state in ("baseline", "ready") else 503)
 
     async def openapi(self, _request: Request, _given: dict[str, Any]) -> Response:
         """Give this description."""
-        return Json(openapi(self.endpoints))
+        return JsonResponse(openapi(self.endpoints))
 
     async def _verb(self, verb: Callable[..., T], *args: Any) -> T:
         return await anyio.to_thread.run_sync(verb, *args, limiter=self._verbs)

@@ -28,7 +28,7 @@ CATCH_UP_AT_ONCE = 1000
 Inbox: TypeAlias = "queue.Queue[Alert | None]"
 
 
-class Events:
+class AlertStreams:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._limiter = anyio.CapacityLimiter(SUBSCRIBERS_MAX)

@@ -11,11 +11,11 @@ from shazimd.protocol import (
     Alert,
     CompactReply,
     CompareReply,
+    DuplicateGroup,
     FindReply,
-    Group,
+    InstalledModel,
     InstallProgress,
-    Model,
-    Pair,
+    PairLine,
     ReloadReply,
     Status,
 )
@@ -51,15 +51,15 @@ class Service(Protocol):
         """Forget a file or a directory with its subtree, or all contents without files, or the content with this digest
         and its files. The number of files forgotten, or of contents."""
 
-    def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[Group]:
+    def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[DuplicateGroup]:
         """Every group of duplicates, made as it is read. What can be refused is refused by the call itself, before
         the first group. An iterator with ``close`` is closed when the reader has gone."""
 
-    def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[Pair]:
+    def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[PairLine]:
         """Every pair of image files at or over the threshold, made as it is read, of contents with id > ``after``; at
         least once a second a line, and one at the end. Closed when the reader has gone."""
 
-    def models(self) -> list[Model]:
+    def models(self) -> list[InstalledModel]:
         """The installed models."""
 
     def install_model(self, handle: str) -> Iterator[InstallProgress]:

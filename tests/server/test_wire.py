@@ -129,13 +129,13 @@ def test_streams_are_as_declared(service: DaemonService) -> None:
     pairs = list(service.pairs(0.5, None, 0))
     assert (len(alerts), len(groups), len(pairs) > 2) == (2, 1, True)
     assert faults(alerts, list[protocol.Alert]) == []
-    assert faults(groups, list[protocol.Group]) == []
-    assert faults(pairs, list[protocol.Pair]) == []
+    assert faults(groups, list[protocol.DuplicateGroup]) == []
+    assert faults(pairs, list[protocol.PairLine]) == []
 
 
 def test_answers_to_the_administrator_are_as_declared(service: DaemonService) -> None:
     """Models, and the sizes before and after a compaction."""
-    assert faults(service.models(), list[protocol.Model]) == []
+    assert faults(service.models(), list[protocol.InstalledModel]) == []
     assert faults(service.compact(), protocol.CompactReply) == []
 
 

@@ -8,11 +8,11 @@ from typing import cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from shazimd.protocol import Root, Status
+from shazimd.protocol import RootStatus, Status
 from shazimd.telemetry.metrics import Metrics
 
 CONTRIB = Path(__file__).resolve().parents[2] / "contrib"
-ROOT: Root = {
+ROOT: RootStatus = {
     "path": "/srv/p",
     "mode": "inotify",
     "state": "watching",
@@ -90,7 +90,7 @@ def test_what_is_so_comes_from_the_status() -> None:
 def test_no_path_can_forge_a_series() -> None:
     """A root's name stays in its label."""
     forged = '/srv/"} 1\nshazimd_images 99\n'
-    text = Metrics().render({**STATUS, "roots": [cast("Root", {**ROOT, "path": forged})]})
+    text = Metrics().render({**STATUS, "roots": [cast("RootStatus", {**ROOT, "path": forged})]})
     assert sample(text, "shazimd_images") == 12
     assert sample(text, "shazimd_watched_directories", root=forged, mode="inotify") == 7
 
