@@ -13,6 +13,7 @@ import os
 
 from shazimd import errors
 from shazimd.paths import asking_socket
+from shazimd.server import verbs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
         CompareReply,
         DuplicateGroup,
         FindReply,
+        ForgetReply,
         InstalledModel,
         InstallProgress,
         PairLine,
         ReloadReply,
         Status,
     )
+    from shazimd.server.verbs import Verb
 
 TIMEOUT_S = 120.0
 """The longest silence of the daemon: more than the minute that one picture may take it, with others before it."""
@@ -57,24 +60,23 @@ class Client:
         limit: int | None = None,
     ) -> FindReply:
         """What the picture in these bytes matches, best first."""
-        target = _target("/v1/find", threshold=threshold, weights=weights, limit=limit)
-        reply: FindReply = self._json("POST", target, data)
+        reply: FindReply = self._json(verbs.FIND, data, threshold=threshold, weights=weights, limit=limit)
         return reply
 
     def compare(self, a: bytes, b: bytes, weights: Sequence[float] | None = None) -> CompareReply:
         """What two pictures are to each other."""
         content_type, body = _form(a=a, b=b)
-        reply: CompareReply = self._json("POST", _target("/v1/compare", weights=weights), body, content_type)
+        reply: CompareReply = self._json(verbs.COMPARE, body, content_type, weights=weights)
         return reply
 
     def status(self) -> Status:
         """How the daemon is."""
-        reply: Status = self._json("GET", "/v1/status")
+        reply: Status = self._json(verbs.STATUS)
         return reply
 
     def alerts(self, since: int = 0) -> Iterator[Alert]:
         """Every stored alert with id > ``since``, oldest first."""
-        while page := self._json("GET", _target("/v1/alerts", since=since))["alerts"]:
+        while page := self._json(verbs.ALERTS, since=since)["alerts"]:
             yield from page
             since = page[-1]["id"]
 
@@ -82,7 +84,7 @@ class Client:
         """Alerts as they come, after those with id > ``since`` that were missed; ends when the daemon ends it.
 
         The first step of the iterator subscribes."""
-        for line in self._lines("GET", _target("/v1/events", since=since)):
+        for line in self._lines(verbs.STREAM, since=since):
             if line.startswith(b"data: "):
                 yield json.loads(line[6:])
 
@@ -90,66 +92,65 @@ class Client:
         self, threshold: float | None = None, weights: Sequence[float] | None = None, limit: int | None = None
     ) -> Iterator[DuplicateGroup]:
         """The groups of duplicates, as the daemon makes them."""
-        return self._objects("GET", _target("/v1/duplicates", threshold=threshold, weights=weights, limit=limit))
+        return self._objects(verbs.DUPLICATES, threshold=threshold, weights=weights, limit=limit)
 
     def pairs(
         self, threshold: float | None = None, weights: Sequence[float] | None = None, after: int = 0
     ) -> Iterator[PairLine]:
         """Every pair of images at or over the threshold, and how far it has come; ``after`` goes on from there."""
-        return self._objects("GET", _target("/v1/pairs", threshold=threshold, weights=weights, after=after))
+        return self._objects(verbs.PAIRS, threshold=threshold, weights=weights, after=after)
 
     def rescan(self, path: bytes | None = None) -> None:
         """Have a path, or every root, compared with the disk soon."""
-        self._json("POST", _target("/v1/rescan", path=path))
+        self._json(verbs.RESCAN, path=path)
 
     def forget(self, path: bytes | None = None, *, deleted: bool = False, content: str | None = None) -> int:
         """Forget a file or a directory with its subtree, or all deleted images, or the image with this digest in
         hexadecimal. The number of files forgotten, or of images."""
-        target = _target("/v1/forget", path=path, deleted="true" if deleted else None, content=content)
-        forgotten: int = self._json("POST", target)["forgotten"]
-        return forgotten
+        reply: ForgetReply = self._json(verbs.FORGET, path=path, deleted="true" if deleted else None, content=content)
+        return reply["forgotten"]
 
     def reload(self) -> ReloadReply:
         """Have the config read again."""
-        reply: ReloadReply = self._json("POST", "/v1/reload")
+        reply: ReloadReply = self._json(verbs.RELOAD)
         return reply
 
     def compact(self) -> CompactReply:
         """Have the store compacted."""
-        reply: CompactReply = self._json("POST", "/v1/compact")
+        reply: CompactReply = self._json(verbs.COMPACT)
         return reply
 
     def metrics(self) -> bytes:
         """The metrics in the Prometheus text format."""
         with _Connection(self.socket_path, self._timeout_s) as connection:
-            _send(connection, "GET", "/metrics", b"", "")
+            _send(connection, verbs.METRICS, {})
             return b"".join(_answer(connection))
 
     def models(self) -> list[InstalledModel]:
         """The installed models."""
-        models: list[InstalledModel] = self._json("GET", "/v1/models")["models"]
+        models: list[InstalledModel] = self._json(verbs.MODELS)["models"]
         return models
 
     def install_model(self, handle: str) -> Iterator[InstallProgress]:
         """Install a model, step by step; the last step has it."""
-        return self._objects("POST", _target("/v1/models", handle=handle))
+        return self._objects(verbs.INSTALL_MODEL, handle=handle)
 
-    def _json(self, method: str, target: str, body: bytes = b"", content_type: str = "") -> Any:
+    def _json(self, verb: Verb, body: bytes = b"", content_type: str = "", **parameters: object) -> Any:
         with _Connection(self.socket_path, self._timeout_s) as connection:
-            _send(connection, method, target, body, content_type)
+            _send(connection, verb, parameters, body, content_type)
             return json.loads(b"".join(_answer(connection)))
 
-    def _objects(self, method: str, target: str) -> Iterator[Any]:
-        for line in self._lines(method, target):
+    def _objects(self, verb: Verb, **parameters: object) -> Iterator[Any]:
+        for line in self._lines(verb, **parameters):
             if line.strip():
                 item = json.loads(line)
                 if "error" in item:
                     raise _error(item)
                 yield item
 
-    def _lines(self, method: str, target: str) -> Iterator[bytes]:
+    def _lines(self, verb: Verb, **parameters: object) -> Iterator[bytes]:
         with _Connection(self.socket_path, self._timeout_s) as connection:
-            _send(connection, method, target, b"", "")
+            _send(connection, verb, parameters)
             rest = b""
             for chunk in _answer(connection):
                 *lines, rest = (rest + chunk).split(b"\n")
@@ -215,8 +216,11 @@ class _Connection:
         return taken
 
 
-def _send(connection: _Connection, method: str, target: str, body: bytes, content_type: str) -> None:
-    head = f"{method} {target} HTTP/1.1\r\nHost: shazimd\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+def _send(
+    connection: _Connection, verb: Verb, parameters: dict[str, object], body: bytes = b"", content_type: str = ""
+) -> None:
+    target = _target(verb, **parameters)
+    head = f"{verb.method} {target} HTTP/1.1\r\nHost: shazimd\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
     if content_type:
         head += f"Content-Type: {content_type}\r\n"
     try:
@@ -270,9 +274,10 @@ def _form(**files: bytes) -> tuple[str, bytes]:
     return f"multipart/form-data; boundary={boundary}", b"".join(parts) + f"--{boundary}--\r\n".encode()
 
 
-def _target(endpoint: str, /, **parameters: object) -> str:
+def _target(verb: Verb, /, **parameters: object) -> str:
+    assert parameters.keys() <= {parameter.name for parameter in verb.parameters}
     given = [f"{name}={_encoded(value)}" for name, value in parameters.items() if value is not None]
-    return f"{endpoint}?{'&'.join(given)}" if given else endpoint
+    return f"{verb.path}?{'&'.join(given)}" if given else verb.path
 
 
 def _encoded(value: object) -> str:

@@ -24,7 +24,9 @@ from shazimd.protocol import (
     ReloadReply,
     Status,
 )
-from shazimd.server import Server, bind_socket, create_app
+from shazimd.server.app import create_app
+from shazimd.server.run import Server
+from shazimd.server.sockets import bind_socket
 from shazimd.text import path_fields
 from shazimd.types import Weights
 

@@ -17,6 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from shazimd import errors
 from shazimd.protocol import ErrorReply
 from shazimd.server.bodies import BodyTimeout
+from shazimd.server.verbs import JSON, JSON_LINES
 
 T = TypeVar("T")
 
@@ -40,7 +41,7 @@ _HTTP_CODES = {404: "no_such_endpoint", 405: "method_not_allowed"}
 
 
 class JsonResponse(Response):
-    media_type = "application/json"
+    media_type = JSON
 
     def render(self, content: Any) -> bytes:
         return msgspec.json.encode(content)
@@ -90,7 +91,7 @@ def lines(items: Iterator[Any], limit: int | None, limiter: anyio.CapacityLimite
     """At most ``limit`` JSON objects, one a line, made in a thread as they are read; an empty line keeps alive.
 
     An error midway is the last line. ``items`` is closed when its reader has gone."""
-    return StreamingResponse(_lines(items, limit, limiter), media_type="application/x-ndjson")
+    return StreamingResponse(_lines(items, limit, limiter), media_type=JSON_LINES)
 
 
 async def _lines(

@@ -569,5 +569,7 @@ def test_nothing_heavy_is_imported(socket_path: str) -> None:
         "shazimd.client",
         "shazimd.errors",
         "shazimd.paths",
+        "shazimd.server",
+        "shazimd.server.verbs",
         "shazimd.text",
     }
