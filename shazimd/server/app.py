@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import anyio
+import msgspec
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
@@ -20,7 +21,7 @@ from shazimd.server.answers import JsonResponse
 from shazimd.server.bodies import Bodies
 from shazimd.server.events import AlertStreams
 from shazimd.server.service import Service
-from shazimd.server.verbs import EVENTS, RESCAN, SINCE, VERBS, Verb
+from shazimd.server.verbs import EVENTS, JSON, RESCAN, SINCE, VERBS, Verb
 from shazimd.text import path_fields
 
 T = TypeVar("T")
@@ -51,6 +52,12 @@ def _route(verb: Verb, handler: Handler) -> Route:
         return await handler(request, parameters.parse(request.scope["query_string"], verb.parameters))
 
     return Route(verb.path, answer, methods=[verb.method])
+
+
+@cache
+def _description() -> bytes:
+    # built once: the schemas of all messages take milliseconds of the event loop
+    return msgspec.json.encode(openapi.document(VERBS))
 
 
 class _Api:
@@ -132,7 +139,7 @@ class _Api:
         return JsonResponse({"state": state}, 200 if state in ("baseline", "ready") else 503)
 
     async def openapi(self, _request: Request, _given: dict[str, Any]) -> Response:
-        return JsonResponse(openapi.document(VERBS))
+        return Response(_description(), media_type=JSON)
 
     async def _verb(self, verb: Callable[..., T], *args: Any) -> T:
         return await anyio.to_thread.run_sync(verb, *args, limiter=self._verbs)

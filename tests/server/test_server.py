@@ -334,6 +334,13 @@ def test_openapi_describes_every_route(service: FakeService) -> None:
     assert wanted <= document["components"]["schemas"].keys()
 
 
+def test_the_description_is_sent_whole(path: str) -> None:
+    """GET /openapi.json is the document, and asked again the same."""
+    sent = ask(path, "GET", "/openapi.json")
+    assert sent == (200, json.loads(json.dumps(openapi.document(verbs.VERBS))))
+    assert ask(path, "GET", "/openapi.json") == sent
+
+
 def test_the_client_has_every_verb() -> None:
     """Each verb is a method of the client by the same name, except the two for other programs."""
     for_others = {"healthz", "openapi"}
