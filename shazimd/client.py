@@ -1,8 +1,8 @@
-"""The asking end: a small HTTP/1.1 client over the daemon's Unix socket.
+"""A small HTTP/1.1 client of the daemon's Unix socket.
 
-It imports next to nothing, so that a command answers before the prompt is missed: `shazimctl status` is to take less
-than three times as long as `python3 -c pass`. ``http.client`` alone would take that up. So would ``socket``, for its
-enumerations; ``_socket`` below it has all that a Unix socket needs.
+It imports as little as possible: `shazimctl status` must take less than three times as long as `python3 -c pass`.
+``http.client`` alone would exceed this, and so would ``socket``, because of its enumerations; ``_socket``, on which
+``socket`` is built, has everything needed for a Unix socket.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from shazimd.server.verbs import Verb
 
 TIMEOUT_S = 120.0
-"""The longest silence of the daemon: more than the minute that one picture may take it, with others before it."""
+"""Time limit of each read: longer than the minute for decoding a picture, and the wait for pictures before."""
 
 LINE_BYTES_MAX = 65536
 HEADERS_MAX = 100
@@ -44,9 +44,9 @@ RECEIVE_BYTES = 262144
 
 
 class Client:
-    """Asks the daemon at ``socket_path``. Each question has a connection of its own, so threads may share a client.
+    """A client of the daemon at ``socket_path``. Each request has its own connection: threads may share a client.
 
-    Every verb raises DaemonUnreachable, or the error that the daemon answered with (``errors``)."""
+    Every verb raises DaemonUnreachable, or the error in the daemon's reply (``errors``)."""
 
     def __init__(self, socket_path: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
         self.socket_path = socket_path or asking_socket()
@@ -59,18 +59,18 @@ class Client:
         weights: Sequence[float] | None = None,
         limit: int | None = None,
     ) -> FindReply:
-        """What the picture in these bytes matches, best first."""
+        """Find the known images that match the picture in these bytes, best first."""
         reply: FindReply = self._json(verbs.FIND, data, threshold=threshold, weights=weights, limit=limit)
         return reply
 
     def compare(self, a: bytes, b: bytes, weights: Sequence[float] | None = None) -> CompareReply:
-        """What two pictures are to each other."""
+        """Compare two pictures."""
         content_type, body = _form(a=a, b=b)
         reply: CompareReply = self._json(verbs.COMPARE, body, content_type, weights=weights)
         return reply
 
     def status(self) -> Status:
-        """How the daemon is."""
+        """The daemon's state and counts."""
         reply: Status = self._json(verbs.STATUS)
         return reply
 
@@ -81,7 +81,7 @@ class Client:
             since = page[-1]["id"]
 
     def events(self, since: int | None = None) -> Iterator[Alert]:
-        """Alerts as they come, after those with id > ``since`` that were missed; ends when the daemon ends it.
+        """New alerts, after the stored ones with id > ``since``; ends when the daemon ends the stream.
 
         The first step of the iterator subscribes."""
         for line in self._lines(verbs.STREAM, since=since):
@@ -91,17 +91,17 @@ class Client:
     def duplicates(
         self, threshold: float | None = None, weights: Sequence[float] | None = None, limit: int | None = None
     ) -> Iterator[DuplicateGroup]:
-        """The groups of duplicates, as the daemon makes them."""
+        """The groups of duplicates, streamed."""
         return self._objects(verbs.DUPLICATES, threshold=threshold, weights=weights, limit=limit)
 
     def pairs(
         self, threshold: float | None = None, weights: Sequence[float] | None = None, after: int = 0
     ) -> Iterator[PairLine]:
-        """Every pair of images at or over the threshold, and how far it has come; ``after`` goes on from there."""
+        """Every pair of images at or over the threshold, and the progress; ``after`` resumes from a progress."""
         return self._objects(verbs.PAIRS, threshold=threshold, weights=weights, after=after)
 
     def rescan(self, path: bytes | None = None) -> None:
-        """Have a path, or every root, compared with the disk soon."""
+        """Request a comparison of a path, or of every root, with the disk."""
         self._json(verbs.RESCAN, path=path)
 
     def forget(self, path: bytes | None = None, *, deleted: bool = False, content: str | None = None) -> int:
@@ -111,12 +111,12 @@ class Client:
         return reply["forgotten"]
 
     def reload(self) -> ReloadReply:
-        """Have the config read again."""
+        """Reload the configuration."""
         reply: ReloadReply = self._json(verbs.RELOAD)
         return reply
 
     def compact(self) -> CompactReply:
-        """Have the store compacted."""
+        """Compact the store."""
         reply: CompactReply = self._json(verbs.COMPACT)
         return reply
 
@@ -132,7 +132,7 @@ class Client:
         return models
 
     def install_model(self, handle: str) -> Iterator[InstallProgress]:
-        """Install a model, step by step; the last step has it."""
+        """Install a model; yields each step, the model with the last."""
         return self._objects(verbs.INSTALL_MODEL, handle=handle)
 
     def _json(self, verb: Verb, body: bytes = b"", content_type: str = "", **parameters: object) -> Any:
@@ -158,7 +158,7 @@ class Client:
 
 
 class _Connection:
-    """A connection with a buffer to read from, and the door at which foreign exceptions become ours."""
+    """A buffered connection. Leaving the context turns foreign exceptions into ShazimdError."""
 
     def __init__(self, path: str, timeout_s: float) -> None:
         self._path = path
@@ -190,7 +190,7 @@ class _Connection:
         self._socket.sendall(data)
 
     def line(self) -> bytes:
-        """Up to and with the next line end. Raises ValueError where it does not come."""
+        """The next line, with its end. Raises ValueError for a line over LINE_BYTES_MAX."""
         searched = 0
         while (end := self._buffer.find(b"\n", searched)) < 0:
             searched = len(self._buffer)
@@ -231,7 +231,7 @@ def _send(
 
 
 def _answer(connection: _Connection) -> Iterator[bytes]:
-    """The body of an answer, in pieces. Raises what the daemon answered with, if that is an error."""
+    """The body of a response, in pieces. Raises the error in an error response."""
     status, headers = _head(connection)
     if headers.get("transfer-encoding") == "chunked":
         pieces = _chunks(connection)
@@ -288,7 +288,7 @@ def _encoded(value: object) -> str:
 
 
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/,")
-"""RFC 3986, section 2.3, and what a query may have as it is"""
+"""Unreserved characters (RFC 3986, section 2.3), and two more allowed in a query (section 3.4)."""
 
 
 def _error(reply: Any) -> errors.ShazimdError:

@@ -24,7 +24,7 @@ from shazimd.text import path_fields
 from shazimd.types import ContentId, Differences, Mapping, Match, Similarities, Verification, rounded_score
 
 PROGRESS_EVERY_S = 1.0
-"""A client that hung up is noticed only when a line is written."""
+"""The server notices a closed connection only when writing a line."""
 
 
 def found_image(match: Match) -> FoundImage:

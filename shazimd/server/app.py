@@ -28,16 +28,16 @@ T = TypeVar("T")
 Handler = Callable[[Request, dict[str, Any]], Awaitable[Response]]
 
 QUERIES_AT_ONCE = 4
-"""Questions about pictures that are worked on at once; the others wait. Decoding has its own processes."""
+"""Concurrent queries with pictures; others wait. Decoding runs in the worker processes."""
 
 VERBS_AT_ONCE = 8
-"""Threads for everything else, so that ``status`` answers while pictures are being looked at."""
+"""Threads of the other verbs: ``status`` must answer while queries wait."""
 
 ALERTS_PER_ANSWER = 1000
 
 
 def create_app(service: Service, *, max_body_bytes: int, held_max_bytes: int | None = None) -> Starlette:
-    """The application. One picture has at most ``max_body_bytes``; all that are held at once, ``held_max_bytes``.
+    """The application, with limits on the bytes of a picture and of all pictures in memory.
 
     ``app.state.end_streams()``, called in its event loop, ends the streams of events, for a quick stop."""
     api = _Api(service, Bodies(max_body_bytes, held_max_bytes or 4 * max_body_bytes))
@@ -146,6 +146,6 @@ class _Api:
 
     async def _query(self, request: Request, ask: Callable[[], T]) -> T:
         async with self._queries:
-            if await request.is_disconnected():  # hung up while waiting: nobody wants the answer
+            if await request.is_disconnected():  # while waiting
                 raise ClientDisconnect
             return await anyio.to_thread.run_sync(ask)

@@ -1,6 +1,6 @@
 """The verbs of the HTTP API: the table from which the routes, the OpenAPI document and the client's requests are made.
 
-The client imports this module, and must start fast: it imports no module that is not loaded anyway.
+The client imports this module, and must start fast: hence almost no imports.
 """
 
 from __future__ import annotations
