@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -28,6 +29,11 @@ ContentId: TypeAlias = int
 DEFAULT_WEIGHTS: Weights = (1.0, 1.0, 2.0)
 DEFAULT_THRESHOLD = 0.75
 HASH_BITS = 64
+
+
+def digest_of(data: bytes) -> Digest:
+    """The name of these bytes: BLAKE2b (RFC 7693), 32 bytes."""
+    return hashlib.blake2b(data, digest_size=32).digest()
 
 
 def check_weights(weights: Weights) -> None:

@@ -11,9 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
-    from typing import Any
 
-    from shazimd.protocol import Root, Status
+    from shazimd.protocol import ModelStatus, RootStatus, Status, StoreStatus
 
 EXAMPLE = """\
 examples:
@@ -158,7 +157,7 @@ def _daemon(args: Namespace) -> Iterator[Finding]:
         yield Finding(f"images: {status['failed']} could not be taken in; journalctl -u shazimd says which and why")
 
 
-def _root(root: Root) -> Iterator[Finding]:
+def _root(root: RootStatus) -> Iterator[Finding]:
     name = f"directory {root['path']}"
     if root["state"] not in ("watching", "starting"):
         yield Finding(f"{name}: {root['state']}", "is it mounted? What is known of it is kept until it is back")
@@ -190,14 +189,14 @@ def _raise(limit: str) -> str:
     return f"echo fs.inotify.{limit}={more} > /etc/sysctl.d/60-shazimd.conf && sysctl --system"
 
 
-def _model(model: dict[str, Any]) -> Finding:
+def _model(model: ModelStatus) -> Finding:
     if model.get("state") == "missing":
         why = model.get("reason") or "not fetched yet"
         return Finding(f"model: {why}; only the hashes are compared", "systemctl start shazimd-model, with a network")
     return Finding(f"model: {model.get('id') or 'none, as the config says'}")
 
 
-def _store(store: dict[str, Any]) -> Iterator[Finding]:
+def _store(store: StoreStatus) -> Iterator[Finding]:
     if store.get("fault"):
         yield Finding(f"store: {store['fault']}", "make room on its disk; nothing is lost meanwhile")
     try:
@@ -210,7 +209,7 @@ def _store(store: dict[str, Any]) -> Iterator[Finding]:
     yield Finding(what, "make room on its disk" if room < ROOM_BYTES_MIN else "")
 
 
-def _number(root: Root, key: str) -> int:
+def _number(root: RootStatus, key: str) -> int:
     return int(cast("dict[str, int | None]", root).get(key) or 0)
 
 

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from shazimd.protocol import Group, Member, Pair
+    from shazimd.protocol import DuplicateGroup, GroupMember, PairLine
 
 EXAMPLE = """\
 examples:
@@ -77,7 +77,7 @@ class _Join:
         self._show("")
         return 0 if self._told else 1
 
-    def _tell(self, pair: Pair) -> None:
+    def _tell(self, pair: PairLine) -> None:
         self._told += 1
         self._show("")
         if self._args.json:
@@ -91,7 +91,7 @@ class _Join:
             sys.stderr.flush()
 
 
-def _tell(group: Group) -> None:
+def _tell(group: DuplicateGroup) -> None:
     say(f"{len(group['members'])} images, {size(group['saves_bytes'])} to save")
     for member in group["members"]:
         say(
@@ -99,5 +99,5 @@ def _tell(group: Group) -> None:
         )
 
 
-def _tie(member: Member) -> str:
+def _tie(member: GroupMember) -> str:
     return "keep" if member["score"] is None else f"{per_cent(member['score'])} {member['verdict']}"

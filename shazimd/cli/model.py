@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from shazimd.protocol import InstallProgress, Model
+    from shazimd.protocol import InstalledModel, InstallProgress
 
 EXAMPLE = """\
 examples:
@@ -57,6 +57,6 @@ def _step(step: InstallProgress) -> str:
     return f"{step['stage']}: {_line(step['model'])}" if "model" in step else step["stage"]
 
 
-def _line(model: Model) -> str:
+def _line(model: InstalledModel) -> str:
     licence = model["licence"] or "licence unknown"
     return f"{model['id']} {model['source']}, {model['output_width']} numbers, {size(model['size_bytes'])}, {licence}"

@@ -16,7 +16,6 @@ reported earlier. Thus no stale row stays, and no alert is lost.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat as stat_module
 import threading
@@ -38,7 +37,7 @@ from shazimd.protocol import Alert
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Writer
-from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, Query, Stat, Verdict, Weights
+from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, Query, Stat, Verdict, Weights, digest_of
 
 if TYPE_CHECKING:
     from shazimd.models.model import ModelInfo
@@ -479,11 +478,6 @@ class Ingest:
         self._counts.image_failed(error.code)
         log.warning("image_failed", path=file.path, code=error.code, reason=str(error), cause=error.code)
         return Outcome.FAILED
-
-
-def digest_of(data: bytes) -> Digest:
-    """The name of these bytes: BLAKE2b (RFC 7693), 32 bytes."""
-    return hashlib.blake2b(data, digest_size=32).digest()
 
 
 def read_whole(path: bytes, stat: Stat, *, follow_symlinks: bool) -> bytes | None:

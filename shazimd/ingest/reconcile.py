@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import structlog
 
@@ -30,6 +30,7 @@ from shazimd.ingest.moves import apply_move
 from shazimd.ingest.scan import Scan
 from shazimd.ingest.values import guard_state, set_guard_state
 from shazimd.posix.mounts import Mounts
+from shazimd.protocol import ScanStatus
 from shazimd.store.base import Reader, Store, Writer
 from shazimd.types import Listing, Stat
 from shazimd.watch.filters import Filter
@@ -90,7 +91,7 @@ class _RootScans:
         self.whole_again: Scan | None = None
         self.closing: deque[Scan] = deque()
         """scans at the end of their directories, which may have gaps"""
-        self.trouble = ""
+        self.trouble: Literal["", "unavailable", "held"] = ""
         """"unavailable" or "held", by the last decision on missing files"""
 
     def next(self) -> Scan | None:
@@ -189,9 +190,8 @@ class Reconciler:
         """Close the mount table; to be called after the last step."""
         self._mounts.close()
 
-    def progress(self) -> dict[bytes, dict[str, Any]]:
-        """For each root: state (idle, scanning, unavailable, held), directories_done and directories_pending of the
-        present scans, known_files (as of the last full scan)."""
+    def progress(self) -> dict[bytes, ScanStatus]:
+        """The progress of each root's scans, as ``GET /v1/status`` reports it."""
         return {root.path: _progress(root) for root in self._roots.values()}
 
     def _request_whole(self, root: _RootScans, confirmed: bool) -> None:
@@ -477,7 +477,7 @@ def _covered(waiting: dict[bytes, Scan], path: bytes, recursive: bool, confirmed
     return False
 
 
-def _progress(root: _RootScans) -> dict[str, Any]:
+def _progress(root: _RootScans) -> ScanStatus:
     scans = root.scans()
     return {
         "state": root.trouble or ("scanning" if scans else "idle"),

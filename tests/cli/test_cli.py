@@ -22,7 +22,7 @@ from shazimd.cli import parser
 from shazimd.cli import run as run_words
 from shazimd.cli.parser import COMMANDS
 from shazimd.errors import StoreError, Unavailable
-from shazimd.protocol import Alert, Group, Pair
+from shazimd.protocol import Alert, DuplicateGroup, PairLine
 
 
 @pytest.fixture
@@ -268,7 +268,7 @@ def test_wait_shows_progress_on_a_terminal(service: FakeService, socket_path: st
     os.close(ours)
 
 
-def group(number: int) -> Group:
+def group(number: int) -> DuplicateGroup:
     return {
         "saves_bytes": 2_100_000,
         "members": [
@@ -289,7 +289,7 @@ def test_duplicates(run: Any, service: FakeService) -> None:
     assert (said.status, said.json) == (0, [group(1), group(2)])
 
 
-PAIRS: list[Pair] = [
+PAIRS: list[PairLine] = [
     {"after": 0},
     {"after": 1, "path": "/srv/b", "match": "/srv/a", "score": 0.836, "dah": 0.9, "ddh": 0.8, "dfv": 0.8},
     {"after": 2, "path": "/srv/c", "match": "/srv/a", "score": 0.8, "dah": 0.9, "ddh": 0.8, "dfv": 0.7},
@@ -569,5 +569,7 @@ def test_nothing_heavy_is_imported(socket_path: str) -> None:
         "shazimd.client",
         "shazimd.errors",
         "shazimd.paths",
+        "shazimd.server",
+        "shazimd.server.verbs",
         "shazimd.text",
     }

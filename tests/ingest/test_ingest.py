@@ -16,14 +16,14 @@ from shazimd.errors import NotAnImage, WorkerFailed
 from shazimd.index.flat import FlatIndex
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.commit import Committer
-from shazimd.ingest.ingest import Ingest, IngestRules, MatchSettings, Outcome, PendingAlert, digest_of
+from shazimd.ingest.ingest import Ingest, IngestRules, MatchSettings, Outcome, PendingAlert
 from shazimd.ingest.moves import apply_move
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.telemetry.metrics import Metrics
-from shazimd.types import FileRow, FileState, Fingerprint, Query, Signals, Verdict
+from shazimd.types import FileRow, FileState, Fingerprint, Query, Signals, Verdict, digest_of
 
 if TYPE_CHECKING:
     from shazimd.models.model import ModelInfo
