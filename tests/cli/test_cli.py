@@ -119,7 +119,7 @@ def test_several_images_are_each_answered(run: Any, tmp_path: Path) -> None:
     )
     assert said.err.splitlines() == [
         "shazimctl: text: the body is no image that can be decoded",
-        "shazimctl: folder: it is a directory, expected an image",
+        "shazimctl: folder: a directory, expected an image",
         "shazimctl: gone.jpg: no such file",
     ]
     assert said.status == 4
@@ -235,10 +235,10 @@ def test_wait_returns_once_ready_with_nothing_pending(service: FakeService, sock
 
 
 def test_wait_gives_up(run: Any, service: FakeService, tmp_path: Path) -> None:
-    """When the time is over it says what is left, exit status 5; without any daemon 3."""
+    """A timeout prints the unfinished work, exit status 5; without a daemon 3."""
     service.pending = 7
     said = run("wait", "--timeout", "0")
-    assert (said.status, said.err) == (5, "shazimctl: 0 s are over: it is ready, 7 images are pending\n")
+    assert (said.status, said.err) == (5, "shazimctl: Timed out after 0 s: ready, 7 images pending\n")
     assert run("--socket", f"{tmp_path}/none", "wait", "--timeout", "0").status == 3
     assert run("--socket", f"{tmp_path}/none", "wait").status == 3
 
@@ -315,13 +315,13 @@ def test_a_join_that_breaks_off_says_how_to_go_on(run: Any, service: FakeService
     service.joined, service.fails = PAIRS, StoreError("the store can't be read")
     said = run("duplicates", "--all")
     assert (said.status, len(said.out.splitlines())) == (5, 2)
-    assert said.err == "shazimctl: broken off; go on with --after 3\nshazimctl: the store can't be read\n"
+    assert said.err == "shazimctl: interrupted; continue with --after 3\nshazimctl: the store can't be read\n"
 
 
 def test_after_alone_is_refused(run: Any) -> None:
     """There is nothing to go on with but a join."""
     said = run("duplicates", "--after", "3")
-    assert (said.status, said.err) == (2, "shazimctl: --after is given without --all, expected both\n")
+    assert (said.status, said.err) == (2, "shazimctl: --after requires --all\n")
 
 
 def test_alerts(run: Any, service: FakeService) -> None:
@@ -376,8 +376,8 @@ def test_following_ends_with_the_daemon(service: FakeService, tmp_path: Path) ->
 
 def test_rescan_and_forget(run: Any, service: FakeService, tmp_path: Path) -> None:
     """A relative path is made absolute; every root is meant without one; nothing forgotten is 1; no root is 4."""
-    assert run("rescan").out == "Will compare every root with the disk\n"
-    assert run("rescan", "/srv/p/x/../y").out == "Will compare /srv/p/y with the disk\n"
+    assert run("rescan").out == "Scanning every root\n"
+    assert run("rescan", "/srv/p/x/../y").out == "Scanning /srv/p/y\n"
     said = run("rescan", "ski.jpg")
     assert (said.status, said.err.startswith("shazimctl: /elsewhere is in no root")) == (4, True)
     assert run("forget", "/srv/p/old").out == "Forgot 3 image(s)\n"
