@@ -40,8 +40,9 @@ def run(words: Sequence[str]) -> int:
 
     Raises SystemExit for --help, --version and bad usage."""
     try:
-        # A file name outside the locale's character set is shown escaped.
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # it is a TextIOWrapper
+        # A file name outside the locale's character set is shown escaped. Line by line: Python buffers 8 kB for a pipe,
+        # where `alerts --follow | cat` would show an alert hours late and lose the last ones at SIGTERM.
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]  # it is a TextIOWrapper
         args = parser(command_of(words)).parse_args(words)
         status: int = args.run(args)
         sys.stdout.flush()

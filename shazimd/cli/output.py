@@ -21,7 +21,7 @@ def say_json(item: object) -> None:
     """Print an object as a line of ASCII JSON."""
     import json
 
-    print(json.dumps(item), flush=True)
+    print(json.dumps(item))
 
 
 def complain(message: str) -> None:

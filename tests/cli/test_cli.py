@@ -68,8 +68,9 @@ def run(socket_path: str, capsys: pytest.CaptureFixture[str]) -> Any:
 def shazimctl(*words: str | bytes, **more: Any) -> subprocess.Popen[str]:
     program = "from shazimd.cli import main; main()"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    heeding = ["env", "--default-signal=INT"]  # a shell has what it starts in the background ignore Ctrl-C
-    return subprocess.Popen([*heeding, sys.executable, "-c", program, *words], text=True, **{**pipes, **more})
+    # A shell makes its background processes ignore SIGINT; unbuffered output would hide a missing flush.
+    env = ["env", "--default-signal=INT", "--unset=PYTHONUNBUFFERED"]
+    return subprocess.Popen([*env, sys.executable, "-c", program, *words], text=True, **{**pipes, **more})
 
 
 # ---- find
@@ -362,6 +363,39 @@ def test_followed_alerts_survive_being_dropped(service: FakeService, socket_path
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert (process.returncode, out, err) == (130, "", "")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_lines_reach_a_pipe_at_once(
+    service: FakeService, socket_path: str, number: signal.Signals, status: int
+) -> None:
+    """Each alert is in the pipe before the next one exists; a signal loses no line and prints none."""
+    service.stored = [alert(1)]
+    process = shazimctl("alerts", "--since", "0", "--follow")
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("1 ")
+    eventually(lambda: service.subscribers == 1)
+    service.tell(alert(2))
+    assert process.stdout.readline().startswith("2 ")
+    process.send_signal(number)
+    assert (*process.communicate(), process.returncode) == ("", "", status)
+
+
+def test_pairs_reach_a_pipe_at_once(service: FakeService, socket_path: str) -> None:
+    """A pair is in the pipe while the join is still running."""
+    more = threading.Event()
+
+    def pairs() -> Iterator[Pair]:
+        yield from PAIRS[:2]
+        more.wait(20)
+        yield from PAIRS[2:]
+
+    service.joined = pairs()  # type: ignore[assignment]  # the service iterates once
+    process = shazimctl("duplicates", "--all")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "/srv/b: 84% like /srv/a\n"
+    more.set()
+    assert (*process.communicate(), process.returncode) == ("/srv/c: 80% like /srv/a\n", "", 0)
 
 
 def test_following_ends_with_the_daemon(service: FakeService, tmp_path: Path) -> None:
