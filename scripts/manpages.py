@@ -192,7 +192,8 @@ def _synopsis(parser: argparse.ArgumentParser) -> str:
 def _options(parser: argparse.ArgumentParser) -> str:
     text = ""
     for action in parser._actions:
-        if not isinstance(action, argparse._SubParsersAction | argparse._HelpAction):
+        hidden = action.help == argparse.SUPPRESS
+        if not hidden and not isinstance(action, argparse._SubParsersAction | argparse._HelpAction):
             words = ", ".join(action.option_strings) or str(action.metavar or action.dest)
             takes = action.option_strings and action.nargs != 0
             value = f" {action.metavar or '{' + ','.join(map(str, action.choices or [])) + '}'}" if takes else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shazimd.cli.arguments import alert_id
-from shazimd.cli.output import path_text, per_cent, say, say_json
+from shazimd.cli.output import path_text, per_cent, report_none, say, say_json
 from shazimd.cli.parser import add_json
 from shazimd.client import Client
 
@@ -37,7 +37,7 @@ def run(args: Namespace) -> int:
     for alert in client.alerts(args.since or 0):
         any_alert = True
         _print_alert(alert, args)
-    return 0 if any_alert else 1
+    return 0 if any_alert else report_none("alerts")
 
 
 def _follow(client: Client, args: Namespace) -> None:

@@ -8,7 +8,7 @@ import sys
 from argparse import ArgumentTypeError
 
 from shazimd.errors import BadInput, NotFound, Unreadable
-from shazimd.text import parse_threshold, parse_weights
+from shazimd.text import parse_threshold, parse_weights, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,18 +32,23 @@ def add_weights(parser: ArgumentParser) -> None:
     )
 
 
+def unexpected(word: str, expected: str) -> ArgumentTypeError:
+    """Return the error for an argument of the wrong form."""
+    return ArgumentTypeError(f"'{printable(word)}' found, expected {expected}")
+
+
 def threshold(word: str) -> float:
     try:
         return parse_threshold(word)
     except ValueError as error:
-        raise ArgumentTypeError(f"{word!r} found, expected {error}") from error
+        raise unexpected(word, str(error)) from error
 
 
 def weights(word: str) -> tuple[float, float, float]:
     try:
         return parse_weights(word)
     except ValueError as error:
-        raise ArgumentTypeError(f"{word!r} found, expected {error}, such as 1,1,2") from error
+        raise unexpected(word, f"{error}, such as 1,1,2") from error
 
 
 def limit(word: str) -> int:
@@ -61,7 +66,7 @@ def content_id(word: str) -> int:
 def seconds(word: str) -> float:
     value = _number(word)
     if value is None or not 0 <= value < float("inf"):
-        raise ArgumentTypeError(f"{word!r} found, expected a number of seconds >= 0")
+        raise unexpected(word, "a number of seconds >= 0")
     return value
 
 
@@ -96,5 +101,5 @@ def _number(word: str) -> float | None:
 
 def _whole(word: str, minimum: int) -> int:
     if not (word.isascii() and word.isdigit() and len(word) <= 18 and int(word) >= minimum):
-        raise ArgumentTypeError(f"{word!r} found, expected a whole number from {minimum}")
+        raise unexpected(word, f"a whole number from {minimum}")
     return int(word)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from shazimd.cli.arguments import add_scoring, content_id
-from shazimd.cli.output import complain, path_text, per_cent, say, say_json, size
+from shazimd.cli.output import complain, path_text, per_cent, report_none, say, say_json, size
 from shazimd.cli.parser import add_json
 from shazimd.client import Client
 from shazimd.errors import ShazimdError, UsageError
@@ -42,14 +42,14 @@ def run(args: Namespace) -> int:
         return _PairListing(args).run()
     if args.after is not None:
         raise UsageError("--after requires --all")
-    status = 1
+    any_group = False
     for group in Client(args.socket).duplicates(args.threshold, args.weights, args.limit):
-        status = 0
+        any_group = True
         if args.json:
             say_json(group)
         else:
             _print_group(group)
-    return status
+    return 0 if any_group else report_none("duplicates found")
 
 
 class _PairListing:
@@ -75,7 +75,7 @@ class _PairListing:
             complain(f"interrupted; continue with --after {self._after}")
             raise
         self._show("")
-        return 0 if self._printed else 1
+        return 0 if self._printed else report_none("pairs found")
 
     def _print_pair(self, pair: Pair) -> None:
         self._printed += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shazimd.cli.output import say, say_json, size
+from shazimd.cli.output import report_none, say, say_json, size
 from shazimd.cli.parser import add_json
 from shazimd.client import Client
 
@@ -50,7 +50,7 @@ def _list(client: Client, args: Namespace) -> int:
             say_json(model)
         else:
             say(_line(model) + (" (active)" if model["active"] else ""))
-    return 0 if models else 1
+    return 0 if models else report_none("models installed")
 
 
 def _step(step: InstallProgress) -> str:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+NOTHING_FOUND = 1
+
 
 def say(line: str) -> None:
     """Print a line on standard output, with control characters and line breaks escaped."""
@@ -26,6 +28,12 @@ def say_json(item: object) -> None:
 
 def complain(message: str) -> None:
     print(printable(f"shazimctl: {message}"), file=sys.stderr)
+
+
+def report_none(what: str) -> int:
+    """Report an empty result on standard error, which keeps standard output empty; return the exit status."""
+    complain(f"no {what}")
+    return NOTHING_FOUND
 
 
 def path_text(item: Mapping[str, Any], key: str = "path") -> str:

@@ -51,7 +51,9 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     top.add_argument(
-        "--socket", metavar="PATH", help="the daemon's socket (default: $SHAZIMD_SOCKET, or as in shazimd(8))"
+        "--socket",
+        metavar="PATH",
+        help="the daemon's socket, also accepted after COMMAND (default: $SHAZIMD_SOCKET, or as in shazimd(8))",
     )
     top.add_argument("--version", action="version", version=f"shazimctl {__version__}")
     commands = top.add_subparsers(prog="shazimctl", dest="command", metavar="COMMAND", required=True)
@@ -66,8 +68,18 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         module.add_arguments(command)
+        _add_socket(command)
         command.set_defaults(run=module.run)
     return top
+
+
+def _add_socket(command: argparse.ArgumentParser) -> None:
+    """Accept --socket after a command and its verb too; hidden, and without a default, to keep a value from before."""
+    command.add_argument("--socket", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    for action in command._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for verb in action.choices.values():
+                _add_socket(verb)
 
 
 def add_json(command: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -253,11 +254,13 @@ def test_wait_with_a_time_waits_for_the_daemon_too(service: FakeService, tmp_pat
         assert (process.wait(20), *process.communicate()) == (0, "", "")
 
 
-def test_wait_shows_progress_on_a_terminal(service: FakeService, socket_path: str) -> None:
-    """On a terminal a bar shows how many images are known of how many."""
+@pytest.mark.parametrize("plain", [False, True])
+def test_wait_shows_progress_on_a_terminal(service: FakeService, socket_path: str, plain: bool) -> None:
+    """On a terminal a bar shows indexed and total images, without colours if NO_COLOR is set."""
     service.state, service.pending = "baseline", 800
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", **({"NO_COLOR": "1"} if plain else {})}
     ours, theirs = os.openpty()
-    process = shazimctl("wait", stderr=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"})
+    process = shazimctl("wait", stderr=theirs, env=environment)
     os.close(theirs)
     shown = b""
     while b"1203/2003" not in shown:
@@ -265,6 +268,7 @@ def test_wait_shows_progress_on_a_terminal(service: FakeService, socket_path: st
     service.state, service.pending = "ready", 0
     assert process.wait(20) == 0
     assert b"baseline" in shown
+    assert bool(re.search(rb"\x1b\[[0-9;]*3[0-8]", shown)) is not plain
     process.communicate()
     os.close(ours)
 
@@ -280,8 +284,9 @@ def group(number: int) -> Group:
 
 
 def test_duplicates(run: Any, service: FakeService) -> None:
-    """Groups with what they would save, the first member to keep; 1 when there is none."""
-    assert run("duplicates").status == 1
+    """Groups with the saved space, the first member to keep; 1 when there is none."""
+    said = run("duplicates")
+    assert (said.status, said.out, said.err) == (1, "", "shazimctl: no duplicates found\n")
     service.groups = [group(1), group(2)]
     said = run("duplicates", "--limit", "1", "--threshold", "0.9", "--weights", "1,1,1")
     assert said.out == "2 images, 2.1 MB to save\n  /srv/1a  64x48, 3.0 kB, keep\n  /srv/1b  32x24, 999 B, 90% copy\n"
@@ -300,7 +305,8 @@ PAIRS: list[Pair] = [
 
 def test_all_pairs(run: Any, service: FakeService) -> None:
     """Each pair on a line, no progress among them; --after goes on, --limit ends it; 1 when there is none."""
-    assert run("duplicates", "--all").status == 1
+    said = run("duplicates", "--all")
+    assert (said.status, said.out, said.err) == (1, "", "shazimctl: no pairs found\n")
     service.joined = PAIRS
     said = run("duplicates", "--all", "--threshold", "0.7", "--weights", "1,1,1", "--after", "0")
     assert (said.status, said.err) == (0, "")
@@ -327,7 +333,8 @@ def test_after_alone_is_refused(run: Any) -> None:
 
 def test_alerts(run: Any, service: FakeService) -> None:
     """Stored alerts after an id, a line each; 1 when there is none."""
-    assert run("alerts").status == 1
+    said = run("alerts", "--json")
+    assert (said.status, said.out, said.err) == (1, "", "shazimctl: no alerts\n")
     service.stored = [alert(1), alert(2), {**alert(3), "matches": 1}]
     said = run("alerts", "--since", "1")
     assert said.out.splitlines() == [
@@ -466,6 +473,7 @@ def test_an_error_of_the_daemon_is_status_five(run: Any, service: FakeService) -
         (("find", "--weights", "1,1,inf", "x"), "expected three numbers >= 0 that are not all zero"),
         (("find", "--limit", "-1", "x"), "'-1' found, expected a whole number from 1"),
         (("alerts", "--since", "x"), "'x' found, expected a whole number from 0"),
+        (("alerts", "--since", "\x1b[2Jit's"), "'\\x1b[2Jit's' found, expected a whole number from 0"),
         (("wait", "--timeout", "inf"), "'inf' found, expected a number of seconds >= 0"),
         (("model",), "the following arguments are required: VERB"),
     ],
@@ -564,6 +572,24 @@ def test_a_socket_before_the_command_is_no_command(words: list[str]) -> None:
     from shazimd.cli.parser import command_of
 
     assert command_of(words) == "status"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status", "--socket", "PATH"),
+        ("model", "list", "--socket=PATH"),
+        ("model", "--socket", "PATH", "list"),
+        ("--socket", "/nowhere", "status", "--socket", "PATH"),
+        ("--socket", "PATH", "model", "list"),
+    ],
+)
+def test_the_socket_may_be_given_after_the_command(
+    run: Any, socket_path: str, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """--socket counts before and after the command and its verb, and the last one wins."""
+    monkeypatch.setenv("SHAZIMD_SOCKET", "/nowhere")
+    assert run(*(word.replace("PATH", socket_path) for word in words)).status == 0
 
 
 # ---- light

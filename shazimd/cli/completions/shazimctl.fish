@@ -57,7 +57,7 @@ complete -c shazimctl -e
 complete -c shazimctl -f
 
 complete -c shazimctl -n _shtab_shazimctl_using -s h -l help -d 'show this help message and exit'
-complete -c shazimctl -n _shtab_shazimctl_using -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket (default: $SHAZIMD_SOCKET, or as in shazimd(8))'
+complete -c shazimctl -n _shtab_shazimctl_using -l socket -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s socket, also accepted after COMMAND (default: $SHAZIMD_SOCKET, or as in shazimd(8))'
 complete -c shazimctl -n _shtab_shazimctl_using -l version -d 'show program'"'"'s version number and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a find -d 'Find indexed images that match the given images.'
 complete -c shazimctl -n '_shtab_shazimctl_using find' -s h -l help -d 'show this help message and exit'

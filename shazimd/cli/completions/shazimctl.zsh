@@ -60,7 +60,7 @@ _shtab_shazimctl_store_commands() {
 
 _shtab_shazimctl_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--socket[the daemon\'s socket (default\: \$SHAZIMD_SOCKET, or as in shazimd(8))]:PATH:_files"
+  "--socket[the daemon\'s socket, also accepted after COMMAND (default\: \$SHAZIMD_SOCKET, or as in shazimd(8))]:PATH:_files"
   "(- : *)--version[show program\'s version number and exit]"
 )
 
