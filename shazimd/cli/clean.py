@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
-
-from shazimd.cli.arguments import absolute
-from shazimd.cli.output import complain, say, say_json, size
+from shazimd.cli.arguments import absolute, unexpected
+from shazimd.cli.output import complain, report_none, say, say_json, size
 from shazimd.cli.parser import add_json
 from shazimd.client import Client
 from shazimd.errors import BadInput, NotFound, ShazimdError, UsageError
@@ -93,13 +91,13 @@ def how(word: str) -> tuple[str, bytes]:
     name, _, folder = word.partition(":")
     if (name == "move" and folder) or (name in ("trash", "hardlink", "reflink") and name == word):
         return name, absolute(folder) if folder else b""
-    raise ArgumentTypeError(f"{word!r} found, expected trash, move:DIR, hardlink or reflink")
+    raise unexpected(word, "trash, move:DIR, hardlink or reflink")
 
 
 def verdicts(word: str) -> frozenset[str]:
     names = frozenset(word.split(","))
     if not names <= {"exact", "copy"}:
-        raise ArgumentTypeError(f"{word!r} found, expected exact or exact,copy: the others are other pictures")
+        raise unexpected(word, "exact or exact,copy: images of other verdicts differ")
     return names
 
 
@@ -283,7 +281,7 @@ def _list(args: Namespace) -> int:
         else:
             ways = "".join(f", {way}" for way in sorted({record.how for record in records}))
             say(f"{each.run:17}  {each.state:13}  {_files(len(records))}, {size(total)}{ways}")
-    return 0 if past else 1
+    return 0 if past else report_none("past runs")
 
 
 def _undo(args: Namespace) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shazimd.cli.output import say, say_json, size
+from shazimd.cli.output import report_none, say, say_json, size
 from shazimd.cli.parser import add_json
 from shazimd.client import Client
 
@@ -17,13 +17,13 @@ examples:
   shazimctl model install https://tfhub.dev/google/imagenet/mobilenet_v2_140_224/feature_vector/5
   shazimctl model list
 
-Installing fetches and converts the model in a process of its own, and gives up when it is interrupted.
+Installing downloads and converts the model in a separate process; an interruption cancels it.
 """
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    install = verbs.add_parser("install", help="fetch, convert and keep a model")
+    install = verbs.add_parser("install", help="download, convert and store a model")
     install.add_argument("handle", metavar="HANDLE", help="URL of a TF Hub model, or a SavedModel directory")
     add_json(install)
     add_json(verbs.add_parser("list", help="list the installed models"))
@@ -50,7 +50,7 @@ def _list(client: Client, args: Namespace) -> int:
             say_json(model)
         else:
             say(_line(model) + (" (active)" if model["active"] else ""))
-    return 0 if models else 1
+    return 0 if models else report_none("models installed")
 
 
 def _step(step: InstallProgress) -> str:

@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 import structlog
 
+from shazimd.errors import BadInput
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.lanes import Jobs, Lane
 from shazimd.search.library import Library
+from shazimd.store import keys
 from shazimd.store.base import Writer
 from shazimd.types import ContentId, Digest
 
@@ -90,7 +92,16 @@ class _Forgotten(NamedTuple):
 
 
 def forget_path(library: Library, committer: Committer, path: bytes) -> int:
-    """Forget a file, or a directory with its subtree, and contents left without a file. The number of files."""
+    """Forget a file, or a directory with its subtree, and contents left without a file. The number of files.
+
+    Raises BadInput for "/", which would empty the store, and for a path that can't be in the store."""
+    try:
+        keys.split_file(path)
+    except ValueError as error:
+        raise BadInput(
+            f"{path.decode('utf-8', 'backslashreplace')}: expected a file or directory below /, with names of at most "
+            f"{keys.NAME_BYTES_MAX} bytes"
+        ) from error
 
     def work(writer: Writer) -> _Forgotten:
         rows = [row for _, row in writer.walk(path)]
