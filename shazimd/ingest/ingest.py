@@ -21,7 +21,7 @@ import os
 import stat as stat_module
 import threading
 import time
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -38,7 +38,20 @@ from shazimd.protocol import Alert
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Writer
-from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, Query, Stat, Verdict, Weights
+from shazimd.text import path_fields
+from shazimd.types import (
+    ContentId,
+    Digest,
+    FileRow,
+    FileState,
+    Fingerprint,
+    Match,
+    Query,
+    Stat,
+    Verdict,
+    Weights,
+    rounded_score,
+)
 
 if TYPE_CHECKING:
     from shazimd.models.model import ModelInfo
@@ -388,7 +401,9 @@ class Ingest:
             ),
             exact=exact,
         )
+        others = [match for match in matches if match.verdict not in settings.verdicts]
         matches = [match for match in matches if match.verdict in settings.verdicts]
+        _log_related(path, others, alerts=bool(matches))
         return AlertRecord.of(path, matches, (time.perf_counter() - started) * 1000) if matches else None
 
     def _publish(self, alert: Alert | None) -> None:
@@ -516,6 +531,19 @@ class _Arrivals:
         """Drop numbers lower than all undecided ones."""
         needed = min(self._undecided, default=self.visible + 1)
         self._numbers = {path: each for path, each in self._numbers.items() if each >= needed}
+
+
+def _log_related(path: bytes, others: Sequence[Match], *, alerts: bool) -> None:
+    """Log matches whose verdicts raise no alert: the best at info unless the file raises one, the rest at debug."""
+    for number, match in enumerate(others):
+        write = log.info if number == 0 and not alerts else log.debug
+        write(
+            "related_image",
+            **path_fields(path),
+            **path_fields(match.path, "match"),
+            verdict=match.verdict.value,
+            score=rounded_score(match.score),
+        )
 
 
 def _has_other_names(path: bytes) -> bool:

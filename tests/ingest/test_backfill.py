@@ -33,7 +33,7 @@ PATIENCE_S = 30
 def packed(version: int = VERSION) -> bytes:
     rows = np.zeros(3, FEATURE)
     rows["word"] = [1, 2, 3]
-    return HEADER.pack(version, 10, 10, 3) + rows.tobytes() + b"luma"
+    return HEADER.pack(version, 0, 10, 10, 3) + rows.tobytes() + b"luma"
 
 
 class FakeDecoders:

@@ -96,7 +96,7 @@ def _fingerprint(name: str) -> Fingerprint:
     number = int(name)
     rows = np.zeros(3, FEATURE)
     rows["word"] = [number, number + 1, number + 2]
-    features = HEADER.pack(VERSION, 10, 10, 3) + rows.tobytes() + b"luma"
+    features = HEADER.pack(VERSION, 0, 10, 10, 3) + rows.tobytes() + b"luma"
     signals = Signals(number, number, np.eye(1, 8, number % 8, dtype=np.float32)[0])
     return Fingerprint(signals, "m", 10, 10, "PNG", _digest(name), features=features)
 

@@ -24,7 +24,7 @@ Open = Callable[[], Library]
 def packed(words: list[int], version: int = VERSION) -> bytes:
     rows = np.zeros(len(words), FEATURE)
     rows["word"] = words
-    return HEADER.pack(version, 10, 10, len(words)) + rows.tobytes() + b"luma"
+    return HEADER.pack(version, 0, 10, 10, len(words)) + rows.tobytes() + b"luma"
 
 
 @pytest.fixture
