@@ -37,7 +37,21 @@ from shazimd.protocol import Alert
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Writer
-from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, Query, Stat, Verdict, Weights, digest_of
+from shazimd.text import path_fields
+from shazimd.types import (
+    ContentId,
+    Digest,
+    FileRow,
+    FileState,
+    Fingerprint,
+    Match,
+    Query,
+    Stat,
+    Verdict,
+    Weights,
+    digest_of,
+    rounded_score,
+)
 
 if TYPE_CHECKING:
     from shazimd.models.model import ModelInfo
@@ -410,6 +424,8 @@ class Ingest:
             alerting = [match for match in matches if match.verdict in settings.verdicts]
             if alerting or not missing or not self._is_row_moved(missing, deadline):
                 break
+        others = [match for match in matches if match.verdict not in settings.verdicts]
+        _log_related(path, others, alerts=bool(alerting))
         return AlertRecord.of(path, alerting, (time.perf_counter() - started) * 1000) if alerting else None
 
     def _is_row_moved(self, paths: Sequence[bytes], deadline: float) -> bool:
@@ -548,6 +564,19 @@ def _differs_in_ctime_only(path: bytes, known: Stat) -> bool:
         return Stat.of(os.stat(path)).without_ctime == known.without_ctime
     except OSError:
         return False
+
+
+def _log_related(path: bytes, others: Sequence[Match], *, alerts: bool) -> None:
+    """Log matches whose verdicts raise no alert: the best at info unless the file raises one, the rest at debug."""
+    for number, match in enumerate(others):
+        write = log.info if number == 0 and not alerts else log.debug
+        write(
+            "related_image",
+            **path_fields(path),
+            **path_fields(match.path, "match"),
+            verdict=match.verdict.value,
+            score=rounded_score(match.score),
+        )
 
 
 def _has_other_names(path: bytes) -> bool:

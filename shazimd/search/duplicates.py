@@ -17,7 +17,15 @@ from typing import NamedTuple
 
 from shazimd.search.groups import Group, group
 from shazimd.search.library import Library
-from shazimd.search.query import Verify, by_words, fingerprints, has_few_words, with_same_pixels
+from shazimd.search.query import (
+    PROPOSED_FROM,
+    Verify,
+    by_hashes,
+    by_words,
+    fingerprints,
+    may_be_faint,
+    with_same_pixels,
+)
 from shazimd.search.score import score, similarities
 from shazimd.store.base import Reader
 from shazimd.types import (
@@ -33,6 +41,8 @@ from shazimd.types import (
 
 PARTNERS_MAX = 100
 """Maximum number of verified partners of a content, likeliest first."""
+PARTNERS_BY_SCORE = 20
+"""Maximum number of partners by score and by hashes, for a content with few words."""
 CONTENTS_AT_ONCE = 8
 """Contents whose partners are verified at the same time."""
 
@@ -131,13 +141,15 @@ class Duplicates:
 
     def _likely(self, own: Fingerprint, weights: Weights, threshold: float) -> list[ContentId]:
         """The partners to verify, likeliest first; the content itself may be among them."""
-        if own.low_information:
+        if not own.features:
             return []
         likely = by_words(self._library, own.features, PARTNERS_MAX)
-        if has_few_words(own.features):
-            (hits,) = self._library.index.search([own.signals], weights, threshold, PARTNERS_MAX)
-            likely = list(dict.fromkeys([*likely, *(hit.content for hit in hits)]))
-        return likely
+        if may_be_faint(own, own.features):
+            floor = min(threshold, PROPOSED_FROM)
+            (hits,) = self._library.index.search([own.signals], weights, floor, PARTNERS_BY_SCORE)
+            likely += [hit.content for hit in hits]
+            likely += by_hashes(self._library, [own.signals], PARTNERS_BY_SCORE)
+        return list(dict.fromkeys(likely))
 
     def _pixels(self, content: ContentId) -> int:
         with self._library.store.read() as reader, suppress(KeyError):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from shazimd.index.base import Index
+from shazimd.index.flat import FlatIndex
 from shazimd.store.base import Store
 from shazimd.types import ContentId, Fingerprint, Signals, digest_of
 from shazimd.words.index import WordIndex
@@ -42,6 +43,9 @@ class Library:
         self._open_index = open_index
         self._swap = threading.Lock()
         self.index = open_index(store, self.model_id)
+        self.faint = FlatIndex()
+        """The hashes of low-information contents, 27 bytes each: candidates for verification, never matches by score.
+        The index of the other contents would rank and pair them by meaningless scores."""
         self.words = WordIndex(_words_directory(os.path.join(store.info()["path"], "index")))
         self._closing = threading.Event()
         self._loading = threading.Thread(target=self._load, name="words", daemon=True)
@@ -63,7 +67,7 @@ class Library:
     def add(self, content: ContentId, fingerprint: Fingerprint) -> None:
         """Add a stored content to the indexes unless they have it."""
         with self._swap:
-            if content not in self.index:
+            if content not in self.index and content not in self.faint:
                 self._put(content, fingerprint)
         self._put_words(content, fingerprint)
 
@@ -77,6 +81,7 @@ class Library:
         """Remove contents from the indexes, after the store. A search passes over candidates unknown to the store."""
         with self._swap:
             self.index.remove(contents)
+            self.faint.remove(contents)
         self.words.remove(contents)
 
     def compact(self) -> None:
@@ -99,15 +104,13 @@ class Library:
             self.index.close()
 
     def _put(self, content: ContentId, fingerprint: Fingerprint) -> None:
-        if fingerprint.low_information:
-            return  # it only ever matches as ``exact``, without an index
         signals = fingerprint.signals
-        if fingerprint.model != self.model_id:
+        if fingerprint.low_information or fingerprint.model != self.model_id:
             signals = Signals(signals.ah, signals.dh, None)
-        self.index.add([(content, signals)])
+        (self.faint if fingerprint.low_information else self.index).add([(content, signals)])
 
     def _put_words(self, content: ContentId, fingerprint: Fingerprint) -> None:
-        if fingerprint.features and not fingerprint.low_information:
+        if fingerprint.features:
             self.words.add([(content, unpack_words(fingerprint.features))])
 
     def _load(self) -> None:
@@ -134,9 +137,11 @@ class Library:
         last = 0
         while not self._closing.is_set():
             with self.store.read() as reader:
-                batch = [content for content, _ in islice(reader.signals(None, last), WORDS_LOOKED_UP)]
-            if not batch:
+                rows = list(islice(reader.hashes(last), WORDS_LOOKED_UP))
+            if not rows:
                 break
+            self.faint.add([(content, hashes) for content, hashes, faint in rows if faint])
+            batch = [content for content, *_ in rows]
             missing = self.words.missing(batch)
             for start in range(0, len(missing), WORDS_READ):
                 if not self._closing.is_set():

@@ -2,12 +2,13 @@
 
 Candidates are contents that share local features with the query, and contents with a high score in any of the query's
 orientations: from the threshold on, and from less for a query with few features. Verified candidates match at any
-score; other contents match from the threshold on.
+score; other contents match from the threshold on. Low-information pictures have meaningless scores: these may propose
+them as candidates, but only bytes, pixels and verification make them match.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future
 from contextlib import suppress
 from itertools import chain, islice
@@ -34,12 +35,15 @@ from shazimd.words.packing import unpack_words
 
 BY_SCORE = 10
 BY_WORDS = 20
-"""Maximum number of candidates by score and by shared words; see benchmarks/quality/README.md."""
+"""Number of candidates by score and by shared words that are verified first; see benchmarks/quality/README.md."""
+CANDIDATES_MAX = 60
+"""Maximum number of candidates where most are copies or variants: 43 copies of one picture are all found."""
 
 PROPOSED_FROM = 0.6
 """Minimum score of a candidate: 99 of 100 pairs with nothing in common lie below (benchmarks/index.md)."""
-WORDS_FEW = 32
-"""With fewer words, shared words may miss a copy, and scores below the threshold make candidates, too."""
+WORDS_FEW = 64
+"""With fewer words, shared words may miss a copy, and scores below the threshold make candidates, too. Verification
+compares pictures with fewer features than this as a whole."""
 JOB_CANDIDATES = 4
 """Candidates in one verification job: few enough for all workers to share, enough to outweigh the cost of a job."""
 LIMIT_GROWTH = 8
@@ -47,6 +51,9 @@ LIMIT_GROWTH = 8
 
 IDENTICAL = Similarities(1.0, 1.0, 1.0)
 _RANK = {verdict: rank for rank, verdict in enumerate(Verdict)}
+_ALIKE = (Verdict.COPY, Verdict.VARIANT)
+HASHES_ALONE = (1.0, 1.0, 0.0)
+"""Weights for low-information pictures, whose index has no vectors."""
 
 Verify = Callable[[bytes, Sequence[bytes]], "Future[list[Verification]]"]
 """Compares a query's local features with each candidate's, in a worker."""
@@ -77,29 +84,25 @@ class Search:
         looked up if not given. Raises ValueError for invalid weights or threshold. With a ``limit``, time and memory do
         not grow with the number of contents over the threshold."""
         exact = self._exact(query, content) if exact is None else exact
-        by_words = self._by_words(query, exact, weights)
-        verified = self._verified(query, by_words)  # in the workers, while this thread searches by score
         ranked = self._ranked(query, weights, threshold, limit)
-        nearest = list(islice(ranked, BY_SCORE))
-        known = exact | {hit.content for hit, _ in by_words}
-        by_score = self._by_score(query, [hit for hit in nearest if hit.content not in known])
-        judged = list(chain(verified, self._verified(query, by_score)))
+        nearest: list[Hit] = []
+        verified = self._verify_candidates(query, exact, weights, ranked, nearest)
         sure = [_Judged(Hit(same, 1.0, IDENTICAL), Verdict.EXACT, None) for same in exact]
-        sure += [_Judged(hit, found.verdict, found) for hit, found in judged if found.verdict]
+        sure += [_Judged(hit, found.verdict, found) for hit, found in verified if found.verdict]
         sure.sort(key=lambda j: (_RANK[j.verdict], -j.hit.score, j.hit.content))
         listed = {j.hit.content for j in sure}
-        verifications = {hit.content: found for hit, found in judged}
+        verifications = {hit.content: found for hit, found in verified}
         similar = (
             _Judged(hit, Verdict.SIMILAR, verifications.get(hit.content))
             for hit in chain(nearest, ranked)
-            if hit.score >= threshold and hit.content not in listed
+            if hit.score >= threshold and hit.content not in listed and not query.fingerprint.low_information
         )
         return list(islice(self._files(chain(sure, similar), admit), limit))
 
     def compare(
         self, query: Query, other: Fingerprint, *, same_bytes: bool, weights: Weights, threshold: float
     ) -> Comparison:
-        """Compare two pictures."""
+        """Compare two pictures, by the verification that ``matches`` uses."""
         pixels = query.fingerprint.pixels
         if same_bytes or (pixels is not None and pixels == other.pixels):
             return Comparison(1.0, IDENTICAL, Verdict.EXACT, None)
@@ -117,20 +120,49 @@ class Search:
             same = set(with_same_pixels(reader, query.fingerprint))
         return same | {content} if content else same
 
+    def _verify_candidates(
+        self, query: Query, exact: Set[ContentId], weights: Weights, ranked: Iterator[Hit], nearest: list[Hit]
+    ) -> list[_Judgement]:
+        """Verify candidates by words, then by score. Hits taken from ``ranked`` are added to ``nearest``."""
+        by_words = self._by_words(query, exact, weights)
+        first = list(islice(by_words, BY_WORDS))
+        verifying = self._verified(query, first)  # in the workers, while this thread searches by score
+        nearest.extend(islice(ranked, BY_SCORE))
+        tried = exact | {hit.content for hit, _ in first}
+        closest = [*nearest, *self._by_hashes(query, weights)]
+        by_score = self._verified(
+            query, list(self._with_features(query, [hit for hit in closest if hit.content not in tried]))
+        )
+        judged = self._go_on(query, list(verifying), by_words)
+        tried = tried | {hit.content for hit, _ in judged} | {hit.content for hit in closest}
+        further = (hit for hit in _recorded(ranked, nearest) if hit.content not in tried)
+        return judged + self._go_on(query, list(by_score), self._with_features(query, further))
+
+    def _go_on(self, query: Query, judged: list[_Judgement], further: Iterator[_Candidate]) -> list[_Judgement]:
+        """The judged candidates, and further ones while at least half of the last are copies or variants: a picture
+        with many copies or one template has more of them than are verified first."""
+        last = judged
+        while last and len(judged) < CANDIDATES_MAX and 2 * sum(f.verdict in _ALIKE for _, f in last) >= len(last):
+            last = list(self._verified(query, list(islice(further, BY_SCORE))))
+            judged = judged + last
+        return judged
+
     def _ranked(self, query: Query, weights: Weights, threshold: float, limit: int | None) -> Iterator[Hit]:
         """Every content at or over the threshold, best score first; searched lazily.
 
-        For a query with few words, the first BY_SCORE may lie below the threshold, as candidates."""
-        if query.fingerprint.low_information:
+        For a query with few words, the first BY_SCORE may lie below the threshold, as candidates; for a low-information
+        query these are all."""
+        faint = query.fingerprint.low_information
+        proposes = self._can_verify(query) and may_be_faint(query.fingerprint, query.features)
+        if faint and not proposes:
             return
-        proposes = self._can_verify(query) and has_few_words(query.features)
         floor = min(threshold, PROPOSED_FROM) if proposes else threshold
         size: int | None = BY_SCORE
         seen: set[ContentId] = set()
         while True:
             best = self._best(query, weights, floor, size)
             yield from (hit for hit in best if hit.content not in seen)
-            if size is None or len(best) < size or best[-1].score < threshold:
+            if faint or size is None or len(best) < size or best[-1].score < threshold:
                 return
             seen.update(hit.content for hit in best)
             floor = threshold
@@ -148,29 +180,39 @@ class Search:
             best.setdefault(hit.content, hit)
         return list(islice(best.values(), size))
 
-    def _by_words(self, query: Query, exact: Collection[ContentId], weights: Weights) -> list[_Candidate]:
-        """Candidates that stand out by the local features they share with the query."""
+    def _by_words(self, query: Query, exact: Set[ContentId], weights: Weights) -> Iterator[_Candidate]:
+        """Candidates that stand out by the local features they share with the query, likeliest first; read lazily."""
         if not self._can_verify(query):
-            return []
-        likely = by_words(self._library, query.features, BY_WORDS)
-        with self._library.store.read() as reader:
-            known = fingerprints(self._library, reader, [content for content in likely if content not in exact])
-            return [(_hit(content, query, each.signals, weights), each.features) for content, each in known]
+            return
+        likely = by_words(self._library, query.features, CANDIDATES_MAX)
+        for content, known in self._known(content for content in likely if content not in exact):
+            yield _hit(content, query, known.signals, weights), known.features
 
-    def _by_score(self, query: Query, hits: Iterable[Hit]) -> list[_Candidate]:
-        """Candidates among these hits."""
-        candidates: list[_Candidate] = []
-        if self._can_verify(query):
+    def _by_hashes(self, query: Query, weights: Weights) -> list[Hit]:
+        """Low-information candidates with hashes like the query's, for a query of few words."""
+        if not self._can_verify(query) or not may_be_faint(query.fingerprint, query.features):
+            return []
+        likely = by_hashes(self._library, query.orientations, BY_SCORE)
+        return [_hit(content, query, known.signals, weights) for content, known in self._known(likely)]
+
+    def _known(self, contents: Iterable[ContentId]) -> Iterator[tuple[ContentId, Fingerprint]]:
+        for content in contents:
             with self._library.store.read() as reader:
-                for hit in hits:
-                    with suppress(KeyError):  # removed meanwhile
-                        candidates.append((hit, reader.features(hit.content)))
-        return candidates
+                found = list(fingerprints(self._library, reader, [content]))
+            yield from found
+
+    def _with_features(self, query: Query, hits: Iterable[Hit]) -> Iterator[_Candidate]:
+        """Candidates among these hits; read lazily."""
+        for hit in hits if self._can_verify(query) else ():
+            with suppress(KeyError):  # removed meanwhile
+                with self._library.store.read() as reader:
+                    features = reader.features(hit.content)
+                yield hit, features
 
     def _can_verify(self, query: Query) -> bool:
-        return self._verify is not None and bool(query.features) and not query.fingerprint.low_information
+        return self._verify is not None and bool(query.features)
 
-    def _verified(self, query: Query, candidates: Sequence[_Candidate]) -> Iterator[tuple[Hit, Verification]]:
+    def _verified(self, query: Query, candidates: Sequence[_Candidate]) -> Iterator[_Judgement]:
         """Verify candidates: all jobs start at once, and each result is awaited when read."""
         if self._verify is None:
             return iter(())
@@ -201,6 +243,9 @@ class Comparison(NamedTuple):
 _Candidate: TypeAlias = tuple[Hit, bytes]
 """A content and its local features."""
 
+_Judgement: TypeAlias = tuple[Hit, Verification]
+"""A content and the result of its verification."""
+
 
 class _Judged(NamedTuple):
     hit: Hit
@@ -213,8 +258,20 @@ def by_words(library: Library, features: bytes, limit: int) -> list[ContentId]:
     return library.words.search(unpack_words(features), limit)
 
 
+def by_hashes(library: Library, orientations: Sequence[Signals], limit: int) -> list[ContentId]:
+    """Low-information contents with hashes like those of any orientation, best first."""
+    found = library.faint.search(orientations, HASHES_ALONE, PROPOSED_FROM, limit)
+    best = sorted(chain(*found), key=lambda hit: (-hit.score, hit.content))
+    return list(islice(dict.fromkeys(hit.content for hit in best), limit))
+
+
 def has_few_words(features: bytes) -> bool:
     return len(unpack_words(features)) < WORDS_FEW
+
+
+def may_be_faint(fingerprint: Fingerprint, features: bytes) -> bool:
+    """Whether edits of a picture may be low in information: those of others have words enough."""
+    return fingerprint.low_information or has_few_words(features)
 
 
 def with_same_pixels(reader: Reader, fingerprint: Fingerprint) -> list[ContentId]:
@@ -228,6 +285,13 @@ def fingerprints(
     for content in contents:
         with suppress(KeyError):
             yield content, reader.fingerprint(content, library.model_id)
+
+
+def _recorded(hits: Iterator[Hit], record: list[Hit]) -> Iterator[Hit]:
+    """The hits, each added to the record when taken."""
+    for hit in hits:
+        record.append(hit)
+        yield hit
 
 
 def _hit(content: ContentId, query: Query, signals: Signals, weights: Weights) -> Hit:

@@ -392,7 +392,7 @@ def test_pairs_reach_a_pipe_at_once(service: FakeService, socket_path: str) -> N
     """A pair is in the pipe while the join is still running."""
     more = threading.Event()
 
-    def pairs() -> Iterator[Pair]:
+    def pairs() -> Iterator[PairLine]:
         yield from PAIRS[:2]
         more.wait(20)
         yield from PAIRS[2:]

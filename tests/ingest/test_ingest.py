@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -465,3 +466,40 @@ def test_the_earlier_of_two_is_told_of_no_later_one(bench: Bench, monkeypatch: p
     for pending in reversed(left):
         decide(pending)
     assert [("b.ppm", "a.ppm")] == bench.told()
+
+
+def related(events: list[Any]) -> list[tuple[str, str, str]]:
+    """The lines of related pictures: (level, file, match)."""
+    return [
+        (event["log_level"], os.path.basename(event["path"]), os.path.basename(event["match"]))
+        for event in events
+        if event["event"] == "related_image"
+    ]
+
+
+def test_a_match_of_a_verdict_without_alerts_is_one_line(bench: Bench) -> None:
+    """The best at info, the rest at debug; nothing is stored."""
+    bench.decoders.number = 7  # the same hashes for all bytes: similar
+    match = replace(bench.ingest._rules.match, verdicts=frozenset([Verdict.EXACT]))
+    bench.ingest._rules = replace(bench.ingest._rules, match=match)
+    for name in ("a.ppm", "b.ppm"):
+        bench.look(name, name.encode())
+    with capture_logs() as events:
+        bench.look("c.ppm", b"c")
+    assert related(events) == [("info", "c.ppm", "a.ppm"), ("debug", "c.ppm", "b.ppm")]
+    (line, _) = (event for event in events if event["event"] == "related_image")
+    assert (line["verdict"], line["score"]) == ("similar", 1.0)
+    assert bench.told() == []
+
+
+def test_beside_an_alert_related_pictures_are_at_debug(bench: Bench) -> None:
+    """A file raises one line at info or above."""
+    bench.decoders.number = 7
+    match = replace(bench.ingest._rules.match, verdicts=frozenset([Verdict.EXACT]))
+    bench.ingest._rules = replace(bench.ingest._rules, match=match)
+    bench.look("a.ppm", b"a")
+    bench.look("b.ppm", b"b")
+    with capture_logs() as events:
+        bench.look("c.ppm", b"b")
+    assert related(events) == [("debug", "c.ppm", "a.ppm")]
+    assert bench.told() == [("c.ppm", "b.ppm")]

@@ -15,7 +15,7 @@ from shazimd.index.cascade import CascadeIndex
 from shazimd.index.files import Folder
 from shazimd.index.flat import FlatIndex
 from shazimd.search.library import Library
-from shazimd.search.query import BY_SCORE, Search, Verify
+from shazimd.search.query import BY_SCORE, BY_WORDS, Search, Verify
 from shazimd.search.score import score, similarities
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
@@ -32,7 +32,7 @@ from shazimd.types import (
     Verification,
     Weights,
 )
-from shazimd.words.packing import HEADER, VERSION
+from shazimd.words.packing import FEATURE, HEADER, VERSION
 
 WEIGHTS = (1.0, 1.0, 2.0)
 KNOWN = 120
@@ -70,8 +70,28 @@ def near(random: np.random.Generator, bits_max: int) -> Signals:
     return Signals(0xF0F0 ^ flips[0] % 2**64, 0x1234 ^ flips[1] % 2**64, (vector / np.linalg.norm(vector)).astype("f4"))
 
 
-def fingerprint(signals: Signals, features: bytes = b"") -> Fingerprint:
-    return Fingerprint(signals, "m", 10, 10, "PNG", features=features)
+def fingerprint(signals: Signals, features: bytes = b"", *, faint: bool = False) -> Fingerprint:
+    return Fingerprint(signals, "m", 10, 10, "PNG", low_information=faint, features=features)
+
+
+def with_words(number: int, label: bytes) -> bytes:
+    """Packed local features with a word that ``number`` pictures of a test share."""
+    rows = np.zeros(number, FEATURE)
+    rows["word"] = np.arange(number)
+    return HEADER.pack(VERSION, 0, 10, 10, number) + rows.tobytes() + label
+
+
+def put(library: Library, number: int, known: Fingerprint) -> ContentId:
+    """Add a content with a file."""
+
+    def add(writer: Writer) -> ContentId:
+        content = writer.add_content(b"%032d" % number, known)
+        writer.put_file(b"/q/%d" % number, FileRow(Stat(1, 1, number), FileState.INDEXED, content))
+        return content
+
+    content = library.store.write(add)
+    library.add(content, known)
+    return content
 
 
 def verify(_query: bytes, candidates: Sequence[bytes]) -> Future[list[Verification]]:
@@ -213,3 +233,90 @@ def test_what_is_exact_is_told_once(library: Library, query: Query) -> None:
     matches = search.matches(query, content, weights=WEIGHTS, threshold=0.0)
     assert [Verdict.EXACT] == [match.verdict for match in matches if match.content == content]
     assert Verdict.COPY == matches[1].verdict
+
+
+def by_label(_query: bytes, candidates: Sequence[bytes]) -> Future[list[Verification]]:
+    """Verified by the bytes behind the features."""
+    done: Future[list[Verification]] = Future()
+    labels = {b"copy": Verdict.COPY, b"vari": Verdict.VARIANT, b"scen": Verdict.SCENE}
+    done.set_result([Verification(labels.get(each[-4:])) for each in candidates])
+    return done
+
+
+def test_more_copies_than_are_verified_first_are_all_found(library: Library, query: Query) -> None:
+    """43 copies of one picture, by shared words alone: all are told."""
+    far = Signals(0x0F0F_FFFF_0000_1234, 0xABCD_0000_FFFF_0F0F, None)
+    put_ = [put(library, number, fingerprint(far, with_words(80, b"copy"))) for number in range(43)]
+    asked = Query(query.fingerprint, query.orientations, with_words(80, b"asks"))
+    matches = Search(library, by_label).matches(asked, None, weights=WEIGHTS, threshold=1.0)
+    assert put_ == sorted(match.content for match in matches if match.verdict is Verdict.COPY)
+
+
+def test_the_original_ranks_above_its_variants_and_these_above_scenes(library: Library, query: Query) -> None:
+    """Though the original shares fewer words than 40 pictures of its template."""
+    far = Signals(0x0F0F_FFFF_0000_1234, 0xABCD_0000_FFFF_0F0F, None)
+    for number in range(40):
+        put(library, number, fingerprint(far, with_words(100, b"vari")))
+    put(library, 40, fingerprint(far, with_words(95, b"scen")))
+    original = put(library, 41, fingerprint(far, with_words(90, b"copy")))
+    asked = Query(query.fingerprint, query.orientations, with_words(100, b"asks"))
+    matches = Search(library, by_label).matches(asked, None, weights=WEIGHTS, threshold=1.0)
+    assert (original, Verdict.COPY) == (matches[0].content, matches[0].verdict)
+    assert [Verdict.VARIANT] * 40 + [Verdict.SCENE] == [match.verdict for match in matches[1:]]
+
+
+def test_verifying_stops_where_most_are_unrelated(library: Library, query: Query) -> None:
+    """Pictures that share words by chance cost no more than the first candidates."""
+    far = Signals(0x0F0F_FFFF_0000_1234, 0xABCD_0000_FFFF_0F0F, None)
+    for number in range(60):
+        put(library, number, fingerprint(far, with_words(80, b"else")))
+    verified: list[int] = []
+
+    def counted(packed: bytes, candidates: Sequence[bytes]) -> Future[list[Verification]]:
+        verified.append(len(candidates))
+        return by_label(packed, candidates)
+
+    asked = Query(query.fingerprint, query.orientations, with_words(80, b"asks"))
+    Search(library, counted).matches(asked, None, weights=WEIGHTS, threshold=1.0)
+    assert sum(verified) == BY_WORDS
+
+
+@pytest.mark.parametrize("asked_faint", [True, False])
+def test_a_low_information_picture_is_verified_and_never_similar(
+    library: Library, query: Query, asked_faint: bool
+) -> None:
+    """Its hashes propose it, verification alone decides, whichever of the pair is low in information."""
+    signals = query.fingerprint.signals
+    copy = put(library, 1, fingerprint(signals, COPY, faint=True))
+    put(library, 2, fingerprint(signals, NO_WORDS, faint=True))
+    normal = put(library, 3, fingerprint(signals, COPY))
+    asked = Query(fingerprint(signals, NO_WORDS, faint=asked_faint), query.orientations, NO_WORDS)
+    matches = Search(library, verify).matches(asked, None, weights=WEIGHTS, threshold=0.6)
+    assert {copy, normal} == {match.content for match in matches if match.verdict is Verdict.COPY}
+    likes = {match.path for match in matches if match.verdict is Verdict.SIMILAR}
+    assert b"/q/2" not in likes
+    assert bool(likes) is not asked_faint
+
+
+def test_find_and_compare_give_one_answer_to_a_low_information_pair(library: Library, query: Query) -> None:
+    """A copy by verification; nothing by score, however high."""
+    signals = query.fingerprint.signals
+    asked = Query(fingerprint(signals, NO_WORDS, faint=True), query.orientations, NO_WORDS)
+    search = Search(library, verify)
+    for number, features in enumerate((COPY, NO_WORDS)):
+        known = fingerprint(signals, features, faint=True)
+        content = put(library, number, known)
+        compared = search.compare(asked, known, same_bytes=False, weights=WEIGHTS, threshold=0.6)
+        matches = search.matches(asked, None, weights=WEIGHTS, threshold=0.6)
+        found_verdicts = [match.verdict for match in matches if match.content == content]
+        assert found_verdicts == ([compared.verdict] if compared.verdict else [])
+
+
+def test_low_information_pictures_are_loaded_and_removed(library: Library, query: Query) -> None:
+    """A start reads their hashes from the store."""
+    content = put(library, 1, fingerprint(query.fingerprint.signals, COPY, faint=True))
+    with closing(Library(library.store, lambda _store, _model: FlatIndex(), Model())) as again:  # type: ignore[arg-type]
+        again.loaded.result(30)
+        assert content in again.faint
+        again.remove([content])
+        assert content not in again.faint
