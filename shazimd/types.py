@@ -150,7 +150,7 @@ Box: TypeAlias = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """Where the two pictures of a VARIANT have other content."""
+    """The places of a VARIANT with other content."""
 
     share: float
     """of the overlap, [0, 1]"""
