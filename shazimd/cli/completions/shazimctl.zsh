@@ -79,13 +79,13 @@ _shtab_shazimctl_alerts_defaults_added=0
 
 _shtab_shazimctl_clean_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--apply[act\; without it nothing is changed]"
-  "--how[trash (default), move\:DIR (below DIR, with the whole path), hardlink or reflink (only same bytes)]:HOW:"
+  "--apply[carry out the plan (default\: dry run)]"
+  "--how[trash (default), move\:DIR (keeps the whole path below DIR), hardlink or reflink (identical files only)]:HOW:"
   "--verdict[exact (default), or exact,copy for edited copies as well]:LIST:"
-  "*--root[act only on files below DIR]:DIR:"
-  "*--reference[never act on files below DIR, and keep these first]:DIR:"
-  "*--prefer[keep what matches path\:GLOB or name\:GLOB, age\:oldest or age\:newest\; the first rule counts most]:RULE:"
-  "--undo[take a run back\: the latest, or the one named]:ID:"
+  "*--root[remove only files below DIR]:DIR:"
+  "*--reference[never remove files below DIR, and prefer to keep them]:DIR:"
+  "*--prefer[which file to keep\: path\:GLOB, name\:GLOB, age\:oldest or age\:newest\; the first rule has priority]:RULE:"
+  "--undo[reverse the latest run, or the run with this ID]:ID:"
   "--list[list the past runs]"
   "--json[print JSON, one object per line]"
 )
