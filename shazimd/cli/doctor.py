@@ -49,7 +49,8 @@ def run(args: Namespace) -> int:
         if finding.level == "problem":
             status = 5
         if args.json:
-            say_json(vars(finding))
+            advice = finding.advice
+            say_json({"well": finding.level == "ok", "level": finding.level, "what": finding.message, "advice": advice})
         else:
             say(f"{finding.level:7}  {finding.message}")
             if finding.advice:

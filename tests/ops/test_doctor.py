@@ -22,7 +22,7 @@ def doctor(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 def messages(findings: list[dict[str, Any]], level: str) -> list[str]:
-    return [finding["message"] for finding in findings if finding["level"] == level]
+    return [finding["what"] for finding in findings if finding["level"] == level]
 
 
 def problems(findings: list[dict[str, Any]]) -> list[str]:
@@ -35,7 +35,7 @@ def test_no_problems(doctor: Any) -> None:
     assert problems(findings) == []
     assert messages(findings, "warning") == []
     assert status == 0
-    assert {finding["message"].split(":")[0].split()[0] for finding in findings} >= {
+    assert {finding["what"].split(":")[0].split()[0] for finding in findings} >= {
         "config",
         "daemon",
         "inotify",
@@ -62,7 +62,7 @@ def test_a_broken_config(doctor: Any, daemon: Daemon) -> None:
     _, findings = doctor()
     (what,) = problems(findings)
     assert "match.threshold is 2" in what
-    assert any(finding["message"].startswith("daemon: ready") for finding in findings)
+    assert any(finding["what"].startswith("daemon: ready") for finding in findings)
 
 
 def test_a_daemon_that_is_away(doctor: Any, daemon: Daemon) -> None:
