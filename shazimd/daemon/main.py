@@ -20,7 +20,6 @@ import msgspec
 import structlog
 
 from shazimd import __version__, config, paths
-from shazimd.client import Client
 from shazimd.config import Config, WatchConfig
 from shazimd.daemon.app import App
 from shazimd.daemon.service import DaemonService
@@ -36,7 +35,7 @@ from shazimd.telemetry import log
 logger = structlog.get_logger()
 
 ANSWER_TIMEOUT_S = 10.0
-"""Timeout of the daemon's request to itself; a third of WatchdogSec in the unit."""
+"""Longest turn of the server's event loop; a third of WatchdogSec in the unit."""
 
 EXAMPLES = """\
 examples:
@@ -116,28 +115,28 @@ def run(read_settings: Callable[[], Config]) -> None:
             roots=[root["path"] for root in app.run.roots()],
         )
         notifier.ready(_status_line(service.status()))
-        _watch_health(stop, notifier, service, app, Client(listeners[0].getsockname(), timeout_s=ANSWER_TIMEOUT_S))
+        _watch_health(stop, notifier, service, app, server)
         notifier.stopping("finishing the work in hand")
         logger.info("stopping")
     logger.info("stopped")
 
 
-def _watch_health(stop: threading.Event, notifier: Notifier, service: DaemonService, app: App, client: Client) -> None:
+def _watch_health(stop: threading.Event, notifier: Notifier, service: DaemonService, app: App, server: Server) -> None:
     """Until stopped, report the status to the service manager, and answer its watchdog while the daemon is healthy: its
-    threads are alive, and a request over its socket is answered."""
+    threads are alive, the server's event loop turns, and the status can be made.
+
+    All of that is asked in process: clients that use up the connections must not have the daemon restarted."""
     while not stop.wait(notifier.watchdog_interval_s):
-        if fault := _fault(app, client):
+        if fault := _fault(app, server):
             logger.error("unresponsive", reason=fault)
         else:
             notifier.alive()
             notifier.status(_status_line(service.status()))
 
 
-def _fault(app: App, client: Client) -> str | None:
-    try:
-        client.status()
-    except ShazimdError as error:
-        return str(error)
+def _fault(app: App, server: Server) -> str | None:
+    if not server.responds(ANSWER_TIMEOUT_S):
+        return f"the server's event loop took no turn for {ANSWER_TIMEOUT_S:g} s"
     return None if app.alive() else "a thread that watches or follows has ended"
 
 

@@ -26,10 +26,13 @@ class GuardedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _in_head = True
     _in_body = False
+    _waiting_since = 0.0
+    """time of the event loop at which the client's turn began"""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS_MAX:
+        self._waiting_since = self.loop.time()
+        if len(self.connections) > CONNECTIONS_MAX and not self._make_room():
             self._refuse(503, "unavailable", f"{CONNECTIONS_MAX} connections are open; ask again later")
         else:
             self._head_timer = self.loop.call_later(HEAD_S, self._head_too_slow)
@@ -62,6 +65,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self._waiting_since = self.loop.time()
         # uvicorn would read the rest of a refused body to its end, without a time limit.
         if self._in_body and not self.pipeline:
             self.transport.close()
@@ -76,6 +80,23 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "bad_request", msg)
+
+    def _make_room(self) -> bool:
+        """Close the connection that has waited longest for its client; False if the daemon is working for all others.
+
+        A client that holds all connections, idle or with bodies that trickle, loses its own."""
+        others = (each for each in self.connections if isinstance(each, GuardedProtocol) and each is not self)
+        waiting = [each for each in others if each._waits_for_client()]
+        if not waiting:
+            return False
+        longest = min(waiting, key=lambda each: each._waiting_since)
+        longest._refuse(503, "unavailable", f"{CONNECTIONS_MAX} connections are open, and this one was the idlest")
+        return True
+
+    def _waits_for_client(self) -> bool:
+        if self.transport.is_closing():
+            return False
+        return self._in_body or self.cycle is None or self.cycle.response_complete
 
     def _head_too_slow(self) -> None:
         self._refuse(408, "timeout", f"the headers took more than {HEAD_S:g} s")

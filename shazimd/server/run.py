@@ -43,6 +43,10 @@ class Server:
         """Whether the event loop is running."""
         return self._thread.is_alive()
 
+    def responds(self, timeout_s: float) -> bool:
+        """Whether the event loop takes its turn within ``timeout_s``. Needs no connection, which clients may use up."""
+        return self._thread.is_alive() and self._uvicorn.turns(timeout_s)
+
     def _run(self) -> None:
         try:
             self._uvicorn.run(sockets=list(self._sockets))
@@ -77,6 +81,12 @@ class _Uvicorn(uvicorn.Server):
         """Stop the main loop. May be called from any thread after ``ready``."""
         self.config.timeout_graceful_shutdown = math.ceil(timeout_s)
         self._loop.call_soon_threadsafe(self._ended.set)
+
+    def turns(self, timeout_s: float) -> bool:
+        """Whether the event loop runs a callback within ``timeout_s``. For any thread, after ``ready``."""
+        turned = threading.Event()
+        self._loop.call_soon_threadsafe(turned.set)
+        return turned.wait(timeout_s)
 
     async def main_loop(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -9,7 +9,6 @@ import pytest
 from running import Daemon
 
 from shazimd.daemon.main import _fault
-from shazimd.errors import DaemonUnreachable
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def test_a_run_as_the_service_manager_hears_it(daemon: Daemon, manager: socket.s
 
 
 class Part:
-    """A service or a client that is well or not."""
+    """An app or a server that is well or not."""
 
     def __init__(self, *, well: bool) -> None:
         self._well = well
@@ -43,21 +42,20 @@ class Part:
     def alive(self) -> bool:
         return self._well
 
-    def status(self) -> None:
-        if not self._well:
-            raise DaemonUnreachable("said nothing for 10 s")
+    def responds(self, _timeout_s: float) -> bool:
+        return self._well
 
 
 @pytest.mark.parametrize(
-    ("threads", "socket_answers", "fault"),
+    ("threads", "loop_turns", "fault"),
     [
         (True, True, None),
         (False, True, "a thread that watches or follows has ended"),
-        (True, False, "said nothing for 10 s"),
+        (True, False, "the server's event loop took no turn for 10 s"),
     ],
 )
-def test_the_watchdog_is_answered_only_while_all_works(threads: bool, socket_answers: bool, fault: str | None) -> None:
-    """A thread that ended, or a server that says nothing, is a fault."""
-    service: Any = Part(well=threads)
-    client: Any = Part(well=socket_answers)
-    assert _fault(service, client) == fault
+def test_the_watchdog_is_answered_only_while_all_works(threads: bool, loop_turns: bool, fault: str | None) -> None:
+    """A thread that ended, or an event loop that hangs, is a fault."""
+    app: Any = Part(well=threads)
+    server: Any = Part(well=loop_turns)
+    assert _fault(app, server) == fault

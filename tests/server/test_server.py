@@ -464,13 +464,40 @@ def test_who_hangs_up_while_waiting_is_not_worked_for(service: FakeService, path
 
 
 def test_connections_have_a_limit(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the limit a connection is told to come again; when one is closed there is room."""
+    """Beyond the limit the connection that has waited longest for its client is closed, and the new one is served."""
     monkeypatch.setattr(guard, "CONNECTIONS_MAX", 2)
-    idle = [connect(path) for _ in range(2)]
-    eventually(lambda: talk(path, b"")[0] == 503)
-    idle.pop().close()
-    eventually(lambda: ask(path, "GET", "/v1/status")[0] == 200)
-    idle.pop().close()
+    with connect(path) as longest:
+        ask(path, "GET", "/v1/status")  # a turn of the event loop, whose clock stands still within one
+        with connect(path):
+            eventually(lambda: ask(path, "GET", "/v1/status")[0] == 200)
+            assert b" 503 " in longest.recv(65536)
+
+
+def test_bodies_that_trickle_make_room(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections in the middle of a body count as waiting: they keep nobody out, however often they send a byte."""
+    monkeypatch.setattr(guard, "CONNECTIONS_MAX", 2)
+    head = b"POST /v1/find HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\nP"
+    with connect(path) as first, connect(path) as second:
+        first.sendall(head)
+        second.sendall(head)
+        for _ in range(3):
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it made room
+                second.sendall(b"x")
+            assert ask(path, "GET", "/v1/status")[0] == 200
+
+
+def test_connections_that_the_daemon_works_for_are_kept(
+    service: FakeService, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If none waits for its client, a new connection is told to come again."""
+    monkeypatch.setattr(guard, "CONNECTIONS_MAX", 1)
+    service.holds = threading.Event()
+    with connect(path) as working:
+        working.sendall(b"POST /v1/find HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nimage")
+        eventually(lambda: bool(service.asked))
+        assert talk(path, b"")[0] == 503
+        service.holds.set()
+        assert b" 200 " in working.recv(65536)
 
 
 def test_an_answer_that_nobody_reads_is_cut_off(
