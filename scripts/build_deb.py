@@ -73,7 +73,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
         tree.chmod(0o755)
-        install(tree, "" if args.without_converter else "[model]")
+        install(tree, "" if args.without_converter else "[hub]")
         describe(tree)
         # xz, the default, would take minutes.
         run("dpkg-deb", "--root-owner-group", "-Zzstd", "-z3", "--build", tree, args.output)

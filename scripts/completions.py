@@ -1,4 +1,4 @@
-"""Write the shell completions of `shazimctl` from its parser: run me when a command or an option changes."""
+"""Write the shell completions of `shazimctl` from its parser: run after a change of a command or an option."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILES = {"IMAGE", "A", "B", "PATH"}
 
 
 def completions(shell: str) -> str:
-    """The script for a shell."""
+    """Return the script for a shell."""
     top = parser()
     _mark_files(top)
     return str(shtab.complete(top, shell)).rstrip() + "\n"

@@ -1,6 +1,6 @@
-"""Write the man pages from the parsers and from config.py: run me when a command, an option or a key changes.
+"""Write the man pages from the parsers and from config.py: run after a change of a command, an option or a key.
 
-shazimctl(1) and shazimd(8) say what --help says; shazimd.toml(5) says what the docstrings beside the keys say.
+shazimctl(1) and shazimd(8) have the texts of --help; shazimd.toml(5) has the docstrings below the keys.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 FILES = [
     ("/etc/shazimd/config.toml", "the configuration, see shazimd.toml(5); ~/.config/shazimd/config.toml of a user"),
     ("/etc/default/shazimd", "environment of the service"),
-    ("/run/shazimd/shazimd.sock", "where it is asked; $XDG_RUNTIME_DIR/shazimd.sock of a user"),
+    ("/run/shazimd/shazimd.sock", "the socket; $XDG_RUNTIME_DIR/shazimd.sock of a user"),
     ("/var/lib/shazimd", "the store and the models; ~/.local/state/shazimd of a user"),
 ]
 SIGNALS = [
-    ("SIGTERM, SIGINT", "finish the images in hand and stop"),
-    ("SIGHUP", "read the configuration again; a broken one changes nothing"),
+    ("SIGTERM, SIGINT", "finish the images in progress and stop"),
+    ("SIGHUP", "reload the configuration; an invalid one changes nothing"),
 ]
 VARIABLES = [
-    ("SHAZIMD_SOCKET", "the socket that shazimctl asks"),
-    ("SHAZIMD_CONFIG", "the configuration that shazimd reads"),
+    ("SHAZIMD_SOCKET", "the socket for shazimctl"),
+    ("SHAZIMD_CONFIG", "the configuration of shazimd"),
 ]
 DAEMON = """\
-Files below the watched directories are only ever read. An image is decoded once in its life and known by its
-fingerprint from then on; one that lands later and shows what is known already raises an alert: one line at level
-warning, with the event near_duplicate. The first complete look at a directory raises none.
+shazimd only reads the files below the watched directories. Every image is decoded once and indexed by its fingerprint.
+A new image that matches an indexed image raises an alert: a line at level warning, with the event near_duplicate. The
+first complete scan of a directory raises no alerts.
 
-Under systemd shazimd tells when it is ready and how it is, answers the watchdog, takes the socket that it is given, and
-logs JSON with priorities. `shazimctl service install` sets that up.
+Under systemd shazimd reports readiness and state, serves the watchdog, uses the socket of the socket unit, and logs
+JSON with priorities. `shazimctl service install` sets this up.
 """
-ANSWERS = "Answers are on standard output, one line or JSON object each; trouble is on standard error."
+ANSWERS = "Results are on standard output, one line or JSON object each; errors are on standard error."
 TOML = """\
-TOML, in UTF-8. Every key is optional but the path of one directory to watch; unknown keys and bad values are refused
-with the key, what was found and what was expected. `shazimctl reload` puts changes in force without a restart, but for
-those of [store], [server], [workers] and [model].
+TOML, in UTF-8. Every key is optional except the path of a directory to watch. Unknown keys and invalid values are
+rejected with the key, the value found and the value expected. `shazimctl reload` applies changes without a restart,
+except those of [store], [server], [workers] and [model].
 """
 EXAMPLE = """\
 [[watch]]
@@ -74,7 +74,7 @@ def pages() -> dict[str, str]:
 def _shazimctl() -> str:
     top = cli.parser()
     text = (
-        _head("shazimctl", 1, "ask the shazimd daemon")
+        _head("shazimctl", 1, "query and control the shazimd daemon")
         + _synopsis(top)
         + _section("DESCRIPTION", _plain(f"{top.description} {ANSWERS}"))
     )
@@ -88,11 +88,11 @@ def _shazimctl() -> str:
 
 def _shazimd() -> str:
     top = main.parser()
-    text = _head("shazimd", 8, "tell the moment an image lands whether it was there before") + _synopsis(top)
+    text = _head("shazimd", 8, "report at once when a new image is a duplicate") + _synopsis(top)
     text += _section("DESCRIPTION", _plain(f"{top.description}\n\n{DAEMON}")) + ".SH OPTIONS\n" + _options(top)
     text += ".SH EXAMPLES\n" + _example((top.epilog or "").partition("\n")[2])
     text += _list("SIGNALS", SIGNALS) + _list("FILES", FILES) + _list("ENVIRONMENT", VARIABLES[1:])
-    status = [("0", "stopped as asked"), ("2", "usage or configuration"), ("5", "could not start or go on")]
+    status = [("0", "stopped by a signal"), ("2", "usage or configuration"), ("5", "could not start or continue")]
     return text + _list("EXIT STATUS", status) + _see_also("shazimctl(1)", "shazimd.toml(5)", "systemd(1)")
 
 
@@ -108,7 +108,7 @@ def _toml() -> str:
 
 
 def _struct_of(kind: typing.Any) -> type[msgspec.Struct]:
-    """The struct of a table: itself, or what a tuple of tables holds."""
+    """Return the struct of a table, or of the elements of a tuple of tables."""
     return kind if isinstance(kind, type) else typing.get_args(kind)[0]
 
 
@@ -124,7 +124,7 @@ def _keys(struct: type[msgspec.Struct]) -> str:
 
 
 def _notes(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """The docstrings beside the keys, which Python itself throws away."""
+    """Return the docstrings below the keys, which Python discards."""
     tree = ast.parse(inspect.getsource(struct)).body[0]
     assert isinstance(tree, ast.ClassDef)
     notes = {}
@@ -136,7 +136,7 @@ def _notes(struct: type[msgspec.Struct]) -> dict[str, str]:
 
 
 def _kind(kind: typing.Any) -> str:
-    """A type in words.
+    """Describe a type.
 
     >>> _kind(int), _kind(tuple[str, ...]), _kind(typing.Literal["a", "b"])
     ('a whole number', 'a list, each a string', '"a" or "b"')
@@ -192,7 +192,8 @@ def _synopsis(parser: argparse.ArgumentParser) -> str:
 def _options(parser: argparse.ArgumentParser) -> str:
     text = ""
     for action in parser._actions:
-        if not isinstance(action, argparse._SubParsersAction | argparse._HelpAction):
+        hidden = action.help == argparse.SUPPRESS
+        if not hidden and not isinstance(action, argparse._SubParsersAction | argparse._HelpAction):
             words = ", ".join(action.option_strings) or str(action.metavar or action.dest)
             takes = action.option_strings and action.nargs != 0
             value = f" {action.metavar or '{' + ','.join(map(str, action.choices or [])) + '}'}" if takes else ""
@@ -223,7 +224,7 @@ def _see_also(*others: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Paragraphs, a sentence's lines joined by the formatter."""
+    """Format paragraphs; the formatter joins their lines."""
     return "\n.PP\n".join(_lines(paragraph) for paragraph in text.strip().split("\n\n")) + "\n"
 
 
@@ -233,7 +234,7 @@ def _example(text: str) -> str:
 
 
 def _lines(text: str) -> str:
-    """No line may begin with what the formatter takes for a request."""
+    """Escape lines that would begin with a request of the formatter."""
     return "\n".join(("\\&" if line.startswith((".", "'")) else "") + _escape(line) for line in text.splitlines())
 
 

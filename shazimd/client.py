@@ -1,8 +1,8 @@
-"""The asking end: a small HTTP/1.1 client over the daemon's Unix socket.
+"""A small HTTP/1.1 client of the daemon's Unix socket.
 
-It imports next to nothing, so that a command answers before the prompt is missed: `shazimctl status` is to take less
-than three times as long as `python3 -c pass`. ``http.client`` alone would take that up. So would ``socket``, for its
-enumerations; ``_socket`` below it has all that a Unix socket needs.
+It imports as little as possible: `shazimctl status` must take less than three times as long as `python3 -c pass`.
+``http.client`` alone would exceed this, and so would ``socket``, because of its enumerations; ``_socket``, on which
+``socket`` is built, has everything needed for a Unix socket.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 
 from shazimd import errors
 from shazimd.paths import asking_socket
+from shazimd.server import verbs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,17 +24,19 @@ if TYPE_CHECKING:
         Alert,
         CompactReply,
         CompareReply,
+        DuplicateGroup,
         FindReply,
-        Group,
+        ForgetReply,
+        InstalledModel,
         InstallProgress,
-        Model,
-        Pair,
+        PairLine,
         ReloadReply,
         Status,
     )
+    from shazimd.server.verbs import Verb
 
 TIMEOUT_S = 120.0
-"""The longest silence of the daemon: more than the minute that one picture may take it, with others before it."""
+"""Time limit of each read: longer than the minute for decoding a picture, and the wait for pictures before."""
 
 LINE_BYTES_MAX = 65536
 HEADERS_MAX = 100
@@ -41,9 +44,9 @@ RECEIVE_BYTES = 262144
 
 
 class Client:
-    """Asks the daemon at ``socket_path``. Each question has a connection of its own, so threads may share a client.
+    """A client of the daemon at ``socket_path``. Each request has its own connection: threads may share a client.
 
-    Every verb raises DaemonUnreachable, or the error that the daemon answered with (``errors``)."""
+    Every verb raises DaemonUnreachable, or the error in the daemon's reply (``errors``)."""
 
     def __init__(self, socket_path: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
         self.socket_path = socket_path or asking_socket()
@@ -56,100 +59,98 @@ class Client:
         weights: Sequence[float] | None = None,
         limit: int | None = None,
     ) -> FindReply:
-        """What the picture in these bytes matches, best first."""
-        target = _target("/v1/find", threshold=threshold, weights=weights, limit=limit)
-        reply: FindReply = self._json("POST", target, data)
+        """Find the known images that match the picture in these bytes, best first."""
+        reply: FindReply = self._json(verbs.FIND, data, threshold=threshold, weights=weights, limit=limit)
         return reply
 
     def compare(self, a: bytes, b: bytes, weights: Sequence[float] | None = None) -> CompareReply:
-        """What two pictures are to each other."""
+        """Compare two pictures."""
         content_type, body = _form(a=a, b=b)
-        reply: CompareReply = self._json("POST", _target("/v1/compare", weights=weights), body, content_type)
+        reply: CompareReply = self._json(verbs.COMPARE, body, content_type, weights=weights)
         return reply
 
     def status(self) -> Status:
-        """How the daemon is."""
-        reply: Status = self._json("GET", "/v1/status")
+        """The daemon's state and counts."""
+        reply: Status = self._json(verbs.STATUS)
         return reply
 
     def alerts(self, since: int = 0) -> Iterator[Alert]:
         """Every stored alert with id > ``since``, oldest first."""
-        while page := self._json("GET", _target("/v1/alerts", since=since))["alerts"]:
+        while page := self._json(verbs.ALERTS, since=since)["alerts"]:
             yield from page
             since = page[-1]["id"]
 
     def events(self, since: int | None = None) -> Iterator[Alert]:
-        """Alerts as they come, after those with id > ``since`` that were missed; ends when the daemon ends it.
+        """New alerts, after the stored ones with id > ``since``; ends when the daemon ends the stream.
 
         The first step of the iterator subscribes."""
-        for line in self._lines("GET", _target("/v1/events", since=since)):
+        for line in self._lines(verbs.STREAM, since=since):
             if line.startswith(b"data: "):
                 yield json.loads(line[6:])
 
     def duplicates(
         self, threshold: float | None = None, weights: Sequence[float] | None = None, limit: int | None = None
-    ) -> Iterator[Group]:
-        """The groups of duplicates, as the daemon makes them."""
-        return self._objects("GET", _target("/v1/duplicates", threshold=threshold, weights=weights, limit=limit))
+    ) -> Iterator[DuplicateGroup]:
+        """The groups of duplicates, streamed."""
+        return self._objects(verbs.DUPLICATES, threshold=threshold, weights=weights, limit=limit)
 
     def pairs(
         self, threshold: float | None = None, weights: Sequence[float] | None = None, after: int = 0
-    ) -> Iterator[Pair]:
-        """Every pair of images at or over the threshold, and how far it has come; ``after`` goes on from there."""
-        return self._objects("GET", _target("/v1/pairs", threshold=threshold, weights=weights, after=after))
+    ) -> Iterator[PairLine]:
+        """Every pair of images at or over the threshold, and the progress; ``after`` resumes from a progress."""
+        return self._objects(verbs.PAIRS, threshold=threshold, weights=weights, after=after)
 
     def rescan(self, path: bytes | None = None) -> None:
-        """Have a path, or every root, compared with the disk soon."""
-        self._json("POST", _target("/v1/rescan", path=path))
+        """Request a comparison of a path, or of every root, with the disk."""
+        self._json(verbs.RESCAN, path=path)
 
     def forget(self, path: bytes | None = None, *, deleted: bool = False, content: str | None = None) -> int:
         """Forget a file or a directory with its subtree, or all deleted images, or the image with this digest in
         hexadecimal. The number of files forgotten, or of images."""
-        target = _target("/v1/forget", path=path, deleted="true" if deleted else None, content=content)
-        forgotten: int = self._json("POST", target)["forgotten"]
-        return forgotten
+        reply: ForgetReply = self._json(verbs.FORGET, path=path, deleted="true" if deleted else None, content=content)
+        return reply["forgotten"]
 
     def reload(self) -> ReloadReply:
-        """Have the config read again."""
-        reply: ReloadReply = self._json("POST", "/v1/reload")
+        """Reload the configuration."""
+        reply: ReloadReply = self._json(verbs.RELOAD)
         return reply
 
     def compact(self) -> CompactReply:
-        """Have the store compacted."""
-        reply: CompactReply = self._json("POST", "/v1/compact")
+        """Compact the store."""
+        reply: CompactReply = self._json(verbs.COMPACT)
         return reply
 
     def metrics(self) -> bytes:
         """The metrics in the Prometheus text format."""
         with _Connection(self.socket_path, self._timeout_s) as connection:
-            _send(connection, "GET", "/metrics", b"", "")
+            _send(connection, verbs.METRICS, {})
             return b"".join(_answer(connection))
 
-    def models(self) -> list[Model]:
+    def models(self) -> list[InstalledModel]:
         """The installed models."""
-        models: list[Model] = self._json("GET", "/v1/models")["models"]
+        models: list[InstalledModel] = self._json(verbs.MODELS)["models"]
         return models
 
     def install_model(self, handle: str) -> Iterator[InstallProgress]:
-        """Install a model, step by step; the last step has it."""
-        return self._objects("POST", _target("/v1/models", handle=handle))
+        """Install a model; yields each step, the model with the last."""
+        return self._objects(verbs.INSTALL_MODEL, handle=handle)
 
-    def _json(self, method: str, target: str, body: bytes = b"", content_type: str = "") -> Any:
+    def _json(self, verb: Verb, body: bytes = b"", content_type: str = "", **parameters: object) -> Any:
         with _Connection(self.socket_path, self._timeout_s) as connection:
-            _send(connection, method, target, body, content_type)
+            _send(connection, verb, parameters, body, content_type)
             return json.loads(b"".join(_answer(connection)))
 
-    def _objects(self, method: str, target: str) -> Iterator[Any]:
-        for line in self._lines(method, target):
+    def _objects(self, verb: Verb, **parameters: object) -> Iterator[Any]:
+        for line in self._lines(verb, **parameters):
             if line.strip():
                 item = json.loads(line)
                 if "error" in item:
                     raise _error(item)
                 yield item
 
-    def _lines(self, method: str, target: str) -> Iterator[bytes]:
+    def _lines(self, verb: Verb, **parameters: object) -> Iterator[bytes]:
         with _Connection(self.socket_path, self._timeout_s) as connection:
-            _send(connection, method, target, b"", "")
+            _send(connection, verb, parameters)
             rest = b""
             for chunk in _answer(connection):
                 *lines, rest = (rest + chunk).split(b"\n")
@@ -157,7 +158,7 @@ class Client:
 
 
 class _Connection:
-    """A connection with a buffer to read from, and the door at which foreign exceptions become ours."""
+    """A buffered connection. Leaving the context turns foreign exceptions into ShazimdError."""
 
     def __init__(self, path: str, timeout_s: float) -> None:
         self._path = path
@@ -189,7 +190,7 @@ class _Connection:
         self._socket.sendall(data)
 
     def line(self) -> bytes:
-        """Up to and with the next line end. Raises ValueError where it does not come."""
+        """The next line, with its end. Raises ValueError for a line over LINE_BYTES_MAX."""
         searched = 0
         while (end := self._buffer.find(b"\n", searched)) < 0:
             searched = len(self._buffer)
@@ -215,8 +216,11 @@ class _Connection:
         return taken
 
 
-def _send(connection: _Connection, method: str, target: str, body: bytes, content_type: str) -> None:
-    head = f"{method} {target} HTTP/1.1\r\nHost: shazimd\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+def _send(
+    connection: _Connection, verb: Verb, parameters: dict[str, object], body: bytes = b"", content_type: str = ""
+) -> None:
+    target = _target(verb, **parameters)
+    head = f"{verb.method} {target} HTTP/1.1\r\nHost: shazimd\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
     if content_type:
         head += f"Content-Type: {content_type}\r\n"
     try:
@@ -227,7 +231,7 @@ def _send(connection: _Connection, method: str, target: str, body: bytes, conten
 
 
 def _answer(connection: _Connection) -> Iterator[bytes]:
-    """The body of an answer, in pieces. Raises what the daemon answered with, if that is an error."""
+    """The body of a response, in pieces. Raises the error in an error response."""
     status, headers = _head(connection)
     if headers.get("transfer-encoding") == "chunked":
         pieces = _chunks(connection)
@@ -270,9 +274,10 @@ def _form(**files: bytes) -> tuple[str, bytes]:
     return f"multipart/form-data; boundary={boundary}", b"".join(parts) + f"--{boundary}--\r\n".encode()
 
 
-def _target(endpoint: str, /, **parameters: object) -> str:
+def _target(verb: Verb, /, **parameters: object) -> str:
+    assert parameters.keys() <= {parameter.name for parameter in verb.parameters}
     given = [f"{name}={_encoded(value)}" for name, value in parameters.items() if value is not None]
-    return f"{endpoint}?{'&'.join(given)}" if given else endpoint
+    return f"{verb.path}?{'&'.join(given)}" if given else verb.path
 
 
 def _encoded(value: object) -> str:
@@ -283,7 +288,7 @@ def _encoded(value: object) -> str:
 
 
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/,")
-"""RFC 3986, section 2.3, and what a query may have as it is"""
+"""Unreserved characters (RFC 3986, section 2.3), and two more allowed in a query (section 3.4)."""
 
 
 def _error(reply: Any) -> errors.ShazimdError:

@@ -50,8 +50,8 @@ class MatchConfig(Section, frozen=True, kw_only=True):
     threshold: Fraction = DEFAULT_THRESHOLD
     weights: Weights = DEFAULT_WEIGHTS
     verify: bool = True
-    """Confirm matches by geometry, and tell copies from other shots. Without it only the score counts, and pictures
-    get no local features: four times the pictures a second, 2 kB for each instead of 9."""
+    """Confirm matches by geometry, and tell copies from other shots. Without it only the score counts: add
+    "similar" to the verdicts of [alerts]. Pictures get no local features then: four times the pictures a second."""
 
 
 class AlertsConfig(Section, frozen=True, kw_only=True):

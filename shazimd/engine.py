@@ -28,7 +28,6 @@ from shazimd.config import DEFAULT_MODEL, StoreConfig, WatchConfig, WorkersConfi
 from shazimd.errors import NotFound, ShazimdError, Unreadable
 from shazimd.imaging.extract import Extractor
 from shazimd.index.flat import FlatIndex
-from shazimd.ingest.ingest import digest_of
 from shazimd.models.model import EmbeddingModel, ModelInfo
 from shazimd.models.registry import Registry
 from shazimd.search.score import score, similarities
@@ -47,6 +46,7 @@ from shazimd.types import (
     Stat,
     Weights,
     check_weights,
+    digest_of,
 )
 from shazimd.watch.filters import Filter
 from shazimd.workers.pool import WorkerPool

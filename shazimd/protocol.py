@@ -1,12 +1,12 @@
-"""The messages on the wire, version 1, as JSON.
+"""The messages of the HTTP API, version 1, as JSON.
 
-Fields are added, never renamed nor removed, within a version; a client passes over fields it does not know. A path is
-``path`` for people and, only where it is not UTF-8, ``path_b64`` with the exact bytes (see ``text.path_fields``).
+Within a version, fields are added, never renamed or removed; clients must ignore unknown fields. A path has two fields:
+``path`` is readable, and ``path_b64``, present only for paths that are not UTF-8, has the exact bytes.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 VERSION = "v1"
 
@@ -14,13 +14,13 @@ Verdict = Literal["exact", "copy", "variant", "scene", "similar"]
 State = Literal["starting", "baseline", "ready", "draining"]
 
 
-class Path(TypedDict):
+class PathFields(TypedDict):
     path: str
     path_b64: NotRequired[str]
 
 
 class Scores(TypedDict):
-    """The score and what it was made of: all in [0, 1], 1 means same, null where one side lacks the signal."""
+    """The score and the similarities of the signals, in [0, 1]: 1 means same, null a missing signal."""
 
     score: float
     dah: float | None
@@ -29,7 +29,7 @@ class Scores(TypedDict):
 
 
 class Placement(TypedDict):
-    """How the query lies in the match."""
+    """Position of the query in the match."""
 
     scale: float
     rotation_deg: float
@@ -39,14 +39,14 @@ class Placement(TypedDict):
 
 
 class Region(TypedDict):
-    """A place with other content, in each picture: left, top, right, bottom as fractions of its size."""
+    """A region with different content, in each picture: left, top, right, bottom as fractions of its size."""
 
     query: tuple[float, float, float, float]
     match: tuple[float, float, float, float]
 
 
 class DiffersMessage(TypedDict):
-    """The content of a variant that differs."""
+    """Different content of a variant."""
 
     share: float
     """of the overlap of the two pictures, in [0, 1]"""
@@ -54,17 +54,17 @@ class DiffersMessage(TypedDict):
 
 
 class Geometry(TypedDict, total=False):
-    """The result of verification; empty without one."""
+    """The result of verification; empty without verification."""
 
     inliers: int
     agreement: float | None
     mapping: Placement | None
     differs: DiffersMessage | None
-    """of a variant: the places with other content"""
+    """of a variant: the regions with different content"""
 
 
-class Match(Path, Scores, Geometry):
-    """A known image file that answers a query."""
+class FoundImage(PathFields, Scores, Geometry):
+    """A known image file in the reply to a query."""
 
     verdict: Verdict
     width: int
@@ -72,17 +72,17 @@ class Match(Path, Scores, Geometry):
 
 
 class FindReply(TypedDict):
-    """What a picture matches, best first and at most 10,000, and what was asked: defaults are filled in."""
+    """The matches of a picture, best first, at most 10,000; and the parameters in force, defaults filled in."""
 
     threshold: float
     weights: tuple[float, float, float]
     model: str | None
     took_ms: float
-    matches: list[Match]
+    matches: list[FoundImage]
 
 
 class CompareReply(Scores, Geometry):
-    """What two pictures are to each other; ``verdict`` is null when they are nothing."""
+    """The comparison of two pictures; ``verdict`` is null without a relation."""
 
     verdict: Verdict | None
     weights: tuple[float, float, float]
@@ -90,16 +90,71 @@ class CompareReply(Scores, Geometry):
     took_ms: float
 
 
-class Root(Path):
+class WatchStatus(TypedDict):
+    """State of the watch on a root."""
+
+    mode: Literal["inotify", "poll"]
+    state: Literal["starting", "watching", "unavailable", "held", "failed", "stopped"]
+    watched_dirs: int
+    unwatched_dirs: int
+    """directories over the inotify limit: polled, with all below them"""
+    unreadable_dirs: int
+    overflows: int
+    """times the kernel dropped events; each is followed by a scan"""
+
+
+class ScanStatus(TypedDict):
+    """Progress of a root's scans."""
+
+    state: Literal["idle", "scanning", "unavailable", "held"]
+    """``held``: the deletion guard waits for a confirmation"""
+    directories_done: int
+    directories_pending: int
+    known_files: int | None
+    """as of the last full scan; null before the first"""
+
+
+class RootStatus(PathFields, WatchStatus):
     """A watched directory."""
 
-    mode: str
-    state: str
-    watched_dirs: int
+    reconcile: ScanStatus
+    baseline_complete: bool
+    compared_at: float | None
+    """end of this run's last full scan, in seconds since 1970; null before the first"""
+
+
+class ModelStatus(TypedDict):
+    """The model in use, or the reason for having none."""
+
+    state: Literal["installed", "installing", "missing", "none"]
+    handle: str
+    id: str | None
+    width: NotRequired[int]
+    """length of its vectors; only while installed"""
+    reason: NotRequired[str | None]
+    """error of the last attempt to install; absent while installed"""
+
+
+class StoreInfo(TypedDict):
+    """A store and its size on the disk."""
+
+    path: str
+    schema: int
+    size_bytes: int
+    map_size_bytes: int
+
+
+class StoreStatus(StoreInfo):
+    """The daemon's store."""
+
+    fault: str | None
+    """reason for failing writes; null while writes succeed"""
+    outdated: int
+    """contents whose vector or features the backfill has still to make"""
 
 
 class Status(TypedDict):
-    """How the daemon is."""
+    """State and counts of the daemon."""
 
     version: str
     state: State
@@ -107,14 +162,14 @@ class Status(TypedDict):
     contents: int
     pending: int
     failed: int
-    roots: list[Root]
-    model: dict[str, Any]
-    store: dict[str, Any]
+    roots: list[RootStatus]
+    model: ModelStatus
+    store: StoreStatus
     uptime_s: float
     rss_bytes: int
 
 
-class Alert(Path, Scores):
+class Alert(PathFields, Scores):
     """A new file has matches; ``match`` is the best of them."""
 
     id: int
@@ -133,7 +188,7 @@ class AlertsReply(TypedDict):
     alerts: list[Alert]
 
 
-class Member(Path):
+class GroupMember(PathFields):
     """A file of a group of duplicates; score and verdict are against the group's first, null in the first itself."""
 
     width: int
@@ -143,18 +198,18 @@ class Member(Path):
     verdict: Verdict | None
 
 
-class Group(TypedDict):
-    """Files that show the same. The first is the one to keep; the others are tied to it, never to each other."""
+class DuplicateGroup(TypedDict):
+    """Files with the same picture. The first is to keep; the others are duplicates of the first, not of each other."""
 
     saves_bytes: int
-    members: list[Member]
+    members: list[GroupMember]
 
 
-class Pair(TypedDict):
-    """A line of a self-join: a pair, smaller content id second, or, with only ``after``, how far it has come."""
+class PairLine(TypedDict):
+    """A line of a self-join: a pair, smaller content id second; or, with only ``after``, the progress."""
 
     after: int
-    """pass it to go on from here: all pairs of contents up to this id were told"""
+    """parameter to resume from here: all pairs of contents up to this id are in earlier lines"""
     path: NotRequired[str]
     path_b64: NotRequired[str]
     match: NotRequired[str]
@@ -166,18 +221,18 @@ class Pair(TypedDict):
 
 
 class RescanReply(TypedDict):
-    """What will be compared with the disk; null for every root."""
+    """The path to be compared with the disk; null for every root."""
 
     path: str | None
     path_b64: NotRequired[str]
 
 
 class ReloadReply(TypedDict):
-    """The config was read again and is in force."""
+    """The configuration was read again and is in force."""
 
     roots: list[str]
     restart_needed: list[str]
-    """tables whose changes count only after a restart"""
+    """changed tables of the configuration not applied before a restart"""
 
 
 class CompactReply(TypedDict):
@@ -189,10 +244,10 @@ class CompactReply(TypedDict):
 
 class ForgetReply(TypedDict):
     forgotten: int
-    """image files that are no longer known"""
+    """number of image files forgotten"""
 
 
-class Model(TypedDict):
+class InstalledModel(TypedDict):
     """An installed model."""
 
     id: str
@@ -204,14 +259,14 @@ class Model(TypedDict):
 
 
 class ModelsReply(TypedDict):
-    models: list[Model]
+    models: list[InstalledModel]
 
 
 class InstallProgress(TypedDict):
-    """A line of an installation: what is going on, and the model in the last one."""
+    """A line of an installation: the present stage, and the model in the last line."""
 
     stage: str
-    model: NotRequired[Model]
+    model: NotRequired[InstalledModel]
 
 
 class Health(TypedDict):
@@ -224,6 +279,6 @@ class ErrorDetail(TypedDict):
 
 
 class ErrorReply(TypedDict):
-    """Every answer whose status is 400 or more; also the last line of a stream that fails midway."""
+    """Every response with a status of 400 or more; also the last line of a stream after an error."""
 
     error: ErrorDetail

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -28,6 +29,11 @@ ContentId: TypeAlias = int
 DEFAULT_WEIGHTS: Weights = (1.0, 1.0, 2.0)
 DEFAULT_THRESHOLD = 0.75
 HASH_BITS = 64
+
+
+def digest_of(data: bytes) -> Digest:
+    """The name of these bytes: BLAKE2b (RFC 7693), 32 bytes."""
+    return hashlib.blake2b(data, digest_size=32).digest()
 
 
 def check_weights(weights: Weights) -> None:
@@ -144,7 +150,7 @@ Box: TypeAlias = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """Where the two pictures of a VARIANT have other content."""
+    """The places of a VARIANT with other content."""
 
     share: float
     """of the overlap, [0, 1]"""
@@ -186,10 +192,23 @@ class Stat(NamedTuple):
     size: int
     mtime_ns: int
     inode: int
+    ctime_ns: int = 0
+    """Time of the last change of the inode, which no program can set; 0 for unknown, in rows of older versions."""
 
     @classmethod
     def of(cls, found: os.stat_result) -> Stat:
-        return cls(found.st_size, found.st_mtime_ns, found.st_ino)
+        return cls(found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
+
+    @property
+    def without_ctime(self) -> Stat:
+        """The attributes that a rename leaves alone."""
+        return self._replace(ctime_ns=0)
+
+    def is_unchanged_since(self, known: Stat) -> bool:
+        """Whether the file certainly has the bytes that it had when ``known`` was taken.
+
+        Unpacking over a file may keep size, mtime and inode; ctime then differs."""
+        return self.without_ctime == known.without_ctime and known.ctime_ns in (0, self.ctime_ns)
 
 
 class FileState(StrEnum):

@@ -16,15 +16,17 @@ from shazimd.protocol import (
     Alert,
     CompactReply,
     CompareReply,
+    DuplicateGroup,
     FindReply,
-    Group,
+    InstalledModel,
     InstallProgress,
-    Model,
-    Pair,
+    PairLine,
     ReloadReply,
     Status,
 )
-from shazimd.server import Server, bind_socket, create_app
+from shazimd.server.app import create_app
+from shazimd.server.run import Server
+from shazimd.server.sockets import bind_socket
 from shazimd.text import path_fields
 from shazimd.types import Weights
 
@@ -63,8 +65,8 @@ class FakeService:
         self.stored: list[Alert] = []
         self.state: Any = "ready"
         self.pending = 0
-        self.groups: list[Group] = []
-        self.joined: list[Pair] = []
+        self.groups: list[DuplicateGroup] = []
+        self.joined: list[PairLine] = []
         self.closed = threading.Event()
         self._inboxes: list[Queue[Alert | None]] = []
 
@@ -119,9 +121,34 @@ class FakeService:
             "contents": 1100,
             "pending": self.pending,
             "failed": 3,
-            "roots": [{"path": "/srv/p", "mode": "inotify", "state": "watching", "watched_dirs": 12}],
-            "model": {"state": "installed", "handle": "https://example.org/model/5", "id": MODEL},
-            "store": {"path": "/var/lib/shazimd", "size_bytes": 5_000_000},
+            "roots": [
+                {
+                    "path": "/srv/p",
+                    "mode": "inotify",
+                    "state": "watching",
+                    "watched_dirs": 12,
+                    "unwatched_dirs": 0,
+                    "unreadable_dirs": 0,
+                    "overflows": 0,
+                    "reconcile": {
+                        "state": "idle",
+                        "directories_done": 0,
+                        "directories_pending": 0,
+                        "known_files": 1200,
+                    },
+                    "baseline_complete": True,
+                    "compared_at": 1_800_000_000.5,
+                }
+            ],
+            "model": {"state": "installed", "handle": "https://example.org/model/5", "id": MODEL, "width": 1792},
+            "store": {
+                "path": "/var/lib/shazimd",
+                "schema": 1,
+                "size_bytes": 5_000_000,
+                "map_size_bytes": 1 << 34,
+                "fault": None,
+                "outdated": 0,
+            },
             "uptime_s": 3725.0,
             "rss_bytes": 150_000_000,
         }
@@ -164,17 +191,17 @@ class FakeService:
         self.asked.append(("forget", path))
         return 3 if path.startswith(b"/srv/p") else 0
 
-    def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[Group]:
+    def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[DuplicateGroup]:
         self.asked.append(("duplicates", threshold, weights))
         if isinstance(self.fails, NotFound):
             raise self.fails
         return self._groups()
 
-    def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[Pair]:
+    def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[PairLine]:
         self.asked.append(("pairs", threshold, weights, after))
         return self._pairs(after)
 
-    def _pairs(self, after: int) -> Iterator[Pair]:
+    def _pairs(self, after: int) -> Iterator[PairLine]:
         try:
             for pair in self.joined:
                 self._work()
@@ -185,7 +212,7 @@ class FakeService:
         finally:
             self.closed.set()
 
-    def _groups(self) -> Iterator[Group]:
+    def _groups(self) -> Iterator[DuplicateGroup]:
         try:
             for group in self.groups:
                 self._work()
@@ -205,8 +232,8 @@ class FakeService:
         self.asked.append(("compact",))
         return {"before_bytes": 5_000_000, "after_bytes": 2_000_000}
 
-    def models(self) -> list[Model]:
-        model: Model = {
+    def models(self) -> list[InstalledModel]:
+        model: InstalledModel = {
             "id": MODEL,
             "source": "https://example.org/model/5",
             "output_width": 1792,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shazimd.cli.arguments import alert_id
-from shazimd.cli.output import path_text, per_cent, say, say_json
+from shazimd.cli.output import path_text, per_cent, report_none, say, say_json
 from shazimd.cli.parser import add_json
 from shazimd.client import Client
 
@@ -18,14 +18,14 @@ examples:
   shazimctl alerts --since 17
   shazimctl alerts --follow --json
 
-With --follow and no --since, only what comes from now on is told. It runs until it is interrupted, or the daemon
-can't be reached any more (exit status 3).
+With --follow and no --since, only new alerts are printed. The command runs until it is interrupted or the daemon can't
+be reached (exit status 3).
 """
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--since", type=alert_id, metavar="ID", help="only alerts with a greater id")
-    parser.add_argument("--follow", action="store_true", help="go on with the alerts as they come")
+    parser.add_argument("--since", type=alert_id, metavar="ID", help="only alerts with an id greater than this")
+    parser.add_argument("--follow", action="store_true", help="keep running and print new alerts")
     add_json(parser)
 
 
@@ -33,23 +33,24 @@ def run(args: Namespace) -> int:
     client = Client(args.socket)
     if args.follow:
         _follow(client, args)
-    told = False
+    any_alert = False
     for alert in client.alerts(args.since or 0):
-        told = True
-        _tell(alert, args)
-    return 0 if told else 1
+        any_alert = True
+        _print_alert(alert, args)
+    return 0 if any_alert else report_none("alerts")
 
 
 def _follow(client: Client, args: Namespace) -> None:
-    """Raises DaemonUnreachable in the end. A stream that ends was too slow, or the daemon restarts: come back."""
+    """Print alerts until DaemonUnreachable is raised. The daemon ends a stream when its client is slow or at a restart:
+    reconnect."""
     since = args.since
     while True:
         for alert in client.events(since):
             since = alert["id"]
-            _tell(alert, args)
+            _print_alert(alert, args)
 
 
-def _tell(alert: Alert, args: Namespace) -> None:
+def _print_alert(alert: Alert, args: Namespace) -> None:
     if args.json:
         say_json(alert)
         return

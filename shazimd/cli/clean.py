@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
-
-from shazimd.cli.arguments import absolute
-from shazimd.cli.output import complain, say, say_json, size
+from shazimd.cli.arguments import absolute, unexpected
+from shazimd.cli.output import complain, report_none, say, say_json, size
 from shazimd.cli.parser import add_json
 from shazimd.client import Client
 from shazimd.errors import BadInput, NotFound, ShazimdError, UsageError
@@ -30,10 +28,10 @@ examples:
   shazimctl clean --prefer path:/srv/photos/albums/* --verdict exact,copy
   shazimctl clean --undo
 
-Without --apply nothing is changed. Before each act both files are read again and compared with the plan. Every act is
-written to a journal first, and --undo takes a run back, also one that was broken off. The trash gives its space back
-once it is emptied. After a hard link two names share one file: an edit of one is an edit of both. Files in trash
-folders and snapshots are left alone.
+Without --apply nothing is changed. Before each action both files are read again and compared with the plan. Every
+action is written to a journal first, and --undo reverses a run, also an interrupted run. Emptying the trash frees its
+space. A hard link makes two names share one file: an edit under either name changes both. Files in trash folders and
+snapshots are never changed.
 
 exit status: 0 if there was something to do and all of it was done, 1 if there was nothing to do, 4 if any file was
 skipped or could not be taken back
@@ -49,13 +47,13 @@ SUMMARY = {
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--apply", action="store_true", help="act; without it nothing is changed")
+    parser.add_argument("--apply", action="store_true", help="carry out the plan (default: dry run)")
     parser.add_argument(
         "--how",
         type=how,
         metavar="HOW",
         default=("trash", b""),
-        help="trash (default), move:DIR (below DIR, with the whole path), hardlink or reflink (only same bytes)",
+        help="trash (default), move:DIR (keeps the whole path below DIR), hardlink or reflink (identical files only)",
     )
     parser.add_argument(
         "--verdict",
@@ -65,7 +63,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="exact (default), or exact,copy for edited copies as well",
     )
     parser.add_argument(
-        "--root", type=absolute, metavar="DIR", action="append", default=[], help="act only on files below DIR"
+        "--root", type=absolute, metavar="DIR", action="append", default=[], help="remove only files below DIR"
     )
     parser.add_argument(
         "--reference",
@@ -73,17 +71,17 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="DIR",
         action="append",
         default=[],
-        help="never act on files below DIR, and keep these first",
+        help="never remove files below DIR, and prefer to keep them",
     )
     parser.add_argument(
         "--prefer",
         metavar="RULE",
         action="append",
         default=[],
-        help="keep what matches path:GLOB or name:GLOB, age:oldest or age:newest; the first rule counts most",
+        help="which file to keep: path:GLOB, name:GLOB, age:oldest or age:newest; the first rule has priority",
     )
     parser.add_argument(
-        "--undo", nargs="?", const="", metavar="ID", help="take a run back: the latest, or the one named"
+        "--undo", nargs="?", const="", metavar="ID", help="reverse the latest run, or the run with this ID"
     )
     parser.add_argument("--list", action="store_true", help="list the past runs")
     add_json(parser)
@@ -93,13 +91,13 @@ def how(word: str) -> tuple[str, bytes]:
     name, _, folder = word.partition(":")
     if (name == "move" and folder) or (name in ("trash", "hardlink", "reflink") and name == word):
         return name, absolute(folder) if folder else b""
-    raise ArgumentTypeError(f"{word!r} found, expected trash, move:DIR, hardlink or reflink")
+    raise unexpected(word, "trash, move:DIR, hardlink or reflink")
 
 
 def verdicts(word: str) -> frozenset[str]:
     names = frozenset(word.split(","))
     if not names <= {"exact", "copy"}:
-        raise ArgumentTypeError(f"{word!r} found, expected exact or exact,copy: the others are other pictures")
+        raise unexpected(word, "exact or exact,copy: images of other verdicts differ")
     return names
 
 
@@ -144,7 +142,7 @@ class _Clean:
                     self._report(plan, self._carry_out(plan, journal))
             except (KeyboardInterrupt, ShazimdError, OSError):
                 if journal is not None:
-                    complain(f"broken off; take back with: shazimctl clean --undo {journal.run}")
+                    complain(f"interrupted; undo with: shazimctl clean --undo {journal.run}")
                 raise
             finally:
                 if journal is not None:
@@ -283,7 +281,7 @@ def _list(args: Namespace) -> int:
         else:
             ways = "".join(f", {way}" for way in sorted({record.how for record in records}))
             say(f"{each.run:17}  {each.state:13}  {_files(len(records))}, {size(total)}{ways}")
-    return 0 if past else 1
+    return 0 if past else report_none("past runs")
 
 
 def _undo(args: Namespace) -> int:

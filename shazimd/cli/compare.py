@@ -16,13 +16,13 @@ EXAMPLE = """\
 example:
   shazimctl compare ski.jpg ski2.jpg
 
-exit status: 1 if the images are nothing to each other
+exit status: 1 if the images are unrelated
 """
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("a", metavar="A", help='a file, or "-" for standard input')
-    parser.add_argument("b", metavar="B", help="another one")
+    parser.add_argument("b", metavar="B", help='another file, or "-"')
     add_weights(parser)
     add_json(parser)
 

@@ -1,4 +1,4 @@
-"""`shazimctl doctor`: what is wrong here, and what to do about it."""
+"""`shazimctl doctor`: check configuration, systemd units and daemon, and suggest fixes."""
 
 from __future__ import annotations
 
@@ -6,53 +6,56 @@ import os
 from typing import cast
 
 from shazimd.cli.output import say, say_json, size
+from shazimd.cli.parser import add_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
-    from typing import Any
 
-    from shazimd.protocol import Root, Status
+    from shazimd.protocol import ModelStatus, RootStatus, Status, StoreStatus
 
 EXAMPLE = """\
 examples:
   shazimctl doctor
-  sudo shazimctl doctor            sees more: what the service's own user may read
+  sudo shazimctl doctor            also checks the permissions of the service's user
 
-exit status: 5 if something is wrong
+exit status: 5 if there is a problem; a warning needs no action
 """
 
 USER = GROUP = "shazimd"
 UNITS = "/etc/systemd/system"
-ROOM_BYTES_MIN = 1 << 30
+FREE_BYTES_MIN = 1 << 30
 WATCHES_SHARE_MAX = 0.8
 
 
 class Finding:
-    """One look at one thing; what to do where it is not well."""
+    """Result of a check: ok, a warning, or a problem, which comes with advice."""
 
-    def __init__(self, what: str, advice: str = "") -> None:
-        self.what = what
+    def __init__(self, message: str, advice: str = "", *, warning: bool = False) -> None:
+        self.level = "problem" if advice else "warning" if warning else "ok"
+        self.message = message
         self.advice = advice
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="default: $SHAZIMD_CONFIG, else /etc/shazimd/config.toml")
-    parser.add_argument("--json", action="store_true", help="answer in JSON, one object a line")
+    add_json(parser)
 
 
 def run(args: Namespace) -> int:
-    wrong = False
+    status = 0
     for finding in _findings(args):
-        wrong |= bool(finding.advice)
+        if finding.level == "problem":
+            status = 5
         if args.json:
-            say_json({"well": not finding.advice, "what": finding.what, "advice": finding.advice})
+            advice = finding.advice
+            say_json({"well": finding.level == "ok", "level": finding.level, "what": finding.message, "advice": advice})
         else:
-            say(f"{'WRONG' if finding.advice else 'well '}  {finding.what}")
+            say(f"{finding.level:7}  {finding.message}")
             if finding.advice:
-                say(f"       {finding.advice}")
-    return 5 if wrong else 0
+                say(f"         {finding.advice}")
+    return status
 
 
 def _findings(args: Namespace) -> Iterator[Finding]:
@@ -67,12 +70,12 @@ def _config(args: Namespace) -> Iterator[Finding]:
 
     path = args.config or paths.config_file()
     if path is None:
-        yield Finding("config: none, so only the directories on the daemon's command line are watched")
+        yield Finding("config: none; only the directories on the daemon's command line are watched")
         return
     try:
         loaded = config.load(path)
     except ConfigError as error:
-        yield Finding(f"config: {error}", "correct it, then: systemctl reload shazimd")
+        yield Finding(f"config: {error}", "correct the file, then: systemctl reload shazimd")
         return
     yield Finding(f"config: {path}")
     for watch in loaded.watch:
@@ -80,9 +83,9 @@ def _config(args: Namespace) -> Iterator[Finding]:
 
 
 def _readable(root: str) -> Iterator[Finding]:
-    """Whether the service's user may read a directory; only root can find out."""
+    """Check a directory, and as root the permissions of the service's user."""
     if not os.path.isdir(root):
-        yield Finding(f"directory {root}: is not there", "mount it or make it; what is known of it is kept until then")
+        yield Finding(f"directory {root}: not found", "mount or create it; its indexed images are kept until then")
         return
     if os.geteuid() != 0 or not _group_exists() or not os.path.exists(f"{UNITS}/shazimd.service"):
         return
@@ -92,16 +95,18 @@ def _readable(root: str) -> Iterator[Finding]:
     done = subprocess.run(test, user=USER, group=GROUP, extra_groups=[], check=False)  # noqa: S603 (our own words)
     if done.returncode:
         advice = f"setfacl -R -m u:{USER}:rX -m d:u:{USER}:rX '{root}', and x on the directories above it"
-        yield Finding(f"directory {root}: the user {USER} may not read it", advice)
+        yield Finding(f"directory {root}: user {USER} may not read it", advice)
     else:
-        yield Finding(f"directory {root}: the user {USER} may read it")
+        yield Finding(f"directory {root}: user {USER} may read it")
 
 
 def _units() -> Iterator[Finding]:
     if not os.path.exists(f"{UNITS}/shazimd.service"):
         return
     if not _group_exists():
-        yield Finding(f"group {GROUP}: is not there, so the socket can't be opened", "systemd-sysusers shazimd.conf")
+        yield Finding(
+            f"group {GROUP}: not found, and the socket can't be opened without it", "systemd-sysusers shazimd.conf"
+        )
     for unit in ("shazimd.service", "shazimd.socket"):
         yield _unit(unit)
 
@@ -109,7 +114,7 @@ def _units() -> Iterator[Finding]:
 def _unit(unit: str) -> Finding:
     shown = _show(unit)
     if shown.get("NeedDaemonReload") == "yes":
-        return Finding(f"{unit}: its file has changed since it was read", "systemctl daemon-reload")
+        return Finding(f"{unit}: the unit file has changed since systemd read it", "systemctl daemon-reload")
     if complaint := _complaint(unit):
         return Finding(f"{unit}: {complaint}", f"systemctl edit {unit}, or remove {UNITS}/{unit}.d/*.conf")
     if shown.get("ActiveState") == "failed":
@@ -118,14 +123,14 @@ def _unit(unit: str) -> Finding:
 
 
 def _show(unit: str) -> dict[str, str]:
-    said = _ask_systemd("systemctl", "show", "-p", "ActiveState,Result,NeedDaemonReload", unit)
-    return dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+    output = _ask_systemd("systemctl", "show", "-p", "ActiveState,Result,NeedDaemonReload", unit)
+    return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
 
 
 def _complaint(unit: str) -> str:
-    """The first that systemd says against a unit and its drop-ins."""
-    said = _ask_systemd("systemd-analyze", "verify", "--man=no", f"{UNITS}/{unit}")
-    return next((line for line in said.splitlines() if "shazimd" in line), "")
+    """Return the first fault that systemd reports in a unit and its drop-ins, else an empty string."""
+    output = _ask_systemd("systemd-analyze", "verify", "--man=no", f"{UNITS}/{unit}")
+    return next((line for line in output.splitlines() if "shazimd" in line), "")
 
 
 def _ask_systemd(*words: str) -> str:
@@ -134,7 +139,7 @@ def _ask_systemd(*words: str) -> str:
     try:
         done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)  # noqa: S603 (our own words)
     except OSError:
-        return ""  # no systemd here: then there is nothing of it to be well or wrong
+        return ""  # no systemd: no units to check
     return done.stdout.decode(errors="replace")
 
 
@@ -146,41 +151,44 @@ def _daemon(args: Namespace) -> Iterator[Finding]:
     try:
         status = client.status()
     except ShazimdError as error:
-        yield Finding(f"daemon: {error}", "systemctl status shazimd, or start one: shazimd DIR")
+        yield Finding(f"daemon: {error}", "check with: systemctl status shazimd; or start a daemon: shazimd DIR")
         return
-    yield Finding(f"daemon: {status['state']}, version {status['version']}, asked at {client.socket_path}")
+    yield Finding(f"daemon: {status['state']}, version {status['version']}, socket {client.socket_path}")
     for root in status["roots"]:
         yield from _root(root)
     yield from _watches(status)
     yield _model(status["model"])
     yield from _store(status["store"])
     if status["failed"]:
-        yield Finding(f"images: {status['failed']} could not be taken in; journalctl -u shazimd says which and why")
+        failed = f"images: {status['failed']} could not be indexed; paths and causes: journalctl -u shazimd"
+        yield Finding(failed, warning=True)
 
 
-def _root(root: Root) -> Iterator[Finding]:
+def _root(root: RootStatus) -> Iterator[Finding]:
     name = f"directory {root['path']}"
     if root["state"] not in ("watching", "starting"):
-        yield Finding(f"{name}: {root['state']}", "is it mounted? What is known of it is kept until it is back")
+        yield Finding(f"{name}: {root['state']}", "check that it is mounted; its indexed images are kept meanwhile")
     if unreadable := _number(root, "unreadable_dirs"):
-        yield Finding(f"{name}: {unreadable} directories in it can't be read", "give the daemon's user r and x on them")
+        yield Finding(f"{name}: {unreadable} directories can't be read", "give the daemon's user r and x on them")
     if unwatched := _number(root, "unwatched_dirs"):
         yield Finding(
-            f"{name}: {unwatched} directories are polled for want of inotify watches", _raise("max_user_watches")
+            f"{name}: {unwatched} directories are polled, since inotify watches have run out",
+            _raise("max_user_watches"),
         )
     if root["mode"] == "poll":
-        yield Finding(f"{name}: is polled, since its file system does not tell of changes (or the config says so)")
+        cause = "its file system reports no changes, or the configuration says so"
+        yield Finding(f"{name}: polled, since {cause}", warning=True)
 
 
 def _watches(status: Status) -> Iterator[Finding]:
     watched = sum(root["watched_dirs"] for root in status["roots"] if root["mode"] == "inotify")
     try:
         with open("/proc/sys/fs/inotify/max_user_watches", encoding="ascii") as file:
-            most = int(file.read())
+            limit = int(file.read())
     except OSError:
         return
-    what = f"inotify: {watched} of at most {most} watches"
-    yield Finding(what, _raise("max_user_watches") if watched > WATCHES_SHARE_MAX * most else "")
+    message = f"inotify: {watched} of {limit} watches used"
+    yield Finding(message, _raise("max_user_watches") if watched > WATCHES_SHARE_MAX * limit else "")
 
 
 def _raise(limit: str) -> str:
@@ -190,27 +198,29 @@ def _raise(limit: str) -> str:
     return f"echo fs.inotify.{limit}={more} > /etc/sysctl.d/60-shazimd.conf && sysctl --system"
 
 
-def _model(model: dict[str, Any]) -> Finding:
+def _model(model: ModelStatus) -> Finding:
     if model.get("state") == "missing":
-        why = model.get("reason") or "not fetched yet"
-        return Finding(f"model: {why}; only the hashes are compared", "systemctl start shazimd-model, with a network")
-    return Finding(f"model: {model.get('id') or 'none, as the config says'}")
+        why = model.get("reason") or "not downloaded yet"
+        return Finding(
+            f"model: {why}; only the hashes are compared", "with network access: systemctl start shazimd-model"
+        )
+    return Finding(f"model: {model.get('id') or 'none (by configuration)'}")
 
 
-def _store(store: dict[str, Any]) -> Iterator[Finding]:
+def _store(store: StoreStatus) -> Iterator[Finding]:
     if store.get("fault"):
-        yield Finding(f"store: {store['fault']}", "make room on its disk; nothing is lost meanwhile")
+        yield Finding(f"store: {store['fault']}", "free space on its disk; no image is lost meanwhile")
     try:
         found = os.statvfs(store["path"])
     except OSError:
         yield Finding(f"store: {store['path']}, {size(store['size_bytes'])}")
         return
-    room = found.f_bavail * found.f_frsize
-    what = f"store: {store['path']}, {size(store['size_bytes'])}, {size(room)} free on its disk"
-    yield Finding(what, "make room on its disk" if room < ROOM_BYTES_MIN else "")
+    free = found.f_bavail * found.f_frsize
+    message = f"store: {store['path']}, {size(store['size_bytes'])}, {size(free)} free on its disk"
+    yield Finding(message, "free space on its disk" if free < FREE_BYTES_MIN else "")
 
 
-def _number(root: Root, key: str) -> int:
+def _number(root: RootStatus, key: str) -> int:
     return int(cast("dict[str, int | None]", root).get(key) or 0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from shazimd.cli.arguments import add_scoring, content_id
-from shazimd.cli.output import complain, path_text, per_cent, say, say_json, size
+from shazimd.cli.output import complain, path_text, per_cent, report_none, say, say_json, size
 from shazimd.cli.parser import add_json
 from shazimd.client import Client
 from shazimd.errors import ShazimdError, UsageError
@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from shazimd.protocol import Group, Member, Pair
+    from shazimd.protocol import DuplicateGroup, GroupMember, PairLine
 
 EXAMPLE = """\
 examples:
@@ -22,9 +22,9 @@ examples:
   shazimctl duplicates --json
   shazimctl duplicates --all --threshold 0.9 --json > pairs.ndjson
 
-The first of a group is the one to keep; the others are tied to it. Nothing is ever deleted. With --all every pair at or
-over the threshold is told instead, by score alone, as it is found. That takes minutes for 100,000 images and hours for
-a million; one that was broken off goes on with --after and the last "after" that was told.
+The first member of a group is the image to keep; the others match it. Nothing is ever deleted. With --all every pair
+with at least the threshold score is printed instead, without geometric confirmation. That takes minutes for 100,000
+images and hours for a million; after an interruption, continue with --after and the last "after" that was printed.
 """
 
 CLEAR_LINE = "\r\x1b[K"
@@ -32,33 +32,33 @@ CLEAR_LINE = "\r\x1b[K"
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_scoring(parser)
-    parser.add_argument("--all", action="store_true", help="every pair of images instead of groups")
-    parser.add_argument("--after", type=content_id, metavar="ID", help="with --all: go on from there")
+    parser.add_argument("--all", action="store_true", help="print every pair of images instead of groups")
+    parser.add_argument("--after", type=content_id, metavar="ID", help="with --all: continue after this id")
     add_json(parser)
 
 
 def run(args: Namespace) -> int:
     if args.all:
-        return _Join(args).run()
+        return _PairListing(args).run()
     if args.after is not None:
-        raise UsageError("--after is given without --all, expected both")
-    status = 1
+        raise UsageError("--after requires --all")
+    any_group = False
     for group in Client(args.socket).duplicates(args.threshold, args.weights, args.limit):
-        status = 0
+        any_group = True
         if args.json:
             say_json(group)
         else:
-            _tell(group)
-    return status
+            _print_group(group)
+    return 0 if any_group else report_none("duplicates found")
 
 
-class _Join:
-    """Pairs on standard output and, where that is a terminal, on standard error how far it has come."""
+class _PairListing:
+    """Prints pairs on standard output and, on a terminal, progress on standard error."""
 
     def __init__(self, args: Namespace) -> None:
         self._args = args
         self._after = args.after or 0
-        self._told = 0
+        self._printed = 0
 
     def run(self) -> int:
         args = self._args
@@ -66,19 +66,19 @@ class _Join:
             for pair in Client(args.socket).pairs(args.threshold, args.weights, self._after):
                 self._after = pair["after"]
                 if "score" in pair:
-                    self._tell(pair)
-                if self._told == args.limit:
+                    self._print_pair(pair)
+                if self._printed == args.limit:
                     break
-                self._show(f"{self._told:,} pairs, after {self._after}")
+                self._show(f"{self._printed:,} pairs, after {self._after}")
         except (KeyboardInterrupt, ShazimdError):
             self._show("")
-            complain(f"broken off; go on with --after {self._after}")
+            complain(f"interrupted; continue with --after {self._after}")
             raise
         self._show("")
-        return 0 if self._told else 1
+        return 0 if self._printed else report_none("pairs found")
 
-    def _tell(self, pair: Pair) -> None:
-        self._told += 1
+    def _print_pair(self, pair: PairLine) -> None:
+        self._printed += 1
         self._show("")
         if self._args.json:
             say_json(pair)
@@ -91,7 +91,7 @@ class _Join:
             sys.stderr.flush()
 
 
-def _tell(group: Group) -> None:
+def _print_group(group: DuplicateGroup) -> None:
     say(f"{len(group['members'])} images, {size(group['saves_bytes'])} to save")
     for member in group["members"]:
         say(
@@ -99,5 +99,5 @@ def _tell(group: Group) -> None:
         )
 
 
-def _tie(member: Member) -> str:
+def _tie(member: GroupMember) -> str:
     return "keep" if member["score"] is None else f"{per_cent(member['score'])} {member['verdict']}"

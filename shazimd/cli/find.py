@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from shazimd.protocol import FindReply
 
 VERBOSE_THRESHOLD = 0.5
-"""What -v lowers the threshold to, as the original did."""
+"""Threshold with -v, as in the original shazim."""
 
 EXAMPLE = """\
 examples:
@@ -26,7 +26,7 @@ examples:
   shazimctl find -v --limit 5 ski.jpg
   curl -s https://example.org/ski.jpg | shazimctl find --json -
 
-exit status: that of the worst error if any image had one, else 0 if anything was found for any image, else 1
+exit status: that of the worst error if any image failed, else 0 if any image has a match, else 1
 """
 
 
@@ -50,17 +50,17 @@ def run(args: Namespace) -> int:
             raise
         except ShazimdError as error:
             worst = max(worst, error.exit_status)
-            _tell_error(image, error, args)
+            _print_error(image, error, args)
             continue
         found = found or bool(reply["matches"])
         if args.json:
             say_json({**path_fields(os.fsencode(image), "query"), **reply})
         else:
-            _tell(reply, args, heading=word_text(image) if len(args.images) > 1 else None, first=position == 0)
+            _print_reply(reply, args, heading=word_text(image) if len(args.images) > 1 else None, first=position == 0)
     return worst or (0 if found else 1)
 
 
-def _tell(reply: FindReply, args: Namespace, heading: str | None, first: bool) -> None:
+def _print_reply(reply: FindReply, args: Namespace, heading: str | None, first: bool) -> None:
     if heading is not None:
         if not first:
             say("")
@@ -72,7 +72,7 @@ def _tell(reply: FindReply, args: Namespace, heading: str | None, first: bool) -
             say(similarities(match))
 
 
-def _tell_error(image: str, error: ShazimdError, args: Namespace) -> None:
+def _print_error(image: str, error: ShazimdError, args: Namespace) -> None:
     complain(f"{word_text(image)}: {error.message}")
     if args.json:
         detail = {"code": error.code, "message": error.message}

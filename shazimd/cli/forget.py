@@ -19,16 +19,16 @@ examples:
   shazimctl forget --deleted
   shazimctl forget --content 5f1b0e4c7a9d2f6083b1c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f70819
 
-`b2sum -l 256 IMAGE` prints the digest of an image. The files themselves are left alone; a file still in a root is known
-again after its next change or rescan. Images without a file stay known for [store] keep_deleted, 30 days by default;
---deleted forgets them now. Their bytes leave the disk with `shazimctl store compact`.
+`b2sum -l 256 IMAGE` prints the digest of an image. The files themselves are not changed; a file in a root is indexed
+again after its next change or rescan. Images without a file stay indexed for [store] keep_deleted, 30 days by default;
+--deleted removes them now. `shazimctl store compact` frees their disk space.
 """
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     chosen = parser.add_mutually_exclusive_group(required=True)
     chosen.add_argument("path", nargs="?", type=absolute, metavar="PATH", help="a file or directory")
-    chosen.add_argument("--deleted", action="store_true", help="all images whose files were deleted")
+    chosen.add_argument("--deleted", action="store_true", help="all images whose files are deleted")
     chosen.add_argument(
         "--content", type=_digest, metavar="DIGEST", help="the image with this BLAKE2b-256 digest, and all its files"
     )

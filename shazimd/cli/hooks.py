@@ -10,13 +10,14 @@ EXAMPLE = """\
 examples:
   shazimctl hooks --config ~/.config/shazimd/config.toml
 
-Runs until it is stopped, as shazimd-hooks.service does. It needs no right but that to ask the daemon.
+Runs until it is stopped; shazimd-hooks.service runs this command. The only permission needed is access to the daemon's
+socket.
 """
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="default: $SHAZIMD_CONFIG, else /etc/shazimd/config.toml")
-    parser.add_argument("--state", metavar="DIR", help="where the position of each hook is kept")
+    parser.add_argument("--state", metavar="DIR", help="directory for the position of each hook")
 
 
 def run(args: Namespace) -> int:
@@ -30,7 +31,7 @@ def run(args: Namespace) -> int:
 
     path = args.config or paths.config_file()
     if path is None:
-        raise ConfigError("no config is given: --config FILE or $SHAZIMD_CONFIG")
+        raise ConfigError("no configuration file: give --config FILE or $SHAZIMD_CONFIG")
     configured = config.load(path).hook
     if not configured:
         raise ConfigError(f"{path}: has no [[hook]], expected at least one")
@@ -43,6 +44,6 @@ def run(args: Namespace) -> int:
         hooks.run(configured, Client(args.socket), state, stop)
     except OSError as error:
         raise InternalError(
-            f"{error.filename or state}: {error.strerror}: the hooks' positions can't be kept"
+            f"{error.filename or state}: {error.strerror}: the positions of the hooks can't be saved"
         ) from error
     return 0

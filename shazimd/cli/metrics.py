@@ -15,12 +15,12 @@ examples:
   shazimctl metrics
   shazimctl metrics --textfile /var/lib/prometheus/node-exporter/shazimd.prom
 
-The file is for the textfile collector of node_exporter, which never sees half of it.
+The file is for the textfile collector of node_exporter, and is replaced atomically.
 """
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--textfile", metavar="PATH", help="write this file instead")
+    parser.add_argument("--textfile", metavar="PATH", help="write to this file instead of standard output")
 
 
 def run(args: Namespace) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shazimd.cli.output import say, say_json, size
+from shazimd.cli.output import report_none, say, say_json, size
 from shazimd.cli.parser import add_json
 from shazimd.client import Client
 
@@ -10,20 +10,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from shazimd.protocol import InstallProgress, Model
+    from shazimd.protocol import InstalledModel, InstallProgress
 
 EXAMPLE = """\
 examples:
   shazimctl model install https://tfhub.dev/google/imagenet/mobilenet_v2_140_224/feature_vector/5
   shazimctl model list
 
-Installing fetches and converts the model in a process of its own, and gives up when it is interrupted.
+Installing downloads and converts the model in a separate process; an interruption cancels it.
 """
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    install = verbs.add_parser("install", help="fetch, convert and keep a model")
+    install = verbs.add_parser("install", help="download, convert and store a model")
     install.add_argument("handle", metavar="HANDLE", help="URL of a TF Hub model, or a SavedModel directory")
     add_json(install)
     add_json(verbs.add_parser("list", help="list the installed models"))
@@ -50,13 +50,13 @@ def _list(client: Client, args: Namespace) -> int:
             say_json(model)
         else:
             say(_line(model) + (" (active)" if model["active"] else ""))
-    return 0 if models else 1
+    return 0 if models else report_none("models installed")
 
 
 def _step(step: InstallProgress) -> str:
     return f"{step['stage']}: {_line(step['model'])}" if "model" in step else step["stage"]
 
 
-def _line(model: Model) -> str:
+def _line(model: InstalledModel) -> str:
     licence = model["licence"] or "licence unknown"
     return f"{model['id']} {model['source']}, {model['output_width']} numbers, {size(model['size_bytes'])}, {licence}"

@@ -1,4 +1,4 @@
-"""Answers on standard output, trouble on standard error, in lines that no path can forge."""
+"""Lines on standard output, errors on standard error; control characters in paths are escaped."""
 
 from __future__ import annotations
 
@@ -11,25 +11,33 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+NOTHING_FOUND = 1
+
 
 def say(line: str) -> None:
-    """One line, and one only: what would move the cursor or start another is shown as an escape."""
+    """Print a line on standard output, with control characters and line breaks escaped."""
     print(printable(line))
 
 
 def say_json(item: object) -> None:
-    """One object in ASCII on one line, at once: a reader at the other end of a pipe may be waiting for it."""
+    """Print an object as a line of ASCII JSON."""
     import json
 
-    print(json.dumps(item), flush=True)
+    print(json.dumps(item))
 
 
 def complain(message: str) -> None:
     print(printable(f"shazimctl: {message}"), file=sys.stderr)
 
 
+def report_none(what: str) -> int:
+    """Report an empty result on standard error, which keeps standard output empty; return the exit status."""
+    complain(f"no {what}")
+    return NOTHING_FOUND
+
+
 def path_text(item: Mapping[str, Any], key: str = "path") -> str:
-    r"""A path of a reply as text: bytes that are no UTF-8 as \xff, so that two names never look the same."""
+    r"""Return a path of a reply as text; bytes that are not UTF-8 become \xff, which keeps different names distinct."""
     exact = item.get(f"{key}_b64")
     if exact is None:
         return str(item[key])
@@ -39,7 +47,7 @@ def path_text(item: Mapping[str, Any], key: str = "path") -> str:
 
 
 def word_text(word: str) -> str:
-    """A word of the command line as text, by the same rule."""
+    """Return a word of the command line as text, by the same rule."""
     import os
 
     return os.fsencode(word).decode("utf-8", "backslashreplace")
@@ -50,12 +58,12 @@ def per_cent(score: float) -> str:
 
 
 def similarities(item: Mapping[str, Any]) -> str:
-    """As the original printed them."""
+    """Return the similarities in the format of the original shazim."""
     return str({key: item[key] for key in ("dah", "ddh", "dfv")})
 
 
 def size(count: float) -> str:
-    """Bytes in units of 1000, as disks are sold.
+    """Format a number of bytes in decimal units.
 
     >>> size(999), size(5_250_000)
     ('999 B', '5.2 MB')
@@ -68,7 +76,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """The two largest units.
+    """Format a duration in its two largest units.
 
     >>> duration(59.9), duration(3725), duration(200_000)
     ('59 s', '1 h 2 min', '2 d 7 h')

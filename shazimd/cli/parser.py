@@ -1,4 +1,4 @@
-"""The commands of `shazimctl` and what they take."""
+"""The commands of `shazimctl` and their argument parsers."""
 
 from __future__ import annotations
 
@@ -13,45 +13,47 @@ if TYPE_CHECKING:
     from typing import Any
 
 COMMANDS = {
-    "find": "find known images like these",
-    "compare": "say what two images are to each other",
-    "status": "say how the daemon is",
-    "wait": "wait until every image is known",
-    "duplicates": "list the groups of images that show the same",
-    "clean": "act on duplicates, with a dry run first and an undo",
-    "alerts": "list the alerts, or follow them as they come",
-    "rescan": "compare a path, or every root, with the disk",
-    "forget": "forget a file, or a directory with all below it",
+    "find": "find indexed images that match the given images",
+    "compare": "compare two images",
+    "status": "show the state of the daemon",
+    "wait": "wait until every image is indexed",
+    "duplicates": "list groups of duplicate images",
+    "clean": "remove duplicates: dry run by default, with undo",
+    "alerts": "list alerts, or follow new alerts",
+    "rescan": "scan a path, or every root, again",
+    "forget": "remove a file, or a directory and everything below it, from the index",
     "model": "install or list models",
     "metrics": "print the metrics, or write them for node_exporter",
-    "doctor": "look for what is wrong, and say what to do",
+    "doctor": "check the installation, and suggest fixes",
     "store": "check, compact, back up or restore the store",
-    "reload": "have the config read again",
-    "hooks": "run the hooks of the config",
+    "reload": "reload the configuration",
+    "hooks": "run the hooks of the configuration",
     "service": "install or uninstall the systemd service",
-    "completion": "print a script of completions for a shell",
+    "completion": "print the completion script for a shell",
 }
-"""Each is a module here by the same name."""
+"""Descriptions by command; each command is the module of the same name in this package."""
 
 EXIT_STATUSES = """\
 exit status:
   0  found or done                 3  the daemon can't be reached
   1  nothing found                 4  bad input
-  2  usage                         5  the daemon reported an error, or a wait was over
+  2  usage                         5  the daemon reported an error, or the timeout expired
 """
 
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:
-    """The parser of all commands, or of the one that is needed: building the others takes time."""
+    """Build the parser of all commands, or of ``only`` one command, which is faster."""
     top = argparse.ArgumentParser(
         prog="shazimctl",
-        description="Ask the shazimd daemon.",
+        description="Query and control the shazimd daemon.",
         epilog=EXIT_STATUSES,
         formatter_class=_Formatter,
         allow_abbrev=False,
     )
     top.add_argument(
-        "--socket", metavar="PATH", help="the daemon's socket (default: $SHAZIMD_SOCKET, or as shazimd(8))"
+        "--socket",
+        metavar="PATH",
+        help="the daemon's socket, also accepted after COMMAND (default: $SHAZIMD_SOCKET, or as in shazimd(8))",
     )
     top.add_argument("--version", action="version", version=f"shazimctl {__version__}")
     commands = top.add_subparsers(prog="shazimctl", dest="command", metavar="COMMAND", required=True)
@@ -66,17 +68,27 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         module.add_arguments(command)
+        _add_socket(command)
         command.set_defaults(run=module.run)
     return top
 
 
+def _add_socket(command: argparse.ArgumentParser) -> None:
+    """Accept --socket after a command and its verb too; hidden, and without a default, to keep a value from before."""
+    command.add_argument("--socket", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    for action in command._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for verb in action.choices.values():
+                _add_socket(verb)
+
+
 def add_json(command: argparse.ArgumentParser) -> None:
-    """Most commands have this one."""
-    command.add_argument("--json", action="store_true", help="answer in JSON, one object a line")
+    """Add --json."""
+    command.add_argument("--json", action="store_true", help="print JSON, one object per line")
 
 
 def command_of(words: Sequence[str]) -> str | None:
-    """The command that these words name; None where the whole parser must say what is wrong, or help."""
+    """Return the command in ``words``, or None if the parser of all commands must report an error or print help."""
     rest = iter(words)
     for word in rest:
         if word == "--socket":
@@ -87,7 +99,8 @@ def command_of(words: Sequence[str]) -> str | None:
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """argparse makes a formatter for every argument, and one that is not told its width imports shutil to find out."""
+    """Help formatter with a given width: argparse creates a formatter per argument, and without a width each imports
+    shutil to find the width."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=_columns() - 2)

@@ -1,4 +1,4 @@
-"""A bar on a terminal. Nothing else imports rich."""
+"""A progress bar on a terminal; the only module of the command line tool with an import of rich."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 
 
 class Bar:
-    """How many images are known of how many, how fast, and how long it will take, on standard error."""
+    """Shows indexed and total images, rate and remaining time on standard error."""
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

@@ -13,8 +13,8 @@ EXAMPLE = """\
 examples:
   shazimctl reload && shazimctl wait
 
-Directories are added and removed, and thresholds changed, without dropping a question. A config that is broken changes
-nothing, and the error says where.
+Directories are added and removed, and thresholds changed, without dropping a request. An invalid configuration changes
+nothing; the error names the key or line.
 """
 
 
@@ -26,5 +26,5 @@ def run(args: Namespace) -> int:
     for root in reply["roots"]:
         say(f"watching {root}")
     for table in reply["restart_needed"]:
-        say(f"[{table}] has changed, which counts only after a restart")
+        say(f"[{table}] has changed; restart shazimd to apply the change")
     return 0

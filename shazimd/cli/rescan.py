@@ -26,5 +26,5 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     Client(args.socket).rescan(args.path)
     what = "every root" if args.path is None else args.path.decode("utf-8", "backslashreplace")
-    say(f"Will compare {what} with the disk")
+    say(f"Scanning {what}")
     return 0

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 EXAMPLE = """\
 examples:
-  sudo shazimctl service install /srv/photos       for the machine, started at once and at each boot
-  shazimctl service install --user ~/Pictures      for yourself, without root
-  sudo shazimctl service install                   after an upgrade: the units anew, the config and store as they were
+  sudo shazimctl service install /srv/photos       system-wide, started now and at each boot
+  shazimctl service install --user ~/Pictures      for one user, without root
+  sudo shazimctl service install                   after an upgrade: units are rewritten, config and store kept
   sudo shazimctl service uninstall                 keeps the config and the store; --purge removes them too
 
 Every file is shown before it is written.
@@ -33,21 +33,25 @@ DATA = (
     "/var/cache/shazimd",
     "/run/shazimd",
 )
-"""What the units of the machine's service make"""
+"""Directories created by the units of the system service"""
 UNITS_STARTED = ("shazimd.socket", "shazimd.service")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    install = verbs.add_parser("install", help="write units and a config, and start")
-    install.add_argument("dirs", nargs="*", metavar="DIR", help="a directory to watch, besides those of the config")
-    uninstall = verbs.add_parser("uninstall", help="stop, and remove the units")
-    uninstall.add_argument("--purge", action="store_true", help="remove the config and the store too")
-    verbs.add_parser("model", help="fetch the config's model into the store without the daemon, which has no network")
+    install = verbs.add_parser("install", help="write the units and the configuration, and start the service")
+    install.add_argument(
+        "dirs", nargs="*", metavar="DIR", help="a directory to watch, in addition to those of the configuration"
+    )
+    uninstall = verbs.add_parser("uninstall", help="stop the service and remove the units")
+    uninstall.add_argument("--purge", action="store_true", help="remove the configuration and the store too")
+    verbs.add_parser(
+        "model", help="download the configured model into the store, since the daemon has no network access"
+    )
     for verb in (install, uninstall):
-        verb.add_argument("--user", action="store_true", help="a service of your own instead of the machine's")
-        verb.add_argument("--dry-run", action="store_true", help="show only")
-        verb.add_argument("--yes", action="store_true", help="do not ask")
+        verb.add_argument("--user", action="store_true", help="user service instead of the system service")
+        verb.add_argument("--dry-run", action="store_true", help="print the files and steps, change nothing")
+        verb.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
 
 def run(args: Namespace) -> int:
@@ -59,7 +63,7 @@ def run(args: Namespace) -> int:
     if not args.user and not args.dry_run and os.geteuid() != 0:
         from shazimd.errors import UsageError
 
-        raise UsageError("the machine's service takes root: use sudo, or --user for a service of your own")
+        raise UsageError("the system service requires root: use sudo, or --user for a user service")
     return _install(args, layout) if args.verb == "install" else _uninstall(args, layout)
 
 
@@ -73,12 +77,12 @@ def _install(args: Namespace, layout: Layout) -> int:
     for path, target in links.items():
         say(f"==> {path} -> {target}")
     steps = _install_steps(args.user, layout.config)
-    if not _goes_on(args, steps):
+    if not _is_confirmed(args, steps):
         return 1
     units.write(files)
     units.link(links)
-    _carry_out(steps)
-    say("Installed. shazimctl status says how it is, shazimctl doctor what it lacks.")
+    _run_steps(steps)
+    say("Installed. Check with: shazimctl status, shazimctl doctor")
     return 0
 
 
@@ -96,13 +100,17 @@ def _install_steps(user: bool, config: str) -> list[list[str]]:
     systemctl = _systemctl(user)
     prepare = [] if user else [["systemd-sysusers", "shazimd.conf"], ["systemd-tmpfiles", "--create", "shazimd.conf"]]
     hooks = ["shazimd-hooks.service"] if _has_hooks(config) else []
-    # Before the daemon, which then waits with its first look at the directories: nothing is decoded twice.
+    # Before the daemon, which then delays its first scan: otherwise every image would be decoded twice.
     fetch = [[*systemctl, "start", "--no-block", "shazimd-model.service"]] if not user and _lacks_model(config) else []
     return [
         *prepare,
         [*systemctl, "daemon-reload"],
         [*systemctl, "enable", *UNITS_STARTED, *hooks],
-        [*systemctl, "stop", "shazimd.service"],  # an upgrade: the socket is not opened anew under a running service
+        [
+            *systemctl,
+            "stop",
+            "shazimd.service",
+        ],  # at an upgrade: systemd does not reopen the socket of a running service
         *fetch,
         [*systemctl, "restart", *UNITS_STARTED, *hooks],
     ]
@@ -143,16 +151,16 @@ def _uninstall(args: Namespace, layout: Layout) -> int:
     systemctl = _systemctl(args.user)
     present = [name for name in units.UNITS if f"{layout.units}/{name}" in files]
     steps = [[*systemctl, "disable", "--now", *present]] if present else []
-    if not _goes_on(args, steps):
+    if not _is_confirmed(args, steps):
         return 1
-    _carry_out(steps)
+    _run_steps(steps)
     units.remove(files)
     for folder in data:
         if os.path.islink(folder):
             os.unlink(folder)
         else:
             shutil.rmtree(folder)
-    _carry_out([[*systemctl, "daemon-reload"]])
+    _run_steps([[*systemctl, "daemon-reload"]])
     say("Uninstalled." if args.purge else f"Uninstalled. Kept: {layout.config} and the store.")
     return 0
 
@@ -168,7 +176,7 @@ def _systemctl(user: bool) -> list[str]:
     return ["systemctl", "--user"] if user else ["systemctl"]
 
 
-def _goes_on(args: Namespace, steps: Sequence[Sequence[str]]) -> bool:
+def _is_confirmed(args: Namespace, steps: Sequence[Sequence[str]]) -> bool:
     for words in steps:
         say("$ " + " ".join(words))
     if args.dry_run:
@@ -178,11 +186,11 @@ def _goes_on(args: Namespace, steps: Sequence[Sequence[str]]) -> bool:
     if not sys.stdin.isatty():
         from shazimd.errors import UsageError
 
-        raise UsageError("nobody is there to ask: look at it with --dry-run, then give --yes")
-    return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+        raise UsageError("standard input is not a terminal: check with --dry-run, then give --yes")
+    return input("Continue? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _carry_out(steps: Sequence[Sequence[str]]) -> None:
+def _run_steps(steps: Sequence[Sequence[str]]) -> None:
     import subprocess
 
     from shazimd.errors import InternalError
@@ -191,7 +199,7 @@ def _carry_out(steps: Sequence[Sequence[str]]) -> None:
         try:
             done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)  # noqa: S603 (our own words)
         except OSError as error:
-            raise InternalError(f"{words[0]}: {error.strerror}; this takes a machine that systemd runs") from error
+            raise InternalError(f"{words[0]}: {error.strerror}; systemd is required") from error
         if done.returncode:
-            said = done.stdout.decode(errors="replace").strip()
-            raise InternalError(f"{' '.join(words)} ended with {done.returncode}: {said}")
+            output = done.stdout.decode(errors="replace").strip()
+            raise InternalError(f"{' '.join(words)} failed with exit status {done.returncode}: {output}")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
 
-    from shazimd.protocol import Root, Status
+    from shazimd.protocol import ModelStatus, RootStatus, Status
 
 EXAMPLE = """\
 examples:
@@ -48,11 +48,11 @@ def _summary(status: Status) -> Iterator[tuple[str, str]]:
     yield "version", status["version"]
 
 
-def _root(root: Root) -> str:
+def _root(root: RootStatus) -> str:
     return f"{path_text(root)} ({root['mode']}, {root['state']}, {root['watched_dirs']} directories)"
 
 
-def _model(model: dict[str, object]) -> str:
+def _model(model: ModelStatus) -> str:
     if model.get("id"):
         return f"{model['handle']} ({model['id']})"
     reason = f"; {model['reason']}" if model.get("reason") else ""

@@ -20,20 +20,22 @@ examples:
   sudo shazimctl store restore /mnt/backup/shazimd-2026-11-22
   sudo systemctl start shazimd.socket shazimd.service
 
-These commands read the store itself: run them as root or as the user of the daemon. compact asks the daemon if one
-runs. It also drops feature vectors of models that are no longer in use. Without a daemon it removes the search index
-as well, and the next start of shazimd makes it again. exit status of check: 5 for a problem
+These commands read the store directly: run them as root or as the daemon's user. compact is done by the daemon if it is
+running, and also removes the feature vectors of unused models. Without a daemon compact removes the search index too,
+and the next start of shazimd rebuilds it.
+
+exit status of check: 5 for a problem
 """
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--store", metavar="DIR", help="the store (default: as shazimd(8))")
+    parser.add_argument("--store", metavar="DIR", help="the store (default: as in shazimd(8))")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    verbs.add_parser("check", help="compare all its tables with each other")
-    verbs.add_parser("compact", help="give back the disk space of removed rows")
-    backup = verbs.add_parser("backup", help="write a consistent copy into a new directory")
-    backup.add_argument("path", metavar="PATH", help="the directory to make")
-    restore = verbs.add_parser("restore", help="replace the store by a copy; the daemon must be stopped")
+    verbs.add_parser("check", help="check the consistency of all tables")
+    verbs.add_parser("compact", help="free the disk space of removed rows")
+    backup = verbs.add_parser("backup", help="write a consistent copy to a new directory")
+    backup.add_argument("path", metavar="PATH", help="the directory to create")
+    restore = verbs.add_parser("restore", help="replace the store by a backup; the daemon must be stopped")
     restore.add_argument("path", metavar="PATH", help="a directory made by backup")
 
 
@@ -62,7 +64,7 @@ def _check(found: list[str]) -> int:
     for problem in found:
         say(problem)
     if not found:
-        say("all is well")
+        say("no problems found")
     return 5 if found else 0
 
 

@@ -1,8 +1,8 @@
-"""The service as files: what `shazimctl service` writes and removes, and what it has the service manager do.
+"""The files of the systemd service: plan, write and remove units, configuration and links.
 
-A plan is made first and shown; carrying it out writes every file aside before the first one is put in place, so a full
-disk leaves things as they were. The config is begun and added to, never changed; what else an administrator wants
-different goes into drop-ins (systemctl edit), which are left alone.
+`shazimctl service` prints the plan before writing. Every file is written under a temporary name before the first
+rename, and a full disk therefore changes nothing. Existing lines of the configuration are never changed, only tables
+added. Administrators override units with drop-ins (systemctl edit), which are never touched.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ UNITS = ("shazimd.service", "shazimd.socket", "shazimd-hooks.service")
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the files of a service lie."""
+    """Paths of the files of a service."""
 
     config: str
     units: str
     templates: str
-    """folder of the units in the package"""
+    """directory of the unit templates in the package"""
     others: tuple[tuple[str, str], ...]
-    """(name in the package, path) of files that only the system's service has"""
+    """(name in the package, path) of files of the system service only"""
     kept: frozenset[str]
-    """files that are the administrator's once they are there"""
+    """files written only if missing: the administrator may edit them"""
     links: tuple[tuple[str, str], ...]
-    """(file, absolute or below the virtual environment; path) of what a shell finds only elsewhere"""
+    """(target, absolute or below the virtual environment; path of the symbolic link)"""
 
     def drop_in(self) -> str:
         return f"{self.units}/shazimd.service.d/roots.conf"
 
 
 def system_layout(root: str = "") -> Layout:
-    """The machine's service; ``root`` stands before every path, for a package or a test."""
+    """Return the layout of the system service; ``root`` is prepended to every path, for a package or a test."""
     environment, share = f"{root}/etc/default/shazimd", f"{root}/usr/local/share"
     return Layout(
         config=f"{root}{paths.SYSTEM_CONFIG}",
@@ -71,7 +71,7 @@ def system_layout(root: str = "") -> Layout:
 
 
 def user_layout() -> Layout:
-    """One person's own service."""
+    """Return the layout of a user service."""
     home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     return Layout(
         config=f"{home}/shazimd/config.toml",
@@ -84,14 +84,15 @@ def user_layout() -> Layout:
 
 
 def plan(layout: Layout, directories: Sequence[str], prefix: str = sys.prefix) -> dict[str, str]:
-    """The files to write, by path, for a service run from the virtual environment ``prefix``; what is already as it
-    should be is left out.
+    """Return the contents of the files to write, by path, for a service in the virtual environment ``prefix``.
 
-    Raises UsageError for directories that can't be watched and a prefix that the service could not see, ConfigError for
-    a config that is broken."""
+    Files with the right contents are left out. Raises UsageError for directories that can't be watched and for a prefix
+    hidden from the service, ConfigError for an invalid configuration."""
     system = bool(layout.others)
     if system and _is_hidden(prefix):
-        raise UsageError(f"shazimd is installed in {prefix}, which its service can't see; install it in /opt/shazimd")
+        raise UsageError(
+            f"shazimd is installed in {prefix}, which is hidden from the service; install it in /opt/shazimd"
+        )
     wanted = {f"{layout.units}/{name}": _template(layout.templates, name, prefix) for name in UNITS}
     wanted |= {path: _template(layout.templates, name, prefix) for name, path in layout.others}
     wanted[layout.config] = _config(layout.config, directories)
@@ -106,19 +107,19 @@ def plan(layout: Layout, directories: Sequence[str], prefix: str = sys.prefix) -
 
 
 def installed(layout: Layout, prefix: str = sys.prefix) -> list[str]:
-    """The files and links of the service that are there, without those that are the administrator's."""
+    """Return the existing files and links of the service, except the administrator's."""
     paths = [f"{layout.units}/{name}" for name in UNITS] + [path for _, path in layout.others] + [layout.drop_in()]
     ours = [path for _, path in layout.links if _is_ours(path, prefix)]
     return [path for path in paths if os.path.lexists(path) and path not in layout.kept] + ours
 
 
 def administrators(layout: Layout) -> list[str]:
-    """The config and other files that stay unless they are asked to go."""
+    """Return the configuration and other files removed by --purge only."""
     return [path for path in (layout.config, *sorted(layout.kept)) if os.path.lexists(path)]
 
 
 def links(layout: Layout, prefix: str = sys.prefix) -> dict[str, str]:
-    """The symbolic links to make, target by path. What is there and not a link of ours is left alone."""
+    """Return the symbolic links to create, target by path. Files of others are never replaced."""
     wanted = {path: os.path.join(prefix, place) for place, path in layout.links}
     return {
         path: target
@@ -128,7 +129,7 @@ def links(layout: Layout, prefix: str = sys.prefix) -> dict[str, str]:
 
 
 def link(targets_by_path: dict[str, str]) -> None:
-    """Raises InternalError that names the link."""
+    """Create or replace symbolic links. Raises InternalError with the path."""
     for path, target in targets_by_path.items():
         try:
             os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
@@ -144,24 +145,24 @@ def _is_ours(path: str, prefix: str) -> bool:
 
 
 def write(files_by_path: dict[str, str]) -> None:
-    """Put all of them in place, or none. Raises InternalError that names the file."""
-    aside: dict[str, str] = {}
+    """Write all files, or none. Raises InternalError with the path."""
+    temporaries: dict[str, str] = {}
     path = ""
     try:
         for path, text in files_by_path.items():
             os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-            aside[path] = _write_aside(path, text)
-        for path, partial in aside.items():
+            temporaries[path] = _write_temporary(path, text)
+        for path, partial in temporaries.items():
             os.replace(partial, path)
     except OSError as error:
-        for partial in aside.values():
+        for partial in temporaries.values():
             if os.path.lexists(partial):
                 os.unlink(partial)
         raise InternalError(f"{path}: {error.strerror}; the service was not installed") from error
 
 
 def remove(paths: Sequence[str]) -> None:
-    """Remove files, and folders of ours that are empty then. Raises InternalError that names the file."""
+    """Remove files, and shazimd directories left empty. Raises InternalError with the path."""
     for path in paths:
         folder = os.path.dirname(path)
         try:
@@ -179,16 +180,16 @@ def _template(folder: str, name: str, prefix: str) -> str:
 
 
 def _config(path: str, directories: Sequence[str]) -> str:
-    """The config as it is, with the directories that it lacks."""
+    """Return the present configuration with the missing directories added."""
     text = _read(path)
     if text is None:
-        text = "# See shazimd.toml(5); `systemctl reload shazimd` puts changes in force.\n"
+        text = "# See shazimd.toml(5); `systemctl reload shazimd` applies changes.\n"
     known = {watch.path for watch in config.parse(_parsed(text, path), path).watch}
     for directory in dict.fromkeys(map(_watchable, directories)):
         if directory not in known:
             text += f"\n[[watch]]\npath = {_toml_string(directory)}\n"
     if not _parsed(text, path).get("watch"):
-        raise UsageError("no directory to watch is given, expected at least one")
+        raise UsageError("no directory to watch, expected at least one")
     return text
 
 
@@ -204,7 +205,7 @@ def _watchable(word: str) -> str:
     if not os.path.isdir(directory):
         raise UsageError(f"{directory}: not a directory")
     if not directory.isprintable():
-        raise UsageError(f"{directory!r}: a name that is not printable UTF-8 can't stand in a config file")
+        raise UsageError(f"{directory}: a name that is not printable UTF-8 can't be written to a configuration file")
     return directory
 
 
@@ -219,7 +220,7 @@ def _roots_drop_in(config_text: str) -> str:
 
 
 def _unit_string(text: str) -> str:
-    """Inside the quotes of systemd.syntax(7), where % begins a specifier and : ends a path."""
+    """Quote for systemd.syntax(7): % begins a specifier, and : ends a path."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace(":", "\\:")
 
 
@@ -237,12 +238,12 @@ def _read(path: str) -> str | None:
         raise InternalError(f"{path}: {error}") from error
 
 
-def _write_aside(path: str, text: str) -> str:
+def _write_temporary(path: str, text: str) -> str:
     descriptor, partial = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".shazimd-")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-            _take_after(file.fileno(), path)
+            _copy_mode_and_owner(file.fileno(), path)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
@@ -251,8 +252,8 @@ def _write_aside(path: str, text: str) -> str:
     return partial
 
 
-def _take_after(descriptor: int, path: str) -> None:
-    """The mode and owner of the file that is replaced: a config with a hook's token may be closed to others."""
+def _copy_mode_and_owner(descriptor: int, path: str) -> None:
+    """Copy mode and owner of the replaced file: a configuration with a hook's token may be private."""
     try:
         old = os.stat(path)
     except FileNotFoundError:

@@ -17,37 +17,35 @@ if TYPE_CHECKING:
     from shazimd.cli.progress import Bar
     from shazimd.protocol import Status
 
-ASK_EVERY_S = 0.2
-ANSWER_S = 10.0
-"""A daemon that is silent for longer is stuck, not busy: its status waits for nothing."""
-OVER = 5
+POLL_S = 0.2
+REQUEST_TIMEOUT_S = 10.0
+"""Timeout of a status request: a working daemon answers at once."""
+TIMED_OUT = 5
 
 EXAMPLE = """\
 example:
   shazimctl wait --timeout 600 && shazimctl duplicates
 
-It returns once the daemon is ready and nothing is pending. With --timeout it also waits for a daemon that is about to
-start; when the time is over, the exit status is 5, or 3 if there was no daemon to the end.
+The command returns once the daemon is ready and no image is pending. With --timeout it also waits for the daemon to
+start; when the time is up, the exit status is 5, or 3 if the daemon never answered.
 """
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--timeout", type=seconds, metavar="S", help="give up after so many seconds")
+    parser.add_argument("--timeout", type=seconds, metavar="S", help="maximum time to wait, in seconds")
 
 
 def run(args: Namespace) -> int:
-    client = Client(args.socket, timeout_s=ANSWER_S)
+    client = Client(args.socket, timeout_s=REQUEST_TIMEOUT_S)
     deadline = None if args.timeout is None else time.monotonic() + args.timeout
     progress = _Progress()
     try:
         while not _done(status := _ask(client, deadline)):
             progress.show(status)
             if deadline is not None and time.monotonic() >= deadline:
-                complain(
-                    f"{args.timeout:g} s are over: it is {status['state']}, {status['pending']} images are pending"
-                )
-                return OVER
-            time.sleep(ASK_EVERY_S)
+                complain(f"Timed out after {args.timeout:g} s: {_left(status)}")
+                return TIMED_OUT
+            time.sleep(POLL_S)
     finally:
         progress.close()
     return 0
@@ -57,19 +55,25 @@ def _done(status: Status) -> bool:
     return status["state"] == "ready" and status["pending"] == 0
 
 
+def _left(status: Status) -> str:
+    """Describe the unfinished work, such as "still scanning, 503 images pending"."""
+    state = {"baseline": "still scanning", "ready": "ready"}.get(status["state"], f"still {status['state']}")
+    return f"{state}, {status['pending']} images pending"
+
+
 def _ask(client: Client, deadline: float | None) -> Status:
-    """The status; with a deadline a daemon that is not there yet is waited for. Raises DaemonUnreachable."""
+    """Return the status; with a deadline, wait for the daemon to start. Raises DaemonUnreachable."""
     while True:
         try:
             return client.status()
         except DaemonUnreachable:
             if deadline is None or time.monotonic() >= deadline:
                 raise
-        time.sleep(ASK_EVERY_S)
+        time.sleep(POLL_S)
 
 
 class _Progress:
-    """Images known and left, how fast and how long, on a terminal; nothing elsewhere, nor when there is no wait."""
+    """Progress bar on standard error, if a terminal; created by the first call of ``show``."""
 
     def __init__(self) -> None:
         self._bar: Bar | None = None

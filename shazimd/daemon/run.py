@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import structlog
 
@@ -34,7 +34,7 @@ from shazimd.ingest.moves import apply_move
 from shazimd.ingest.reconcile import Findings, Reconciler
 from shazimd.ingest.values import set_baseline
 from shazimd.posix.mounts import is_at_or_below
-from shazimd.protocol import Root, State
+from shazimd.protocol import PathFields, RootStatus, ScanStatus, State
 from shazimd.search.duplicates import Duplicates
 from shazimd.search.library import Library
 from shazimd.search.query import Search
@@ -149,6 +149,8 @@ class Run:
         with self._committer.giving_up_when_full():
             self._thread.join()
             self._jobs.close()
+        self._collector.stop()
+        self._reconciler.close()
 
     def alive(self) -> bool:
         """Whether the run's thread and all watchers are running."""
@@ -177,19 +179,22 @@ class Run:
         directories: int = sum(each["directories_pending"] for each in self._reconciler.progress().values())
         return unreported + debounced + max(directories, scanning) + self._jobs.pending()
 
-    def roots(self) -> list[Root]:
+    def roots(self) -> list[RootStatus]:
         """Status of each root."""
         progress = self._reconciler.progress()
         return [self._root_status(root, watcher, progress[root]) for root, watcher in self._watchers.items()]
 
-    def _root_status(self, root: bytes, watcher: Watcher, scan: dict[str, Any]) -> Root:
-        status = watcher.status() | path_fields(root)
-        if scan["state"] in ("unavailable", "held"):
+    def _root_status(self, root: bytes, watcher: Watcher, scan: ScanStatus) -> RootStatus:
+        status = watcher.status()
+        if scan["state"] == "unavailable" or scan["state"] == "held":
             status["state"] = scan["state"]
-        status["reconcile"] = scan
-        status["baseline_complete"] = root not in self._roots.without_baseline
-        status["compared_at"] = self._scanned.get(root)
-        return cast(Root, status)
+        return {
+            **cast(PathFields, path_fields(root)),
+            **status,
+            "reconcile": scan,
+            "baseline_complete": root not in self._roots.without_baseline,
+            "compared_at": self._scanned.get(root),
+        }
 
     def rescan(self, path: bytes | None) -> None:
         """Compare a file or directory, or all roots, with the disk soon. Raises NotFound outside the roots."""

@@ -339,7 +339,7 @@ def _replaced_natural(found: _Regions, inside: int) -> list[int]:
 
 
 def _recoloured(both: Aligned, step: int) -> Mask:
-    """Where the colours differ, up to one factor of saturation; nowhere where one of the pictures is grey."""
+    """The places of different colours, up to a single factor of saturation; none if a picture is grey."""
     height, width = both.inside.shape
     size = max(1, width // step), max(1, height // step)
     inside = cv2.resize(both.inside.astype(np.uint8), size, interpolation=cv2.INTER_AREA) > 0
@@ -418,7 +418,7 @@ def _gained(a: Plane, b: Plane, inside: Mask) -> Plane:
 
 
 def _most(misses: NDArray[np.floating]) -> float:
-    """What 70 % of the misses are at most."""
+    """Upper bound of 70 % of the misses."""
     place = 7 * len(misses) // 10
     return float(np.partition(misses, place)[place])
 

@@ -122,7 +122,7 @@ def extract_both(pixels: NDArray[np.uint8]) -> tuple[bytes, bytes]:
 
 
 def unpack_features(data: bytes) -> Features:
-    """What ``extract_features`` packed. Raises ValueError for bytes that it did not make."""
+    """Unpack the bytes of ``extract_features``. Raises ValueError for bytes that it did not make."""
     if len(data) < HEADER.size or data[0] != VERSION:
         raise ValueError(
             f"packed features begin with {data[:1]!r} and are {len(data)} bytes, expected version {VERSION}"
@@ -152,7 +152,7 @@ def unpack_features(data: bytes) -> Features:
 
 
 def half_descriptors(luma: NDArray[np.uint8], limit: int) -> NDArray[np.float32]:
-    """What a vocabulary is trained on: the halves of the ``limit`` strongest descriptors, float32 [2 n, 64]."""
+    """Training data of a vocabulary: the halves of the ``limit`` strongest descriptors, float32 [2 n, 64]."""
     upper, lower = _halves(_strongest(luma, limit).descriptors)
     return np.concatenate([upper, lower])
 
@@ -274,7 +274,7 @@ def _nearest(halves: NDArray[np.float32]) -> NDArray[np.intp]:
 
 
 def _mirrored_bins() -> NDArray[np.intp]:
-    """Where each bin of a mirrored feature's descriptor comes from.
+    """The source of each bin of a mirrored feature's descriptor.
 
     In the feature's own axes a mirror turns the 4 rows over and reverses the 8 directions, 4 columns stay."""
     bins = np.arange(128).reshape(4, 4, 8)

@@ -3,7 +3,7 @@
 Features are matched by their bits. Each match proposes a map by itself, for a feature has a place, a size and an
 angle (Lowe, IJCV 2004, section 7); the proposal that most matches agree with is refined to an affine map by least
 squares. All proposals are tried, so there is no chance in it: the same pair has the same answer every time.
-The query is tried as it is, then mirrored. What the pictures show once aligned is ``agreement``'s to say.
+The query is tried as it is, then mirrored. Module ``agreement`` compares the aligned pictures.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Map(NamedTuple):
 
 
 def verify_all(query: bytes, candidates: Sequence[bytes]) -> list[Verification]:
-    """What geometry and the aligned pictures say of a query and each candidate; all are packed features.
+    """Compare a query with each candidate by geometry and by the aligned pictures; all are packed features.
 
     Empty bytes, a picture without features, are related to nothing. Raises ValueError for bytes that are no packed
     features."""

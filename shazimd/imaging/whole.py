@@ -1,8 +1,8 @@
 """Compare pictures that have too few local features for a map: sprites, icons, flags, logos, skies, snow.
 
 They are laid on each other whole, in the 8 orientations, and one is searched for inside the other at a series of
-scales, for a crop, a frame and a screenshot. Where one of these agrees, every pixel is compared: such pictures are
-alike so often that agreement alone says nothing.
+scales, for a crop, a frame and a screenshot. If the pictures agree, every pixel is compared: such pictures
+are alike so often that agreement alone proves nothing.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _whole(view: Features, candidate: Features) -> Iterator[tuple[float, Affine]
 
 
 def _inside(inner: Features, outer: Features, backwards: bool) -> list[tuple[float, Affine]]:
-    """Where the inner picture lies best in the outer one, upright: (correlation, map of the view's frame)."""
+    """The best place of the inner picture in the outer one, upright: (correlation, map of the view's frame)."""
     scale = _SEARCH_SIDE / max(outer.width, outer.height)
     ground, inner = _luma(outer, scale), _smaller(inner)
     best: tuple[float, float, tuple[int, int]] = (-1.0, 0.0, (0, 0))

@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 import structlog
 
+from shazimd.errors import BadInput
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.lanes import Jobs, Lane
 from shazimd.search.library import Library
+from shazimd.store import keys
 from shazimd.store.base import Writer
 from shazimd.types import ContentId, Digest
 
@@ -29,7 +31,7 @@ INTERVAL_S_MIN, INTERVAL_S_MAX = 1.0, 3600.0
 
 
 class Collector:
-    """Runs in the last lane of the jobs, in batches; ends with the jobs."""
+    """Runs in the last lane of the jobs, in batches."""
 
     def __init__(self, library: Library, committer: Committer, jobs: Jobs, keep_s: float) -> None:
         """``keep_s``: the grace, see ``[store] keep_deleted``."""
@@ -39,10 +41,18 @@ class Collector:
         self._keep_s = keep_s
         self._interval_s = min(max(keep_s / 10, INTERVAL_S_MIN), INTERVAL_S_MAX)
         self._clock_advanced: float | None = None
+        self._timer: threading.Timer | None = None
+        self._stopped = False
 
     def start(self) -> None:
         """Look for contents whose grace is over, now and then again."""
         self._jobs.offer("collect", self._look, Lane.BACKFILL)
+
+    def stop(self) -> None:
+        """End the pause between two looks; to be called once the jobs are closed."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _look(self) -> None:
         removed = 0
@@ -51,10 +61,10 @@ class Collector:
         finally:  # a fault of the disk must not end the collection for good
             if removed == BATCH:
                 self.start()
-            else:
-                timer = threading.Timer(self._interval_s, self.start)
-                timer.daemon = True
-                timer.start()
+            elif not self._stopped:
+                self._timer = threading.Timer(self._interval_s, self.start)
+                self._timer.daemon = True
+                self._timer.start()
 
     def _collect(self) -> int:
         """Remove a batch of contents if any is due; the number of contents."""
@@ -82,7 +92,16 @@ class _Forgotten(NamedTuple):
 
 
 def forget_path(library: Library, committer: Committer, path: bytes) -> int:
-    """Forget a file, or a directory with its subtree, and contents left without a file. The number of files."""
+    """Forget a file, or a directory with its subtree, and contents left without a file. The number of files.
+
+    Raises BadInput for "/", which would empty the store, and for a path that can't be in the store."""
+    try:
+        keys.split_file(path)
+    except ValueError as error:
+        raise BadInput(
+            f"{path.decode('utf-8', 'backslashreplace')}: expected a file or directory below /, with names of at most "
+            f"{keys.NAME_BYTES_MAX} bytes"
+        ) from error
 
     def work(writer: Writer) -> _Forgotten:
         rows = [row for _, row in writer.walk(path)]

@@ -16,7 +16,6 @@ reported earlier. Thus no stale row stays, and no alert is lost.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat as stat_module
 import threading
@@ -50,6 +49,7 @@ from shazimd.types import (
     Stat,
     Verdict,
     Weights,
+    digest_of,
     rounded_score,
 )
 
@@ -65,6 +65,9 @@ MATCHES_MAX = 100
 STRIPES = 4096
 """Locks by digest, for equal bytes to be decoded once. Among 16 concurrent files two different ones share a lock, and
 wait for each other without need, 3 times in 100."""
+MOVE_PATIENCE_S = 2.0
+"""Longest wait for a rename's event, which follows within milliseconds. Files on an unmounted disk are missing, too."""
+MOVE_POLL_S = 0.02
 UNREADABLE_STAT = Stat(-1, -1, -1)
 """Differs from the stat of every file: each scan tries an unreadable file again, since chmod changes no mtime."""
 
@@ -214,12 +217,18 @@ class Ingest:
             stat = self._stat(path)
             if stat is None:
                 return self._absent(path, before, deleted=deleted)
-            if before is not None and before.stat == stat:
+            if before is not None and stat.is_unchanged_since(before.stat):
                 return Outcome.UNCHANGED
             outcome = self._ingest_version(_File(path, stat, before, started))
         except Unreadable as error:
+            if before is not None and before.content is not None and _differs_in_ctime_only(path, before.stat):
+                return Outcome.UNCHANGED  # a chmod: the next scan tries to read it again
             return self._fail(_File(path, UNREADABLE_STAT, before, started), error)
-        is_rewritten = before is not None and before.stat.inode == stat.inode
+        is_rewritten = (
+            before is not None
+            and before.stat.inode == stat.inode
+            and before.stat.without_ctime != stat.without_ctime  # ctime alone: a new link, another mode
+        )
         if is_rewritten and outcome in (Outcome.STORED, Outcome.FAILED) and _has_other_names(path):
             return Outcome.OTHER_NAMES
         return outcome
@@ -323,7 +332,7 @@ class Ingest:
             fingerprint = reader.fingerprint(content, self._library.model_id)
             same = reader.contents_with_pixels(fingerprint.pixels) if fingerprint.pixels else []
             rows = [(path, reader.file(path)) for path in reader.files_of(content)]
-        alike = [path for path, row in rows if row is not None and row.stat == stat]
+        alike = [path for path, row in rows if row is not None and row.stat.without_ctime == stat.without_ctime]
         source = next(filter(self._is_missing, alike), None)
         return _Known(content, _upright(fingerprint), frozenset([content, *same]), source)
 
@@ -386,25 +395,47 @@ class Ingest:
         exact: Set[ContentId] | None = None,
         arrival: int | None = None,
     ) -> AlertRecord | None:
-        """The alert for a file, None without matches. Later arrivals than ``arrival`` do not match."""
+        """The alert for a file, None without matches. Later arrivals than ``arrival`` do not match.
+
+        A match whose file is missing was likely renamed a moment ago: the search waits for its row to move."""
         settings = self._rules.match
-        matches = self._search.matches(
-            query,
-            content,
-            weights=settings.weights,
-            threshold=settings.threshold,
-            limit=MATCHES_MAX,
-            admit=lambda other, stat, digest: (
-                other != path
-                and (arrival is None or not self._arrivals.is_later(other, arrival))
-                and self._is_current(other, stat, digest)
-            ),
-            exact=exact,
-        )
+        missing: list[bytes] = []
+
+        def admit(other: bytes, stat: Stat, digest: Digest) -> bool:
+            if other == path or (arrival is not None and self._arrivals.is_later(other, arrival)):
+                return False
+            current = self._is_current(other, stat, digest)
+            if not current and self._is_missing(other):
+                missing.append(other)
+            return current
+
+        deadline = time.monotonic() + MOVE_PATIENCE_S
+        while True:
+            missing.clear()
+            matches = self._search.matches(
+                query,
+                content,
+                weights=settings.weights,
+                threshold=settings.threshold,
+                limit=MATCHES_MAX,
+                admit=admit,
+                exact=exact,
+            )
+            alerting = [match for match in matches if match.verdict in settings.verdicts]
+            if alerting or not missing or not self._is_row_moved(missing, deadline):
+                break
         others = [match for match in matches if match.verdict not in settings.verdicts]
-        matches = [match for match in matches if match.verdict in settings.verdicts]
-        _log_related(path, others, alerts=bool(matches))
-        return AlertRecord.of(path, matches, (time.perf_counter() - started) * 1000) if matches else None
+        _log_related(path, others, alerts=bool(alerting))
+        return AlertRecord.of(path, alerting, (time.perf_counter() - started) * 1000) if alerting else None
+
+    def _is_row_moved(self, paths: Sequence[bytes], deadline: float) -> bool:
+        """Wait until the row of one of these paths has moved or was removed; False if the time is up."""
+        while time.monotonic() < deadline:
+            with self._library.store.read() as reader:
+                if any(reader.file(path) is None for path in paths):
+                    return True
+            time.sleep(MOVE_POLL_S)
+        return False
 
     def _publish(self, alert: Alert | None) -> None:
         if alert:
@@ -438,7 +469,7 @@ class Ingest:
             stat = self._stat(path)
             if stat is None or stat.size != known.size:
                 return False
-            if stat == known:
+            if stat.is_unchanged_since(known):
                 return True
             data = self._read(path, stat)
         except Unreadable:
@@ -465,11 +496,6 @@ class Ingest:
         return Outcome.FAILED
 
 
-def digest_of(data: bytes) -> Digest:
-    """The name of these bytes: BLAKE2b (RFC 7693), 32 bytes."""
-    return hashlib.blake2b(data, digest_size=32).digest()
-
-
 def read_whole(path: bytes, stat: Stat, *, follow_symlinks: bool) -> bytes | None:
     """All bytes of a file; None if its stat differs from ``stat`` afterwards. Raises Unreadable."""
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO in its place must not block
@@ -481,7 +507,7 @@ def read_whole(path: bytes, stat: Stat, *, follow_symlinks: bool) -> bytes | Non
         return None
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror}") from error
-    return data if after == stat and len(data) == stat.size else None
+    return data if after.is_unchanged_since(stat) and len(data) == stat.size else None
 
 
 class _Arrivals:
@@ -531,6 +557,13 @@ class _Arrivals:
         """Drop numbers lower than all undecided ones."""
         needed = min(self._undecided, default=self.visible + 1)
         self._numbers = {path: each for path, each in self._numbers.items() if each >= needed}
+
+
+def _differs_in_ctime_only(path: bytes, known: Stat) -> bool:
+    try:
+        return Stat.of(os.stat(path)).without_ctime == known.without_ctime
+    except OSError:
+        return False
 
 
 def _log_related(path: bytes, others: Sequence[Match], *, alerts: bool) -> None:

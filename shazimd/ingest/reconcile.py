@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import structlog
 
@@ -30,6 +30,7 @@ from shazimd.ingest.moves import apply_move
 from shazimd.ingest.scan import Scan
 from shazimd.ingest.values import guard_state, set_guard_state
 from shazimd.posix.mounts import Mounts
+from shazimd.protocol import ScanStatus
 from shazimd.store.base import Reader, Store, Writer
 from shazimd.types import Listing, Stat
 from shazimd.watch.filters import Filter
@@ -90,7 +91,7 @@ class _RootScans:
         self.whole_again: Scan | None = None
         self.closing: deque[Scan] = deque()
         """scans at the end of their directories, which may have gaps"""
-        self.trouble = ""
+        self.trouble: Literal["", "unavailable", "held"] = ""
         """"unavailable" or "held", by the last decision on missing files"""
 
     def next(self) -> Scan | None:
@@ -139,7 +140,7 @@ class Reconciler:
         self._store = store
         self._committer = committer
         self._clock = clock
-        mounts = mounts or Mounts()
+        self._mounts = mounts = mounts or Mounts()
         with store.read() as reader:
             guards = {path: DeletionGuard(path, mounts, guard_state(reader, path)) for path in rules}
         self._roots = {path: _RootScans(path, each, guards[path]) for path, each in rules.items()}
@@ -185,9 +186,12 @@ class Reconciler:
             return Findings(scan.top, waiting=True)
         return self._close_gaps(closing, scan)
 
-    def progress(self) -> dict[bytes, dict[str, Any]]:
-        """For each root: state (idle, scanning, unavailable, held), directories_done and directories_pending of the
-        present scans, known_files (as of the last full scan)."""
+    def close(self) -> None:
+        """Close the mount table; to be called after the last step."""
+        self._mounts.close()
+
+    def progress(self) -> dict[bytes, ScanStatus]:
+        """The progress of each root's scans, as ``GET /v1/status`` reports it."""
         return {root.path: _progress(root) for root in self._roots.values()}
 
     def _request_whole(self, root: _RootScans, confirmed: bool) -> None:
@@ -249,7 +253,7 @@ class Reconciler:
         if known.files or known.directories:  # new directories come last, after all missing files are noted
             for name, found in changed.items():
                 if (path := os.path.join(directory, name)) not in arrived:
-                    scan.find(Stat.of(found), path)
+                    scan.find(Stat.of(found).without_ctime, path)
         return self._findings(directory, changed, arrived)
 
     def _entries(self, root: _RootScans, scan: Scan, directory: bytes) -> Entries | None:
@@ -284,12 +288,12 @@ class Reconciler:
         unmounted = root.guard.unmounted()
         if files and not root.guard.hides(directory, unmounted):
             scan.gaps.add(directory)
-            missed += ((known.files[name].stat, os.path.join(directory, name)) for name in files)
+            missed += ((known.files[name].stat.without_ctime, os.path.join(directory, name)) for name in files)
         for name in directories:
             path = os.path.join(directory, name)
             if not root.guard.keeps(path, unmounted):
                 scan.gaps.add(directory)
-                below = [(row.stat, lost) for lost, row in reader.walk(path)]
+                below = [(row.stat.without_ctime, lost) for lost, row in reader.walk(path)]
                 scan.known += len(below)
                 missed += below
         for stat, path in missed:
@@ -301,7 +305,7 @@ class Reconciler:
         scans = [scan for scan in self._scans() if scan.gone]
         moves = []
         for name, found in changed.items() if scans else ():
-            stat = Stat.of(found)
+            stat = Stat.of(found).without_ctime
             gone = (path for scan in scans for path in scan.gone.get(stat, ()) if not os.path.lexists(path))
             if (old := next(gone, None)) is not None:
                 moves.append(self._explained(_Move(stat, old, os.path.join(directory, name))))
@@ -327,30 +331,31 @@ class Reconciler:
         """The present scans of all roots."""
         return [scan for root in self._order for scan in (root.running, root.whole, *root.closing) if scan]
 
-    def _move(self, moves: list[_Move]) -> set[bytes]:
-        """Move unchanged rows; the new paths."""
+    def _move(self, moves: list[_Move]) -> dict[bytes, Stat]:
+        """Move unchanged rows; the stat in each row by its new path."""
         if not moves:
-            return set()
+            return {}
 
-        def work(writer: Writer) -> set[bytes]:
-            arrived = set()
+        def work(writer: Writer) -> dict[bytes, Stat]:
+            arrived = {}
             for stat, old, new in moves:
                 row = writer.file(old)
-                if row is not None and row.stat == stat:
+                if row is not None and row.stat.without_ctime == stat:
                     apply_move(writer, old, new)
                     if writer.file(new) == row:
-                        arrived.add(new)
+                        arrived[new] = row.stat
             return arrived
 
         return self._committer.submit(work).result()
 
-    def _findings(self, directory: bytes, changed: dict[bytes, os.stat_result], arrived: set[bytes]) -> Findings:
+    def _findings(self, directory: bytes, changed: dict[bytes, os.stat_result], arrived: dict[bytes, Stat]) -> Findings:
+        """A moved file is read once more where its ctime changed: another file may have its size, mtime and inode."""
         look: list[bytes] = []
         unsettled: list[bytes] = []
         settled = self._clock() - UNSETTLED_S
         for name, found in changed.items():
             path = os.path.join(directory, name)
-            if path not in arrived:
+            if path not in arrived or not Stat.of(found).is_unchanged_since(arrived[path]):
                 (look if found.st_ctime < settled else unsettled).append(path)
         return Findings(directory, tuple(look), tuple(unsettled), moved=len(arrived))
 
@@ -447,14 +452,14 @@ def _changed(disk: Entries, known: Listing) -> dict[bytes, os.stat_result]:
     files = known.files
     for name, found in disk.files.items():
         row = files.get(name)
-        if found is not None and (row is None or row.stat != (found.st_size, found.st_mtime_ns, found.st_ino)):
+        if found is not None and (row is None or not Stat.of(found).is_unchanged_since(row.stat)):
             changed[name] = found
     return changed
 
 
 def _is_there(path: bytes, stat: Stat) -> bool:
     try:
-        return Stat.of(os.lstat(path)) == stat
+        return Stat.of(os.lstat(path)).without_ctime == stat
     except OSError:
         return False
 
@@ -472,7 +477,7 @@ def _covered(waiting: dict[bytes, Scan], path: bytes, recursive: bool, confirmed
     return False
 
 
-def _progress(root: _RootScans) -> dict[str, Any]:
+def _progress(root: _RootScans) -> ScanStatus:
     scans = root.scans()
     return {
         "state": root.trouble or ("scanning" if scans else "idle"),

@@ -12,7 +12,7 @@ import structlog
 from shazimd.errors import ModelError
 from shazimd.models.model import BUNDLED, ModelInfo, check_digest
 from shazimd.models.registry import Registry, UnderWay
-from shazimd.protocol import InstallProgress, Model
+from shazimd.protocol import InstalledModel, InstallProgress, ModelStatus
 
 log = structlog.get_logger()
 
@@ -69,14 +69,20 @@ class Provision:
         if self._thread:
             self._thread.join()
 
-    def status(self, model: ModelInfo | None) -> dict[str, object]:
+    def status(self, model: ModelInfo | None) -> ModelStatus:
         """The model as in ``GET /v1/status``."""
         if model:
             return {"state": "installed", "handle": model.source, "id": model.id, "width": model.output_width}
-        state = "none" if self._handle == NO_MODEL else "missing" if self.fault else "installing"
-        return {"state": state, "handle": self._handle, "id": None, "reason": self.fault}
+        if self._handle == NO_MODEL:
+            return {"state": "none", "handle": self._handle, "id": None, "reason": self.fault}
+        return {
+            "state": "missing" if self.fault else "installing",
+            "handle": self._handle,
+            "id": None,
+            "reason": self.fault,
+        }
 
-    def list(self, active: str | None) -> list[Model]:
+    def list(self, active: str | None) -> list[InstalledModel]:
         """The models as in ``GET /v1/models``."""
         return [_on_the_wire(model, active) for model in self._registry.list()]
 
@@ -123,7 +129,7 @@ class Provision:
             log.warning("model_missing", handle=self._handle, reason=self.fault, matching="hashes only", **facts)
 
 
-def _on_the_wire(model: ModelInfo, active: str | None) -> Model:
+def _on_the_wire(model: ModelInfo, active: str | None) -> InstalledModel:
     return {
         "id": model.id,
         "source": model.source,

@@ -15,7 +15,7 @@ import structlog
 from shazimd.index.base import Index
 from shazimd.index.flat import FlatIndex
 from shazimd.store.base import Store
-from shazimd.types import ContentId, Fingerprint, Signals
+from shazimd.types import ContentId, Fingerprint, Signals, digest_of
 from shazimd.words.index import WordIndex
 from shazimd.words.packing import VERSION, unpack_words
 
@@ -54,6 +54,11 @@ class Library:
     @property
     def model_id(self) -> str | None:
         return self.model.id if self.model else None
+
+    def content_of(self, data: bytes) -> ContentId | None:
+        """The content with these bytes, if known."""
+        with self.store.read() as reader:
+            return reader.content(digest_of(data))
 
     def alive(self) -> bool:
         """False if the thread that loads the words has failed."""

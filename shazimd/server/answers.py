@@ -1,4 +1,4 @@
-"""What goes out: JSON, errors with their status, streams of lines."""
+"""Responses: JSON, errors with their status, streams of lines."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from starlette.responses import Response, StreamingResponse
 from shazimd import errors
 from shazimd.protocol import ErrorReply
 from shazimd.server.bodies import BodyTimeout
+from shazimd.server.verbs import JSON, JSON_LINES
 
 T = TypeVar("T")
 
 KEEP_ALIVE_S = 15.0
-"""A stream with nothing to say says so this often: a reader may take a minute's silence for a dead daemon."""
+"""Interval of empty lines in a stream without results: nginx closes a response after 60 s of silence."""
 
 _STATUS: dict[type[errors.ShazimdError], int] = {
     errors.UsageError: 400,
@@ -34,13 +35,13 @@ _STATUS: dict[type[errors.ShazimdError], int] = {
     errors.Unavailable: 503,
     errors.StoreFull: 507,
 }
-"""Any other error is a 500. A class that is not here has the status of its base."""
+"""Status of each error class and its subclasses; 500 for all others."""
 
 _HTTP_CODES = {404: "no_such_endpoint", 405: "method_not_allowed"}
 
 
-class Json(Response):
-    media_type = "application/json"
+class JsonResponse(Response):
+    media_type = JSON
 
     def render(self, content: Any) -> bytes:
         return msgspec.json.encode(content)
@@ -54,27 +55,27 @@ async def on_shazimd_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.ShazimdError)
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
     headers = {"Retry-After": "1"} if status == 503 else None
-    return Json(error_reply(error.code, error.message), status, headers)
+    return JsonResponse(error_reply(error.code, error.message), status, headers)
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _HTTP_CODES.get(error.status_code, "http_error")
     message = f"{request.method} {request.url.path}: {error.detail}; GET /openapi.json says what there is"
-    return Json(error_reply(code, message), error.status_code, error.headers)
+    return JsonResponse(error_reply(code, message), error.status_code, error.headers)
 
 
 async def on_body_timeout(_request: Request, error: Exception) -> Response:
-    return Json(error_reply("timeout", str(error)), 408)
+    return JsonResponse(error_reply("timeout", str(error)), 408)
 
 
 async def on_disconnect(_request: Request, _error: Exception) -> Response:
-    return Response(status_code=400)  # there is nobody left to read it
+    return Response(status_code=400)  # the client has disconnected
 
 
 async def on_bug(_request: Request, _error: Exception) -> Response:
-    # The server logs the exception with its traceback; the client learns nothing of our inside.
-    return Json(error_reply("internal", "the daemon failed to answer; its log says why"), 500)
+    # The server logs the exception with its traceback; the client gets no internals.
+    return JsonResponse(error_reply("internal", "the daemon failed to answer; its log says why"), 500)
 
 
 HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
@@ -87,10 +88,10 @@ HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
 
 
 def lines(items: Iterator[Any], limit: int | None, limiter: anyio.CapacityLimiter) -> StreamingResponse:
-    """At most ``limit`` JSON objects, one a line, made in a thread as they are read; an empty line keeps alive.
+    """At most ``limit`` JSON objects, each on a line, computed in a thread as they are read.
 
-    An error midway is the last line. ``items`` is closed when its reader has gone."""
-    return StreamingResponse(_lines(items, limit, limiter), media_type="application/x-ndjson")
+    An error is sent as the last line. ``items`` is closed when the client disconnects."""
+    return StreamingResponse(_lines(items, limit, limiter), media_type=JSON_LINES)
 
 
 async def _lines(

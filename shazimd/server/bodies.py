@@ -1,7 +1,7 @@
-"""The pictures that are sent, within limits of size, time and memory.
+"""Reads the pictures of requests, within limits of size, time and memory.
 
-A body is held in memory while its question is answered. The bytes held for all callers together have a limit too, so
-many large questions at once cost some of them a refusal, never the daemon.
+A body is in memory until its response is sent. The bodies of all requests together have a limit, too: beyond, requests
+are refused before the daemon runs out of memory.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Bodies:
 
     @asynccontextmanager
     async def picture(self, request: Request) -> AsyncIterator[bytes]:
-        """The body, which counts as held until the block ends.
+        """The body, counted as in memory until the block ends.
 
-        Raises TooLarge, Unavailable (too much is held), UsageError (it is empty), BodyTimeout, ClientDisconnect."""
+        Raises TooLarge, Unavailable (memory limit), UsageError (empty body), BodyTimeout, ClientDisconnect."""
         async with self._read(request, self._max_bytes) as data:
             if not data:
                 raise UsageError("the body is empty, expected the bytes of an image")
@@ -92,7 +92,7 @@ class Bodies:
 
 
 class _InMemory(MultiPartParser):
-    """starlette's parser would write what is over 1 MB to a temporary file; our limit is kept already."""
+    """starlette's parser would write files over 1 MB to the disk; the body's limit is checked before."""
 
     spool_max_size = sys.maxsize
 

@@ -1,7 +1,7 @@
-"""Alerts as they come, as server-sent events (WHATWG HTML, section 9.2).
+"""New alerts as server-sent events (WHATWG HTML, section 9.2).
 
-The service gives each subscriber a bounded queue, so a slow reader costs itself, never the one who tells: it is let
-go, and catches up from the store when it returns with the last id it has seen.
+The service gives each subscriber a bounded queue, and never waits for a slow client: its stream ends, and the client
+reads the missed alerts from the store when reconnecting with the last id received.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from shazimd.protocol import Alert
 from shazimd.server.service import Service
 
 KEEP_ALIVE_S = 15.0
-"""A comment is sent this often, for readers and proxies that take a minute's silence for death."""
+"""Interval of comments in a stream without alerts: nginx closes a response after 60 s of silence."""
 
 SUBSCRIBERS_MAX = 32
-"""Each one has a thread, asleep in its queue."""
+"""Each subscriber takes a thread, which waits for its queue."""
 
 CATCH_UP_AT_ONCE = 1000
 
 Inbox: TypeAlias = "queue.Queue[Alert | None]"
 
 
-class Events:
+class AlertStreams:
+    """The streams of alerts to all subscribers."""
+
     def __init__(self, service: Service) -> None:
         self._service = service
         self._limiter = anyio.CapacityLimiter(SUBSCRIBERS_MAX)
@@ -42,10 +44,9 @@ class Events:
             _wake(inbox)
 
     def stream(self, since: int | None) -> AsyncGenerator[bytes, None]:
-        """The bytes of a stream: alerts with id > ``since`` first, unless None; then each new one, once, in order.
+        """The bytes of a stream: stored alerts with id > ``since``, unless None; then each new alert, once, in order.
 
-        The first bytes are a comment that says that nothing is missed from here on. Raises Unavailable when there
-        are too many subscribers."""
+        The first bytes are a comment: later alerts are not missed. Raises Unavailable for too many subscribers."""
         if len(self._inboxes) >= SUBSCRIBERS_MAX:
             raise Unavailable(f"{SUBSCRIBERS_MAX} subscribers are connected, expected fewer; ask again later")
         return self._stream(since)
@@ -64,7 +65,7 @@ class Events:
                     yield chunk
             finally:
                 self._inboxes.discard(inbox)
-                _wake(inbox)  # a thread may sleep in it still
+                _wake(inbox)  # a thread may wait for the queue
 
     async def _missed(self, since: int) -> AsyncGenerator[Alert, None]:
         while page := await anyio.to_thread.run_sync(self._service.alerts, since, CATCH_UP_AT_ONCE):
@@ -79,7 +80,7 @@ class Events:
                 return
             if alert == "silence":
                 yield b": keep-alive\n\n"
-            elif alert["id"] > last:  # it may have been among the missed ones
+            elif alert["id"] > last:  # otherwise already sent from the store
                 yield _event(alert)
 
 
@@ -94,7 +95,7 @@ def _wake(inbox: Inbox) -> None:
     try:
         inbox.put_nowait(None)
     except queue.Full:
-        return  # then nobody sleeps in it
+        return  # no thread waits for a full queue
 
 
 def _event(alert: Alert) -> bytes:

@@ -1,7 +1,7 @@
-"""What a connection may cost: uvicorn's HTTP protocol with limits that it lacks.
+"""uvicorn's HTTP protocol with additional limits.
 
-A request's head has a size and a time, an answer that nobody reads has a time, connections have a number, and what is
-refused here is refused in JSON like everywhere else. Bodies are watched in ``bodies``.
+uvicorn limits neither size nor time of the headers, nor the time of an unread response, and does not refuse in JSON.
+``bodies`` has the limits of bodies. The overridden methods are not documented: see pyproject.toml.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 HEAD_BYTES_MAX = 65536
 HEAD_S = 10.0
-"""from the first byte, or the connection, to the end of the headers"""
+"""from the connection, or the first byte of a later request, to the end of the headers"""
 UNREAD_S = 30.0
-"""how long an answer may lie in a full buffer that the client does not read"""
+"""from a full write buffer, since the client does not read, to the end of the connection"""
 CONNECTIONS_MAX = 256
 """Below the usual limit of 1024 open files."""
 
@@ -62,7 +62,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        # uvicorn would read the rest of a refused body to its end, however long that takes.
+        # uvicorn would read the rest of a refused body to its end, without a time limit.
         if self._in_body and not self.pipeline:
             self.transport.close()
 

@@ -1,4 +1,4 @@
-"""The thread that serves."""
+"""The server's thread."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Server:
         self._thread = threading.Thread(target=self._run, name="server", daemon=True)
 
     def start(self, timeout_s: float = 10.0) -> None:
-        """Return once requests are answered. Raises InternalError when that does not come about."""
+        """Start, and return once requests are answered. Raises InternalError after ``timeout_s``."""
         self._thread.start()
         if not self._uvicorn.ready.wait(timeout_s) or not self._thread.is_alive():
             raise InternalError("the server did not start; the log says why")
 
     def stop(self, timeout_s: float = 5.0) -> bool:
-        """Take no more requests, end the streams, finish what is in hand; True when that was done in time.
+        """Refuse new requests, end the streams, finish running requests; True if all finished in time.
 
-        What is not done by then is abandoned. Stopping twice, or before the start, is fine."""
+        The others are abandoned. Stopping twice, or before the start, is allowed."""
         if self._thread.is_alive():
             self._uvicorn.end(timeout_s)
             self._thread.join(timeout_s + 1.0)
@@ -40,18 +40,18 @@ class Server:
         return not self._thread.is_alive() and not self._uvicorn.abandoned
 
     def alive(self) -> bool:
-        """Whether the event loop runs."""
+        """Whether the event loop is running."""
         return self._thread.is_alive()
 
     def _run(self) -> None:
         try:
             self._uvicorn.run(sockets=list(self._sockets))
         finally:
-            self._uvicorn.ready.set()  # a start that failed need not be waited for
+            self._uvicorn.ready.set()  # ends the wait for a failed start
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn without its ten wake-ups a second: it sleeps until it is told to end."""
+    """uvicorn without its ten wake-ups a second: idle until ``end`` is called."""
 
     def __init__(self, app: Starlette) -> None:
         super().__init__(
@@ -62,7 +62,7 @@ class _Uvicorn(uvicorn.Server):
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                log_level="error",  # a client's garbage is the client's matter
+                log_level="error",  # uvicorn warns about every invalid request
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
@@ -74,7 +74,7 @@ class _Uvicorn(uvicorn.Server):
         self._app = app
 
     def end(self, timeout_s: float) -> None:
-        """Called from any thread, once it is ready."""
+        """Stop the main loop. May be called from any thread after ``ready``."""
         self.config.timeout_graceful_shutdown = math.ceil(timeout_s)
         self._loop.call_soon_threadsafe(self._ended.set)
 

@@ -1,4 +1,4 @@
-"""What the server asks of the daemon."""
+"""The daemon's verbs, as the server calls them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from shazimd.protocol import (
     Alert,
     CompactReply,
     CompareReply,
+    DuplicateGroup,
     FindReply,
-    Group,
+    InstalledModel,
     InstallProgress,
-    Model,
-    Pair,
+    PairLine,
     ReloadReply,
     Status,
 )
@@ -23,26 +23,26 @@ from shazimd.types import Weights
 
 
 class Service(Protocol):
-    """Plain verbs. They are called from several threads at once, may block, and raise ShazimdError only.
+    """Verbs are called from several threads at once, may block, and raise only ShazimdError.
 
-    None for a threshold or weights means the configured ones; the reply says which counted. Raise Unavailable while
-    starting or draining from what can't be answered then."""
+    None for a threshold or weights means the configured value; the reply has the values used. Verbs not available while
+    starting or draining raise Unavailable."""
 
     def find(self, data: bytes, threshold: float | None, weights: Weights | None, limit: int | None) -> FindReply:
-        """What the picture in these bytes matches, best first, at most ``limit``."""
+        """The known images matching the picture in these bytes, best first, at most ``limit``."""
 
     def compare(self, a: bytes, b: bytes, weights: Weights | None) -> CompareReply:
-        """What two pictures are to each other."""
+        """Compare two pictures."""
 
     def status(self) -> Status:
-        """How the daemon is, in every state; cheap, never waits for work in hand."""
+        """The daemon's state and counts, in every state; cheap, never waits for other work."""
 
     def alerts(self, since: int, limit: int) -> list[Alert]:
         """The oldest ``limit`` alerts with id > ``since``, in order."""
 
     def subscribe(self) -> AbstractContextManager[Queue[Alert | None]]:
-        """While entered, a bounded queue of the alerts stored from now on, in order of id; None is the end. Who does
-        not empty it is dropped, and nobody waits for him. Entering and leaving do not block."""
+        """While entered, a bounded queue of the alerts stored from now on, in order of id; None is the end. A full
+        queue is ended rather than waited for. Entering and leaving do not block."""
 
     def rescan(self, path: bytes | None) -> None:
         """Compare this file or directory, or every root, with the disk soon. Raises NotFound outside the roots."""
@@ -51,25 +51,25 @@ class Service(Protocol):
         """Forget a file or a directory with its subtree, or all contents without files, or the content with this digest
         and its files. The number of files forgotten, or of contents."""
 
-    def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[Group]:
-        """Every group of duplicates, made as it is read. What can be refused is refused by the call itself, before
-        the first group. An iterator with ``close`` is closed when the reader has gone."""
+    def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[DuplicateGroup]:
+        """Every group of duplicates, computed lazily. Invalid arguments raise in the call itself, before the first
+        group. An iterator with ``close`` is closed when the client disconnects."""
 
-    def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[Pair]:
-        """Every pair of image files at or over the threshold, made as it is read, of contents with id > ``after``; at
-        least once a second a line, and one at the end. Closed when the reader has gone."""
+    def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[PairLine]:
+        """Every pair of image files at or over the threshold, of contents with id > ``after``, computed lazily; a line
+        at least every second, and at the end. Closed when the client disconnects."""
 
-    def models(self) -> list[Model]:
+    def models(self) -> list[InstalledModel]:
         """The installed models."""
 
     def install_model(self, handle: str) -> Iterator[InstallProgress]:
-        """Fetch and convert a model, told step by step; the last step has the model. Closing it gives up."""
+        """Fetch and convert a model, and yield each step; the last step has the model. Closing cancels."""
 
     def reload(self) -> ReloadReply:
-        """Read the config again. Raises ConfigError for a broken one, and then nothing has changed."""
+        """Read the configuration again. Raises ConfigError, and then nothing has changed."""
 
     def compact(self) -> CompactReply:
-        """Give the disk back what removed rows of the store took; everything else waits meanwhile."""
+        """Give the space of removed rows back to the disk; other verbs wait meanwhile."""
 
     def metrics(self) -> bytes:
         """The Prometheus text format, version 0.0.4."""

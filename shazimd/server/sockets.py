@@ -1,4 +1,4 @@
-"""The socket: taken over from the dead, never from the living; its mode and group say who may ask."""
+"""The listening socket: replaces that of a dead daemon, never of a running one; its mode and group limit access."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shazimd.errors import ConfigError
 from shazimd.posix.files import try_lock
 
 PATH_BYTES_MAX = 107
-"""sockaddr_un.sun_path has 108 bytes, the last one zero: unix(7)"""
+"""sockaddr_un.sun_path has 108 bytes, the last is zero: unix(7)"""
 
 BACKLOG = 128
 SYSTEMD_FIRST_FD = 3
@@ -20,7 +20,7 @@ SYSTEMD_FIRST_FD = 3
 
 
 class _BoundSocket(socket.socket):
-    """A listening socket that removes its path when it is closed, if the path is still its own."""
+    """A listening socket. Closing removes its path, unless another socket is bound there."""
 
     owned: tuple[str, tuple[int, int] | None, int] | None = None
     """path, its inode, file descriptor of the lock"""
@@ -36,10 +36,10 @@ class _BoundSocket(socket.socket):
 
 
 def bind_socket(path: str, mode: int = 0o660, group: str | None = None) -> socket.socket:
-    """A listening Unix socket at ``path``. Closing it removes the path.
+    """A listening Unix socket at ``path``. Closing removes the path.
 
-    A socket left by a dead daemon is taken over. Raises ConfigError where another process serves it, where there is
-    something else than a socket, and where the path or the group can't be used."""
+    The socket of a dead daemon is replaced. Raises ConfigError if another process listens, if the path is another kind
+    of file, and if the path or the group can't be used."""
     _check_length(path)
     try:
         os.makedirs(os.path.dirname(path) or ".", mode=0o755, exist_ok=True)
@@ -49,7 +49,7 @@ def bind_socket(path: str, mode: int = 0o660, group: str | None = None) -> socke
 
 
 def _bind(path: str, mode: int, gid: int) -> socket.socket:
-    # Two daemons that start at once could both find the dead socket and each remove the other's: the lock decides.
+    # Without the lock, two daemons starting at once could each remove the socket of the other.
     lock = _lock(path)
     bound = _BoundSocket(socket.AF_UNIX, socket.SOCK_STREAM)
     bound.owned = (path, None, lock)
@@ -57,7 +57,7 @@ def _bind(path: str, mode: int, gid: int) -> socket.socket:
         _remove_left_over(path)
         bound.bind(path)
         bound.owned = (path, _inode(path), lock)
-        # Nobody can connect before listen(), so there is no moment at which a stranger may come in.
+        # connect() fails before listen(): there is no moment with the wrong mode or group.
         os.chown(path, -1, gid)
         os.chmod(path, mode)
         bound.listen(BACKLOG)
@@ -68,11 +68,11 @@ def _bind(path: str, mode: int, gid: int) -> socket.socket:
 
 
 def systemd_sockets() -> list[socket.socket]:
-    """The sockets that systemd listens on for us (sd_listen_fds(3)); empty when it does not.
+    """The listening sockets passed by systemd (sd_listen_fds(3)), if any. Closing them leaves their paths to systemd.
 
-    They are systemd's to remove. Raises ConfigError for one that is no listening stream socket of the Unix kind."""
+    Raises ConfigError for anything but a listening Unix stream socket."""
     names = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
-    pid, count, _ = (os.environ.pop(name, "") for name in names)  # popped: our children are not meant
+    pid, count, _ = (os.environ.pop(name, "") for name in names)  # popped: child processes must not see them
     if pid != str(os.getpid()):
         return []
     return [_adopt(fd) for fd in range(SYSTEMD_FIRST_FD, SYSTEMD_FIRST_FD + int(count or 0))]
@@ -91,7 +91,7 @@ def _adopt(fd: int) -> socket.socket:
 
 
 def _lock(path: str) -> int:
-    """A lock that lives as long as the socket or the process. Only its owner may open it: no stranger can hold it."""
+    """A lock held as long as the socket or the process. Mode 0600, or other users could hold the lock."""
     lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     if not try_lock(lock):
         os.close(lock)
@@ -115,7 +115,7 @@ def _answers(path: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         result = probe.connect_ex(path)
-    if result in (0, errno.EAGAIN):  # EAGAIN: it lives, its backlog is full
+    if result in (0, errno.EAGAIN):  # EAGAIN: a full backlog of a running daemon
         return True
     if result in (errno.ECONNREFUSED, errno.ENOENT):
         return False

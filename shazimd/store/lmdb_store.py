@@ -13,12 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import lmdb
 import structlog
 
 from shazimd.errors import StoreError
+from shazimd.protocol import StoreInfo
 from shazimd.store import environment
 from shazimd.store.check import problems
 from shazimd.store.environment import foreign_errors, lmdb_errors
@@ -131,8 +132,8 @@ class Store:
                 except lmdb.MapFullError:
                     self._grow()
 
-    def info(self) -> dict[str, Any]:
-        """path, schema, size_bytes (on disk), map_size_bytes."""
+    def info(self) -> StoreInfo:
+        """The store's path, schema and sizes."""
         with foreign_errors(self._path), self._gate.shared():
             self._expect_open()
             return {

@@ -174,6 +174,8 @@ class Reader:
         for key, raw in scan(self._txn, self._t.pending_alerts, b""):
             yield parse_number(key), *records.decode_pending_alert(raw, self._sight.features_version)
 
+    untold = pending_alerts  # its name in version 0.1, by which scripts outside the package read a store
+
     def get(self, key: str) -> Any:
         """A small value by its name (see ``Writer.set``), None when unset."""
         raw = self._txn.get(key.encode(), db=self._t.values)
@@ -270,3 +272,6 @@ def model_prefix(known: ModelRecord) -> bytes:
 
 def vector_key(known: ModelRecord, content: ContentId) -> bytes:
     return model_prefix(known) + number(content)
+
+
+LmdbReader = Reader  # likewise

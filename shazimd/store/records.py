@@ -29,6 +29,8 @@ class FileRecord(Struct, frozen=True, array_like=True):
     inode: int
     content: ContentId
     reason: bytes
+    ctime_ns: int = 0
+    """missing in rows written before it was recorded"""
 
 
 class ContentRecord(Struct, frozen=True, array_like=True):
@@ -89,13 +91,16 @@ def encode_file(row: FileRow) -> bytes:
     """The bytes of a file's row. Raises ValueError when its state and content contradict each other."""
     if (row.state is FileState.INDEXED) != (row.content is not None):
         raise ValueError(f"file is {row.state} with content {row.content}, expected one exactly when it is indexed")
-    return encode(FileRecord(*row.stat, row.content or 0, row.reason.encode("utf-8", _SURROGATES)))
+    size, mtime_ns, inode, ctime_ns = row.stat
+    return encode(
+        FileRecord(size, mtime_ns, inode, row.content or 0, row.reason.encode("utf-8", _SURROGATES), ctime_ns)
+    )
 
 
 def decode_file(raw: bytes) -> FileRow:
     """A file's row from its bytes. Raises StoreDamaged."""
     record = decode(raw, FileRecord)
-    stat = Stat(record.size, record.mtime_ns, record.inode)
+    stat = Stat(record.size, record.mtime_ns, record.inode, record.ctime_ns)
     state = FileState.INDEXED if record.content else FileState.FAILED
     return FileRow(stat, state, record.content or None, record.reason.decode("utf-8", _SURROGATES))
 

@@ -13,6 +13,7 @@ from msgspec import structs
 from shazimd.errors import StoreDamaged
 from shazimd.store import records
 from shazimd.store.resident import MappedFile
+from shazimd.store.tables import TABLES_MAX as TABLES_MAX  # scripts outside the package import it from here
 from shazimd.store.tables import Table, Tables, Transaction, number, parse_number, scan
 
 log = structlog.get_logger()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -76,15 +76,15 @@ class _Gauges(Collector):
         status = self._status
         for key, (name, text) in _FROM_STATUS.items():
             yield _gauge(name, text, {(): status[key]})
-        yield _gauge("store_size_bytes", "Size of the store on the disk", {(): status["store"].get("size_bytes", 0)})
-        yield _gauge("store_faulty", "1 while the store can't be written", {(): bool(status["store"].get("fault"))})
+        yield _gauge("store_size_bytes", "Size of the store on the disk", {(): status["store"]["size_bytes"]})
+        yield _gauge("store_faulty", "1 while the store can't be written", {(): bool(status["store"]["fault"])})
         yield _gauge("inotify_watches_max", "inotify watches that one user may have", {(): _user_watches_max()})
-        model = str(status["model"].get("id") or "none")
+        model = status["model"]["id"] or "none"
         yield _gauge("info", "1, with the versions", {(status["version"], model): 1}, ["version", "model"])
         states = {(state,): state == status["state"] for state in _STATES}
         yield _gauge("state", "1 for the state that the daemon is in", states, ["state"])
         for field, (name, text) in _FROM_ROOTS.items():
-            values = {(root["path"], root["mode"]): cast("float", root.get(field) or 0) for root in status["roots"]}
+            values = {(root["path"], root["mode"]): root[field] or 0 for root in status["roots"]}
             yield _gauge(name, text, values, ["root", "mode"])
         yield self._overflows()
 
@@ -93,7 +93,7 @@ class _Gauges(Collector):
             "shazimd_watch_overflows", "Times that events of a root were lost, each followed by a scan", labels=["root"]
         )
         for root in self._status["roots"]:
-            family.add_metric([root["path"]], cast("float", root.get("overflows", 0)))
+            family.add_metric([root["path"]], root["overflows"])
         return family
 
 
@@ -114,7 +114,8 @@ _FROM_STATUS: dict[_StatusCount, tuple[str, str]] = {
     "uptime_s": ("uptime_seconds", "Time since the daemon started"),
     "rss_bytes": ("resident_memory_bytes", "Resident memory of the daemon, its workers not included"),
 }
-_FROM_ROOTS = {
+_RootNumber = Literal["watched_dirs", "unwatched_dirs", "unreadable_dirs", "compared_at"]
+_FROM_ROOTS: dict[_RootNumber, tuple[str, str]] = {
     "watched_dirs": ("watched_directories", "Directories watched"),
     "unwatched_dirs": ("unwatched_directories", "Directories over the inotify limit, which are polled"),
     "unreadable_dirs": ("unreadable_directories", "Directories that the daemon may not read"),

@@ -12,13 +12,14 @@ import os
 import select
 import threading
 import time
-from typing import Any
+from typing import Literal
 
 import structlog
 
 from shazimd.config import WatchConfig
 from shazimd.errors import WatchError
 from shazimd.posix.mounts import Mount, Mounts
+from shazimd.protocol import WatchStatus
 from shazimd.watch.events import FileEvent, Kind, OnFileEvent
 from shazimd.watch.filters import Filter
 from shazimd.watch.tree import RootWatches, Watches
@@ -57,8 +58,8 @@ class Watcher:
         """set all watches and report the whole root in the next turn"""
         self._walking = False
         self._next_full = 0.0
-        self._mode = "poll" if config.mode == "poll" else "inotify"
-        self._state = "stopped"
+        self._mode: Literal["inotify", "poll"] = "poll" if config.mode == "poll" else "inotify"
+        self._state: Literal["starting", "watching", "unavailable", "failed", "stopped"] = "stopped"
         self._overflows = 0
         self._mount_point = b"/"
         """the deepest mount point of the root so far"""
@@ -103,9 +104,8 @@ class Watcher:
             return False
         return self._due or self._walking or self._watches.is_behind()
 
-    def status(self) -> dict[str, Any]:
-        """mode (inotify or poll), state (starting, watching, unavailable, failed, stopped), watched_dirs,
-        unwatched_dirs (polled with all below them), unreadable_dirs, overflows."""
+    def status(self) -> WatchStatus:
+        """The state of the watch, as ``GET /v1/status`` reports it."""
         return {
             "mode": self._mode,
             "state": self._state,
@@ -187,7 +187,7 @@ class Watcher:
             raise OSError(errno.ENODEV, f"not mounted: {os.fsdecode(self._mount_point)}")
         self._mount_point = mount.point
 
-    def _choose(self, mount: Mount) -> str:
+    def _choose(self, mount: Mount) -> Literal["inotify", "poll"]:
         if self._config.mode != "auto":
             return self._config.mode
         return "inotify" if mount.gives_events else "poll"

@@ -440,7 +440,7 @@ def test_a_run_that_is_broken_off_says_how_to_take_it_back(
     monkeypatch.setattr(acts, "perform", perform_once)
     said = tree.run("--apply")
     assert said.status == status
-    assert said.err.startswith("shazimctl: broken off; take back with: shazimctl clean --undo ")
+    assert said.err.startswith("shazimctl: interrupted; undo with: shazimctl clean --undo ")
     assert tree.names() == ["a", "c"]
     assert tree.run("--list").out.split()[1:] == ["interrupted", "2", "files,", "14", "B,", "trash"]
     assert tree.run("--undo").status == 0

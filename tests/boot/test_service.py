@@ -223,7 +223,7 @@ def test_a_missing_group_is_named_and_made_again(service: Machine) -> None:
     service.run("groupdel", "-f", "shazimd")
     service.run("systemctl", "stop", "shazimd.service", "shazimd.socket")
     assert service.call("systemctl", "start", "shazimd.socket").returncode != 0
-    assert "WRONG  group shazimd: is not there" in doctor(service)
+    assert "problem  group shazimd: not found" in doctor(service)
     service.run(CTL, "service", "install", "--yes")
     service.run("usermod", "-aG", "shazimd", "member")
     assert ask(service, "find", "/home/member/q.png")[0] == 0
@@ -235,7 +235,7 @@ def test_a_root_that_may_not_be_read_is_named_and_forgets_nothing(service: Machi
     service.run("chmod", "700", PHOTOS)
     service.run("cp", f"{PHOTOS}/1.png", f"{PHOTOS}/meanwhile.png")
     service.run("systemctl", "restart", "shazimd.service")
-    assert f"WRONG  directory {PHOTOS}: the user shazimd may not read it" in doctor(service)
+    assert f"problem  directory {PHOTOS}: user shazimd may not read it" in doctor(service)
     service.call(CTL, "rescan")
     assert json.loads(ask(service, "status", "--json")[1])["images"] == before
     service.run("chmod", "755", PHOTOS)

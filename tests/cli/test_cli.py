@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from shazimd.cli import parser
 from shazimd.cli import run as run_words
 from shazimd.cli.parser import COMMANDS
 from shazimd.errors import StoreError, Unavailable
-from shazimd.protocol import Alert, Group, Pair
+from shazimd.protocol import Alert, DuplicateGroup, PairLine
 
 
 @pytest.fixture
@@ -68,8 +69,9 @@ def run(socket_path: str, capsys: pytest.CaptureFixture[str]) -> Any:
 def shazimctl(*words: str | bytes, **more: Any) -> subprocess.Popen[str]:
     program = "from shazimd.cli import main; main()"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    heeding = ["env", "--default-signal=INT"]  # a shell has what it starts in the background ignore Ctrl-C
-    return subprocess.Popen([*heeding, sys.executable, "-c", program, *words], text=True, **{**pipes, **more})
+    # A shell makes its background processes ignore SIGINT; unbuffered output would hide a missing flush.
+    env = ["env", "--default-signal=INT", "--unset=PYTHONUNBUFFERED"]
+    return subprocess.Popen([*env, sys.executable, "-c", program, *words], text=True, **{**pipes, **more})
 
 
 # ---- find
@@ -119,7 +121,7 @@ def test_several_images_are_each_answered(run: Any, tmp_path: Path) -> None:
     )
     assert said.err.splitlines() == [
         "shazimctl: text: the body is no image that can be decoded",
-        "shazimctl: folder: it is a directory, expected an image",
+        "shazimctl: folder: a directory, expected an image",
         "shazimctl: gone.jpg: no such file",
     ]
     assert said.status == 4
@@ -235,10 +237,10 @@ def test_wait_returns_once_ready_with_nothing_pending(service: FakeService, sock
 
 
 def test_wait_gives_up(run: Any, service: FakeService, tmp_path: Path) -> None:
-    """When the time is over it says what is left, exit status 5; without any daemon 3."""
+    """A timeout prints the unfinished work, exit status 5; without a daemon 3."""
     service.pending = 7
     said = run("wait", "--timeout", "0")
-    assert (said.status, said.err) == (5, "shazimctl: 0 s are over: it is ready, 7 images are pending\n")
+    assert (said.status, said.err) == (5, "shazimctl: Timed out after 0 s: ready, 7 images pending\n")
     assert run("--socket", f"{tmp_path}/none", "wait", "--timeout", "0").status == 3
     assert run("--socket", f"{tmp_path}/none", "wait").status == 3
 
@@ -252,11 +254,13 @@ def test_wait_with_a_time_waits_for_the_daemon_too(service: FakeService, tmp_pat
         assert (process.wait(20), *process.communicate()) == (0, "", "")
 
 
-def test_wait_shows_progress_on_a_terminal(service: FakeService, socket_path: str) -> None:
-    """On a terminal a bar shows how many images are known of how many."""
+@pytest.mark.parametrize("plain", [False, True])
+def test_wait_shows_progress_on_a_terminal(service: FakeService, socket_path: str, plain: bool) -> None:
+    """On a terminal a bar shows indexed and total images, without colours if NO_COLOR is set."""
     service.state, service.pending = "baseline", 800
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", **({"NO_COLOR": "1"} if plain else {})}
     ours, theirs = os.openpty()
-    process = shazimctl("wait", stderr=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"})
+    process = shazimctl("wait", stderr=theirs, env=environment)
     os.close(theirs)
     shown = b""
     while b"1203/2003" not in shown:
@@ -264,11 +268,12 @@ def test_wait_shows_progress_on_a_terminal(service: FakeService, socket_path: st
     service.state, service.pending = "ready", 0
     assert process.wait(20) == 0
     assert b"baseline" in shown
+    assert bool(re.search(rb"\x1b\[[0-9;]*3[0-8]", shown)) is not plain
     process.communicate()
     os.close(ours)
 
 
-def group(number: int) -> Group:
+def group(number: int) -> DuplicateGroup:
     return {
         "saves_bytes": 2_100_000,
         "members": [
@@ -279,8 +284,9 @@ def group(number: int) -> Group:
 
 
 def test_duplicates(run: Any, service: FakeService) -> None:
-    """Groups with what they would save, the first member to keep; 1 when there is none."""
-    assert run("duplicates").status == 1
+    """Groups with the saved space, the first member to keep; 1 when there is none."""
+    said = run("duplicates")
+    assert (said.status, said.out, said.err) == (1, "", "shazimctl: no duplicates found\n")
     service.groups = [group(1), group(2)]
     said = run("duplicates", "--limit", "1", "--threshold", "0.9", "--weights", "1,1,1")
     assert said.out == "2 images, 2.1 MB to save\n  /srv/1a  64x48, 3.0 kB, keep\n  /srv/1b  32x24, 999 B, 90% copy\n"
@@ -289,7 +295,7 @@ def test_duplicates(run: Any, service: FakeService) -> None:
     assert (said.status, said.json) == (0, [group(1), group(2)])
 
 
-PAIRS: list[Pair] = [
+PAIRS: list[PairLine] = [
     {"after": 0},
     {"after": 1, "path": "/srv/b", "match": "/srv/a", "score": 0.836, "dah": 0.9, "ddh": 0.8, "dfv": 0.8},
     {"after": 2, "path": "/srv/c", "match": "/srv/a", "score": 0.8, "dah": 0.9, "ddh": 0.8, "dfv": 0.7},
@@ -299,7 +305,8 @@ PAIRS: list[Pair] = [
 
 def test_all_pairs(run: Any, service: FakeService) -> None:
     """Each pair on a line, no progress among them; --after goes on, --limit ends it; 1 when there is none."""
-    assert run("duplicates", "--all").status == 1
+    said = run("duplicates", "--all")
+    assert (said.status, said.out, said.err) == (1, "", "shazimctl: no pairs found\n")
     service.joined = PAIRS
     said = run("duplicates", "--all", "--threshold", "0.7", "--weights", "1,1,1", "--after", "0")
     assert (said.status, said.err) == (0, "")
@@ -315,18 +322,19 @@ def test_a_join_that_breaks_off_says_how_to_go_on(run: Any, service: FakeService
     service.joined, service.fails = PAIRS, StoreError("the store can't be read")
     said = run("duplicates", "--all")
     assert (said.status, len(said.out.splitlines())) == (5, 2)
-    assert said.err == "shazimctl: broken off; go on with --after 3\nshazimctl: the store can't be read\n"
+    assert said.err == "shazimctl: interrupted; continue with --after 3\nshazimctl: the store can't be read\n"
 
 
 def test_after_alone_is_refused(run: Any) -> None:
     """There is nothing to go on with but a join."""
     said = run("duplicates", "--after", "3")
-    assert (said.status, said.err) == (2, "shazimctl: --after is given without --all, expected both\n")
+    assert (said.status, said.err) == (2, "shazimctl: --after requires --all\n")
 
 
 def test_alerts(run: Any, service: FakeService) -> None:
     """Stored alerts after an id, a line each; 1 when there is none."""
-    assert run("alerts").status == 1
+    said = run("alerts", "--json")
+    assert (said.status, said.out, said.err) == (1, "", "shazimctl: no alerts\n")
     service.stored = [alert(1), alert(2), {**alert(3), "matches": 1}]
     said = run("alerts", "--since", "1")
     assert said.out.splitlines() == [
@@ -364,6 +372,39 @@ def test_followed_alerts_survive_being_dropped(service: FakeService, socket_path
     assert (process.returncode, out, err) == (130, "", "")
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_lines_reach_a_pipe_at_once(
+    service: FakeService, socket_path: str, number: signal.Signals, status: int
+) -> None:
+    """Each alert is in the pipe before the next one exists; a signal loses no line and prints none."""
+    service.stored = [alert(1)]
+    process = shazimctl("alerts", "--since", "0", "--follow")
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("1 ")
+    eventually(lambda: service.subscribers == 1)
+    service.tell(alert(2))
+    assert process.stdout.readline().startswith("2 ")
+    process.send_signal(number)
+    assert (*process.communicate(), process.returncode) == ("", "", status)
+
+
+def test_pairs_reach_a_pipe_at_once(service: FakeService, socket_path: str) -> None:
+    """A pair is in the pipe while the join is still running."""
+    more = threading.Event()
+
+    def pairs() -> Iterator[PairLine]:
+        yield from PAIRS[:2]
+        more.wait(20)
+        yield from PAIRS[2:]
+
+    service.joined = pairs()  # type: ignore[assignment]  # the service iterates once
+    process = shazimctl("duplicates", "--all")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "/srv/b: 84% like /srv/a\n"
+    more.set()
+    assert (*process.communicate(), process.returncode) == ("/srv/c: 80% like /srv/a\n", "", 0)
+
+
 def test_following_ends_with_the_daemon(service: FakeService, tmp_path: Path) -> None:
     """When the daemon is gone for good, exit status 3 says so."""
     with serving(service, tmp_path) as path:
@@ -376,8 +417,8 @@ def test_following_ends_with_the_daemon(service: FakeService, tmp_path: Path) ->
 
 def test_rescan_and_forget(run: Any, service: FakeService, tmp_path: Path) -> None:
     """A relative path is made absolute; every root is meant without one; nothing forgotten is 1; no root is 4."""
-    assert run("rescan").out == "Will compare every root with the disk\n"
-    assert run("rescan", "/srv/p/x/../y").out == "Will compare /srv/p/y with the disk\n"
+    assert run("rescan").out == "Scanning every root\n"
+    assert run("rescan", "/srv/p/x/../y").out == "Scanning /srv/p/y\n"
     said = run("rescan", "ski.jpg")
     assert (said.status, said.err.startswith("shazimctl: /elsewhere is in no root")) == (4, True)
     assert run("forget", "/srv/p/old").out == "Forgot 3 image(s)\n"
@@ -432,6 +473,7 @@ def test_an_error_of_the_daemon_is_status_five(run: Any, service: FakeService) -
         (("find", "--weights", "1,1,inf", "x"), "expected three numbers >= 0 that are not all zero"),
         (("find", "--limit", "-1", "x"), "'-1' found, expected a whole number from 1"),
         (("alerts", "--since", "x"), "'x' found, expected a whole number from 0"),
+        (("alerts", "--since", "\x1b[2Jit's"), "'\\x1b[2Jit's' found, expected a whole number from 0"),
         (("wait", "--timeout", "inf"), "'inf' found, expected a number of seconds >= 0"),
         (("model",), "the following arguments are required: VERB"),
     ],
@@ -532,6 +574,24 @@ def test_a_socket_before_the_command_is_no_command(words: list[str]) -> None:
     assert command_of(words) == "status"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status", "--socket", "PATH"),
+        ("model", "list", "--socket=PATH"),
+        ("model", "--socket", "PATH", "list"),
+        ("--socket", "/nowhere", "status", "--socket", "PATH"),
+        ("--socket", "PATH", "model", "list"),
+    ],
+)
+def test_the_socket_may_be_given_after_the_command(
+    run: Any, socket_path: str, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """--socket counts before and after the command and its verb, and the last one wins."""
+    monkeypatch.setenv("SHAZIMD_SOCKET", "/nowhere")
+    assert run(*(word.replace("PATH", socket_path) for word in words)).status == 0
+
+
 # ---- light
 
 
@@ -569,5 +629,7 @@ def test_nothing_heavy_is_imported(socket_path: str) -> None:
         "shazimd.client",
         "shazimd.errors",
         "shazimd.paths",
+        "shazimd.server",
+        "shazimd.server.verbs",
         "shazimd.text",
     }

@@ -295,9 +295,12 @@ def _paths(daemon: DaemonProcess, image: Image.Image) -> list[str]:
     return [match["path"] for match in matches if match["verdict"] == "exact"]
 
 
+ALL = '[alerts]\nverdicts = ["exact", "copy", "variant", "scene", "similar"]\n'
+
+
 def test_without_verification_the_score_alone_decides(daemon: DaemonProcess, tmp_path: Path) -> None:
     """[match] verify = false is the original's plain behaviour: a crop that geometry would confirm is not told."""
-    (tmp_path / "config.toml").write_text(f'[[watch]]\npath = "{daemon.root}"\n[match]\nverify = false\n')
+    (tmp_path / "config.toml").write_text(f'[[watch]]\npath = "{daemon.root}"\n[match]\nverify = false\n{ALL}')
     daemon.arguments = ["--config", str(tmp_path / "config.toml")]
     drop(daemon, drawing(3), "a.png")
     daemon.start()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shazimd.errors import BadInput
 from shazimd.index.flat import FlatIndex
 from shazimd.ingest import collect
 from shazimd.ingest.collect import Collector
@@ -183,6 +184,15 @@ def test_a_path_is_forgotten_with_contents_that_nothing_else_holds(bench: Bench)
     with bench.store.read() as reader:
         assert [content for content, _ in reader.signals("m")] == [2, 3]
         assert list(reader.deleted()) == [2]
+
+
+@pytest.mark.parametrize("path", [b"/", b"//r", b"/" + b"x" * 500])
+def test_a_path_that_cannot_be_forgotten_is_bad_input(bench: Bench, path: bytes) -> None:
+    """The root directory and impossible paths are refused with an error, and nothing is removed."""
+    bench.add("1")
+    with pytest.raises(BadInput, match="expected a file or directory below /, with names of at most 495 bytes"):
+        collect.forget_path(bench.library, bench.committer, path)
+    assert bench.known() == [1]
 
 
 def test_deleted_contents_are_forgotten_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,14 +17,14 @@ from shazimd.errors import NotAnImage, WorkerFailed
 from shazimd.index.flat import FlatIndex
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.commit import Committer
-from shazimd.ingest.ingest import Ingest, IngestRules, MatchSettings, Outcome, PendingAlert, digest_of
+from shazimd.ingest.ingest import Ingest, IngestRules, MatchSettings, Outcome, PendingAlert
 from shazimd.ingest.moves import apply_move
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.telemetry.metrics import Metrics
-from shazimd.types import FileRow, FileState, Fingerprint, Query, Signals, Verdict
+from shazimd.types import FileRow, FileState, Fingerprint, Query, Signals, Verdict, digest_of
 
 if TYPE_CHECKING:
     from shazimd.models.model import ModelInfo
@@ -156,12 +156,31 @@ def test_the_same_bytes_are_decoded_once_and_told_as_a_copy(bench: Bench) -> Non
 
 
 def test_a_file_that_did_not_change_is_not_read(bench: Bench) -> None:
-    """Size, mtime and inode are known."""
-    path = bench.look("a.ppm", b"one")
-    os.chmod(path, 0)
+    """Size, mtime, inode and ctime are known."""
+    bench.look("a.ppm", b"one")
     with capture_logs() as logs:
         bench.look("a.ppm")
     assert [] == logs
+
+
+def test_a_file_that_was_written_again_with_the_same_stat_is_read(bench: Bench) -> None:
+    """Unpacking over a file may keep size, mtime and inode; its ctime differs."""
+    path = bench.look("a.ppm", b"one")
+    before = os.stat(path)
+    Path(os.fsdecode(path)).write_bytes(b"two")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = os.stat(path)
+    assert (before.st_size, before.st_mtime_ns, before.st_ino) == (after.st_size, after.st_mtime_ns, after.st_ino)
+    bench.look("a.ppm")
+    assert [b"one", b"two"] == bench.decoders.decoded
+
+
+def test_a_change_of_mode_decodes_nothing(bench: Bench) -> None:
+    """Only the ctime differs: the bytes are read and digested, and their digest is known."""
+    path = bench.look("a.ppm", b"one")
+    os.chmod(path, 0o400)
+    bench.look("a.ppm")
+    assert [b"one"] == bench.decoders.decoded
 
 
 def test_the_same_bytes_at_once_are_decoded_once(bench: Bench) -> None:
@@ -283,6 +302,18 @@ def test_a_file_that_is_renamed_while_it_is_taken_in_is_told_once(
     assert (None, [("c.ppm", "a.ppm")]) == (bench.row(old), bench.told())
     assert bench.row(new) is not None
     assert data == bench.decoders.decoded
+
+
+def test_a_match_that_is_renamed_meanwhile_is_waited_for(bench: Bench) -> None:
+    """The original is filed away while its copy is judged, and the rename's event comes after the search."""
+    bench.look("original.ppm", b"one")
+    bench.rename("original.ppm", "filed.ppm", told=False)
+    paths = os.fsencode(bench.root / "original.ppm"), os.fsencode(bench.root / "filed.ppm")
+    event = threading.Timer(0.1, lambda: bench.store.write(lambda writer: apply_move(writer, *paths)))
+    event.start()
+    bench.look("copy.ppm", b"one")
+    event.join()
+    assert [("copy.ppm", "filed.ppm")] == bench.told()
 
 
 def test_a_silent_file_that_is_gone_when_it_was_stored_is_asked_about(bench: Bench) -> None:

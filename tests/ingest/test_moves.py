@@ -96,4 +96,7 @@ def test_comparing_finds_a_move_whichever_place_comes_first(
     _, moved, removed = compare()
     assert (1, 0) == (moved, removed)
     assert {os.fsencode(root / new / "2.jpg")} == {path for path in known(store) if not path.endswith(b"stays.jpg")}
+    moved_here = os.fsencode(root / new / "2.jpg")
+    assert ({moved_here}, 0, 0) == compare()  # its ctime changed: it is found until it was read
+    put(store, moved_here, row=FileRow(Stat.of(os.stat(moved_here)), FileState.FAILED, reason="as a test"))
     assert (set(), 0, 0) == compare()

@@ -12,7 +12,7 @@ from shazimd.cli import run
 
 @pytest.fixture
 def doctor(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> Any:
-    """What the doctor says: (exit status, findings by what they are about)."""
+    """Run doctor: (exit status, findings)."""
 
     def ask() -> tuple[int, list[dict[str, Any]]]:
         status = run(["--socket", daemon.socket, "doctor", "--config", str(daemon.config), "--json"])
@@ -21,14 +21,19 @@ def doctor(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> Any:
     return ask
 
 
-def wrong(findings: list[dict[str, Any]]) -> list[str]:
-    return [finding["what"] for finding in findings if not finding["well"]]
+def messages(findings: list[dict[str, Any]], level: str) -> list[str]:
+    return [finding["what"] for finding in findings if finding["level"] == level]
 
 
-def test_all_is_well(doctor: Any) -> None:
-    """With a sound daemon nothing is wrong, and each thing that was looked at is told."""
+def problems(findings: list[dict[str, Any]]) -> list[str]:
+    return messages(findings, "problem")
+
+
+def test_no_problems(doctor: Any) -> None:
+    """With a healthy daemon every finding is ok, and each check is listed."""
     status, findings = doctor()
-    assert wrong(findings) == []
+    assert problems(findings) == []
+    assert messages(findings, "warning") == []
     assert status == 0
     assert {finding["what"].split(":")[0].split()[0] for finding in findings} >= {
         "config",
@@ -48,14 +53,14 @@ def test_a_directory_that_is_gone(doctor: Any, daemon: Daemon, tmp_path: Path) -
     wait_for(lambda: daemon.client.status()["roots"][1]["state"] == "unavailable")
     status, findings = doctor()
     assert status == 5
-    assert wrong(findings) == [f"directory {tmp_path}/usb: is not there", f"directory {tmp_path}/usb: unavailable"]
+    assert problems(findings) == [f"directory {tmp_path}/usb: not found", f"directory {tmp_path}/usb: unavailable"]
 
 
 def test_a_broken_config(doctor: Any, daemon: Daemon) -> None:
     """The fault in the config is told, and the daemon is still looked at."""
     daemon.config.write_text("[match]\nthreshold = 2\n")
     _, findings = doctor()
-    (what,) = wrong(findings)
+    (what,) = problems(findings)
     assert "match.threshold is 2" in what
     assert any(finding["what"].startswith("daemon: ready") for finding in findings)
 
@@ -65,20 +70,21 @@ def test_a_daemon_that_is_away(doctor: Any, daemon: Daemon) -> None:
     daemon.stop()
     status, findings = doctor()
     assert status == 5
-    assert [what.split(":")[0] for what in wrong(findings)] == ["daemon"]
+    assert [what.split(":")[0] for what in problems(findings)] == ["daemon"]
 
 
 def test_images_that_failed_are_counted(doctor: Any, daemon: Daemon) -> None:
-    """Broken images are no fault of the service, so they are told but not wrong."""
+    """Broken images are no fault of the service, and are a warning, not a problem."""
     (daemon.photos / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     wait_for(lambda: daemon.client.status()["failed"])
-    _, findings = doctor()
-    assert wrong(findings) == []
-    assert any("1 could not be taken in" in finding["what"] for finding in findings)
+    status, findings = doctor()
+    assert (status, problems(findings)) == (0, [])
+    (warning,) = messages(findings, "warning")
+    assert "1 could not be indexed" in warning
 
 
 def test_words_for_people(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
     """Without --json each finding is a line."""
     draw(daemon.photos / "9.png", 9)
     assert run(["--socket", daemon.socket, "doctor", "--config", str(daemon.config)]) == 0
-    assert f"well   config: {daemon.config}\n" in capsys.readouterr().out
+    assert f"ok       config: {daemon.config}\n" in capsys.readouterr().out

@@ -75,6 +75,17 @@ def test_a_picture_that_comes_back_within_the_grace_is_not_decoded(fresh: Callab
     daemon.stop()
 
 
+def test_the_root_directory_is_not_forgotten(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """`forget /` is bad input with a clear message, and the daemon keeps its images and logs no traceback."""
+    images = daemon.client.status()["images"]
+    assert run(["--socket", daemon.socket, "forget", "/"]) == 4
+    assert capsys.readouterr().err == (
+        "shazimctl: /: expected a file or directory below /, with names of at most 495 bytes\n"
+    )
+    assert daemon.client.status()["images"] == images
+    assert not any("Traceback" in event for event in daemon.events())
+
+
 @pytest.mark.parametrize("words", [["--deleted"], ["--content"], ["PATH"]])
 def test_a_forgotten_picture_leaves_no_trace(
     fresh: Callable[..., Daemon], words: list[str], capsys: pytest.CaptureFixture[str]
@@ -115,8 +126,8 @@ def _traces(path: Path, digest: bytes) -> list[bytes]:
         fingerprint = reader.fingerprint(content, None)
     store.close()
     packed = fingerprint.features
-    luma = packed[HEADER.size + HEADER.unpack_from(packed)[3] * FEATURE.itemsize :]
-    assert luma.startswith(b"\xff\xd8")
+    luma = packed[HEADER.size + HEADER.unpack_from(packed)[4] * FEATURE.itemsize :]
+    assert luma.startswith((b"\xff\xd8", b"RIFF", b"\x89PNG"))
     parts = [packed[at : at + PART_BYTES] for at in range(HEADER.size, len(packed) - PART_BYTES, PART_BYTES)]
     distinct = [part for part in parts if len(set(part)) > PART_BYTES // 2]  # a table of a JPEG is in each of them
     own = [part for part in distinct if part in luma[300:] or part not in luma]

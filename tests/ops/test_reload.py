@@ -5,6 +5,7 @@ import threading
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 from running import Daemon, draw, wait_for
 
@@ -127,3 +128,18 @@ def test_no_question_is_dropped(daemon: Daemon) -> None:
     stop.set()
     asking.join()
     assert failures == []
+
+
+def test_a_reload_leaks_nothing(daemon: Daemon) -> None:
+    """Descriptors and threads of the old run are given back: their numbers do not grow from reload to reload."""
+    process = psutil.Process(daemon.process.pid)
+
+    def reloaded() -> tuple[int, int]:
+        daemon.client.reload()
+        daemon.wait_ready()
+        return process.num_fds(), process.num_threads()
+
+    first = reloaded()
+    for _ in range(5):
+        reloaded()
+    wait_for(lambda: max(process.num_fds() - first[0], process.num_threads() - first[1]) <= 2)  # 5 with a leak

@@ -101,7 +101,7 @@ def test_a_backup_never_overwrites(daemon: Daemon, tmp_path: Path, capsys: pytes
 def test_checking_beside_a_daemon(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
     """A sound store is said to be well, while the daemon goes on."""
     assert ctl(daemon, "check") == 0
-    assert capsys.readouterr().out == "all is well\n"
+    assert capsys.readouterr().out == "no problems found\n"
     assert daemon.client.status()["state"] == "ready"
 
 

@@ -126,7 +126,7 @@ def test_homes_are_opened_one_directory_at_a_time(layout: units.Layout, monkeypa
 
 @pytest.mark.parametrize(
     ("directories", "message"),
-    [((), "no directory to watch is given"), (("/nowhere/at/all",), "/nowhere/at/all: not a directory")],
+    [((), "no directory to watch, expected at least one"), (("/nowhere/at/all",), "/nowhere/at/all: not a directory")],
 )
 def test_nothing_to_watch_is_refused(layout: units.Layout, directories: tuple[str, ...], message: str) -> None:
     """The error says what is missing, before anything is written."""

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from shazimd import errors
 from shazimd.client import Client, _target
-from shazimd.server import parameters
+from shazimd.server import parameters, verbs
 
 
 @contextmanager
@@ -172,10 +172,10 @@ def test_two_pictures_arrive_as_they_are(tmp_path: Path) -> None:
 @given(path=st.binary().map(lambda raw: b"/" + raw.replace(b"\0", b"")))
 def test_any_path_survives_the_query_string(path: bytes) -> None:
     """What the client writes into a target, the server reads out of it."""
-    target = _target("/v1/forget", path=path)
+    target = _target(verbs.FORGET, path=path)
     assert target.isascii()
     query = target.partition("?")[2].encode()
-    assert parameters.parse(query, {"path": parameters.path}) == {"path": os.path.normpath(path)}
+    assert parameters.parse(query, (verbs.PATH,)) == {"path": os.path.normpath(path)}
 
 
 @settings(max_examples=200)
@@ -186,6 +186,9 @@ def test_any_path_survives_the_query_string(path: bytes) -> None:
 )
 def test_numbers_survive_the_query_string(threshold: float, weights: tuple[float, float, float], limit: int) -> None:
     """Threshold, weights and limit are the same numbers on both sides."""
-    query = _target("/", threshold=threshold, weights=weights, limit=limit).partition("?")[2].encode()
-    parsers = {"threshold": parameters.threshold, "weights": parameters.weights, "limit": parameters.whole(1)}
-    assert parameters.parse(query, parsers) == {"threshold": threshold, "weights": weights, "limit": limit}
+    query = _target(verbs.FIND, threshold=threshold, weights=weights, limit=limit).partition("?")[2].encode()
+    assert parameters.parse(query, verbs.FIND.parameters) == {
+        "threshold": threshold,
+        "weights": weights,
+        "limit": limit,
+    }

@@ -22,7 +22,10 @@ from fake_service import MAX_BODY_BYTES, FakeService, alert, eventually, serving
 
 from shazimd import errors
 from shazimd.client import Client
-from shazimd.server import Server, bind_socket, bodies, create_app, events, guard, systemd_sockets
+from shazimd.server import bodies, events, guard, openapi, verbs
+from shazimd.server.app import create_app
+from shazimd.server.run import Server
+from shazimd.server.sockets import bind_socket, systemd_sockets
 
 IMAGE = b"image of a ski"
 
@@ -212,7 +215,7 @@ def test_duplicates_come_as_lines_while_they_are_made(service: FakeService, path
     assert [g["saves_bytes"] for g in groups] == [30, 20]
     assert service.asked == [("duplicates", 0.9, None)]
     service.holds = threading.Event()
-    stream = Client(path)._lines("GET", "/v1/duplicates")
+    stream = Client(path)._lines(verbs.DUPLICATES)
     service.holds.set()
     assert json.loads(next(stream)) == {"saves_bytes": 30, "members": []}
     stream.close()  # type: ignore[attr-defined]  # it is a generator
@@ -322,16 +325,26 @@ def test_openapi_describes_every_route(service: FakeService) -> None:
     """GET /openapi.json has exactly the routes of the app, each with a summary and no dangling reference."""
     app = create_app(service, max_body_bytes=1)
     routes = {(r.path, m) for r in app.routes for m in r.methods - {"HEAD"}}  # type: ignore[attr-defined]  # Routes
-    from shazimd.server.app import _Api
-    from shazimd.server.endpoints import openapi
-
-    document = openapi(_Api(service, bodies.Bodies(1, 1)).endpoints)
+    document = openapi.document(verbs.VERBS)
     described = {(path, method.upper()) for path, methods in document["paths"].items() for method in methods}
     assert described == routes
     assert all(o["summary"] for methods in document["paths"].values() for o in methods.values())
     text = json.dumps(document)
     wanted = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
     assert wanted <= document["components"]["schemas"].keys()
+
+
+def test_the_description_is_sent_whole(path: str) -> None:
+    """GET /openapi.json is the document, and asked again the same."""
+    sent = ask(path, "GET", "/openapi.json")
+    assert sent == (200, json.loads(json.dumps(openapi.document(verbs.VERBS))))
+    assert ask(path, "GET", "/openapi.json") == sent
+
+
+def test_the_client_has_every_verb() -> None:
+    """Each verb is a method of the client by the same name, except the two for other programs."""
+    for_others = {"healthz", "openapi"}
+    assert {verb.name for verb in verbs.VERBS} - for_others == {name for name in vars(Client) if name[0] != "_"}
 
 
 # ---- bad callers
@@ -476,7 +489,7 @@ def test_an_answer_that_nobody_reads_is_cut_off(
 
 def test_events_come_as_they_happen(service: FakeService, path: str) -> None:
     """A subscriber gets each alert once, in order, from the moment it is subscribed."""
-    lines = Client(path)._lines("GET", "/v1/events")
+    lines = Client(path)._lines(verbs.STREAM)
     assert next(lines) == b": subscribed"
     for number in (1, 2):
         service.tell(alert(number))
@@ -505,7 +518,7 @@ def test_missed_events_come_first_and_once(service: FakeService, path: str, how:
 def test_a_silent_stream_is_kept_alive(service: FakeService, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While nothing happens a comment comes now and then."""
     monkeypatch.setattr(events, "KEEP_ALIVE_S", 0.05)
-    lines = Client(path)._lines("GET", "/v1/events")
+    lines = Client(path)._lines(verbs.STREAM)
     assert [line for line in (next(lines) for _ in range(5)) if line] == [b": subscribed", *[b": keep-alive"] * 2]
     lines.close()  # type: ignore[attr-defined]  # it is a generator
 
@@ -513,7 +526,7 @@ def test_a_silent_stream_is_kept_alive(service: FakeService, path: str, monkeypa
 def test_subscribers_have_a_limit(service: FakeService, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One too many is told so, and there is room again when one leaves."""
     monkeypatch.setattr(events, "SUBSCRIBERS_MAX", 1)
-    first = Client(path)._lines("GET", "/v1/events")
+    first = Client(path)._lines(verbs.STREAM)
     next(first)
     with pytest.raises(errors.Unavailable, match="1 subscribers are connected"):
         next(Client(path).events())
@@ -543,7 +556,7 @@ def test_stop_finishes_what_is_in_hand(service: FakeService, tmp_path: Path) -> 
     asking = threading.Thread(target=lambda: answers.append(ask(path, "POST", "/v1/find", IMAGE)))
     asking.start()
     assert service.working.acquire(timeout=10)
-    stream = Client(path)._lines("GET", "/v1/events")
+    stream = Client(path)._lines(verbs.STREAM)
     next(stream)
     stopped: list[bool] = []
     stopping = threading.Thread(target=lambda: stopped.append(server.stop(10)))
@@ -667,7 +680,9 @@ ACTIVATED = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
 from fake_service import FakeService
-from shazimd.server import Server, create_app, systemd_sockets
+from shazimd.server.app import create_app
+from shazimd.server.run import Server
+from shazimd.server.sockets import systemd_sockets
 os.environ["LISTEN_PID"] = str(os.getpid())
 server = Server(create_app(FakeService(), max_body_bytes=100), *systemd_sockets())
 assert "LISTEN_FDS" not in os.environ

@@ -8,21 +8,22 @@ from typing import cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from shazimd.protocol import Root, Status
+from shazimd.protocol import RootStatus, Status
 from shazimd.telemetry.metrics import Metrics
 
 CONTRIB = Path(__file__).resolve().parents[2] / "contrib"
-ROOT = cast(
-    "Root",
-    {
-        "path": "/srv/p",
-        "mode": "inotify",
-        "state": "watching",
-        "watched_dirs": 7,
-        "overflows": 2,
-        "compared_at": 1_800_000_000.5,
-    },
-)
+ROOT: RootStatus = {
+    "path": "/srv/p",
+    "mode": "inotify",
+    "state": "watching",
+    "watched_dirs": 7,
+    "unwatched_dirs": 0,
+    "unreadable_dirs": 0,
+    "overflows": 2,
+    "reconcile": {"state": "idle", "directories_done": 0, "directories_pending": 0, "known_files": None},
+    "baseline_complete": True,
+    "compared_at": 1_800_000_000.5,
+}
 STATUS: Status = {
     "version": "1.2.3",
     "state": "ready",
@@ -31,8 +32,15 @@ STATUS: Status = {
     "pending": 3,
     "failed": 1,
     "roots": [ROOT],
-    "model": {"id": "m-1"},
-    "store": {"size_bytes": 4096},
+    "model": {"state": "installed", "handle": "bundled", "id": "m-1", "width": 256},
+    "store": {
+        "path": "/var/lib/shazimd",
+        "schema": 1,
+        "size_bytes": 4096,
+        "map_size_bytes": 1 << 34,
+        "fault": None,
+        "outdated": 0,
+    },
     "uptime_s": 5.0,
     "rss_bytes": 1000,
 }
@@ -82,7 +90,7 @@ def test_what_is_so_comes_from_the_status() -> None:
 def test_no_path_can_forge_a_series() -> None:
     """A root's name stays in its label."""
     forged = '/srv/"} 1\nshazimd_images 99\n'
-    text = Metrics().render({**STATUS, "roots": [cast("Root", {**ROOT, "path": forged})]})
+    text = Metrics().render({**STATUS, "roots": [cast("RootStatus", {**ROOT, "path": forged})]})
     assert sample(text, "shazimd_images") == 12
     assert sample(text, "shazimd_watched_directories", root=forged, mode="inotify") == 7
 

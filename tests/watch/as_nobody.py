@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import time
+from typing import Literal
 
 from shazimd.config import WatchConfig
 from shazimd.watch.events import FileEvent
@@ -14,7 +15,7 @@ from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
 
 
-def wait_for(key: str, value: int) -> None:
+def wait_for(key: Literal["watched_dirs", "unreadable_dirs"], value: int) -> None:
     end = time.monotonic() + 10
     while watcher.status()[key] != value:
         if time.monotonic() > end:

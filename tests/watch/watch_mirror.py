@@ -11,6 +11,7 @@ from typing import Any
 
 from shazimd.config import WatchConfig
 from shazimd.posix.mounts import is_at_or_below
+from shazimd.protocol import WatchStatus
 from shazimd.watch.debounce import Debouncer, stat_of
 from shazimd.watch.events import FileEvent, Kind
 from shazimd.watch.filters import Filter
@@ -66,7 +67,7 @@ class Mirror:
         self.events.clear()
         self.given.clear()
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> WatchStatus:
         return self.watchers[0].status()
 
     def given_trees(self) -> list[bytes]:

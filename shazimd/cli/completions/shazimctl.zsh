@@ -10,30 +10,30 @@
 
 _shtab_shazimctl_commands() {
   local _commands=(
-    alerts:'List the alerts, or follow them as they come.'
-    clean:'Act on duplicates, with a dry run first and an undo.'
-    compare:'Say what two images are to each other.'
-    completion:'Print a script of completions for a shell.'
-    doctor:'Look for what is wrong, and say what to do.'
-    duplicates:'List the groups of images that show the same.'
-    find:'Find known images like these.'
-    forget:'Forget a file, or a directory with all below it.'
-    hooks:'Run the hooks of the config.'
+    alerts:'List alerts, or follow new alerts.'
+    clean:'Remove duplicates: dry run by default, with undo.'
+    compare:'Compare two images.'
+    completion:'Print the completion script for a shell.'
+    doctor:'Check the installation, and suggest fixes.'
+    duplicates:'List groups of duplicate images.'
+    find:'Find indexed images that match the given images.'
+    forget:'Remove a file, or a directory and everything below it, from the index.'
+    hooks:'Run the hooks of the configuration.'
     metrics:'Print the metrics, or write them for node_exporter.'
     model:'Install or list models.'
-    reload:'Have the config read again.'
-    rescan:'Compare a path, or every root, with the disk.'
+    reload:'Reload the configuration.'
+    rescan:'Scan a path, or every root, again.'
     service:'Install or uninstall the systemd service.'
-    status:'Say how the daemon is.'
+    status:'Show the state of the daemon.'
     store:'Check, compact, back up or restore the store.'
-    wait:'Wait until every image is known.'
+    wait:'Wait until every image is indexed.'
   )
   _describe 'shazimctl commands' _commands
 }
 
 _shtab_shazimctl_model_commands() {
   local _commands=(
-    install:'fetch, convert and keep a model'
+    install:'download, convert and store a model'
     list:'list the installed models'
   )
   _describe 'shazimctl model commands' _commands
@@ -41,26 +41,26 @@ _shtab_shazimctl_model_commands() {
 
 _shtab_shazimctl_service_commands() {
   local _commands=(
-    install:'write units and a config, and start'
-    model:'fetch the config'"'"'s model into the store without the daemon, which has no network'
-    uninstall:'stop, and remove the units'
+    install:'write the units and the configuration, and start the service'
+    model:'download the configured model into the store, since the daemon has no network access'
+    uninstall:'stop the service and remove the units'
   )
   _describe 'shazimctl service commands' _commands
 }
 
 _shtab_shazimctl_store_commands() {
   local _commands=(
-    backup:'write a consistent copy into a new directory'
-    check:'compare all its tables with each other'
-    compact:'give back the disk space of removed rows'
-    restore:'replace the store by a copy; the daemon must be stopped'
+    backup:'write a consistent copy to a new directory'
+    check:'check the consistency of all tables'
+    compact:'free the disk space of removed rows'
+    restore:'replace the store by a backup; the daemon must be stopped'
   )
   _describe 'shazimctl store commands' _commands
 }
 
 _shtab_shazimctl_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--socket[the daemon\'s socket (default\: \$SHAZIMD_SOCKET, or as shazimd(8))]:PATH:_files"
+  "--socket[the daemon\'s socket, also accepted after COMMAND (default\: \$SHAZIMD_SOCKET, or as in shazimd(8))]:PATH:_files"
   "(- : *)--version[show program\'s version number and exit]"
 )
 
@@ -69,9 +69,9 @@ _shtab_shazimctl_defaults_added=0
 
 _shtab_shazimctl_alerts_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--since[only alerts with a greater id]:ID:"
-  "--follow[go on with the alerts as they come]"
-  "--json[answer in JSON, one object a line]"
+  "--since[only alerts with an id greater than this]:ID:"
+  "--follow[keep running and print new alerts]"
+  "--json[print JSON, one object per line]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -79,15 +79,15 @@ _shtab_shazimctl_alerts_defaults_added=0
 
 _shtab_shazimctl_clean_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--apply[act\; without it nothing is changed]"
-  "--how[trash (default), move\:DIR (below DIR, with the whole path), hardlink or reflink (only same bytes)]:HOW:"
+  "--apply[carry out the plan (default\: dry run)]"
+  "--how[trash (default), move\:DIR (keeps the whole path below DIR), hardlink or reflink (identical files only)]:HOW:"
   "--verdict[exact (default), or exact,copy for edited copies as well]:LIST:"
-  "*--root[act only on files below DIR]:DIR:"
-  "*--reference[never act on files below DIR, and keep these first]:DIR:"
-  "*--prefer[keep what matches path\:GLOB or name\:GLOB, age\:oldest or age\:newest\; the first rule counts most]:RULE:"
-  "--undo[take a run back\: the latest, or the one named]:ID:"
+  "*--root[remove only files below DIR]:DIR:"
+  "*--reference[never remove files below DIR, and prefer to keep them]:DIR:"
+  "*--prefer[which file to keep\: path\:GLOB, name\:GLOB, age\:oldest or age\:newest\; the first rule has priority]:RULE:"
+  "--undo[reverse the latest run, or the run with this ID]:ID:"
   "--list[list the past runs]"
-  "--json[answer in JSON, one object a line]"
+  "--json[print JSON, one object per line]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -95,10 +95,10 @@ _shtab_shazimctl_clean_defaults_added=0
 
 _shtab_shazimctl_compare_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--weights[what each signal counts for, such as 1,1,2]:AH,DH,FV:"
-  "--json[answer in JSON, one object a line]"
+  "--weights[weights of average hash, difference hash and feature vector, such as 1,1,2]:AH,DH,FV:"
+  "--json[print JSON, one object per line]"
   ":a file, or \"-\" for standard input:_files"
-  ":another one:_files"
+  ":another file, or \"-\":_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -115,7 +115,7 @@ _shtab_shazimctl_completion_defaults_added=0
 _shtab_shazimctl_doctor_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--config[default\: \$SHAZIMD_CONFIG, else \/etc\/shazimd\/config.toml]:FILE:"
-  "--json[answer in JSON, one object a line]"
+  "--json[print JSON, one object per line]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -123,12 +123,12 @@ _shtab_shazimctl_doctor_defaults_added=0
 
 _shtab_shazimctl_duplicates_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--threshold[least score, from 0 to 1, of what geometry does not confirm]:T:"
-  "--weights[what each signal counts for, such as 1,1,2]:AH,DH,FV:"
-  "--limit[at most so many]:N:"
-  "--all[every pair of images instead of groups]"
-  "--after[with --all\: go on from there]:ID:"
-  "--json[answer in JSON, one object a line]"
+  "--threshold[minimum score (0-1) of matches that geometry does not confirm]:T:"
+  "--weights[weights of average hash, difference hash and feature vector, such as 1,1,2]:AH,DH,FV:"
+  "--limit[maximum number of results]:N:"
+  "--all[print every pair of images instead of groups]"
+  "--after[with --all\: continue after this id]:ID:"
+  "--json[print JSON, one object per line]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -136,11 +136,11 @@ _shtab_shazimctl_duplicates_defaults_added=0
 
 _shtab_shazimctl_find_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--threshold[least score, from 0 to 1, of what geometry does not confirm]:T:"
-  "--weights[what each signal counts for, such as 1,1,2]:AH,DH,FV:"
-  "--limit[at most so many]:N:"
+  "--threshold[minimum score (0-1) of matches that geometry does not confirm]:T:"
+  "--weights[weights of average hash, difference hash and feature vector, such as 1,1,2]:AH,DH,FV:"
+  "--limit[maximum number of results]:N:"
   {-v,--verbose}"[show the similarities\; the threshold is then 0.5]"
-  "--json[answer in JSON, one object a line]"
+  "--json[print JSON, one object per line]"
   "(*):a file, or \"-\" for standard input:_files"
 )
 
@@ -149,7 +149,7 @@ _shtab_shazimctl_find_defaults_added=0
 
 _shtab_shazimctl_forget_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--deleted[all images whose files were deleted]"
+  "--deleted[all images whose files are deleted]"
   "--content[the image with this BLAKE2b-256 digest, and all its files]:DIGEST:"
   ":a file or directory:_files"
 )
@@ -160,7 +160,7 @@ _shtab_shazimctl_forget_defaults_added=0
 _shtab_shazimctl_hooks_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--config[default\: \$SHAZIMD_CONFIG, else \/etc\/shazimd\/config.toml]:FILE:"
-  "--state[where the position of each hook is kept]:DIR:"
+  "--state[directory for the position of each hook]:DIR:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -168,7 +168,7 @@ _shtab_shazimctl_hooks_defaults_added=0
 
 _shtab_shazimctl_metrics_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--textfile[write this file instead]:PATH:_files"
+  "--textfile[write to this file instead of standard output]:PATH:_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -183,7 +183,7 @@ _shtab_shazimctl_model_defaults_added=0
 
 _shtab_shazimctl_model_install_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--json[answer in JSON, one object a line]"
+  "--json[print JSON, one object per line]"
   ":URL of a TF Hub model, or a SavedModel directory:"
 )
 
@@ -192,7 +192,7 @@ _shtab_shazimctl_model_install_defaults_added=0
 
 _shtab_shazimctl_model_list_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--json[answer in JSON, one object a line]"
+  "--json[print JSON, one object per line]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -222,10 +222,10 @@ _shtab_shazimctl_service_defaults_added=0
 
 _shtab_shazimctl_service_install_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--user[a service of your own instead of the machine\'s]"
-  "--dry-run[show only]"
-  "--yes[do not ask]"
-  "(*)::a directory to watch, besides those of the config:"
+  "--user[user service instead of the system service]"
+  "--dry-run[print the files and steps, change nothing]"
+  "--yes[do not ask for confirmation]"
+  "(*)::a directory to watch, in addition to those of the configuration:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -240,10 +240,10 @@ _shtab_shazimctl_service_model_defaults_added=0
 
 _shtab_shazimctl_service_uninstall_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--purge[remove the config and the store too]"
-  "--user[a service of your own instead of the machine\'s]"
-  "--dry-run[show only]"
-  "--yes[do not ask]"
+  "--purge[remove the configuration and the store too]"
+  "--user[user service instead of the system service]"
+  "--dry-run[print the files and steps, change nothing]"
+  "--yes[do not ask for confirmation]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -251,7 +251,7 @@ _shtab_shazimctl_service_uninstall_defaults_added=0
 
 _shtab_shazimctl_status_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--json[answer in JSON, one object a line]"
+  "--json[print JSON, one object per line]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -259,7 +259,7 @@ _shtab_shazimctl_status_defaults_added=0
 
 _shtab_shazimctl_store_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--store[the store (default\: as shazimd(8))]:DIR:"
+  "--store[the store (default\: as in shazimd(8))]:DIR:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -267,7 +267,7 @@ _shtab_shazimctl_store_defaults_added=0
 
 _shtab_shazimctl_store_backup_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  ":the directory to make:_files"
+  ":the directory to create:_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -297,7 +297,7 @@ _shtab_shazimctl_store_restore_defaults_added=0
 
 _shtab_shazimctl_wait_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--timeout[give up after so many seconds]:S:"
+  "--timeout[maximum time to wait, in seconds]:S:"
 )
 
 # guard to ensure default positional specs are added only once per session

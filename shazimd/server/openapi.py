@@ -1,0 +1,65 @@
+"""The OpenAPI 3.1 document of the verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from shazimd import __version__, protocol
+from shazimd.server.verbs import JSON, PICTURE, TWO_PICTURES, Parameter, Verb
+
+_BINARY = {"type": "string", "format": "binary"}
+_BODIES: dict[str, dict[str, Any]] = {
+    PICTURE: {"application/octet-stream": {"schema": _BINARY}},
+    TWO_PICTURES: {
+        "multipart/form-data": {
+            "schema": {"type": "object", "properties": {"a": _BINARY, "b": _BINARY}, "required": ["a", "b"]}
+        }
+    },
+}
+
+
+def document(verbs: Iterable[Verb]) -> dict[str, Any]:
+    names = ["ErrorReply", *dict.fromkeys(verb.reply.type_name for verb in verbs if verb.reply.type_name)]
+    types = [getattr(protocol, name) for name in names]
+    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    by_name = dict(zip(names, schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for verb in verbs:
+        paths.setdefault(verb.path, {})[verb.method.lower()] = _operation(verb, by_name)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "shazimd", "version": __version__, "description": protocol.__doc__},
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+
+
+def _operation(verb: Verb, schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    reply = verb.reply
+    untyped = {"type": "object" if reply.media_type == JSON else "string"}
+    schema = schemas[reply.type_name] if reply.type_name else untyped
+    operation: dict[str, Any] = {
+        "operationId": verb.name,
+        "summary": verb.summary,
+        "parameters": [_parameter(parameter) for parameter in verb.parameters],
+        "responses": {
+            str(reply.status): {"description": "answered", "content": {reply.media_type: {"schema": schema}}},
+            "default": {"description": "an error", "content": {JSON: {"schema": schemas["ErrorReply"]}}},
+        },
+    }
+    if verb.body:
+        operation["requestBody"] = {"required": True, "content": _BODIES[verb.body]}
+    return operation
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": "query",
+        "required": parameter.required,
+        "description": parameter.description,
+        "schema": parameter.schema,
+    }

@@ -1,0 +1,225 @@
+"""The verbs of the HTTP API: the table from which the routes, the OpenAPI document and the client's requests are made.
+
+The client imports this module, and must start fast: hence almost no imports.
+"""
+
+from __future__ import annotations
+
+import os
+
+from shazimd.text import parse_threshold, parse_weights
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Parser = Callable[[str], Any]
+
+JSON = "application/json"
+JSON_LINES = "application/x-ndjson"
+EVENTS = "text/event-stream"
+TEXT = "text/plain"
+
+PICTURE = "picture"
+"""A body: the bytes of an image."""
+TWO_PICTURES = "pictures"
+"""A body: multipart/form-data with the files ``a`` and ``b``."""
+
+
+class Parameter:
+    """A parameter of the query string. ``parse`` raises ValueError with the expectation alone."""
+
+    def __init__(
+        self, name: str, parse: Parser, description: str, schema: dict[str, Any], *, required: bool = False
+    ) -> None:
+        self.name = name
+        self.parse = parse
+        self.description = description
+        self.schema = schema
+        self.required = required
+
+
+class Reply:
+    """The reply of a verb: the name of its type in ``protocol`` (of a line or event in a stream), None for others."""
+
+    def __init__(self, type_name: str | None, media_type: str = JSON, status: int = 200) -> None:
+        self.type_name = type_name
+        self.media_type = media_type
+        self.status = status
+
+
+class Verb:
+    """A method on a path. ``name`` is the name of its handler in the server, and of the client's method."""
+
+    def __init__(
+        self,
+        name: str,
+        route: str,
+        summary: str,
+        reply: Reply,
+        parameters: tuple[Parameter, ...] = (),
+        body: str | None = None,
+    ) -> None:
+        self.name = name
+        self.method, self.path = route.split()
+        self.summary = summary
+        self.reply = reply
+        self.parameters = parameters
+        self.body = body
+
+
+def _weights(text: str) -> tuple[float, float, float]:
+    try:
+        return parse_weights(text)
+    except ValueError as error:
+        raise ValueError("three numbers AH,DH,FV that are >= 0 and not all zero") from error
+
+
+def whole(minimum: int) -> Parser:
+    """A parser of whole numbers from ``minimum``, of at most 18 digits."""
+
+    def parse_whole(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) >= minimum):
+            raise ValueError(f"a whole number from {minimum}")
+        return int(text)
+
+    return parse_whole
+
+
+def _path(text: str) -> bytes:
+    raw = os.fsencode(text)
+    if not raw.startswith(b"/") or b"\0" in raw:
+        raise ValueError("an absolute path")
+    return os.path.normpath(raw)
+
+
+def _true(text: str) -> bool:
+    if text != "true":
+        raise ValueError("true")
+    return True
+
+
+def _digest(text: str) -> bytes:
+    if len(text) != 64 or not set(text) <= set("0123456789abcdefABCDEF"):
+        raise ValueError("64 hexadecimal digits, as b2sum -l 256 prints them")
+    return bytes.fromhex(text)
+
+
+def _handle(text: str) -> str:
+    if not text or not text.isprintable():
+        raise ValueError("a model's URL or directory")
+    return text
+
+
+_NUMBER_FROM_0 = {"type": "integer", "minimum": 0}
+
+THRESHOLD = Parameter(
+    "threshold",
+    parse_threshold,
+    "minimum score of a match that geometry does not confirm",
+    {"type": "number", "minimum": 0, "maximum": 1},
+)
+WEIGHTS = Parameter("weights", _weights, "AH,DH,FV: weights of the signals", {"type": "string", "examples": ["1,1,2"]})
+LIMIT = Parameter("limit", whole(1), "maximum number of results", {"type": "integer", "minimum": 1})
+SINCE = Parameter("since", whole(0), "only alerts with a greater id", _NUMBER_FROM_0)
+AFTER = Parameter("after", whole(0), "only contents with a greater id", _NUMBER_FROM_0)
+PATH = Parameter("path", _path, "absolute, percent-encoded bytes", {"type": "string"})
+DELETED = Parameter("deleted", _true, "forget all contents without files", {"type": "string", "enum": ["true"]})
+CONTENT = Parameter(
+    "content",
+    _digest,
+    "BLAKE2b-256 digest of the file's bytes",
+    {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
+)
+HANDLE = Parameter("handle", _handle, "URL or SavedModel directory of a model", {"type": "string"}, required=True)
+
+FIND = Verb(
+    "find",
+    "POST /v1/find",
+    "Find known images like the image in the body.",
+    Reply("FindReply"),
+    (THRESHOLD, WEIGHTS, LIMIT),
+    PICTURE,
+)
+COMPARE = Verb(
+    "compare",
+    "POST /v1/compare",
+    'Compare two images: the files "a" and "b" of a form.',
+    Reply("CompareReply"),
+    (WEIGHTS,),
+    TWO_PICTURES,
+)
+STATUS = Verb("status", "GET /v1/status", "Report the daemon's state and counts.", Reply("Status"))
+ALERTS = Verb("alerts", "GET /v1/alerts", "List alerts, oldest first.", Reply("AlertsReply"), (SINCE, LIMIT))
+STREAM = Verb(
+    "events",
+    "GET /v1/events",
+    'Stream new alerts; with "since" or Last-Event-ID, the missed alerts come first.',
+    Reply("Alert", EVENTS),
+    (SINCE,),
+)
+RESCAN = Verb(
+    "rescan",
+    "POST /v1/rescan",
+    "Compare a path, or every root, with the disk.",
+    Reply("RescanReply", status=202),
+    (PATH,),
+)
+FORGET = Verb(
+    "forget",
+    "POST /v1/forget",
+    "Forget a path with its subtree, or all deleted images, or the image with a digest.",
+    Reply("ForgetReply"),
+    (PATH, DELETED, CONTENT),
+)
+DUPLICATES = Verb(
+    "duplicates",
+    "GET /v1/duplicates",
+    "Stream the groups of duplicates.",
+    Reply("DuplicateGroup", JSON_LINES),
+    (THRESHOLD, WEIGHTS, LIMIT),
+)
+PAIRS = Verb(
+    "pairs",
+    "GET /v1/pairs",
+    "Stream every pair of images at or over the threshold, and the progress.",
+    Reply("PairLine", JSON_LINES),
+    (THRESHOLD, WEIGHTS, AFTER),
+)
+MODELS = Verb("models", "GET /v1/models", "List the installed models.", Reply("ModelsReply"))
+INSTALL_MODEL = Verb(
+    "install_model",
+    "POST /v1/models",
+    "Install a model, and stream the steps; closing the connection cancels.",
+    Reply("InstallProgress", JSON_LINES),
+    (HANDLE,),
+)
+RELOAD = Verb(
+    "reload", "POST /v1/reload", "Read the configuration again; a broken one changes nothing.", Reply("ReloadReply")
+)
+COMPACT = Verb("compact", "POST /v1/compact", "Give the space of removed rows back to the disk.", Reply("CompactReply"))
+METRICS = Verb("metrics", "GET /metrics", "Return the metrics in the Prometheus text format.", Reply(None, TEXT))
+HEALTHZ = Verb(
+    "healthz", "GET /healthz", "Answer 200 while queries are answered, 503 while starting or draining.", Reply("Health")
+)
+OPENAPI = Verb("openapi", "GET /openapi.json", "Return this description.", Reply(None))
+
+VERBS = (
+    FIND,
+    COMPARE,
+    STATUS,
+    ALERTS,
+    STREAM,
+    RESCAN,
+    FORGET,
+    DUPLICATES,
+    PAIRS,
+    MODELS,
+    INSTALL_MODEL,
+    RELOAD,
+    COMPACT,
+    METRICS,
+    HEALTHZ,
+    OPENAPI,
+)

@@ -1,0 +1,154 @@
+"""The messages of a real daemon's service have exactly the types that ``protocol`` declares."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+import pytest
+from daemon_process import drawing
+from PIL import Image
+
+from shazimd import protocol, types
+from shazimd.config import AlertsConfig, Config, ModelConfig, StoreConfig, WatchConfig, WorkersConfig
+from shazimd.daemon.app import App
+from shazimd.daemon.service import DaemonService
+
+
+def faults(value: object, declared: Any, at: str = "") -> list[str]:
+    """Each place where a value differs from its declared type; a key that is not declared is a fault."""
+    origin, arguments = get_origin(declared), get_args(declared)
+    if is_typeddict(declared):
+        return _faults_of_keys(value, declared, at)
+    if origin is NotRequired:
+        return faults(value, arguments[0], at)
+    if origin is Literal:
+        return [] if value in arguments else [f"{at}: {value!r} is none of {arguments}"]
+    if origin in (Union, UnionType):
+        each = [faults(value, argument, at) for argument in arguments]
+        return [] if [] in each else min(each, key=len)
+    if origin is list:
+        assert isinstance(value, list), at
+        return [fault for n, item in enumerate(value) for fault in faults(item, arguments[0], f"{at}[{n}]")]
+    if origin is tuple:
+        assert isinstance(value, tuple), at
+        assert len(value) == len(arguments), at
+        return [fault for item, kind in zip(value, arguments, strict=True) for fault in faults(item, kind, at)]
+    accepted = (int, float) if declared is float else declared
+    wrong = not isinstance(value, accepted) or (isinstance(value, bool) and declared is not bool)
+    return [f"{at}: {value!r} is no {declared}"] if wrong else []
+
+
+def _faults_of_keys(value: object, declared: Any, at: str) -> list[str]:
+    if not isinstance(value, dict):
+        return [f"{at}: {value!r} is no object"]
+    hints = get_type_hints(declared, include_extras=True)
+    found = [f"{at}.{key}: not declared" for key in value.keys() - hints.keys()]
+    found += [f"{at}.{key}: missing" for key in _required(declared, hints) - value.keys()]
+    return found + [
+        fault for key in value.keys() & hints.keys() for fault in faults(value[key], hints[key], f"{at}.{key}")
+    ]
+
+
+def _required(declared: Any, hints: dict[str, Any]) -> set[str]:
+    # __required_keys__ has no eye for NotRequired in annotations that are strings: bpo-42059
+    return {key for key in declared.__required_keys__ if get_origin(hints[key]) is not NotRequired}
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """A daemon in this process, without a server, that has seen an original, and then a copy, a byte-identical copy
+    and a broken file."""
+    folder = tmp_path_factory.mktemp("wire")
+    root = folder / "root"
+    root.mkdir()
+    drawing(1).save(root / "a.png")
+    drawing(2).save(root / "other.png")
+    config = Config(
+        watch=(WatchConfig(path=str(root)),),
+        model=ModelConfig(handle="none"),
+        workers=WorkersConfig(processes=1),
+        store=StoreConfig(path=str(folder / "store")),
+        alerts=AlertsConfig(),
+    )
+    with closing(App(config, lambda: config)) as app:
+        app.start()
+        _wait_until_idle(app, images=2)
+        drawing(1).resize((200, 150), Image.Resampling.LANCZOS).save(root / "small.jpg")
+        shutil.copy(bytes(root / "a.png"), bytes(root) + b"/b\xff.png")
+        (root / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+        _wait_until_idle(app, images=4, failed=1)
+        yield app
+        app.stop()
+
+
+def _wait_until_idle(app: App, **counts: int) -> None:
+    deadline = time.monotonic() + 40
+    status = DaemonService(app).status
+    while not (counts.items() <= (now := status()).items() and now["state"] == "ready" and now["pending"] == 0):
+        assert time.monotonic() < deadline, now
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def service(app: App) -> DaemonService:
+    return DaemonService(app)
+
+
+@pytest.fixture
+def picture(app: App, service: DaemonService) -> bytes:
+    return Path(service.status()["roots"][0]["path"], "small.jpg").read_bytes()
+
+
+def test_the_status_is_as_declared(service: DaemonService) -> None:
+    """Every key of the status is declared, with its type, and a root has all its keys."""
+    status = service.status()
+    assert faults(status, protocol.Status) == []
+    assert len(status["roots"][0]) == 10
+
+
+def test_answers_about_pictures_are_as_declared(service: DaemonService, picture: bytes) -> None:
+    """A search with exact and verified matches, and comparisons with and without a relation."""
+    found = service.find(picture, None, None, None)
+    assert faults(found, protocol.FindReply) == []
+    assert {match["verdict"] for match in found["matches"]} >= {"exact", "copy"}
+    assert any("path_b64" in match for match in found["matches"])
+    other = Path(service.status()["roots"][0]["path"], "other.png").read_bytes()
+    for against in (picture, other):
+        assert faults(service.compare(picture, against, None), protocol.CompareReply) == []
+
+
+def test_streams_are_as_declared(service: DaemonService) -> None:
+    """Alerts, groups and pairs, with a path that is no UTF-8 among them."""
+    alerts, groups = service.alerts(0, 10), list(service.duplicates(None, None))
+    pairs = list(service.pairs(0.5, None, 0))
+    assert (len(alerts), len(groups), len(pairs) > 2) == (2, 1, True)
+    assert faults(alerts, list[protocol.Alert]) == []
+    assert faults(groups, list[protocol.DuplicateGroup]) == []
+    assert faults(pairs, list[protocol.PairLine]) == []
+
+
+def test_answers_to_the_administrator_are_as_declared(service: DaemonService) -> None:
+    """Models, and the sizes before and after a compaction."""
+    assert faults(service.models(), list[protocol.InstalledModel]) == []
+    assert faults(service.compact(), protocol.CompactReply) == []
+
+
+def test_an_undeclared_key_is_a_fault() -> None:
+    """The check itself finds an extra key, a missing key, and a wrong type, at any depth."""
+    health = {"state": "odd", "extra": 1}
+    assert faults(health, protocol.Health) == [
+        ".extra: not declared",
+        ".state: 'odd' is none of ('starting', 'baseline', 'ready', 'draining')",
+    ]
+    assert faults({"models": [{}]}, protocol.ModelsReply)[0].startswith(".models[0].")
+
+
+def test_the_verdicts_are_those_of_the_search() -> None:
+    """The protocol names every verdict of the search, and no other."""
+    assert get_args(protocol.Verdict) == tuple(types.Verdict)
