@@ -85,7 +85,7 @@ class Fingerprint:
     """Hash of the pixels, independent of metadata and of lossless encoding; equal only for equal pixels. None if a
     second decode would be needed to know them."""
     low_information: bool = False
-    """flat, two-tone, near-empty or tiny: its hashes mean nothing, and it only matches as ``exact``"""
+    """flat, two-tone, near-empty or tiny: its hashes mean little, and it never matches by score alone"""
     features: bytes = b""
     """local features and a small luma picture, packed by ``imaging.features``; may be empty"""
 

@@ -78,7 +78,7 @@ class Search:
         admit: Admit | None = None,
         exact: Set[ContentId] | None = None,
     ) -> list[Match]:
-        """The known image files that match, strongest verdict first, then best score, then content and path.
+        """The known image files that match: strongest verdict first, then most inliers, best score, content and path.
 
         ``content`` is the content with the query's bytes, if known; ``exact`` the contents with its bytes or pixels,
         looked up if not given. Raises ValueError for invalid weights or threshold. With a ``limit``, time and memory do
@@ -89,7 +89,7 @@ class Search:
         verified = self._verify_candidates(query, exact, weights, ranked, nearest)
         sure = [_Judged(Hit(same, 1.0, IDENTICAL), Verdict.EXACT, None) for same in exact]
         sure += [_Judged(hit, found.verdict, found) for hit, found in verified if found.verdict]
-        sure.sort(key=lambda j: (_RANK[j.verdict], -j.hit.score, j.hit.content))
+        sure.sort(key=_strength)
         listed = {j.hit.content for j in sure}
         verifications = {hit.content: found for hit, found in verified}
         similar = (
@@ -124,19 +124,16 @@ class Search:
         self, query: Query, exact: Set[ContentId], weights: Weights, ranked: Iterator[Hit], nearest: list[Hit]
     ) -> list[_Judgement]:
         """Verify candidates by words, then by score. Hits taken from ``ranked`` are added to ``nearest``."""
-        by_words = self._by_words(query, exact, weights)
+        tried = set(exact)
+        by_words = self._by_words(query, tried, weights)
         first = list(islice(by_words, BY_WORDS))
         verifying = self._verified(query, first)  # in the workers, while this thread searches by score
         nearest.extend(islice(ranked, BY_SCORE))
-        tried = exact | {hit.content for hit, _ in first}
-        closest = [*nearest, *self._by_hashes(query, weights)]
-        by_score = self._verified(
-            query, list(self._with_features(query, [hit for hit in closest if hit.content not in tried]))
-        )
+        closest = chain(nearest, self._by_hashes(query, weights))
+        by_score = self._verified(query, list(self._among(query, closest, tried)))
         judged = self._go_on(query, list(verifying), by_words)
-        tried = tried | {hit.content for hit, _ in judged} | {hit.content for hit in closest}
-        further = (hit for hit in _recorded(ranked, nearest) if hit.content not in tried)
-        return judged + self._go_on(query, list(by_score), self._with_features(query, further))
+        further = self._among(query, _recorded(ranked, nearest), tried)
+        return judged + self._go_on(query, list(by_score), further)
 
     def _go_on(self, query: Query, judged: list[_Judgement], further: Iterator[_Candidate]) -> list[_Judgement]:
         """The judged candidates, and further ones while at least half of the last are copies or variants: a picture
@@ -180,13 +177,17 @@ class Search:
             best.setdefault(hit.content, hit)
         return list(islice(best.values(), size))
 
-    def _by_words(self, query: Query, exact: Set[ContentId], weights: Weights) -> Iterator[_Candidate]:
-        """Candidates that stand out by the local features they share with the query, likeliest first; read lazily."""
+    def _by_words(self, query: Query, tried: set[ContentId], weights: Weights) -> Iterator[_Candidate]:
+        """Candidates that stand out by the local features they share with the query, likeliest first.
+
+        They are read lazily, but for those in ``tried``, and added there."""
         if not self._can_verify(query):
             return
-        likely = by_words(self._library, query.features, CANDIDATES_MAX)
-        for content, known in self._known(content for content in likely if content not in exact):
-            yield _hit(content, query, known.signals, weights), known.features
+        for likely in by_words(self._library, query.features, CANDIDATES_MAX):
+            if likely not in tried:
+                tried.add(likely)
+                for content, known in self._known([likely]):
+                    yield _hit(content, query, known.signals, weights), known.features
 
     def _by_hashes(self, query: Query, weights: Weights) -> list[Hit]:
         """Low-information candidates with hashes like the query's, for a query of few words."""
@@ -201,9 +202,12 @@ class Search:
                 found = list(fingerprints(self._library, reader, [content]))
             yield from found
 
-    def _with_features(self, query: Query, hits: Iterable[Hit]) -> Iterator[_Candidate]:
-        """Candidates among these hits; read lazily."""
+    def _among(self, query: Query, hits: Iterable[Hit], tried: set[ContentId]) -> Iterator[_Candidate]:
+        """Candidates among these hits, read lazily, but for those in ``tried``; added there."""
         for hit in hits if self._can_verify(query) else ():
+            if hit.content in tried:
+                continue
+            tried.add(hit.content)
             with suppress(KeyError):  # removed meanwhile
                 with self._library.store.read() as reader:
                     features = reader.features(hit.content)
@@ -251,6 +255,13 @@ class _Judged(NamedTuple):
     hit: Hit
     verdict: Verdict
     verification: Verification | None
+
+
+def _strength(judged: _Judged) -> tuple[int, int, float, ContentId]:
+    """The sort key of verified matches. Inliers come before the score: around a screenshot the score says little, and
+    the original has more inliers than a picture of the same template."""
+    inliers = judged.verification.inliers if judged.verification else 0
+    return _RANK[judged.verdict], -inliers, -judged.hit.score, judged.hit.content
 
 
 def by_words(library: Library, features: bytes, limit: int) -> list[ContentId]:

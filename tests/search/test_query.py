@@ -265,6 +265,34 @@ def test_the_original_ranks_above_its_variants_and_these_above_scenes(library: L
     assert [Verdict.VARIANT] * 40 + [Verdict.SCENE] == [match.verdict for match in matches[1:]]
 
 
+def test_a_copy_by_words_and_by_score_is_told_once(library: Library, query: Query) -> None:
+    """Also when its words rank behind those verified first: the best by score are the last by words."""
+    signals = query.fingerprint.signals
+    for number in range(30):
+        known = signals if number >= BY_WORDS else turned(signals, 0xFFFF_0000_0000)
+        put(library, number, fingerprint(known, with_words(80, b"copy")))
+    asked = Query(query.fingerprint, query.orientations, with_words(80, b"asks"))
+    matches = Search(library, by_label).matches(asked, None, weights=WEIGHTS, threshold=0.9)
+    paths = [match.path for match in matches]
+    assert len(paths) == len(set(paths)) >= 30
+
+
+def test_of_two_copies_the_one_with_more_inliers_is_first(library: Library, query: Query) -> None:
+    """Though the other's score is higher: a screenshot's score says little."""
+    signals = query.fingerprint.signals
+    other = put(library, 1, fingerprint(signals, NO_WORDS + b"\x10"))
+    original = put(library, 2, fingerprint(turned(signals, 0xF), NO_WORDS + b"\x20"))
+
+    def with_inliers(_query: bytes, candidates: Sequence[bytes]) -> Future[list[Verification]]:
+        done: Future[list[Verification]] = Future()
+        labelled = [each.removeprefix(NO_WORDS) for each in candidates]
+        done.set_result([Verification(Verdict.COPY, each[0]) if each else Verification(None) for each in labelled])
+        return done
+
+    matches = Search(library, with_inliers).matches(query, None, weights=WEIGHTS, threshold=1.0)
+    assert [original, other] == [match.content for match in matches if match.verdict is Verdict.COPY]
+
+
 def test_verifying_stops_where_most_are_unrelated(library: Library, query: Query) -> None:
     """Pictures that share words by chance cost no more than the first candidates."""
     far = Signals(0x0F0F_FFFF_0000_1234, 0xABCD_0000_FFFF_0F0F, None)

@@ -1,0 +1,97 @@
+"""Find, compare and duplicates give one answer to a pair, whichever picture is asked; with real verification."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn import encoded
+
+from benchmarks.quality.edits import cropped, recompressed, scaled
+from benchmarks.quality.families import TUNED, picture
+from shazimd.imaging.extract import Extractor
+from shazimd.imaging.verify import verify_all
+from shazimd.index.flat import FlatIndex
+from shazimd.search.duplicates import Duplicates
+from shazimd.search.library import Library
+from shazimd.search.query import Search
+from shazimd.store.base import Writer
+from shazimd.store.lmdb_store import open_store
+from shazimd.types import FileRow, FileState, Query, Stat, Verdict, Verification
+
+WEIGHTS = (1.0, 1.0, 2.0)
+THRESHOLD = 0.75
+LOGO, CHART, FORM = (picture(family, TUNED, 0) for family in ("logos", "line charts", "forms"))
+PICTURES = {
+    "logo": LOGO,
+    "logo-copy": recompressed(scaled(LOGO, 0.5), 75),
+    "logo-other": picture("logos", TUNED, 1),
+    "chart": CHART,
+    "chart-copy": cropped(CHART, 0.9, np.random.default_rng(1)),
+    "chart-other": picture("line charts", TUNED, 1),
+    "form": FORM,
+    "form-copy": recompressed(FORM, 60),
+    "form-other": picture("forms", TUNED, 1),
+}
+"""Each family's copy, and another picture of its template. The logos are low in information."""
+COPIES = {frozenset([name, f"{name}-copy"]) for name in ("logo", "chart", "form")}
+PAIRS = [(a, b) for a in PICTURES for b in PICTURES if a != b]
+
+
+def verify(query: bytes, candidates: Sequence[bytes]) -> Future[list[Verification]]:
+    done: Future[list[Verification]] = Future()
+    done.set_result(verify_all(query, candidates))
+    return done
+
+
+@pytest.fixture(scope="module")
+def queries() -> dict[str, Query]:
+    extractor = Extractor(None, 200_000_000)
+    return {name: extractor.query(encoded(image, "PNG")) for name, image in PICTURES.items()}
+
+
+@pytest.fixture
+def library(tmp_path: Path, queries: dict[str, Query]) -> Iterator[Library]:
+    """A file for each picture, named like it."""
+    with (
+        closing(open_store(str(tmp_path / "store"), 1 << 26)) as store,
+        closing(Library(store, lambda _store, _model: FlatIndex())) as library,
+    ):
+
+        def fill(writer: Writer) -> None:
+            for number, (name, query) in enumerate(queries.items()):
+                content = writer.add_content(b"%032d" % number, query.fingerprint)
+                row = FileRow(Stat(1, 1, number), FileState.INDEXED, content)
+                writer.put_file(f"/{name}".encode(), row)
+                library.add(content, query.fingerprint)
+
+        store.write(fill)
+        yield library
+
+
+def test_a_pair_has_one_answer(library: Library, queries: dict[str, Query]) -> None:
+    """Copies are told as copies by all three, other pictures of a template by none."""
+    search = Search(library, verify)
+    found, compared = set(), set()
+    for asked, query in queries.items():
+        matches = search.matches(query, None, weights=WEIGHTS, threshold=THRESHOLD)
+        found |= {(asked, match.path[1:].decode()) for match in matches if match.verdict is Verdict.COPY}
+    for asked, other in PAIRS:
+        known = queries[other].fingerprint
+        answer = search.compare(queries[asked], known, same_bytes=False, weights=WEIGHTS, threshold=THRESHOLD)
+        if answer.verdict is Verdict.COPY:
+            compared.add((asked, other))
+    found -= {(name, name) for name in queries}
+    groups = Duplicates(library, verify).groups(WEIGHTS, THRESHOLD)
+    grouped = {frozenset(member.path[1:].decode() for member in group) for group in groups}
+    expected = {(a, b) for a, b in PAIRS if frozenset([a, b]) in COPIES}
+    assert (found, compared, grouped) == (expected, expected, COPIES)
+
+
+def test_the_logos_are_low_in_information(queries: dict[str, Query]) -> None:
+    """The answer above does not depend on the gate."""
+    assert queries["logo"].fingerprint.low_information
