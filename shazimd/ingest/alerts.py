@@ -105,6 +105,19 @@ def stored(reader: Reader, since: int, limit: int | None = None) -> list[Alert]:
     return [as_wire(number, AlertRecord.decode(raw)) for number, raw in reader.alerts(after=since, limit=limit)]
 
 
+def log_related(path: bytes, others: Sequence[Match], *, alerts: bool) -> None:
+    """Log matches whose verdicts raise no alert: the best at info unless the file raises one, the rest at debug."""
+    for number, match in enumerate(others):
+        write = log.info if number == 0 and not alerts else log.debug
+        write(
+            "related_image",
+            **path_fields(path),
+            **path_fields(match.path, "match"),
+            verdict=match.verdict.value,
+            score=rounded_score(match.score),
+        )
+
+
 class Alerts:
     """Publishes stored alerts in the order of their ids."""
 

@@ -7,7 +7,7 @@ outcome.
 Known bytes take a single durable write: the search runs first, and the row and its alert share a transaction. New
 bytes, and known bytes in a race with another file, take two. The first adds the row with a pending alert, the second
 replaces the pending alert by the alert, if any. After a crash the pending alert is decided without another decode. Of
-two similar files with simultaneous arrival, only the later raises an alert (see ``_Arrivals``).
+two similar files with simultaneous arrival, only the later raises an alert (see ``Arrivals``).
 
 A file may be renamed or deleted at any time. If a file is missing when its pending alert is decided, its row is removed
 with the pending alert: the ingest under the new path raises the alert. ``apply_move`` does the same for a rename
@@ -30,27 +30,25 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import structlog
 
 from shazimd.errors import ModelError, ShazimdError, StoreError, TooLarge, Unreadable
-from shazimd.ingest.alerts import AlertRecord, Alerts
+from shazimd.ingest.alerts import AlertRecord, Alerts, log_related
+from shazimd.ingest.arrivals import Arrivals
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.moves import apply_move
 from shazimd.protocol import Alert
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Writer
-from shazimd.text import path_fields
 from shazimd.types import (
     ContentId,
     Digest,
     FileRow,
     FileState,
     Fingerprint,
-    Match,
     Query,
     Stat,
     Verdict,
     Weights,
     digest_of,
-    rounded_score,
 )
 
 if TYPE_CHECKING:
@@ -204,7 +202,7 @@ class Ingest:
         self._counts = counts
         self._same_bytes = [threading.Lock() for _ in range(STRIPES)]
         self._big = threading.Lock()
-        self._arrivals = _Arrivals()
+        self._arrivals = Arrivals()
 
     def ingest(self, path: bytes, *, deleted: bool = False) -> Outcome:
         """Make the row of ``path`` agree with its file, and raise an alert if the file is a near-duplicate.
@@ -425,7 +423,7 @@ class Ingest:
             if alerting or not missing or not self._is_row_moved(missing, deadline):
                 break
         others = [match for match in matches if match.verdict not in settings.verdicts]
-        _log_related(path, others, alerts=bool(alerting))
+        log_related(path, others, alerts=bool(alerting))
         return AlertRecord.of(path, alerting, (time.perf_counter() - started) * 1000) if alerting else None
 
     def _is_row_moved(self, paths: Sequence[bytes], deadline: float) -> bool:
@@ -510,73 +508,11 @@ def read_whole(path: bytes, stat: Stat, *, follow_symlinks: bool) -> bytes | Non
     return data if after.is_unchanged_since(stat) and len(data) == stat.size else None
 
 
-class _Arrivals:
-    """The order in which files were committed, as far as undecided alerts depend on the order.
-
-    Two similar files with simultaneous arrival find each other. The search for the earlier ignores the later, whose own
-    search finds the earlier. Numbers are given in the transaction, in the order of the commits, and published after the
-    commit, once the file can be found. A number may be lost with its transaction."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.last = 0
-        """the last number given"""
-        self.visible = 0
-        """the last number published: a search from now on finds all files up to this number"""
-        self._numbers: dict[bytes, int] = {}
-        self._undecided: set[int] = set()
-
-    def add(self, path: bytes | None) -> int:
-        """Number the next file; None for a file without an alert, which any search may find."""
-        with self._lock:
-            self.last += 1
-            if path is not None:
-                self._numbers[path] = self.last
-            return self.last
-
-    def publish(self, number: int, *, undecided: bool) -> None:
-        """Note a committed file that searches find. Calls must be in the order of the numbers."""
-        with self._lock:
-            self.visible = number
-            if undecided:
-                self._undecided.add(number)
-            else:
-                self._prune()
-
-    def decided(self, number: int) -> None:
-        with self._lock:
-            self._undecided.discard(number)
-            self._prune()
-
-    def is_later(self, path: bytes, number: int) -> bool:
-        """Whether a file arrived after the file with this number."""
-        with self._lock:
-            return self._numbers.get(path, 0) > number
-
-    def _prune(self) -> None:
-        """Drop numbers lower than all undecided ones."""
-        needed = min(self._undecided, default=self.visible + 1)
-        self._numbers = {path: each for path, each in self._numbers.items() if each >= needed}
-
-
 def _differs_in_ctime_only(path: bytes, known: Stat) -> bool:
     try:
         return Stat.of(os.stat(path)).without_ctime == known.without_ctime
     except OSError:
         return False
-
-
-def _log_related(path: bytes, others: Sequence[Match], *, alerts: bool) -> None:
-    """Log matches whose verdicts raise no alert: the best at info unless the file raises one, the rest at debug."""
-    for number, match in enumerate(others):
-        write = log.info if number == 0 and not alerts else log.debug
-        write(
-            "related_image",
-            **path_fields(path),
-            **path_fields(match.path, "match"),
-            verdict=match.verdict.value,
-            score=rounded_score(match.score),
-        )
 
 
 def _has_other_names(path: bytes) -> bool:
