@@ -14,7 +14,7 @@ from shazimd.store.base import Store, Writer
 from shazimd.store.tables import TABLES_MAX, Tables, number
 from shazimd.types import FileRow, FileState, Fingerprint, Signals, Stat
 
-FORMAT = (Path(schema.__file__).parent / "FORMAT.md").read_text()
+FORMAT = (Path(__file__).resolve().parents[2] / "shazimd/store/FORMAT.md").read_text()
 
 
 def section(title: str) -> str:
