@@ -491,7 +491,7 @@ class Ingest:
             return Outcome.UNSETTLED
         self._counts.image_failed(error.code)
         log.warning("image_failed", path=file.path, code=error.code, reason=str(error), cause=error.code)
-        return Outcome.FAILED
+        return Outcome.MISSING if self._is_missing(file.path) else Outcome.FAILED  # a rename came before the row
 
 
 def read_whole(path: bytes, stat: Stat, *, follow_symlinks: bool) -> bytes | None:

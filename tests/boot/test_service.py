@@ -212,7 +212,7 @@ def test_a_broken_override_is_named(service: Machine) -> None:
     assert f"{drop_in}:3:" in doctor(service)
     install = service.call(CTL, "service", "install", "--yes")
     assert install.returncode == 5
-    assert b"systemctl restart shazimd.socket shazimd.service ended with" in install.stdout
+    assert b"systemctl restart shazimd.socket shazimd.service failed with exit status" in install.stdout
     service.run("rm", drop_in)
     service.run(CTL, "service", "install", "--yes")
     assert ask(service, "find", "/home/member/q.png")[0] == 0

@@ -304,6 +304,20 @@ def test_a_file_that_is_renamed_while_it_is_taken_in_is_told_once(
     assert data == bench.decoders.decoded
 
 
+def test_a_broken_file_that_is_renamed_before_its_row_is_stored_is_missing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rename's event found no row to move: the outcome asks for a scan, which removes the row left behind."""
+    path = bench.write("broken.ppm", b"no picture")
+
+    def decode_and_rename(data: bytes, model: object) -> object:
+        bench.rename("broken.ppm", "elsewhere.ppm", told=True)
+        raise NotAnImage("no picture")
+
+    monkeypatch.setattr(bench.decoders, "query", decode_and_rename)
+    assert Outcome.MISSING is bench.ingest.ingest(path)
+
+
 def test_a_match_that_is_renamed_meanwhile_is_waited_for(bench: Bench) -> None:
     """The original is filed away while its copy is judged, and the rename's event comes after the search."""
     bench.look("original.ppm", b"one")
