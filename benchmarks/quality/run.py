@@ -154,6 +154,7 @@ def _table(copies: list[Copy], scores: dict[str, NDArray[np.float32]], out: str)
             f"| {recall_at(points, 0.9):.3f} | {tiers} |"
         )
     print()
+    os.makedirs(out, exist_ok=True)
     _plot(curves, os.path.join(out, "precision_recall.png"))
 
 
