@@ -7,6 +7,7 @@ uvicorn limits neither size nor time of the headers, nor the time of an unread r
 from __future__ import annotations
 
 import asyncio
+import time
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -27,11 +28,11 @@ class GuardedProtocol(HttpToolsProtocol):
     _in_head = True
     _in_body = False
     _waiting_since = 0.0
-    """time of the event loop at which the client's turn began"""
+    """when the client's turn began; the event loop's own clock has milliseconds only"""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         super().connection_made(transport)
-        self._waiting_since = self.loop.time()
+        self._waiting_since = time.monotonic()
         if len(self.connections) > CONNECTIONS_MAX and not self._make_room():
             self._refuse(503, "unavailable", f"{CONNECTIONS_MAX} connections are open; ask again later")
         else:
@@ -65,7 +66,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._waiting_since = self.loop.time()
+        self._waiting_since = time.monotonic()
         # uvicorn would read the rest of a refused body to its end, without a time limit.
         if self._in_body and not self.pipeline:
             self.transport.close()

@@ -467,7 +467,7 @@ def test_connections_have_a_limit(path: str, monkeypatch: pytest.MonkeyPatch) ->
     """Beyond the limit the connection that has waited longest for its client is closed, and the new one is served."""
     monkeypatch.setattr(guard, "CONNECTIONS_MAX", 2)
     with connect(path) as longest:
-        ask(path, "GET", "/v1/status")  # a turn of the event loop, whose clock stands still within one
+        ask(path, "GET", "/v1/status")
         with connect(path):
             eventually(lambda: ask(path, "GET", "/v1/status")[0] == 200)
             assert b" 503 " in longest.recv(65536)
