@@ -26,7 +26,12 @@ FLOAT, UINT8 = str(DATA / "tiny_float32.tflite"), str(DATA / "tiny_uint8.tflite"
 
 
 @pytest.fixture
-def hub() -> Iterator[Hub]:
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A server that is asked by our own fetch, whether tensorflow_hub is installed or not."""
+    without = tmp_path / "without"
+    without.mkdir()
+    (without / "tensorflow_hub.py").write_text("raise ImportError('not in this test')")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(without), os.environ.get("PYTHONPATH", "")]))
     with running_hub() as hub:
         yield hub
 
