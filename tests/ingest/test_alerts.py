@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,23 +14,9 @@ from shazimd.ingest.alerts import AlertRecord, Alerts, as_wire, stored
 from shazimd.ingest.commit import Committer
 from shazimd.protocol import Alert
 from shazimd.store.base import Store
-from shazimd.store.lmdb_store import open_store
 from shazimd.types import Match, Similarities, Verdict
 
 MATCH = Match(b"/r/a\xff.jpg", 3, 0.93456, Similarities(0.95312, None, 0.83649), Verdict.COPY, 640, 480)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(str(tmp_path / "store"), 64 << 20)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def committer(store: Store) -> Iterator[Committer]:
-    with closing(Committer(store)) as made:
-        yield made
 
 
 def keep(store: Store, told: Alerts, name: str = "new") -> Alert:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,25 +13,11 @@ from shazimd.ingest.commit import Committer
 from shazimd.ingest.moves import apply_move
 from shazimd.ingest.reconcile import Reconciler
 from shazimd.store.base import Store, Writer
-from shazimd.store.lmdb_store import open_store
 from shazimd.types import FileRow, FileState, Fingerprint, Query, Signals, Stat
 from shazimd.watch.filters import Filter
 
 ROW = FileRow(Stat(1, 2, 3), FileState.FAILED, reason="as a test")
 QUERY = Query(Fingerprint(Signals(1, 2, None), None, 4, 3, "PPM"), ())
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(str(tmp_path / "store"), 64 << 20)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def committer(store: Store) -> Iterator[Committer]:
-    with closing(Committer(store)) as made:
-        yield made
 
 
 def known(store: Store) -> list[bytes]:

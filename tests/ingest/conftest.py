@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from shazimd.ingest.commit import Committer
+from shazimd.store.base import Store
+from shazimd.store.lmdb_store import open_store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(str(tmp_path / "store"), 64 << 20)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def committer(store: Store) -> Iterator[Committer]:
+    with closing(Committer(store)) as made:
+        yield made
