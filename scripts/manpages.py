@@ -23,12 +23,20 @@ FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 FILES = [
     ("/etc/shazimd/config.toml", "the configuration, see shazimd.toml(5); ~/.config/shazimd/config.toml of a user"),
     ("/etc/default/shazimd", "environment of the service"),
-    ("/run/shazimd/shazimd.sock", "the socket; $XDG_RUNTIME_DIR/shazimd.sock of a user"),
+    (
+        "/run/shazimd/shazimd.sock",
+        "the socket; $XDG_RUNTIME_DIR/shazimd.sock of a user, or ~/.local/state/shazimd/shazimd.sock where there is no"
+        " such directory (containers, su, cron)",
+    ),
     ("/var/lib/shazimd", "the store and the models; ~/.local/state/shazimd of a user"),
 ]
 SIGNALS = [
     ("SIGTERM, SIGINT", "finish the images in progress and stop"),
-    ("SIGHUP", "reload the configuration; an invalid one changes nothing"),
+    (
+        "SIGHUP",
+        "reload the configuration; an invalid one changes nothing. Started on a terminal, without nohup(1): stop, since"
+        " the terminal has closed",
+    ),
 ]
 VARIABLES = [
     ("SHAZIMD_SOCKET", "the socket for shazimctl"),

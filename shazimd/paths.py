@@ -1,7 +1,8 @@
 """Default paths of the socket, the store and the configuration.
 
 In the daemon, systemd's directories come first (systemd.exec(5), RuntimeDirectory=). Otherwise root uses the system's
-directories, and a user those of the XDG Base Directory Specification, which ignores relative paths.
+directories, and a user those of the XDG Base Directory Specification, which ignores relative paths. A user without a
+usable runtime directory (containers, su, cron) has the socket in the directory of the store.
 """
 
 from __future__ import annotations
@@ -10,22 +11,25 @@ import os
 
 SYSTEM_SOCKET = "/run/shazimd/shazimd.sock"
 SYSTEM_STORE = "/var/lib/shazimd"
+SOCKET_NAME = "shazimd.sock"
 SYSTEM_CONFIG = "/etc/shazimd/config.toml"
 
 
 def listening_socket() -> str:
     """Socket path of the daemon."""
     if given := _systemd_directory("RUNTIME_DIRECTORY"):
-        return os.path.join(given, "shazimd.sock")
-    return _socket_by_hand()
+        return os.path.join(given, SOCKET_NAME)
+    return _sockets_by_hand()[0]
 
 
 def asking_socket() -> str:
-    """Socket path for a client: $SHAZIMD_SOCKET, the user's own daemon, or the system's if only that exists."""
+    """Socket path for a client: $SHAZIMD_SOCKET, else the first that exists of the user's own daemon, of the path in
+    the configuration, and of the system's daemon; else where the user's own daemon would listen."""
     if given := os.environ.get("SHAZIMD_SOCKET"):
         return given
-    own = _socket_by_hand()
-    return SYSTEM_SOCKET if not os.path.exists(own) and os.path.exists(SYSTEM_SOCKET) else own
+    own = _sockets_by_hand()
+    found = next(filter(os.path.exists, own), None) or _configured_socket()
+    return found or (SYSTEM_SOCKET if os.path.exists(SYSTEM_SOCKET) else own[0])
 
 
 def store_directory() -> str:
@@ -34,7 +38,7 @@ def store_directory() -> str:
         return given
     if os.geteuid() == 0:
         return SYSTEM_STORE
-    return os.path.join(_xdg("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "shazimd")
+    return _user_state()
 
 
 def hooks_directory() -> str:
@@ -50,11 +54,34 @@ def config_file() -> str | None:
     return SYSTEM_CONFIG if os.path.exists(SYSTEM_CONFIG) else None
 
 
-def _socket_by_hand() -> str:
+def _sockets_by_hand() -> list[str]:
+    """Possible socket paths of a daemon that was started by hand, the likeliest first. The daemon may have had a
+    runtime directory that its client lacks, or the reverse, so a client looks at all."""
     if os.geteuid() == 0:
-        return SYSTEM_SOCKET
+        return [SYSTEM_SOCKET]
     # Never /tmp: there another user could create a socket under this name.
-    return os.path.join(_xdg("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}", "shazimd.sock")
+    runtime = (_xdg("XDG_RUNTIME_DIR"), f"/run/user/{os.geteuid()}")
+    usable = [directory for directory in runtime if directory and os.access(directory, os.W_OK | os.X_OK)]
+    return [os.path.join(directory, SOCKET_NAME) for directory in (*usable, _user_state())]
+
+
+def _configured_socket() -> str | None:
+    """The path in the configuration, if a socket lies there. A faulty file is left to the daemon, which names it."""
+    path = config_file()
+    if path is None:
+        return None
+    import tomllib  # 10 ms, for this case alone
+
+    try:
+        with open(path, "rb") as file:
+            given = tomllib.load(file)["server"]["socket"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return given if isinstance(given, str) and os.path.exists(given) else None
+
+
+def _user_state() -> str:
+    return os.path.join(_xdg("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "shazimd")
 
 
 def _systemd_directory(variable: str) -> str:

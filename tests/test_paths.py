@@ -17,30 +17,70 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setenv("HOME", "/home/u")
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 4_000_000)  # no such user: no /run/user/UID
     monkeypatch.setattr(paths, "SYSTEM_SOCKET", str(tmp_path / "system.sock"))
     monkeypatch.setattr(paths, "SYSTEM_CONFIG", str(tmp_path / "config.toml"))
 
 
-def test_a_user_has_the_places_of_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A runtime directory, as pam_systemd makes it at a login."""
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    return runtime
+
+
+def test_a_user_has_the_places_of_xdg(monkeypatch: pytest.MonkeyPatch, runtime: Path) -> None:
     """Runtime and state directories are the user's own, with the defaults of the specification."""
     assert (paths.listening_socket(), paths.store_directory()) == (
-        "/run/user/1000/shazimd.sock",
+        f"{runtime}/shazimd.sock",
         "/home/u/.local/state/shazimd",
     )
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/r")
     monkeypatch.setenv("XDG_STATE_HOME", "/s")
-    assert (paths.listening_socket(), paths.store_directory()) == ("/r/shazimd.sock", "/s/shazimd")
+    assert paths.store_directory() == "/s/shazimd"
+
+
+@pytest.mark.parametrize("given", [None, "r", "/run/user/0/of/another", "/no/such"])
+def test_without_a_usable_runtime_directory_the_socket_is_beside_the_store(
+    monkeypatch: pytest.MonkeyPatch, given: str | None
+) -> None:
+    """In a container, under cron and after su, which leaves the directory of the user before."""
+    if given is not None:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", given)
+    assert paths.listening_socket() == "/home/u/.local/state/shazimd/shazimd.sock"
+    assert paths.asking_socket() == "/home/u/.local/state/shazimd/shazimd.sock"
+
+
+def test_a_client_with_a_runtime_directory_finds_a_daemon_without(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, runtime: Path
+) -> None:
+    """Started by cron, asked in a session."""
+    beside = tmp_path / "state/shazimd/shazimd.sock"
+    beside.parent.mkdir(parents=True)
+    beside.touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert paths.asking_socket() == str(beside)
+    (runtime / "shazimd.sock").touch()
+    assert paths.asking_socket() == f"{runtime}/shazimd.sock"
+
+
+def test_a_client_finds_the_socket_of_the_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """[server] socket is read where no default socket is; a faulty configuration is left to the daemon."""
+    socket, config = tmp_path / "of config.sock", tmp_path / "c.toml"
+    socket.touch()
+    config.write_text(f'[server]\nsocket = "{socket}"\n')
+    monkeypatch.setenv("SHAZIMD_CONFIG", str(config))
+    assert paths.asking_socket() == str(socket)
+    for text in ("broken", "", '[server]\nsocket = "/no/such"', "[server]\nsocket = 1", "server = 1"):
+        config.write_text(text)
+        assert paths.asking_socket() == "/home/u/.local/state/shazimd/shazimd.sock"
 
 
 def test_relative_directories_of_xdg_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the specification demands."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "r")
     monkeypatch.setenv("XDG_STATE_HOME", "s")
-    assert (paths.listening_socket(), paths.store_directory()) == (
-        "/run/user/1000/shazimd.sock",
-        "/home/u/.local/state/shazimd",
-    )
+    assert paths.store_directory() == "/home/u/.local/state/shazimd"
 
 
 def test_root_has_the_places_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,10 +98,9 @@ def test_systemd_wins_in_the_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (paths.listening_socket(), paths.store_directory()) == ("/run/a/shazimd.sock", "/var/lib/a")
 
 
-def test_a_client_asks_its_own_daemon_then_the_systems(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_client_asks_its_own_daemon_then_the_systems(monkeypatch: pytest.MonkeyPatch, runtime: Path) -> None:
     """$SHAZIMD_SOCKET counts first; then the user's socket when it is there; then the system's when that is."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    own = tmp_path / "shazimd.sock"
+    own = runtime / "shazimd.sock"
     assert paths.asking_socket() == str(own)
     Path(paths.SYSTEM_SOCKET).touch()
     assert paths.asking_socket() == paths.SYSTEM_SOCKET

@@ -26,6 +26,7 @@ from shazimd.daemon.service import DaemonService
 from shazimd.errors import ShazimdError
 from shazimd.posix import memory
 from shazimd.posix.notify import Notifier
+from shazimd.posix.process import has_terminal
 from shazimd.protocol import Status
 from shazimd.server.app import create_app
 from shazimd.server.run import Server
@@ -42,7 +43,7 @@ examples:
   shazimd ~/Pictures                      watch a folder, log to the terminal
   shazimd --config /etc/shazimd/config.toml
 
-Ask it with shazimctl; stop it with Ctrl-C or SIGTERM.
+Ask it with shazimctl; stop it with Ctrl-C or SIGTERM, or close the terminal.
 """
 
 
@@ -92,10 +93,12 @@ def settings(options: argparse.Namespace) -> Config:
 
 
 def run(read_settings: Callable[[], Config]) -> None:
-    """Run the daemon until SIGTERM or SIGINT; SIGHUP reloads. Raises ShazimdError if the start fails."""
+    """Run the daemon until SIGTERM or SIGINT. SIGHUP reloads, but on a terminal stops: it says that the terminal has
+    closed. Raises ShazimdError if the start fails."""
     memory.return_freed_memory()
     settings = read_settings()
-    stop = _stop_on_signals()
+    stops_on_hangup = has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # nohup(1) ignores it
+    stop = _stop_on_signals(signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if stops_on_hangup else []))
     notifier = Notifier()
     with ExitStack() as opened:
         app = opened.enter_context(closing(App(settings, read_settings)))
@@ -106,7 +109,8 @@ def run(read_settings: Callable[[], Config]) -> None:
         server.start()
         opened.callback(app.stop)
         app.start()
-        _reload_on_hangup(app)
+        if not stops_on_hangup:
+            _reload_on_hangup(app)
         logger.info(
             "started",
             version=__version__,
@@ -151,9 +155,9 @@ def _bind(settings: Config) -> socket.socket:
     return bind_socket(path, int(settings.server.mode, 8), settings.server.group)
 
 
-def _stop_on_signals() -> threading.Event:
+def _stop_on_signals(*numbers: signal.Signals) -> threading.Event:
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in numbers:
         signal.signal(number, lambda *_: stop.set())
     return stop
 

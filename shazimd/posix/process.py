@@ -1,4 +1,4 @@
-"""Rights and life time of this process: prctl(2), setrlimit(2), the out-of-memory killer."""
+"""Rights and life time of this process: prctl(2), setrlimit(2), the out-of-memory killer, its terminal."""
 
 from __future__ import annotations
 
@@ -34,6 +34,15 @@ def prefer_for_oom_kill(score: int) -> None:
     """Choose this process, from 0 to 1000, before others when the machine runs out of memory."""
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write(str(score))
+
+
+def has_terminal() -> bool:
+    """Whether this process has a controlling terminal, whose closing sends SIGHUP: tty(4)."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def _prctl(option: int, value: int) -> None:

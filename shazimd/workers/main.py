@@ -64,8 +64,10 @@ def _answer(job: bytearray, memory_mb: int) -> bytes:
 
 
 def _drop_privileges(memory_mb: int, parent: int) -> None:
-    for ignored in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ignored, signal.SIG_IGN)  # Ctrl-C reaches the whole group, but the daemon finishes its jobs
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(
+            ignored, signal.SIG_IGN
+        )  # Ctrl-C and a hang-up reach the whole group, but the daemon finishes its jobs
     process.refuse_new_privileges()
     process.end_with_parent()
     if os.getppid() != parent:

@@ -54,7 +54,10 @@ class Daemon:
     def start(self, **environ: str) -> None:
         words = [sys.executable, "-m", "shazimd.daemon.main", "--config", str(self.config), "--socket", self.socket]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([*words, "--log-format", "json"], stderr=log, env={**os.environ, **environ})
+            # A session of its own has no terminal, where SIGHUP would stop it rather than reload.
+            self.process = subprocess.Popen(
+                [*words, "--log-format", "json"], stderr=log, env={**os.environ, **environ}, start_new_session=True
+            )
         self.wait_ready()
 
     def wait_ready(self) -> None:
