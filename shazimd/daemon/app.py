@@ -69,9 +69,11 @@ class App:
         with self._reloading:
             config = self._read_config()
             following = Run(self._parts, configured_roots(config.watch), RunSettings.of(config))
-            self.run.stop()
-            self.run = following
-            self.run.start()
+            try:
+                self.run.stop()
+            finally:  # a fault while stopping must not leave the daemon without a run
+                self.run = following
+                self.run.start(self.provision.first_try)
             restart_needed = self._restart_needed(config)
             roots = [root["path"] for root in self.run.roots()]
         log.info("reloaded", roots=roots, restart_needed=restart_needed)

@@ -57,6 +57,8 @@ INGESTS_PER_WORKER = 8
 """Concurrent ingests for each worker: a file is decoded, others read files or wait for a shared flush."""
 MODEL_WAIT_S = 120.0
 """Longest wait of a first start for its model: files decoded without a model are decoded again later."""
+MODEL_TICK_S = 0.2
+"""How often the wait for the model looks for the run's end."""
 RETRY_S = 5.0
 """Delay after an internal error, before all roots are scanned again."""
 TICK_S = 0.05
@@ -142,12 +144,12 @@ class Run:
     def stop(self) -> None:
         """Stop the watchers and finish running ingests. A scan at the next start finds the rest."""
         self._draining.set()
-        for watcher in self._watchers.values():
-            watcher.stop()
         self._debouncer.close()
         self._jobs.drop()
         with self._committer.giving_up_when_full():
-            self._thread.join()
+            self._thread.join()  # before the watchers: this thread may still be starting them
+            for watcher in self._watchers.values():
+                watcher.stop()
             self._jobs.close()
         self._collector.stop()
         self._reconciler.close()
@@ -214,8 +216,7 @@ class Run:
         return Watcher(root.config, root.rules, self._debouncer.put, self._watches, reconcile_interval_s=interval_s)
 
     def _run(self) -> None:
-        if self._model:
-            self._model.wait(MODEL_WAIT_S)
+        self._wait_for_model()
         if not self._draining.is_set():
             self._begin()
         while not self._draining.is_set():
@@ -227,6 +228,12 @@ class Run:
                 for watcher in self._watchers.values():
                     watcher.refresh()
                 self._draining.wait(RETRY_S)
+
+    def _wait_for_model(self) -> None:
+        end = time.monotonic() + MODEL_WAIT_S
+        while self._model and not self._model.wait(MODEL_TICK_S) and time.monotonic() < end:
+            if self._draining.is_set():
+                return
 
     def _begin(self) -> None:
         """Start the watchers, which request the first scans: a change meanwhile is found twice rather than missed."""

@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
 from running import Daemon, draw, wait_for
 
+from shazimd.config import Config, ModelConfig, StoreConfig, WatchConfig, WorkersConfig
+from shazimd.daemon.app import App
 from shazimd.errors import ConfigError
 
 
@@ -143,3 +149,60 @@ def test_a_reload_leaks_nothing(daemon: Daemon) -> None:
     for _ in range(5):
         reloaded()
     wait_for(lambda: max(process.num_fds() - first[0], process.num_threads() - first[1]) <= 2)  # 5 with a leak
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[App]:
+    """A daemon in this process, not yet started."""
+    (tmp_path / "p").mkdir()
+    config = Config(
+        watch=(WatchConfig(path=str(tmp_path / "p")),),
+        model=ModelConfig(handle="none"),
+        workers=WorkersConfig(processes=1),
+        store=StoreConfig(path=str(tmp_path / "store")),
+    )
+    with closing(App(config, lambda: config)) as app:
+        yield app
+        app.stop()
+
+
+def test_a_run_that_is_still_starting_is_stopped_whole(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two reloads in a row: the second finds a run amid the start of its watchers, and the next run watches."""
+    starting, start = threading.Event(), threading.Thread.start
+
+    def start_slowly(thread: threading.Thread) -> None:
+        if thread.name == "watcher":
+            starting.set()
+            time.sleep(0.2)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_slowly)
+    app.start()
+    assert starting.wait(10)
+    app.reload()
+    wait_for(lambda: app.run.state == "ready")
+    assert app.alive()
+
+
+def test_a_fault_while_stopping_leaves_a_run_that_watches(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reload fails, and the run that was to follow is started all the same."""
+    app.start()
+    wait_for(lambda: app.run.state == "ready")
+    old = app.run
+    monkeypatch.setattr(old._collector, "stop", Mock(side_effect=RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        app.reload()
+    wait_for(lambda: app.run is not old and app.run.state == "ready")
+    assert app.alive()
+
+
+def test_a_reload_does_not_wait_for_the_model(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that waits for its model ends its wait at once; the next one waits on."""
+    app.provision.first_try.clear()
+    monkeypatch.setattr(app.provision, "start", lambda _use: None)
+    app.start()
+    wait_for(lambda: app.run.alive())
+    app.reload()
+    assert app.run.state == "starting"
+    app.provision.first_try.set()
+    wait_for(lambda: app.run.state == "ready")

@@ -1,0 +1,59 @@
+"""A daemon for a benchmark: a process of its own on a scratch folder, without a model and with one worker."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+from PIL import Image
+
+from shazimd.client import Client
+from shazimd.errors import ShazimdError
+
+PATIENCE_S = 60.0
+
+
+@contextmanager
+def running(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[tuple[psutil.Process, Client]]:
+    """The daemon and a client of it; it watches ``folder/root`` and has seen all that lies there."""
+    (folder / "root").mkdir(exist_ok=True)
+    words = [sys.executable, "-m", "shazimd.daemon.main", str(folder / "root"), "--model", "none"]
+    (folder / "config.toml").write_text("[workers]\nprocesses = 1\n")
+    options = ["--config", folder / "config.toml", "--store", folder / "store", "--socket", folder / "s"]
+    client = Client(str(folder / "s"))
+    with (folder / "log").open("wb") as log:
+        process = psutil.Popen([*words, *map(str, options), "--log-format", "json"], stderr=log, env=environ)
+    try:
+        wait_until(lambda: is_settled(client))
+        yield process, client
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
+def is_settled(client: Client) -> bool:
+    """Whether the daemon answers, and knows all that it was told of."""
+    try:
+        status = client.status()
+    except ShazimdError:
+        return False
+    return status["state"] == "ready" and not status["pending"]
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end:
+            raise SystemExit(f"waited {timeout_s:g} s in vain")
+        time.sleep(0.05)
+
+
+def draw(path: Path, seed: int) -> None:
+    """A small picture, unlike those of other seeds."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((160, 120), Image.Resampling.BICUBIC).save(path)
