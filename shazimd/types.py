@@ -173,6 +173,76 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class PictureFacts:
+    """Facts about a picture beside its fingerprint, for the choice of the file to keep."""
+
+    camera: str = ""
+    """make and model in EXIF; empty when unknown"""
+    captured: str = ""
+    """EXIF capture date, which sorts as text; empty when unknown"""
+    jpeg_quality: int = 0
+    """estimated from the quantisation tables, 1 to 100; 0 when unknown"""
+    lossless: bool = False
+    grey: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Signs, by the pixels of a pair, of which picture was made from the other."""
+
+    asked: tuple[str, ...] = ()
+    """signs that the asked picture was made from the known one, such as "crop" """
+    known: tuple[str, ...] = ()
+    """signs that the known picture was made from the asked one"""
+    detail: float | None = None
+    """resolution of the asked picture's detail, as a multiple of the known one's; None when unknown"""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A verified relation between two contents, as the store keeps it."""
+
+    asked: ContentId
+    """the content whose features were the query: mapping and regions go from here"""
+    known: ContentId
+    similarities: Similarities
+    verification: Verification
+    """its verdict is not None"""
+    evidence: Evidence | None = None
+    """None until the files of both were compared"""
+
+
+class DecisionKind(StrEnum):
+    NOT_DUPLICATES = "not_duplicates"
+    """different pictures, however alike"""
+    KEEP = "keep"
+    """duplicates, and one of them is to keep"""
+    LEAVE = "leave"
+    """duplicates, and all of them are to stay"""
+
+
+@dataclass(frozen=True, slots=True)
+class UserDecision:
+    """A person's decision about contents, known or not: digests survive renames, moves and a new index."""
+
+    kind: DecisionKind
+    contents: tuple[Digest, ...]
+    """sorted, each once; at least two, one for LEAVE"""
+    keep: Digest | None = None
+    """among the contents; set for KEEP only"""
+    uid: int | None = None
+    """user id of the peer that decided; None when unknown"""
+    time: str = ""
+    """RFC 3339, UTC"""
+
+    def silences(self, a: Digest, b: Digest) -> bool:
+        """Whether these two contents, or two files of one content, are no longer reported as duplicates."""
+        if a not in self.contents or b not in self.contents:
+            return False
+        return self.kind is DecisionKind.LEAVE or (self.kind is DecisionKind.NOT_DUPLICATES and a != b)
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """A known image file that answers a query."""
 

@@ -47,7 +47,7 @@ CONTENTS_AT_ONCE = 8
 """Contents whose partners are verified at the same time."""
 
 
-class Relation(NamedTuple):
+class Tie(NamedTuple):
     """The kind of duplicate, of a pair."""
 
     score: float
@@ -61,10 +61,10 @@ class Member(NamedTuple):
     width: int
     height: int
     size_bytes: int
-    relation: Relation | None
+    relation: Tie | None
 
 
-_EXACT = Relation(1.0, Verdict.EXACT)
+_EXACT = Tie(1.0, Verdict.EXACT)
 
 
 class Duplicates:
@@ -83,7 +83,7 @@ class Duplicates:
         pairs = [(a, b, relation) for a, b, relation in related if a in files and b in files]
         near = group(pairs, lambda content: (self._pixels(content), sizes[content], -content), sizes.__getitem__)
         grouped = {c for each in near for c in (each.representative, *(member for member, _ in each.members))}
-        same: list[Group[ContentId, Relation]] = [
+        same: list[Group[ContentId, Tie]] = [
             Group(content, (), sizes[content])
             for content, number in files.items()
             if number > 1 and content not in grouped
@@ -106,10 +106,10 @@ class Duplicates:
 
     def _related(
         self, contents: Sequence[ContentId], weights: Weights, threshold: float
-    ) -> Iterator[tuple[ContentId, ContentId, Relation]]:
+    ) -> Iterator[tuple[ContentId, ContentId, Tie]]:
         if self._verify is None:
             for content, hits in self._library.index.pairs(weights, threshold):
-                yield from ((content, hit.content, Relation(hit.score, Verdict.SIMILAR)) for hit in hits)
+                yield from ((content, hit.content, Tie(hit.score, Verdict.SIMILAR)) for hit in hits)
             return
         waiting = iter(contents)
         compared_with: defaultdict[ContentId, set[ContentId]] = defaultdict(set)
@@ -157,7 +157,7 @@ class Duplicates:
             return width * height
         return 0
 
-    def _members(self, each: Group[ContentId, Relation]) -> list[Member]:
+    def _members(self, each: Group[ContentId, Tie]) -> list[Member]:
         """Every file of the group's contents; the representative's first."""
         members: list[Member] = []
         for content, relation in ((each.representative, _EXACT), *each.members):
@@ -180,16 +180,16 @@ class _PartnerCheck(NamedTuple):
     partners: dict[ContentId, Signals]
     verified: Future[list[Verification]] | None
 
-    def related(self, weights: Weights) -> Iterator[tuple[ContentId, ContentId, Relation]]:
+    def related(self, weights: Weights) -> Iterator[tuple[ContentId, ContentId, Tie]]:
         yield from ((self.content, each, _EXACT) for each in self.same)
         verified = self.verified.result() if self.verified else []
         for (partner, signals), found in zip(self.partners.items(), verified, strict=True):
             if found.verdict is Verdict.COPY:
                 value = score(similarities(self.signals, signals), weights)
-                yield self.content, partner, Relation(value, Verdict.COPY)
+                yield self.content, partner, Tie(value, Verdict.COPY)
 
 
-def _saving(each: Group[ContentId, Relation], files: Counter[ContentId], sizes: dict[ContentId, int]) -> int:
+def _saving(each: Group[ContentId, Tie], files: Counter[ContentId], sizes: dict[ContentId, int]) -> int:
     """Bytes of all files but the first."""
     own = (files[each.representative] - 1) * sizes[each.representative]
     return own + sum(files[member] * sizes[member] for member, _ in each.members)

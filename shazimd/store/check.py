@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from shazimd.store import records
+from shazimd.store.decisions import DecisionRecord
 from shazimd.store.keys import ROOT, Tree
 from shazimd.store.reader import MODEL_BYTES
 from shazimd.store.records import ContentRecord, FileRecord, ModelRecord
+from shazimd.store.relations import RelationRecord
 from shazimd.store.tables import NUMBER_BYTES, Table, Tables, Transaction, number, parse_number, scan, scan_pieces
 
 
@@ -22,6 +24,8 @@ def problems(txn: Transaction, tables: Tables, trim: Callable[[], None]) -> Iter
         _deleted,
         _features,
         _vectors,
+        _relations,
+        _decisions,
         _numbers,
     )
     for examine in examinations:
@@ -143,6 +147,35 @@ def _vectors(txn: Transaction, t: Tables) -> Iterator[str]:
             yield f"vectors of model {model} are {found[model]}, but {record.vectors} are counted"
 
 
+def _relations(txn: Transaction, t: Tables) -> Iterator[str]:
+    for key, raw in scan(txn, t.relations, b""):
+        first, second = key[:NUMBER_BYTES], key[NUMBER_BYTES:]
+        pair = f"{parse_number(first)} and {parse_number(second)}"
+        if bool(raw) != (first < second) or not _has(txn, t.relations, second + first):
+            yield f"the relation of contents {pair} is known from one side only"
+        if not _has(txn, t.contents, first):
+            yield f"a relation is kept of the unknown content {parse_number(first)}"
+        if raw:
+            record = records.decode(raw, RelationRecord)
+            if {number(record.asked), number(record.known)} != {first, second}:
+                yield f"the relation of contents {pair} names {record.asked} and {record.known}"
+    for table, what in ((t.unrelated, "relations are to be found"), (t.facts, "facts are kept")):
+        for key, _ in scan(txn, table, b""):
+            if not _has(txn, t.contents, key):
+                yield f"{what} of the unknown content {parse_number(key)}"
+
+
+def _decisions(txn: Transaction, t: Tables) -> Iterator[str]:
+    for key, raw in scan(txn, t.decisions, b""):
+        for digest in records.decode(raw, DecisionRecord).contents:
+            if not _has(txn, t.decided, digest + key):
+                yield f"decision {parse_number(key)} is not found by the digest {digest.hex()}"
+    for key, _ in scan(txn, t.decided, b""):
+        found = txn.get(key[-NUMBER_BYTES:], db=t.decisions)
+        if found is None or key[:-NUMBER_BYTES] not in records.decode(found, DecisionRecord).contents:
+            yield f"digest {key[:-NUMBER_BYTES].hex()} names decision {parse_number(key[-NUMBER_BYTES:])}, not about it"
+
+
 def _numbers(txn: Transaction, t: Tables) -> Iterator[str]:
     """No number in use may be given out again."""
     for name, table in (
@@ -150,6 +183,7 @@ def _numbers(txn: Transaction, t: Tables) -> Iterator[str]:
         (b"content", t.contents),
         (b"alert", t.alerts),
         (b"removal", t.removals),
+        (b"decision", t.decisions),
     ):
         with txn.cursor(table) as cursor:
             last = parse_number(cursor.key()) if cursor.last() else 0

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 from shazimd.errors import StoreDamaged
 from shazimd.store import keys, records
+from shazimd.store.decisions import DecisionReader
 from shazimd.store.keys import Tree
 from shazimd.store.records import ContentRecord, ModelRecord
+from shazimd.store.relations import RelationReader
 from shazimd.store.tables import (
     NUMBER_BYTES,
     Table,
@@ -49,6 +51,16 @@ class Reader:
         self._tree = Tree(txn, tables)
         self._trim = trim
         self._sight = sight
+
+    @property
+    def relations(self) -> RelationReader:
+        """Verified relations between contents."""
+        return RelationReader(self._txn, self._t)
+
+    @property
+    def decisions(self) -> DecisionReader:
+        """Decisions of persons about contents."""
+        return DecisionReader(self._txn, self._t)
 
     def file(self, path: bytes) -> FileRow | None:
         """The row of one file, None when unknown."""

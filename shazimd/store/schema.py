@@ -18,7 +18,7 @@ from shazimd.store.tables import Table, Tables, Transaction, number, parse_numbe
 
 log = structlog.get_logger()
 
-SCHEMA = 2
+SCHEMA = 3
 """Grows with every change to a table, a key or a record."""
 
 PROGRESS_EVERY_S = 10.0
@@ -118,6 +118,15 @@ def _rename_pending_alerts(env: lmdb.Environment, txn: Transaction, numbers: Tab
     txn.delete(b"generation", db=numbers)
 
 
-MIGRATIONS: dict[int, Callable[[lmdb.Environment, Transaction], None]] = {1: _to_2}
+def _to_3(env: lmdb.Environment, txn: Transaction) -> None:
+    """New tables; the relations of every content with features are still to be found."""
+    contents = env.open_db(b"contents", txn=txn)
+    new = {n: env.open_db(n.encode(), txn=txn) for n in ("relations", "unrelated", "facts", "decisions", "decided")}
+    for key, raw in scan(txn, contents, b""):
+        if records.decode(raw, records.ContentRecord).features_version:
+            txn.put(key, b"", db=new["unrelated"], append=True)
+
+
+MIGRATIONS: dict[int, Callable[[lmdb.Environment, Transaction], None]] = {1: _to_2, 2: _to_3}
 """From a version to the next. All steps from the version found to SCHEMA run in one transaction, again from the start
 when the map had to grow."""

@@ -43,6 +43,11 @@ class Tables(NamedTuple):
     alerts: Table
     pending_alerts: Table
     values: Table
+    relations: Table
+    unrelated: Table
+    facts: Table
+    decisions: Table
+    decided: Table
 
 
 def number(n: int) -> bytes:

@@ -9,8 +9,10 @@ from typing import Any
 from msgspec import structs
 
 from shazimd.store import keys, records
+from shazimd.store.decisions import DecisionWriter
 from shazimd.store.reader import MODEL_BYTES, Reader, model_prefix, vector_key
 from shazimd.store.records import ModelRecord, PendingAlertRecord
+from shazimd.store.relations import RelationWriter
 from shazimd.store.tables import delete_all, number, parse_number, put_pieces, scan
 from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, FloatVector, Query
 
@@ -20,6 +22,14 @@ class Writer(Reader):
 
     A path is a file or a directory: writing a file removes rows of a directory at its path, and the reverse. A content
     without files stays, with the time of its deletion, until ``prune``."""
+
+    @property
+    def relations(self) -> RelationWriter:
+        return RelationWriter(self._txn, self._t)
+
+    @property
+    def decisions(self) -> DecisionWriter:
+        return DecisionWriter(self._txn, self._t, lambda: self._next(b"decision"))
 
     def put_file(self, path: bytes, row: FileRow) -> None:
         """Write the row of a file, and rows of its directories as needed.
@@ -89,6 +99,8 @@ class Writer(Reader):
         put_pieces(self._txn, self._t.features, key, fingerprint.features)
         if fingerprint.signals.fv is not None:
             self._put_own_vector(content, fingerprint.model, fingerprint.signals.fv)
+        if fingerprint.features:
+            self.relations.mark(content)
         self._mark_deleted(content)
         return content
 
@@ -109,8 +121,12 @@ class Writer(Reader):
         self._put_model(model, ModelRecord(known.number, known.width, known.vectors + added))
 
     def put_features(self, content: ContentId, features: bytes) -> None:
-        """Replace the local features of a content; empty ones are ``outdated``. Raises KeyError when unknown."""
+        """Replace the local features of a content; empty ones are ``outdated``. Its relations, judged by the former
+        features, are removed. Raises KeyError when unknown."""
         record, key = self._content(content), number(content)
+        self.relations.forget(content)
+        if features:
+            self.relations.mark(content)
         delete_all(self._txn, self._t.features, key)
         put_pieces(self._txn, self._t.features, key, features)
         record = structs.replace(record, features_version=records.features_version(features))
@@ -270,6 +286,8 @@ class Writer(Reader):
         if record.pixels:
             self._txn.delete(record.pixels + key, db=self._t.pixels)
         delete_all(self._txn, self._t.features, key)
+        self.relations.forget(content)
+        self.relations.remove_facts(content)
         for model, known in list(self._models()):
             self._remove_vector(content, model, known)
 

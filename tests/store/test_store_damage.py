@@ -69,7 +69,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "last page": (_cut_last_page, r"is \d+ bytes long, expected \d+: "),
     "one page": (_one_page, "expected an intact LMDB file"),
     "other": (_other_lmdb, "an LMDB file without the table numbers, expected one of shazimd"),
-    "newer": (_newer_schema, "schema is 99, expected 2"),
+    "newer": (_newer_schema, f"schema is 99, expected {schema.SCHEMA}"),
     "directory": (_directory, "is not a regular file, expected an LMDB file"),
 }
 
@@ -225,11 +225,12 @@ def test_an_older_schema_is_migrated_in_one_transaction(filled: Path, monkeypatc
         step(1)(env, txn)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(schema, "SCHEMA", 4)
-    monkeypatch.setattr(schema, "MIGRATIONS", {2: fail, 3: step(2)})
+    now = schema.SCHEMA
+    monkeypatch.setattr(schema, "SCHEMA", now + 2)
+    monkeypatch.setattr(schema, "MIGRATIONS", {now: fail, now + 1: step(2)})
     with pytest.raises(ZeroDivisionError):
         open_store(str(filled), 16 * MIB)
-    monkeypatch.setattr(schema, "MIGRATIONS", {2: step(1), 3: step(2)})
+    monkeypatch.setattr(schema, "MIGRATIONS", {now: step(1), now + 1: step(2)})
     for _ in range(2):
         store = open_store(str(filled), 16 * MIB)
         with store.read() as reader:
@@ -241,7 +242,8 @@ def test_an_older_schema_is_migrated_in_one_transaction(filled: Path, monkeypatc
 
 def test_a_schema_without_a_way_forward_is_refused(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rather than guessed at."""
-    monkeypatch.setattr(schema, "SCHEMA", 4)
-    monkeypatch.setattr(schema, "MIGRATIONS", {3: lambda env, txn: None})
-    with pytest.raises(StoreDamaged, match=re.escape("schema is 2, expected 4")):
+    now = schema.SCHEMA
+    monkeypatch.setattr(schema, "SCHEMA", now + 2)
+    monkeypatch.setattr(schema, "MIGRATIONS", {now + 1: lambda env, txn: None})
+    with pytest.raises(StoreDamaged, match=re.escape(f"schema is {now}, expected {now + 2}")):
         open_store(str(filled), 16 * MIB)

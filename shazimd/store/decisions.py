@@ -1,0 +1,79 @@
+"""Decisions of persons about contents, in one transaction; by digest, whether the contents are known or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from msgspec import Struct
+
+from shazimd.store import records
+from shazimd.store.tables import NUMBER_BYTES, Tables, Transaction, number, parse_number, scan
+from shazimd.types import DecisionKind, Digest, UserDecision
+
+
+class DecisionRecord(Struct, frozen=True, array_like=True):
+    kind: DecisionKind
+    contents: list[Digest]
+    keep: Digest | None
+    uid: int | None
+    time: str
+
+
+class DecisionReader:
+    def __init__(self, txn: Transaction, tables: Tables) -> None:
+        self._txn = txn
+        self._t = tables
+
+    def all(self, after: int = 0, limit: int | None = None) -> Iterator[tuple[int, UserDecision]]:
+        """Decisions with id > ``after``, oldest first, as (id, decision)."""
+        for key, raw in islice(scan(self._txn, self._t.decisions, b"", number(after + 1)), limit):
+            yield parse_number(key), _decoded(raw)
+
+    def about(self, digest: Digest) -> Iterator[tuple[int, UserDecision]]:
+        """The decisions about one content, oldest first, as (id, decision)."""
+        for key, _ in scan(self._txn, self._t.decided, digest):
+            decision = parse_number(key[-NUMBER_BYTES:])
+            found = self.get(decision)
+            if found is not None:
+                yield decision, found
+
+    def get(self, decision: int) -> UserDecision | None:
+        raw = self._txn.get(number(decision), db=self._t.decisions)
+        return None if raw is None else _decoded(raw)
+
+    def silence(self, a: Digest, b: Digest) -> bool:
+        """Whether any decision silences two contents, or two files of one content (see ``UserDecision.silences``)."""
+        return any(decision.silences(a, b) for _, decision in self.about(a))
+
+
+class DecisionWriter(DecisionReader):
+    def __init__(self, txn: Transaction, tables: Tables, next_id: Callable[[], int]) -> None:
+        super().__init__(txn, tables)
+        self._next_id = next_id
+
+    def add(self, decision: UserDecision) -> int:
+        """Store a decision; its id. A decision like a stored one, whoever made it, has the id of the stored one."""
+        for known_id, known in self.about(decision.contents[0]):
+            if (known.kind, known.contents, known.keep) == (decision.kind, decision.contents, decision.keep):
+                return known_id
+        new = self._next_id()
+        record = DecisionRecord(decision.kind, list(decision.contents), decision.keep, decision.uid, decision.time)
+        self._txn.put(number(new), records.encode(record), db=self._t.decisions)
+        for digest in decision.contents:
+            self._txn.put(digest + number(new), b"", db=self._t.decided)
+        return new
+
+    def remove(self, decision: int) -> UserDecision | None:
+        """Take a decision back; None for an unknown id."""
+        known = self.get(decision)
+        if known is not None:
+            self._txn.delete(number(decision), db=self._t.decisions)
+            for digest in known.contents:
+                self._txn.delete(digest + number(decision), db=self._t.decided)
+        return known
+
+
+def _decoded(raw: bytes) -> UserDecision:
+    record = records.decode(raw, DecisionRecord)
+    return UserDecision(record.kind, tuple(record.contents), record.keep, record.uid, record.time)

@@ -1,0 +1,178 @@
+"""Verified relations between contents, in one transaction, and the contents whose relations are still to be found.
+
+A pair has two rows: the record under the smaller id first, an empty value under the larger id first. One scan by prefix
+then finds all partners of a content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from msgspec import Struct
+
+from shazimd.store import records
+from shazimd.store.tables import NUMBER_BYTES, Tables, Transaction, number, parse_number, scan
+from shazimd.types import (
+    Box,
+    ContentId,
+    Differences,
+    Evidence,
+    Mapping,
+    PictureFacts,
+    Relation,
+    Similarities,
+    Verdict,
+    Verification,
+)
+
+_SURROGATES = "surrogatepass"
+
+
+class MappingRecord(Struct, frozen=True, array_like=True):
+    scale: float
+    rotation_deg: float
+    mirrored: bool
+    region: Box
+
+
+class RelationRecord(Struct, frozen=True, array_like=True):
+    """A verified relation, from the content that was asked to the known one."""
+
+    asked: ContentId
+    known: ContentId
+    similarities: tuple[float | None, float | None, float | None]
+    verdict: Verdict
+    inliers: int
+    agreement: float | None
+    mapping: MappingRecord | None
+    differs: tuple[float, list[tuple[Box, Box]]] | None
+    evidence: tuple[list[str], list[str], float | None] | None = None
+
+
+class FactsRecord(Struct, frozen=True, array_like=True):
+    camera: bytes
+    captured: bytes
+    jpeg_quality: int
+    lossless: bool
+    grey: bool
+
+
+class RelationReader:
+    def __init__(self, txn: Transaction, tables: Tables) -> None:
+        self._txn = txn
+        self._t = tables
+
+    def between(self, a: ContentId, b: ContentId) -> Relation | None:
+        """The relation of a pair, in either order; None without one."""
+        raw = self._txn.get(_key(min(a, b), max(a, b)), db=self._t.relations)
+        return _to_relation(records.decode(raw, RelationRecord)) if raw else None
+
+    def partners(self, content: ContentId) -> list[ContentId]:
+        """The contents related to this one, in order of id."""
+        rows = scan(self._txn, self._t.relations, number(content))
+        return [parse_number(key[NUMBER_BYTES:]) for key, _ in rows]
+
+    def all(self, verdict: Verdict) -> Iterator[Relation]:
+        """The relations with this verdict, in order of the smaller id. Reads all relations."""
+        for _, raw in scan(self._txn, self._t.relations, b""):
+            record = records.decode(raw, RelationRecord) if raw else None
+            if record and record.verdict is verdict:
+                yield _to_relation(record)
+
+    def unrelated(self, limit: int, after: ContentId = 0) -> list[ContentId]:
+        """Contents with id > ``after`` whose relations are still to be found, in order of id."""
+        rows = scan(self._txn, self._t.unrelated, b"", number(after + 1))
+        return [parse_number(key) for key, _ in islice(rows, limit)]
+
+    def count_unrelated(self) -> int:
+        return self._txn.stat(self._t.unrelated)["entries"]
+
+    def facts(self, content: ContentId) -> PictureFacts | None:
+        """Facts about a content beside its fingerprint, None while unknown."""
+        raw = self._txn.get(number(content), db=self._t.facts)
+        return None if raw is None else _to_facts(records.decode(raw, FactsRecord))
+
+
+class RelationWriter(RelationReader):
+    def put(self, found: Iterable[Relation]) -> None:
+        """Store relations, each in place of any other of its pair. Relations of unknown contents are passed over: a
+        content may be removed while it is compared. Raises ValueError for a relation without a verdict."""
+        for relation in found:
+            low, high = sorted((relation.asked, relation.known))
+            if low != high and self._is_known(low) and self._is_known(high):
+                self._txn.put(_key(low, high), records.encode(_to_record(relation)), db=self._t.relations)
+                self._txn.put(_key(high, low), b"", db=self._t.relations)
+
+    def mark(self, content: ContentId) -> None:
+        """Note that the relations of a content are still to be found."""
+        self._txn.put(number(content), b"", db=self._t.unrelated)
+
+    def unmark(self, contents: Iterable[ContentId]) -> None:
+        """Note that the relations of contents were found."""
+        for content in contents:
+            self._txn.delete(number(content), db=self._t.unrelated)
+
+    def forget(self, content: ContentId) -> None:
+        """Remove every relation of a content, and its mark."""
+        self.unmark([content])
+        for partner in self.partners(content):
+            self._txn.delete(_key(content, partner), db=self._t.relations)
+            self._txn.delete(_key(partner, content), db=self._t.relations)
+
+    def put_facts(self, content: ContentId, facts: PictureFacts) -> None:
+        """Store the facts of a content; an unknown content is passed over."""
+        if self._is_known(content):
+            self._txn.put(number(content), records.encode(_to_facts_record(facts)), db=self._t.facts)
+
+    def remove_facts(self, content: ContentId) -> None:
+        self._txn.delete(number(content), db=self._t.facts)
+
+    def _is_known(self, content: ContentId) -> bool:
+        return self._txn.get(number(content), db=self._t.contents) is not None
+
+
+def _key(first: ContentId, second: ContentId) -> bytes:
+    return number(first) + number(second)
+
+
+def _to_record(relation: Relation) -> RelationRecord:
+    found, evidence = relation.verification, relation.evidence
+    if found.verdict is None:
+        raise ValueError(f"contents {relation.asked} and {relation.known} have no verdict, expected a relation")
+    m, d = found.mapping, found.differs
+    return RelationRecord(
+        relation.asked,
+        relation.known,
+        (relation.similarities.dah, relation.similarities.ddh, relation.similarities.dfv),
+        found.verdict,
+        found.inliers,
+        found.agreement,
+        None if m is None else MappingRecord(m.scale, m.rotation_deg, m.mirrored, m.region),
+        None if d is None else (d.share, list(d.regions)),
+        None if evidence is None else (list(evidence.asked), list(evidence.known), evidence.detail),
+    )
+
+
+def _to_relation(record: RelationRecord) -> Relation:
+    m, d, e = record.mapping, record.differs, record.evidence
+    found = Verification(
+        record.verdict,
+        record.inliers,
+        record.agreement,
+        None if m is None else Mapping(m.scale, m.rotation_deg, m.mirrored, m.region),
+        None if d is None else Differences(d[0], tuple(d[1])),
+    )
+    evidence = None if e is None else Evidence(tuple(e[0]), tuple(e[1]), e[2])
+    return Relation(record.asked, record.known, Similarities(*record.similarities), found, evidence)
+
+
+def _to_facts_record(facts: PictureFacts) -> FactsRecord:
+    """EXIF may hold any code point: surrogates are passed."""
+    camera, captured = (text.encode("utf-8", _SURROGATES) for text in (facts.camera, facts.captured))
+    return FactsRecord(camera, captured, facts.jpeg_quality, facts.lossless, facts.grey)
+
+
+def _to_facts(record: FactsRecord) -> PictureFacts:
+    camera, captured = (raw.decode("utf-8", _SURROGATES) for raw in (record.camera, record.captured))
+    return PictureFacts(camera, captured, record.jpeg_quality, record.lossless, record.grey)
