@@ -77,6 +77,10 @@ class FindReply(TypedDict):
     threshold: float
     weights: tuple[float, float, float]
     model: str | None
+    complete: bool
+    """false before the end of the first scan of every reachable root: matches may be missing"""
+    known_images: int
+    """image files known at the time of the answer"""
     took_ms: float
     matches: list[FoundImage]
 

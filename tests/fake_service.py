@@ -81,6 +81,8 @@ class FakeService:
             "threshold": threshold,
             "weights": weights or (1.0, 1.0, 2.0),
             "model": MODEL,
+            "complete": self.state == "ready",
+            "known_images": 1200,
             "took_ms": 7.1,
             "matches": [
                 {

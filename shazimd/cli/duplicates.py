@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from shazimd.cli.arguments import add_scoring, content_id
-from shazimd.cli.output import complain, path_text, per_cent, report_none, say, say_json, size
+from shazimd.cli.output import complain, note_partial, path_text, per_cent, report_none, say, say_json, size
 from shazimd.cli.parser import add_json
 from shazimd.client import Client
 from shazimd.errors import ShazimdError, UsageError
@@ -42,8 +42,12 @@ def run(args: Namespace) -> int:
         return _PairListing(args).run()
     if args.after is not None:
         raise UsageError("--after requires --all")
+    client = Client(args.socket)
+    status = client.status()
+    if status["state"] in ("starting", "baseline"):
+        note_partial(status["images"])
     any_group = False
-    for group in Client(args.socket).duplicates(args.threshold, args.weights, args.limit):
+    for group in client.duplicates(args.threshold, args.weights, args.limit):
         any_group = True
         if args.json:
             say_json(group)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from shazimd.cli.arguments import add_scoring, read_image
-from shazimd.cli.output import complain, path_text, per_cent, say, say_json, similarities, word_text
+from shazimd.cli.output import complain, note_partial, path_text, per_cent, say, say_json, similarities, word_text
 from shazimd.cli.parser import add_json
 from shazimd.client import Client
 from shazimd.errors import DaemonUnreachable, ShazimdError
@@ -42,7 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     client = Client(args.socket)
     threshold = VERBOSE_THRESHOLD if args.verbose and args.threshold is None else args.threshold
-    found, worst = False, 0
+    found, worst, partial = False, 0, None
     for position, image in enumerate(args.images):
         try:
             reply = client.find(read_image(image), threshold, args.weights, args.limit)
@@ -53,10 +53,14 @@ def run(args: Namespace) -> int:
             _print_error(image, error, args)
             continue
         found = found or bool(reply["matches"])
+        if not reply["complete"]:
+            partial = reply["known_images"]
         if args.json:
             say_json({**path_fields(os.fsencode(image), "query"), **reply})
         else:
             _print_reply(reply, args, heading=word_text(image) if len(args.images) > 1 else None, first=position == 0)
+    if partial is not None:
+        note_partial(partial)
     return worst or (0 if found else 1)
 
 

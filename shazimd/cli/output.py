@@ -36,6 +36,11 @@ def report_none(what: str) -> int:
     return NOTHING_FOUND
 
 
+def note_partial(known_images: int) -> None:
+    """Say that an answer may lack images, on standard error, which keeps standard output and the exit status."""
+    complain(f"the first scan is not finished: only the {known_images:,} images known so far were searched")
+
+
 def path_text(item: Mapping[str, Any], key: str = "path") -> str:
     r"""Return a path of a reply as text; bytes that are not UTF-8 become \xff, which keeps different names distinct."""
     exact = item.get(f"{key}_b64")

@@ -165,8 +165,12 @@ class Run:
             return "draining"
         if not self._begun:
             return "starting"
+        return "ready" if self.has_baselines() else "baseline"
+
+    def has_baselines(self) -> bool:
+        """Whether the first scan of every reachable root is complete, in this run or an earlier one."""
         reachable = {root for root, watcher in self._watchers.items() if watcher.status()["state"] != "unavailable"}
-        return "baseline" if self._roots.without_baseline & reachable else "ready"
+        return not self._roots.without_baseline & reachable
 
     def pending(self) -> int:
         """Number of files and directories to be compared or ingested. At 0 the store has all changes before the

@@ -28,6 +28,7 @@ class DaemonService:
         self, data: bytes, threshold: float | None, weights: Weights | None, limit: int | None
     ) -> protocol.FindReply:
         started = time.perf_counter()
+        complete = self._app.run.has_baselines()  # before the search: it may be complete afterwards
         threshold = self._app.run.settings.threshold if threshold is None else threshold
         weights = weights or self._app.run.settings.weights
         model = self._app.library.model
@@ -40,6 +41,8 @@ class DaemonService:
             "threshold": threshold,
             "weights": weights,
             "model": model.id if model else None,
+            "complete": complete,
+            "known_images": self._counts()["images"],
             "took_ms": _since_ms(started),
             "matches": [wire.found_image(match) for match in matches],
         }
@@ -67,9 +70,7 @@ class DaemonService:
         }
 
     def status(self) -> protocol.Status:
-        store = self._app.library.store
-        with store.read() as reader:
-            counts = reader.counts()
+        store, counts = self._app.library.store, self._counts()
         return {
             "version": __version__,
             "state": self._app.run.state,
@@ -83,6 +84,10 @@ class DaemonService:
             "uptime_s": round(time.monotonic() - self._started, 1),
             "rss_bytes": memory.resident_bytes(),
         }
+
+    def _counts(self) -> dict[str, int]:
+        with self._app.library.store.read() as reader:
+            return reader.counts()
 
     def alerts(self, since: int, limit: int) -> list[protocol.Alert]:
         with self._app.library.store.read() as reader:

@@ -153,6 +153,24 @@ def test_find_in_json(run: Any) -> None:
     assert said.status == 4
 
 
+@pytest.mark.parametrize("words", [["find", "ski.jpg"], ["find", "--json", "ski.jpg"], ["duplicates"]])
+def test_an_answer_during_a_baseline_says_that_it_is_partial(run: Any, service: FakeService, words: list[str]) -> None:
+    """The number of images known so far, on standard error; the exit status is as usual."""
+    service.groups = [{"saves_bytes": 0, "members": []}]
+    whole = run(*words)
+    assert (0, "") == (whole.status, whole.err)
+    service.state = "baseline"
+    partial = run(*words)
+    assert partial.status == 0
+    message = "shazimctl: the first scan is not finished: only the 1,200 images known so far were searched\n"
+    assert partial.err == message
+    if "--json" in words:
+        assert [whole.json[0]["complete"], partial.json[0]["complete"]] == [True, False]
+        assert partial.json[0]["known_images"] == 1200
+    else:
+        assert partial.out == whole.out
+
+
 def test_find_reads_standard_input(socket_path: str) -> None:
     """ "-" is standard input, as bytes."""
     process = shazimctl("find", "--json", "-", stdin=subprocess.PIPE)

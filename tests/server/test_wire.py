@@ -116,6 +116,7 @@ def test_answers_about_pictures_are_as_declared(service: DaemonService, picture:
     """A search with exact and verified matches, and comparisons with and without a relation."""
     found = service.find(picture, None, None, None)
     assert faults(found, protocol.FindReply) == []
+    assert (found["complete"], found["known_images"]) == (True, 4)
     assert {match["verdict"] for match in found["matches"]} >= {"exact", "copy"}
     assert any("path_b64" in match for match in found["matches"])
     other = Path(service.status()["roots"][0]["path"], "other.png").read_bytes()
