@@ -62,7 +62,9 @@ class AlertsConfig(Section, frozen=True, kw_only=True):
 
 class ModelConfig(Section, frozen=True, kw_only=True):
     handle: str = DEFAULT_MODEL
-    """a TF Hub handle, a SavedModel directory, or "none" """
+    """The model of the feature vectors: "bundled", in the package; a TF Hub handle; a SavedModel directory; or "none".
+    Without a model, only the same bytes, the same pixels and geometry raise alerts, and the default threshold of
+    questions is at least 0.9, since hashes alone resemble those of many unrelated pictures."""
 
 
 class WorkersConfig(Section, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from shazimd.ingest import collect
 from shazimd.ingest.alerts import Inbox, stored
 from shazimd.posix import memory
 from shazimd.search.join import pairs
-from shazimd.types import Digest, Weights
+from shazimd.types import THRESHOLD_BY_HASHES, Digest, Weights
 
 MATCHES_MAX = 10_000
 """Maximum of an answer: at a low threshold every image matches, and a million matches would be half a gigabyte."""
@@ -29,7 +29,7 @@ class DaemonService:
     ) -> protocol.FindReply:
         started = time.perf_counter()
         complete = self._app.run.has_baselines()  # before the search: it may be complete afterwards
-        threshold = self._app.run.settings.threshold if threshold is None else threshold
+        threshold = self._threshold(threshold)
         weights = weights or self._app.run.settings.weights
         model = self._app.library.model
         query = self._app.workers.query(data, model).result()
@@ -57,7 +57,7 @@ class DaemonService:
             other.result(),
             same_bytes=a == b,
             weights=weights,
-            threshold=self._app.run.settings.threshold,
+            threshold=self._threshold(None),
         )
         self._app.metrics.query_answered("compare", time.perf_counter() - started)
         return {
@@ -85,6 +85,12 @@ class DaemonService:
             "rss_bytes": memory.resident_bytes(),
         }
 
+    def _threshold(self, given: float | None) -> float:
+        default = self._app.run.settings.threshold
+        if self._app.library.model is None:
+            default = max(default, THRESHOLD_BY_HASHES)
+        return default if given is None else given
+
     def _counts(self) -> dict[str, int]:
         with self._app.library.store.read() as reader:
             return reader.counts()
@@ -108,12 +114,12 @@ class DaemonService:
         return collect.forget_deleted(library, committer) if deleted else 0
 
     def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[protocol.DuplicateGroup]:
-        threshold = self._app.run.settings.threshold if threshold is None else threshold
+        threshold = self._threshold(threshold)
         groups = self._app.duplicates.groups(weights or self._app.run.settings.weights, threshold)
         return (wire.duplicate_group(members) for members in groups)
 
     def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[protocol.PairLine]:
-        threshold = self._app.run.settings.threshold if threshold is None else threshold
+        threshold = self._threshold(threshold)
         steps = pairs(self._app.library, weights or self._app.run.settings.weights, threshold, after)
         return wire.pair_lines(steps, after)
 

@@ -44,6 +44,7 @@ from shazimd.types import (
     FileRow,
     FileState,
     Fingerprint,
+    Match,
     Query,
     Stat,
     Verdict,
@@ -123,6 +124,12 @@ class MatchSettings:
     threshold: float
     weights: Weights
     verdicts: frozenset[Verdict]
+
+    def alert_on(self, match: Match) -> bool:
+        """Without a vector a score means little, and only bytes, pixels or geometry raise an alert: of 500 photos, 4
+        in 10 have an unrelated one among the rest at or over the default threshold by hashes alone."""
+        confirmed = match.verdict is not Verdict.SIMILAR or match.similarities.dfv is not None
+        return confirmed and match.verdict in self.verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,10 +426,10 @@ class Ingest:
                 admit=admit,
                 exact=exact,
             )
-            alerting = [match for match in matches if match.verdict in settings.verdicts]
+            alerting = [match for match in matches if settings.alert_on(match)]
             if alerting or not missing or not self._is_row_moved(missing, deadline):
                 break
-        others = [match for match in matches if match.verdict not in settings.verdicts]
+        others = [match for match in matches if not settings.alert_on(match)]
         log_related(path, others, alerts=bool(alerting))
         return AlertRecord.of(path, alerting, (time.perf_counter() - started) * 1000) if alerting else None
 

@@ -303,7 +303,7 @@ def test_without_verification_the_score_alone_decides(daemon: DaemonProcess, tmp
     (tmp_path / "config.toml").write_text(f'[[watch]]\npath = "{daemon.root}"\n[match]\nverify = false\n{ALL}')
     daemon.arguments = ["--config", str(tmp_path / "config.toml")]
     drop(daemon, drawing(3), "a.png")
-    daemon.start()
+    daemon.start("--model", "bundled")
     daemon.settled()
     drop(daemon, drawing(3).crop((60, 40, 300, 250)), "crop.png")
     drop(daemon, drawing(3).resize((200, 150)), "small.png")

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
@@ -19,6 +20,7 @@ from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.ingest import Ingest, IngestRules, MatchSettings, Outcome, PendingAlert
 from shazimd.ingest.moves import apply_move
+from shazimd.models.model import ModelInfo
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Store, Writer
@@ -26,17 +28,17 @@ from shazimd.store.lmdb_store import open_store
 from shazimd.telemetry.metrics import Metrics
 from shazimd.types import FileRow, FileState, Fingerprint, Query, Signals, Verdict, digest_of
 
-if TYPE_CHECKING:
-    from shazimd.models.model import ModelInfo
+MODEL = ModelInfo("m", "m", "00", "", 1, 1, 64)
 
 
 class FakeDecoders:
-    """A picture is any bytes but those that begin with "bad"; its hashes come from its bytes."""
+    """A picture is any bytes but those that begin with "bad"; its hashes and its vector come from its bytes."""
 
     def __init__(self) -> None:
         self.decoded: list[bytes] = []
         self.number = 0
         """the hashes of all pictures, if set"""
+        self.has_model = True
         self.meanwhile: Callable[[], object] = lambda: None
         """what happens on the disk while a picture is decoded"""
 
@@ -50,7 +52,9 @@ class FakeDecoders:
             done.set_exception(WorkerFailed("crashed its worker"))
         else:
             number = self.number or int.from_bytes(digest_of(data)[:8], "big")
-            done.set_result(Fingerprint(Signals(number, number, None), None, 4, 3, "PPM"))
+            signs = np.array([1 if number >> bit & 1 else -1 for bit in range(64)], np.float32)
+            vector = signs / np.float32(8) if self.has_model else None
+            done.set_result(Fingerprint(Signals(number, number, vector), model.id if model else None, 4, 3, "PPM"))
         return done
 
     def query(self, data: bytes, model: ModelInfo | None) -> Future[Query]:
@@ -72,7 +76,7 @@ class Bench:
         self.root.mkdir(exist_ok=True)
         self.store: Store = open_store(str(folder / "store"), 64 << 20)
         self.decoders = FakeDecoders()
-        self.library = Library(self.store, lambda _, __: FlatIndex())
+        self.library = Library(self.store, lambda _, __: FlatIndex(), MODEL)
         self.committer = Committer(self.store)
         self.alerts = Alerts(self.store, self.committer)
         self.is_silent = False
@@ -480,6 +484,18 @@ def test_the_earlier_of_two_is_told_of_no_later_one(bench: Bench, monkeypatch: p
     for pending in reversed(left):
         decide(pending)
     assert [("b.ppm", "a.ppm")] == bench.told()
+
+
+def test_by_hashes_alone_nothing_is_alerted(bench: Bench) -> None:
+    """Without a vector a score is noise: the match is logged as related. The same bytes still alert."""
+    bench.decoders.number, bench.decoders.has_model = 7, False  # the same hashes for all bytes
+    bench.look("a.ppm", b"a")
+    with capture_logs() as events:
+        bench.look("b.ppm", b"b")
+    assert bench.told() == []
+    assert related(events) == [("info", "b.ppm", "a.ppm")]
+    bench.look("c.ppm", b"a")
+    assert bench.told() == [("c.ppm", "a.ppm")]
 
 
 def related(events: list[Any]) -> list[tuple[str, str, str]]:
