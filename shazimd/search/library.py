@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from shazimd.errors import StoreDamaged
 from shazimd.index.base import Index
 from shazimd.index.flat import FlatIndex
 from shazimd.store.base import Store
@@ -159,7 +160,7 @@ class Library:
                         rows.append((content, unpack_words(features)))
                 except KeyError:
                     continue  # removed meanwhile
-                except ValueError:
+                except (ValueError, StoreDamaged):
                     damaged.append(content)
             self.words.add(rows)
         return damaged

@@ -10,7 +10,18 @@ from shazimd.store.keys import ROOT, Tree
 from shazimd.store.reader import MODEL_BYTES
 from shazimd.store.records import ContentRecord, FileRecord, ModelRecord
 from shazimd.store.relations import RelationRecord
-from shazimd.store.tables import NUMBER_BYTES, Table, Tables, Transaction, number, parse_number, scan, scan_pieces
+from shazimd.store.tables import (
+    NUMBER_BYTES,
+    Table,
+    Tables,
+    Transaction,
+    get,
+    has_rows,
+    number,
+    parse_number,
+    scan,
+    scan_pieces,
+)
 
 
 def problems(txn: Transaction, tables: Tables, trim: Callable[[], None]) -> Iterator[str]:
@@ -37,12 +48,12 @@ def _directories(txn: Transaction, t: Tables) -> Iterator[str]:
     tree = Tree(txn, t)
     for key, raw in scan(txn, t.directories, b""):
         directory = parse_number(raw)
-        if txn.get(raw, db=t.directory_names) != key:
+        if get(txn, t.directory_names, raw) != key:
             yield f"directory {directory} is in {key!r}, but does not know it"
         if tree.is_empty(directory):
             yield f"directory {directory} is empty"
     for key, place in scan(txn, t.directory_names, b""):
-        if txn.get(place, db=t.directories) != key:
+        if get(txn, t.directories, place) != key:
             yield f"directory {parse_number(key)} says it is in {place!r}, but is not"
         if not _reaches_root(txn, t, parse_number(key)):
             yield f"directory {parse_number(key)} does not lie below the root"
@@ -52,7 +63,7 @@ def _reaches_root(txn: Transaction, t: Tables, directory: int) -> bool:
     seen = set()
     while directory != ROOT and directory not in seen:
         seen.add(directory)
-        raw = txn.get(number(directory), db=t.directory_names)
+        raw = get(txn, t.directory_names, number(directory))
         if raw is None:
             return False
         directory = parse_number(raw)
@@ -78,7 +89,7 @@ def _files(txn: Transaction, t: Tables) -> Iterator[str]:
 
 def _holders(txn: Transaction, t: Tables) -> Iterator[str]:
     for key, _ in scan(txn, t.holders, b""):
-        raw = txn.get(key[NUMBER_BYTES:], db=t.files)
+        raw = get(txn, t.files, key[NUMBER_BYTES:])
         if raw is None or records.decode(raw, FileRecord).content != parse_number(key):
             yield f"content {parse_number(key)} lists file {key[NUMBER_BYTES:]!r}, which does not hold it"
 
@@ -86,7 +97,7 @@ def _holders(txn: Transaction, t: Tables) -> Iterator[str]:
 def _contents(txn: Transaction, t: Tables) -> Iterator[str]:
     for key, raw in scan(txn, t.contents, b""):
         record = records.decode(raw, ContentRecord)
-        if txn.get(record.digest, db=t.digests) != key:
+        if get(txn, t.digests, record.digest) != key:
             yield f"content {parse_number(key)} is not found by its digest"
         if record.pixels and not _has(txn, t.pixels, record.pixels + key):
             yield f"content {parse_number(key)} is not found by its pixels"
@@ -97,18 +108,18 @@ def _contents(txn: Transaction, t: Tables) -> Iterator[str]:
 
 def _names_of_contents(txn: Transaction, t: Tables) -> Iterator[str]:
     for key, raw in scan(txn, t.digests, b""):
-        found = txn.get(raw, db=t.contents)
+        found = get(txn, t.contents, raw)
         if found is None or records.decode(found, ContentRecord).digest != key:
             yield f"digest {key.hex()} names content {parse_number(raw)}, which has another or is unknown"
     for key, _ in scan(txn, t.pixels, b""):
-        found = txn.get(key[-NUMBER_BYTES:], db=t.contents)
+        found = get(txn, t.contents, key[-NUMBER_BYTES:])
         if found is None or records.decode(found, ContentRecord).pixels != key[:-NUMBER_BYTES]:
             yield f"pixels {key.hex()} name a content that has others or is unknown"
 
 
 def _deleted(txn: Transaction, t: Tables) -> Iterator[str]:
     for key, _ in scan(txn, t.contents, b""):
-        if any(scan(txn, t.holders, key)) == _has(txn, t.deleted, key):
+        if has_rows(txn, t.holders, key) == _has(txn, t.deleted, key):
             yield f"content {parse_number(key)} has files and is marked as deleted, or neither"
     for key, since in scan(txn, t.deleted, b""):
         if not _has(txn, t.contents, key):
@@ -116,13 +127,13 @@ def _deleted(txn: Transaction, t: Tables) -> Iterator[str]:
         if not _has(txn, t.deletions, since + key):
             yield f"the deletion of content {parse_number(key)} is not listed by its time"
     for key, _ in scan(txn, t.deletions, b""):
-        if txn.get(key[NUMBER_BYTES:], db=t.deleted) != key[:NUMBER_BYTES]:
+        if get(txn, t.deleted, key[NUMBER_BYTES:]) != key[:NUMBER_BYTES]:
             yield f"a deletion of content {parse_number(key[NUMBER_BYTES:])} is listed at another time than it happened"
 
 
 def _features(txn: Transaction, t: Tables) -> Iterator[str]:
     for key, packed in scan_pieces(txn, t.features, b""):
-        raw = txn.get(key, db=t.contents)
+        raw = get(txn, t.contents, key)
         if raw is None:
             yield f"features are kept of the unknown content {parse_number(key)}"
         elif records.decode(raw, ContentRecord).features_version != packed[0]:
@@ -171,7 +182,7 @@ def _decisions(txn: Transaction, t: Tables) -> Iterator[str]:
             if not _has(txn, t.decided, digest + key):
                 yield f"decision {parse_number(key)} is not found by the digest {digest.hex()}"
     for key, _ in scan(txn, t.decided, b""):
-        found = txn.get(key[-NUMBER_BYTES:], db=t.decisions)
+        found = get(txn, t.decisions, key[-NUMBER_BYTES:])
         if found is None or key[:-NUMBER_BYTES] not in records.decode(found, DecisionRecord).contents:
             yield f"digest {key[:-NUMBER_BYTES].hex()} names decision {parse_number(key[-NUMBER_BYTES:])}, not about it"
 
@@ -192,8 +203,8 @@ def _numbers(txn: Transaction, t: Tables) -> Iterator[str]:
 
 
 def _has(txn: Transaction, table: Table, key: bytes) -> bool:
-    return txn.get(key, db=table) is not None
+    return get(txn, table, key) is not None
 
 
 def _counter(txn: Transaction, t: Tables, name: bytes) -> int:
-    return parse_number(txn.get(name, db=t.numbers) or number(0))
+    return parse_number(get(txn, t.numbers, name) or number(0))

@@ -8,7 +8,7 @@ from itertools import islice
 from msgspec import Struct
 
 from shazimd.store import records
-from shazimd.store.tables import NUMBER_BYTES, Tables, Transaction, number, parse_number, scan
+from shazimd.store.tables import NUMBER_BYTES, Tables, Transaction, get, number, parse_number, put, scan
 from shazimd.types import DecisionKind, Digest, UserDecision
 
 
@@ -39,7 +39,7 @@ class DecisionReader:
                 yield decision, found
 
     def get(self, decision: int) -> UserDecision | None:
-        raw = self._txn.get(number(decision), db=self._t.decisions)
+        raw = get(self._txn, self._t.decisions, number(decision))
         return None if raw is None else _decoded(raw)
 
     def silence(self, a: Digest, b: Digest) -> bool:
@@ -59,9 +59,9 @@ class DecisionWriter(DecisionReader):
                 return known_id
         new = self._next_id()
         record = DecisionRecord(decision.kind, list(decision.contents), decision.keep, decision.uid, decision.time)
-        self._txn.put(number(new), records.encode(record), db=self._t.decisions)
+        put(self._txn, self._t.decisions, number(new), records.encode(record))
         for digest in decision.contents:
-            self._txn.put(digest + number(new), b"", db=self._t.decided)
+            put(self._txn, self._t.decided, digest + number(new), b"")
         return new
 
     def remove(self, decision: int) -> UserDecision | None:

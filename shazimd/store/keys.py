@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from shazimd.errors import StoreDamaged
-from shazimd.store.tables import NUMBER_BYTES, Tables, Transaction, number, parse_number, scan
+from shazimd.store.tables import NUMBER_BYTES, Tables, Transaction, get, has_rows, number, parse_number, put, scan
 
 ROOT = 0
 """The number of the directory "/"."""
@@ -79,7 +79,7 @@ class Tree:
 
     def child(self, directory: int, name: bytes) -> int | None:
         """The number of a directory in a directory, None when unknown."""
-        raw = self._txn.get(number(directory) + name, db=self._t.directories)
+        raw = get(self._txn, self._t.directories, number(directory) + name)
         return None if raw is None else parse_number(raw)
 
     def children(self, directory: int) -> Iterator[tuple[bytes, int]]:
@@ -98,12 +98,12 @@ class Tree:
     def is_empty(self, directory: int) -> bool:
         """True if neither files nor directories are known in a directory."""
         prefix = number(directory)
-        return not any(any(scan(self._txn, table, prefix)) for table in (self._t.files, self._t.directories))
+        return not any(has_rows(self._txn, table, prefix) for table in (self._t.files, self._t.directories))
 
     def attach(self, directory: int, parent: int, name: bytes) -> None:
         """Put a new or detached directory into its parent."""
-        self._txn.put(number(parent) + name, number(directory), db=self._t.directories)
-        self._txn.put(number(directory), number(parent) + name, db=self._t.directory_names)
+        put(self._txn, self._t.directories, number(parent) + name, number(directory))
+        put(self._txn, self._t.directory_names, number(directory), number(parent) + name)
 
     def detach(self, directory: int) -> int:
         """Take a directory with its subtree out of its parent; the number of the parent. The root stays."""
@@ -121,7 +121,7 @@ class Tree:
 
     def _place(self, directory: int) -> tuple[int, bytes]:
         """The parent of a directory, and its name there."""
-        raw = self._txn.get(number(directory), db=self._t.directory_names)
+        raw = get(self._txn, self._t.directory_names, number(directory))
         if raw is None:
             raise StoreDamaged(f"directory number {directory} has no name, expected one")
         return parse_number(raw), raw[NUMBER_BYTES:]

@@ -18,7 +18,9 @@ from shazimd.store.tables import (
     Table,
     Tables,
     Transaction,
+    get,
     get_pieces,
+    has_rows,
     number,
     parse_number,
     scan,
@@ -66,7 +68,7 @@ class Reader:
         """The row of one file, None when unknown."""
         directories, name = keys.split_file(path)
         directory = self._tree.find(directories)
-        raw = None if directory is None else self._txn.get(number(directory) + name, db=self._t.files)
+        raw = None if directory is None else get(self._txn, self._t.files, number(directory) + name)
         return None if raw is None else records.decode_file(raw)
 
     def listing(self, directory: bytes) -> Listing:
@@ -84,7 +86,7 @@ class Reader:
 
     def content(self, digest: Digest) -> ContentId | None:
         """The content with these bytes, None when unknown."""
-        raw = self._txn.get(digest, db=self._t.digests)
+        raw = get(self._txn, self._t.digests, digest)
         return None if raw is None else parse_number(raw)
 
     def digest(self, content: ContentId) -> Digest:
@@ -190,7 +192,7 @@ class Reader:
 
     def get(self, key: str) -> Any:
         """A small value by its name (see ``Writer.set``), None when unset."""
-        raw = self._txn.get(key.encode(), db=self._t.values)
+        raw = get(self._txn, self._t.values, key.encode())
         return None if raw is None else records.decode_json(raw)
 
     def counts(self) -> dict[str, int]:
@@ -209,7 +211,7 @@ class Reader:
 
     def _last(self, name: bytes) -> int:
         """A row of ``numbers``, 0 when missing."""
-        raw = self._txn.get(name, db=self._t.numbers)
+        raw = get(self._txn, self._t.numbers, name)
         return 0 if raw is None else parse_number(raw)
 
     def _files_in(self, directory: int) -> Iterator[tuple[bytes, FileRow]]:
@@ -227,7 +229,7 @@ class Reader:
             waiting.extend(reversed(below))
 
     def _content(self, content: ContentId) -> ContentRecord:
-        raw = self._txn.get(number(content), db=self._t.contents)
+        raw = get(self._txn, self._t.contents, number(content))
         if raw is None:
             raise KeyError(content)
         return records.decode(raw, ContentRecord)
@@ -248,10 +250,10 @@ class Reader:
             yield parse_number(key[NUMBER_BYTES:]), key[2 * NUMBER_BYTES :]
 
     def _has_files(self, content: ContentId) -> bool:
-        return any(scan(self._txn, self._t.holders, number(content)))
+        return has_rows(self._txn, self._t.holders, number(content))
 
     def _model(self, model: str | None) -> ModelRecord | None:
-        raw = None if model is None else self._txn.get(model.encode(), db=self._t.models)
+        raw = None if model is None else get(self._txn, self._t.models, model.encode())
         return None if raw is None else records.decode(raw, ModelRecord)
 
     def _models(self) -> Iterator[tuple[str, ModelRecord]]:
@@ -264,7 +266,7 @@ class Reader:
         return records.decode_vector(raw) if raw else None
 
     def _has_vector(self, known: ModelRecord, content: ContentId) -> bool:
-        return any(scan(self._txn, self._t.vectors, vector_key(known, content)))
+        return has_rows(self._txn, self._t.vectors, vector_key(known, content))
 
     def _vectors(self, model: str | None, after: ContentId) -> Iterator[tuple[ContentId, FloatVector | None]]:
         known = self._model(model)

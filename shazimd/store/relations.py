@@ -12,7 +12,7 @@ from itertools import islice
 from msgspec import Struct
 
 from shazimd.store import records
-from shazimd.store.tables import NUMBER_BYTES, Tables, Transaction, number, parse_number, scan
+from shazimd.store.tables import NUMBER_BYTES, Tables, Transaction, get, number, parse_number, put, scan
 from shazimd.types import (
     Box,
     ContentId,
@@ -65,7 +65,7 @@ class RelationReader:
 
     def between(self, a: ContentId, b: ContentId) -> Relation | None:
         """The relation of a pair, in either order; None without one."""
-        raw = self._txn.get(_key(min(a, b), max(a, b)), db=self._t.relations)
+        raw = get(self._txn, self._t.relations, _key(min(a, b), max(a, b)))
         return _to_relation(records.decode(raw, RelationRecord)) if raw else None
 
     def partners(self, content: ContentId) -> list[ContentId]:
@@ -90,7 +90,7 @@ class RelationReader:
 
     def facts(self, content: ContentId) -> PictureFacts | None:
         """Facts about a content beside its fingerprint, None while unknown."""
-        raw = self._txn.get(number(content), db=self._t.facts)
+        raw = get(self._txn, self._t.facts, number(content))
         return None if raw is None else _to_facts(records.decode(raw, FactsRecord))
 
 
@@ -101,12 +101,12 @@ class RelationWriter(RelationReader):
         for relation in found:
             low, high = sorted((relation.asked, relation.known))
             if low != high and self._is_known(low) and self._is_known(high):
-                self._txn.put(_key(low, high), records.encode(_to_record(relation)), db=self._t.relations)
-                self._txn.put(_key(high, low), b"", db=self._t.relations)
+                put(self._txn, self._t.relations, _key(low, high), records.encode(_to_record(relation)))
+                put(self._txn, self._t.relations, _key(high, low), b"")
 
     def mark(self, content: ContentId) -> None:
         """Note that the relations of a content are still to be found."""
-        self._txn.put(number(content), b"", db=self._t.unrelated)
+        put(self._txn, self._t.unrelated, number(content), b"")
 
     def unmark(self, contents: Iterable[ContentId]) -> None:
         """Note that the relations of contents were found."""
@@ -123,13 +123,13 @@ class RelationWriter(RelationReader):
     def put_facts(self, content: ContentId, facts: PictureFacts) -> None:
         """Store the facts of a content; an unknown content is passed over."""
         if self._is_known(content):
-            self._txn.put(number(content), records.encode(_to_facts_record(facts)), db=self._t.facts)
+            put(self._txn, self._t.facts, number(content), records.encode(_to_facts_record(facts)))
 
     def remove_facts(self, content: ContentId) -> None:
         self._txn.delete(number(content), db=self._t.facts)
 
     def _is_known(self, content: ContentId) -> bool:
-        return self._txn.get(number(content), db=self._t.contents) is not None
+        return get(self._txn, self._t.contents, number(content)) is not None
 
 
 def _key(first: ContentId, second: ContentId) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import lmdb
 import structlog
@@ -13,12 +14,25 @@ from msgspec import structs
 from shazimd.errors import StoreDamaged
 from shazimd.store import records
 from shazimd.store.resident import MappedFile
+from shazimd.store.tables import (
+    PIECE_BYTES,
+    Table,
+    Tables,
+    Transaction,
+    checksum,
+    has_rows,
+    joined,
+    number,
+    parse_number,
+    piece_key,
+    put,
+    raw_rows,
+)
 from shazimd.store.tables import TABLES_MAX as TABLES_MAX  # scripts outside the package import it from here
-from shazimd.store.tables import Table, Tables, Transaction, number, parse_number, scan
 
 log = structlog.get_logger()
 
-SCHEMA = 3
+SCHEMA = 4
 """Grows with every change to a table, a key or a record."""
 
 PROGRESS_EVERY_S = 10.0
@@ -29,7 +43,7 @@ def create_tables(env: lmdb.Environment) -> None:
     """Make an empty store of a new environment."""
     with env.begin(write=True) as txn:
         tables = Tables(*(env.open_db(name.encode(), txn=txn) for name in Tables._fields))
-        txn.put(b"schema", number(SCHEMA), db=tables.numbers)
+        put(txn, tables.numbers, b"schema", number(SCHEMA))
 
 
 def open_tables(env: lmdb.Environment, path: str) -> Tables:
@@ -68,7 +82,7 @@ def _migrate(env: lmdb.Environment, path: str, found: int) -> None:
         for step in steps:
             MIGRATIONS[step](env, txn)
         numbers = env.open_db(b"numbers", txn=txn, create=False)
-        txn.put(b"schema", number(SCHEMA), db=numbers)
+        put(txn, numbers, b"schema", number(SCHEMA))
     log.info("store_migrated", path=path, schema=SCHEMA, took_s=round(time.monotonic() - started, 1))
 
 
@@ -82,7 +96,7 @@ def _to_2(env: lmdb.Environment, txn: Transaction) -> None:
     for n, key in enumerate(_rewritten_contents(txn, old["contents"], old["features"])):
         if n % ROWS_BETWEEN_TRIMS == 0:
             mapped.trim()
-        if not any(scan(txn, old["holders"], key)):
+        if not has_rows(txn, old["holders"], key):
             txn.put(key, number(0), db=new["deleted"])
             txn.put(number(0) + key, b"", db=new["deletions"])
     _rename_pending_alerts(env, txn, old["numbers"])
@@ -90,26 +104,24 @@ def _to_2(env: lmdb.Environment, txn: Transaction) -> None:
 
 def _rewritten_contents(txn: Transaction, contents: Table, features: Table) -> Iterator[bytes]:
     """Add the version of the features to each content; the keys."""
-    total, last_said = txn.stat(contents)["entries"], time.monotonic()
+    total, progress = txn.stat(contents)["entries"], _MigrationLog()
     with txn.cursor(contents) as cursor:
         found, done = cursor.first(), 0
         while found:
             key, raw = cursor.item()
             record = records.decode(raw, records.ContentRecord)
-            first = next((piece for _, piece in scan(txn, features, key)), b"")
+            first = next((piece for _, piece in raw_rows(txn, features, key)), b"")
             made_by = records.features_version(first)
             cursor.put(key, records.encode(structs.replace(record, features_version=made_by)))
             yield key
             done += 1
-            if time.monotonic() - last_said >= PROGRESS_EVERY_S:
-                log.info("store_migrating", contents_done=done, contents=total)
-                last_said = time.monotonic()
+            progress.say(contents_done=done, contents=total)
             found = cursor.next()
 
 
 def _rename_pending_alerts(env: lmdb.Environment, txn: Transaction, numbers: Table) -> None:
     untold, pending = env.open_db(b"untold", txn=txn), env.open_db(b"pending_alerts", txn=txn)
-    for key, raw in scan(txn, untold, b""):
+    for key, raw in raw_rows(txn, untold, b""):
         txn.put(key, raw, db=pending)
     txn.drop(untold)
     last = txn.pop(b"untold", db=numbers)
@@ -122,11 +134,68 @@ def _to_3(env: lmdb.Environment, txn: Transaction) -> None:
     """New tables; the relations of every content with features are still to be found."""
     contents = env.open_db(b"contents", txn=txn)
     new = {n: env.open_db(n.encode(), txn=txn) for n in ("relations", "unrelated", "facts", "decisions", "decided")}
-    for key, raw in scan(txn, contents, b""):
+    for key, raw in raw_rows(txn, contents, b""):
         if records.decode(raw, records.ContentRecord).features_version:
             txn.put(key, b"", db=new["unrelated"], append=True)
 
 
-MIGRATIONS: dict[int, Callable[[lmdb.Environment, Transaction], None]] = {1: _to_2, 2: _to_3}
+def _to_4(env: lmdb.Environment, txn: Transaction) -> None:
+    """Each value gets its checksum; a large value in its last piece."""
+    mapped = MappedFile(os.path.join(env.path(), "data.mdb"))
+    progress = _MigrationLog()
+    for name in _TABLES_3:
+        table = env.open_db(name.encode(), txn=txn, create=False)
+        seal = _seal_pieces if name in _LARGE_3 else _seal_rows
+        for n, _ in enumerate(seal(txn, table)):
+            if n % ROWS_BETWEEN_TRIMS == 0:
+                mapped.trim()
+            progress.say(table=name, rows_done=n + 1)
+
+
+def _seal_rows(txn: Transaction, table: Table) -> Iterator[bytes]:
+    """Write each row again with its checksum; the keys."""
+    with txn.cursor(table) as cursor:
+        found = cursor.first()
+        while found:
+            key, value = cursor.item()
+            cursor.put(key, value + checksum(key, value))
+            yield key
+            found = cursor.next()
+
+
+def _seal_pieces(txn: Transaction, table: Table) -> Iterator[bytes]:
+    """Write the last piece of each large value again, with the checksum; the keys of the values."""
+    after = b""
+    while (found := next(joined(raw_rows(txn, table, b"", after)), None)) is not None:
+        key, value = found
+        position = (len(value) - 1) // PIECE_BYTES
+        last = value[position * PIECE_BYTES :] + checksum(key, value)
+        txn.put(piece_key(key, position), last[:PIECE_BYTES], db=table)
+        if rest := last[PIECE_BYTES:]:
+            txn.put(piece_key(key, position + 1), rest, db=table)
+        yield key
+        after = piece_key(key, position + 2)
+
+
+class _MigrationLog:
+    """Says in the log how far a long migration has come, now and then."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def say(self, **done: Any) -> None:
+        if time.monotonic() - self._last >= PROGRESS_EVERY_S:
+            log.info("store_migrating", **done)
+            self._last = time.monotonic()
+
+
+_TABLES_3 = (
+    *("numbers", "directories", "directory_names", "files", "contents", "digests", "pixels", "holders", "deleted"),
+    *("deletions", "features", "models", "vectors", "removals", "alerts", "pending_alerts", "values", "relations"),
+    *("unrelated", "facts", "decisions", "decided"),
+)
+_LARGE_3 = ("features", "vectors")
+
+MIGRATIONS: dict[int, Callable[[lmdb.Environment, Transaction], None]] = {1: _to_2, 2: _to_3, 3: _to_4}
 """From a version to the next. All steps from the version found to SCHEMA run in one transaction, again from the start
 when the map had to grow."""

@@ -13,7 +13,7 @@ from shazimd.store.decisions import DecisionWriter
 from shazimd.store.reader import MODEL_BYTES, Reader, model_prefix, vector_key
 from shazimd.store.records import ModelRecord, PendingAlertRecord
 from shazimd.store.relations import RelationWriter
-from shazimd.store.tables import delete_all, number, parse_number, put_pieces, scan
+from shazimd.store.tables import delete_all, get, number, parse_number, pop, put, put_pieces, raw_rows, scan
 from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, FloatVector, Query
 
 
@@ -92,10 +92,10 @@ class Writer(Reader):
         content = self._next(b"content")
         key = number(content)
         record = records.to_record(digest, fingerprint)
-        self._txn.put(key, records.encode(record), db=self._t.contents, append=True)
-        self._txn.put(digest, key, db=self._t.digests)
+        put(self._txn, self._t.contents, key, records.encode(record), append=True)
+        put(self._txn, self._t.digests, digest, key)
         if fingerprint.pixels:
-            self._txn.put(fingerprint.pixels + key, b"", db=self._t.pixels)
+            put(self._txn, self._t.pixels, fingerprint.pixels + key, b"")
         put_pieces(self._txn, self._t.features, key, fingerprint.features)
         if fingerprint.signals.fv is not None:
             self._put_own_vector(content, fingerprint.model, fingerprint.signals.fv)
@@ -130,12 +130,12 @@ class Writer(Reader):
         delete_all(self._txn, self._t.features, key)
         put_pieces(self._txn, self._t.features, key, features)
         record = structs.replace(record, features_version=records.features_version(features))
-        self._txn.put(key, records.encode(record), db=self._t.contents)
+        put(self._txn, self._t.contents, key, records.encode(record))
 
     def drop_vectors_except(self, model: str, limit: int) -> bool:
         """Drop at most ``limit`` vectors of other models; True if there may be more."""
         for other, known in [(name, record) for name, record in self._models() if name != model]:
-            rows = scan(self._txn, self._t.vectors, model_prefix(known))
+            rows = raw_rows(self._txn, self._t.vectors, model_prefix(known))
             contents = dict.fromkeys(parse_number(key[MODEL_BYTES:]) for key, _ in islice(rows, limit))
             for content in contents:
                 delete_all(self._txn, self._t.vectors, vector_key(known, content))
@@ -152,7 +152,7 @@ class Writer(Reader):
         gone = [content for content in sorted(set(contents)) if self._is_orphan(content)]
         for content in gone:
             self._remove_content(content)
-            self._txn.put(number(self._next(b"removal")), number(content), db=self._t.removals, append=True)
+            put(self._txn, self._t.removals, number(self._next(b"removal")), number(content), append=True)
         if gone:
             self._drop_pending_alerts()
         return len(gone)
@@ -160,13 +160,13 @@ class Writer(Reader):
     def advance_clock(self) -> None:
         """Let ``clock`` go on from here. To be called at least once a day."""
         now = self.clock()
-        self._txn.put(b"clock", number(now), db=self._t.numbers)
-        self._txn.put(b"clock_wall", number(max(0, int(self._sight.wall_clock()))), db=self._t.numbers)
+        put(self._txn, self._t.numbers, b"clock", number(now))
+        put(self._txn, self._t.numbers, b"clock_wall", number(max(0, int(self._sight.wall_clock()))))
 
     def add_alert(self, record: dict[str, Any]) -> int:
         """Store an alert (plain JSON values); its id."""
         alert = self._next(b"alert")
-        self._txn.put(number(alert), records.encode_json(record), db=self._t.alerts, append=True)
+        put(self._txn, self._t.alerts, number(alert), records.encode_json(record), append=True)
         return alert
 
     def add_pending_alert(self, path: bytes, query: Query) -> int:
@@ -174,7 +174,7 @@ class Writer(Reader):
 
         Numbers grow. Vectors are kept as float16."""
         pending = self._next(b"pending_alert")
-        self._txn.put(number(pending), records.encode_pending_alert(path, query), db=self._t.pending_alerts)
+        put(self._txn, self._t.pending_alerts, number(pending), records.encode_pending_alert(path, query))
         return pending
 
     def remove_pending_alert(self, pending: int) -> None:
@@ -186,7 +186,7 @@ class Writer(Reader):
         if value is None:
             self._txn.delete(key.encode(), db=self._t.values)
         else:
-            self._txn.put(key.encode(), records.encode_json(value), db=self._t.values)
+            put(self._txn, self._t.values, key.encode(), records.encode_json(value))
 
     def _next(self, kind: bytes) -> int:
         """A number never given out before for this kind."""
@@ -194,7 +194,7 @@ class Writer(Reader):
 
     def _add(self, name: bytes, change: int) -> int:
         value = self._last(name) + change
-        self._txn.put(name, number(value), db=self._t.numbers)
+        put(self._txn, self._t.numbers, name, number(value))
         return value
 
     def _make(self, directories: list[bytes]) -> int:
@@ -217,17 +217,17 @@ class Writer(Reader):
     def _put_row(self, directory: int, name: bytes, raw: bytes) -> None:
         """Write a file's row and its counts, in place of any other."""
         self._take_row(directory, name)
-        self._txn.put(number(directory) + name, raw, db=self._t.files)
+        put(self._txn, self._t.files, number(directory) + name, raw)
         row = records.decode_file(raw)
         if row.content is not None:
-            self._txn.put(number(row.content) + number(directory) + name, b"", db=self._t.holders)
+            put(self._txn, self._t.holders, number(row.content) + number(directory) + name, b"")
             self._unmark_deleted(row.content)
         if row.state is FileState.FAILED:
             self._add(b"failed", 1)
 
     def _take_row(self, directory: int, name: bytes) -> bytes | None:
         """Remove a file's row and its counts; None without a row."""
-        raw = self._txn.pop(number(directory) + name, db=self._t.files)
+        raw = pop(self._txn, self._t.files, number(directory) + name)
         if raw is None:
             return None
         row = records.decode_file(raw)
@@ -263,20 +263,20 @@ class Writer(Reader):
         self.put_vector(content, model, fv)
 
     def _put_model(self, model: str, record: ModelRecord) -> None:
-        self._txn.put(model.encode(), records.encode(record), db=self._t.models)
+        put(self._txn, self._t.models, model.encode(), records.encode(record))
 
     def _mark_deleted(self, content: ContentId) -> None:
         since = number(self.clock())
-        self._txn.put(number(content), since, db=self._t.deleted)
-        self._txn.put(since + number(content), b"", db=self._t.deletions)
+        put(self._txn, self._t.deleted, number(content), since)
+        put(self._txn, self._t.deletions, since + number(content), b"")
 
     def _unmark_deleted(self, content: ContentId) -> None:
-        since = self._txn.pop(number(content), db=self._t.deleted)
+        since = pop(self._txn, self._t.deleted, number(content))
         if since is not None:
             self._txn.delete(since + number(content), db=self._t.deletions)
 
     def _is_orphan(self, content: ContentId) -> bool:
-        return self._txn.get(number(content), db=self._t.deleted) is not None
+        return get(self._txn, self._t.deleted, number(content)) is not None
 
     def _remove_content(self, content: ContentId) -> None:
         record, key = self._content(content), number(content)

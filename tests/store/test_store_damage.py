@@ -17,7 +17,7 @@ from shazimd.errors import StoreDamaged, StoreError
 from shazimd.posix import mounts
 from shazimd.store import environment, schema
 from shazimd.store.lmdb_store import open_store
-from shazimd.store.tables import Transaction
+from shazimd.store.tables import Transaction, put
 from shazimd.types import FileRow, Fingerprint
 
 MIB = 1 << 20
@@ -104,7 +104,7 @@ def test_a_record_that_was_overwritten_is_found_when_it_is_read(filled: Path) ->
     with lmdb.open(str(filled), max_dbs=32) as env, env.begin(write=True) as txn:
         files = env.open_db(b"files", txn=txn)
         for key, _ in list(txn.cursor(files)):
-            txn.put(key, b"\x93\x01", db=files)
+            put(txn, files, key, b"\x93\x01")
     store = open_store(str(filled), 16 * MIB)
     with store.read() as reader, pytest.raises(StoreDamaged, match="expected a FileRecord"):
         reader.file(b"/d/1")
@@ -217,7 +217,7 @@ def test_an_older_schema_is_migrated_in_one_transaction(filled: Path, monkeypatc
     def step(number: int) -> Callable[[lmdb.Environment, Transaction], None]:
         def migrate(env: lmdb.Environment, txn: Transaction) -> None:
             steps.append(number)
-            txn.put(b"step", b"%d" % number, db=env.open_db(b"values", txn=txn))
+            put(txn, env.open_db(b"values", txn=txn), b"step", b"%d" % number)
 
         return migrate
 

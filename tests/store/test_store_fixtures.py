@@ -85,11 +85,13 @@ def test_a_migration_says_its_progress(unpacked: Callable[[str], Path], monkeypa
         open_store(str(unpacked("schema1")), 16 * MIB).close()
     first, *between, last = [line for line in logs if line["event"].startswith("store_migrat")]
     assert (first["schema"], first["to"], last["event"]) == (1, schema.SCHEMA, "store_migrated")
-    assert [line["contents_done"] for line in between] == list(range(1, 31))
-    assert {line["contents"] for line in between} == {30}
+    contents = [line for line in between if "contents_done" in line]
+    assert [line["contents_done"] for line in contents] == list(range(1, 31))
+    assert {line["contents"] for line in contents} == {30}
+    assert ("vectors", 45) in [(line.get("table"), line.get("rows_done")) for line in between]
 
 
-KILLED = """
+KILLED_1 = """
 import sys
 from shazimd.store import schema
 from shazimd.store.lmdb_store import open_store
@@ -115,11 +117,39 @@ open_store(sys.argv[1], 1 << 20)
 """
 
 
-@pytest.mark.parametrize("after", [0, 7, 29, 1000])
-def test_a_killed_migration_leaves_the_store_as_it_was(unpacked: Callable[[str], Path], after: int) -> None:
-    """At the first content, in the middle, at the last one, or when only the commit was missing."""
-    directory = unpacked("schema1")
-    command = [sys.executable, "-c", KILLED, str(directory), str(after)]
+KILLED_3 = """
+import sys
+from shazimd.store import schema
+from shazimd.store.lmdb_store import open_store
+
+after, rows = int(sys.argv[2]), 0
+
+def slowed(step):
+    def seal(txn, table):
+        global rows
+        for key in step(txn, table):
+            rows += 1
+            if rows == after:
+                print("here", flush=True)
+                sys.stdin.read()
+            yield key
+    return seal
+
+schema._seal_rows, schema._seal_pieces = slowed(schema._seal_rows), slowed(schema._seal_pieces)
+open_store(sys.argv[1], 1 << 20)
+"""
+
+
+@pytest.mark.parametrize(
+    ("found", "program", "after"),
+    [*((1, KILLED_1, after) for after in (0, 7, 29, 1000)), *((3, KILLED_3, after) for after in (1, 99, 250))],
+)
+def test_a_killed_migration_leaves_the_store_as_it_was(
+    unpacked: Callable[[str], Path], found: int, program: str, after: int
+) -> None:
+    """At the first row, in the middle, at the last one, or when only the commit was missing."""
+    directory = unpacked(f"schema{found}")
+    command = [sys.executable, "-c", program, str(directory), str(after)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         while b"here\n" != (line := process.stdout.readline()):
@@ -127,10 +157,10 @@ def test_a_killed_migration_leaves_the_store_as_it_was(unpacked: Callable[[str],
         process.kill()
         process.wait()
     with lmdb.open(str(directory), max_dbs=TABLES_MAX, readonly=True) as env:
-        assert schema.version(env, str(directory)) == 1
+        assert schema.version(env, str(directory)) == found
         with env.begin() as txn:
-            assert {b"untold", b"contents"} <= {key for key, _ in txn.cursor()}
-            assert not txn.cursor().set_key(b"deleted")
+            assert {b"contents", b"untold" if found == 1 else b"deleted"} <= {key for key, _ in txn.cursor()}
+            assert txn.cursor().set_key(b"deleted") == (found == 3)
     store = open_store(str(directory), 16 * MIB)
     with store.read() as reader:
         assert rows(reader) == expected(directory)

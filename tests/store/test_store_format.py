@@ -11,7 +11,7 @@ import pytest
 
 from shazimd.store import schema
 from shazimd.store.base import Store, Writer
-from shazimd.store.tables import TABLES_MAX, Tables, number
+from shazimd.store.tables import TABLES_MAX, Tables, number, raw_rows, scan
 from shazimd.types import FileRow, FileState, Fingerprint, Signals, Stat
 
 FORMAT = (Path(__file__).resolve().parents[2] / "shazimd/store/FORMAT.md").read_text()
@@ -50,7 +50,10 @@ def example(store: Store) -> dict[str, list[tuple[bytes, bytes]]]:
     path = store.info()["path"]
     store.close()
     with lmdb.open(path, readonly=True, max_dbs=TABLES_MAX) as env, env.begin() as txn:
-        return {name: list(txn.cursor(env.open_db(name.encode(), txn=txn))) for name in Tables._fields}
+        tables = {name: env.open_db(name.encode(), txn=txn) for name in Tables._fields}
+        rows = {name: list((raw_rows if name == "features" else scan)(txn, tables[name], b"")) for name in tables}
+        assert list(txn.cursor(tables["digests"])) == [(b"d" * 32, bytes.fromhex("0000000000000001" + "4fb0b7cf"))]
+        return rows
 
 
 def test_the_example_is_what_is_written(example: dict[str, list[tuple[bytes, bytes]]]) -> None:
@@ -74,6 +77,6 @@ def test_the_example_is_what_is_written(example: dict[str, list[tuple[bytes, byt
     assert example["pixels"] == [(b"p" * 32 + number(1), b"")]
     assert example["holders"] == [(number(1) + number(n) + b"a.png", b"") for n in (1, 2)]
     assert [(key, len(raw)) for key, raw in example["features"]] == [
-        (number(1) + bytes([0, n]), size) for n, size in enumerate((1338, 1338, 1338, 1338, 648))
+        (number(1) + bytes([0, n]), size) for n, size in enumerate((1338, 1338, 1338, 1338, 652))
     ]
     assert first_column(section("Example")) == [name for name, rows in example.items() if rows]

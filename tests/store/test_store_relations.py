@@ -11,7 +11,7 @@ import pytest
 
 from shazimd.store.base import Store
 from shazimd.store.lmdb_store import open_store
-from shazimd.store.tables import TABLES_MAX, number
+from shazimd.store.tables import TABLES_MAX, number, put
 from shazimd.types import (
     DecisionKind,
     Differences,
@@ -153,7 +153,7 @@ def test_check_finds_a_relation_from_one_side(store: Store, contents: list[int])
 
 def test_check_finds_rows_of_unknown_contents(store: Store, contents: list[int]) -> None:
     def change(txn: Any, table: Callable[[str], Any]) -> None:
-        txn.put(number(9), b"", db=table("unrelated"))
+        put(txn, table("unrelated"), number(9), b"")
 
     assert damaged(store, change) == ["relations are to be found of the unknown content 9"]
 
