@@ -28,10 +28,12 @@ from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.backfill import Backfill
 from shazimd.ingest.collect import Collector
 from shazimd.ingest.commit import Committer
-from shazimd.ingest.ingest import Ingest, IngestRules, MatchSettings, Outcome
+from shazimd.ingest.ingest import Ingest, Outcome
 from shazimd.ingest.lanes import Jobs, Lane
 from shazimd.ingest.moves import apply_move
+from shazimd.ingest.pending import PendingAlert
 from shazimd.ingest.reconcile import Findings, Reconciler
+from shazimd.ingest.rules import IngestRules, MatchSettings
 from shazimd.ingest.values import set_baseline
 from shazimd.posix.mounts import is_at_or_below
 from shazimd.protocol import PathFields, RootStatus, ScanStatus, State
@@ -183,7 +185,8 @@ class Run:
         debounced = self._debouncer.pending()
         scanning = int(self._scanning)
         directories: int = sum(each["directories_pending"] for each in self._reconciler.progress().values())
-        return unreported + debounced + max(directories, scanning) + self._jobs.pending()
+        put_off = len(self._ingest.pending)
+        return unreported + debounced + max(directories, scanning) + put_off + self._jobs.pending()
 
     def roots(self) -> list[RootStatus]:
         """Status of each root."""
@@ -241,15 +244,15 @@ class Run:
 
     def _begin(self) -> None:
         """Start the watchers, which request the first scans: a change meanwhile is found twice rather than missed."""
-        for pending in self._ingest.pending_alerts():
-            # a key of its own: the path may be ingested as well
-            self._jobs.offer(("pending alert", pending.number), partial(self._ingest.decide, pending), Lane.LIVE)
+        for pending in self._ingest.pending.left():
+            self._decide(pending)
         for watcher in self._watchers.values():
             watcher.start()
         self._begun = True
 
     def _turn(self) -> None:
-        busy = self._scanning or self._roots.without_baseline & self._scanned.keys()
+        put_off = len(self._ingest.pending) > 0
+        busy = self._scanning or put_off or self._roots.without_baseline & self._scanned.keys()
         moves: list[Future[None]] = []
         for event in self._debouncer.take(TICK_S if busy else None):
             if event.kind is Kind.MOVED:
@@ -258,6 +261,8 @@ class Run:
                 _wait(moves)
                 self._handle(event)
         _wait(moves)
+        for pending, is_last in self._ingest.pending.due(is_scanning=self._scanning, is_behind=self._is_behind()):
+            self._decide(pending, is_last=is_last)
         self._scan()
         self._complete_baselines()
 
@@ -291,6 +296,21 @@ class Run:
         elif outcome is Outcome.OTHER_NAMES:
             for root in self._watchers:
                 self._debouncer.put(FileEvent(Kind.TREE, root))
+        elif outcome is Outcome.PUT_OFF:
+            self._look_for_missing()
+
+    def _decide(self, pending: PendingAlert, *, is_last: bool = False) -> None:
+        """Have a job decide on an alert, under a key of its own: the path may be ingested as well."""
+        work = partial(self._decide_alert, pending, is_last=is_last)
+        self._jobs.offer(("pending alert", pending.number), work, Lane.LIVE)
+
+    def _decide_alert(self, pending: PendingAlert, *, is_last: bool) -> None:
+        if not self._ingest.pending.decide(pending, is_last=is_last):
+            self._look_for_missing()
+
+    def _look_for_missing(self) -> None:
+        for directory in self._ingest.pending.directories():
+            self._debouncer.put(FileEvent(Kind.TREE, directory))
 
     def _scan(self) -> None:
         """Scan directories until the backlog is long enough, or an event is due."""

@@ -47,13 +47,12 @@ class AlertRecord:
     """RFC 3339, UTC"""
 
     @classmethod
-    def of(cls, path: bytes, matches: Sequence[Match], took_ms: float) -> AlertRecord:
-        """The alert of a new file and its matches, best first."""
-        best = matches[0]
+    def of(cls, path: bytes, best: Match, matches: int, took_ms: float) -> AlertRecord:
+        """The alert of a new file, its best match, and the number of all."""
         similarities = Similarities(*(None if each is None else rounded_score(each) for each in best.similarities))
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         score = rounded_score(best.score)
-        return cls(path, best.path, score, similarities, best.verdict, len(matches), round(took_ms, 1), now)
+        return cls(path, best.path, score, similarities, best.verdict, matches, round(took_ms, 1), now)
 
     def encode(self) -> dict[str, Any]:
         """The record as plain JSON values."""

@@ -14,7 +14,8 @@ import structlog
 
 from shazimd.errors import ShazimdError, Unreadable
 from shazimd.ingest.commit import Committer
-from shazimd.ingest.ingest import Decoders, read_whole
+from shazimd.ingest.disk import read_whole
+from shazimd.ingest.ingest import Decoders
 from shazimd.ingest.lanes import Jobs, Lane
 from shazimd.search.library import Library
 from shazimd.store.base import Reader, Writer

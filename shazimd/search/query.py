@@ -46,6 +46,8 @@ WORDS_FEW = 64
 compares pictures with fewer features than this as a whole."""
 JOB_CANDIDATES = 4
 """Candidates in one verification job: few enough for all workers to share, enough to outweigh the cost of a job."""
+FILES_TRIED = (4, 100)
+"""Files of a content that are offered to ``admit``: a few at first, since the first is mostly admitted, then more."""
 LIMIT_GROWTH = 8
 """Factor of the next search's limit if too few of the found contents have files to name."""
 
@@ -81,8 +83,9 @@ class Search:
         """The known image files that match: strongest verdict first, then most inliers, best score, content and path.
 
         ``content`` is the content with the query's bytes, if known; ``exact`` the contents with its bytes or pixels,
-        looked up if not given. Raises ValueError for invalid weights or threshold. With a ``limit``, time and memory do
-        not grow with the number of contents over the threshold."""
+        looked up if not given. With ``admit``, each content is named by a single file, the first admitted. Raises
+        ValueError for invalid weights or threshold. With a ``limit``, time and memory do not grow with the number of
+        contents over the threshold."""
         exact = self._exact(query, content) if exact is None else exact
         ranked = self._ranked(query, weights, threshold, limit)
         nearest: list[Hit] = []
@@ -98,6 +101,11 @@ class Search:
             if hit.score >= threshold and hit.content not in listed and not query.fingerprint.low_information
         )
         return list(islice(self._files(chain(sure, similar), admit), limit))
+
+    def exact_matches(self, exact: Set[ContentId], admit: Admit) -> Iterator[Match]:
+        """The contents among ``exact`` with an admitted file, each named by it, in order."""
+        hits = (Hit(same, 1.0, IDENTICAL) for same in sorted(exact))
+        return self._files((_Judged(hit, Verdict.EXACT, None) for hit in hits), admit)
 
     def compare(
         self, query: Query, other: Fingerprint, *, same_bytes: bool, weights: Weights, threshold: float
@@ -226,15 +234,44 @@ class Search:
 
     def _files(self, judged: Iterable[_Judged], admit: Admit | None) -> Iterator[Match]:
         for hit, verdict, verification in judged:
+            named = self._named(hit.content) if admit is None else self._admitted(hit.content, admit)
+            for path in named.paths:
+                yield Match(
+                    path, hit.content, hit.score, hit.similarities, verdict, named.width, named.height, verification
+                )
+
+    def _named(self, content: ContentId) -> _Named:
+        with self._library.store.read() as reader:
+            paths = reader.files_of(content)
+            return _Named(paths, *reader.size_in_pixels(content)) if paths else _NONE
+
+    def _admitted(self, content: ContentId, admit: Admit) -> _Named:
+        """The first admitted file of a content, if any. ``admit`` looks at the disk, outside of any transaction."""
+        tried: set[bytes] = set()
+        for limit in FILES_TRIED:
             with self._library.store.read() as reader:
-                paths = reader.files_of(hit.content)
-                width, height = reader.size_in_pixels(hit.content) if paths else (0, 0)
-                if paths and admit:
-                    digest, rows = reader.digest(hit.content), {path: reader.file(path) for path in paths}
-            for path in paths:  # lazily: ``admit`` looks at the disk, and a limit may end the search
-                if admit and ((row := rows[path]) is None or not admit(path, row.stat, digest)):
-                    continue
-                yield Match(path, hit.content, hit.score, hit.similarities, verdict, width, height, verification)
+                files = reader.some_files_of(content, limit)
+                if not files:
+                    break
+                size, digest = reader.size_in_pixels(content), reader.digest(content)
+            for path, row in files:
+                if path not in tried and admit(path, row.stat, digest):
+                    return _Named([path], *size)
+                tried.add(path)
+            if len(files) < limit:
+                break
+        return _NONE
+
+
+class _Named(NamedTuple):
+    """Files of a content, which have its size in pixels."""
+
+    paths: Sequence[bytes]
+    width: int
+    height: int
+
+
+_NONE = _Named((), 0, 0)
 
 
 class Comparison(NamedTuple):

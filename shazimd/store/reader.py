@@ -26,7 +26,7 @@ from shazimd.store.tables import (
     scan,
     scan_pieces,
 )
-from shazimd.types import ContentId, Digest, FileRow, Fingerprint, FloatVector, Listing, Query, Signals
+from shazimd.types import ContentId, Digest, FileRow, Fingerprint, FloatVector, Listing, Query, Signals, Stat
 
 MODEL_BYTES = 2
 CLOCK_STEP_S_MAX = 86_400
@@ -121,6 +121,27 @@ class Reader:
     def files_of(self, content: ContentId) -> list[bytes]:
         """The paths of a content, sorted; empty when all were deleted."""
         return sorted(keys.join(self._tree.path(directory), name) for directory, name in self._holders(content))
+
+    def some_files_of(self, content: ContentId, limit: int) -> list[tuple[bytes, FileRow]]:
+        """At most ``limit`` files of a content with their rows, in the order in which their directories became known.
+
+        Takes no longer for a content with many files."""
+        return [
+            (keys.join(self._tree.path(directory), name), self._row(directory, name))
+            for directory, name in islice(self._holders(content), limit)
+        ]
+
+    def files_with_stat(self, content: ContentId, stat: Stat) -> list[bytes]:
+        """The files of a content with this stat, whatever its ctime: the file itself after a rename."""
+        return [
+            keys.join(self._tree.path(directory), name)
+            for directory, name in self._holders(content)
+            if self._row(directory, name).stat.without_ctime == stat.without_ctime
+        ]
+
+    def count_files(self, content: ContentId, limit: int) -> int:
+        """The number of files of a content, counted up to ``limit``."""
+        return sum(1 for _ in islice(self._holders(content), limit))
 
     def signals(self, model: str | None, after: ContentId = 0) -> Iterator[tuple[ContentId, Signals]]:
         """The rows of an index: every content that is not low in information, id > ``after``, in order."""
@@ -248,6 +269,12 @@ class Reader:
         """The files of a content as (directory, name)."""
         for key, _ in scan(self._txn, self._t.holders, number(content)):
             yield parse_number(key[NUMBER_BYTES:]), key[2 * NUMBER_BYTES :]
+
+    def _row(self, directory: int, name: bytes) -> FileRow:
+        raw = get(self._txn, self._t.files, number(directory) + name)
+        if raw is None:
+            raise StoreDamaged(f"a content names the file {name!r}, expected a row of this file")
+        return records.decode_file(raw)
 
     def _has_files(self, content: ContentId) -> bool:
         return has_rows(self._txn, self._t.holders, number(content))

@@ -20,7 +20,7 @@ MATCH = Match(b"/r/a\xff.jpg", 3, 0.93456, Similarities(0.95312, None, 0.83649),
 
 
 def keep(store: Store, told: Alerts, name: str = "new") -> Alert:
-    record = AlertRecord.of(b"/r/%s.jpg" % name.encode(), [MATCH], 38.24)
+    record = AlertRecord.of(b"/r/%s.jpg" % name.encode(), MATCH, 1, 38.24)
     return store.write(lambda writer: told.keep(writer, record))
 
 
@@ -54,7 +54,7 @@ def test_the_line_says_what_landed_and_what_it_is_like(store: Store, committer: 
 
 def test_a_stored_record_is_read_as_it_was_written() -> None:
     """Paths are exact, and clients get the same values."""
-    record = AlertRecord.of(b"/r/\xfe.jpg", [MATCH], 38.24)
+    record = AlertRecord.of(b"/r/\xfe.jpg", MATCH, 1, 38.24)
     raw = json.loads(json.dumps(record.encode()))
     assert record == AlertRecord.decode(raw)
     assert {"id": 7, **raw} == dict(as_wire(7, record))

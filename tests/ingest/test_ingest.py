@@ -18,8 +18,10 @@ from shazimd.errors import NotAnImage, WorkerFailed
 from shazimd.index.flat import FlatIndex
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.commit import Committer
-from shazimd.ingest.ingest import Ingest, IngestRules, MatchSettings, Outcome, PendingAlert
+from shazimd.ingest.ingest import Ingest, Outcome
 from shazimd.ingest.moves import apply_move
+from shazimd.ingest.pending import PendingAlert
+from shazimd.ingest.rules import IngestRules, MatchSettings
 from shazimd.models.model import ModelInfo
 from shazimd.search.library import Library
 from shazimd.search.query import Search
@@ -39,6 +41,8 @@ class FakeDecoders:
         self.number = 0
         """the hashes of all pictures, if set"""
         self.has_model = True
+        self.pixels: bytes | None = None
+        """the name of all pictures' pixels"""
         self.meanwhile: Callable[[], object] = lambda: None
         """what happens on the disk while a picture is decoded"""
 
@@ -54,7 +58,8 @@ class FakeDecoders:
             number = self.number or int.from_bytes(digest_of(data)[:8], "big")
             signs = np.array([1 if number >> bit & 1 else -1 for bit in range(64)], np.float32)
             vector = signs / np.float32(8) if self.has_model else None
-            done.set_result(Fingerprint(Signals(number, number, vector), model.id if model else None, 4, 3, "PPM"))
+            signals = Signals(number, number, vector)
+            done.set_result(Fingerprint(signals, model.id if model else None, 4, 3, "PPM", self.pixels))
         return done
 
     def query(self, data: bytes, model: ModelInfo | None) -> Future[Query]:
@@ -266,9 +271,9 @@ def test_a_file_that_is_written_while_it_is_read_is_looked_at_again(
 ) -> None:
     """Nothing of it is stored."""
     path = bench.write("a.ppm", b"half")
-    found = bench.ingest._stat(path)
+    found = bench.ingest._disk.look(path)
     bench.write("a.ppm", b"half and half")
-    monkeypatch.setattr(bench.ingest, "_stat", lambda _: found)
+    monkeypatch.setattr(bench.ingest._disk, "look", lambda _: found)
     outcome = bench.ingest.ingest(path)
     assert (Outcome.UNSETTLED, None, []) == (outcome, bench.row(path), bench.decoders.decoded)
 
@@ -284,23 +289,26 @@ def test_what_was_deleted_is_forgotten_and_what_is_missing_is_asked_about(bench:
 
 
 @pytest.mark.parametrize("order", ["before the store followed", "after"])
-@pytest.mark.parametrize("verb", ["_alert", "decide"])
+@pytest.mark.parametrize("verb", ["_decided", "decide"])
 def test_a_file_that_is_renamed_while_it_is_taken_in_is_told_once(
     bench: Bench, order: str, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under the name that it has then; no row stays behind: before the row is committed, or with a pending alert."""
     bench.decoders.number = 7  # a new content, with the hashes of a known one, has a pending alert
-    data = {"_alert": [b"one"], "decide": [b"one", b"two"]}[verb]
+    owner, data = {
+        "_decided": (bench.ingest, [b"one"]),
+        "decide": (bench.ingest.pending, [b"one", b"two"]),
+    }[verb]
     bench.look("a.ppm", data[0])
     bench.write("b.ppm", data[-1])
-    real = getattr(bench.ingest, verb)
+    real = getattr(owner, verb)
 
     def renamed_first(*arguments: Any, **options: Any) -> Any:
         monkeypatch.undo()
         bench.rename("b.ppm", "c.ppm", told=order == "after")
         return real(*arguments, **options)
 
-    monkeypatch.setattr(bench.ingest, verb, renamed_first)
+    monkeypatch.setattr(owner, verb, renamed_first)
     old = bench.look("b.ppm")
     new = bench.look("c.ppm")
     assert (None, [("c.ppm", "a.ppm")]) == (bench.row(old), bench.told())
@@ -322,16 +330,82 @@ def test_a_broken_file_that_is_renamed_before_its_row_is_stored_is_missing(
     assert Outcome.MISSING is bench.ingest.ingest(path)
 
 
-def test_a_match_that_is_renamed_meanwhile_is_waited_for(bench: Bench) -> None:
+def decide_due(bench: Bench, *, is_scanning: bool = False, is_behind: bool = False) -> list[bool]:
+    """Decide on the alerts put off, as the run's thread does between events; whether each was for the last time."""
+    due = bench.ingest.pending.due(is_scanning=is_scanning, is_behind=is_behind)
+    for pending, is_last in due:
+        bench.ingest.pending.decide(pending, is_last=is_last)
+    return [is_last for _, is_last in due]
+
+
+@pytest.mark.parametrize("copy", [b"one", b"two"])
+def test_a_match_that_is_renamed_meanwhile_is_waited_for(bench: Bench, copy: bytes) -> None:
     """The original is filed away while its copy is judged, and the rename's event comes after the search."""
+    bench.decoders.number = 7  # the same hashes for all bytes
     bench.look("original.ppm", b"one")
     bench.rename("original.ppm", "filed.ppm", told=False)
+    bench.look("copy.ppm", copy)
+    assert Outcome.PUT_OFF is bench.outcome
+    assert [] == decide_due(bench, is_behind=True)
+    assert [] == decide_due(bench, is_scanning=True)
     paths = os.fsencode(bench.root / "original.ppm"), os.fsencode(bench.root / "filed.ppm")
-    event = threading.Timer(0.1, lambda: bench.store.write(lambda writer: apply_move(writer, *paths)))
-    event.start()
-    bench.look("copy.ppm", b"one")
-    event.join()
+    bench.store.write(lambda writer: apply_move(writer, *paths))
+    assert [False] == decide_due(bench, is_behind=True, is_scanning=True)
     assert [("copy.ppm", "filed.ppm")] == bench.told()
+    assert 0 == len(bench.ingest.pending)
+
+
+def test_a_match_that_stays_missing_is_no_match_once_all_events_are_handled(bench: Bench) -> None:
+    """Its disk is away: its row stays, and the alert is decided without it."""
+    bench.look("original.ppm", b"one")
+    os.unlink(bench.root / "original.ppm")
+    bench.look("copy.ppm", b"one")
+    assert {os.fsencode(bench.root)} == bench.ingest.pending.directories()
+    assert [True] == decide_due(bench)
+    assert [] == bench.told()
+    assert 0 == len(bench.ingest.pending)
+
+
+def test_another_name_of_the_same_file_is_no_match(bench: Bench) -> None:
+    """A hard link, as a bind mount or a linked root, shows one file under two names."""
+    bench.look("a.ppm", b"one")
+    (bench.root / "b.ppm").hardlink_to(bench.root / "a.ppm")
+    bench.look("b.ppm")
+    bench.look("c.ppm", b"one")
+    assert ["c.ppm"] == [path for path, _ in bench.told()]
+
+
+def test_new_metadata_in_a_known_file_tells_nothing_new(bench: Bench) -> None:
+    """Its bytes differ, its pixels do not: neither the copy nor the original is a new picture."""
+    bench.decoders.pixels = b"p" * 32
+    bench.look("a.ppm", b"one")
+    bench.look("b.ppm", b"two")
+    for name, data in (("b.ppm", b"two, tagged"), ("b.ppm", b"two, tagged again"), ("a.ppm", b"one, tagged")):
+        bench.look(name, data)
+    bench.decoders.pixels = b"q" * 32
+    bench.look("b.ppm", b"another picture")
+    assert [("b.ppm", "a.ppm")] == bench.told()
+
+
+def test_new_metadata_while_the_alert_is_undecided_loses_no_alert(bench: Bench) -> None:
+    """The pending alert of the first version is decided for the second."""
+    bench.decoders.pixels = b"p" * 32
+    bench.look("original.ppm", b"one")
+    bench.rename("original.ppm", "filed.ppm", told=False)
+    bench.look("copy.ppm", b"two")
+    bench.look("copy.ppm", b"two, tagged")
+    paths = os.fsencode(bench.root / "original.ppm"), os.fsencode(bench.root / "filed.ppm")
+    bench.store.write(lambda writer: apply_move(writer, *paths))
+    decide_due(bench)
+    assert [("copy.ppm", "filed.ppm")] == bench.told()
+
+
+def test_an_alert_names_the_best_match_and_counts_the_others(bench: Bench) -> None:
+    """Without a look at each of them."""
+    for number in range(5):
+        bench.look(f"{number}.ppm", b"one")
+    with bench.store.read() as reader:
+        assert [1, 2, 3, 4] == [alert["matches"] for _, alert in reader.alerts()]
 
 
 def test_a_silent_file_that_is_gone_when_it_was_stored_is_asked_about(bench: Bench) -> None:
@@ -387,18 +461,18 @@ def test_what_a_crash_kept_from_being_told_is_told_once(
     bench = Bench(tmp_path)
     bench.look("a.ppm", b"one")
     bench.ingest._arrivals.add(None)  # another file, which is being committed: the search is to be repeated
-    monkeypatch.setattr(bench.ingest, "_alert", lambda *_, **__: None)
-    monkeypatch.setattr(bench.ingest, "decide", lambda _: None)
+    monkeypatch.setattr(bench.ingest, "_decided", lambda *_, **__: None)
+    monkeypatch.setattr(bench.ingest.pending, "decide", lambda _: True)
     path = bench.look("b.ppm", b"one")
     bench.close()
     if gone:
         os.unlink(path)
     bench = Bench(tmp_path)
-    for pending in bench.ingest.pending_alerts():
-        bench.ingest.decide(pending)
+    for pending in bench.ingest.pending.left():
+        bench.ingest.pending.decide(pending)
     assert ([] if gone else [("b.ppm", "a.ppm")]) == bench.told()
     assert gone == (bench.row(path) is None)
-    assert [] == bench.ingest.pending_alerts()
+    assert [] == bench.ingest.pending.left()
     assert [] == bench.decoders.decoded
     bench.close()
 
@@ -422,17 +496,17 @@ class Counted:
 
 
 @pytest.mark.parametrize("is_silent", [False, True])
-def test_known_bytes_take_three_snapshots_and_one_durable_write(
+def test_known_bytes_take_four_snapshots_and_one_durable_write(
     bench: Bench, is_silent: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The row, the content with its files, and the matching content's files; the row and the alert."""
+    """The row, the content, a file with the same bytes, and their number; the row and the alert."""
     bench.look("a.ppm", b"one")
     bench.is_silent = is_silent
     bench.write("b.ppm", b"one")
     with monkeypatch.context() as patch:
         counted = Counted(bench.store, patch)
         bench.look("b.ppm")
-    assert (2 if is_silent else 3, 1) == (counted.reads, counted.writes)
+    assert (2 if is_silent else 4, 1) == (counted.reads, counted.writes)
     assert ([] if is_silent else [("b.ppm", "a.ppm")]) == bench.told()
 
 
@@ -461,9 +535,9 @@ def test_of_two_known_contents_that_arrive_together_only_the_later_is_told(
     meeting = threading.Barrier(2)
     real = bench.ingest._commit
 
-    def commit_together(*arguments: Any) -> Any:
+    def commit_together(*arguments: Any, **options: Any) -> Any:
         meeting.wait(10)
-        return real(*arguments)
+        return real(*arguments, **options)
 
     monkeypatch.setattr(bench.ingest, "_commit", commit_together)
     threads = [threading.Thread(target=bench.look, args=pair) for pair in (("c.ppm", b"one"), ("d.ppm", b"two"))]
@@ -477,8 +551,8 @@ def test_of_two_known_contents_that_arrive_together_only_the_later_is_told(
 def test_the_earlier_of_two_is_told_of_no_later_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though the later one was decided before it."""
     bench.decoders.number = 7
-    decide, left = bench.ingest.decide, list[PendingAlert]()
-    monkeypatch.setattr(bench.ingest, "decide", left.append)
+    decide, left = bench.ingest.pending.decide, list[PendingAlert]()
+    monkeypatch.setattr(bench.ingest.pending, "decide", left.append)
     bench.look("a.ppm", b"one")
     bench.look("b.ppm", b"two")
     for pending in reversed(left):
@@ -510,8 +584,8 @@ def related(events: list[Any]) -> list[tuple[str, str, str]]:
 def test_a_match_of_a_verdict_without_alerts_is_one_line(bench: Bench) -> None:
     """The best at info, the rest at debug; nothing is stored."""
     bench.decoders.number = 7  # the same hashes for all bytes: similar
-    match = replace(bench.ingest._rules.match, verdicts=frozenset([Verdict.EXACT]))
-    bench.ingest._rules = replace(bench.ingest._rules, match=match)
+    decider = bench.ingest._decider
+    decider._settings = replace(decider._settings, verdicts=frozenset([Verdict.EXACT]))
     for name in ("a.ppm", "b.ppm"):
         bench.look(name, name.encode())
     with capture_logs() as events:
@@ -525,11 +599,14 @@ def test_a_match_of_a_verdict_without_alerts_is_one_line(bench: Bench) -> None:
 def test_beside_an_alert_related_pictures_are_at_debug(bench: Bench) -> None:
     """A file raises one line at info or above."""
     bench.decoders.number = 7
-    match = replace(bench.ingest._rules.match, verdicts=frozenset([Verdict.EXACT]))
-    bench.ingest._rules = replace(bench.ingest._rules, match=match)
-    bench.look("a.ppm", b"a")
+    bench.decoders.pixels = b"p" * 32
+    decider = bench.ingest._decider
+    decider._settings = replace(decider._settings, verdicts=frozenset([Verdict.EXACT]))
     bench.look("b.ppm", b"b")
+    bench.decoders.pixels = None
+    bench.look("a.ppm", b"a")
+    bench.decoders.pixels = b"p" * 32
     with capture_logs() as events:
-        bench.look("c.ppm", b"b")
+        bench.look("c.ppm", b"c")
     assert related(events) == [("debug", "c.ppm", "a.ppm")]
     assert bench.told() == [("c.ppm", "b.ppm")]

@@ -188,14 +188,16 @@ def test_with_a_limit_no_search_gives_more_than_some_rows(library: Library, inde
 
 
 def test_contents_without_a_file_to_name_do_not_shorten_the_answer(library: Library, query: Query) -> None:
-    """When the best hundred may not be named, the next ones are."""
+    """When the best hundred may not be named, the next ones are, each by a single file."""
     search = Search(library, verify)
-    whole = found(search, query, 0.0)
-    banned = {path for path, _ in whole[:100]}
+    whole = search.matches(query, None, weights=WEIGHTS, threshold=0.0)
+    banned = {match.path for match in whole[:100]}
     matches = search.matches(
         query, None, weights=WEIGHTS, threshold=0.0, limit=5, admit=lambda path, *_: path not in banned
     )
-    assert whole[100:105] == [(match.path, match.verdict) for match in matches]
+    following = dict.fromkeys(match.content for match in whole[100:])
+    assert list(following)[:5] == [match.content for match in matches]
+    assert not banned & {match.path for match in matches}
 
 
 @pytest.mark.parametrize("index", [Counted], indirect=True)

@@ -1,0 +1,128 @@
+"""The decision on a file's alert: which known files match, and whether the alert can be decided yet.
+
+Files of a match may be missing: they were likely renamed a moment ago, and their rows follow soon. Without another
+match such a decision is not final.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence, Set
+from typing import NamedTuple
+
+from shazimd.errors import Unreadable
+from shazimd.ingest.alerts import AlertRecord, log_related
+from shazimd.ingest.arrivals import Arrivals
+from shazimd.ingest.disk import Disk, FoundFile
+from shazimd.ingest.rules import MatchSettings
+from shazimd.search.query import Search
+from shazimd.store.base import Store
+from shazimd.types import ContentId, Digest, Match, Query, Stat, Verdict
+
+MATCHES_MAX = 100
+"""Limit of the matches that an alert counts: a higher count adds no information."""
+
+
+class Candidate(NamedTuple):
+    """A file to decide on."""
+
+    path: bytes
+    found: FoundFile | None
+    """None for a missing file"""
+    started: float
+    """``time.perf_counter`` at the start of its ingest"""
+    arrival: int | None = None
+    """Its number (see ``Arrivals``): later files do not match. None before the commit: all may match."""
+
+
+class Decision(NamedTuple):
+    alert: AlertRecord | None
+    matches: Sequence[Match] = ()
+    """the contents that match, each with one of its files, strongest first"""
+    missing: Sequence[bytes] = ()
+    """known files that would match, but are missing"""
+
+    @property
+    def is_final(self) -> bool:
+        return self.alert is not None or not self.missing
+
+
+class Decider:
+    def __init__(self, store: Store, search: Search, settings: MatchSettings, disk: Disk, arrivals: Arrivals) -> None:
+        self._store = store
+        self._search = search
+        self._settings = settings
+        self._disk = disk
+        self._arrivals = arrivals
+
+    def by_bytes(self, file: Candidate, exact: Set[ContentId]) -> Decision | None:
+        """The alert for a file whose bytes or pixels are those of known files; None if there are no such files now.
+
+        This takes a stat of one file and no search: a copy of a folder is the most common way to get duplicates."""
+        if Verdict.EXACT not in self._settings.verdicts:
+            return None
+        admission = _Admission(file, self._disk, self._arrivals)
+        match = next(self._search.exact_matches(exact, admission), None)
+        return Decision(self._record(file, [match], exact), [match]) if match else None
+
+    def by_search(
+        self, file: Candidate, query: Query, content: ContentId | None, exact: Set[ContentId] | None = None
+    ) -> Decision:
+        """Search all known files for matches. Parameters as in ``Search.matches``. Raises WorkerFailed."""
+        settings = self._settings
+        admission = _Admission(file, self._disk, self._arrivals)
+        matches = self._search.matches(
+            query,
+            content,
+            weights=settings.weights,
+            threshold=settings.threshold,
+            limit=MATCHES_MAX,
+            admit=admission,
+            exact=exact,
+        )
+        alerting = [match for match in matches if settings.alert_on(match)]
+        log_related(file.path, [match for match in matches if not settings.alert_on(match)], alerts=bool(alerting))
+        alert = self._record(file, alerting, {match.content for match in alerting}) if alerting else None
+        return Decision(alert, matches, admission.missing)
+
+    def _record(self, file: Candidate, matches: Sequence[Match], contents: Set[ContentId]) -> AlertRecord:
+        """An alert that names the best match and counts the files of all."""
+        took_ms = (time.perf_counter() - file.started) * 1000
+        return AlertRecord.of(file.path, matches[0], self._count_files(contents, file.path), took_ms)
+
+    def _count_files(self, contents: Set[ContentId], without: bytes) -> int:
+        with self._store.read() as reader:
+            row = reader.file(without)
+            count = -1 if row is not None and row.content in contents else 0
+            for content in contents:
+                count += reader.count_files(content, MATCHES_MAX + 1)
+        return min(max(count, 1), MATCHES_MAX)
+
+
+class _Admission:
+    """Which known files may be named as matches: not the file itself, nor another name of it, nor later arrivals, nor
+    files that changed since."""
+
+    def __init__(self, file: Candidate, disk: Disk, arrivals: Arrivals) -> None:
+        self.missing: list[bytes] = []
+        self._file = file
+        self._disk = disk
+        self._arrivals = arrivals
+
+    def __call__(self, path: bytes, known: Stat, digest: Digest) -> bool:
+        arrival = self._file.arrival
+        if path == self._file.path or (arrival is not None and self._arrivals.is_later(path, arrival)):
+            return False
+        try:
+            found = self._disk.look(path)
+        except Unreadable:
+            return False
+        if found is None:
+            self.missing.append(path)
+            return False
+        return not self._is_same_file(found) and self._disk.is_current(path, known, digest, found)
+
+    def _is_same_file(self, other: FoundFile) -> bool:
+        """Whether both are names of one file: by a hard link, a bind mount, or a root that is a link to another."""
+        own = self._file.found
+        return own is not None and (own.device, own.stat.inode) == (other.device, other.stat.inode)

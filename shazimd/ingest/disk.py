@@ -1,0 +1,84 @@
+"""Image files on the disk: their stat, their bytes, and whether a known file is still as the store has it."""
+
+from __future__ import annotations
+
+import os
+import stat as stat_module
+from typing import NamedTuple
+
+from shazimd.errors import Unreadable
+from shazimd.ingest.rules import RootPolicy
+from shazimd.types import Digest, Stat, digest_of
+
+
+class FoundFile(NamedTuple):
+    """A regular file."""
+
+    stat: Stat
+    device: int
+    names: int
+    """number of hard links"""
+
+
+class Disk:
+    """Reads files as the settings of their root demand. Safe from any thread."""
+
+    def __init__(self, roots: RootPolicy) -> None:
+        self._roots = roots
+
+    def look(self, path: bytes) -> FoundFile | None:
+        """The file at a path, None without a regular file. Raises Unreadable."""
+        try:
+            found = os.stat(path, follow_symlinks=self._roots.follows_symlinks(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise Unreadable(f"cannot be read: {error.strerror}") from error
+        if not stat_module.S_ISREG(found.st_mode):
+            return None
+        return FoundFile(Stat.of(found), found.st_dev, found.st_nlink)
+
+    def read(self, path: bytes, stat: Stat) -> bytes | None:
+        """See ``read_whole``."""
+        return read_whole(path, stat, follow_symlinks=self._roots.follows_symlinks(path))
+
+    def glance(self, path: bytes) -> FoundFile | None:
+        """``look``, but None also if the file system reports an error."""
+        try:
+            return self.look(path)
+        except Unreadable:
+            return None
+
+    def is_missing(self, path: bytes) -> bool:
+        """Whether there is no regular file at the path; False if the file system reports an error."""
+        try:
+            return self.look(path) is None
+        except Unreadable:
+            return False
+
+    def is_current(self, path: bytes, known: Stat, digest: Digest, found: FoundFile) -> bool:
+        """Whether a known file still has its content: a move or change since its last ingest is possible. If only its
+        stat differs, its bytes are read."""
+        if found.stat.size != known.size:
+            return False
+        if found.stat.is_unchanged_since(known):
+            return True
+        try:
+            data = self.read(path, found.stat)
+        except Unreadable:
+            return False
+        return data is not None and digest_of(data) == digest
+
+
+def read_whole(path: bytes, stat: Stat, *, follow_symlinks: bool) -> bytes | None:
+    """All bytes of a file; None if its stat differs from ``stat`` afterwards. Raises Unreadable."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO in its place must not block
+    try:
+        with open(os.open(path, flags if follow_symlinks else flags | os.O_NOFOLLOW), "rb") as file:
+            data = file.read(stat.size + 1)
+            after = Stat.of(os.fstat(file.fileno()))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from error
+    return data if after.is_unchanged_since(stat) and len(data) == stat.size else None

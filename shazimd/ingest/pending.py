@@ -1,0 +1,178 @@
+"""Pending alerts: stored files whose alerts are not decided yet.
+
+A pending alert is decided once. While files of its matches are missing it is put off: their renames may not be in the
+store yet. It is tried again when a missing file's row was moved or removed, and for the last time when all events and
+scans before it were handled.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from shazimd.ingest.alerts import Alerts
+from shazimd.ingest.arrivals import Arrivals
+from shazimd.ingest.commit import Committer
+from shazimd.ingest.decision import Candidate, Decider, Decision
+from shazimd.ingest.disk import Disk
+from shazimd.protocol import Alert
+from shazimd.store.base import Reader, Store, Writer
+from shazimd.types import ContentId, Query
+
+PATIENCE_S = 60.0
+"""Longest delay of a decision while events keep coming and no directory is being scanned."""
+
+
+class AlertCounts(Protocol):
+    def alert_told(self, verdict: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PendingAlert:
+    """A stored file with an undecided alert."""
+
+    number: int
+    """the store's number of the pending alert"""
+    path: bytes
+    content: ContentId | None
+    query: Query
+    arrival: int
+    started: float = field(default_factory=time.perf_counter)
+
+
+@dataclass(slots=True)
+class _PutOff:
+    pending: PendingAlert
+    missing: Sequence[bytes]
+    """files of its matches"""
+    is_taken: bool = False
+    """handed out by ``due``"""
+
+
+class PendingAlerts:
+    """Safe from any thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        committer: Committer,
+        alerts: Alerts,
+        decider: Decider,
+        disk: Disk,
+        arrivals: Arrivals,
+        counts: AlertCounts,
+    ) -> None:
+        self._store = store
+        self._committer = committer
+        self._alerts = alerts
+        self._decider = decider
+        self._disk = disk
+        self._arrivals = arrivals
+        self._counts = counts
+        self._lock = threading.Lock()
+        self._put_off: dict[int, _PutOff] = {}
+
+    def __len__(self) -> int:
+        """Number of alerts put off."""
+        with self._lock:
+            return len(self._put_off)
+
+    def left(self) -> list[PendingAlert]:
+        """The alerts left undecided by an earlier run of the daemon, in the order of their files' arrival."""
+        with self._store.read() as reader:
+            left = [(number, path, query, reader.file(path)) for number, path, query in reader.pending_alerts()]
+        pending = []
+        for number, path, query, row in left:
+            arrival = self._arrivals.add(path)
+            self._arrivals.publish(arrival, undecided=True)
+            pending.append(PendingAlert(number, path, row.content if row else None, query, arrival))
+        return pending
+
+    def decide(self, pending: PendingAlert, *, is_last: bool = False) -> bool:
+        """Search for matches of a stored file, and replace its pending alert by the alert, if any.
+
+        False if the alert was put off; with ``is_last`` it never is. Raises WorkerFailed."""
+        missing: Sequence[bytes] = ()
+        try:
+            file = Candidate(pending.path, self._disk.glance(pending.path), pending.started, pending.arrival)
+            decision = self._decider.by_search(file, pending.query, pending.content)
+            if not decision.is_final and not is_last:
+                missing = decision.missing
+            else:
+                self._commit(pending, decision, is_missing=self._disk.is_missing(pending.path))
+        finally:  # after a fault the next start of the daemon decides; until then no search must wait for this one
+            self._note(pending, missing)
+        return not missing
+
+    def due(self, *, is_scanning: bool, is_behind: bool) -> list[tuple[PendingAlert, bool]]:
+        """The alerts to decide now, each with the ``is_last`` for ``decide``.
+
+        ``is_scanning``: directories are being compared; ``is_behind``: events or files wait for their ingest."""
+        with self._lock:
+            waiting = [each for each in self._put_off.values() if not each.is_taken]
+        if not waiting:
+            return []
+        now = time.perf_counter()
+        due = []
+        with self._store.read() as reader:
+            for each in waiting:
+                is_late = now - each.pending.started > PATIENCE_S
+                is_last = not is_scanning and (not is_behind or is_late)
+                if is_last or any(reader.file(path) is None for path in each.missing):
+                    each.is_taken = True
+                    due.append((each.pending, is_last))
+        return due
+
+    def directories(self) -> set[bytes]:
+        """Directories of the missing files: a scan may find the files elsewhere."""
+        with self._lock:
+            return {os.path.dirname(path) for each in self._put_off.values() for path in each.missing}
+
+    def settle(self, writer: Writer, decision: Decision) -> Alert | None:
+        """Store the result of a decision, with the file's row or after it; the alert for ``publish``."""
+        return self._alerts.keep(writer, decision.alert) if decision.alert else None
+
+    def publish(self, alert: Alert | None) -> None:
+        """Count, log and send a stored alert."""
+        if alert:
+            self._counts.alert_told(alert["verdict"])
+            self._alerts.publish(alert)
+
+    def _commit(self, pending: PendingAlert, decision: Decision, *, is_missing: bool) -> None:
+        def work(writer: Writer) -> Alert | None:
+            writer.remove_pending_alert(pending.number)
+            row = writer.file(pending.path)
+            if row is None or not is_same_picture(writer, row.content, pending.content):
+                return None
+            if is_missing:
+                writer.remove_file(pending.path)
+                return None
+            return self.settle(writer, decision)
+
+        self._committer.submit(work, self.publish).result()
+
+    def _note(self, pending: PendingAlert, missing: Sequence[bytes]) -> None:
+        with self._lock:
+            if missing:
+                self._put_off[pending.number] = _PutOff(pending, missing)
+            else:
+                self._put_off.pop(pending.number, None)
+        if not missing:
+            self._arrivals.decided(pending.arrival)
+
+
+def is_same_picture(reader: Reader, content: ContentId | None, other: ContentId | None) -> bool:
+    """Whether two contents have the same bytes or the same pixels: a change of metadata shows nothing new."""
+    if content is None or other is None:
+        return False
+    if content == other:
+        return True
+    try:
+        pixels = reader.pixels(content)
+        return pixels is not None and pixels == reader.pixels(other)
+    except KeyError:  # removed for good
+        return False

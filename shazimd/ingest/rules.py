@@ -1,0 +1,42 @@
+"""The settings of the ingest, which a reload replaces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from shazimd.types import Match, Verdict, Weights
+
+
+class RootPolicy(Protocol):
+    """Settings of the root around a path."""
+
+    def silent(self, path: bytes) -> bool:
+        """Whether a new file raises no alert: the root's baseline is incomplete, or the root is a reference."""
+        ...
+
+    def follows_symlinks(self, path: bytes) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MatchSettings:
+    """Criteria for a match to raise an alert."""
+
+    threshold: float
+    weights: Weights
+    verdicts: frozenset[Verdict]
+
+    def alert_on(self, match: Match) -> bool:
+        """Without a vector a score means little, and only bytes, pixels or geometry raise an alert: of 500 photos, 4
+        in 10 have an unrelated one among the rest at or over the default threshold by hashes alone."""
+        confirmed = match.verdict is not Verdict.SIMILAR or match.similarities.dfv is not None
+        return confirmed and match.verdict in self.verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class IngestRules:
+    """Limits and settings of the ingest."""
+
+    roots: RootPolicy
+    match: MatchSettings
+    max_file_bytes: int
