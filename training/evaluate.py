@@ -1,6 +1,6 @@
-"""Compares vectors on the quality benchmark's photos: ``python -m training.evaluate MODEL...``.
+"""Compares vectors on the quality benchmark's photos: ``python -m training.evaluate MODEL...`` prints the card's table.
 
-Each MODEL is a flatbuffer; the two hashes together are always measured. 40 photos of the half, edited in 46 ways, are
+Each MODEL is a flatbuffer; the two hashes together are always measured. 40 photos of a half, edited in 46 ways, are
 asked among 1,300 photos; so are 10 photos that are not known, in as many ways. Plain cosine: no hashes, no geometry.
 """
 
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +25,50 @@ from shazimd.models.model import EmbeddingModel, describe
 from training.grades import grades
 
 Vector = NDArray[np.float32]
-PHOTOS, STRANGERS, HELD_OUT = 40, 10, 100
+HASHES = "ah + dh"
+PARTS = ("tuned", "untouched")
+PHOTOS, HELD_OUT = 40, 100
+MEASURES = ("recall@20", "uAP", "no false")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__)
     parser.add_argument("models", nargs="*")
-    parser.add_argument("--part", choices=("tuned", "untouched"), default="untouched")
-    parser.add_argument("--keep", metavar="FILE", help="write the cosines of each model to this .npz file")
-    parser.add_argument("--misses", metavar="FILE", help="draw the last model's ten worst misses")
+    parser.add_argument("--part", choices=PARTS, action="append", help="of the photos; default: both")
+    parser.add_argument("--keep", metavar="FILE", help="write the cosines of each model on each part to this .npz file")
+    parser.add_argument("--misses", metavar="FILE", help="draw the last model's ten worst misses of the last part")
     options = parser.parse_args()
-    known, asked, truth = pictures(options.part)
-    kept: dict[str, NDArray[Any]] = {"truth": truth}
-    for name, embed in [("ah+dh", hashes), *((path, embedder(path)) for path in options.models)]:
-        cosines = np.stack([embed(image) for image in asked]) @ np.stack([embed(load(path)) for path in known]).T
-        print(name, json.dumps(grades(cosines, truth)), flush=True)
-        kept[name] = cosines.astype(np.float32)
-    if options.misses:
-        _draw_misses(kept[options.models[-1]], truth, known, asked).save(options.misses, quality=80)
-    if options.keep:
-        np.savez(options.keep, allow_pickle=False, **kept)
+    print(table(options.models, options.part or PARTS, PHOTOS // 2, options.keep, options.misses))
 
 
-def pictures(part: str) -> tuple[list[Path], list[Image.Image], NDArray[np.intp]]:
+def table(
+    models: Sequence[str], parts: Sequence[str], photos: int, keep: str | None = None, misses: str | None = None
+) -> str:
+    """The card's table in Markdown, of copies of ``photos`` photos of each kind.
+
+    ``keep``: a file for all cosines; ``misses``: one for the last model's worst misses of the last part."""
+    rows: dict[str, list[str]] = {name: [] for name in (HASHES, *models)}
+    kept: dict[str, NDArray[Any]] = {}
+    for part in parts:
+        known, asked, truth = pictures(part, photos)
+        kept[f"{part} truth"] = truth
+        for name in rows:
+            embed = hashes if name == HASHES else embedder(name)
+            cosines = np.stack([embed(image) for image in asked]) @ np.stack([embed(load(path)) for path in known]).T
+            found = grades(cosines, truth)
+            rows[name].append(" / ".join(f"{found[measure]:.3f}" for measure in MEASURES))
+            print(f"{part} {name} {json.dumps(found)}", file=sys.stderr, flush=True)
+            kept[f"{part} {name}"] = cosines.astype(np.float32)
+    if misses:
+        _draw_misses(kept[f"{parts[-1]} {models[-1]}"], truth, known, asked).save(misses, quality=80)
+    if keep:
+        np.savez(keep, allow_pickle=False, **kept)
+    heads = ["vector", *(f"{part}: {' / '.join(MEASURES)}" for part in parts)]
+    lines = [heads, ["---"] * len(heads), *([name, *cells] for name, cells in rows.items())]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def pictures(part: str, photos: int) -> tuple[list[Path], list[Image.Image], NDArray[np.intp]]:
     """Paths of the known photos, edited copies, and for each the row of its original, -1 for a stranger's."""
     tuned, untouched = split(shared_folder())
     mine, others = (untouched, tuned) if part == "untouched" else (tuned, untouched)
@@ -55,9 +77,9 @@ def pictures(part: str) -> tuple[list[Path], list[Image.Image], NDArray[np.intp]
     known = mine + [photo for number, photo in enumerate(others) if number not in held]
     strangers = [others[number] for number in sorted(held)]
     half = len(mine) // 2
-    sources = [int(n) for start in (0, half) for n in start + rng.permutation(half)[: PHOTOS // 2]]
+    sources = [int(n) for start in (0, half) for n in start + rng.permutation(half)[:photos]]
     asked, truth = [], []
-    for number, source in enumerate([*sources, *[-1] * STRANGERS]):
+    for number, source in enumerate([*sources, *[-1] * (photos // 2)]):
         photo = load(known[source] if source >= 0 else strangers[number])
         for place, edit in enumerate(EDITS):
             chance = np.random.default_rng([number, place])

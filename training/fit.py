@@ -44,6 +44,20 @@ class Settings(NamedTuple):
     checkpoint_every: int = 250
 
 
+class Progress(NamedTuple):
+    """Of stage 1, at a checkpoint."""
+
+    step: int
+    loss: float
+    """mean of the last hundred steps"""
+    seconds: float
+    figures: dict[str, float]
+    """of the held-back pictures"""
+
+    def __str__(self) -> str:
+        return f"step {self.step} loss {self.loss:.3f} {self.seconds:.0f} s {json.dumps(self.figures)}"
+
+
 def embed(network: Network, pictures: Pictures, *, pooled: bool = False) -> Vectors:
     batches = (torch.from_numpy(pictures[n : n + 64]).permute(0, 3, 1, 2).float() for n in range(0, len(pictures), 64))
     with torch.no_grad():
@@ -92,8 +106,10 @@ class _Views(Dataset[tuple[Pictures, int, int, float]]):
         return np.concatenate([picture[:, :cut], second[:, cut:]], 1), mine, other, share
 
 
-def stage_1(network: Network, train: Pictures, validation: Pictures, settings: Settings, folder: Path) -> Iterator[str]:
-    """Train in place; a line of progress now and then, and a checkpoint with its validation beside it."""
+def stage_1(
+    network: Network, train: Pictures, validation: Pictures, settings: Settings, folder: Path
+) -> Iterator[Progress]:
+    """Train in place; a checkpoint now and then, with its grades on the held-back pictures."""
     torch.manual_seed(settings.seed)
     s, small = settings, resized(train, settings.side)
     prototypes = torch.from_numpy(embed(network, small))
@@ -103,7 +119,7 @@ def stage_1(network: Network, train: Pictures, validation: Pictures, settings: S
     ]
     optimiser = torch.optim.AdamW(groups, lr=s.rate, weight_decay=0.02)
     exam = Exam(validation, small, s.side)
-    yield f"start {json.dumps(exam.grade(network))}"
+    yield Progress(0, float("nan"), 0.0, exam.grade(network))
     loader = DataLoader(_Views(train, s), s.batch, num_workers=1, prefetch_factor=8)
     started, losses = time.monotonic(), []
     for step, (pictures, first, second, share) in enumerate(loader):
@@ -123,8 +139,7 @@ def stage_1(network: Network, train: Pictures, validation: Pictures, settings: S
         if (step + 1) % s.checkpoint_every == 0 or done >= 1:
             figures = exam.grade(network)
             torch.save(network.state_dict(), folder / "checkpoint.pt")
-            seconds = time.monotonic() - started
-            yield f"step {step + 1} loss {np.mean(losses[-100:]):.3f} {seconds:.0f} s {json.dumps(figures)}"
+            yield Progress(step + 1, float(np.mean(losses[-100:])), time.monotonic() - started, figures)
         if done >= 1:
             return
 
