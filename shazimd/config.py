@@ -62,9 +62,12 @@ class AlertsConfig(Section, frozen=True, kw_only=True):
 
 class ModelConfig(Section, frozen=True, kw_only=True):
     handle: str = DEFAULT_MODEL
-    """The model of the feature vectors: "bundled", in the package; a TF Hub handle; a SavedModel directory; or "none".
-    Without a model, only the same bytes, the same pixels and geometry raise alerts, and the default threshold of
-    questions is at least 0.9, since hashes alone resemble those of many unrelated pictures."""
+    """The model of the feature vectors: "bundled", in the package; "onnx:FILE"; a TF Hub handle; a SavedModel
+    directory; a .tflite file; or "none". FILE is any image embedding as an ONNX file (pip install 'shazimd[onnx]'):
+    pictures [n, height, width, 3] or [n, 3, height, width] in, as uint8 levels or as float colours in [0, 1]; vectors
+    [n, width] out. FILE#sha256=HEX must have that digest. Without a model, only the same bytes, the same pixels and
+    geometry raise alerts, and the default threshold of questions is at least 0.9, since hashes alone resemble those of
+    many unrelated pictures."""
 
 
 class WorkersConfig(Section, frozen=True, kw_only=True):

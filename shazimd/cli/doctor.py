@@ -201,10 +201,16 @@ def _raise(limit: str) -> str:
 def _model(model: ModelStatus) -> Finding:
     if model.get("state") == "missing":
         why = model.get("reason") or "not downloaded yet"
-        return Finding(
-            f"model: {why}; only the hashes are compared", "with network access: systemctl start shazimd-model"
-        )
+        return Finding(f"model: {why}; only the hashes are compared", _model_fix(model["handle"]))
     return Finding(f"model: {model.get('id') or 'none (by configuration)'}")
+
+
+def _model_fix(handle: str) -> str:
+    if handle == "bundled":
+        return "install shazimd again: its package is damaged"
+    if handle.startswith(("http://", "https://")):
+        return "with network access: systemctl start shazimd-model"
+    return 'correct [model] handle in the configuration and restart, or set it to "bundled"'
 
 
 def _store(store: StoreStatus) -> Iterator[Finding]:

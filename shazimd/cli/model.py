@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 EXAMPLE = """\
 examples:
   shazimctl model install https://tfhub.dev/google/imagenet/mobilenet_v2_140_224/feature_vector/5
+  shazimctl model install onnx:/srv/models/embedding.onnx
   shazimctl model list
 
 Installing downloads and converts the model in a separate process; an interruption cancels it.
@@ -24,7 +25,9 @@ Installing downloads and converts the model in a separate process; an interrupti
 def add_arguments(parser: ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     install = verbs.add_parser("install", help="download, convert and store a model")
-    install.add_argument("handle", metavar="HANDLE", help="URL of a TF Hub model, or a SavedModel directory")
+    install.add_argument(
+        "handle", metavar="HANDLE", help="URL of a TF Hub model, a SavedModel directory, a .tflite file, or onnx:FILE"
+    )
     add_json(install)
     add_json(verbs.add_parser("list", help="list the installed models"))
 

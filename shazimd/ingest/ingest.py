@@ -216,7 +216,8 @@ class Ingest:
     def _ingest_bytes(self, file: _File, data: bytes, digest: Digest) -> Outcome:
         silent = self._rules.roots.silent(file.path)
         try:
-            content = self._known(digest, file.found.stat) or _Content(digest, query=self._decoded(data, silent))
+            known = self._known(digest, file.found.stat)
+            content = known or _Content(digest, query=self._decoded(file.path, data, silent))
         except ShazimdError as error:
             return self._fail(file.path, file.found.stat, file.before, error)
         try:
@@ -247,10 +248,15 @@ class Ingest:
         source = next(filter(self._disk.is_missing, alike), None)
         return _Content(digest, None, content, frozenset([content, *same]), source)
 
-    def _decoded(self, data: bytes, silent: bool) -> Query:
+    def _decoded(self, path: bytes, data: bytes, silent: bool) -> Query:
+        model = self._library.model
         if silent:
-            return _upright(self._decoders.fingerprint(data, self._library.model).result())
-        return self._decoders.query(data, self._library.model).result()
+            query = _upright(self._decoders.fingerprint(data, model).result())
+        else:
+            query = self._decoders.query(data, model).result()
+        if model is not None and query.fingerprint.signals.fv is None:
+            log.warning("vector_missing", path=path, model=model.id, handle=model.source, matching="hashes only")
+        return query
 
     def _decided(self, file: _File, content: _Content) -> _Made | None:
         """The decision on the alert of known bytes; None if a worker failed. Raises KeyError for a removed content."""

@@ -1,7 +1,8 @@
-"""Makes a flatbuffer of a model: ``python -m shazimd.models.convert HANDLE DEST``.
+"""Makes a flatbuffer of a model: ``python -m shazimd.models.convert HANDLE DEST``. ONNX files stay ONNX files.
 
 A program of its own, because TensorFlow takes 600 MiB and 5 s to import. DEST is an existing, empty directory; on
-success it holds ``model.tflite``, ``model.json`` (a ``ModelInfo`` less its path) and the model's licence, if any.
+success it holds ``model.tflite`` or ``model.onnx``, ``model.json`` (a ``ModelInfo`` less its path) and the model's
+licence, if any.
 Standard output has a JSON object a line: ``{"progress": TEXT}`` any number of times, then ``{"installed": ID}`` or
 ``{"error": TEXT}``. TensorFlow's own output goes to standard error.
 
@@ -41,8 +42,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shazimd.errors import ModelError
-from shazimd.models.fetch import UNPACKED_BYTES_MAX, Progress, fetch, split_digest
-from shazimd.models.model import FLATBUFFER, LICENCE, RECORD, EmbeddingModel, ModelInfo, describe, normalised
+from shazimd.models import onnx
+from shazimd.models.fetch import UNPACKED_BYTES_MAX, Progress, fetch, find_file, split_digest
+from shazimd.models.model import LICENCE, NAME, RECORD, SUFFIX, EmbeddingModel, ModelInfo, Runtime, describe, normalised
 from shazimd.posix import process
 
 SIGNATURES = ("default", "serving_default")
@@ -77,19 +79,29 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def convert(handle: str, dest: str, stall_timeout_s: float, progress: Progress) -> ModelInfo:
-    """Fetch a model and leave it in ``dest`` as a checked flatbuffer with its record.
+    """Fetch a model and leave it in ``dest`` as a checked flatbuffer, or ONNX file, with its record.
 
     Raises ModelError, naming the handle, and OSError when ``dest`` can't be written."""
+    path = os.path.join(dest, NAME)
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=dest) as scratch:
-        source = _resolve(handle.removesuffix(FLOAT32), scratch, stall_timeout_s, progress)
-        path = os.path.join(dest, FLATBUFFER)
-        if os.path.isdir(source):
-            info = _convert_saved_model(handle, source, path, progress)
+        if handle.startswith(onnx.SCHEME):
+            source = find_file(handle, handle.removeprefix(onnx.SCHEME))
+            info = _copy(handle, source, path, "onnx")
         else:
-            shutil.copyfile(source, path)
-            info = _check_runs(describe(path, handle))
+            source = _resolve(handle.removesuffix(FLOAT32), scratch, stall_timeout_s, progress)
+            if os.path.isdir(source):
+                info = _convert_saved_model(handle, source, path + SUFFIX["litert"], progress)
+            else:
+                info = _copy(handle, source, path, "litert")
         info = replace(info, licence=_keep_licence(source, dest), installed_at=datetime.now(UTC).isoformat())
     _write_record(info, os.path.join(dest, RECORD))
+    return info
+
+
+def _copy(handle: str, source: str, path: str, runtime: Runtime) -> ModelInfo:
+    """Copy a model's file to ``path`` with the suffix of its runtime, and try it on the check pictures."""
+    info = describe(shutil.copyfile(source, path + SUFFIX[runtime]), handle, runtime)
+    EmbeddingModel(info).embed(sample_pictures(CHECKS, info.input_height, info.input_width))
     return info
 
 
@@ -263,11 +275,6 @@ def agreement(handle: str, found: NDArray[np.float32], expected: NDArray[np.floa
             f"expected {at_least}"
         )
     return min(1.0, least)
-
-
-def _check_runs(info: ModelInfo) -> ModelInfo:
-    EmbeddingModel(info).embed(sample_pictures(CHECKS, info.input_height, info.input_width))
-    return info
 
 
 def _keep_licence(source: str, dest: str) -> str | None:

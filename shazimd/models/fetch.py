@@ -54,6 +54,21 @@ def fetch(handle: str, scratch: str, stall_timeout_s: float, progress: Progress)
     return path
 
 
+def find_file(handle: str, address: str) -> str:
+    """The path of a file on this machine, for an address that is a path or file://, with a digest or without.
+
+    Raises ModelError, naming the handle, for a wrong digest and for all that is no file."""
+    try:
+        path = _find_local(*split_digest(address), "a file")
+    except ModelError as error:
+        raise ModelError(f"{handle}: {error}") from error
+    except OSError as error:
+        raise ModelError(f"{handle}: {error.strerror}, expected a file") from error
+    if os.path.isdir(path):
+        raise ModelError(f"{handle}: a directory, expected a file")
+    return path
+
+
 def split_digest(handle: str) -> tuple[str, str | None]:
     """A handle's address and its SHA-256 (hex, lower case), if any.
 
@@ -66,13 +81,13 @@ def split_digest(handle: str) -> tuple[str, str | None]:
     return address, digest.lower() or None
 
 
-def _find_local(address: str, digest: str | None) -> str:
+def _find_local(address: str, digest: str | None, expected: str = "a SavedModel directory or a flatbuffer") -> str:
     parts = urlsplit(address)
     if "://" in address and parts.scheme != "file":
         raise ModelError(f"{parts.scheme}:// is not understood, expected https://, file://, a directory or a file")
     path = unquote(parts.path, errors="surrogateescape") if parts.scheme == "file" else address
     if not (os.path.isdir(path) or os.path.isfile(path)):
-        raise ModelError("no such file or directory, expected a SavedModel directory or a flatbuffer")
+        raise ModelError(f"no such file or directory, expected {expected}")
     if digest is not None:
         _check_file(path, digest)
     return path

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import structlog
 
 from shazimd.errors import ModelError
-from shazimd.models.model import BUNDLED, ModelInfo, check_digest
+from shazimd.models.model import BUNDLED, ModelInfo, check_digest, check_runtime
 from shazimd.models.registry import Registry, UnderWay
 from shazimd.protocol import InstalledModel, InstallProgress, ModelStatus
 
@@ -46,6 +46,7 @@ class Provision:
         try:
             if model := self._registry.find(self._handle):
                 check_digest(model)
+                check_runtime(model)
                 self.first_try.set()
         except ModelError as error:
             self._log_fault(error)

@@ -1,6 +1,6 @@
 """The models kept under a store, and the bundled model.
 
-    DIRECTORY/<id>-<source>/model.tflite     the flatbuffer
+    DIRECTORY/<id>-<source>/model.tflite     the flatbuffer, or model.onnx
                             LICENSE          if one came with it
                             model.json       its ModelInfo; moved in last: without it there is no model
     DIRECTORY/.incoming-*                    an installation under way, or the rest of a crashed installation
@@ -27,7 +27,7 @@ from typing import IO, Any, TypeAlias
 import msgspec
 
 from shazimd.errors import ModelError
-from shazimd.models.model import BUNDLED, FLATBUFFER, LICENCE, RECORD, ModelInfo, bundled, check_digest, read_record
+from shazimd.models.model import BUNDLED, LICENCE, RECORD, ModelInfo, bundled, check_digest, read_record
 from shazimd.posix import files
 
 INCOMING = ".incoming-"
@@ -59,10 +59,7 @@ class Registry:
     def list(self) -> Models:
         """Every installed model, oldest first. Raises ModelError, naming the file, for a damaged record."""
         records = glob.glob(os.path.join(glob.escape(self._directory), "*", RECORD))
-        return sorted(
-            (read_record(record, os.path.join(os.path.dirname(record), FLATBUFFER)) for record in records),
-            key=lambda info: info.installed_at,
-        )
+        return sorted((read_record(record) for record in records), key=lambda info: info.installed_at)
 
     def find(self, handle: str) -> ModelInfo | None:
         """The newest model installed from this handle, None when there is none; the bundled model needs no install."""
@@ -158,17 +155,18 @@ class Registry:
     def _admit(self, staging: str) -> ModelInfo:
         """Move a converted model into place. Equal names mean equal bytes, so replacing file by file is safe: damage
         is repaired, and a crash in between leaves the old or the new version of each file."""
-        info = read_record(os.path.join(staging, RECORD), os.path.join(staging, FLATBUFFER))
+        info = read_record(os.path.join(staging, RECORD))
         check_digest(info)
+        program = os.path.basename(info.path)
         source = hashlib.sha256(os.fsencode(info.source)).hexdigest()[:8]
         target = os.path.join(self._directory, f"{info.id}-{source}")
         os.makedirs(target, exist_ok=True)
-        for name in (FLATBUFFER, LICENCE, RECORD):
+        for name in (program, LICENCE, RECORD):
             if os.path.exists(os.path.join(staging, name)):
                 files.replace(os.path.join(staging, name), os.path.join(target, name))
         files.sync(self._directory)
         files.sync(os.path.dirname(os.path.abspath(self._directory)))
-        return replace(info, path=os.path.join(target, FLATBUFFER))
+        return replace(info, path=os.path.join(target, program))
 
 
 def _listen(process: subprocess.Popen[bytes], progress: Callable[[str], None]) -> dict[str, Any]:

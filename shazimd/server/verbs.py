@@ -132,7 +132,7 @@ CONTENT = Parameter(
     "BLAKE2b-256 digest of the file's bytes",
     {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
 )
-HANDLE = Parameter("handle", _handle, "URL or SavedModel directory of a model", {"type": "string"}, required=True)
+HANDLE = Parameter("handle", _handle, "see [model] handle in shazimd.toml(5)", {"type": "string"}, required=True)
 
 FIND = Verb(
     "find",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from shazimd.models.model import EmbeddingModel, ModelInfo
+from shazimd.models.model import EmbeddingModel, ModelInfo, NoVector
 from shazimd.types import Fingerprint, Query, Verification
 
 if TYPE_CHECKING:
@@ -17,13 +17,21 @@ if TYPE_CHECKING:
 
 
 def fingerprint(data: bytes, model: ModelInfo | None, max_pixels: int, features: bool) -> Fingerprint:
-    """See ``Extractor.fingerprint``; also raises ModelError when the model can't be opened."""
-    return _extractor(model, max_pixels, features).fingerprint(data)
+    """See ``Extractor.fingerprint``; also raises ModelError when the model can't be opened.
+
+    A picture of which the model makes no vector is fingerprinted without the model."""
+    try:
+        return _extractor(model, max_pixels, features).fingerprint(data)
+    except NoVector:
+        return _extractor(None, max_pixels, features).fingerprint(data)
 
 
 def query(data: bytes, model: ModelInfo | None, max_pixels: int, features: bool) -> Query:
-    """See ``Extractor.query``; also raises ModelError when the model can't be opened."""
-    return _extractor(model, max_pixels, features).query(data)
+    """See ``Extractor.query``; otherwise as ``fingerprint``."""
+    try:
+        return _extractor(model, max_pixels, features).query(data)
+    except NoVector:
+        return _extractor(None, max_pixels, features).query(data)
 
 
 def verify_all(query: bytes, candidates: Sequence[bytes]) -> list[Verification]:
@@ -33,7 +41,7 @@ def verify_all(query: bytes, candidates: Sequence[bytes]) -> list[Verification]:
     return verify.verify_all(query, candidates)
 
 
-@lru_cache(maxsize=2)  # while the model changes, jobs for the old and the new model alternate
+@lru_cache(maxsize=3)  # while the model changes, jobs for the old and the new model and for none alternate
 def _extractor(model: ModelInfo | None, max_pixels: int, features: bool) -> Extractor:
     from shazimd.imaging.extract import Extractor
 

@@ -253,6 +253,16 @@ def test_a_failure_is_kept_and_not_tried_again(bench: Bench, data: bytes, code: 
     assert FileState.INDEXED == (row and row.state)
 
 
+def test_a_picture_without_a_vector_is_stored_and_named(bench: Bench) -> None:
+    """The model gave none for this picture: the file is known by its hashes, and the log says so."""
+    bench.decoders.has_model = False
+    with capture_logs() as logs:
+        row = bench.row(bench.look("a.ppm", b"black"))
+    assert FileState.INDEXED == (row and row.state)
+    (missing,) = [log for log in logs if log["event"] == "vector_missing"]
+    assert ("m", "hashes only") == (missing["model"], missing["matching"])
+
+
 def test_a_read_error_is_told_once_and_tried_at_each_look(bench: Bench) -> None:
     """EIO, as /proc/self/mem gives it for real. The file has not changed when it can be read again."""
     path = bench.root / "a.ppm"

@@ -22,7 +22,7 @@ from PIL import Image
 
 from shazimd.errors import ModelError
 from shazimd.models.convert import _resolve, agreement, sample_pictures
-from shazimd.models.model import FLATBUFFER, EmbeddingModel, ModelInfo, describe
+from shazimd.models.model import EmbeddingModel, ModelInfo, describe
 from shazimd.models.registry import Registry
 
 slow = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -110,7 +110,7 @@ class TestTiny:
     def test_full_precision_can_be_asked_for(self, made: Path, outcomes: dict[str, str]) -> None:
         """A handle that ends in #float32 gives the SavedModel's own vectors, under another id."""
         images = sample_pictures(3, HEIGHT, WIDTH)
-        info = describe(str(made / "vector#float32" / FLATBUFFER), "vector")
+        info = describe(str(made / "vector#float32" / "model.tflite"), "vector")
         assert info.precision == "float32"
         assert info.id == outcomes["vector#float32"] != outcomes["vector"]
         np.testing.assert_allclose(EmbeddingModel(info).embed(images), vectors_of(images), atol=1e-6)
@@ -118,7 +118,7 @@ class TestTiny:
     def test_what_int8_would_spoil_stays_in_full_precision(self, made: Path, outcomes: dict[str, str]) -> None:
         """Small differences between large numbers are lost in 256 steps, so they are not counted in these."""
         images = sample_pictures(3, HEIGHT, WIDTH)
-        info = describe(str(made / "pedestal" / FLATBUFFER), "pedestal")
+        info = describe(str(made / "pedestal" / "model.tflite"), "pedestal")
         assert (info.id, info.precision) == (outcomes["pedestal"], "float32")
         np.testing.assert_allclose(EmbeddingModel(info).embed(images), vectors_of(images), atol=1e-3)
 
