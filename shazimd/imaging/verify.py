@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple
 
 import cv2
@@ -21,7 +22,7 @@ from shazimd.imaging.agreement import agreement
 from shazimd.imaging.differences import differences
 from shazimd.imaging.features import SIDE, Features, unpack_features
 from shazimd.imaging.mapping import mapping
-from shazimd.imaging.whole import compared_whole
+from shazimd.imaging.whole import WholeView, compared_whole, whole_view
 from shazimd.types import Box, Verdict, Verification
 
 FEW_FEATURES = 64
@@ -64,6 +65,21 @@ class View(NamedTuple):
     bits: NDArray[np.float32]
 
 
+class _Question:
+    """A query upright and mirrored, prepared once for all candidates."""
+
+    def __init__(self, features: Features) -> None:
+        self.views = view(features), view(features.mirrored())
+
+    @property
+    def features(self) -> Features:
+        return self.views[0].features
+
+    @cached_property
+    def whole(self) -> list[WholeView]:
+        return [whole_view(each.features) for each in self.views]
+
+
 class Map(NamedTuple):
     inliers: int
     affine: Affine
@@ -79,9 +95,8 @@ def verify_all(query: bytes, candidates: Sequence[bytes]) -> list[Verification]:
     features."""
     if not query:
         return [Verification(None) for _ in candidates]
-    asked = unpack_features(query)
-    views = view(asked), view(asked.mirrored())
-    return [_verify(views, unpack_features(candidate)) if candidate else Verification(None) for candidate in candidates]
+    asked = _Question(unpack_features(query))
+    return [_verify(asked, unpack_features(candidate)) if candidate else Verification(None) for candidate in candidates]
 
 
 def verify(query: bytes, candidate: bytes) -> Verification:
@@ -100,17 +115,17 @@ def view(features: Features) -> View:
     return View(features, features.bits.astype(np.float32))
 
 
-def _verify(views: tuple[View, View], candidate: Features) -> Verification:
+def _verify(asked: _Question, candidate: Features) -> Verification:
     """Judge the best map; without a copy, also the map that is found from the candidate's side, so that a pair has one
     answer whichever picture is asked, and the whole pictures where features are few."""
-    known = view(candidate)
-    found = _best_judged(views, candidate, (best_map(asked, known) for asked in views))
+    known, views = view(candidate), asked.views
+    found = _best_judged(views, candidate, (best_map(each, known) for each in views))
     if found.verdict is not Verdict.COPY and found.inliers >= _BACKWARDS_MIN:
-        again = _best_judged(views, candidate, (_inverted(best_map(known, asked)) for asked in views))
+        again = _best_judged(views, candidate, (_inverted(best_map(known, each)) for each in views))
         found = again if again.verdict is Verdict.COPY or found.verdict is None else found
-    few = min(len(side.points) for side in (views[0].features, candidate)) < FEW_FEATURES
+    few = min(len(side.points) for side in (asked.features, candidate)) < FEW_FEATURES
     if few and found.verdict is not Verdict.COPY:
-        whole = compared_whole([each.features for each in views], candidate)
+        whole = compared_whole(asked.whole, candidate)
         if whole is not None and (found.verdict is None or whole.verdict is Verdict.COPY):
             return whole
     return found
