@@ -1,21 +1,21 @@
-"""Write the man pages from the parsers and from config.py: run after a change of a command, an option or a key.
+"""Write the man pages from the parsers and from shazimd/config: run after a change of a command, an option or a key.
 
-shazimctl(1) and shazimd(8) have the texts of --help; shazimd.toml(5) has the docstrings below the keys.
+shazimctl(1) and shazimd(8) have the texts of --help; shazimd.toml(5) has the docstrings of tables and
+keys.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import enum
 import inspect
 import os
-import types
 import typing
 
 import msgspec
 
 from shazimd import cli, config
+from shazimd.config.faults import describe
 from shazimd.daemon import main
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "man")
@@ -40,7 +40,10 @@ SIGNALS = [
 ]
 VARIABLES = [
     ("SHAZIMD_SOCKET", "the socket for shazimctl"),
-    ("SHAZIMD_CONFIG", "the configuration of shazimd"),
+    (
+        "SHAZIMD_CONFIG",
+        "the configuration of shazimd; else ~/.config/shazimd/config.toml of a user, else /etc/shazimd/config.toml",
+    ),
 ]
 DAEMON = """\
 shazimd only reads the files below the watched directories. Every image is decoded once and indexed by its fingerprint.
@@ -53,7 +56,8 @@ JSON with priorities. `shazimctl service install` sets this up.
 ANSWERS = "Results are on standard output, one line or JSON object each; errors are on standard error."
 TOML = """\
 TOML, in UTF-8. Every key is optional except the path of a directory to watch. Unknown keys and invalid values are
-rejected with the key, the value found and the value expected. `shazimctl reload` applies changes without a restart,
+rejected with the key, the value found and the value expected. In paths ~ and $VARIABLES are replaced; a relative path
+is rejected. `shazimctl reload` applies changes without a restart,
 except those of [store], [server], [workers] and [model].
 """
 EXAMPLE = """\
@@ -111,7 +115,7 @@ def _toml() -> str:
         struct = _struct_of(table.type)
         several = struct is not table.type
         text += f".SS {_escape(f'[[{table.name}]]' if several else f'[{table.name}]')}\n"
-        text += _keys(struct)
+        text += _plain(inspect.getdoc(struct) or "") + _keys(struct)
     return text + ".SH EXAMPLE\n" + _example(EXAMPLE) + _see_also("shazimd(8)", "shazimctl(1)")
 
 
@@ -125,9 +129,10 @@ def _keys(struct: type[msgspec.Struct]) -> str:
     text = ""
     for field in msgspec.structs.fields(struct):
         default = "required" if field.required else f"default: {_default(field)}"
-        text += f".TP\n.B {_escape(field.name)}\n{_escape(_kind(field.type))}; {_escape(default)}.\n"
+        text += f".TP\n.B {_escape(field.name)}\n{_escape(describe(field.type))}; {_escape(default)}.\n"
         if field.name in notes:
-            text += f".br\n{_plain(notes[field.name])}"
+            note, _, example = notes[field.name].rpartition("Example: ")
+            text += f".br\n{_plain(note)}.br\nExample: {_escape(example.strip())}\n"
     return text
 
 
@@ -141,31 +146,6 @@ def _notes(struct: type[msgspec.Struct]) -> dict[str, str]:
             assert isinstance(after.value, ast.Constant)
             notes[line.target.id] = inspect.cleandoc(str(after.value.value))
     return notes
-
-
-def _kind(kind: typing.Any) -> str:
-    """Describe a type.
-
-    >>> _kind(int), _kind(tuple[str, ...]), _kind(typing.Literal["a", "b"])
-    ('a whole number', 'a list, each a string', '"a" or "b"')
-    """
-    if typing.get_origin(kind) is typing.Annotated:
-        base, meta = typing.get_args(kind)[:2]
-        return _kind(base) + _limits(meta)
-    if typing.get_origin(kind) is tuple:
-        return f"a list, each {_kind(typing.get_args(kind)[0])}"
-    if isinstance(kind, type) and issubclass(kind, enum.StrEnum):
-        return " or ".join(f'"{value}"' for value in kind)
-    if typing.get_origin(kind) is typing.Literal:
-        return " or ".join(f'"{value}"' for value in typing.get_args(kind))
-    if typing.get_origin(kind) in (types.UnionType, typing.Union):
-        return " or ".join(_kind(one) for one in typing.get_args(kind) if one is not type(None))
-    return {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}[kind]
-
-
-def _limits(meta: msgspec.Meta) -> str:
-    limits = [(" greater than", meta.gt), (" at least", meta.ge), (" at most", meta.le), (" matching", meta.pattern)]
-    return ",".join(f"{words} {limit}" for words, limit in limits if limit is not None)
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:

@@ -13,6 +13,7 @@ SYSTEM_SOCKET = "/run/shazimd/shazimd.sock"
 SYSTEM_STORE = "/var/lib/shazimd"
 SOCKET_NAME = "shazimd.sock"
 SYSTEM_CONFIG = "/etc/shazimd/config.toml"
+CONFIG_HELP = f"default: $SHAZIMD_CONFIG, else ~/.config/shazimd/config.toml of a user, else {SYSTEM_CONFIG}"
 
 
 def listening_socket() -> str:
@@ -48,10 +49,18 @@ def hooks_directory() -> str:
 
 
 def config_file() -> str | None:
-    """$SHAZIMD_CONFIG, else the system's file if it exists, else None."""
+    """$SHAZIMD_CONFIG, else the first that exists of the user's own file and the system's, else None."""
     if given := os.environ.get("SHAZIMD_CONFIG"):
         return given
-    return SYSTEM_CONFIG if os.path.exists(SYSTEM_CONFIG) else None
+    own = os.path.join(_xdg("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "shazimd/config.toml")
+    candidates = [SYSTEM_CONFIG] if os.geteuid() == 0 else [own, SYSTEM_CONFIG]
+    return next(filter(os.path.exists, candidates), None)
+
+
+def expanded(path: str) -> str:
+    """A path with a leading ~ and $VARIABLES replaced, but for one that exists under its very name. Unknown users and
+    variables stay."""
+    return path if os.path.lexists(path) else os.path.expandvars(os.path.expanduser(path))
 
 
 def _sockets_by_hand() -> list[str]:
@@ -77,7 +86,7 @@ def _configured_socket() -> str | None:
             given = tomllib.load(file)["server"]["socket"]
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    return given if isinstance(given, str) and os.path.exists(given) else None
+    return expanded(given) if isinstance(given, str) and os.path.exists(expanded(given)) else None
 
 
 def _user_state() -> str:

@@ -13,7 +13,14 @@ from shazimd import paths
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A user without any of the variables, and no system-wide daemon."""
-    for name in ("SHAZIMD_SOCKET", "SHAZIMD_CONFIG", "RUNTIME_DIRECTORY", "STATE_DIRECTORY", "XDG_RUNTIME_DIR"):
+    for name in (
+        "SHAZIMD_SOCKET",
+        "SHAZIMD_CONFIG",
+        "XDG_CONFIG_HOME",
+        "RUNTIME_DIRECTORY",
+        "STATE_DIRECTORY",
+        "XDG_RUNTIME_DIR",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setenv("HOME", "/home/u")
@@ -110,10 +117,18 @@ def test_a_client_asks_its_own_daemon_then_the_systems(monkeypatch: pytest.Monke
     assert paths.asking_socket() == "/x"
 
 
-def test_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None unless it is there; a given one counts even if it is not, so that the mistake is told."""
+def test_the_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """None unless one is there: a user's own, then the system's, and the system's alone for root. A given one counts
+    even if it is not there, so that the mistake is told."""
     assert paths.config_file() is None
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     Path(paths.SYSTEM_CONFIG).touch()
+    assert paths.config_file() == paths.SYSTEM_CONFIG
+    own = tmp_path / "shazimd/config.toml"
+    own.parent.mkdir()
+    own.touch()
+    assert paths.config_file() == str(own)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert paths.config_file() == paths.SYSTEM_CONFIG
     monkeypatch.setenv("SHAZIMD_CONFIG", "/missing")
     assert paths.config_file() == "/missing"

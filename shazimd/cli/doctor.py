@@ -7,6 +7,7 @@ from typing import cast
 
 from shazimd.cli.output import say, say_json, size
 from shazimd.cli.parser import add_json
+from shazimd.paths import CONFIG_HELP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Finding:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", help="default: $SHAZIMD_CONFIG, else /etc/shazimd/config.toml")
+    parser.add_argument("--config", metavar="FILE", help=CONFIG_HELP)
     add_json(parser)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shazimd.paths import CONFIG_HELP
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -16,7 +18,7 @@ socket.
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", help="default: $SHAZIMD_CONFIG, else /etc/shazimd/config.toml")
+    parser.add_argument("--config", metavar="FILE", help=CONFIG_HELP)
     parser.add_argument("--state", metavar="DIR", help="directory for the position of each hook")
 
 

@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 
 from shazimd.config import Config
-from shazimd.daemon.roots import configured_roots
+from shazimd.daemon.roots import check_presence, configured_roots
 from shazimd.daemon.run import Parts, Run, RunSettings
 from shazimd.index.base import Index
 from shazimd.index.cascade import CascadeIndex
@@ -52,6 +52,7 @@ class App:
             assert config.store.path is not None
             self.provision = Provision(Registry(os.path.join(config.store.path, "models")), config.model.handle)
             self._parts = parts = _open_parts(config, self.provision.installed(), opened)
+            check_presence(roots, parts.store)
             self.store, self.workers, self.library = parts.store, parts.workers, parts.library
             self.alerts, self.committer, self.metrics = parts.alerts, parts.committer, parts.metrics
             self.search, self.duplicates = parts.search, parts.duplicates
@@ -68,7 +69,9 @@ class App:
         """Start a new run with the present configuration. Raises ConfigError, and then nothing has changed."""
         with self._reloading:
             config = self._read_config()
-            following = Run(self._parts, configured_roots(config.watch), RunSettings.of(config))
+            roots_now = configured_roots(config.watch)
+            check_presence(roots_now, self.store)
+            following = Run(self._parts, roots_now, RunSettings.of(config))
             try:
                 self.run.stop()
             finally:  # a fault while stopping must not leave the daemon without a run

@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("dirs", metavar="DIR", nargs="*", help="a directory to watch, besides those of the config")
-    parser.add_argument("--config", metavar="FILE", help="default: $SHAZIMD_CONFIG, else /etc/shazimd/config.toml")
+    parser.add_argument("--config", metavar="FILE", help=paths.CONFIG_HELP)
     parser.add_argument("--store", metavar="DIR", help="where fingerprints are kept")
     parser.add_argument("--socket", metavar="PATH", help="where shazimctl asks")
     parser.add_argument("--model", metavar="HANDLE", help="see [model] handle in shazimd.toml(5)")

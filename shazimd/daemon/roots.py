@@ -33,6 +33,16 @@ def configured_roots(watch: Sequence[WatchConfig]) -> list[RootConfig]:
     return list(roots.values())
 
 
+def check_presence(roots: Sequence[RootConfig], store: Store) -> None:
+    """Raise ConfigError for a root that is absent and of which the store knows nothing: a mistake in its name, while a
+    known root may be on a disk that is mounted later."""
+    with store.read() as reader:
+        for path in (root.rules.root for root in roots):
+            known = has_baseline(reader, path) or next(iter(reader.walk(path)), None)
+            if not known and not os.path.lexists(path):
+                raise ConfigError(f"{os.fsdecode(path)}: no such directory; create or mount it before its first scan")
+
+
 class Roots:
     """The roots by path, and the ones without a complete baseline."""
 

@@ -249,8 +249,9 @@ def test_a_second_daemon_is_refused_and_a_dead_one_is_followed(daemon: DaemonPro
     [
         ([], "no directory to watch"),
         (["{tmp}/file"], "file: not a directory"),
+        (["{tmp}/Picturs"], "Picturs: no such directory; create or mount it before its first scan"),
         (["--config", "{tmp}/none.toml"], "none.toml: No such file or directory"),
-        (["--config", "{tmp}/bad.toml"], "bad.toml: macth is not a key"),
+        (["--config", "{tmp}/bad.toml"], "bad.toml: macth is not a known key"),
     ],
 )
 def test_a_wrong_start_says_why(tmp_path: Path, arguments: list[str], expected: str) -> None:
@@ -264,14 +265,21 @@ def test_a_wrong_start_says_why(tmp_path: Path, arguments: list[str], expected: 
     daemon.close()
 
 
-def test_a_root_that_does_not_exist_is_waited_for(daemon: DaemonProcess, tmp_path: Path) -> None:
+def test_a_known_root_that_is_absent_is_waited_for(daemon: DaemonProcess, tmp_path: Path) -> None:
     """A disk that is mounted later is watched then."""
-    daemon.arguments = [str(tmp_path / "later")]
+    later, away = tmp_path / "later", tmp_path / "away"
+    later.mkdir()
+    drawing(1).save(later / "a.png")
+    daemon.arguments = [str(later)]
     daemon.start()
-    daemon.wait_for("root_unavailable", root=str(tmp_path / "later"))
-    (tmp_path / "later").mkdir()
-    drawing(1).save(tmp_path / "later" / "a.png")
-    daemon.wait_for("image_indexed")
+    daemon.settled()
+    daemon.stop()
+    later.rename(away)
+    daemon.start()
+    daemon.wait_for("root_unavailable", root=str(later))
+    away.rename(later)
+    drawing(2).save(later / "b.png")
+    daemon.wait_for("image_indexed", path=str(later / "b.png"))
 
 
 def test_no_process_of_the_daemon_imports_tensorflow(daemon: DaemonProcess) -> None:

@@ -272,7 +272,7 @@ def test_a_position_that_cannot_be_kept_ends_the_run(tmp_path: Path) -> None:
         ({"name": "a"}, "both or neither of command and url"),
         ({"name": "a", "command": ["x"], "url": "http://x"}, "both or neither of command and url"),
         ({"name": "a", "command": []}, "hook[0].command is []"),
-        ({"name": "a", "command": "rm -rf"}, 'hook[0].command is "rm -rf", expected `array'),
+        ({"name": "a", "command": "rm -rf"}, 'hook[0].command is "rm -rf", expected a list of strings'),
         ({"name": "../a", "command": ["x"]}, 'hook[0].name is "../a"'),
         ({"name": "a", "url": "ftp://x"}, 'hook[0].url is "ftp://x"'),
     ],

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -37,8 +38,44 @@ def test_every_command_and_key_is_there() -> None:
         (CHECKOUT / "man" / name).read_text().replace("\\-", "-") for name in ("shazimctl.1", "shazimd.toml.5")
     )
     assert [name for name in COMMANDS if f".SS {name}\n" not in ctl] == []
-    keys = [field.name for field in msgspec.structs.fields(config.WatchConfig)]
+    keys = [field.name for table in TABLES.values() for field in msgspec.structs.fields(table)]
     assert [key for key in keys if f".B {key}\n" not in toml] == []
+
+
+TABLES: dict[str, type[msgspec.Struct]] = {
+    "watch": config.WatchConfig,
+    "match": config.MatchConfig,
+    "alerts": config.AlertsConfig,
+    "model": config.ModelConfig,
+    "workers": config.WorkersConfig,
+    "store": config.StoreConfig,
+    "server": config.ServerConfig,
+    "reconcile": config.ReconcileConfig,
+    "hook": config.HookConfig,
+}
+REQUIRED = {"watch": {"path": "/p"}, "hook": {"name": "a"}}
+
+
+@pytest.mark.parametrize(
+    ("table", "key"), [(name, field.name) for name, t in TABLES.items() for field in msgspec.structs.fields(t)]
+)
+def test_every_key_is_explained_with_an_example_that_changes_it(script: ModuleType, table: str, key: str) -> None:
+    """The example is accepted, and is another value than the default."""
+    note, _, example = script._notes(TABLES[table])[key].rpartition("Example: ")
+    assert len(note) > 10
+    given = tomllib.loads(example)
+    assert list(given) == [key]
+    if table == "hook" and key not in ("command", "url"):
+        given["url"] = "http://localhost/x"
+    row = REQUIRED.get(table, {}) | given
+    loaded = getattr(config.parse({table: [row] if table in REQUIRED else row}, "example"), table)
+    value = getattr(loaded[0] if table in REQUIRED else loaded, key)
+    assert value != next(field.default for field in msgspec.structs.fields(TABLES[table]) if field.name == key)
+
+
+def test_the_tables_are_those_of_the_config() -> None:
+    """The test above leaves out none."""
+    assert list(TABLES) == list(config.Config.__struct_fields__)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -72,7 +72,7 @@ def test_what_lands_after_a_reload_raises_an_alert(daemon: Daemon) -> None:
     ("broken", "message"),
     [
         ("[[watch", "not a TOML file"),
-        ('[match]\nthreshold = "high"', 'match.threshold is "high", expected `float`'),
+        ('[match]\nthreshold = "high"', 'match.threshold is "high", expected a number from 0 to 1'),
         ("[model]\nhandle = 'none'", "no directory to watch"),
     ],
 )

@@ -114,7 +114,7 @@ _shtab_shazimctl_completion_defaults_added=0
 
 _shtab_shazimctl_doctor_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--config[default\: \$SHAZIMD_CONFIG, else \/etc\/shazimd\/config.toml]:FILE:"
+  "--config[default\: \$SHAZIMD_CONFIG, else \~\/.config\/shazimd\/config.toml of a user, else \/etc\/shazimd\/config.toml]:FILE:"
   "--json[print JSON, one object per line]"
 )
 
@@ -159,7 +159,7 @@ _shtab_shazimctl_forget_defaults_added=0
 
 _shtab_shazimctl_hooks_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--config[default\: \$SHAZIMD_CONFIG, else \/etc\/shazimd\/config.toml]:FILE:"
+  "--config[default\: \$SHAZIMD_CONFIG, else \~\/.config\/shazimd\/config.toml of a user, else \/etc\/shazimd\/config.toml]:FILE:"
   "--state[directory for the position of each hook]:DIR:"
 )
 

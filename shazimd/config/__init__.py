@@ -1,0 +1,264 @@
+"""The configuration: loaded and checked once, then only read.
+
+Defaults stand beside their reasons. Each fault raises a ConfigError with the file, the key, the value found and the
+value expected. The docstrings of keys are also their text in shazimd.toml(5).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from shazimd import paths
+from shazimd.config.faults import explain
+from shazimd.errors import ConfigError
+from shazimd.types import DEFAULT_THRESHOLD, DEFAULT_WEIGHTS, Verdict, Weights, check_weights
+
+DEFAULT_MODEL = "bundled"
+
+Positive = Annotated[int, Meta(gt=0)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Duration = Annotated[
+    str, Meta(pattern="^(0|[0-9]{1,9}[smhd])$", description='a whole number and s, m, h or d, such as "30d", or "0"')
+]
+Permissions = Annotated[str, Meta(pattern="^0?[0-7]{3}$", description='permissions in octal, such as "0660"')]
+HookName = Annotated[
+    str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$", description="up to 64 letters, digits, underscores and hyphens")
+]
+HookUrl = Annotated[
+    str,
+    Meta(
+        pattern="^(https?|http[+]unix)://[^/]+(/.*)?$",
+        description="a URL with the scheme http, https or http+unix",
+    ),
+]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file; unknown keys are errors."""
+
+
+class WatchConfig(Section, frozen=True, kw_only=True):
+    """A root: a directory to watch."""
+
+    path: str
+    """The directory, with everything below it. Like all paths here it is absolute, where ~ and $VARIABLES are replaced.
+    Example: path = "/srv/photos" """
+    exclude: tuple[str, ...] = ("@eaDir", "*.part", "*.crdownload", ".*.??????", ".*")
+    """Globs on the name of a file or directory: Synology's thumbnails, unfinished files of browsers and rsync, hidden
+    files. A list given here replaces the default.
+    Example: exclude = ["@eaDir", "*.part", ".*", "thumbs"]"""
+    mode: Literal["auto", "inotify", "poll"] = "auto"
+    """How changes are found: from the kernel's events, or by a comparison every poll_interval_s. "auto" polls where the
+    file system gives no events, such as NFS and CIFS.
+    Example: mode = "poll" """
+    poll_interval_s: Positive = 60
+    """Seconds between two comparisons of a polled directory.
+    Example: poll_interval_s = 300"""
+    settle_ms: Annotated[int, Meta(ge=0, le=60_000)] = 250
+    """Debounce: a file counts as complete this long after it was closed or last written. Longer than the gap between
+    the writes of a copy, shorter than a person notices.
+    Example: settle_ms = 2000"""
+    follow_symlinks: bool = False
+    """Whether symbolic links to image files and directories are followed, but for a link to a directory above itself.
+    Example: follow_symlinks = true"""
+    reference: bool = False
+    """Pictures here are compared with, but raise no alerts themselves.
+    Example: reference = true"""
+
+
+class MatchConfig(Section, frozen=True, kw_only=True):
+    """How pictures are compared."""
+
+    threshold: Fraction = DEFAULT_THRESHOLD
+    """Least score of a match that geometry does not confirm. A question may give its own.
+    Example: threshold = 0.8"""
+    weights: Weights = DEFAULT_WEIGHTS
+    """Weights in the score: of the average hash, of the difference hash and of the model's feature vector.
+    Example: weights = [1.0, 1.0, 3.0]"""
+    verify: bool = True
+    """Confirm matches by geometry, and tell copies from other shots. Without it only the score counts: add
+    "similar" to the verdicts of [alerts]. Pictures get no local features then: four times the pictures a second.
+    Example: verify = false"""
+
+
+class AlertsConfig(Section, frozen=True, kw_only=True):
+    """Which matches raise an alert."""
+
+    on_baseline: bool = False
+    """Whether the pictures of a first scan raise alerts too.
+    Example: on_baseline = true"""
+    verdicts: tuple[Verdict, ...] = (Verdict.EXACT, Verdict.COPY)
+    """Other verdicts are common among pictures of one template, place or product; the original's behaviour is all.
+    Example: verdicts = ["exact", "copy", "variant"]"""
+
+
+class ModelConfig(Section, frozen=True, kw_only=True):
+    """The model of the feature vectors."""
+
+    handle: str = DEFAULT_MODEL
+    """"bundled", in the package; "onnx:FILE"; a TF Hub handle; a SavedModel directory; a .tflite file; or "none". FILE
+    is any image embedding as an ONNX file (pip install 'shazimd[onnx]'): pictures [n, height, width, 3] or [n, 3,
+    height, width] in, as uint8 levels or as float colours in [0, 1]; vectors [n, width] out. FILE#sha256=HEX must have
+    that digest. Without a model, only the same bytes, the same pixels and geometry raise alerts, and the default
+    threshold of questions is at least 0.9, since hashes alone resemble those of many unrelated pictures.
+    Example: handle = "none" """
+
+
+class WorkersConfig(Section, frozen=True, kw_only=True):
+    """The processes that decode and compare pictures, and their limits."""
+
+    processes: Positive = max(1, min(8, os.cpu_count() or 1))
+    """Number of processes.
+    Example: processes = 12"""
+    memory_mb: Annotated[int, Meta(ge=256)] = 2048
+    """Memory of a worker: 100 megapixels as RGB are 300 MB, and decoding holds them twice.
+    Example: memory_mb = 4096"""
+    timeout_s: Positive = 60
+    """Longest time for one picture; a worker that takes longer is ended, and the file counts as failed.
+    Example: timeout_s = 120"""
+    max_pixels: Positive = 200_000_000  # 1.2 GB while decoding, within memory_mb
+    """Pictures with more pixels are not decoded.
+    Example: max_pixels = 400_000_000"""
+    max_file_mb: Positive = 512
+    """Larger files are not read, and larger questions are refused.
+    Example: max_file_mb = 1024"""
+
+
+class StoreConfig(Section, frozen=True, kw_only=True):
+    """The store of the fingerprints."""
+
+    path: str | None = None
+    """The directory, on a local disk. Without the key: /var/lib/shazimd, of a user ~/.local/state/shazimd.
+    Example: path = "/var/lib/shazimd" """
+    map_size_gb: Positive = 16
+    """Initial address space, not disk; grows on demand.
+    Example: map_size_gb = 64"""
+    keep_deleted: Duration = "30d"
+    """How long fingerprints stay after the last file of a picture was deleted: a picture that comes back meanwhile is
+    not decoded again. "0": not at all.
+    Example: keep_deleted = "7d" """
+
+    @property
+    def keep_deleted_s(self) -> int:
+        units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+        return 0 if self.keep_deleted == "0" else int(self.keep_deleted[:-1]) * units[self.keep_deleted[-1]]
+
+
+class ServerConfig(Section, frozen=True, kw_only=True):
+    """The socket at which shazimctl asks; under systemd the socket unit decides."""
+
+    socket: str | None = None
+    """Its path. Without the key: see FILES in shazimd(8).
+    Example: socket = "/run/shazimd/shazimd.sock" """
+    mode: Permissions = "0660"  # answers contain paths: not for everybody
+    """Permissions of the socket: who may ask.
+    Example: mode = "0600" """
+    group: str | None = None
+    """Group of the socket. Without the key: the daemon's group.
+    Example: group = "shazimd" """
+
+
+class ReconcileConfig(Section, frozen=True, kw_only=True):
+    """Comparisons of the store with the disk, beside the kernel's events."""
+
+    interval_s: Positive = 3600
+    """Interval of full scans: the longest delay of a change without a kernel event.
+    Example: interval_s = 86_400"""
+
+
+class HookConfig(Section, frozen=True, kw_only=True):
+    """A receiver of alerts: a command or a URL."""
+
+    name: HookName  # part of a file's name
+    """Names the file with the hook's position among the alerts: under a new name, a hook starts with new alerts.
+    Example: name = "mail" """
+    command: Annotated[tuple[str, ...], Meta(min_length=1)] | None = None
+    """The program and its arguments, without a shell. {path}, {match}, {verdict}, {score} and other fields of the alert
+    are replaced, and the whole alert is on standard input as JSON.
+    Example: command = ["/usr/local/bin/tell-me", "{verdict}", "{path}", "{match}"]"""
+    url: HookUrl | None = None
+    """The alert is posted there as JSON; http+unix://%2Frun%2Fx.sock/path for a Unix socket.
+    Example: url = "https://chat.example.org/hook/0123" """
+    verdicts: tuple[Verdict, ...] = tuple(Verdict)
+    """The alerts that the hook receives, of those that [alerts] verdicts raises.
+    Example: verdicts = ["exact"]"""
+    timeout_s: Positive = 30
+    """Longest time for one delivery.
+    Example: timeout_s = 10"""
+    give_up_after_s: Positive = 86_400
+    """Time limit for retries of a delivery: by default a day, longer than a receiver's outage overnight.
+    Example: give_up_after_s = 3600"""
+
+    def __post_init__(self) -> None:
+        if (self.command is None) == (self.url is None):
+            raise ValueError("it has both or neither of command and url, expected one of them")
+
+
+class Config(Section, frozen=True, kw_only=True):
+    watch: tuple[WatchConfig, ...] = ()
+    match: MatchConfig = MatchConfig()
+    alerts: AlertsConfig = AlertsConfig()
+    model: ModelConfig = ModelConfig()
+    workers: WorkersConfig = WorkersConfig()
+    store: StoreConfig = StoreConfig()
+    server: ServerConfig = ServerConfig()
+    reconcile: ReconcileConfig = ReconcileConfig()
+    hook: tuple[HookConfig, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [hook.name for hook in self.hook]
+        if len(set(names)) < len(names):
+            raise ValueError(f"hook names are {names}, expected each once")
+
+
+def load(path: str) -> Config:
+    """Read and check a config file. Raises ConfigError."""
+    try:
+        raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from error
+    return parse(raw, name=path)
+
+
+def parse(raw: dict[str, Any], name: str) -> Config:
+    """Check a parsed file, and expand its paths; ``name`` stands for it in errors. Raises ConfigError."""
+    try:
+        config = msgspec.convert(raw, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{name}: {explain(str(error), raw, Config)}") from error
+    try:
+        check_weights(config.match.weights)
+    except ValueError as error:
+        raise ConfigError(f"{name}: match.weights: {error}") from error
+    replace = msgspec.structs.replace
+    watch = tuple(
+        replace(root, path=_path(root.path, f"{name}: watch[{position}].path"))
+        for position, root in enumerate(config.watch)
+    )
+    store, socket = config.store.path, config.server.socket
+    return replace(
+        config,
+        watch=watch,
+        store=replace(config.store, path=store and _path(store, f"{name}: store.path")),
+        server=replace(config.server, socket=socket and _path(socket, f"{name}: server.socket")),
+    )
+
+
+def _path(given: str, name: str) -> str:
+    """An absolute path, with ~ and $VARIABLES replaced. Raises ConfigError; ``name`` stands for the key."""
+    path = paths.expanded(given)
+    if not os.path.lexists(path) and (unset := re.search(r"\$(\w+|\{\w+\})", path)):
+        raise ConfigError(f"{name} is {json.dumps(given)}, but the variable {unset[1].strip('{}')} is not set")
+    if not os.path.isabs(path):
+        raise ConfigError(f"{name} is {json.dumps(given)}, expected an absolute path; ~ and $VARIABLES are replaced")
+    return path
