@@ -57,6 +57,8 @@ BACKLOG_MAX = 64
 """Scanned files that wait for ingest before the next directory is scanned: enough for all workers, small in memory."""
 INGESTS_PER_WORKER = 8
 """Concurrent ingests for each worker: a file is decoded, others read files or wait for a shared flush."""
+INGESTS_MIN = 48
+"""Files with known bytes only wait for the flush: the more share a flush, the more are stored a second."""
 MODEL_WAIT_S = 120.0
 """Longest wait of a first start for its model: files decoded without a model are decoded again later."""
 MODEL_TICK_S = 0.2
@@ -99,7 +101,7 @@ class RunSettings:
             MatchSettings(config.match.threshold, config.match.weights, frozenset(config.alerts.verdicts)),
             config.alerts.on_baseline,
             config.reconcile.interval_s,
-            INGESTS_PER_WORKER * config.workers.processes,
+            max(INGESTS_MIN, INGESTS_PER_WORKER * config.workers.processes),
             config.workers.max_file_mb << 20,
             config.store.keep_deleted_s,
             VERSION if config.match.verify else None,

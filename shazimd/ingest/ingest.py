@@ -19,7 +19,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import Future
-from contextlib import nullcontext
+from contextlib import ExitStack
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -31,6 +31,7 @@ from shazimd.ingest.arrivals import Arrivals
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.decision import Candidate, Decider, Decision
 from shazimd.ingest.disk import Disk, FoundFile
+from shazimd.ingest.memory_budget import MemoryBudget
 from shazimd.ingest.moves import apply_move
 from shazimd.ingest.pending import PendingAlert, PendingAlerts, is_same_picture
 from shazimd.ingest.rules import IngestRules
@@ -45,8 +46,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-BIG_FILE_BYTES = 32 * 2**20
-"""Only a single file of this size is in memory at a time."""
+READ_BYTES_MAX = 64 * 2**20
+"""Limit of the files in memory at a time; a larger file is alone."""
 STRIPES = 4096
 """Locks by digest, for equal bytes to be decoded once. Among 16 concurrent files two different ones share a lock, and
 wait for each other without need, 3 times in 100."""
@@ -151,7 +152,7 @@ class Ingest:
         self._rules = rules
         self._counts = counts
         self._same_bytes = [threading.Lock() for _ in range(STRIPES)]
-        self._big = threading.Lock()
+        self._memory = MemoryBudget(READ_BYTES_MAX)
         self._disk = Disk(rules.roots)
         self._arrivals = Arrivals()
         self._decider = Decider(library.store, search, rules.match, self._disk, self._arrivals)
@@ -205,30 +206,43 @@ class Ingest:
         if stat.size > limit:
             error = TooLarge(f"{stat.size} bytes, expected at most {limit}")
             return self._fail(file.path, stat, file.before, error)
-        with self._big if stat.size > BIG_FILE_BYTES else nullcontext():
+        silent = self._rules.roots.silent(file.path)
+        with ExitStack() as until_stored:
+            try:
+                content = self._content(file, until_stored, silent=silent)
+            except Unreadable:
+                raise
+            except ShazimdError as error:
+                return self._fail(file.path, stat, file.before, error)
+            try:
+                return Outcome.UNSETTLED if content is None else self._store(file, content, silent=silent)
+            except KeyError:  # known bytes were removed for good meanwhile
+                return Outcome.UNSETTLED
+
+    def _content(self, file: _File, until_stored: ExitStack, *, silent: bool) -> _Content | None:
+        """Read a file, and decode new bytes; None if the file changed meanwhile. Raises ShazimdError.
+
+        ``until_stored`` gets the lock on new bytes. The file is in memory only until this returns: a commit waits for
+        the disk, together with many others."""
+        stat = file.found.stat
+        with self._memory.taking(stat.size):
             data = self._disk.read(file.path, stat)
             if data is None:
-                return Outcome.UNSETTLED
+                return None
             digest = digest_of(data)
-            with self._same_bytes[int.from_bytes(digest[:2]) % STRIPES]:
-                return self._ingest_bytes(file, data, digest)
+            if (known := self._known(digest, stat)) is not None:
+                return known
+            until_stored.enter_context(self._same_bytes[int.from_bytes(digest[:2]) % STRIPES])
+            return self._known(digest, stat) or _Content(digest, query=self._decoded(file.path, data, silent))
 
-    def _ingest_bytes(self, file: _File, data: bytes, digest: Digest) -> Outcome:
-        silent = self._rules.roots.silent(file.path)
-        try:
-            known = self._known(digest, file.found.stat)
-            content = known or _Content(digest, query=self._decoded(file.path, data, silent))
-        except ShazimdError as error:
-            return self._fail(file.path, file.found.stat, file.before, error)
-        try:
-            made = None
-            if content.known and not silent and not _is_moved_or_touched(file, content):
-                made = self._decided(file, content)
-                if self._disk.is_missing(file.path):
-                    return self._absent(file.path, file.before, deleted=False)
-            stored = self._commit(file, content, made, silent=silent)
-        except KeyError:  # known bytes were removed for good meanwhile
-            return Outcome.UNSETTLED
+    def _store(self, file: _File, content: _Content, *, silent: bool) -> Outcome:
+        """Decide and commit. Raises KeyError if known bytes were removed for good meanwhile."""
+        made = None
+        if content.known and not silent and not _is_moved_or_touched(file, content):
+            made = self._decided(file, content)
+            if self._disk.is_missing(file.path):
+                return self._absent(file.path, file.before, deleted=False)
+        stored = self._commit(file, content, made, silent=silent)
         if stored is None:
             return Outcome.UNSETTLED
         self._count_stored(file, stored, decoded=content.known is None)

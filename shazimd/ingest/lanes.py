@@ -45,7 +45,7 @@ class Jobs:
                 self._again[key] = (work, min(lane, self._again.get(key, (work, lane))[1]))
             else:
                 self._enqueue(key, work, lane)
-            self._changed.notify_all()
+                self._changed.notify()
 
     def pending(self, lane: Lane | None = None) -> int:
         """Number of queued and running jobs, in a lane or in all."""
@@ -106,4 +106,4 @@ class Jobs:
             del self._running[key]
             if key in self._again:
                 self._enqueue(key, *self._again.pop(key))
-            self._changed.notify_all()
+                self._changed.notify()
