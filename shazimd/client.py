@@ -131,26 +131,26 @@ class Client:
         models: list[InstalledModel] = self._json(verbs.MODELS)["models"]
         return models
 
-    def install_model(self, handle: str) -> Iterator[InstallProgress]:
-        """Install a model; yields each step, the model with the last."""
-        return self._objects(verbs.INSTALL_MODEL, handle=handle)
+    def install_model(self, handle: str, data: bytes = b"") -> Iterator[InstallProgress]:
+        """Install a model; yields each step, the model with the last. ``data`` is its flatbuffer or tar.gz, if any."""
+        return self._objects(verbs.INSTALL_MODEL, data, handle=handle)
 
     def _json(self, verb: Verb, body: bytes = b"", content_type: str = "", **parameters: object) -> Any:
         with _Connection(self.socket_path, self._timeout_s) as connection:
             _send(connection, verb, parameters, body, content_type)
             return json.loads(b"".join(_answer(connection)))
 
-    def _objects(self, verb: Verb, **parameters: object) -> Iterator[Any]:
-        for line in self._lines(verb, **parameters):
+    def _objects(self, verb: Verb, body: bytes = b"", **parameters: object) -> Iterator[Any]:
+        for line in self._lines(verb, body, **parameters):
             if line.strip():
                 item = json.loads(line)
                 if "error" in item:
                     raise _error(item)
                 yield item
 
-    def _lines(self, verb: Verb, **parameters: object) -> Iterator[bytes]:
+    def _lines(self, verb: Verb, body: bytes = b"", **parameters: object) -> Iterator[bytes]:
         with _Connection(self.socket_path, self._timeout_s) as connection:
-            _send(connection, verb, parameters)
+            _send(connection, verb, parameters, body)
             rest = b""
             for chunk in _answer(connection):
                 *lines, rest = (rest + chunk).split(b"\n")

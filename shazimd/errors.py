@@ -4,6 +4,7 @@
     ├── UsageError                     2   usage
     ├── ConfigError                    2   bad_config
     ├── DaemonUnreachable              3   unreachable
+    ├── Forbidden                      3   forbidden         for admins of the daemon alone
     ├── BadInput                       4   bad_input
     │   ├── NotAnImage                 4   not_an_image      broken, or in a format that is not decoded
     │   ├── TooLarge                   4   too_large         more bytes or pixels than the limits allow
@@ -48,6 +49,11 @@ class ConfigError(ShazimdError):
 
 class DaemonUnreachable(ShazimdError):
     code = "unreachable"
+    exit_status = 3
+
+
+class Forbidden(ShazimdError):
+    code = "forbidden"
     exit_status = 3
 
 

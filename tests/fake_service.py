@@ -245,8 +245,8 @@ class FakeService:
         }
         return [model]
 
-    def install_model(self, handle: str) -> Iterator[InstallProgress]:
-        self.asked.append(("install", handle))
+    def install_model(self, handle: str, data: bytes | None) -> Iterator[InstallProgress]:
+        self.asked.append(("install", handle, data))
         yield {"stage": "fetching"}
         if self.fails:
             raise self.fails
@@ -262,7 +262,7 @@ class FakeService:
 
 
 @contextmanager
-def serving(service: FakeService, folder: Path, **limits: int) -> Iterator[str]:
+def serving(service: FakeService, folder: Path, **limits: Any) -> Iterator[str]:
     """The real server on a real socket, for as long as the block lasts; gives the socket's path."""
     path = str(folder / "s")
     app = create_app(service, **{"max_body_bytes": MAX_BODY_BYTES, **limits})

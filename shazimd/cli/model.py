@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from shazimd.cli.output import report_none, say, say_json, size
 from shazimd.cli.parser import add_json
 from shazimd.client import Client
+from shazimd.errors import BadInput, Unreadable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +21,8 @@ examples:
   shazimctl model install onnx:/srv/models/embedding.onnx
   shazimctl model list
 
-Installing downloads and converts the model in a separate process; an interruption cancels it.
+Installing downloads and converts the model in a separate process; an interruption cancels it. A directory or a file is
+read by this command and sent to the daemon, which keeps it under its absolute path.
 """
 
 
@@ -26,7 +30,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     install = verbs.add_parser("install", help="download, convert and store a model")
     install.add_argument(
-        "handle", metavar="HANDLE", help="URL of a TF Hub model, a SavedModel directory, a .tflite file, or onnx:FILE"
+        "handle",
+        metavar="HANDLE",
+        help="the configured handle, a TF Hub URL, a SavedModel directory, a .tflite file, or onnx:FILE",
     )
     add_json(install)
     add_json(verbs.add_parser("list", help="list the installed models"))
@@ -38,12 +44,43 @@ def run(args: Namespace) -> int:
 
 
 def _install(client: Client, args: Namespace) -> int:
-    for step in client.install_model(args.handle):
+    for step in client.install_model(*_opened(args.handle)):
         if args.json:
             say_json(step)
         else:
             say(_step(step))
     return 0
+
+
+def _opened(handle: str) -> tuple[str, bytes]:
+    """The handle with an absolute path, and the bytes of the model there; of any other handle no bytes."""
+    scheme = "onnx:" if handle.startswith("onnx:") else ""
+    path, mark, options = handle.removeprefix(scheme).partition("#")
+    if not os.path.exists(path):
+        return handle, b""
+    path = os.path.abspath(path)
+    return f"{scheme}{path}{mark}{options}", _read(path)
+
+
+def _read(path: str) -> bytes:
+    """The bytes of the file, or of a tar.gz of the directory. Raises Unreadable, BadInput."""
+    import io
+    import tarfile
+
+    try:
+        if not os.path.isdir(path):
+            with open(path, "rb") as file:
+                data = file.read()
+        else:
+            packed = io.BytesIO()
+            with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1, dereference=True) as archive:
+                archive.add(path, arcname=".")
+            data = packed.getvalue()
+    except OSError as error:
+        raise Unreadable(f"{error.filename or path}: {error.strerror}") from error
+    if not data:
+        raise BadInput(f"{path}: empty, expected a model")
+    return data
 
 
 def _list(client: Client, args: Namespace) -> int:

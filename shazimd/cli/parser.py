@@ -35,7 +35,7 @@ COMMANDS = {
 
 EXIT_STATUSES = """\
 exit status:
-  0  found or done                 3  the daemon can't be reached
+  0  found or done                 3  the daemon can't be reached, or refuses the user
   1  nothing found                 4  bad input
   2  usage                         5  the daemon reported an error, or the timeout expired
 """

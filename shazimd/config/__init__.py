@@ -164,6 +164,10 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     group: str | None = None
     """Group of the socket. Without the key: the daemon's group.
     Example: group = "shazimd" """
+    admins: tuple[str, ...] = ()
+    """Users who may change something (rescan, forget, reload, compact, install a model), besides root and the daemon's
+    own user; "@name" is a group. All others who can connect may only ask.
+    Example: admins = ["ann", "@photo-editors"] """
 
 
 class ReconcileConfig(Section, frozen=True, kw_only=True):

@@ -28,6 +28,7 @@ from shazimd.posix import memory
 from shazimd.posix.notify import Notifier
 from shazimd.posix.process import has_terminal
 from shazimd.protocol import Status
+from shazimd.server.access import Admins
 from shazimd.server.app import create_app
 from shazimd.server.run import Server
 from shazimd.server.sockets import bind_socket, systemd_sockets
@@ -100,11 +101,13 @@ def run(read_settings: Callable[[], Config]) -> None:
     stops_on_hangup = has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # nohup(1) ignores it
     stop = _stop_on_signals(signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if stops_on_hangup else []))
     notifier = Notifier()
+    admins = Admins(settings.server.admins)
     with ExitStack() as opened:
         app = opened.enter_context(closing(App(settings, read_settings)))
         service = DaemonService(app)
         listeners = systemd_sockets() or [_bind(settings)]
-        server = Server(create_app(service, max_body_bytes=settings.workers.max_file_mb << 20), *listeners)
+        api = create_app(service, max_body_bytes=settings.workers.max_file_mb << 20, admins=admins)
+        server = Server(api, *listeners)
         opened.callback(server.stop)
         server.start()
         opened.callback(app.stop)

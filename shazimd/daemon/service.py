@@ -126,8 +126,8 @@ class DaemonService:
     def models(self) -> list[protocol.InstalledModel]:
         return self._app.provision.list(self._app.library.model_id)
 
-    def install_model(self, handle: str) -> Iterator[protocol.InstallProgress]:
-        return self._app.provision.install(handle)
+    def install_model(self, handle: str, data: bytes | None) -> Iterator[protocol.InstallProgress]:
+        return self._app.provision.install(handle, data)
 
     def reload(self) -> protocol.ReloadReply:
         return self._app.reload()

@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 
 from shazimd.errors import ModelError
 from shazimd.models import onnx
-from shazimd.models.fetch import UNPACKED_BYTES_MAX, Progress, fetch, find_file, split_digest
+from shazimd.models.fetch import UNPACKED_BYTES_MAX, Progress, fetch, find_file, open_given, split_digest
 from shazimd.models.model import LICENCE, NAME, RECORD, SUFFIX, EmbeddingModel, ModelInfo, Runtime, describe, normalised
 from shazimd.posix import process
 
@@ -66,11 +66,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("handle")
     parser.add_argument("dest")
     parser.add_argument("--stall-timeout", type=float, default=30.0, metavar="S")
+    parser.add_argument("--given", metavar="FILE", help="the model itself: nothing is fetched")
     options = parser.parse_args(arguments)
     process.end_with_parent()
     say = _speaker(_claim_stdout())
     try:
-        info = convert(options.handle, options.dest, options.stall_timeout, lambda text: say({"progress": text}))
+        stall_timeout_s, given = options.stall_timeout, options.given
+        info = convert(options.handle, options.dest, stall_timeout_s, lambda text: say({"progress": text}), given)
     except Exception as error:  # every failure is reported to the parent process
         say({"error": str(error) if isinstance(error, ModelError) else f"{options.handle}: {_brief(error)}"})
         return 1
@@ -78,21 +80,24 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def convert(handle: str, dest: str, stall_timeout_s: float, progress: Progress) -> ModelInfo:
+def convert(handle: str, dest: str, stall_timeout_s: float, progress: Progress, given: str | None = None) -> ModelInfo:
     """Fetch a model and leave it in ``dest`` as a checked flatbuffer, or ONNX file, with its record.
+
+    ``given`` is the model's file, or a tar.gz of its directory: nothing is fetched then.
 
     Raises ModelError, naming the handle, and OSError when ``dest`` can't be written."""
     path = os.path.join(dest, NAME)
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=dest) as scratch:
-        if handle.startswith(onnx.SCHEME):
+        if given:
+            source = open_given(handle.removesuffix(FLOAT32), given, scratch)
+        elif handle.startswith(onnx.SCHEME):
             source = find_file(handle, handle.removeprefix(onnx.SCHEME))
-            info = _copy(handle, source, path, "onnx")
         else:
             source = _resolve(handle.removesuffix(FLOAT32), scratch, stall_timeout_s, progress)
-            if os.path.isdir(source):
-                info = _convert_saved_model(handle, source, path + SUFFIX["litert"], progress)
-            else:
-                info = _copy(handle, source, path, "litert")
+        if os.path.isdir(source):
+            info = _convert_saved_model(handle, source, path + SUFFIX["litert"], progress)
+        else:
+            info = _copy(handle, source, path, "onnx" if handle.startswith(onnx.SCHEME) else "litert")
         info = replace(info, licence=_keep_licence(source, dest), installed_at=datetime.now(UTC).isoformat())
     _write_record(info, os.path.join(dest, RECORD))
     return info

@@ -28,6 +28,7 @@ from shazimd.errors import ModelError
 Progress = Callable[[str], None]
 
 MIB = 1 << 20
+GZIP_MAGIC = b"\x1f\x8b"
 BLOCK_BYTES = MIB // 4
 ARCHIVE_BYTES_MAX = 1024 * MIB
 """Several times the largest image model that runs at a useful speed on a CPU."""
@@ -67,6 +68,27 @@ def find_file(handle: str, address: str) -> str:
     if os.path.isdir(path):
         raise ModelError(f"{handle}: a directory, expected a file")
     return path
+
+
+def open_given(handle: str, path: str, scratch: str) -> str:
+    """As ``fetch`` for a model whose file is here: a flatbuffer, or the tar.gz of a SavedModel."""
+    try:
+        _, digest = split_digest(handle)
+        if digest is not None:
+            _check_file(path, digest)
+        with open(path, "rb") as file:
+            is_archive = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+        if not is_archive:
+            return path
+        target = os.path.join(scratch, "saved_model")
+        os.mkdir(target)
+        _unpack(path, target)
+        _check_saved_model(target)
+    except ModelError as error:
+        raise ModelError(f"{handle}: {error}") from error
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise ModelError(f"{handle}: {_explain(error, 0)}") from error
+    return target
 
 
 def split_digest(handle: str) -> tuple[str, str | None]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import structlog
 
-from shazimd.errors import ModelError
+from shazimd.errors import Forbidden, ModelError
 from shazimd.models.model import BUNDLED, ModelInfo, check_digest, check_runtime
 from shazimd.models.registry import Registry, UnderWay
 from shazimd.protocol import InstalledModel, InstallProgress, ModelStatus
@@ -87,13 +87,22 @@ class Provision:
         """The models as in ``GET /v1/models``."""
         return [_on_the_wire(model, active) for model in self._registry.list()]
 
-    def install(self, handle: str) -> Iterator[InstallProgress]:
-        """Install a model and report each step; the daemon switches to its configured model."""
+    def install(self, handle: str, data: bytes | None = None) -> Iterator[InstallProgress]:
+        """Install a model and report each step; the daemon switches to its configured model.
+
+        ``data`` as for ``Registry.install``. Raises Forbidden at once for a handle that names a file or directory other
+        than the configured one: a client must not have the daemon open files that are closed to the client."""
+        if data is None and handle not in (self._handle, BUNDLED) and not handle.startswith(("http://", "https://")):
+            expected = "expected the configured handle, a URL, or the bytes of a model in the body"
+            raise Forbidden(f"{handle}: {expected}; no path is opened for a client")
+        return self._install(handle, data)
+
+    def _install(self, handle: str, data: bytes | None) -> Iterator[InstallProgress]:
         steps: queue.SimpleQueue[str | ModelInfo | ModelError] = queue.SimpleQueue()
 
         def run() -> None:
             try:
-                steps.put(self._registry.install(handle, steps.put))
+                steps.put(self._registry.install(handle, steps.put, data))
             except ModelError as error:
                 steps.put(error)
 

@@ -22,6 +22,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 import msgspec
@@ -31,6 +32,8 @@ from shazimd.models.model import BUNDLED, LICENCE, RECORD, ModelInfo, bundled, c
 from shazimd.posix import files
 
 INCOMING = ".incoming-"
+GIVEN = "given"
+"""A model that was sent, in the directory of its installation."""
 SHUTTING_DOWN = "shutting down"
 Models: TypeAlias = list[ModelInfo]
 
@@ -67,8 +70,12 @@ class Registry:
             return bundled()
         return next((info for info in reversed(self.list()) if info.source == handle), None)
 
-    def install(self, handle: str, progress: Callable[[str], None] | None = None) -> ModelInfo:
+    def install(
+        self, handle: str, progress: Callable[[str], None] | None = None, data: bytes | None = None
+    ) -> ModelInfo:
         """Fetch, convert, check and keep a model; on failure nothing has changed.
+
+        ``data`` is the model itself, a flatbuffer or the tar.gz of a SavedModel: nothing is fetched then.
 
         Runs for minutes, in a process of its own. ``progress`` gets each step in words. Raises ModelError
         with the reason: the handle leads nowhere or to no model, TensorFlow is missing, the disk is full, or ``close``
@@ -79,6 +86,8 @@ class Registry:
         try:
             os.makedirs(self._directory, exist_ok=True)
             with self._alone(handle), tempfile.TemporaryDirectory(prefix=INCOMING, dir=self._directory) as staging:
+                if data is not None:
+                    Path(staging, GIVEN).write_bytes(data)
                 self._convert(handle, staging, progress or (lambda _: None))
                 return self._admit(staging)
         except OSError as error:
@@ -137,9 +146,11 @@ class Registry:
                     self._process = None
 
     def _start(self, handle: str, staging: str, chatter: IO[bytes]) -> subprocess.Popen[bytes]:
-        program = [sys.executable, "-m", "shazimd.models.convert"]
+        given = os.path.join(staging, GIVEN)
+        program = [sys.executable, "-m", "shazimd.models.convert", f"--stall-timeout={self._stall_timeout_s}"]
+        options = [f"--given={given}"] if os.path.exists(given) else []
         return subprocess.Popen(  # noqa: S603 - our own module; the handle is one argument, after "--"
-            [*program, f"--stall-timeout={self._stall_timeout_s}", "--", handle, staging],
+            [*program, *options, "--", handle, staging],
             env=os.environ | {"TMPDIR": staging},  # TensorFlow's temporary files go with the rest
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+from collections.abc import Iterator
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 
@@ -60,6 +61,29 @@ def resident_bytes() -> int:
 def resident_file_bytes() -> int:
     """Resident pages of all mapped files, libraries included."""
     return _statm(2)
+
+
+def usable_bytes() -> int:
+    """Memory that this process may use: the machine's, or less by the limits of its control groups (cgroups(7))."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([machine, *_group_limits()])
+
+
+def _group_limits() -> Iterator[int]:
+    """Limits of the process's group and of the groups above; none without control groups of version 2."""
+    try:
+        with open("/proc/self/cgroup", encoding="utf-8") as file:
+            group = next((line.strip()[3:] for line in file if line.startswith("0::/")), None)
+    except OSError:
+        return
+    while group is not None:
+        for name in ("memory.high", "memory.max"):
+            try:
+                with open(f"/sys/fs/cgroup{group}/{name}", encoding="ascii") as file:
+                    yield int(file.read())
+            except (OSError, ValueError):  # the root group has no limits; "max" is none
+                continue
+        group = os.path.dirname(group) if group != "/" else None
 
 
 def _statm(field: int) -> int:

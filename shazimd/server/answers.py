@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ _STATUS: dict[type[errors.ShazimdError], int] = {
     errors.UsageError: 400,
     errors.ConfigError: 400,
     errors.BadInput: 400,
+    errors.Forbidden: 403,
     errors.NotAnImage: 415,
     errors.TooLarge: 413,
     errors.NotFound: 404,
@@ -87,28 +89,31 @@ HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
 }
 
 
-def lines(items: Iterator[Any], limit: int | None, limiter: anyio.CapacityLimiter) -> StreamingResponse:
-    """At most ``limit`` JSON objects, each on a line, computed in a thread as they are read.
+def lines(
+    items: Iterator[Any], limit: int | None, limiter: anyio.CapacityLimiter, share: AbstractContextManager[None]
+) -> StreamingResponse:
+    """At most ``limit`` JSON objects, each on a line, computed in a thread as they are read, within a share.
 
     An error is sent as the last line. ``items`` is closed when the client disconnects."""
-    return StreamingResponse(_lines(items, limit, limiter), media_type=JSON_LINES)
+    return StreamingResponse(_lines(items, limit, limiter, share), media_type=JSON_LINES)
 
 
 async def _lines(
-    items: Iterator[Any], limit: int | None, limiter: anyio.CapacityLimiter
+    items: Iterator[Any], limit: int | None, limiter: anyio.CapacityLimiter, share: AbstractContextManager[None]
 ) -> AsyncGenerator[bytes, None]:
     limited, end = islice(items, limit), object()
     step: asyncio.Future[Any] | None = None
     try:
-        while True:
-            step = step or asyncio.ensure_future(_in_thread(partial(next, limited, end), limiter))
-            if not (await asyncio.wait({step}, timeout=KEEP_ALIVE_S))[0]:
-                yield b"\n"
-                continue
-            item, step = step.result(), None
-            if item is end:
-                return
-            yield msgspec.json.encode(item) + b"\n"
+        with share:
+            while True:
+                step = step or asyncio.ensure_future(_in_thread(partial(next, limited, end), limiter))
+                if not (await asyncio.wait({step}, timeout=KEEP_ALIVE_S))[0]:
+                    yield b"\n"
+                    continue
+                item, step = step.result(), None
+                if item is end:
+                    return
+                yield msgspec.json.encode(item) + b"\n"
     except errors.ShazimdError as error:
         yield msgspec.json.encode(error_reply(error.code, error.message)) + b"\n"
     finally:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import cache, partial
 from typing import Any, TypeVar
 
@@ -15,12 +14,14 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from shazimd import protocol
-from shazimd.errors import UsageError
+from shazimd.errors import Forbidden, UsageError
 from shazimd.server import answers, openapi, parameters
+from shazimd.server.access import Admins
 from shazimd.server.answers import JsonResponse
-from shazimd.server.bodies import Bodies
+from shazimd.server.bodies import Bodies, memory_budget
 from shazimd.server.events import AlertStreams
 from shazimd.server.service import Service
+from shazimd.server.sharing import Pace, Shares, Turns
 from shazimd.server.verbs import EVENTS, JSON, RESCAN, SINCE, VERBS, Verb
 from shazimd.text import path_fields
 
@@ -33,25 +34,44 @@ QUERIES_AT_ONCE = 4
 VERBS_AT_ONCE = 8
 """Threads of the other verbs: ``status`` must answer while queries wait."""
 
+STREAMS_OF_A_USER_MAX, STREAMS_MAX = 8, 32
+"""Streams of groups, pairs or steps that are read at once."""
+
+REQUESTS_PER_S = 500.0
+"""Pace of a user's requests without pictures: about a fifth of the event loop's time."""
+REQUESTS_BURST_S = 0.5
+
 ALERTS_PER_ANSWER = 1000
 
 
-def create_app(service: Service, *, max_body_bytes: int, held_max_bytes: int | None = None) -> Starlette:
-    """The application, with limits on the bytes of a picture and of all pictures in memory.
+def create_app(
+    service: Service, *, max_body_bytes: int, held_max_bytes: int | None = None, admins: Admins | None = None
+) -> Starlette:
+    """The application, with limits on the bytes of a picture and of all pictures in memory, for ``GuardedProtocol``.
 
     ``app.state.end_streams()``, called in its event loop, ends the streams of events, for a quick stop."""
-    api = _Api(service, Bodies(max_body_bytes, held_max_bytes or 4 * max_body_bytes))
-    routes = [_route(verb, getattr(api, verb.name)) for verb in VERBS]
+    api = _Api(service, Bodies(max_body_bytes, held_max_bytes or memory_budget(max_body_bytes)))
+    admins = admins or Admins()
+    routes = [_route(verb, getattr(api, verb.name), admins, api.pace) for verb in VERBS]
     app = Starlette(routes=routes, exception_handlers=answers.HANDLERS)
     app.state.end_streams = api.alerts_live.end
     return app
 
 
-def _route(verb: Verb, handler: Handler) -> Route:
+def _route(verb: Verb, handler: Handler, admins: Admins, pace: Pace) -> Route:
     async def answer(request: Request) -> Response:
+        if verb.admin and not admins.include(request.state.peer):
+            raise Forbidden(_refusal(verb, request.state.peer.uid))
+        if verb.body is None:
+            await pace.turn(request.state.peer.uid)
         return await handler(request, parameters.parse(request.scope["query_string"], verb.parameters))
 
     return Route(verb.path, answer, methods=[verb.method])
+
+
+def _refusal(verb: Verb, uid: int) -> str:
+    allowed = "root, the daemon's own user and the [server] admins of its configuration"
+    return f"{verb.method} {verb.path}: user {uid} may only ask; this is for {allowed}"
 
 
 @cache
@@ -66,9 +86,11 @@ class _Api:
     def __init__(self, service: Service, bodies: Bodies) -> None:
         self._service = service
         self._bodies = bodies
-        self._queries = asyncio.Semaphore(QUERIES_AT_ONCE)
+        self._queries = Turns(QUERIES_AT_ONCE)
         self._verbs = anyio.CapacityLimiter(VERBS_AT_ONCE)
-        self._streams = anyio.CapacityLimiter(VERBS_AT_ONCE)
+        self._steps = anyio.CapacityLimiter(VERBS_AT_ONCE)
+        self._streams = Shares("streams", STREAMS_OF_A_USER_MAX, STREAMS_MAX)
+        self.pace = Pace(REQUESTS_PER_S, REQUESTS_BURST_S)
         self.alerts_live = AlertStreams(service)
 
     async def find(self, request: Request, given: dict[str, Any]) -> Response:
@@ -94,7 +116,9 @@ class _Api:
             last = request.headers["last-event-id"].encode("latin-1")
             since = parameters.parse(b"since=" + last, (SINCE,))["since"]
         return StreamingResponse(
-            self.alerts_live.stream(since), headers={"Cache-Control": "no-store"}, media_type=EVENTS
+            self.alerts_live.stream(since, request.state.peer.uid),
+            headers={"Cache-Control": "no-store"},
+            media_type=EVENTS,
         )
 
     async def rescan(self, _request: Request, given: dict[str, Any]) -> Response:
@@ -109,20 +133,22 @@ class _Api:
         reply: protocol.ForgetReply = {"forgotten": await self._verb(forget)}
         return JsonResponse(reply)
 
-    async def duplicates(self, _request: Request, given: dict[str, Any]) -> Response:
+    async def duplicates(self, request: Request, given: dict[str, Any]) -> Response:
         groups = await self._verb(self._service.duplicates, given["threshold"], given["weights"])
-        return answers.lines(groups, given["limit"], self._streams)
+        return self._lines(request, groups, given["limit"])
 
-    async def pairs(self, _request: Request, given: dict[str, Any]) -> Response:
+    async def pairs(self, request: Request, given: dict[str, Any]) -> Response:
         pairs = await self._verb(self._service.pairs, given["threshold"], given["weights"], given["after"] or 0)
-        return answers.lines(pairs, None, self._streams)
+        return self._lines(request, pairs)
 
     async def models(self, _request: Request, _given: dict[str, Any]) -> Response:
         reply: protocol.ModelsReply = {"models": await self._verb(self._service.models)}
         return JsonResponse(reply)
 
-    async def install_model(self, _request: Request, given: dict[str, Any]) -> Response:
-        return answers.lines(await self._verb(self._service.install_model, given["handle"]), None, self._streams)
+    async def install_model(self, request: Request, given: dict[str, Any]) -> Response:
+        async with self._bodies.any(request) as data:
+            steps = await self._verb(self._service.install_model, given["handle"], data or None)
+        return self._lines(request, steps)
 
     async def reload(self, _request: Request, _given: dict[str, Any]) -> Response:
         return JsonResponse(await self._verb(self._service.reload))
@@ -141,11 +167,14 @@ class _Api:
     async def openapi(self, _request: Request, _given: dict[str, Any]) -> Response:
         return Response(_description(), media_type=JSON)
 
+    def _lines(self, request: Request, items: Iterator[Any], limit: int | None = None) -> Response:
+        return answers.lines(items, limit, self._steps, self._streams.taken(request.state.peer.uid))
+
     async def _verb(self, verb: Callable[..., T], *args: Any) -> T:
         return await anyio.to_thread.run_sync(verb, *args, limiter=self._verbs)
 
     async def _query(self, request: Request, ask: Callable[[], T]) -> T:
-        async with self._queries:
+        async with self._queries.turn(request.state.peer.uid):
             if await request.is_disconnected():  # while waiting
                 raise ClientDisconnect
             return await anyio.to_thread.run_sync(ask)

@@ -1,24 +1,32 @@
-"""Reads the pictures of requests, within limits of size, time and memory.
+"""Reads the bodies of requests, within limits of size, time and memory.
 
-A body is in memory until its response is sent. The bodies of all requests together have a limit, too: beyond, requests
-are refused before the daemon runs out of memory.
+A body is in memory until its response is sent. The bodies of all requests together have a limit, too, and half of that
+is the limit of a user: beyond, requests are refused before the daemon runs out of memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from shazimd.errors import TooLarge, Unavailable, UsageError
+from shazimd.errors import TooLarge, UsageError
+from shazimd.posix import memory
+from shazimd.server.sharing import Shares
 
 IDLE_S = 30.0
 """The longest silence within a body: a phone's upload over a tunnel stalls for seconds, not for half a minute."""
+TOTAL_S = 120.0
+"""The longest time of a body: the largest of 512 MiB at 4 MiB/s. A body that trickles holds memory no longer."""
+MEMORY_SHARE = 8
+"""The bodies together take at most an eighth of the memory, at least HELD_BYTES_MIN."""
+HELD_BYTES_MIN = 64 << 20
 
 FORM_OVERHEAD_BYTES = 65536
 """Boundaries and headers around the parts of a form."""
@@ -28,20 +36,33 @@ class BodyTimeout(Exception):
     """The client stopped sending in the middle of a body."""
 
 
-class Bodies:
-    """Reads bodies of at most ``max_bytes`` each and ``held_max_bytes`` together."""
+def memory_budget(max_bytes: int) -> int:
+    """Memory for all bodies together on this machine, for bodies of at most ``max_bytes``."""
+    return max(HELD_BYTES_MIN, min(4 * max_bytes, memory.usable_bytes() // MEMORY_SHARE))
 
-    def __init__(self, max_bytes: int, held_max_bytes: int, idle_s: float = IDLE_S) -> None:
-        self._max_bytes = max_bytes
-        self._free = held_max_bytes
+
+class Bodies:
+    """Reads bodies of at most ``max_bytes`` each and ``held_max_bytes`` together, half of them by one user."""
+
+    def __init__(self, max_bytes: int, held_max_bytes: int, idle_s: float = IDLE_S, total_s: float = TOTAL_S) -> None:
+        self._user_max_bytes = held_max_bytes // 2
+        self._max_bytes = min(max_bytes, self._user_max_bytes)
+        self._held = Shares("bytes of pictures in memory", self._user_max_bytes, held_max_bytes)
         self._idle_s = idle_s
+        self._total_s = total_s
+
+    @asynccontextmanager
+    async def any(self, request: Request) -> AsyncIterator[bytes]:
+        """The body, which may be empty, counted as in memory until the block ends.
+
+        Raises TooLarge, Unavailable (memory limit), BodyTimeout, ClientDisconnect."""
+        async with self._read(request, self._max_bytes) as data:
+            yield data
 
     @asynccontextmanager
     async def picture(self, request: Request) -> AsyncIterator[bytes]:
-        """The body, counted as in memory until the block ends.
-
-        Raises TooLarge, Unavailable (memory limit), UsageError (empty body), BodyTimeout, ClientDisconnect."""
-        async with self._read(request, self._max_bytes) as data:
+        """As ``any``; raises UsageError for an empty body."""
+        async with self.any(request) as data:
             if not data:
                 raise UsageError("the body is empty, expected the bytes of an image")
             yield data
@@ -49,46 +70,53 @@ class Bodies:
     @asynccontextmanager
     async def pictures(self, request: Request, *names: str) -> AsyncIterator[list[bytes]]:
         """The files of a form (multipart/form-data) under these names, in their order; errors as for ``picture``."""
-        async with self._read(request, len(names) * self._max_bytes + FORM_OVERHEAD_BYTES) as body:
-            parts = await _files(request, body)
-            expected = f"expected multipart/form-data with the files {' and '.join(names)}"
-            if sorted(parts) != sorted(names):
-                raise UsageError(f"the form has {' and '.join(sorted(parts)) or 'no file'}, {expected}")
-            for name in names:
-                _check_size(len(parts[name]), self._max_bytes)
-            yield [parts[name] for name in names]
+        max_bytes = min(len(names) * self._max_bytes + FORM_OVERHEAD_BYTES, self._user_max_bytes // 2)
+        async with self._read(request, max_bytes) as body:
+            with self._held.taken(request.state.peer.uid, len(body)):  # the parts are a copy
+                yield await self._parts(request, body, names)
+
+    async def _parts(self, request: Request, body: bytes, names: Sequence[str]) -> list[bytes]:
+        parts = await _files(request, body)
+        expected = f"expected multipart/form-data with the files {' and '.join(names)}"
+        if sorted(parts) != sorted(names):
+            raise UsageError(f"the form has {' and '.join(sorted(parts)) or 'no file'}, {expected}")
+        for name in names:
+            _check_size(len(parts[name]), self._max_bytes)
+        return [parts[name] for name in names]
 
     @asynccontextmanager
     async def _read(self, request: Request, max_bytes: int) -> AsyncIterator[bytes]:
         announced = request.headers.get("content-length", "0")
         _check_size(int(announced) if announced.isdigit() else 0, max_bytes)
+        uid = request.state.peer.uid
         chunks: list[bytes] = []
         held = 0
         try:
             async for chunk in self._timed(request.stream()):
+                _check_size(held + len(chunk), max_bytes)
+                self._held.take(uid, len(chunk))
                 held += len(chunk)
-                _check_size(held, max_bytes)
-                self._take(len(chunk))
                 chunks.append(chunk)
-            yield b"".join(chunks)
+            body = b"".join(chunks)
+            chunks.clear()
+            yield body
         finally:
-            self._free += sum(map(len, chunks))
+            self._held.give(uid, held)
 
     async def _timed(self, stream: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+        end = time.monotonic() + self._total_s
         while True:
+            left_s = end - time.monotonic()
             try:
-                async with asyncio.timeout(self._idle_s):
+                async with asyncio.timeout(min(self._idle_s, left_s)):
                     chunk = await anext(stream)
             except StopAsyncIteration:
                 return
             except TimeoutError as error:
+                if left_s < self._idle_s:
+                    raise BodyTimeout(f"the body took more than {self._total_s:g} s") from error
                 raise BodyTimeout(f"nothing of the body came for {self._idle_s:g} s") from error
             yield chunk
-
-    def _take(self, size: int) -> None:
-        if size > self._free:
-            raise Unavailable("too many large pictures are being asked about at once; ask again")
-        self._free -= size
 
 
 class _InMemory(MultiPartParser):

@@ -23,6 +23,8 @@ KEEP_ALIVE_S = 15.0
 SUBSCRIBERS_MAX = 32
 """Each subscriber takes a thread, which waits for its queue."""
 
+SUBSCRIBERS_OF_A_USER_MAX = 16
+
 CATCH_UP_AT_ONCE = 1000
 
 Inbox: TypeAlias = "queue.Queue[Alert | None]"
@@ -34,7 +36,8 @@ class AlertStreams:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._limiter = anyio.CapacityLimiter(SUBSCRIBERS_MAX)
-        self._inboxes: set[Inbox] = set()
+        self._inboxes: dict[Inbox, int] = {}
+        """users by subscription"""
         self._ended = False
 
     def end(self) -> None:
@@ -43,17 +46,20 @@ class AlertStreams:
         for inbox in self._inboxes:
             _wake(inbox)
 
-    def stream(self, since: int | None) -> AsyncGenerator[bytes, None]:
+    def stream(self, since: int | None, uid: int) -> AsyncGenerator[bytes, None]:
         """The bytes of a stream: stored alerts with id > ``since``, unless None; then each new alert, once, in order.
 
-        The first bytes are a comment: later alerts are not missed. Raises Unavailable for too many subscribers."""
+        The first bytes are a comment: later alerts are not missed. Raises Unavailable for too many subscribers, of the
+        user or in all."""
+        if list(self._inboxes.values()).count(uid) >= SUBSCRIBERS_OF_A_USER_MAX:
+            raise Unavailable(f"{SUBSCRIBERS_OF_A_USER_MAX} subscribers of this user are connected, expected fewer")
         if len(self._inboxes) >= SUBSCRIBERS_MAX:
             raise Unavailable(f"{SUBSCRIBERS_MAX} subscribers are connected, expected fewer; ask again later")
-        return self._stream(since)
+        return self._stream(since, uid)
 
-    async def _stream(self, since: int | None) -> AsyncGenerator[bytes, None]:
+    async def _stream(self, since: int | None, uid: int) -> AsyncGenerator[bytes, None]:
         with self._service.subscribe() as inbox:
-            self._inboxes.add(inbox)
+            self._inboxes[inbox] = uid
             try:
                 yield b": subscribed\n\n"
                 last = since or 0
@@ -64,7 +70,7 @@ class AlertStreams:
                 async for chunk in self._live(inbox, last):
                     yield chunk
             finally:
-                self._inboxes.discard(inbox)
+                del self._inboxes[inbox]
                 _wake(inbox)  # a thread may wait for the queue
 
     async def _missed(self, since: int) -> AsyncGenerator[Alert, None]:

@@ -1,6 +1,7 @@
 """uvicorn's HTTP protocol with additional limits.
 
-uvicorn limits neither size nor time of the headers, nor the time of an unread response, and does not refuse in JSON.
+uvicorn limits neither size nor time of the headers, nor the time of an unread response, nor the connections of a user,
+and does not refuse in JSON.
 ``bodies`` has the limits of bodies. The overridden methods are not documented: see pyproject.toml.
 """
 
@@ -8,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from shazimd.server.access import Peer, peer_of
 
 HEAD_BYTES_MAX = 65536
 HEAD_S = 10.0
@@ -19,6 +23,16 @@ UNREAD_S = 30.0
 """from a full write buffer, since the client does not read, to the end of the connection"""
 CONNECTIONS_MAX = 256
 """Below the usual limit of 1024 open files."""
+CONNECTIONS_OF_A_USER_MAX = 128
+"""One user leaves half of them to the others. A connection has one body at a time."""
+
+
+PIPELINED_MAX = 16
+"""Requests of a connection that wait for the answer before: a kilobyte of them takes a hundred of memory."""
+
+
+class Pipelined(Exception):
+    """A connection sent too many requests ahead."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -29,14 +43,17 @@ class GuardedProtocol(HttpToolsProtocol):
     _in_body = False
     _waiting_since = 0.0
     """when the client's turn began; the event loop's own clock has milliseconds only"""
+    peer: Peer
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         super().connection_made(transport)
         self._waiting_since = time.monotonic()
-        if len(self.connections) > CONNECTIONS_MAX and not self._make_room():
-            self._refuse(503, "unavailable", f"{CONNECTIONS_MAX} connections are open; ask again later")
-        else:
+        self.peer = peer_of(transport.get_extra_info("socket"))
+        self.app_state = {**self.app_state, "peer": self.peer}  # the handlers' request.state
+        if self._fits() or self._make_room():
             self._head_timer = self.loop.call_later(HEAD_S, self._head_too_slow)
+        else:
+            self._refuse(503, "unavailable", "too many connections are open; ask again later")
 
     def connection_lost(self, exc: Exception | None) -> None:
         _cancel(self._head_timer)
@@ -52,6 +69,11 @@ class GuardedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head and self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
             self._refuse(431, "bad_request", f"the headers have more than {HEAD_BYTES_MAX} bytes")
+
+    def on_message_begin(self) -> None:
+        if len(self.pipeline) >= PIPELINED_MAX:
+            raise Pipelined  # the parser stops, and uvicorn calls send_400_response
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         _cancel(self._head_timer)
@@ -80,19 +102,31 @@ class GuardedProtocol(HttpToolsProtocol):
         _cancel(self._unread_timer)
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "bad_request", msg)
+        too_many = f"more than {PIPELINED_MAX} requests were sent ahead"
+        self._refuse(400, "bad_request", too_many if len(self.pipeline) >= PIPELINED_MAX else msg)
+
+    def _fits(self) -> bool:
+        own = len(self._connections_of(self.peer.uid))
+        return own <= CONNECTIONS_OF_A_USER_MAX and len(self.connections) <= CONNECTIONS_MAX
 
     def _make_room(self) -> bool:
-        """Close the connection that has waited longest for its client; False if the daemon is working for all others.
+        """Close the connection that has waited longest for its client, of those of the user with the most; False if the
+        daemon is working for all of these.
 
-        A client that holds all connections, idle or with bodies that trickle, loses its own."""
-        others = (each for each in self.connections if isinstance(each, GuardedProtocol) and each is not self)
-        waiting = [each for each in others if each._waits_for_client()]
+        A user who holds connections, idle or with bodies that trickle, loses their own."""
+        own = self._connections_of(self.peer.uid)
+        if len(own) <= CONNECTIONS_OF_A_USER_MAX:
+            counts = Counter(each.peer.uid for each in self.connections if isinstance(each, GuardedProtocol))
+            own = self._connections_of(counts.most_common(1)[0][0])
+        waiting = [each for each in own if each is not self and each._waits_for_client()]
         if not waiting:
             return False
         longest = min(waiting, key=lambda each: each._waiting_since)
-        longest._refuse(503, "unavailable", f"{CONNECTIONS_MAX} connections are open, and this one was the idlest")
+        longest._refuse(503, "unavailable", "too many connections are open, and this one was the idlest")
         return True
+
+    def _connections_of(self, uid: int) -> list[GuardedProtocol]:
+        return [each for each in self.connections if isinstance(each, GuardedProtocol) and each.peer.uid == uid]
 
     def _waits_for_client(self) -> bool:
         if self.transport.is_closing():

@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 
 from shazimd import __version__, protocol
-from shazimd.server.verbs import JSON, PICTURE, TWO_PICTURES, Parameter, Verb
+from shazimd.server.verbs import JSON, MODEL, PICTURE, TWO_PICTURES, Parameter, Verb
 
 _BINARY = {"type": "string", "format": "binary"}
 _BODIES: dict[str, dict[str, Any]] = {
     PICTURE: {"application/octet-stream": {"schema": _BINARY}},
+    MODEL: {"application/octet-stream": {"schema": _BINARY}},
     TWO_PICTURES: {
         "multipart/form-data": {
             "schema": {"type": "object", "properties": {"a": _BINARY, "b": _BINARY}, "required": ["a", "b"]}
@@ -51,7 +52,7 @@ def _operation(verb: Verb, schemas: dict[str, dict[str, Any]]) -> dict[str, Any]
         },
     }
     if verb.body:
-        operation["requestBody"] = {"required": True, "content": _BODIES[verb.body]}
+        operation["requestBody"] = {"required": verb.body != MODEL, "content": _BODIES[verb.body]}
     return operation
 
 

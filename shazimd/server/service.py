@@ -62,8 +62,11 @@ class Service(Protocol):
     def models(self) -> list[InstalledModel]:
         """The installed models."""
 
-    def install_model(self, handle: str) -> Iterator[InstallProgress]:
-        """Fetch and convert a model, and yield each step; the last step has the model. Closing cancels."""
+    def install_model(self, handle: str, data: bytes | None) -> Iterator[InstallProgress]:
+        """Convert and keep a model, and yield each step; the last step has the model. Closing cancels.
+
+        ``data`` is a flatbuffer or the tar.gz of a SavedModel, kept under the handle. Without it the handle must be the
+        configured one or a URL: no path is opened on a client's behalf. Raises Forbidden otherwise."""
 
     def reload(self) -> ReloadReply:
         """Read the configuration again. Raises ConfigError, and then nothing has changed."""

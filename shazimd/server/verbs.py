@@ -25,6 +25,8 @@ PICTURE = "picture"
 """A body: the bytes of an image."""
 TWO_PICTURES = "pictures"
 """A body: multipart/form-data with the files ``a`` and ``b``."""
+MODEL = "model"
+"""A body: the bytes of a model, or nothing."""
 
 
 class Parameter:
@@ -60,13 +62,17 @@ class Verb:
         reply: Reply,
         parameters: tuple[Parameter, ...] = (),
         body: str | None = None,
+        *,
+        admin: bool = False,
     ) -> None:
+        """``admin``: the verb changes something, and is for the daemon's admins alone."""
         self.name = name
         self.method, self.path = route.split()
         self.summary = summary
         self.reply = reply
         self.parameters = parameters
         self.body = body
+        self.admin = admin
 
 
 def _weights(text: str) -> tuple[float, float, float]:
@@ -108,7 +114,7 @@ def _digest(text: str) -> bytes:
 
 def _handle(text: str) -> str:
     if not text or not text.isprintable():
-        raise ValueError("a model's URL or directory")
+        raise ValueError("a model's URL, or the name of a model in the body")
     return text
 
 
@@ -132,7 +138,13 @@ CONTENT = Parameter(
     "BLAKE2b-256 digest of the file's bytes",
     {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
 )
-HANDLE = Parameter("handle", _handle, "see [model] handle in shazimd.toml(5)", {"type": "string"}, required=True)
+HANDLE = Parameter(
+    "handle",
+    _handle,
+    "the configured handle, or a URL; with a body the name for the model in it, see shazimd.toml(5)",
+    {"type": "string"},
+    required=True,
+)
 
 FIND = Verb(
     "find",
@@ -165,6 +177,7 @@ RESCAN = Verb(
     "Compare a path, or every root, with the disk.",
     Reply("RescanReply", status=202),
     (PATH,),
+    admin=True,
 )
 FORGET = Verb(
     "forget",
@@ -172,6 +185,7 @@ FORGET = Verb(
     "Forget a path with its subtree, or all deleted images, or the image with a digest.",
     Reply("ForgetReply"),
     (PATH, DELETED, CONTENT),
+    admin=True,
 )
 DUPLICATES = Verb(
     "duplicates",
@@ -191,14 +205,26 @@ MODELS = Verb("models", "GET /v1/models", "List the installed models.", Reply("M
 INSTALL_MODEL = Verb(
     "install_model",
     "POST /v1/models",
-    "Install a model, and stream the steps; closing the connection cancels.",
+    "Install a model, and stream the steps: of a known handle, or a flatbuffer or tar.gz of a SavedModel in the body.",
     Reply("InstallProgress", JSON_LINES),
     (HANDLE,),
+    MODEL,
+    admin=True,
 )
 RELOAD = Verb(
-    "reload", "POST /v1/reload", "Read the configuration again; a broken one changes nothing.", Reply("ReloadReply")
+    "reload",
+    "POST /v1/reload",
+    "Read the configuration again; a broken one changes nothing.",
+    Reply("ReloadReply"),
+    admin=True,
 )
-COMPACT = Verb("compact", "POST /v1/compact", "Give the space of removed rows back to the disk.", Reply("CompactReply"))
+COMPACT = Verb(
+    "compact",
+    "POST /v1/compact",
+    "Give the space of removed rows back to the disk.",
+    Reply("CompactReply"),
+    admin=True,
+)
 METRICS = Verb("metrics", "GET /metrics", "Return the metrics in the Prometheus text format.", Reply(None, TEXT))
 HEALTHZ = Verb(
     "healthz", "GET /healthz", "Answer 200 while queries are answered, 503 while starting or draining.", Reply("Health")

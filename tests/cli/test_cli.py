@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -454,6 +456,24 @@ def test_rescan_and_forget(run: Any, service: FakeService, tmp_path: Path) -> No
         "deleted",
         b"\x0f" * 32,
     ]
+
+
+@pytest.mark.parametrize(("scheme", "options"), [("", ""), ("", "#float32"), ("onnx:", "#sha256=" + "0" * 64)])
+def test_a_model_on_this_machine_is_sent(
+    run: Any, service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, options: str
+) -> None:
+    """The bytes of a file, or the tar.gz of a directory, go under the absolute path, with scheme and options kept."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").write_bytes(b"a graph")
+    (tmp_path / "m.tflite").write_bytes(b"a flatbuffer")
+    run("model", "install", f"{scheme}m.tflite{options}")
+    run("model", "install", "saved")
+    (_, handle, data), (_, folder, packed) = service.asked
+    assert (handle, data) == (f"{scheme}{tmp_path}/m.tflite{options}", b"a flatbuffer")
+    assert folder == str(tmp_path / "saved")
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        assert {member.name.removeprefix("./") for member in archive if member.isfile()} == {"saved_model.pb"}
 
 
 def test_models(run: Any, service: FakeService) -> None:

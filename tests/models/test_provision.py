@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from shazimd.errors import Forbidden
 from shazimd.models.model import ModelInfo
 from shazimd.models.provision import Provision
 from shazimd.models.registry import Registry
@@ -74,3 +77,25 @@ def test_stopping_does_not_wait_for_another_process(tmp_path: Path) -> None:
     with installing_elsewhere(tmp_path / "models"), started(tmp_path / "models", TINY) as (providing, _):
         providing.stop()
         assert providing.first_try.is_set()
+
+
+def test_no_path_is_opened_for_a_client(tmp_path: Path) -> None:
+    """A directory that is not configured is refused with the same words, whether it is there or not, before a look."""
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "divorce.pdf").touch()
+    providing = Provision(Registry(str(tmp_path / "models")), TINY)
+    for path in (tmp_path / "secret", tmp_path / "nothing"):
+        with pytest.raises(Forbidden) as refused:
+            providing.install(str(path))
+        expected = "expected the configured handle, a URL, or the bytes of a model in the body"
+        assert str(refused.value) == f"{path}: {expected}; no path is opened for a client"
+
+
+def test_a_client_installs_the_configured_model_or_sends_one(tmp_path: Path) -> None:
+    """The configured handle is opened, and bytes are kept under any name."""
+    providing = Provision(Registry(str(tmp_path / "models")), TINY)
+    *_, last = providing.install(TINY)
+    assert last["model"]["source"] == TINY
+    *_, last = providing.install("/home/me/m.tflite", Path(TINY).read_bytes())
+    assert last["model"]["source"] == "/home/me/m.tflite"
+    assert [model["source"] for model in providing.list(None)] == [TINY, "/home/me/m.tflite"]

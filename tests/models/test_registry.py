@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -55,6 +57,41 @@ def test_an_installed_model_is_found_and_runs(models: Path) -> None:
     assert registry.list() == [info]
     assert Path(info.path).is_relative_to(models)
     assert EmbeddingModel(info).embed(np.full((1, 8, 6, 3), 200, np.uint8)).shape == (1, info.output_width)
+
+
+def test_a_model_that_was_sent_is_kept_under_its_name(models: Path) -> None:
+    """Nothing is opened or fetched by that name, and its file is not left behind."""
+    info = Registry(str(models)).install("/nowhere/m.tflite", data=Path(FLOAT).read_bytes())
+    assert Registry(str(models)).find("/nowhere/m.tflite") == info
+    assert EmbeddingModel(info).embed(np.full((1, 8, 6, 3), 200, np.uint8)).shape == (1, info.output_width)
+    assert {path.name for path in models.rglob("*") if path.is_file()} == {"model.tflite", "model.json"}
+
+
+def packed(**files: bytes) -> bytes:
+    """A tar.gz of files."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("handle", "data", "message"),
+    [
+        ("sent", b"no model", "sent: "),
+        ("sent", packed(a=b""), "sent: not a model, found a, expected saved_model.pb"),
+        ("sent", packed(a=b"1" * 5000)[:-10], "sent: not a whole tar.gz archive"),
+        ("sent#sha256=" + "0" * 64, b"x", "wrong digest"),
+    ],
+)
+def test_what_was_sent_and_is_no_model_is_refused(models: Path, handle: str, data: bytes, message: str) -> None:
+    """The error names the handle and what was found, and nothing is kept."""
+    with pytest.raises(ModelError, match=message):
+        Registry(str(models)).install(handle, data=data)
+    assert [path for path in models.rglob("*") if path.is_file()] == []
 
 
 def test_models_outlive_the_process(models: Path) -> None:

@@ -202,7 +202,9 @@ def test_a_model_is_installed_step_by_step(service: FakeService, path: str) -> N
     """POST /v1/models answers with a line for each step, the model in the last; a failure is the last line."""
     steps = list(Client(path).install_model("https://example.org/m/5"))
     assert [s["stage"] for s in steps] == ["fetching", "installed"]
-    assert service.asked == [("install", "https://example.org/m/5")]
+    assert service.asked == [("install", "https://example.org/m/5", None)]
+    list(Client(path).install_model("/opt/m.tflite", b"a flatbuffer"))
+    assert service.asked[1:] == [("install", "/opt/m.tflite", b"a flatbuffer")]
     service.fails = errors.ModelError("404 from example.org")
     with pytest.raises(errors.ModelError, match=r"404 from example\.org"):
         list(Client(path).install_model("https://example.org/m/5"))
@@ -362,6 +364,15 @@ def test_huge_headers_are_refused(path: str) -> None:
     assert (status, json.loads(body)["error"]["code"]) == (431, "bad_request")
 
 
+def test_requests_sent_ahead_have_a_limit(service: FakeService, path: str) -> None:
+    """A few are answered in order; too many end the connection before they fill the memory."""
+    request = b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n"
+    assert talk(path, request * 5 + request.replace(b"Host", b"Connection: close\r\nHost"))[2].count(b" 200 ") == 5
+    service.fails = errors.NotFound("not asked so often")
+    received = talk(path, request * 1000)
+    assert b"more than 16 requests were sent ahead" in received[2]
+
+
 def test_headers_that_never_end_are_cut_off(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that opens a connection and says little or nothing gets a 408."""
     monkeypatch.setattr(guard, "HEAD_S", 0.05)
@@ -406,17 +417,39 @@ def test_a_truncated_body_costs_nobody_else(service: FakeService, path: str) -> 
 
 def test_a_body_that_stalls_is_cut_off(service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence within a body ends in a 408 and frees what was held."""
-    monkeypatch.setattr(bodies.Bodies.__init__, "__defaults__", (0.05,))
+    monkeypatch.setattr(bodies.Bodies.__init__, "__defaults__", (0.05, 60.0))
     with serving(service, tmp_path) as path:
         status, _, body = talk(path, b"POST /v1/find HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nimage")
         assert (status, json.loads(body)["error"]["code"]) == (408, "timeout")
         assert ask(path, "POST", "/v1/find", IMAGE)[0] == 200
 
 
-def test_bodies_together_have_a_limit(service: FakeService, tmp_path: Path) -> None:
-    """While as much as may be held is held, a further picture gets a 503; once it is freed, it is answered."""
-    service.holds = threading.Event()
+def test_a_body_that_trickles_is_cut_off(service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often a byte comes, a body has a total time."""
+    monkeypatch.setattr(bodies.Bodies.__init__, "__defaults__", (30.0, 0.2))
+    with serving(service, tmp_path) as path, connect(path) as connection:
+        connection.sendall(b"POST /v1/find HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nimage")
+        connection.settimeout(0.01)
+        answer = b""
+        while not answer:
+            connection.sendall(b"x")
+            with contextlib.suppress(TimeoutError):
+                answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"the body took more than 0.2 s" in answer
+
+
+def test_a_body_over_the_share_of_a_user_is_too_large(service: FakeService, tmp_path: Path) -> None:
+    """It could never be held: it is refused for its size, and not told to come again."""
     with serving(service, tmp_path, held_max_bytes=100) as path:
+        assert error(ask(path, "POST", "/v1/find", b"image".ljust(51))) == (413, "too_large")
+        assert ask(path, "POST", "/v1/find", b"image".ljust(50))[0] == 200
+
+
+def test_bodies_together_have_a_limit(service: FakeService, tmp_path: Path) -> None:
+    """While as much as a user may hold is held, a further picture gets a 503; once it is freed, it is answered."""
+    service.holds = threading.Event()
+    with serving(service, tmp_path, held_max_bytes=200) as path:
         first = threading.Thread(target=ask, args=(path, "POST", "/v1/find", b"image".ljust(80)))
         first.start()
         assert service.working.acquire(timeout=10)

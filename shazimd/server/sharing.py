@@ -1,0 +1,109 @@
+"""Shares the server among its users: limits for each, turns in rotation, a pace for requests that cost little.
+
+A user is a uid. Without these, one user's many requests would be served before the single request of another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from shazimd.errors import Unavailable
+
+
+class Shares:
+    """Counts things in use: at most ``each`` for a user, ``total`` for all users together."""
+
+    def __init__(self, what: str, each: int, total: int) -> None:
+        """``what`` names the things in errors."""
+        self._what = what
+        self._each = each
+        self._free = total
+        self._taken: Counter[int] = Counter()
+
+    def take(self, uid: int, number: int) -> None:
+        """Raises Unavailable beyond a limit, and then nothing is taken."""
+        if self._taken[uid] + number > self._each:
+            raise Unavailable(f"{self._what}: this user has as many as a user may have; ask again later")
+        if number > self._free:
+            raise Unavailable(f"{self._what}: the users together have as many as there may be; ask again later")
+        self._taken[uid] += number
+        self._free -= number
+
+    def give(self, uid: int, number: int) -> None:
+        self._taken[uid] -= number
+        self._free += number
+        if not self._taken[uid]:
+            del self._taken[uid]
+
+    @contextmanager
+    def taken(self, uid: int, number: int = 1) -> Iterator[None]:
+        """Take for a block."""
+        self.take(uid, number)
+        try:
+            yield
+        finally:
+            self.give(uid, number)
+
+
+class Turns:
+    """A semaphore whose waiters get their turn user by user, and not in the order of their coming."""
+
+    def __init__(self, at_once: int) -> None:
+        self._free = at_once
+        self._waiting: OrderedDict[int, deque[asyncio.Future[None]]] = OrderedDict()
+        """by user; the first user is next"""
+
+    @asynccontextmanager
+    async def turn(self, uid: int) -> AsyncIterator[None]:
+        """Wait for a turn, and hold it for a block."""
+        await self._wait(uid)
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _wait(self, uid: int) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(uid, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # cancelled just after it was given
+                self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
+        while self._waiting:
+            uid, turns = self._waiting.popitem(last=False)
+            turn = turns.popleft()
+            if turns:
+                self._waiting[uid] = turns  # after all other users
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+class Pace:
+    """Spreads a user's requests to at most ``per_second``, after a burst of as many as come in ``burst_s``."""
+
+    def __init__(self, per_second: float, burst_s: float) -> None:
+        self._interval_s = 1 / per_second
+        self._burst_s = burst_s
+        self._next: dict[int, float] = {}
+        """by user: the time of the next request without a burst"""
+
+    async def turn(self, uid: int) -> None:
+        """Wait as long as the user's earlier requests are too many."""
+        now = time.monotonic()
+        due = max(self._next.get(uid, 0.0), now - self._burst_s)
+        self._next[uid] = due + self._interval_s
+        if due > now:
+            await asyncio.sleep(due - now)
