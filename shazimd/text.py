@@ -34,6 +34,34 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def size(count: float) -> str:
+    """Format a number of bytes in decimal units.
+
+    >>> size(999), size(5_250_000)
+    ('999 B', '5.2 MB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Format a duration in its two largest units.
+
+    >>> duration(59.9), duration(3725), duration(200_000)
+    ('59 s', '1 h 2 min', '2 d 7 h')
+    """
+    rest = int(seconds)
+    parts: list[str] = []
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, rest = divmod(rest, length)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
 def is_threshold(value: float) -> bool:
     return 0 <= value <= 1
 

@@ -17,13 +17,29 @@ import shutil
 from contextlib import suppress
 
 from shazimd.acting.facts import DIGEST_BYTES, READ_BYTES, DiskState, read_state, shown, why
-from shazimd.acting.journal import ActRecord
+from shazimd.acting.journal import ActRecord, Journal
 from shazimd.acting.trash import Trash
 from shazimd.errors import BadInput, NotFound, ShazimdError, Unreadable
 from shazimd.posix.files import sync
 
 FICLONE = 0x40049409
 """<linux/fs.h>; see ioctl_ficlone(2). Python has the name from 3.14 on."""
+
+
+def carry_out(record: ActRecord, journal: Journal) -> None:
+    """Check the files, write to the journal, act. Raises BadInput or a subclass when the file was left in place."""
+    check(record)
+    journal.act(record)
+    try:
+        perform(record, Trash())
+    except BadInput as error:
+        try:
+            take_back(record, Trash())
+        except BadInput as obstacle:  # stays open in the journal, for --undo
+            raise BadInput(f"{error.message}; {obstacle.message}") from error
+        journal.undone(record.n)
+        raise
+    journal.done(record.n)
 
 
 def check(record: ActRecord) -> None:

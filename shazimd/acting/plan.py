@@ -28,6 +28,8 @@ class CleanRequest:
     """only files below these are acted on; all if empty"""
     reference: tuple[bytes, ...] = ()
     rules: tuple[Criterion, ...] = ()
+    seen: bool = False
+    """the user has looked at each group, and chosen the kept file though another is larger"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ class Planner:
         if file.state.links != len(file.paths):
             self._leave(file, "it has other names (hard links), so its space would not be freed")
             return False
-        if verdict == "copy" and not _is_at_least_as_large(keep, file):
+        if verdict == "copy" and not request.seen and not _is_at_least_as_large(keep, file):
             self._leave(file, f"it is larger than {shown(keep.paths[0])}, which may be a part of it")
             return False
         return request.how not in ("hardlink", "reflink") or self._may_share(file, keep)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-    from shazimd.acting.journal import ActRecord, CleanRun, Journal
+    from shazimd.acting.journal import CleanRun, Journal
     from shazimd.acting.plan import CleanPlan, CleanRequest, PlannedFile
 
 EXAMPLE = """\
@@ -166,6 +166,7 @@ class _Clean:
 
     def _carry_out(self, plan: CleanPlan, journal: Journal) -> dict[bytes, str]:
         """Act on each file of a plan; return the paths left in place, with the reasons."""
+        from shazimd.acting.acts import carry_out
         from shazimd.acting.plan import records
 
         failed: dict[bytes, str] = {}
@@ -211,25 +212,6 @@ class _Clean:
             say("Nothing was changed: act with --apply")
         elif self._files:
             say(f"Take it back with: shazimctl clean --undo {run}")
-
-
-def carry_out(record: ActRecord, journal: Journal) -> None:
-    """Check the files, write to the journal, act. Raises BadInput or a subclass when the file was left in place."""
-    from shazimd.acting.acts import check, perform, take_back
-    from shazimd.acting.trash import Trash
-
-    check(record)
-    journal.act(record)
-    try:
-        perform(record, Trash())
-    except BadInput as error:
-        try:
-            take_back(record, Trash())
-        except BadInput as obstacle:  # stays open in the journal, for --undo
-            raise BadInput(f"{error.message}; {obstacle.message}") from error
-        journal.undone(record.n)
-        raise
-    journal.done(record.n)
 
 
 def _request(args: Namespace) -> CleanRequest:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from shazimd.text import duration as duration
 from shazimd.text import printable
+from shazimd.text import size as size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,31 +67,3 @@ def per_cent(score: float) -> str:
 def similarities(item: Mapping[str, Any]) -> str:
     """Return the similarities in the format of the original shazim."""
     return str({key: item[key] for key in ("dah", "ddh", "dfv")})
-
-
-def size(count: float) -> str:
-    """Format a number of bytes in decimal units.
-
-    >>> size(999), size(5_250_000)
-    ('999 B', '5.2 MB')
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def duration(seconds: float) -> str:
-    """Format a duration in its two largest units.
-
-    >>> duration(59.9), duration(3725), duration(200_000)
-    ('59 s', '1 h 2 min', '2 d 7 h')
-    """
-    rest = int(seconds)
-    parts: list[str] = []
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, rest = divmod(rest, length)
-        if count or (unit == "s" and not parts):
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2])

@@ -41,6 +41,21 @@ def verify_all(query: bytes, candidates: Sequence[bytes]) -> list[Verification]:
     return verify.verify_all(query, candidates)
 
 
+def rendition(data: bytes, side_max: int, max_pixels: int) -> bytes:
+    """See ``imaging.rendition.rendition``."""
+    from shazimd.imaging.rendition import rendition as make
+
+    return make(data, side_max, max_pixels)
+
+
+def matched_points(query: bytes, match: bytes, max_pixels: int) -> list[tuple[float, float, float, float]]:
+    """See ``imaging.matched.matched_points``; of the pictures in two files."""
+    from shazimd.imaging.matched import matched_points as matched
+
+    extractor = _extractor(None, max_pixels, True)
+    return matched(extractor.query(query).features, extractor.query(match).features)
+
+
 @lru_cache(maxsize=3)  # while the model changes, jobs for the old and the new model and for none alternate
 def _extractor(model: ModelInfo | None, max_pixels: int, features: bool) -> Extractor:
     from shazimd.imaging.extract import Extractor
