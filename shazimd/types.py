@@ -91,6 +91,16 @@ class Fingerprint:
     """flat, two-tone, near-empty or tiny: its hashes mean little, and it never matches by score alone"""
     features: bytes = b""
     """local features and a small luma picture, packed by ``imaging.features``; may be empty"""
+    turned: tuple[tuple[int, int], ...] = ()
+    """(average hash, difference hash) of the picture in the 7 other orientations, as in ``imaging.hashes``; empty for a
+    picture that was fingerprinted before these were kept"""
+
+    @property
+    def orientations(self) -> tuple[Signals, ...]:
+        """Signals of the distinct orientations, upright first; all have the upright vector."""
+        upright = self.signals
+        hashes = dict.fromkeys([(upright.ah, upright.dh), *self.turned])
+        return (upright, *(Signals(ah, dh, upright.fv) for ah, dh in list(hashes)[1:]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from shazimd.imaging.decode import Picture, decode
 from shazimd.imaging.features import SIDE, extract_both, extract_features
-from shazimd.imaging.hashes import average_hash, difference_hash, oriented_hashes
+from shazimd.imaging.hashes import oriented_hashes
 from shazimd.types import Fingerprint, FloatVector, Query, Signals
 
 SIDE_MIN = SIDE
@@ -57,25 +57,24 @@ class Extractor:
         """The fingerprint of a picture. Raises NotAnImage, TooLarge, MemoryError; see ``decode``."""
         picture = self._decode(data)
         luma = picture.image.convert("L")
-        signals = Signals(average_hash(luma), difference_hash(luma), self._vector(picture.image))
         features = extract_features(_reduced(picture.image)) if self._features else b""
-        return self._fingerprint(picture, luma, signals, features)
+        return self._fingerprint(picture, luma, features)
 
     def query(self, data: bytes) -> Query:
         """The query for a picture. Raises NotAnImage, TooLarge, MemoryError; see ``decode``."""
         picture = self._decode(data)
         luma = picture.image.convert("L")
-        fv = self._vector(picture.image)
-        orientations = tuple(Signals(ah, dh, fv) for ah, dh in dict.fromkeys(oriented_hashes(luma)))
         kept, asked = extract_both(_reduced(picture.image)) if self._features else (b"", b"")
-        return Query(self._fingerprint(picture, luma, orientations[0], kept), orientations, asked)
+        fingerprint = self._fingerprint(picture, luma, kept)
+        return Query(fingerprint, fingerprint.orientations, asked)
 
     def _decode(self, data: bytes) -> Picture:
         return decode(data, side_min=SIDE_MIN, max_pixels=self._max_pixels)
 
-    def _fingerprint(self, picture: Picture, luma: Image.Image, signals: Signals, features: bytes) -> Fingerprint:
+    def _fingerprint(self, picture: Picture, luma: Image.Image, features: bytes) -> Fingerprint:
+        upright, *turned = oriented_hashes(luma)
         return Fingerprint(
-            signals=signals,
+            signals=Signals(*upright, self._vector(picture.image)),
             model=None if self._model is None else self._model.info.id,
             width=picture.width,
             height=picture.height,
@@ -83,6 +82,7 @@ class Extractor:
             pixels=picture.pixels,
             low_information=min(picture.width, picture.height) < TINY_SIDE or is_low_in_information(luma),
             features=features,
+            turned=tuple(turned),
         )
 
     def _vector(self, image: Image.Image) -> FloatVector | None:
@@ -93,7 +93,8 @@ class Extractor:
         # hardly differs.
         view = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
         vector: FloatVector = self._model.embed(np.asarray(view)[np.newaxis])[0]
-        return vector
+        # As the store keeps it: a pair has the same score, to the last digit, whichever picture is asked.
+        return np.asarray(vector, np.float16).astype(np.float32)
 
 
 def _reduced(image: Image.Image) -> NDArray[np.uint8]:

@@ -6,10 +6,15 @@ left, is the most significant.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import imagehash
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Transpose
+
+T = TypeVar("T", bound=np.generic)
 
 _SIDE = 8
 
@@ -46,15 +51,35 @@ def oriented_hashes(luma: Image.Image) -> list[tuple[int, int]]:
         luma.resize(size, Image.Resampling.LANCZOS) for size in ((_SIDE, _SIDE), (_SIDE + 1, _SIDE), (_SIDE, _SIDE + 1))
     )
     # imagehash resizes too, but Pillow only copies a picture that has the size already.
+    # 16 calls of imagehash on thumbnails would cost as much as the resizing.
+    bright = np.asarray(square) > np.asarray(square).mean()
     return [
-        (average_hash(_turned(square, turn)), difference_hash(_turned(wide if number < 4 else tall, turn)))
-        for number, turn in enumerate(ORIENTATIONS)
+        (_packed(_turned(bright, number)), _packed(_rising(_turned(np.asarray(wide if number < 4 else tall), number))))
+        for number in range(len(ORIENTATIONS))
     ]
 
 
-def _turned(image: Image.Image, turn: Transpose | None) -> Image.Image:
-    return image if turn is None else image.transpose(turn)
+def _turned(pixels: NDArray[T], orientation: int) -> NDArray[T]:
+    """An array as ``Image.transpose`` turns pictures, by the number of the orientation."""
+    return (
+        pixels,
+        pixels[:, ::-1],
+        pixels[::-1],
+        pixels[::-1, ::-1],
+        pixels.T,
+        pixels.T[:, ::-1],
+        pixels.T[::-1],
+        pixels.T[::-1, ::-1],
+    )[orientation]
+
+
+def _rising(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return pixels[:, 1:] > pixels[:, :-1]
 
 
 def _number(found: imagehash.ImageHash) -> int:
-    return int.from_bytes(np.packbits(found.hash).tobytes(), "big")
+    return _packed(found.hash)
+
+
+def _packed(bits: NDArray[np.bool_]) -> int:
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")

@@ -118,7 +118,7 @@ def _put(writer: Writer, content: ContentId, fingerprint: Fingerprint) -> bool:
     if fingerprint.model is not None and fingerprint.signals.fv is not None:
         writer.put_vector(content, fingerprint.model, fingerprint.signals.fv)
     if fingerprint.features:
-        writer.put_features(content, fingerprint.features)
+        writer.put_features(content, fingerprint.features, fingerprint.turned)
     return True
 
 

@@ -265,7 +265,7 @@ class Ingest:
     def _decoded(self, path: bytes, data: bytes, silent: bool) -> Query:
         model = self._library.model
         if silent:
-            query = _upright(self._decoders.fingerprint(data, model).result())
+            query = _query_of(self._decoders.fingerprint(data, model).result())
         else:
             query = self._decoders.query(data, model).result()
         if model is not None and query.fingerprint.signals.fv is None:
@@ -280,7 +280,7 @@ class Ingest:
         if decision is None:
             assert content.known is not None
             with self._library.store.read() as reader:
-                query = _upright(reader.fingerprint(content.known, self._library.model_id))
+                query = _query_of(reader.fingerprint(content.known, self._library.model_id))
             try:
                 decision = self._decider.by_search(candidate, query, content.known, content.exact)
             except WorkerFailed:
@@ -307,7 +307,7 @@ class Ingest:
             decision = made.decision if made is not None and made.holds(self._arrivals.last) else None
             arrival = self._arrivals.add(path)
             if decision is None:
-                query = content.query or _upright(writer.fingerprint(stored, self._library.model_id))
+                query = content.query or _query_of(writer.fingerprint(stored, self._library.model_id))
                 note = writer.add_pending_alert(path, query)
                 return _Stored(stored, arrival, PendingAlert(note, path, stored, query, arrival, file.started))
             return _Stored(stored, arrival, alert=self.pending.settle(writer, decision))
@@ -362,5 +362,5 @@ def _is_moved_or_touched(file: _File, content: _Content) -> bool:
     return content.source is not None or (file.before is not None and file.before.content in content.exact)
 
 
-def _upright(fingerprint: Fingerprint) -> Query:
-    return Query(fingerprint, (fingerprint.signals,), fingerprint.features)
+def _query_of(fingerprint: Fingerprint) -> Query:
+    return Query(fingerprint, fingerprint.orientations, fingerprint.features)

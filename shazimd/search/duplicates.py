@@ -26,7 +26,7 @@ from shazimd.search.query import (
     may_be_faint,
     with_same_pixels,
 )
-from shazimd.search.score import score, similarities
+from shazimd.search.score import best_orientation
 from shazimd.store.base import Reader
 from shazimd.types import (
     ContentId,
@@ -136,8 +136,8 @@ class Duplicates:
         likely = [each for each in self._likely(own, weights, threshold) if each not in excluded]
         partners = dict(fingerprints(self._library, reader, likely))
         verified = self._verify(own.features, [each.features for each in partners.values()]) if partners else None
-        signals = {partner: each.signals for partner, each in partners.items()}
-        return _PartnerCheck(content, own.signals, [each for each in same if each < content], signals, verified)
+        turned = {partner: each.orientations for partner, each in partners.items()}
+        return _PartnerCheck(content, own.orientations, [each for each in same if each < content], turned, verified)
 
     def _likely(self, own: Fingerprint, weights: Weights, threshold: float) -> list[ContentId]:
         """The partners to verify, likeliest first; the content itself may be among them."""
@@ -174,18 +174,18 @@ class _PartnerCheck(NamedTuple):
     """The verification of a content's partners."""
 
     content: ContentId
-    signals: Signals
+    orientations: tuple[Signals, ...]
     same: Sequence[ContentId]
     """contents with the same pixels and a smaller id"""
-    partners: dict[ContentId, Signals]
+    partners: dict[ContentId, tuple[Signals, ...]]
     verified: Future[list[Verification]] | None
 
     def related(self, weights: Weights) -> Iterator[tuple[ContentId, ContentId, Tie]]:
         yield from ((self.content, each, _EXACT) for each in self.same)
         verified = self.verified.result() if self.verified else []
-        for (partner, signals), found in zip(self.partners.items(), verified, strict=True):
+        for (partner, orientations), found in zip(self.partners.items(), verified, strict=True):
             if found.verdict is Verdict.COPY:
-                value = score(similarities(self.signals, signals), weights)
+                value, _ = best_orientation(self.orientations, orientations, weights)
                 yield self.content, partner, Tie(value, Verdict.COPY)
 
 

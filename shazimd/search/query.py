@@ -15,7 +15,7 @@ from itertools import chain, islice
 from typing import NamedTuple, TypeAlias
 
 from shazimd.search.library import Library
-from shazimd.search.score import score, similarities
+from shazimd.search.score import best_orientation
 from shazimd.store.base import Reader
 from shazimd.types import (
     ContentId,
@@ -94,10 +94,10 @@ class Search:
         sure += [_Judged(hit, found.verdict, found) for hit, found in verified if found.verdict]
         sure.sort(key=_strength)
         listed = {j.hit.content for j in sure}
-        verifications = {hit.content: found for hit, found in verified}
+        tried = {hit.content: (hit, found) for hit, found in verified}
         similar = (
-            _Judged(hit, Verdict.SIMILAR, verifications.get(hit.content))
-            for hit in chain(nearest, ranked)
+            _Judged(hit, Verdict.SIMILAR, found)
+            for hit, found in (tried.get(near.content, (near, None)) for near in chain(nearest, ranked))
             if hit.score >= threshold and hit.content not in listed and not query.fingerprint.low_information
         )
         return list(islice(self._files(chain(sure, similar), admit), limit))
@@ -114,7 +114,7 @@ class Search:
         pixels = query.fingerprint.pixels
         if same_bytes or (pixels is not None and pixels == other.pixels):
             return Comparison(1.0, IDENTICAL, Verdict.EXACT, None)
-        _, best, pair = _hit(0, query, other.signals, weights)
+        _, best, pair = _hit(0, query, other, weights)
         verification = None
         if self._verify and query.features and other.features:
             (verification,) = self._verify(query.features, [other.features]).result()
@@ -138,9 +138,9 @@ class Search:
         verifying = self._verified(query, first)  # in the workers, while this thread searches by score
         nearest.extend(islice(ranked, BY_SCORE))
         closest = chain(nearest, self._by_hashes(query, weights))
-        by_score = self._verified(query, list(self._among(query, closest, tried)))
+        by_score = self._verified(query, list(self._among(query, closest, tried, weights)))
         judged = self._go_on(query, list(verifying), by_words)
-        further = self._among(query, _recorded(ranked, nearest), tried)
+        further = self._among(query, _recorded(ranked, nearest), tried, weights)
         return judged + self._go_on(query, list(by_score), further)
 
     def _go_on(self, query: Query, judged: list[_Judgement], further: Iterator[_Candidate]) -> list[_Judgement]:
@@ -195,14 +195,14 @@ class Search:
             if likely not in tried:
                 tried.add(likely)
                 for content, known in self._known([likely]):
-                    yield _hit(content, query, known.signals, weights), known.features
+                    yield _hit(content, query, known, weights), known.features
 
     def _by_hashes(self, query: Query, weights: Weights) -> list[Hit]:
         """Low-information candidates with hashes like the query's, for a query of few words."""
         if not self._can_verify(query) or not may_be_faint(query.fingerprint, query.features):
             return []
         likely = by_hashes(self._library, query.orientations, BY_SCORE)
-        return [_hit(content, query, known.signals, weights) for content, known in self._known(likely)]
+        return [_hit(content, query, known, weights) for content, known in self._known(likely)]
 
     def _known(self, contents: Iterable[ContentId]) -> Iterator[tuple[ContentId, Fingerprint]]:
         for content in contents:
@@ -210,7 +210,9 @@ class Search:
                 found = list(fingerprints(self._library, reader, [content]))
             yield from found
 
-    def _among(self, query: Query, hits: Iterable[Hit], tried: set[ContentId]) -> Iterator[_Candidate]:
+    def _among(
+        self, query: Query, hits: Iterable[Hit], tried: set[ContentId], weights: Weights
+    ) -> Iterator[_Candidate]:
         """Candidates among these hits, read lazily, but for those in ``tried``; added there."""
         for hit in hits if self._can_verify(query) else ():
             if hit.content in tried:
@@ -218,8 +220,8 @@ class Search:
             tried.add(hit.content)
             with suppress(KeyError):  # removed meanwhile
                 with self._library.store.read() as reader:
-                    features = reader.features(hit.content)
-                yield hit, features
+                    known = reader.fingerprint(hit.content, self._library.model_id)
+                yield _hit(hit.content, query, known, weights), known.features
 
     def _can_verify(self, query: Query) -> bool:
         return self._verify is not None and bool(query.features)
@@ -342,6 +344,5 @@ def _recorded(hits: Iterator[Hit], record: list[Hit]) -> Iterator[Hit]:
         yield hit
 
 
-def _hit(content: ContentId, query: Query, signals: Signals, weights: Weights) -> Hit:
-    pairs = [similarities(orientation, signals) for orientation in query.orientations]
-    return max((Hit(content, score(pair, weights), pair) for pair in pairs), key=lambda hit: hit.score)
+def _hit(content: ContentId, query: Query, known: Fingerprint, weights: Weights) -> Hit:
+    return Hit(content, *best_orientation(query.orientations, known.orientations, weights))

@@ -11,6 +11,8 @@ score = <q, s> + (w1 + w2) / 2, and any engine for one float vector and inner pr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shazimd.types import HASH_BITS, Signals, Similarities, Weights
 
 
@@ -21,6 +23,13 @@ def similarities(a: Signals, b: Signals) -> Similarities:
         _hash_similarity(a.dh, b.dh),
         None if a.fv is None or b.fv is None else min(1.0, float(a.fv @ b.fv)),
     )
+
+
+def best_orientation(a: Sequence[Signals], b: Sequence[Signals], weights: Weights) -> tuple[float, Similarities]:
+    """The best score of two pictures over their orientations, each upright first, and its similarities. The pair has
+    the same whichever comes first."""
+    upright = [similarities(each, b[0]) for each in a] + [similarities(a[0], each) for each in b[1:]]
+    return max(((score(pair, weights), pair) for pair in upright), key=lambda found: found[0])
 
 
 def score(pair: Similarities, weights: Weights) -> float:

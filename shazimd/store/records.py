@@ -7,6 +7,7 @@ only: its escapes keep even lone surrogates, which os.fsdecode makes of bytes th
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -45,6 +46,9 @@ class ContentRecord(Struct, frozen=True, array_like=True):
     pixels: bytes | None
     low_information: bool
     features_version: int = 0
+    turned: bytes = b""
+    """8 bytes each, big-endian: average hash and difference hash of the 7 other orientations; missing in rows written
+    before these were kept"""
 
 
 class ModelRecord(Struct, frozen=True, array_like=True):
@@ -128,6 +132,7 @@ def to_record(digest: Digest, fingerprint: Fingerprint) -> ContentRecord:
         f.pixels or None,
         f.low_information,
         features_version(f.features),
+        encode_turned(f.turned),
     )
 
 
@@ -142,7 +147,18 @@ def to_fingerprint(record: ContentRecord, fv: FloatVector | None, model: str | N
         pixels=record.pixels,
         low_information=record.low_information,
         features=features,
+        turned=_decode_turned(record.turned),
     )
+
+
+def encode_turned(turned: Sequence[tuple[int, int]]) -> bytes:
+    """The hashes of the other orientations, as in ``ContentRecord``."""
+    return b"".join(each.to_bytes(8, "big") for pair in turned for each in pair)
+
+
+def _decode_turned(raw: bytes) -> tuple[tuple[int, int], ...]:
+    hashes = [int.from_bytes(raw[start : start + 8], "big") for start in range(0, len(raw), 8)]
+    return tuple(zip(hashes[::2], hashes[1::2], strict=True))
 
 
 def encode_pending_alert(path: bytes, query: Query) -> bytes:

@@ -120,9 +120,12 @@ class Writer(Reader):
         put_pieces(self._txn, self._t.vectors, key, raw)
         self._put_model(model, ModelRecord(known.number, known.width, known.vectors + added))
 
-    def put_features(self, content: ContentId, features: bytes) -> None:
+    def put_features(
+        self, content: ContentId, features: bytes, turned: Sequence[tuple[int, int]] | None = None
+    ) -> None:
         """Replace the local features of a content; empty ones are ``outdated``. Its relations, judged by the former
-        features, are removed. Raises KeyError when unknown."""
+        features, are removed. ``turned`` replaces its hashes in the other orientations, if given. Raises KeyError when
+        unknown."""
         record, key = self._content(content), number(content)
         self.relations.forget(content)
         if features:
@@ -130,6 +133,8 @@ class Writer(Reader):
         delete_all(self._txn, self._t.features, key)
         put_pieces(self._txn, self._t.features, key, features)
         record = structs.replace(record, features_version=records.features_version(features))
+        if turned is not None:
+            record = structs.replace(record, turned=records.encode_turned(turned))
         put(self._txn, self._t.contents, key, records.encode(record))
 
     def drop_vectors_except(self, model: str, limit: int) -> bool:

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, contextmanager
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
+from daemon_process import drawing
 from drawn import encoded
+from drawn import picture as drawn_photo
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from PIL.Image import Transpose
 
 from benchmarks.quality.edits import cropped, recompressed, scaled
 from benchmarks.quality.families import TUNED, picture
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.verify import verify_all
 from shazimd.index.flat import FlatIndex
+from shazimd.models.model import ModelInfo
 from shazimd.search.duplicates import Duplicates
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import FileRow, FileState, Query, Stat, Verdict, Verification
+from shazimd.types import FileRow, FileState, Query, Stat, Verdict, Verification, rounded_score
 
 WEIGHTS = (1.0, 1.0, 2.0)
 THRESHOLD = 0.75
@@ -42,6 +50,24 @@ COPIES = {frozenset([name, f"{name}-copy"]) for name in ("logo", "chart", "form"
 PAIRS = [(a, b) for a in PICTURES for b in PICTURES if a != b]
 
 
+MODEL = ModelInfo("mean", "mean", "00", "", 8, 8, 3)
+
+
+class Mean:
+    """A model: its vector is the mean colour, which no turn changes."""
+
+    info = MODEL
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        means = images.mean(axis=(1, 2)).astype(np.float32)
+        return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), np.float32)
+
+
+def blurred(seed: int) -> Image.Image:
+    """A picture with soft and sharp parts, wider than high."""
+    return Image.blend(drawing(seed), drawn_photo(400, 300, seed), 0.5)
+
+
 def verify(query: bytes, candidates: Sequence[bytes]) -> Future[list[Verification]]:
     done: Future[list[Verification]] = Future()
     done.set_result(verify_all(query, candidates))
@@ -56,10 +82,16 @@ def queries() -> dict[str, Query]:
 
 @pytest.fixture
 def library(tmp_path: Path, queries: dict[str, Query]) -> Iterator[Library]:
-    """A file for each picture, named like it."""
+    with filled(tmp_path, queries) as library:
+        yield library
+
+
+@contextmanager
+def filled(folder: Path, queries: dict[str, Query], model: ModelInfo | None = None) -> Iterator[Library]:
+    """A library with a file for each picture, named like it."""
     with (
-        closing(open_store(str(tmp_path / "store"), 1 << 26)) as store,
-        closing(Library(store, lambda _store, _model: FlatIndex())) as library,
+        closing(open_store(str(folder / "store"), 1 << 26)) as store,
+        closing(Library(store, lambda _store, _model: FlatIndex(), model)) as library,
     ):
 
         def fill(writer: Writer) -> None:
@@ -90,6 +122,41 @@ def test_a_pair_has_one_answer(library: Library, queries: dict[str, Query]) -> N
     grouped = {frozenset(member.path[1:].decode() for member in group) for group in groups}
     expected = {(a, b) for a, b in PAIRS if frozenset([a, b]) in COPIES}
     assert (found, compared, grouped) == (expected, expected, COPIES)
+
+
+PHOTO = blurred(3)
+TURNED = {
+    "photo": PHOTO,
+    "photo-mirrored": ImageOps.mirror(PHOTO),
+    "photo-turned": PHOTO.transpose(Transpose.ROTATE_90),
+}
+
+
+def test_a_pair_has_one_score(tmp_path: Path) -> None:
+    """The same digits in find, compare and duplicates, over the best orientation, whichever picture is asked."""
+    extractor = Extractor(Mean(), 200_000_000)
+    queries = {name: extractor.query(encoded(image, "JPEG", quality=80)) for name, image in TURNED.items()}
+    with filled(tmp_path, queries, MODEL) as library:
+        search = Search(library, verify)
+        scores: defaultdict[frozenset[str], set[float]] = defaultdict(set)
+        for asked, query in queries.items():
+            for match in search.matches(query, None, weights=WEIGHTS, threshold=THRESHOLD):
+                scores[frozenset([asked, match.path[1:].decode()])].add(rounded_score(match.score))
+            for other, known in queries.items():
+                if other != asked:
+                    found = search.compare(
+                        query, known.fingerprint, same_bytes=False, weights=WEIGHTS, threshold=THRESHOLD
+                    )
+                    scores[frozenset([asked, other])].add(rounded_score(found.score))
+        ((keep, *others),) = Duplicates(library, verify).groups(WEIGHTS, THRESHOLD)
+        for member in others:
+            assert member.relation is not None
+            scores[frozenset([keep.path[1:].decode(), member.path[1:].decode()])].add(
+                rounded_score(member.relation.score)
+            )
+    pairs = {frozenset(pair) for pair in combinations(TURNED, 2)}
+    assert {pair: len(found) for pair, found in scores.items() if pair in pairs} == dict.fromkeys(pairs, 1)
+    assert min(min(scores[pair]) for pair in pairs) > 0.95
 
 
 def test_the_logos_are_low_in_information(queries: dict[str, Query]) -> None:

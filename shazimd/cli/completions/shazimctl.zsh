@@ -184,7 +184,7 @@ _shtab_shazimctl_model_defaults_added=0
 _shtab_shazimctl_model_install_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[print JSON, one object per line]"
-  ":URL of a TF Hub model, a SavedModel directory, a .tflite file, or onnx\:FILE:"
+  ":the configured handle, a TF Hub URL, a SavedModel directory, a .tflite file, or onnx\:FILE:"
 )
 
 # guard to ensure default positional specs are added only once per session
