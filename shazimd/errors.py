@@ -13,6 +13,7 @@
     └── InternalError                  5   internal
         ├── Unavailable                5   unavailable       starting, draining or too busy; ask again later
         ├── WorkerFailed               5   worker_failed     the decoder crashed, hung or ran out of memory
+        │   └── WorkerLost             5   worker_lost       killed from outside or not started; not the picture
         ├── ModelError                 5   model_error       a model can't be fetched, converted or run
         ├── StoreError                 5   store_error
         │   ├── StoreDamaged           5   store_damaged     refused, never overwritten
@@ -88,6 +89,10 @@ class Unavailable(InternalError):
 
 class WorkerFailed(InternalError):
     code = "worker_failed"
+
+
+class WorkerLost(WorkerFailed):
+    code = "worker_lost"
 
 
 class ModelError(InternalError):

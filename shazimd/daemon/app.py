@@ -11,8 +11,9 @@ from functools import partial
 import structlog
 
 from shazimd.config import Config
+from shazimd.daemon.parts import Parts, RunSettings
 from shazimd.daemon.roots import check_presence, configured_roots
-from shazimd.daemon.run import Parts, Run, RunSettings
+from shazimd.daemon.run import Run
 from shazimd.index.base import Index
 from shazimd.index.cascade import CascadeIndex
 from shazimd.ingest.alerts import Alerts

@@ -15,50 +15,38 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, cast
+from typing import cast
 
 import structlog
 
-from shazimd.config import Config
+from shazimd.daemon.parts import Parts, RunSettings
 from shazimd.daemon.roots import RootConfig, Roots
 from shazimd.errors import NotFound
-from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.backfill import Backfill
 from shazimd.ingest.collect import Collector
-from shazimd.ingest.commit import Committer
-from shazimd.ingest.ingest import Ingest, Outcome
+from shazimd.ingest.ingest import Ingest
 from shazimd.ingest.lanes import Jobs, Lane
 from shazimd.ingest.moves import apply_move
+from shazimd.ingest.outcome import Outcome
 from shazimd.ingest.pending import PendingAlert
 from shazimd.ingest.reconcile import Findings, Reconciler
-from shazimd.ingest.rules import IngestRules, MatchSettings
-from shazimd.ingest.values import set_baseline
+from shazimd.ingest.rules import IngestRules
+from shazimd.ingest.scan import Depth
+from shazimd.ingest.values import decoders_of_failures, set_baseline, set_decoders_of_failures
 from shazimd.posix.mounts import is_at_or_below
 from shazimd.protocol import PathFields, RootStatus, ScanStatus, State
-from shazimd.search.duplicates import Duplicates
-from shazimd.search.library import Library
-from shazimd.search.query import Search
-from shazimd.store.base import Store
-from shazimd.telemetry.metrics import Metrics
 from shazimd.text import path_fields
 from shazimd.types import FileState
 from shazimd.watch.debounce import Debouncer
 from shazimd.watch.events import FileEvent, Kind, Stage
 from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
-from shazimd.words.packing import VERSION
-from shazimd.workers.pool import WorkerPool
 
 log = structlog.get_logger()
 
 BACKLOG_MAX = 64
 """Scanned files that wait for ingest before the next directory is scanned: enough for all workers, small in memory."""
-INGESTS_PER_WORKER = 8
-"""Concurrent ingests for each worker: a file is decoded, others read files or wait for a shared flush."""
-INGESTS_MIN = 48
-"""Files with known bytes only wait for the flush: the more share a flush, the more are stored a second."""
 MODEL_WAIT_S = 120.0
 """Longest wait of a first start for its model: files decoded without a model are decoded again later."""
 MODEL_TICK_S = 0.2
@@ -67,45 +55,6 @@ RETRY_S = 5.0
 """Delay after an internal error, before all roots are scanned again."""
 TICK_S = 0.05
 """How often the backlog is checked during a scan."""
-
-
-class Parts(NamedTuple):
-    """The parts of the daemon kept by a reload."""
-
-    store: Store
-    workers: WorkerPool
-    library: Library
-    alerts: Alerts
-    committer: Committer
-    search: Search
-    duplicates: Duplicates
-    metrics: Metrics
-
-
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """The settings applied by a reload."""
-
-    match: MatchSettings
-    alert_on_baseline: bool
-    scan_interval_s: float
-    threads: int
-    max_file_bytes: int
-    keep_deleted_s: float
-    features_version: int | None
-    """version of the local features; None if the workers make none"""
-
-    @classmethod
-    def of(cls, config: Config) -> RunSettings:
-        return cls(
-            MatchSettings(config.match.threshold, config.match.weights, frozenset(config.alerts.verdicts)),
-            config.alerts.on_baseline,
-            config.reconcile.interval_s,
-            max(INGESTS_MIN, INGESTS_PER_WORKER * config.workers.processes),
-            config.workers.max_file_mb << 20,
-            config.store.keep_deleted_s,
-            VERSION if config.match.verify else None,
-        )
 
 
 class Run:
@@ -131,8 +80,12 @@ class Run:
         """Unix time of each root's last full scan since the start"""
         self._unsettled: set[bytes] = set()
         """files of a baseline found soon after a change: part of the baseline once debounced"""
-        self._confirmed: set[bytes] = set()
+        self._asked: dict[bytes, Depth] = {}
         """directories of a user's rescan: missing files are removed without the deletion guard"""
+        with parts.store.read() as reader:
+            is_tried = decoders_of_failures(reader) == settings.decoders
+        self._decoders = None if is_tried else settings.decoders
+        """set until the files that failed with other decoders were tried again"""
         self._begun = False
         self._draining = threading.Event()
         self._model: threading.Event | None = None
@@ -207,19 +160,23 @@ class Run:
             "compared_at": self._scanned.get(root),
         }
 
-    def rescan(self, path: bytes | None) -> None:
-        """Compare a file or directory, or all roots, with the disk soon. Raises NotFound outside the roots."""
+    def rescan(self, path: bytes | None, *, deep: bool = False) -> None:
+        """Compare a file or directory, or all roots, with the disk soon. Raises NotFound outside the roots.
+
+        ``deep``: every file is read, though its stat is unchanged."""
+        self._ingest.retries.clear()
+        depth = Depth.ALL if deep else Depth.NONE
         if path is None:
             for root, watcher in self._watchers.items():
-                self._confirmed.add(root)
+                self._asked[root] = depth
                 watcher.refresh()
         elif self._roots.of(path) is None:
             raise NotFound(f"{os.fsdecode(path)}: lies in none of the watched directories")
         elif os.path.isdir(path):
-            self._confirmed.add(path)
+            self._asked[path] = depth
             self._debouncer.put(FileEvent(Kind.TREE, path))
         else:
-            self._offer(path, Lane.LIVE)
+            self._offer(path, Lane.LIVE, is_deep=deep)
 
     def _watcher(self, root: RootConfig, interval_s: float) -> Watcher:
         return Watcher(root.config, root.rules, self._debouncer.put, self._watches, reconcile_interval_s=interval_s)
@@ -254,7 +211,8 @@ class Run:
 
     def _turn(self) -> None:
         put_off = len(self._ingest.pending) > 0
-        busy = self._scanning or put_off or self._roots.without_baseline & self._scanned.keys()
+        is_retried = self._decoders and self._is_all_scanned()
+        busy = self._scanning or put_off or is_retried or self._roots.without_baseline & self._scanned.keys()
         moves: list[Future[None]] = []
         for event in self._debouncer.take(TICK_S if busy else None):
             if event.kind is Kind.MOVED:
@@ -276,21 +234,22 @@ class Run:
 
     def _handle(self, event: FileEvent) -> None:
         if event.kind is Kind.TREE:
-            self._reconciler.request(event.path, confirmed=event.path in self._confirmed)
-            self._confirmed.discard(event.path)
+            asked = self._asked.pop(event.path, None)
+            depth = Depth.FAILED if self._decoders and event.path in self._watchers else Depth.NONE
+            self._reconciler.request(event.path, confirmed=asked is not None, depth=max(asked or Depth.NONE, depth))
             self._scanning = True
         else:
             lane = Lane.BACKLOG if event.path in self._unsettled else Lane.LIVE
             self._offer(event.path, lane, deleted=event.stage is Stage.GONE)
             self._unsettled.discard(event.path)
 
-    def _offer(self, path: bytes, lane: Lane, *, deleted: bool = False) -> None:
+    def _offer(self, path: bytes, lane: Lane, *, deleted: bool = False, is_deep: bool = False) -> None:
         if self._roots.admits(path):
-            self._jobs.offer(path, partial(self._ingest_file, path, deleted=deleted), lane)
+            self._jobs.offer(path, partial(self._ingest_file, path, deleted=deleted, is_deep=is_deep), lane)
 
-    def _ingest_file(self, path: bytes, *, deleted: bool) -> None:
+    def _ingest_file(self, path: bytes, *, deleted: bool, is_deep: bool) -> None:
         """A job: ingest a file and act on the outcome."""
-        outcome = self._ingest.ingest(path, deleted=deleted)
+        outcome = self._ingest.ingest(path, deleted=deleted, is_deep=is_deep)
         if outcome is Outcome.UNSETTLED:
             self._debouncer.put(FileEvent(Kind.FILE, path))
         elif outcome is Outcome.MISSING:
@@ -300,6 +259,8 @@ class Run:
                 self._debouncer.put(FileEvent(Kind.TREE, root))
         elif outcome is Outcome.PUT_OFF:
             self._look_for_missing()
+        elif outcome is Outcome.POSTPONED:
+            self._debouncer.put(FileEvent(Kind.FILE, path), after_s=self._ingest.retries.delay_s(path))
 
     def _decide(self, pending: PendingAlert, *, is_last: bool = False) -> None:
         """Have a job decide on an alert, under a key of its own: the path may be ingested as well."""
@@ -313,6 +274,7 @@ class Run:
     def _look_for_missing(self) -> None:
         for directory in self._ingest.pending.directories():
             self._debouncer.put(FileEvent(Kind.TREE, directory))
+        self._debouncer.wake()  # the run's thread may wait without a limit
 
     def _scan(self) -> None:
         """Scan directories until the backlog is long enough, or an event is due."""
@@ -331,7 +293,7 @@ class Run:
 
     def _ingest_found(self, findings: Findings) -> None:
         for path in findings.look:
-            self._offer(path, Lane.BACKLOG)
+            self._offer(path, Lane.BACKLOG, is_deep=findings.depth > Depth.NONE)
         self._unsettled.difference_update(findings.look)
         for path in findings.unsettled:
             if self._roots.without_baseline:
@@ -340,10 +302,16 @@ class Run:
         if findings.completed is not None:
             self._scanned[findings.completed] = time.time()
 
+    def _is_all_scanned(self) -> bool:
+        return self._scanned.keys() >= self._watchers.keys()
+
     def _complete_baselines(self) -> None:
         """A baseline is complete when all files of the first full scan are ingested."""
         if self._unsettled or self._jobs.pending(Lane.BACKLOG):
             return
+        if self._decoders and self._is_all_scanned():
+            self._committer.submit(partial(set_decoders_of_failures, versions=self._decoders)).result()
+            self._decoders = None
         for root in self._roots.without_baseline & self._scanned.keys():
             self._committer.submit(partial(set_baseline, root=root)).result()
             self._roots.without_baseline.discard(root)

@@ -20,12 +20,11 @@ import threading
 import time
 from concurrent.futures import Future
 from contextlib import ExitStack
-from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
-from shazimd.errors import ModelError, ShazimdError, StoreError, TooLarge, Unreadable, WorkerFailed
+from shazimd.errors import ModelError, ShazimdError, StoreError, TooLarge, Unreadable, WorkerFailed, WorkerLost
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.arrivals import Arrivals
 from shazimd.ingest.commit import Committer
@@ -33,7 +32,9 @@ from shazimd.ingest.decision import Candidate, Decider, Decision
 from shazimd.ingest.disk import Disk, FoundFile
 from shazimd.ingest.memory_budget import MemoryBudget
 from shazimd.ingest.moves import apply_move
+from shazimd.ingest.outcome import Outcome
 from shazimd.ingest.pending import PendingAlert, PendingAlerts, is_same_picture
+from shazimd.ingest.retries import Retries
 from shazimd.ingest.rules import IngestRules
 from shazimd.protocol import Alert
 from shazimd.search.library import Library
@@ -51,28 +52,9 @@ READ_BYTES_MAX = 64 * 2**20
 STRIPES = 4096
 """Locks by digest, for equal bytes to be decoded once. Among 16 concurrent files two different ones share a lock, and
 wait for each other without need, 3 times in 100."""
-UNREADABLE_STAT = Stat(-1, -1, -1)
-"""Differs from the stat of every file: each scan tries an unreadable file again, since chmod changes no mtime."""
-
-
-class Outcome(Enum):
-    """The result of an ingest."""
-
-    UNCHANGED = auto()
-    """the store agrees with the disk"""
-    STORED = auto()
-    PUT_OFF = auto()
-    """stored, and the decision on its alert waits for known files that are missing (see ``pending``)"""
-    FAILED = auto()
-    """the file cannot be read or decoded; the row has the reason"""
-    OTHER_NAMES = auto()
-    """stored or failed, and the file has other hard links: they changed too, but the kernel reports a single path"""
-    REMOVED = auto()
-    """the file was deleted, and now its row too"""
-    UNSETTLED = auto()
-    """the file or its row changed during the ingest, which is to be repeated later"""
-    MISSING = auto()
-    """a known file is missing without a deletion event: its disk may be away, and a scan must decide"""
+UNREAD_STAT = Stat(-1, -1, -1)
+"""Differs from the stat of every file: each scan tries a file again that could not be read or whose worker was lost. A
+chmod changes no mtime."""
 
 
 class Decoders(Protocol):
@@ -112,6 +94,8 @@ class _Content(NamedTuple):
     """for known bytes, as is all that follows"""
     exact: frozenset[ContentId] = frozenset()
     """contents with the same bytes or pixels"""
+    last_arrival: int = 0
+    """``Arrivals.visible`` before the store was read: a later arrival may be missing in it"""
     source: bytes | None = None
     """path of a known file with these bytes and this stat, missing there: the file was moved"""
 
@@ -155,15 +139,17 @@ class Ingest:
         self._memory = MemoryBudget(READ_BYTES_MAX)
         self._disk = Disk(rules.roots)
         self._arrivals = Arrivals()
+        self.retries = Retries()
         self._decider = Decider(library.store, search, rules.match, self._disk, self._arrivals)
         self.pending = PendingAlerts(
             library.store, committer, alerts, self._decider, self._disk, self._arrivals, counts
         )
 
-    def ingest(self, path: bytes, *, deleted: bool = False) -> Outcome:
+    def ingest(self, path: bytes, *, deleted: bool = False, is_deep: bool = False) -> Outcome:
         """Make the row of ``path`` agree with its file, and raise an alert if the file is a near-duplicate.
 
-        ``deleted``: the kernel reported a deletion or a move to elsewhere: the row of a missing file is removed."""
+        ``deleted``: the kernel reported a deletion or a move to elsewhere: the row of a missing file is removed.
+        ``is_deep``: the file is read though its stat is unchanged."""
         started = time.perf_counter()
         with self._library.store.read() as reader:
             before = reader.file(path)
@@ -172,8 +158,10 @@ class Ingest:
             found = self._disk.look(path)
             if found is None:
                 return self._absent(path, before, deleted=deleted)
-            if before is not None and found.stat.is_unchanged_since(before.stat):
+            if before is not None and not is_deep and found.stat.is_unchanged_since(before.stat):
                 return Outcome.UNCHANGED
+            if before is not None and self.retries.is_given_up(path, found.stat):
+                return Outcome.FAILED
             outcome = self._ingest_version(_File(path, found, before, started))
         except Unreadable as error:
             return self._unreadable(path, found, before, error)
@@ -187,6 +175,7 @@ class Ingest:
         return outcome
 
     def _absent(self, path: bytes, before: FileRow | None, *, deleted: bool) -> Outcome:
+        self.retries.done(path)
         if before is None:
             return Outcome.UNCHANGED
         if not deleted:
@@ -199,7 +188,7 @@ class Ingest:
         is_indexed = before is not None and before.content is not None
         if found and before and is_indexed and found.stat.without_ctime == before.stat.without_ctime:
             return Outcome.UNCHANGED  # a chmod: the next scan tries to read it again
-        return self._fail(path, UNREADABLE_STAT, before, error)
+        return self._fail(path, UNREAD_STAT, before, error)
 
     def _ingest_version(self, file: _File) -> Outcome:
         limit, stat = self._rules.max_file_bytes, file.found.stat
@@ -212,7 +201,13 @@ class Ingest:
                 content = self._content(file, until_stored, silent=silent)
             except Unreadable:
                 raise
+            except WorkerLost as error:
+                if self.retries.note(file.path, stat):
+                    log.info("image_postponed", path=file.path, reason=str(error), cause=error.code)
+                    return Outcome.POSTPONED
+                return self._fail(file.path, UNREAD_STAT, file.before, error)
             except ShazimdError as error:
+                self.retries.done(file.path)
                 return self._fail(file.path, stat, file.before, error)
             try:
                 return Outcome.UNSETTLED if content is None else self._store(file, content, silent=silent)
@@ -237,6 +232,9 @@ class Ingest:
 
     def _store(self, file: _File, content: _Content, *, silent: bool) -> Outcome:
         """Decide and commit. Raises KeyError if known bytes were removed for good meanwhile."""
+        self.retries.done(file.path)
+        if content.known and file.before == FileRow(file.found.stat, FileState.INDEXED, content.known):
+            return Outcome.UNCHANGED
         made = None
         if content.known and not silent and not _is_moved_or_touched(file, content):
             made = self._decided(file, content)
@@ -252,6 +250,7 @@ class Ingest:
 
     def _known(self, digest: Digest, stat: Stat) -> _Content | None:
         """The content with these bytes, from a single snapshot; None for new bytes."""
+        last_arrival = self._arrivals.visible
         with self._library.store.read() as reader:
             content = reader.content(digest)
             if content is None:
@@ -260,7 +259,7 @@ class Ingest:
             same = reader.contents_with_pixels(pixels) if pixels else []
             alike = reader.files_with_stat(content, stat)
         source = next(filter(self._disk.is_missing, alike), None)
-        return _Content(digest, None, content, frozenset([content, *same]), source)
+        return _Content(digest, None, content, frozenset([content, *same]), last_arrival, source)
 
     def _decoded(self, path: bytes, data: bytes, silent: bool) -> Query:
         model = self._library.model
@@ -274,7 +273,6 @@ class Ingest:
 
     def _decided(self, file: _File, content: _Content) -> _Made | None:
         """The decision on the alert of known bytes; None if a worker failed. Raises KeyError for a removed content."""
-        last_arrival = self._arrivals.visible  # before the search: a later arrival may be missing in it
         candidate = Candidate(file.path, file.found, file.started)
         decision = self._decider.by_bytes(candidate, content.exact)
         if decision is None:
@@ -283,9 +281,9 @@ class Ingest:
                 query = _query_of(reader.fingerprint(content.known, self._library.model_id))
             try:
                 decision = self._decider.by_search(candidate, query, content.known, content.exact)
-            except WorkerFailed:
+            except WorkerFailed:  # the pending alert is decided later
                 return None
-        return _Made(decision, last_arrival)
+        return _Made(decision, content.last_arrival)
 
     def _commit(self, file: _File, content: _Content, made: _Made | None, *, silent: bool) -> _Stored | None:
         """Store a file and its content, with its alert if decided, else with a pending alert if needed.

@@ -12,16 +12,23 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Protocol
 
+import structlog
+
+from shazimd.errors import WorkerLost
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.arrivals import Arrivals
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.decision import Candidate, Decider, Decision
 from shazimd.ingest.disk import Disk
+from shazimd.ingest.retries import DELAY_S, TRIES_MAX
 from shazimd.protocol import Alert
 from shazimd.store.base import Reader, Store, Writer
 from shazimd.types import ContentId, Query
+
+log = structlog.get_logger()
 
 PATIENCE_S = 60.0
 """Longest delay of a decision while events keep coming and no directory is being scanned."""
@@ -47,8 +54,12 @@ class PendingAlert:
 @dataclass(slots=True)
 class _PutOff:
     pending: PendingAlert
-    missing: Sequence[bytes]
+    missing: Sequence[bytes] = ()
     """files of its matches"""
+    tries: int = 0
+    """how often workers were lost"""
+    again_at: float = inf
+    """``time.perf_counter`` of the next try, after a lost worker"""
     is_taken: bool = False
     """handed out by ``due``"""
 
@@ -95,18 +106,23 @@ class PendingAlerts:
     def decide(self, pending: PendingAlert, *, is_last: bool = False) -> bool:
         """Search for matches of a stored file, and replace its pending alert by the alert, if any.
 
-        False if the alert was put off; with ``is_last`` it never is. Raises WorkerFailed."""
-        missing: Sequence[bytes] = ()
+        False if the alert was put off: files of matches are missing (never with ``is_last``), or a worker was lost.
+        Raises WorkerFailed."""
+        put_off = None
         try:
             file = Candidate(pending.path, self._disk.glance(pending.path), pending.started, pending.arrival)
             decision = self._decider.by_search(file, pending.query, pending.content)
             if not decision.is_final and not is_last:
-                missing = decision.missing
+                put_off = _PutOff(pending, decision.missing)
             else:
                 self._commit(pending, decision, is_missing=self._disk.is_missing(pending.path))
+        except WorkerLost as error:
+            if (put_off := self._after_loss(pending)) is None:
+                raise
+            log.info("alert_postponed", path=pending.path, reason=str(error), cause=error.code)
         finally:  # after a fault the next start of the daemon decides; until then no search must wait for this one
-            self._note(pending, missing)
-        return not missing
+            self._note(pending, put_off)
+        return put_off is None
 
     def due(self, *, is_scanning: bool, is_behind: bool) -> list[tuple[PendingAlert, bool]]:
         """The alerts to decide now, each with the ``is_last`` for ``decide``.
@@ -121,8 +137,8 @@ class PendingAlerts:
         with self._store.read() as reader:
             for each in waiting:
                 is_late = now - each.pending.started > PATIENCE_S
-                is_last = not is_scanning and (not is_behind or is_late)
-                if is_last or any(reader.file(path) is None for path in each.missing):
+                is_last = bool(each.missing) and not is_scanning and (not is_behind or is_late)
+                if is_last or now >= each.again_at or any(reader.file(path) is None for path in each.missing):
                     each.is_taken = True
                     due.append((each.pending, is_last))
         return due
@@ -155,13 +171,22 @@ class PendingAlerts:
 
         self._committer.submit(work, self.publish).result()
 
-    def _note(self, pending: PendingAlert, missing: Sequence[bytes]) -> None:
+    def _after_loss(self, pending: PendingAlert) -> _PutOff | None:
+        """The next try after a lost worker; None if there is to be none before the next start."""
         with self._lock:
-            if missing:
-                self._put_off[pending.number] = _PutOff(pending, missing)
+            before = self._put_off.get(pending.number)
+        tries = before.tries + 1 if before else 1
+        if tries >= TRIES_MAX:
+            return None
+        return _PutOff(pending, (), tries, time.perf_counter() + DELAY_S * 2.0 ** (tries - 1))
+
+    def _note(self, pending: PendingAlert, put_off: _PutOff | None) -> None:
+        with self._lock:
+            if put_off is not None:
+                self._put_off[pending.number] = put_off
             else:
                 self._put_off.pop(pending.number, None)
-        if not missing:
+        if put_off is None:
             self._arrivals.decided(pending.arrival)
 
 

@@ -27,7 +27,7 @@ from shazimd.errors import NotFound, StoreError
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.deletion_guard import DeletionGuard
 from shazimd.ingest.moves import apply_move
-from shazimd.ingest.scan import Scan
+from shazimd.ingest.scan import Depth, Scan
 from shazimd.ingest.values import guard_state, set_guard_state
 from shazimd.posix.mounts import Mounts
 from shazimd.protocol import ScanStatus
@@ -57,7 +57,9 @@ class Findings:
 
     directory: bytes
     look: tuple[bytes, ...] = ()
-    """new or changed files"""
+    """new or changed files, and files to be read again"""
+    depth: Depth = Depth.NONE
+    """of the scan"""
     unsettled: tuple[bytes, ...] = ()
     """files changed just now, for the debouncer"""
     moved: int = 0
@@ -147,7 +149,9 @@ class Reconciler:
         self._order = deque(self._roots.values())
         self._unreadable: set[bytes] = set()
 
-    def request(self, path: bytes, recursive: bool = True, *, confirmed: bool = False) -> None:
+    def request(
+        self, path: bytes, recursive: bool = True, *, confirmed: bool = False, depth: Depth = Depth.NONE
+    ) -> None:
         """Queue a scan of a directory, with its subdirectories or alone; the directory may be missing.
 
         ``confirmed``: a user's request removes missing files without the deletion guard. Raises NotFound for a path
@@ -162,10 +166,11 @@ class Reconciler:
             root.waiting.clear()
             path, recursive = root.path, True
         if path == root.path and recursive:
-            self._request_whole(root, confirmed)
-        elif not _covered(root.waiting, path, recursive, confirmed):
-            root.waiting.pop(path, None)
-            root.waiting[path] = Scan(root.path, path, recursive, confirmed)
+            self._request_whole(root, confirmed, depth)
+        elif not _covered(root.waiting, wanted := Scan(root.path, path, recursive, confirmed, depth)):
+            if (before := root.waiting.pop(path, None)) is not None:
+                wanted.include(before)
+            root.waiting[path] = wanted
 
     def step(self, *, is_behind: bool = False) -> Findings | None:
         """Compare a directory, of each root in turn; None if no scan is queued.
@@ -194,11 +199,12 @@ class Reconciler:
         """The progress of each root's scans, as ``GET /v1/status`` reports it."""
         return {root.path: _progress(root) for root in self._roots.values()}
 
-    def _request_whole(self, root: _RootScans, confirmed: bool) -> None:
+    def _request_whole(self, root: _RootScans, confirmed: bool, depth: Depth) -> None:
         if root.whole_again is None:
             cursor = root.guard.state.cursor if root.whole is None else None
             root.whole_again = Scan(root.path, root.path, cursor=cursor)
         root.whole_again.confirmed |= confirmed
+        root.whole_again.depth = max(root.whole_again.depth, depth)
 
     def _root_of(self, path: bytes) -> _RootScans | None:
         while path not in self._roots and path != os.path.dirname(path):
@@ -254,7 +260,8 @@ class Reconciler:
             for name, found in changed.items():
                 if (path := os.path.join(directory, name)) not in arrived:
                     scan.find(Stat.of(found).without_ctime, path)
-        return self._findings(directory, changed, arrived)
+        again = _again(disk, known, scan.depth) - changed.keys()
+        return self._findings(scan, directory, changed, arrived, again)
 
     def _entries(self, root: _RootScans, scan: Scan, directory: bytes) -> Entries | None:
         """The entries on the disk; None if the directory cannot be read: its rows stay."""
@@ -348,16 +355,23 @@ class Reconciler:
 
         return self._committer.submit(work).result()
 
-    def _findings(self, directory: bytes, changed: dict[bytes, os.stat_result], arrived: dict[bytes, Stat]) -> Findings:
+    def _findings(
+        self,
+        scan: Scan,
+        directory: bytes,
+        changed: dict[bytes, os.stat_result],
+        arrived: dict[bytes, Stat],
+        again: Collection[bytes],
+    ) -> Findings:
         """A moved file is read once more where its ctime changed: another file may have its size, mtime and inode."""
-        look: list[bytes] = []
+        look = [os.path.join(directory, name) for name in again]
         unsettled: list[bytes] = []
         settled = self._clock() - UNSETTLED_S
         for name, found in changed.items():
             path = os.path.join(directory, name)
             if path not in arrived or not Stat.of(found).is_unchanged_since(arrived[path]):
                 (look if found.st_ctime < settled else unsettled).append(path)
-        return Findings(directory, tuple(look), tuple(unsettled), moved=len(arrived))
+        return Findings(directory, tuple(look), scan.depth, tuple(unsettled), moved=len(arrived))
 
     # the end of a scan
 
@@ -457,6 +471,13 @@ def _changed(disk: Entries, known: Listing) -> dict[bytes, os.stat_result]:
     return changed
 
 
+def _again(disk: Entries, known: Listing, depth: Depth) -> set[bytes]:
+    """Known files on the disk that a scan of this depth has read again."""
+    if depth is Depth.NONE:
+        return set()
+    return {name for name, row in known.files.items() if disk.files.get(name) is not None and depth.includes(row)}
+
+
 def _is_there(path: bytes, stat: Stat) -> bool:
     try:
         return Stat.of(os.lstat(path)).without_ctime == stat
@@ -464,17 +485,22 @@ def _is_there(path: bytes, stat: Stat) -> bool:
         return False
 
 
-def _covered(waiting: dict[bytes, Scan], path: bytes, recursive: bool, confirmed: bool) -> bool:
-    """Whether a queued scan includes this request."""
+def _covered(waiting: dict[bytes, Scan], wanted: Scan) -> bool:
+    """Whether a queued scan includes this one."""
+    path = wanted.top
     same = waiting.get(path)
-    if same is not None and (same.recursive or not recursive) and (same.confirmed or not confirmed):
+    if same is not None and (same.recursive or not wanted.recursive) and _is_as_thorough(same, wanted):
         return True
     while path != os.path.dirname(path):
         path = os.path.dirname(path)
         above = waiting.get(path)
-        if above is not None and above.recursive and (above.confirmed or not confirmed):
+        if above is not None and above.recursive and _is_as_thorough(above, wanted):
             return True
     return False
+
+
+def _is_as_thorough(scan: Scan, wanted: Scan) -> bool:
+    return (scan.confirmed or not wanted.confirmed) and scan.depth >= wanted.depth
 
 
 def _progress(root: _RootScans) -> ScanStatus:

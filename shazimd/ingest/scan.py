@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from shazimd.posix.mounts import is_at_or_below
-from shazimd.types import Stat
+from shazimd.types import FileRow, FileState, Stat
 
 GONE_MAX = 100_000
 """Limit of remembered missing files, and of found ones, which may have moved: about 40 MB. Moved files beyond the limit
@@ -19,6 +19,18 @@ are read again at their new path."""
 
 Paths = dict[Stat, list[bytes]]
 """Paths of files by stat: hard links share a stat."""
+
+
+class Depth(IntEnum):
+    """Known files that a scan has read again, though their stat is unchanged."""
+
+    NONE = 0
+    FAILED = 1
+    """files that could not be decoded: newer decoders may"""
+    ALL = 2
+
+    def includes(self, row: FileRow) -> bool:
+        return self is Depth.ALL or (self is Depth.FAILED and row.state is FileState.FAILED)
 
 
 class _Turn(IntEnum):
@@ -35,6 +47,7 @@ class Scan:
     recursive: bool = True
     confirmed: bool = False
     """requested by a user: missing files are removed without the deletion guard"""
+    depth: Depth = Depth.NONE
     cursor: bytes | None = None
     """directory at which the last scan was interrupted"""
     known: int = 0
@@ -68,6 +81,12 @@ class Scan:
     @property
     def is_full(self) -> bool:
         return self.recursive and self.top == self.root
+
+    def include(self, other: Scan) -> None:
+        """Be as thorough as another scan of the same directory."""
+        self.recursive |= other.recursive
+        self.confirmed |= other.confirmed
+        self.depth = max(self.depth, other.depth)
 
     def push(self, directory: bytes, *, is_known: bool) -> None:
         heapq.heappush(self._queue, (self._turn(directory, is_known), directory))

@@ -63,6 +63,16 @@ def set_last_logged_alert(writer: Writer, alert: int) -> None:
     writer.set("alerts_told", alert)
 
 
+def decoders_of_failures(reader: Reader) -> str | None:
+    """Versions of the decoders with which all failed files were tried."""
+    versions: str | None = reader.get("decoders")
+    return versions
+
+
+def set_decoders_of_failures(writer: Writer, versions: str) -> None:
+    writer.set("decoders", versions)
+
+
 def _baseline_key(root: bytes) -> str:
     return "baseline:" + os.fsdecode(root)
 

@@ -80,6 +80,7 @@ class Debouncer:
         self._number = 0
         self._taken = 0
         """events of the last ``take``; pending until the next call"""
+        self._woken = False
         self._closed = False
 
     def __len__(self) -> int:
@@ -91,11 +92,11 @@ class Debouncer:
         with self._wake:
             return len(self) + self._taken
 
-    def put(self, event: FileEvent) -> None:
-        """Add an event. Never blocks for long, never touches the disk."""
+    def put(self, event: FileEvent, *, after_s: float = 0) -> None:
+        """Add an event, for a file with a minimum delay. Never blocks for long, never touches the disk."""
         with self._wake:
             if event.kind is Kind.FILE and event.stage is not Stage.GONE:
-                self._delay(event.path, event.stage)
+                self._delay(event.path, event.stage, after_s)
             else:
                 self._make_ready(event)
             if len(self) > self._pending_max:
@@ -105,7 +106,7 @@ class Debouncer:
     def take(self, timeout: float | None = None) -> list[FileEvent]:
         """Events whose delay is over, oldest first; blocks until there are some, at most ``timeout`` seconds.
 
-        Empty on timeout, or once closed. A file may change again at any time after its event."""
+        Empty on timeout, after ``wake``, or once closed. A file may change again at any time after its event."""
         deadline = None if timeout is None else self._clock() + timeout
         while True:
             with self._wake:
@@ -121,6 +122,12 @@ class Debouncer:
             if ready:
                 return ready
 
+    def wake(self) -> None:
+        """Make a waiting ``take`` return."""
+        with self._wake:
+            self._woken = True
+            self._wake.notify()
+
     def close(self) -> None:
         """Make all present and future calls of ``take`` return."""
         with self._wake:
@@ -128,8 +135,8 @@ class Debouncer:
             self._wake.notify()
 
     def _sleep(self, deadline: float | None) -> bool:
-        """Wait until an event is ready or due; False on timeout, or once closed."""
-        while not self._closed:
+        """Wait until an event is ready or due; False on timeout, when woken, or once closed."""
+        while not self._closed and not self._woken:
             now = self._clock()
             if self._ready or (self._queue and self._queue[0][0] <= now):
                 return True
@@ -137,6 +144,7 @@ class Debouncer:
                 return False
             ends = [end for end in (deadline, self._queue[0][0] if self._queue else None) if end is not None]
             self._wake.wait(min(ends) - now if ends else None)
+        self._woken = False
         return False
 
     def _make_ready(self, event: FileEvent) -> None:
@@ -148,8 +156,8 @@ class Debouncer:
         self._ready.pop(key, None)
         self._ready[key] = event
 
-    def _delay(self, path: bytes, stage: Stage) -> None:
-        now, quiet = self._clock(), self._quiet(path)
+    def _delay(self, path: bytes, stage: Stage, after_s: float) -> None:
+        now, quiet = self._clock(), max(self._quiet(path), after_s)
         delayed = self._delayed.get(path)
         if delayed is None:
             due = now + quiet

@@ -11,11 +11,12 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Generic, Self, TypeVar
 
-from shazimd.errors import InternalError, WorkerFailed
+from shazimd.errors import InternalError, WorkerFailed, WorkerLost
 from shazimd.models.model import ModelInfo
 from shazimd.types import Fingerprint, Query
 from shazimd.workers import channel, jobs
@@ -41,7 +42,8 @@ class WorkerPool:
     """Runs jobs in worker processes. Thread-safe.
 
     A future raises the job's NotAnImage, TooLarge or ModelError, or WorkerFailed: the worker crashed, took longer than
-    ``timeout_s``, ran out of ``memory_mb``, or could not be started.
+    ``timeout_s`` or ran out of ``memory_mb``. It raises WorkerLost, after a second try, if workers were killed from
+    outside or could not be started.
     """
 
     def __init__(
@@ -114,7 +116,8 @@ class _Keeper:
         self._worker: WorkerProcess | None = None
 
     def run(self) -> None:
-        self._start()
+        with suppress(WorkerLost):  # the first job tries again, and says so
+            self._start()
         while self._serve_one():
             pass
         if self._worker is not None:
@@ -135,14 +138,21 @@ class _Keeper:
     def _run(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         request = pickle.dumps((function, arguments), protocol=pickle.HIGHEST_PROTOCOL)
         try:
-            reply = self._live_worker().ask(request, self._timeout_s)
-        except WorkerFailed:
-            self._start()
-            raise
+            reply = self._ask(request)
+        except WorkerLost:
+            reply = self._ask(request)
         return channel.unpack(reply, function)
 
+    def _ask(self, request: bytes) -> bytearray:
+        try:
+            return self._live_worker().ask(request, self._timeout_s)
+        except WorkerFailed:
+            with suppress(WorkerLost):  # the next job tries again
+                self._start()
+            raise
+
     def _live_worker(self) -> WorkerProcess:
-        """The worker, ready; replaced if it died while idle. Raises WorkerFailed."""
+        """The worker, ready; replaced if it died while idle. Raises WorkerLost."""
         if self._worker is None or not self._worker.is_alive():
             self._start()
         assert self._worker is not None
@@ -150,6 +160,8 @@ class _Keeper:
         return self._worker
 
     def _start(self) -> None:
+        """Replace the worker. Raises WorkerLost, and then there is none."""
         if self._worker is not None:
             self._worker.kill()
+        self._worker = None
         self._worker = WorkerProcess(self._memory_mb)

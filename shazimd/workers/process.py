@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from shazimd.errors import WorkerFailed
+from shazimd.errors import WorkerFailed, WorkerLost
 from shazimd.workers import channel
 
 START_TIMEOUT_S = 60.0
@@ -18,6 +18,14 @@ REPLY_BYTES_MAX = 1 << 24
 """A query with 8 vectors is some 70 KB. Limits the memory a hijacked worker can make the daemon allocate."""
 
 _DEATH_TIMEOUT_S = 5.0
+_FROM_OUTSIDE = {
+    signal.SIGKILL: "the kernel sends it when memory runs out",
+    signal.SIGTERM: "sent by another process",
+    signal.SIGHUP: "sent by another process",
+    signal.SIGINT: "sent by another process",
+    signal.SIGQUIT: "sent by another process",
+}
+"""Signals that no decoder raises by a fault of its own."""
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
 
 
@@ -28,29 +36,34 @@ class WorkerProcess:
     """
 
     def __init__(self, memory_mb: int) -> None:
+        """Raises WorkerLost if there is no process to be had, or no interpreter."""
         self._connection, theirs = socket.socketpair()
         with theirs:
-            arguments = [str(theirs.fileno()), str(memory_mb), str(os.getpid())]
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-P", "-B", "-m", "shazimd.workers.main", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env=os.environ | _ONE_THREAD,
-            )
+            try:
+                self._process = _started(theirs, memory_mb)
+            except OSError as error:
+                self._connection.close()
+                raise WorkerLost(f"no worker can be started: {error}; not the picture's fault") from error
         self._ready = False
 
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
     def wait_until_ready(self) -> None:
-        """Raises WorkerFailed if it dies or takes too long instead."""
+        """Raises WorkerLost if it dies or takes too long instead."""
         if not self._ready:
-            self._exchange(None, START_TIMEOUT_S, "the start")
+            try:
+                self._exchange(None, START_TIMEOUT_S, "the start")
+            except WorkerLost:
+                raise
+            except WorkerFailed as error:
+                raise WorkerLost(f"{error}; not the picture's fault") from error
             self._ready = True
 
     def ask(self, request: bytes, timeout_s: float) -> bytearray:
-        """The reply to a job. Raises WorkerFailed without a reply; the worker must then be replaced."""
+        """The reply to a job. Raises WorkerFailed without a reply, WorkerLost if that is not the job's fault.
+
+        The worker must then be replaced."""
         return self._exchange(request, timeout_s, "the job")
 
     def _exchange(self, request: bytes | None, timeout_s: float, step: str) -> bytearray:
@@ -62,23 +75,25 @@ class WorkerProcess:
         except TimeoutError as error:
             raise WorkerFailed(f"{step} took longer than {timeout_s:g} s") from error
         except ConnectionError as error:
-            raise WorkerFailed(f"{step} {self._cause_of_death()}") from error
+            raise self._death(step) from error
         except ValueError as error:
             raise WorkerFailed(f"{step} failed: {error}") from error
         if reply is None:
-            raise WorkerFailed(f"{step} {self._cause_of_death()}")
+            raise self._death(step)
         return reply
 
-    def _cause_of_death(self) -> str:
+    def _death(self, step: str) -> WorkerFailed:
         try:
             status = self._process.wait(_DEATH_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            return "closed its worker's connection"
+            return WorkerFailed(f"{step} closed its worker's connection")
         if status >= 0:
-            return f"ended its worker: exit status {status}"
-        name = signal.Signals(-status).name
-        hint = ", as the kernel does when memory runs out" if -status == signal.SIGKILL else ""
-        return f"crashed its worker: signal {-status} ({name}){hint}"
+            return WorkerFailed(f"{step} ended its worker: exit status {status}")
+        number = signal.Signals(-status)
+        if cause := _FROM_OUTSIDE.get(number):
+            death = f"the worker was killed by signal {number} ({number.name}): {cause}"
+            return WorkerLost(f"{death}; not the picture's fault")
+        return WorkerFailed(f"{step} crashed its worker: signal {number} ({number.name})")
 
     def kill(self) -> None:
         self._process.kill()
@@ -92,3 +107,14 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _started(theirs: socket.socket, memory_mb: int) -> subprocess.Popen[bytes]:
+    arguments = [str(theirs.fileno()), str(memory_mb), str(os.getpid())]
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        [sys.executable, "-P", "-B", "-m", "shazimd.workers.worker_main", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        pass_fds=[theirs.fileno()],
+        env=os.environ | _ONE_THREAD,
+    )

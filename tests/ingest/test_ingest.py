@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
@@ -14,13 +15,15 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from shazimd.errors import NotAnImage, WorkerFailed
+from shazimd.errors import NotAnImage, WorkerFailed, WorkerLost
 from shazimd.index.flat import FlatIndex
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.commit import Committer
-from shazimd.ingest.ingest import Ingest, Outcome
+from shazimd.ingest.ingest import Ingest
 from shazimd.ingest.moves import apply_move
+from shazimd.ingest.outcome import Outcome
 from shazimd.ingest.pending import PendingAlert
+from shazimd.ingest.retries import TRIES_MAX
 from shazimd.ingest.rules import IngestRules, MatchSettings
 from shazimd.models.model import ModelInfo
 from shazimd.search.library import Library
@@ -28,7 +31,7 @@ from shazimd.search.query import Search
 from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.telemetry.metrics import Metrics
-from shazimd.types import FileRow, FileState, Fingerprint, Query, Signals, Verdict, digest_of
+from shazimd.types import FileRow, FileState, Fingerprint, Query, Signals, Stat, Verdict, digest_of
 
 MODEL = ModelInfo("m", "m", "00", "", 1, 1, 64)
 
@@ -43,6 +46,8 @@ class FakeDecoders:
         self.has_model = True
         self.pixels: bytes | None = None
         """the name of all pictures' pixels"""
+        self.losses = 0
+        """how many workers are lost from now on"""
         self.meanwhile: Callable[[], object] = lambda: None
         """what happens on the disk while a picture is decoded"""
 
@@ -50,7 +55,10 @@ class FakeDecoders:
         self.decoded.append(data)
         self.meanwhile()
         done: Future[Fingerprint] = Future()
-        if data.startswith(b"bad"):
+        if self.losses > 0:
+            self.losses -= 1
+            done.set_exception(WorkerLost("killed; not the picture's fault"))
+        elif data.startswith(b"bad"):
             done.set_exception(NotAnImage("no picture"))
         elif data.startswith(b"crash"):
             done.set_exception(WorkerFailed("crashed its worker"))
@@ -261,6 +269,69 @@ def test_a_picture_without_a_vector_is_stored_and_named(bench: Bench) -> None:
     assert FileState.INDEXED == (row and row.state)
     (missing,) = [log for log in logs if log["event"] == "vector_missing"]
     assert ("m", "hashes only") == (missing["model"], missing["matching"])
+
+
+def test_a_file_whose_worker_was_lost_is_tried_again(bench: Bench) -> None:
+    """Nothing is stored meanwhile, and the delay grows."""
+    bench.decoders.losses = 2
+    outcomes, delays = [], []
+    path = bench.write("a.ppm", b"one")
+    for _ in range(3):
+        outcomes.append(bench.ingest.ingest(path))
+        delays.append(bench.ingest.retries.delay_s(path))
+        assert (bench.row(path) is None) == (outcomes[-1] is Outcome.POSTPONED)
+    assert [Outcome.POSTPONED, Outcome.POSTPONED, Outcome.STORED] == outcomes
+    assert delays[0] < delays[1]
+
+
+def test_a_file_whose_workers_are_always_lost_fails_until_the_next_start(bench: Bench) -> None:
+    """The reason tells that it was not the file's fault. A scan asked for tries again, as a start does."""
+    bench.decoders.losses = TRIES_MAX
+    path = bench.write("a.ppm", b"one")
+    outcomes = [bench.ingest.ingest(path) for _ in range(TRIES_MAX)]
+    row = bench.row(path)
+    assert [Outcome.POSTPONED] * (TRIES_MAX - 1) + [Outcome.FAILED] == outcomes
+    assert row is not None
+    assert (FileState.FAILED, "worker_lost: killed; not the picture's fault") == (row.state, row.reason)
+    assert (Outcome.FAILED, TRIES_MAX) == (bench.ingest.ingest(path), len(bench.decoders.decoded))
+    bench.ingest.retries.clear()
+    assert Outcome.STORED is bench.ingest.ingest(path)
+
+
+def test_a_deep_look_reads_a_file_whose_stat_is_unchanged(bench: Bench) -> None:
+    """Damage on the disk changes no stat. The same bytes write nothing."""
+    path = bench.look("a.ppm", b"one")
+    row = bench.row(path)
+    assert row is not None
+    damaged = bench.write("a.ppm", b"two")
+    found = os.stat(damaged)
+    bench.store.write(lambda writer: writer.put_file(path, replace(row, stat=Stat.of(found))))
+    assert Outcome.UNCHANGED is bench.ingest.ingest(path)
+    assert Outcome.STORED is bench.ingest.ingest(path, is_deep=True)
+    assert [b"one", b"two"] == bench.decoders.decoded
+    assert Outcome.UNCHANGED is bench.ingest.ingest(path, is_deep=True)
+
+
+def test_an_alert_whose_worker_was_lost_is_decided_later(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a delay; until then it is pending, and a restart would decide it."""
+    bench.decoders.number = 7
+    bench.look("a.ppm", b"one")
+    real = bench.ingest._decider.by_search
+
+    def lost(*_: Any) -> Any:
+        monkeypatch.setattr(bench.ingest._decider, "by_search", real)
+        raise WorkerLost("killed")
+
+    monkeypatch.setattr(bench.ingest._decider, "by_search", lost)
+    bench.look("b.ppm", b"two")
+    assert Outcome.PUT_OFF is bench.outcome
+    assert [] == decide_due(bench)
+    deadline = time.monotonic() + 10
+    while not decide_due(bench):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert [("b.ppm", "a.ppm")] == bench.told()
+    assert 0 == len(bench.ingest.pending)
 
 
 def test_a_read_error_is_told_once_and_tried_at_each_look(bench: Bench) -> None:

@@ -17,10 +17,11 @@ from shazimd.ingest import deletion_guard as absence
 from shazimd.ingest import reconcile
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.reconcile import Findings, Reconciler
+from shazimd.ingest.scan import Depth
 from shazimd.posix.mounts import Mount, Mounts
 from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import FileRow, FileState, Stat
+from shazimd.types import FileRow, FileState, Fingerprint, Signals, Stat
 from shazimd.watch.filters import Filter
 
 T = TypeVar("T")
@@ -596,3 +597,39 @@ def _act(bench: Bench, root: Path, act: str, x: str, y: str, z: str) -> None:
     else:
         bench.reconciler.request(os.fsencode(root))
         bench.step()
+
+
+@pytest.mark.parametrize(("depth", "read"), [(Depth.NONE, 0), (Depth.FAILED, 1), (Depth.ALL, 2)])
+def test_a_scan_has_known_files_read_again_by_its_depth(store: Store, root: Path, depth: Depth, read: int) -> None:
+    """Failed files, or all of them, though their stat is unchanged; an unchanged file explains no missing one."""
+    bench = Bench(store, root)
+    for name in ("failed.jpg", "indexed.jpg"):
+        (root / name).write_bytes(name.encode())
+    bench.run()
+    stat = Stat.of(os.stat(root / "indexed.jpg"))
+    content = FileRow(stat, FileState.INDEXED, 1)
+    fingerprint = Fingerprint(Signals(1, 1, None), None, 4, 3, "PPM")
+
+    def index(writer: Writer) -> None:
+        writer.add_content(b"d" * 32, fingerprint)
+        writer.put_file(os.fsencode(root / "indexed.jpg"), content)
+
+    bench.store.write(index)
+    bench.reconciler.request(os.fsencode(root), depth=depth)
+    found = [findings for findings in iter(bench.step, None) if findings.look]
+    look = sorted(os.path.basename(path) for findings in found for path in findings.look)
+    assert [b"failed.jpg", b"indexed.jpg"][:read] == look
+    assert all(findings.depth is depth for findings in found)
+
+
+def test_a_deep_request_is_not_lost_beside_others(store: Store, root: Path) -> None:
+    """A queued scan becomes as thorough as each request for it."""
+    bench = Bench(store, root)
+    (root / "below").mkdir()
+    (root / "below" / "a.jpg").write_bytes(b"a")
+    bench.run()
+    path = os.fsencode(root / "below")
+    bench.reconciler.request(path, depth=Depth.ALL)
+    bench.reconciler.request(path, confirmed=True)
+    bench.reconciler.request(path)
+    assert [1] == [len(findings.look) for findings in iter(bench.step, None) if findings.look]

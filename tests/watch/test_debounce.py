@@ -50,6 +50,22 @@ def test_each_root_has_its_own_quiet_time() -> None:
     assert [[b"/r/slowly"], [b"/r/slow/a"]] == [world.at(1), world.at(5)]
 
 
+def test_an_event_may_have_a_longer_delay_of_its_own() -> None:
+    """A file is to be tried again later."""
+    world = World()
+    world.debouncer.put(FileEvent(Kind.FILE, b"/r/a", stage=Stage.CLOSED), after_s=3)
+    assert [[], [b"/r/a"]] == [world.at(2.9), world.at(3)]
+
+
+def test_a_waiting_take_can_be_woken() -> None:
+    """It gives nothing, once; the next one waits again."""
+    debouncer = Debouncer({ROOT: 0.0})
+    debouncer.wake()
+    assert [] == debouncer.take()
+    debouncer.put(FileEvent(Kind.FILE, b"/r/a", stage=Stage.CLOSED))
+    assert [b"/r/a"] == [event.path for event in debouncer.take(timeout=10)]
+
+
 def test_more_events_mean_more_quiet() -> None:
     """A file that is written again rests later; many events give one look."""
     world = World()

@@ -16,7 +16,7 @@ import pytest
 import worker_jobs
 from drawn import encoded, picture
 
-from shazimd.errors import InternalError, NotAnImage, TooLarge, WorkerFailed
+from shazimd.errors import InternalError, NotAnImage, TooLarge, WorkerFailed, WorkerLost
 from shazimd.imaging.extract import Extractor
 from shazimd.workers import process
 from shazimd.workers.pool import WorkerPool
@@ -243,8 +243,30 @@ def test_a_worker_that_cannot_start_fails_the_job(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
         for _ in range(2):
-            with pytest.raises(WorkerFailed, match="the start ended its worker: exit status 1"):
+            with pytest.raises(WorkerLost, match="the start ended its worker: exit status 1; not the picture's fault"):
                 pool.submit(worker_jobs.add, 1, 2).result()
+
+
+def test_without_an_interpreter_each_job_fails_until_there_is_one_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while a virtual environment is replaced by a newer one."""
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+        worker = pool.submit(worker_jobs.process_id).result()
+        monkeypatch.setattr(sys, "executable", "/nowhere/python")
+        os.kill(worker, signal.SIGKILL)
+        with pytest.raises(WorkerLost, match=r"no worker can be started: .*No such file"):
+            pool.submit(worker_jobs.add, 1, 2).result()
+        monkeypatch.undo()
+        assert pool.submit(worker_jobs.add, 1, 2).result() == 3
+
+
+def test_a_job_whose_worker_is_killed_from_outside_is_done_by_another(tmp_path: Path) -> None:
+    """Once; whoever kills each of its workers gets it to fail, and the error tells that it was not the picture."""
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+        first = tmp_path / "first"
+        assert pool.submit(worker_jobs.killed_at_first, str(first)).result() == 1
+        with pytest.raises(WorkerLost, match=r"killed by signal 9 \(SIGKILL\).*not the picture's fault"):
+            pool.submit(worker_jobs.killed).result()
+        assert pool.submit(worker_jobs.add, 1, 2).result() == 3
 
 
 def test_an_idle_pool_does_nothing() -> None:

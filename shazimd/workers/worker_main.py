@@ -1,6 +1,6 @@
 """A worker process: drops its privileges, then runs jobs until the pool closes the socket.
 
-Started by ``workers.process`` as ``python -m shazimd.workers.main SOCKET_FD MEMORY_MB PARENT_PID``.
+Started by ``workers.process`` as ``python -m shazimd.workers.worker_main SOCKET_FD MEMORY_MB PARENT_PID``.
 """
 
 from __future__ import annotations
