@@ -100,9 +100,9 @@ class Client:
         """Every pair of images at or over the threshold, and the progress; ``after`` resumes from a progress."""
         return self._objects(verbs.PAIRS, threshold=threshold, weights=weights, after=after)
 
-    def rescan(self, path: bytes | None = None) -> None:
-        """Request a comparison of a path, or of every root, with the disk."""
-        self._json(verbs.RESCAN, path=path)
+    def rescan(self, path: bytes | None = None, *, deep: bool = False) -> None:
+        """Request a comparison of a path, or of every root, with the disk; ``deep`` has every file read."""
+        self._json(verbs.RESCAN, path=path, deep="true" if deep else None)
 
     def forget(self, path: bytes | None = None, *, deleted: bool = False, content: str | None = None) -> int:
         """Forget a file or a directory with its subtree, or all deleted images, or the image with this digest in

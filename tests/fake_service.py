@@ -181,8 +181,8 @@ class FakeService:
         for inbox in self._inboxes:
             inbox.put_nowait(None)
 
-    def rescan(self, path: bytes | None) -> None:
-        self.asked.append(("rescan", path))
+    def rescan(self, path: bytes | None, deep: bool = False) -> None:
+        self.asked.append(("rescan --deep" if deep else "rescan", path))
         if path is not None and not path.startswith(b"/srv/p"):
             raise NotFound("/elsewhere is in no root, expected a path below /srv/p")
 

@@ -14,6 +14,7 @@ EXAMPLE = """\
 examples:
   shazimctl rescan
   shazimctl rescan /srv/p/2026 && shazimctl wait
+  shazimctl rescan --deep /srv/p/archive
 """
 
 
@@ -21,10 +22,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "path", nargs="?", type=absolute, metavar="PATH", help="a file or directory (default: every root)"
     )
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="read every file, to find changes without a trace: damage to the disk, or a change on another machine",
+    )
 
 
 def run(args: Namespace) -> int:
-    Client(args.socket).rescan(args.path)
+    Client(args.socket).rescan(args.path, deep=args.deep)
     what = "every root" if args.path is None else args.path.decode("utf-8", "backslashreplace")
-    say(f"Scanning {what}")
+    say(f"Scanning {what}, and reading every file" if args.deep else f"Scanning {what}")
     return 0

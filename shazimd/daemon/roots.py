@@ -20,7 +20,8 @@ class RootConfig(NamedTuple):
 
 
 def configured_roots(watch: Sequence[WatchConfig]) -> list[RootConfig]:
-    """The roots of a configuration. Raises ConfigError for none, and for a root inside another or no directory."""
+    """The roots of a configuration. Raises ConfigError for none, for no directory, and for a root inside another,
+    symlinks followed."""
     if not watch:
         raise ConfigError("no directory to watch: give one on the command line, or [[watch]] path in the config")
     roots = {rules.root: RootConfig(config, rules) for config, rules in ((config, Filter(config)) for config in watch)}
@@ -28,7 +29,7 @@ def configured_roots(watch: Sequence[WatchConfig]) -> list[RootConfig]:
         if os.path.lexists(root) and not os.path.isdir(root):
             raise ConfigError(f"{os.fsdecode(root)}: not a directory")
         for outer in roots:
-            if root != outer and is_at_or_below(root, outer):
+            if root != outer and is_at_or_below(os.path.realpath(root), os.path.realpath(outer)):
                 raise ConfigError(f"{os.fsdecode(root)}: lies in {os.fsdecode(outer)}, expected roots side by side")
     return list(roots.values())
 
@@ -56,6 +57,16 @@ class Roots:
     def of(self, path: bytes) -> RootConfig | None:
         """The innermost root around a path."""
         return next((root for root in self._by_length if is_at_or_below(path, root.rules.root)), None)
+
+    def known_path(self, path: bytes) -> bytes:
+        """The path by the name of its root, if it is in one by another name: a root or the path may be a symlink."""
+        if self.of(path) is not None:
+            return path
+        real = os.path.realpath(path)
+        for root in (each.rules.root for each in self._by_length):
+            if is_at_or_below(real, real_root := os.path.realpath(root)):
+                return root + real[len(real_root) :]
+        return path
 
     def admits(self, path: bytes) -> bool:
         root = self.of(path)

@@ -170,13 +170,19 @@ class Run:
             for root, watcher in self._watchers.items():
                 self._asked[root] = depth
                 watcher.refresh()
-        elif self._roots.of(path) is None:
+            return
+        path = self.known_path(path)
+        if self._roots.of(path) is None:
             raise NotFound(f"{os.fsdecode(path)}: lies in none of the watched directories")
-        elif os.path.isdir(path):
+        if os.path.isdir(path):
             self._asked[path] = depth
             self._debouncer.put(FileEvent(Kind.TREE, path))
         else:
             self._offer(path, Lane.LIVE, is_deep=deep)
+
+    def known_path(self, path: bytes) -> bytes:
+        """The path as the store has it: see ``Roots.known_path``."""
+        return self._roots.known_path(path)
 
     def _watcher(self, root: RootConfig, interval_s: float) -> Watcher:
         return Watcher(root.config, root.rules, self._debouncer.put, self._watches, reconcile_interval_s=interval_s)

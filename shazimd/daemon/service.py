@@ -102,13 +102,13 @@ class DaemonService:
     def subscribe(self) -> AbstractContextManager[Inbox]:
         return self._app.alerts.subscribe()
 
-    def rescan(self, path: bytes | None) -> None:
-        self._app.run.rescan(path)
+    def rescan(self, path: bytes | None, deep: bool = False) -> None:
+        self._app.run.rescan(path, deep=deep)
 
     def forget(self, path: bytes | None, *, deleted: bool = False, content: Digest | None = None) -> int:
         library, committer = self._app.library, self._app.committer
         if path is not None:
-            return collect.forget_path(library, committer, path)
+            return collect.forget_path(library, committer, self._app.run.known_path(path))
         if content is not None:
             return collect.forget_content(library, committer, content)
         return collect.forget_deleted(library, committer) if deleted else 0

@@ -122,7 +122,7 @@ class _Api:
         )
 
     async def rescan(self, _request: Request, given: dict[str, Any]) -> Response:
-        await self._verb(self._service.rescan, given["path"])
+        await self._verb(self._service.rescan, given["path"], bool(given["deep"]))
         reply = {"path": None} if given["path"] is None else path_fields(given["path"])
         return JsonResponse(reply, RESCAN.reply.status)
 

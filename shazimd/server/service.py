@@ -44,8 +44,9 @@ class Service(Protocol):
         """While entered, a bounded queue of the alerts stored from now on, in order of id; None is the end. A full
         queue is ended rather than waited for. Entering and leaving do not block."""
 
-    def rescan(self, path: bytes | None) -> None:
-        """Compare this file or directory, or every root, with the disk soon. Raises NotFound outside the roots."""
+    def rescan(self, path: bytes | None, deep: bool = False) -> None:
+        """Compare this file or directory, or every root, with the disk soon; ``deep`` reads every file. Raises NotFound
+        outside the roots."""
 
     def forget(self, path: bytes | None, *, deleted: bool = False, content: bytes | None = None) -> int:
         """Forget a file or a directory with its subtree, or all contents without files, or the content with this digest

@@ -131,6 +131,7 @@ LIMIT = Parameter("limit", whole(1), "maximum number of results", {"type": "inte
 SINCE = Parameter("since", whole(0), "only alerts with a greater id", _NUMBER_FROM_0)
 AFTER = Parameter("after", whole(0), "only contents with a greater id", _NUMBER_FROM_0)
 PATH = Parameter("path", _path, "absolute, percent-encoded bytes", {"type": "string"})
+DEEP = Parameter("deep", _true, "read every file, though its stat is unchanged", {"type": "string", "enum": ["true"]})
 DELETED = Parameter("deleted", _true, "forget all contents without files", {"type": "string", "enum": ["true"]})
 CONTENT = Parameter(
     "content",
@@ -176,7 +177,7 @@ RESCAN = Verb(
     "POST /v1/rescan",
     "Compare a path, or every root, with the disk.",
     Reply("RescanReply", status=202),
-    (PATH,),
+    (PATH, DEEP),
     admin=True,
 )
 FORGET = Verb(

@@ -439,6 +439,8 @@ def test_rescan_and_forget(run: Any, service: FakeService, tmp_path: Path) -> No
     """A relative path is made absolute; every root is meant without one; nothing forgotten is 1; no root is 4."""
     assert run("rescan").out == "Scanning every root\n"
     assert run("rescan", "/srv/p/x/../y").out == "Scanning /srv/p/y\n"
+    assert run("rescan", "--deep", "/srv/p/z").out == "Scanning /srv/p/z, and reading every file\n"
+    assert service.asked[-1] == ("rescan --deep", b"/srv/p/z")
     said = run("rescan", "ski.jpg")
     assert (said.status, said.err.startswith("shazimctl: /elsewhere is in no root")) == (4, True)
     assert run("forget", "/srv/p/old").out == "Forgot 3 image(s)\n"
@@ -450,6 +452,7 @@ def test_rescan_and_forget(run: Any, service: FakeService, tmp_path: Path) -> No
     assert [asked[1] for asked in service.asked] == [
         None,
         b"/srv/p/y",
+        b"/srv/p/z",
         os.fsencode(tmp_path / "ski.jpg"),
         b"/srv/p/old",
         b"/gone",

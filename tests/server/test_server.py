@@ -178,7 +178,8 @@ def test_rescan_takes_any_bytes_and_says_what_it_took(service: FakeService, path
         {"path": "/srv/p/\ufffd a", "path_b64": "L3Nydi9wL/8gYQ=="},
     )
     assert ask(path, "POST", "/v1/rescan") == (202, {"path": None})
-    assert service.asked == [("rescan", b"/srv/p/\xff a"), ("rescan", None)]
+    assert ask(path, "POST", "/v1/rescan?deep=true") == (202, {"path": None})
+    assert service.asked == [("rescan", b"/srv/p/\xff a"), ("rescan", None), ("rescan --deep", None)]
 
 
 def test_forget_wants_an_absolute_path(service: FakeService, path: str) -> None:

@@ -105,6 +105,7 @@ complete -c shazimctl -n '_shtab_shazimctl_using alerts' -l follow -d 'keep runn
 complete -c shazimctl -n '_shtab_shazimctl_using alerts' -l json -d 'print JSON, one object per line'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a rescan -d 'Scan a path, or every root, again.'
 complete -c shazimctl -n '_shtab_shazimctl_using rescan' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using rescan' -l deep -d 'read every file, to find changes without a trace: damage to the disk, or a change on another machine'
 complete -c shazimctl -n '_shtab_shazimctl_using rescan; and test $_shtab_shazimctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a file or directory (default: every root)'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a forget -d 'Remove a file, or a directory and everything below it, from the index.'
 complete -c shazimctl -n '_shtab_shazimctl_using forget' -s h -l help -d 'show this help message and exit'

@@ -207,6 +207,7 @@ _shtab_shazimctl_reload_defaults_added=0
 
 _shtab_shazimctl_rescan_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--deep[read every file, to find changes without a trace\: damage to the disk, or a change on another machine]"
   ":a file or directory (default\: every root):_files"
 )
 

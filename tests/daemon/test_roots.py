@@ -1,0 +1,36 @@
+"""The roots, and paths in them by other names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shazimd.config import WatchConfig
+from shazimd.daemon.roots import Roots, configured_roots
+from shazimd.errors import ConfigError
+from shazimd.store.lmdb_store import open_store
+
+
+def test_a_path_is_accepted_by_the_name_of_its_root_and_by_its_real_name(tmp_path: Path) -> None:
+    """Whether the configuration names the link or the directory; a path elsewhere stays as it is."""
+    (tmp_path / "real" / "below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    store = open_store(str(tmp_path / "store"), 64 << 20)
+    for configured, other in (("link", "real"), ("real", "link")):
+        roots = Roots(configured_roots([WatchConfig(path=str(tmp_path / configured))]), store, alert_on_baseline=False)
+        for below in ("", "/below", "/below/gone.jpg"):
+            own = os.fsencode(f"{tmp_path / configured}{below}")
+            assert {own} == {roots.known_path(own), roots.known_path(os.fsencode(f"{tmp_path / other}{below}"))}
+        assert b"/elsewhere/a.jpg" == roots.known_path(b"/elsewhere/a.jpg")
+    store.close()
+
+
+@pytest.mark.parametrize("target", ["outer", "outer/inner"])
+def test_a_root_that_is_a_link_into_another_is_refused(tmp_path: Path, target: str) -> None:
+    """Each of its files would be known twice."""
+    (tmp_path / "outer" / "inner").mkdir(parents=True)
+    (tmp_path / "alias").symlink_to(target)
+    with pytest.raises(ConfigError, match="expected roots side by side"):
+        configured_roots([WatchConfig(path=str(tmp_path / "outer")), WatchConfig(path=str(tmp_path / "alias"))])
