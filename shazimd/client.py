@@ -12,7 +12,7 @@ import json
 import os
 
 from shazimd import errors
-from shazimd.paths import asking_socket
+from shazimd.paths import asking_socket, service_kind
 from shazimd.server import verbs
 
 TYPE_CHECKING = False
@@ -301,11 +301,18 @@ def _error(reply: Any) -> errors.ShazimdError:
     return errors.InternalError(detail["message"])
 
 
+_START = {
+    "system": "systemctl start shazimd",
+    "user": "systemctl --user start shazimd",
+    None: "shazimd DIR",
+}
+
+
 def _unreachable(path: str, error: OSError) -> errors.DaemonUnreachable:
     if isinstance(error, FileNotFoundError):
-        why = "the daemon is not running; start it with `shazimd DIR` or `systemctl start shazimd`"
+        why = f"the daemon is not running; start it with `{_START[service_kind()]}`"
     elif isinstance(error, ConnectionRefusedError):
-        why = "left by a daemon that died; start it with `shazimd DIR` or `systemctl start shazimd`"
+        why = f"left by a daemon that died; start it with `{_START[service_kind()]}`"
     elif isinstance(error, PermissionError):
         why = f"permission denied; {_who_may(path)}"
     else:

@@ -9,8 +9,13 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
 SYSTEM_SOCKET = "/run/shazimd/shazimd.sock"
 SYSTEM_STORE = "/var/lib/shazimd"
+SYSTEM_UNIT = "/etc/systemd/system/shazimd.service"
 SOCKET_NAME = "shazimd.sock"
 SYSTEM_CONFIG = "/etc/shazimd/config.toml"
 CONFIG_HELP = f"default: $SHAZIMD_CONFIG, else ~/.config/shazimd/config.toml of a user, else {SYSTEM_CONFIG}"
@@ -46,6 +51,14 @@ def hooks_directory() -> str:
     """Directory of the hooks' positions."""
     given = _systemd_directory("STATE_DIRECTORY")
     return given or os.path.join(os.path.dirname(store_directory()), "shazimd-hooks")
+
+
+def service_kind() -> Literal["system", "user"] | None:
+    """The kind of service that is installed, by its unit file; a user's own comes first."""
+    own = os.path.join(_xdg("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "systemd/user/shazimd.service")
+    if os.geteuid() != 0 and os.path.exists(own):
+        return "user"
+    return "system" if os.path.exists(SYSTEM_UNIT) else None
 
 
 def config_file() -> str | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import cast
 
 from shazimd.cli.output import say, say_json, size
 from shazimd.cli.parser import add_json
+from shazimd.cli.situation import START_LIMIT_HIT, Situation
+from shazimd.errors import ShazimdError
 from shazimd.paths import CONFIG_HELP
 
 TYPE_CHECKING = False
@@ -60,12 +63,15 @@ def run(args: Namespace) -> int:
 
 
 def _findings(args: Namespace) -> Iterator[Finding]:
-    yield from _config(args)
-    yield from _units()
-    yield from _daemon(args)
+    situation = Situation(args.config)
+    yield from _config(args, situation)
+    states = _unit_states(situation)
+    yield from _units(situation, states)
+    failed = any(shown.get("ActiveState") == "failed" for shown in states.values())
+    yield from _daemon(args, situation, failed=failed)
 
 
-def _config(args: Namespace) -> Iterator[Finding]:
+def _config(args: Namespace, situation: Situation) -> Iterator[Finding]:
     from shazimd import config, paths
     from shazimd.errors import ConfigError
 
@@ -76,7 +82,7 @@ def _config(args: Namespace) -> Iterator[Finding]:
     try:
         loaded = config.load(path)
     except ConfigError as error:
-        yield Finding(f"config: {error}", "correct the file, then: systemctl reload shazimd")
+        yield Finding(f"config: {error}", f"correct the file, then: {situation.reload()}")
         return
     yield Finding(f"config: {path}")
     for watch in loaded.watch:
@@ -95,36 +101,50 @@ def _readable(root: str) -> Iterator[Finding]:
     test = ["test", "-r", root, "-a", "-x", root]
     done = subprocess.run(test, user=USER, group=GROUP, extra_groups=[], check=False)  # noqa: S603 (our own words)
     if done.returncode:
-        advice = f"setfacl -R -m u:{USER}:rX -m d:u:{USER}:rX '{root}', and x on the directories above it"
+        access = f"`setfacl -R -m u:{USER}:rX -m d:u:{USER}:rX {shlex.quote(root)}`"
+        advice = f"{access}, and x for it on the directories above"
         yield Finding(f"directory {root}: user {USER} may not read it", advice)
     else:
         yield Finding(f"directory {root}: user {USER} may read it")
 
 
-def _units() -> Iterator[Finding]:
-    if not os.path.exists(f"{UNITS}/shazimd.service"):
-        return
-    if not _group_exists():
-        yield Finding(
-            f"group {GROUP}: not found, and the socket can't be opened without it", "systemd-sysusers shazimd.conf"
-        )
-    for unit in ("shazimd.service", "shazimd.socket"):
-        yield _unit(unit)
+def _unit_states(situation: Situation) -> dict[str, dict[str, str]]:
+    """The states of the service's units by name; none without a service."""
+    if situation.kind not in ("system", "user"):
+        return {}
+    return {unit: _show(unit, user=situation.kind == "user") for unit in ("shazimd.service", "shazimd.socket")}
 
 
-def _unit(unit: str) -> Finding:
-    shown = _show(unit)
+def _units(situation: Situation, states: dict[str, dict[str, str]]) -> Iterator[Finding]:
+    if situation.kind == "system" and not _group_exists():
+        lacking = f"group {GROUP}: not found, and the socket can't be opened without it"
+        yield Finding(lacking, "`systemd-sysusers shazimd.conf`")
+    for unit, shown in states.items():
+        yield _unit(unit, shown, situation)
+
+
+def _unit(unit: str, shown: dict[str, str], situation: Situation) -> Finding:
     if shown.get("NeedDaemonReload") == "yes":
-        return Finding(f"{unit}: the unit file has changed since systemd read it", "systemctl daemon-reload")
-    if complaint := _complaint(unit):
-        return Finding(f"{unit}: {complaint}", f"systemctl edit {unit}, or remove {UNITS}/{unit}.d/*.conf")
+        changed = f"{unit}: the unit file has changed since systemd read it"
+        return Finding(changed, situation.systemd("daemon-reload"))
+    if situation.kind == "system" and (complaint := _complaint(unit)):
+        return Finding(
+            f"{unit}: {complaint}", f"{situation.systemd(f'edit {unit}')}, or remove {UNITS}/{unit}.d/*.conf"
+        )
     if shown.get("ActiveState") == "failed":
-        return Finding(f"{unit}: failed ({shown.get('Result')})", f"journalctl -u {unit} -p warning -n 20")
-    return Finding(f"{unit}: {shown.get('ActiveState', 'unknown')}")
+        return Finding(f"{unit}: failed, {_failure(shown)}", f"the cause: {situation.logs(unit)}")
+    return Finding(f"{unit}: {shown.get('ActiveState') or 'state unknown; systemd does not answer'}")
 
 
-def _show(unit: str) -> dict[str, str]:
-    output = _ask_systemd("systemctl", "show", "-p", "ActiveState,Result,NeedDaemonReload", unit)
+def _failure(shown: dict[str, str]) -> str:
+    if shown.get("Result") == START_LIMIT_HIT:
+        return "and systemd starts it no more, since it failed too often"
+    return f"with the result {shown.get('Result')}"
+
+
+def _show(unit: str, *, user: bool) -> dict[str, str]:
+    manager = ["--user"] if user else []
+    output = _ask_systemd("systemctl", *manager, "show", "-p", "ActiveState,Result,NeedDaemonReload", unit)
     return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
 
 
@@ -144,28 +164,34 @@ def _ask_systemd(*words: str) -> str:
     return done.stdout.decode(errors="replace")
 
 
-def _daemon(args: Namespace) -> Iterator[Finding]:
+def _daemon(args: Namespace, situation: Situation, *, failed: bool) -> Iterator[Finding]:
     from shazimd.client import Client
-    from shazimd.errors import ShazimdError
 
     client = Client(args.socket, timeout_s=10)
     try:
         status = client.status()
     except ShazimdError as error:
-        yield Finding(f"daemon: {error}", "check with: systemctl status shazimd; or start a daemon: shazimd DIR")
+        yield Finding(f"daemon: {error}", _to_reach(error, situation, failed=failed))
         return
     yield Finding(f"daemon: {status['state']}, version {status['version']}, socket {client.socket_path}")
     for root in status["roots"]:
-        yield from _root(root)
-    yield from _watches(status)
-    yield _model(status["model"])
+        yield from _root(root, situation)
+    yield from _watches(status, situation)
+    yield _model(status["model"], situation)
     yield from _store(status["store"])
     if status["failed"]:
-        failed = f"images: {status['failed']} could not be indexed; paths and causes: journalctl -u shazimd"
-        yield Finding(failed, warning=True)
+        failures = f"images: {status['failed']} could not be indexed; paths and causes: {situation.logs()}"
+        yield Finding(failures, warning=True)
 
 
-def _root(root: RootStatus) -> Iterator[Finding]:
+def _to_reach(error: ShazimdError, situation: Situation, *, failed: bool) -> str:
+    if isinstance(error.__cause__, PermissionError):
+        group = "join the group that is named, and log in again"
+        return f"{group}: `sudo usermod -aG {GROUP} $USER`" if situation.kind == "system" else group
+    return situation.start(failed=failed)
+
+
+def _root(root: RootStatus, situation: Situation) -> Iterator[Finding]:
     name = f"directory {root['path']}"
     if root["state"] not in ("watching", "starting"):
         yield Finding(f"{name}: {root['state']}", "check that it is mounted; its indexed images are kept meanwhile")
@@ -174,14 +200,14 @@ def _root(root: RootStatus) -> Iterator[Finding]:
     if unwatched := _number(root, "unwatched_dirs"):
         yield Finding(
             f"{name}: {unwatched} directories are polled, since inotify watches have run out",
-            _raise("max_user_watches"),
+            _raise("max_user_watches", situation),
         )
     if root["mode"] == "poll":
         cause = "its file system reports no changes, or the configuration says so"
         yield Finding(f"{name}: polled, since {cause}", warning=True)
 
 
-def _watches(status: Status) -> Iterator[Finding]:
+def _watches(status: Status, situation: Situation) -> Iterator[Finding]:
     watched = sum(root["watched_dirs"] for root in status["roots"] if root["mode"] == "inotify")
     try:
         with open("/proc/sys/fs/inotify/max_user_watches", encoding="ascii") as file:
@@ -189,29 +215,33 @@ def _watches(status: Status) -> Iterator[Finding]:
     except OSError:
         return
     message = f"inotify: {watched} of {limit} watches used"
-    yield Finding(message, _raise("max_user_watches") if watched > WATCHES_SHARE_MAX * limit else "")
+    yield Finding(message, _raise("max_user_watches", situation) if watched > WATCHES_SHARE_MAX * limit else "")
 
 
-def _raise(limit: str) -> str:
+def _raise(limit: str, situation: Situation) -> str:
     path = f"/proc/sys/fs/inotify/{limit}"
     with open(path, encoding="ascii") as file:
         more = 4 * int(file.read())
-    return f"echo fs.inotify.{limit}={more} > /etc/sysctl.d/60-shazimd.conf && sysctl --system"
+    return situation.kernel_limit(limit, more)
 
 
-def _model(model: ModelStatus) -> Finding:
+def _model(model: ModelStatus, situation: Situation) -> Finding:
     if model.get("state") == "missing":
         why = model.get("reason") or "not downloaded yet"
-        return Finding(f"model: {why}; only the hashes are compared", _model_fix(model["handle"]))
+        return Finding(f"model: {why}; only the hashes are compared", _model_fix(model["handle"], why, situation))
+    if model.get("state") == "installing":
+        return Finding(f"model: {model['handle']} is being installed; only the hashes are compared", warning=True)
     return Finding(f"model: {model.get('id') or 'none (by configuration)'}")
 
 
-def _model_fix(handle: str) -> str:
+def _model_fix(handle: str, why: str, situation: Situation) -> str:
     if handle == "bundled":
         return "install shazimd again: its package is damaged"
+    if "install it with: " in why:
+        return f"run that command, then {situation.restart()}"
     if handle.startswith(("http://", "https://")):
-        return "with network access: systemctl start shazimd-model"
-    return 'correct [model] handle in the configuration and restart, or set it to "bundled"'
+        return situation.model(handle)
+    return f'correct [model] handle in the configuration, or set it to "bundled", then {situation.restart()}'
 
 
 def _store(store: StoreStatus) -> Iterator[Finding]:

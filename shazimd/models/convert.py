@@ -43,6 +43,7 @@ from numpy.typing import NDArray
 
 from shazimd.errors import ModelError
 from shazimd.models import onnx
+from shazimd.models.extras import missing
 from shazimd.models.fetch import UNPACKED_BYTES_MAX, Progress, fetch, find_file, open_given, split_digest
 from shazimd.models.model import LICENCE, NAME, RECORD, SUFFIX, EmbeddingModel, ModelInfo, Runtime, describe, normalised
 from shazimd.posix import process
@@ -57,7 +58,6 @@ reaches 1.000000; int8 reached .993 above, .980 with noise."""
 CHECKS, CALIBRATION = 32, 128
 """How many sample pictures are compared, and how many others set the ranges of int8: with 16 the least cosine above
 was .969."""
-MISSING = "TensorFlow is needed to convert a model and is not installed; install it with: pip install 'shazimd[hub]'"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -193,7 +193,7 @@ def _import_tensorflow() -> Any:
     try:
         import tensorflow as tf
     except ModuleNotFoundError as error:
-        raise ModelError(MISSING) from error
+        raise ModelError(missing("TensorFlow", "convert a model", "hub")) from error
     return tf
 
 

@@ -170,7 +170,7 @@ def check_digest(info: ModelInfo) -> None:
 def check_runtime(info: ModelInfo) -> None:
     """Raise ModelError unless the runtime of the model is installed; loads nothing."""
     if info.runtime == "onnx" and find_spec("onnxruntime") is None:
-        raise ModelError(f"{info.source}: {onnx.MISSING}")
+        raise ModelError(f"{info.source}: {onnx.missing_runtime()}")
 
 
 def _digest(path: str) -> str:

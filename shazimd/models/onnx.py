@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shazimd.errors import ModelError
+from shazimd.models.extras import missing
 
 SCHEME = "onnx:"
 """Begins the handle of an ONNX file."""
@@ -22,7 +23,10 @@ OPEN_SIDE = 224
 """Pixels; the size that most image models were trained at."""
 _TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(float16)": np.float16}
 _OUTPUTS = ("tensor(float)", "tensor(float16)")
-MISSING = "ONNX Runtime is needed to run this model and is not installed; install it with: pip install 'shazimd[onnx]'"
+
+
+def missing_runtime() -> str:
+    return missing("ONNX Runtime", "run this model", "onnx")
 
 
 class OnnxFile:
@@ -89,7 +93,7 @@ def _import_runtime(name: str) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ModelError(f"{name}: {MISSING}") from error
+        raise ModelError(f"{name}: {missing_runtime()}") from error
     return onnxruntime
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +202,26 @@ def test_a_reload_that_fails_says_why_and_changes_nothing(service: Machine) -> N
 
 def doctor(machine: Machine) -> str:
     return machine.run(CTL, "doctor", check=False)
+
+
+def test_a_service_that_failed_too_often_starts_as_the_doctor_advises(service: Machine) -> None:
+    """The commands in its advice show the cause and start the service again."""
+
+    def state() -> str:
+        return service.show("shazimd.service", "ActiveState")
+
+    for _ in range(8):  # the limit is 5 in 300 s
+        if state() == "failed":
+            break
+        service.call("systemctl", "kill", "--signal=KILL", "shazimd.service")
+        service.wait(lambda: state() in ("active", "failed"))
+    assert state() == "failed"
+    found = doctor(service)
+    assert "problem  shazimd.service: failed, and systemd starts it no more" in found
+    for command in re.findall("`([^`]+)`", found):
+        service.run("sh", "-c", command)
+    assert state() == "active"
+    assert "\nproblem" not in doctor(service)
 
 
 def test_a_broken_override_is_named(service: Machine) -> None:

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from running import Daemon, draw, wait_for
 
-from shazimd.cli import run
+from shazimd.cli import doctor as doctor_module
+from shazimd.cli import run, situation
+from shazimd.cli.situation import Situation
+
+SCRIPTS = Path(sys.executable).parent
 
 
 @pytest.fixture
@@ -65,12 +73,117 @@ def test_a_broken_config(doctor: Any, daemon: Daemon) -> None:
     assert any(finding["what"].startswith("daemon: ready") for finding in findings)
 
 
+def commands(findings: list[dict[str, Any]]) -> list[str]:
+    """The commands in the advice of all problems."""
+    return [command for each in findings for command in re.findall("`([^`]+)`", each["advice"])]
+
+
+def run_advice(command: str, daemon: Daemon, *shims: Path) -> subprocess.Popen[bytes]:
+    """A command of an advice, word by word in a shell, as a user of this daemon would run it."""
+    path = os.pathsep.join([*map(str, shims), str(SCRIPTS), os.environ["PATH"]])
+    environ = {**os.environ, "PATH": path, "SHAZIMD_SOCKET": daemon.socket}
+    return subprocess.Popen(
+        f"exec {command}" if not shims else command, shell=True, env=environ, stderr=subprocess.DEVNULL
+    )
+
+
 def test_a_daemon_that_is_away(doctor: Any, daemon: Daemon) -> None:
-    """Without a daemon the doctor says how to start one."""
+    """Without a service the advice is the command with this very configuration, and it starts the daemon."""
     daemon.stop()
+    daemon.configure(f'[server]\nsocket = "{daemon.socket}"')
     status, findings = doctor()
     assert status == 5
     assert [what.split(":")[0] for what in problems(findings)] == ["daemon"]
+    (command,) = commands(findings)
+    assert command == f"shazimd --config {daemon.config}"
+    daemon.process = run_advice(command, daemon)
+    daemon.wait_ready()
+    assert doctor()[0] == 0
+
+
+def test_without_a_config_the_advice_names_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """There is no configuration that says what to watch."""
+    monkeypatch.setenv("SHAZIMD_CONFIG", str(tmp_path / "empty.toml"))
+    (tmp_path / "empty.toml").touch()
+    assert Situation(None).start() == "start it with `shazimd DIR`, where DIR is a folder of images"
+
+
+def test_a_corrected_config_is_reloaded_as_advised(doctor: Any, daemon: Daemon) -> None:
+    """The command reloads the running daemon, however it was started."""
+    daemon.config.write_text("[match]\nthreshold = 2\n")
+    (command,) = commands(doctor()[1])
+    daemon.configure("[match]\nthreshold = 0.95")
+    assert run_advice(command, daemon).wait(30) == 0
+    picture = (daemon.photos / "0.png").read_bytes()
+    assert daemon.client.find(picture)["threshold"] == 0.95
+
+
+def test_a_wrong_model_is_corrected_as_advised(doctor: Any, daemon: Daemon) -> None:
+    """The handle is set to "bundled", and the daemon started again with the command."""
+    daemon.stop()
+    text = daemon.config.read_text()
+    daemon.config.write_text(text.replace('handle = "none"', 'handle = "/no/such/model"'))
+    daemon.start()
+    wait_for(lambda: daemon.client.status()["model"]["state"] == "missing")
+    status, findings = doctor()
+    assert (status, len(problems(findings))) == (5, 1)
+    (advice,) = (each["advice"] for each in findings if each["advice"])
+    assert advice.startswith('correct [model] handle in the configuration, or set it to "bundled", then stop ')
+    daemon.stop()
+    text = text.replace('handle = "none"', 'handle = "bundled"')
+    daemon.config.write_text(f'[server]\nsocket = "{daemon.socket}"\n{text}')
+    (command,) = commands(findings)
+    daemon.process = run_advice(command, daemon)
+    daemon.wait_ready()
+    assert doctor()[0] == 0
+    daemon.stop()
+
+
+def test_a_limit_of_the_kernel_is_raised_as_advised(daemon: Daemon, tmp_path: Path) -> None:
+    """The command writes a setting that the kernel has, and applies it. Its two programs are stand-ins here: no test
+    changes this machine."""
+    stands_in = {
+        "tee": f'cat > {tmp_path}/written; echo "$1"',
+        "sysctl": f"echo $@ > {tmp_path}/applied",
+        "sudo": '"$@"',
+    }
+    for name, does in stands_in.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    (command,) = re.findall("`([^`]+)`", Situation(None).kernel_limit("max_user_watches", 123))
+    assert run_advice(command, daemon, tmp_path).wait(30) == 0
+    name, value = (tmp_path / "written").read_text().strip().split("=")
+    assert (Path("/proc/sys", *name.split(".")).exists(), value) == (True, "123")
+    assert (tmp_path / "applied").read_text() == "--system\n"
+
+
+def test_in_a_container_the_advice_is_about_the_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No command of a service manager, and the host's limits are raised on the host."""
+    (tmp_path / "mark").touch()
+    monkeypatch.setattr(situation, "CONTAINER_MARKS", (str(tmp_path / "mark"),))
+    monkeypatch.setenv("SHAZIMD_IMAGE", "1")
+    here = Situation(None)
+    assert here.start() == "start the container again, with the images mounted"
+    assert here.kernel_limit("max_user_watches", 1).startswith("on the host, ")
+    assert here.logs() == "the container's log"
+
+
+@pytest.mark.parametrize(("kind", "control"), [("system", "systemctl"), ("user", "systemctl --user")])
+def test_a_failed_unit_is_reset_before_it_is_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, control: str
+) -> None:
+    """systemd refuses to start a unit that failed too often; tests/boot runs these commands."""
+    monkeypatch.setattr(situation, "service_kind", lambda: kind)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(doctor_module, "_complaint", lambda unit: "")
+    units = "shazimd.service shazimd.socket"
+    assert Situation(None).start(failed=True) == (
+        f"`{control} reset-failed {units} && {control} start shazimd.socket shazimd.service`"
+    )
+    shown = {"ActiveState": "failed", "Result": "start-limit-hit"}
+    found = doctor_module._unit("shazimd.service", shown, Situation(None))
+    assert found.message == "shazimd.service: failed, and systemd starts it no more, since it failed too often"
+    assert found.advice.startswith("the cause: `journalctl ")
 
 
 def test_images_that_failed_are_counted(doctor: Any, daemon: Daemon) -> None:
