@@ -19,10 +19,15 @@ examples:
   sudo systemctl stop shazimd.socket shazimd.service
   sudo shazimctl store restore /mnt/backup/shazimd-2026-11-22
   sudo systemctl start shazimd.socket shazimd.service
+  sudo shazimctl store repair                                     after check found damage; the daemon must be stopped
 
 These commands read the store directly: run them as root or as the daemon's user. compact is done by the daemon if it is
 running, and also removes the feature vectors of unused models. Without a daemon compact removes the search index too,
 and the next start of shazimd rebuilds it.
+
+check and backup look for damage first: to the structure of the file, and to each row by its checksum. check names the
+files that damage concerns. repair keeps all that is whole, and the damaged file under another name; shazimd then reads
+or decodes the rest again, and may tell of its duplicates again.
 
 exit status of check: 5 for a problem
 """
@@ -31,10 +36,11 @@ exit status of check: 5 for a problem
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--store", metavar="DIR", help="the store (default: as in shazimd(8))")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    verbs.add_parser("check", help="check the consistency of all tables")
+    verbs.add_parser("check", help="look for damage, and for contradictions between the tables")
     verbs.add_parser("compact", help="free the disk space of removed rows")
     backup = verbs.add_parser("backup", help="write a consistent copy to a new directory")
     backup.add_argument("path", metavar="PATH", help="the directory to create")
+    verbs.add_parser("repair", help="make a damaged store anew from all that is whole; the daemon must be stopped")
     restore = verbs.add_parser("restore", help="replace the store by a backup; the daemon must be stopped")
     restore.add_argument("path", metavar="PATH", help="a directory made by backup")
 
@@ -51,6 +57,8 @@ def run(args: Namespace) -> int:
         return _check(maintenance.check(store))
     if args.verb == "compact":
         return _compact(args, store, settings)
+    if args.verb == "repair":
+        return _repair(store, settings)
     if args.verb == "backup":
         maintenance.backup(store, args.path)
         say(f"copied {store} to {args.path}")
@@ -66,6 +74,19 @@ def _check(found: list[str]) -> int:
     if not found:
         say("no problems found")
     return 5 if found else 0
+
+
+def _repair(store: str, settings: Config) -> int:
+    from shazimd.store import maintenance
+
+    done = maintenance.repair(store, settings.store.map_size_gb << 30)
+    for problem in done.problems:
+        say(problem)
+    if done.problems:
+        say(f"repaired: all that is whole was kept, and shazimd makes the rest again; the damaged file is {done.kept}")
+    else:
+        say("no problems found; nothing was changed")
+    return 0
 
 
 def _compact(args: Namespace, store: str, settings: Config) -> int:

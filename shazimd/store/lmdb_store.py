@@ -61,7 +61,9 @@ def open_store(
         environment.prepare_directory(path)
         lock = DirectoryLock(path)
         try:
-            environment.create_if_missing(path)
+            if not environment.create_if_missing(path) and not environment.was_closed(path):
+                environment.expect_whole(path)
+            environment.note_open(path)
             return Store(path, map_size_bytes, lock, Sight(features_version, clock))
         except BaseException:
             lock.release()
@@ -180,7 +182,14 @@ class Store:
             if self._is_open:
                 self._is_open = False
                 self._env.close()
+                self._note_closed()
                 self._lock.release()
+
+    def _note_closed(self) -> None:
+        try:
+            environment.note_closed(self._path)
+        except OSError as error:  # such as a full disk: the next start looks for damage, and finds none
+            log.warning("store_not_marked_as_closed", path=self._path, reason=error.strerror)
 
     def _attempt(self, work: Callable[[Writer], T]) -> T:
         try:

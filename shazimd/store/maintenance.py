@@ -10,43 +10,41 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import count
+from typing import NamedTuple
 
-import lmdb
-
-from shazimd.errors import NotFound, StoreError
-from shazimd.store import environment
-from shazimd.store.check import problems
-from shazimd.store.environment import foreign_errors
+from shazimd.errors import NotFound, StoreDamaged, StoreError
+from shazimd.posix import files
+from shazimd.store import child, environment
+from shazimd.store.damage import readable
+from shazimd.store.environment import as_owner, foreign_errors
 from shazimd.store.lmdb_store import open_data, open_store
 from shazimd.store.lock import DirectoryLock
-from shazimd.store.schema import SCHEMA, version
-from shazimd.store.tables import TABLES_MAX, Tables
+from shazimd.store.repair import rebuild
+from shazimd.store.salvage import Salvage
 
 INDEX = "index"
 """Made again from the store; after a restore it would belong to another store."""
 
 
 def check(path: str) -> list[str]:
-    """Compare all tables with each other: each problem in a sentence. Raises StoreError, also before the migration of
-    an older schema."""
-    with _beside(path) as env, env.begin() as txn:
-        if (found := version(env, path)) != SCHEMA:
-            raise StoreError(f"store {path}: schema is {found}, expected {SCHEMA}: start shazimd to migrate it")
-        tables = Tables(*(env.open_db(name.encode(), txn=txn, create=False) for name in Tables._fields))
-        return list(problems(txn, tables, lambda: None))
+    """Look for damage, then compare all tables with each other: each problem in a sentence, and each file that damage
+    concerns. Raises StoreError, also before the migration of an older schema."""
+    _expect_store(path)
+    try:
+        return child.run("check", path)
+    except StoreDamaged as error:
+        return [str(error)]
 
 
 def backup(path: str, target: str) -> None:
     """Write a consistent, compact copy into a new directory, which is a store then.
 
-    Raises StoreError when the target exists, StoreFull when its disk is full."""
-    with foreign_errors(target):
-        os.mkdir(target, mode=0o700)
-        with environment.replacing_data(target) as aside:
-            fd = os.open(environment.data_path(aside), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with open(fd, "wb") as file, _beside(path) as env:
-                env.copyfd(file.fileno(), compact=True)
-                os.fsync(file.fileno())
+    Raises StoreError when the target exists, StoreFull when its disk is full, StoreDamaged for a damaged store."""
+    _expect_store(path)
+    with foreign_errors(target), environment.new_directory(target) as aside:
+        child.run("backup", path, environment.data_path(aside))
+        files.sync(aside)
 
 
 def restore(path: str, source: str) -> None:
@@ -55,24 +53,58 @@ def restore(path: str, source: str) -> None:
     Raises StoreError when a daemon has the store, StoreDamaged when the copy is no whole store; then nothing has
     changed."""
     data = environment.data_path(source)
-    with foreign_errors(source), open(data, "rb") as copy, _as_owner(path), foreign_errors(path):
+    with foreign_errors(source), open(data, "rb") as copy, as_owner(path), foreign_errors(path):
         environment.prepare_directory(path)
-        lock = DirectoryLock(path)
-        try:
+        with _locked(path):
             with environment.replacing_data(path) as aside:
                 _copy_in(copy.fileno(), aside)
-            shutil.rmtree(os.path.join(path, INDEX), ignore_errors=True)
-        finally:
-            lock.release()
+            _remove_index(path)
 
 
 def compact(path: str, map_size_bytes: int, model: str | None) -> None:
     """Drop vectors of models other than ``model`` (None: of none) and rewrite the data file without removed rows. The
     index is removed, to be made again from the store. The daemon must be stopped. Raises StoreError."""
     _expect_store(path)
-    with _as_owner(path), closing(open_store(path, map_size_bytes)) as store:
+    with as_owner(path), closing(open_store(path, map_size_bytes)) as store:
         store.compact(model)
-        shutil.rmtree(os.path.join(path, INDEX), ignore_errors=True)  # its files may hold removed rows
+        _remove_index(path)  # its files may hold removed rows
+
+
+class Repaired(NamedTuple):
+    """The outcome of a repair."""
+
+    problems: list[str]
+    """as ``check`` found them; nothing was changed if there are none"""
+    kept: str
+    """the damaged data file; empty if nothing was changed"""
+
+
+def repair(path: str, map_size_bytes: int) -> Repaired:
+    """Replace a damaged store by a new one with all that is whole. The daemon must be stopped; it reads and decodes the
+    rest again. The damaged file stays under another name.
+
+    Raises StoreError when a daemon has the store, and StoreDamaged when nothing in it can be read; then nothing has
+    changed."""
+    _expect_store(path)
+    with as_owner(path), foreign_errors(path), _locked(path):
+        if not (found := check(path)):
+            return Repaired([], "")
+        with environment.replacing_data(path) as aside, readable(path) as snapshot:
+            with closing(open_store(aside, map_size_bytes)) as store:
+                rebuild(store.write, Salvage(snapshot.rows()), snapshot.rows())
+                if wrong := store.check():
+                    raise StoreError(f"store {path}: the repaired store has problems, expected none: {wrong[0]}")
+            kept = _kept_aside(environment.data_path(path))
+        _remove_index(path)
+    return Repaired(found, kept)
+
+
+def _kept_aside(data: str) -> str:
+    """Give a data file a second name, under which it stays when another takes its place."""
+    names = (f"{data}.damaged{number or ''}" for number in count())
+    name = next(name for name in names if not os.path.lexists(name))
+    os.link(data, name)
+    return name
 
 
 def _copy_in(source: int, directory: str) -> None:
@@ -81,21 +113,13 @@ def _copy_in(source: int, directory: str) -> None:
             file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    environment.expect_whole(directory)
     env, _ = open_data(directory, os.path.getsize(environment.data_path(directory)) + (1 << 30))
     env.close()
 
 
-@contextmanager
-def _beside(path: str) -> Iterator[lmdb.Environment]:
-    """The store's environment for reading, beside a daemon or not."""
-    _expect_store(path)
-    with _as_owner(path), foreign_errors(path):
-        size = os.path.getsize(environment.data_path(path))
-        env = lmdb.open(path, readonly=True, create=False, max_dbs=TABLES_MAX, map_size=2 * size + (1 << 30))
-        try:
-            yield env
-        finally:
-            env.close()
+def _remove_index(path: str) -> None:
+    shutil.rmtree(os.path.join(path, INDEX), ignore_errors=True)
 
 
 def _expect_store(path: str) -> None:
@@ -104,16 +128,9 @@ def _expect_store(path: str) -> None:
 
 
 @contextmanager
-def _as_owner(path: str) -> Iterator[None]:
-    """Root becomes the owner of the directory, if it is there, until the end of the block."""
-    if os.geteuid() != 0 or not os.path.isdir(path):
-        yield
-        return
-    owner, group = os.stat(path).st_uid, os.getegid()
-    os.setegid(os.stat(path).st_gid)
-    os.seteuid(owner)
+def _locked(path: str) -> Iterator[None]:
+    lock = DirectoryLock(path)
     try:
         yield
     finally:
-        os.seteuid(0)
-        os.setegid(group)
+        lock.release()

@@ -60,6 +60,10 @@ class Tables(NamedTuple):
     decided: Table
 
 
+LARGE = ("features", "vectors")
+"""Tables with their values in pieces."""
+
+
 def number(n: int) -> bytes:
     """A number as a key: 8 bytes, most significant first, so that the order of keys is the order of numbers.
 
@@ -77,6 +81,11 @@ def parse_number(key: bytes) -> int:
 def checksum(key: bytes, value: bytes) -> bytes:
     """The last bytes of a stored value: CRC-32 (zlib) of the key, then the value, least significant byte first."""
     return crc32(value, crc32(key)).to_bytes(CHECKSUM_BYTES, "little")
+
+
+def is_sealed(key: bytes, stored: bytes) -> bool:
+    """Whether a stored value agrees with its checksum."""
+    return crc32(stored, crc32(key)) == _RESIDUE
 
 
 def unsealed(key: bytes, stored: bytes) -> bytes:

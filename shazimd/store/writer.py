@@ -193,6 +193,14 @@ class Writer(Reader):
         else:
             put(self._txn, self._t.values, key.encode(), records.encode_json(value))
 
+    def go_on_after(self, kind: bytes, last: int) -> None:
+        """Let the next number of a kind be above ``last``. For ``repair``: ids stay."""
+        put(self._txn, self._t.numbers, kind, number(max(last, self._last(kind))))
+
+    def put_row(self, table: str, key: bytes, value: bytes) -> None:
+        """Write a row as it was read. For ``repair``."""
+        put(self._txn, getattr(self._t, table), key, value)
+
     def _next(self, kind: bytes) -> int:
         """A number never given out before for this kind."""
         return self._add(kind, 1)

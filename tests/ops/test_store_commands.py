@@ -94,7 +94,7 @@ def test_a_backup_never_overwrites(daemon: Daemon, tmp_path: Path, capsys: pytes
     """A target that exists is an error, whatever lies there."""
     (tmp_path / "b").mkdir()
     assert ctl(daemon, "backup", str(tmp_path / "b")) == 5
-    assert "File exists" in capsys.readouterr().err
+    assert "b: exists, expected the name of a new directory" in capsys.readouterr().err
     assert os.listdir(tmp_path / "b") == []
 
 

@@ -6,7 +6,7 @@
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
 _shtab_shazimctl_model_subparsers=(install list)
-_shtab_shazimctl_store_subparsers=(check compact backup restore)
+_shtab_shazimctl_store_subparsers=(check compact backup repair restore)
 _shtab_shazimctl_service_subparsers=(install uninstall model)
 _shtab_shazimctl_subparsers=(find compare status wait duplicates clean alerts rescan forget model metrics doctor store reload hooks service completion)
 
@@ -27,6 +27,7 @@ _shtab_shazimctl_doctor_option_strings=(-h --help --config --json)
 _shtab_shazimctl_store_check_option_strings=(-h --help)
 _shtab_shazimctl_store_compact_option_strings=(-h --help)
 _shtab_shazimctl_store_backup_option_strings=(-h --help)
+_shtab_shazimctl_store_repair_option_strings=(-h --help)
 _shtab_shazimctl_store_restore_option_strings=(-h --help)
 _shtab_shazimctl_store_option_strings=(-h --help --store)
 _shtab_shazimctl_reload_option_strings=(-h --help)
@@ -49,7 +50,7 @@ _shtab_shazimctl_store_restore_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_shazimctl___socket_COMPGEN=_shtab_compgen_files
 
 _shtab_shazimctl_model_pos_0_choices=(install list)
-_shtab_shazimctl_store_pos_0_choices=(check compact backup restore)
+_shtab_shazimctl_store_pos_0_choices=(check compact backup repair restore)
 _shtab_shazimctl_service_pos_0_choices=(install uninstall model)
 _shtab_shazimctl_completion_pos_0_choices=(bash zsh fish)
 _shtab_shazimctl_pos_0_choices=(find compare status wait duplicates clean alerts rescan forget model metrics doctor store reload hooks service completion)
@@ -108,6 +109,8 @@ _shtab_shazimctl_store_compact__h_nargs=0
 _shtab_shazimctl_store_compact___help_nargs=0
 _shtab_shazimctl_store_backup__h_nargs=0
 _shtab_shazimctl_store_backup___help_nargs=0
+_shtab_shazimctl_store_repair__h_nargs=0
+_shtab_shazimctl_store_repair___help_nargs=0
 _shtab_shazimctl_store_restore__h_nargs=0
 _shtab_shazimctl_store_restore___help_nargs=0
 _shtab_shazimctl_store_pos_0_nargs=A...

@@ -50,7 +50,7 @@ function _shtab_shazimctl_using
   test "$_shtab_shazimctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_shazimctl_commands find compare status wait duplicates clean alerts rescan forget model 'model install' 'model list' metrics doctor store 'store check' 'store compact' 'store backup' 'store restore' reload hooks service 'service install' 'service uninstall' 'service model' completion
+set -g _shtab_shazimctl_commands find compare status wait duplicates clean alerts rescan forget model 'model install' 'model list' metrics doctor store 'store check' 'store compact' 'store backup' 'store repair' 'store restore' reload hooks service 'service install' 'service uninstall' 'service model' completion
 set -g _shtab_shazimctl_opts_with_value --after --config --content --how --limit --prefer --reference --root --since --socket --state --store --textfile --threshold --timeout --undo --verdict --weights
 
 complete -c shazimctl -e
@@ -130,13 +130,15 @@ complete -c shazimctl -n '_shtab_shazimctl_using doctor' -l json -d 'print JSON,
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a store -d 'Check, compact, back up or restore the store.'
 complete -c shazimctl -n '_shtab_shazimctl_using store' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using store' -l store -x -d 'the store (default: as in shazimd(8))'
-complete -c shazimctl -n '_shtab_shazimctl_using store; and test $_shtab_shazimctl_npos -eq 0' -a check -d 'check the consistency of all tables'
+complete -c shazimctl -n '_shtab_shazimctl_using store; and test $_shtab_shazimctl_npos -eq 0' -a check -d 'look for damage, and for contradictions between the tables'
 complete -c shazimctl -n '_shtab_shazimctl_using store check' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using store; and test $_shtab_shazimctl_npos -eq 0' -a compact -d 'free the disk space of removed rows'
 complete -c shazimctl -n '_shtab_shazimctl_using store compact' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using store; and test $_shtab_shazimctl_npos -eq 0' -a backup -d 'write a consistent copy to a new directory'
 complete -c shazimctl -n '_shtab_shazimctl_using store backup' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using store backup; and test $_shtab_shazimctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the directory to create'
+complete -c shazimctl -n '_shtab_shazimctl_using store; and test $_shtab_shazimctl_npos -eq 0' -a repair -d 'make a damaged store anew from all that is whole; the daemon must be stopped'
+complete -c shazimctl -n '_shtab_shazimctl_using store repair' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using store; and test $_shtab_shazimctl_npos -eq 0' -a restore -d 'replace the store by a backup; the daemon must be stopped'
 complete -c shazimctl -n '_shtab_shazimctl_using store restore' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using store restore; and test $_shtab_shazimctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a directory made by backup'

@@ -51,8 +51,9 @@ _shtab_shazimctl_service_commands() {
 _shtab_shazimctl_store_commands() {
   local _commands=(
     backup:'write a consistent copy to a new directory'
-    check:'check the consistency of all tables'
+    check:'look for damage, and for contradictions between the tables'
     compact:'free the disk space of removed rows'
+    repair:'make a damaged store anew from all that is whole; the daemon must be stopped'
     restore:'replace the store by a backup; the daemon must be stopped'
   )
   _describe 'shazimctl store commands' _commands
@@ -288,6 +289,13 @@ _shtab_shazimctl_store_compact_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_shazimctl_store_compact_defaults_added=0
 
+_shtab_shazimctl_store_repair_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_store_repair_defaults_added=0
+
 _shtab_shazimctl_store_restore_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   ":a directory made by backup:_files"
@@ -414,6 +422,7 @@ _shtab_shazimctl_store() {
         backup) _arguments -C -s $_shtab_shazimctl_store_backup_options ;;
         check) _arguments -C -s $_shtab_shazimctl_store_check_options ;;
         compact) _arguments -C -s $_shtab_shazimctl_store_compact_options ;;
+        repair) _arguments -C -s $_shtab_shazimctl_store_repair_options ;;
         restore) _arguments -C -s $_shtab_shazimctl_store_restore_options ;;
       esac
   esac

@@ -1,0 +1,91 @@
+"""The verbs of ``child``: whether a store is whole, a copy of it, and the names of the files that damage concerns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import lmdb
+
+from shazimd.errors import StoreDamaged, StoreError
+from shazimd.store import environment
+from shazimd.store.check import problems
+from shazimd.store.damage import Snapshot, held, last, readable
+from shazimd.store.environment import as_owner, foreign_errors
+from shazimd.store.salvage import Salvage
+from shazimd.store.schema import SCHEMA
+from shazimd.store.tables import Tables, Transaction, parse_number
+
+
+def verify(path: str) -> list[str]:
+    """The damage to a store that no process has open, before LMDB opens it. Of an older schema the structure alone."""
+    with as_owner(path), foreign_errors(path), last(path) as snapshot:
+        return list(_damage(snapshot))
+
+
+def check(path: str) -> list[str]:
+    """The damage to a store with the files that it concerns; without damage, contradictions between its tables. Raises
+    StoreError before the migration of an older schema."""
+    with as_owner(path), foreign_errors(path):
+        try:
+            with held(path) as (snapshot, env, txn):
+                found = list(_damage(snapshot))
+                if not found:
+                    _expect_schema(path, _schema(snapshot))
+                    return list(problems(txn, _tables(env, txn), lambda: None))
+        except StoreDamaged as error:
+            found = [str(error)]
+        return found + list(_concerned(path))
+
+
+def backup(path: str, target: str) -> list[str]:
+    """Write a copy of a store without damage, compact and durable, to a new file."""
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file, foreign_errors(target):
+        with as_owner(path), held(path) as (snapshot, env, _):
+            if found := list(_damage(snapshot)):
+                raise environment.damaged(path, found)
+            env.copyfd(file.fileno(), compact=True)
+        os.fsync(file.fileno())
+    return []
+
+
+WORK: dict[str, Callable[..., list[str]]] = {"verify": verify, "check": check, "backup": backup}
+
+
+def _damage(snapshot: Snapshot) -> Iterator[str]:
+    """Faults of the structure, and damaged rows."""
+    yield from snapshot.problems()
+    if _schema(snapshot) == SCHEMA:
+        rows = snapshot.rows()
+        for name in Tables._fields:
+            for _ in rows.of(name):
+                pass
+        yield from rows.sentences()
+
+
+def _concerned(directory: str) -> Iterator[str]:
+    """The files that damage concerns, and what ``repair`` has done for each; none if nothing can be read."""
+    with suppress(StoreDamaged), readable(directory) as snapshot:
+        for path, reason in Salvage(snapshot.rows()).concerned().items():
+            yield f"{os.fsdecode(path)}: {reason}"
+
+
+def _expect_schema(path: str, found: int | None) -> None:
+    if found != SCHEMA:
+        raise StoreError(f"store {path}: schema is {found}, expected {SCHEMA}: start shazimd to migrate it")
+
+
+def _schema(snapshot: Snapshot) -> int | None:
+    """The schema number of a store; None if it has none, or can't be read."""
+    rows = snapshot.rows()
+    found = (raw for key, raw in rows.file.rows("numbers", rows.roots.get("numbers", -1)) if key == b"schema")
+    return next(map(parse_number, found), None)
+
+
+def _tables(env: lmdb.Environment, txn: Transaction) -> Tables:
+    try:
+        return Tables(*(env.open_db(name.encode(), txn=txn, create=False) for name in Tables._fields))
+    except lmdb.NotFoundError as error:
+        raise StoreDamaged(f"store {env.path()}: a table is missing: {error}") from error

@@ -1,0 +1,127 @@
+"""Truncations, flipped bits and pages of zeros in the store, at random: each is seen, named, and repaired or refused.
+
+A longer run, and another one:
+
+    SHAZIMD_DAMAGES=500 pytest --timeout 0 -s tests/durability/test_damage.py
+    SHAZIMD_SEED=17 pytest tests/durability/test_damage.py     # 0: others each time
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable
+from operator import methodcaller
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "store" / "fixtures"))
+from make_store import fill, rows
+
+from shazimd.errors import StoreDamaged
+from shazimd.store import maintenance
+from shazimd.store.lmdb_store import open_store
+
+DAMAGES = int(os.environ.get("SHAZIMD_DAMAGES", "12"))
+SEED = int(os.environ.get("SHAZIMD_SEED", "4242")) or random.SystemRandom().getrandbits(32)
+MIB = 1 << 20
+PAGE = 4096
+
+
+@pytest.fixture
+def golden(tmp_path: Path) -> Path:
+    """A store with rows in every table that is written today, changed in many transactions."""
+    store = open_store(str(tmp_path / "golden"), 16 * MIB)
+    store.write(fill)
+    for n in range(4):
+        store.write(methodcaller("set", f"n{n % 3}", [n] * 1000 * n))  # free pages, and values on pages of their own
+    store.close()
+    return tmp_path / "golden"
+
+
+def truncate(data: Path, chance: random.Random) -> str:
+    size = chance.randrange(data.stat().st_size)
+    os.truncate(data, size)
+    return f"truncated to {size}"
+
+
+def flip(data: Path, chance: random.Random) -> str:
+    at, bit = chance.randrange(data.stat().st_size), chance.randrange(8)
+    with open(data, "r+b") as file:
+        old = os.pread(file.fileno(), 1, at)[0]
+        os.pwrite(file.fileno(), bytes([old ^ 1 << bit]), at)
+    return f"bit {bit} of byte {at} flipped"
+
+
+def clear_page(data: Path, chance: random.Random) -> str:
+    page = chance.randrange(data.stat().st_size // PAGE)
+    with open(data, "r+b") as file:
+        os.pwrite(file.fileno(), bytes(PAGE), page * PAGE)
+    return f"page {page} cleared"
+
+
+KINDS: dict[str, Callable[[Path, random.Random], str]] = {"truncate": truncate, "flip": flip, "clear page": clear_page}
+
+
+def contents(path: Path) -> dict[str, Any]:
+    store = open_store(str(path), 16 * MIB)
+    with store.read() as reader:
+        found = rows(reader)
+    store.close()
+    return found
+
+
+def judged(path: Path, golden: dict[str, Any], found: list[str]) -> str:
+    """The outcome of a damaged store, in a word. Raises AssertionError for one that breaks the promise."""
+    if not found:
+        assert contents(path) == golden, "rows have changed, but check is clean"
+        return "harmless"
+    with pytest.raises(StoreDamaged):
+        open_store(str(path), 16 * MIB)
+    try:
+        maintenance.repair(str(path), 16 * MIB)
+    except StoreDamaged as error:
+        if "restore a backup" in str(error):
+            return "refused"
+        raise
+    assert maintenance.check(str(path)) == []
+    told = "\n".join(found)
+    repaired = contents(path)
+    before, after = ({row[0]: row[1:] for row in each["files"]} for each in (golden, repaired))
+    for file, row in before.items():
+        assert after.get(file) == row or os.fsdecode(bytes.fromhex(file)) in told, f"{file} is not named"
+    assert after.keys() <= before.keys()
+    for content, row in repaired["contents"].items():
+        lost = golden["contents"][content]
+        assert row["digest"] == lost["digest"]
+        for name in ("pictures", "pixels", "features", "vectors"):
+            is_named = any(os.fsdecode(bytes.fromhex(file)) in told for file in lost["files"]) or not lost["files"]
+            assert row[name] == lost[name] or is_named, f"{name} of content {content} is not named"
+    return "repaired"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_every_damage_is_seen_and_repaired_or_refused(golden: Path, tmp_path: Path) -> None:
+    """A store in which check finds nothing has every row; another is refused at the start, and repaired but for files
+    that check names. Nothing of it ends by a signal."""
+    chance, expected = random.Random(SEED), contents(golden)
+    outcomes: Counter[tuple[str, str]] = Counter()
+    for number in range(DAMAGES):
+        kind = list(KINDS)[number % len(KINDS)]
+        path = tmp_path / "damaged"
+        shutil.copytree(golden, path)
+        done = KINDS[kind](path / "data.mdb", chance)
+        try:
+            found = maintenance.check(str(path))
+            outcomes[kind, judged(path, expected, found)] += 1
+        except BaseException as error:
+            error.add_note(f"SHAZIMD_SEED={SEED}, damage {number}: {done}")
+            raise
+        shutil.rmtree(path)
+    print(dict(outcomes))
