@@ -1,13 +1,13 @@
 """Signals for benchmarks: real ones of real photos and their edits, and as many more as wanted that are like them.
 
 ``real``: each photo, edited in 14 ways (crops, turns, colours, borders, noise, blends and collages with another photo),
-goes through MobileNet V2; what its last pooling gives, unit length, is the vector. The hashes are of the same edit.
+goes through the bundled model. The hashes are of the same edit.
 
 ``scaled``: from real signals i and one of the 8 nearest to it, j: v = f_i + t (f_j - f_i), t uniform in [-.6, 1],
-plus half the step between the pair of another row (a direction in which real features differ), cut at 0 as a ReLU does,
-and unit length again. Stepping outwards too keeps the spread that averaging alone would lose. Each hash bit is j's with
-probability |t| / 3, else i's, and up to 6 % of bits are flipped, so that distances are spread as real ones are.
-``benchmarks/index.py`` prints how the scores of both compare.
+plus half the step between the pair of another row (a direction in which real features differ); the constant of the
+calibration, the last number, stays, and the others get their length again. Stepping outwards too keeps the spread that
+averaging alone would lose. Each hash bit is j's with probability |t| / 3, else i's, and up to 6 % of bits are flipped,
+so that distances are spread as real ones are. ``benchmarks/index.py`` prints how the scores of both compare.
 """
 
 from __future__ import annotations
@@ -18,13 +18,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-MODEL = "models/tf2_mobilenet_v2_1.0_224_ptq.tflite"
-POOLED = [1, 1, 1, 1280]
-SIDE = 224
+from shazimd.models.model import EmbeddingModel, bundled
 
 
 class Set(NamedTuple):
@@ -39,8 +36,8 @@ def shared() -> Path:
 
 
 def real(cache: Path) -> Set:
-    """The signals of all photos and their edits, computed once (minutes) and kept in ``cache``."""
-    kept = cache / "real.npz"
+    """The signals of all photos and their edits, computed once (minutes) and kept in ``cache`` for this model."""
+    kept = cache / f"real-{bundled().id}.npz"
     if not kept.exists():
         cache.mkdir(parents=True, exist_ok=True)
         np.savez(kept, **_compute()._asdict())
@@ -72,8 +69,9 @@ def _step(base: Set, near: NDArray[np.intp], random: np.random.Generator, count:
     j, m = (near[rows, random.integers(0, near.shape[1], count)] for rows in (i, k))
     t: NDArray[np.float32] = random.uniform(-0.6, 1.0, (count, 1)).astype(np.float32)
     f = [base.fv[rows].astype(np.float32) for rows in (i, j, k, m)]
-    v = np.maximum(f[0] + t * (f[1] - f[0]) + 0.5 * (f[3] - f[2]), 0)
-    v /= np.linalg.norm(v, axis=1, keepdims=True)
+    v = f[0] + t * (f[1] - f[0]) + 0.5 * (f[3] - f[2])
+    v[:, -1] = f[0][:, -1]
+    v[:, :-1] *= np.sqrt(1 - v[:, -1:] ** 2) / np.linalg.norm(v[:, :-1], axis=1, keepdims=True)
     ah, dh = (_mixed_bits(bits[i], bits[j], np.abs(t) / np.float32(3), random) for bits in (base.ah, base.dh))
     return Set(ah, dh, v.astype(np.float16))
 
@@ -88,19 +86,14 @@ def _mixed_bits(
 
 
 def _compute() -> Set:
-    interpreter = Interpreter(
-        str(shared() / MODEL),
-        experimental_preserve_all_tensors=True,
-        num_threads=1,
-    )
-    interpreter.allocate_tensors()
+    model = EmbeddingModel(bundled())
     paths = sorted((shared() / "data" / "photos").rglob("*.jpg"))
     random = np.random.default_rng(1)
     found = []
     for path in paths:
         other = Image.open(paths[random.integers(len(paths))]).convert("RGB")
         for picture in _edits(Image.open(path).convert("RGB"), other, random):
-            found.append((_average_hash(picture), _difference_hash(picture), _features(interpreter, picture)))
+            found.append((_average_hash(picture), _difference_hash(picture), _features(model, picture)))
     ah, dh, fv = zip(*found, strict=True)
     return Set(np.array(ah, np.uint64), np.array(dh, np.uint64), np.array(fv, np.float16))
 
@@ -124,14 +117,12 @@ def _edits(photo: Image.Image, other: Image.Image, random: np.random.Generator) 
     yield Image.fromarray(np.hstack([np.asarray(square), np.asarray(beside)]))
 
 
-def _features(interpreter: Interpreter, picture: Image.Image) -> NDArray[np.float32]:
-    pixels = np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.uint8)
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pixels[np.newaxis])
-    interpreter.invoke()
-    tensor = next(one for one in interpreter.get_tensor_details() if list(one["shape"]) == POOLED)
-    scale, zero = tensor["quantization"]
-    values = (interpreter.get_tensor(tensor["index"]).ravel().astype(np.float32) - zero) * scale
-    return np.asarray(values / np.linalg.norm(values), np.float32)
+def _features(model: EmbeddingModel, picture: Image.Image) -> NDArray[np.float32]:
+    """The vector, of the picture as ``Extractor`` shows it to a model."""
+    size = model.info.input_width, model.info.input_height
+    view = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    vector: NDArray[np.float32] = model.embed(np.asarray(view)[np.newaxis])[0]
+    return vector
 
 
 def _average_hash(picture: Image.Image) -> int:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
+import training
+from shazimd.models.model import EmbeddingModel, describe, read_record
 from training.edits import EDITS, collaged, copy_of, inset, pixelated
 from training.grades import grades
 from training.pictures import KINDS, SIDE, draw
@@ -53,3 +60,21 @@ def test_the_network_gives_unit_vectors() -> None:
     assert vectors.norm(dim=1).tolist() == pytest.approx([1, 1], abs=1e-5)
     assert not network.weights["stem"].requires_grad
     assert network.weights["top"].requires_grad
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_recipe_runs_from_data_to_file_and_table(tmp_path: Path, shared: Path) -> None:
+    """One command: a few pictures, a few steps, a file that the package can load, its record, and the card's table."""
+    pytest.importorskip("torch", reason="the extra train is not installed")
+    pytest.importorskip("tensorflow")
+    folders = ["--data", str(shared / "data" / "training"), "--out", str(tmp_path), "--work", str(tmp_path / "work")]
+    root = Path(training.__file__).parents[1]
+    subprocess.run([sys.executable, "-m", "training", "--quick", *folders], check=True, cwd=root)
+    info = read_record(str(tmp_path / "bundled.json"))
+    record = json.loads((tmp_path / "bundled.json").read_text())
+    assert describe(info.path, "bundled").digest == info.digest
+    assert EmbeddingModel(info).embed(np.zeros((1, 160, 160, 3), np.uint8)).shape == (1, 256)
+    assert record["made_by"]["steps"] > 0
+    table = (tmp_path / "work" / "table.md").read_text().splitlines()
+    assert [line.split(" | ")[0] for line in table[2:]] == ["| ah + dh", f"| {info.path}"]
