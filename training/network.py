@@ -11,7 +11,6 @@ import hashlib
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as nnf
 from torch import nn
@@ -82,7 +81,7 @@ class Network(nn.Module):
 
     def pooled(self, pictures: torch.Tensor) -> torch.Tensor:
         """The generalised mean of the last feature map: [n, 1280]."""
-        x = ((pictures - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
+        x = self.scaled(pictures)
         if self.frozen:
             with torch.no_grad():
                 x = walk(x, self._convolve, last=self.frozen)
@@ -90,21 +89,29 @@ class Network(nn.Module):
         mean = x.clamp(min=1e-4).pow(POWER).mean((2, 3))
         return mean.pow(1 / POWER)
 
-    def convolutions(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        return {
-            name.replace("_", "."): (self.weights[name].detach().numpy(), self.biases[name].detach().numpy())
-            for name in self.weights
-        }
+    def scaled(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Values of 0-255 as the stem takes them."""
+        return ((pictures - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
+
+    def parameters_of(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight and bias of a convolution, by its name in ``walk``."""
+        key = name.replace(".", "_")
+        return self.weights[key], self.biases[key]
+
+    def convolve(
+        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, stride: int, depthwise: bool
+    ) -> torch.Tensor:
+        """With TensorFlow's SAME padding, without the activation."""
+        kernel, groups = weight.shape[-1], len(weight) if depthwise else 1
+        if stride == 1:
+            return nnf.conv2d(x, weight, bias, 1, kernel // 2, groups=groups)
+        # SAME at stride 2: what is odd of the padding goes right and down
+        across, down = (max(kernel - (n % stride or stride), 0) for n in x.shape[:1:-1])
+        x = nnf.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2))
+        return nnf.conv2d(x, weight, bias, stride, groups=groups)
 
     def _convolve(self, name: str, x: torch.Tensor, stride: int, depthwise: bool, clip: bool) -> torch.Tensor:
-        weight, bias = self.weights[name.replace(".", "_")], self.biases[name.replace(".", "_")]
-        kernel = weight.shape[-1]
-        if stride == 1:
-            y = nnf.conv2d(x, weight, bias, 1, kernel // 2, groups=len(weight) if depthwise else 1)
-        else:  # SAME at stride 2: what is odd of the padding goes right and down
-            across, down = (max(kernel - (n % stride or stride), 0) for n in x.shape[:1:-1])
-            x = nnf.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2))
-            y = nnf.conv2d(x, weight, bias, stride, groups=len(weight) if depthwise else 1)
+        y = self.convolve(x, *self.parameters_of(name), stride, depthwise)
         return nnf.relu6(y) if clip else y
 
 
