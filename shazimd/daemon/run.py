@@ -298,9 +298,13 @@ class Run:
         return self._watches.is_behind() or len(self._debouncer) > 0 or self._jobs.pending() > 0
 
     def _ingest_found(self, findings: Findings) -> None:
+        delayed = {path for path in findings.look if self._debouncer.holds(path)}  # still written, perhaps
         for path in findings.look:
-            self._offer(path, Lane.BACKLOG, is_deep=findings.depth > Depth.NONE)
+            if path not in delayed:
+                self._offer(path, Lane.BACKLOG, is_deep=findings.depth > Depth.NONE)
         self._unsettled.difference_update(findings.look)
+        if self._roots.without_baseline:
+            self._unsettled |= delayed
         for path in findings.unsettled:
             if self._roots.without_baseline:
                 self._unsettled.add(path)

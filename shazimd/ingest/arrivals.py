@@ -43,6 +43,11 @@ class Arrivals:
             self._undecided.discard(number)
             self._prune()
 
+    def is_undecided(self, path: bytes) -> bool:
+        """Whether the alert of a file is still to be decided."""
+        with self._lock:
+            return self._numbers.get(path) in self._undecided
+
     def is_later(self, path: bytes, number: int) -> bool:
         """Whether a file arrived after the file with this number."""
         with self._lock:

@@ -120,9 +120,6 @@ class _Admission:
         if found is None:
             self.missing.append(path)
             return False
-        return not self._is_same_file(found) and self._disk.is_current(path, known, digest, found)
-
-    def _is_same_file(self, other: FoundFile) -> bool:
-        """Whether both are names of one file: by a hard link, a bind mount, or a root that is a link to another."""
         own = self._file.found
-        return own is not None and (own.device, own.stat.inode) == (other.device, other.stat.inode)
+        is_same_file = own is not None and own.is_same_file(found)
+        return not is_same_file and self._disk.is_current(path, known, digest, found)

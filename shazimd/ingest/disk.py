@@ -19,6 +19,10 @@ class FoundFile(NamedTuple):
     names: int
     """number of hard links"""
 
+    def is_same_file(self, other: FoundFile) -> bool:
+        """Whether both are names of one file: by a hard link, a bind mount, or a root that is a link to another."""
+        return (self.device, self.stat.inode) == (other.device, other.stat.inode)
+
 
 class Disk:
     """Reads files as the settings of their root demand. Safe from any thread."""

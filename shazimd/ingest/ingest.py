@@ -98,6 +98,8 @@ class _Content(NamedTuple):
     """``Arrivals.visible`` before the store was read: a later arrival may be missing in it"""
     source: bytes | None = None
     """path of a known file with these bytes and this stat, missing there: the file was moved"""
+    is_other_name: bool = False
+    """a known file is this file by another name: a hard link, a bind mount, a linked root"""
 
 
 class _Made(NamedTuple):
@@ -225,10 +227,10 @@ class Ingest:
             if data is None:
                 return None
             digest = digest_of(data)
-            if (known := self._known(digest, stat)) is not None:
+            if (known := self._known(digest, file)) is not None:
                 return known
             until_stored.enter_context(self._same_bytes[int.from_bytes(digest[:2]) % STRIPES])
-            return self._known(digest, stat) or _Content(digest, query=self._decoded(file.path, data, silent))
+            return self._known(digest, file) or _Content(digest, query=self._decoded(file.path, data, silent))
 
     def _store(self, file: _File, content: _Content, *, silent: bool) -> Outcome:
         """Decide and commit. Raises KeyError if known bytes were removed for good meanwhile."""
@@ -248,7 +250,7 @@ class Ingest:
             return Outcome.STORED if self.pending.decide(stored.pending) else Outcome.PUT_OFF
         return Outcome.MISSING if self._disk.is_missing(file.path) else Outcome.STORED
 
-    def _known(self, digest: Digest, stat: Stat) -> _Content | None:
+    def _known(self, digest: Digest, file: _File) -> _Content | None:
         """The content with these bytes, from a single snapshot; None for new bytes."""
         last_arrival = self._arrivals.visible
         with self._library.store.read() as reader:
@@ -257,9 +259,16 @@ class Ingest:
                 return None
             pixels = reader.pixels(content)
             same = reader.contents_with_pixels(pixels) if pixels else []
-            alike = reader.files_with_stat(content, stat)
+            alike = reader.files_with_stat(content, file.found.stat)
         source = next(filter(self._disk.is_missing, alike), None)
-        return _Content(digest, None, content, frozenset([content, *same]), last_arrival, source)
+        is_other_name = any(self._is_decided_name(path, file) for path in alike)
+        return _Content(digest, None, content, frozenset([content, *same]), last_arrival, source, is_other_name)
+
+    def _is_decided_name(self, path: bytes, file: _File) -> bool:
+        """Whether a path is another name of a file, and no alert is to be decided under it."""
+        other = self._disk.glance(path)
+        is_same_file = path != file.path and other is not None and other.is_same_file(file.found)
+        return is_same_file and not self._arrivals.is_undecided(path)
 
     def _decoded(self, path: bytes, data: bytes, silent: bool) -> Query:
         model = self._library.model
@@ -300,7 +309,8 @@ class Ingest:
                 apply_move(writer, content.source, path)
             known = writer.file(path)
             writer.put_file(path, FileRow(file.found.stat, FileState.INDEXED, stored))
-            if silent or (known is not None and is_same_picture(writer, known.content, stored)):
+            is_same = known is not None and is_same_picture(writer, known.content, stored)
+            if silent or is_same or content.is_other_name:
                 return _Stored(stored, self._arrivals.add(None))
             decision = made.decision if made is not None and made.holds(self._arrivals.last) else None
             arrival = self._arrivals.add(path)
@@ -356,8 +366,9 @@ class Ingest:
 
 
 def _is_moved_or_touched(file: _File, content: _Content) -> bool:
-    """Whether a known file is likely to be only moved here, touched, written again or given other metadata."""
-    return content.source is not None or (file.before is not None and file.before.content in content.exact)
+    """Whether a known file was likely only moved here, touched, or given another name or other metadata."""
+    is_touched = file.before is not None and file.before.content in content.exact
+    return content.source is not None or content.is_other_name or is_touched
 
 
 def _query_of(fingerprint: Fingerprint) -> Query:

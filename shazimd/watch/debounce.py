@@ -1,11 +1,12 @@
 """Debouncing: events go in from any thread, and come out once their files are complete.
 
 A closed or moved-in file is complete after its root's quiet time without another event. A file that stays open (written
-through a map, or by a sender that pauses) is complete once its size and mtime stayed the same for the quiet time. A
-MOVED_FROM without its MOVED_TO is reported as a deletion after a delay, since a scan may find the file elsewhere.
-Deletes, moves and tree events are not debounced.
+through a map, or by a sender that pauses) is complete once its size and mtime stayed the same for the quiet time; after
+a write for longer (see ``writers``). A MOVED_FROM without its MOVED_TO is reported as a deletion after a delay, since a
+scan may find the file elsewhere. Deletes, moves and tree events are not debounced.
 
     put CLOSED a ---- quiet ----> a          put OPEN b ---- quiet, stat ---- quiet, same stat ----> b
+    put WRITING c ---- as long as its pauses demand, stat ---- quiet, same stat ----> c
 
 Memory is bounded: with too many delayed paths, one TREE event replaces those of a directory. Nothing is lost, since the
 scan of the directory finds the files again.
@@ -18,12 +19,15 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 from os.path import dirname, join
 
+from shazimd.posix.open_files import open_for_writing
 from shazimd.types import Stat
 from shazimd.watch.events import FileEvent, Kind, Stage
+from shazimd.watch.writers import Writers
 
 PENDING_MAX = 50_000
 """Maximum number of delayed and ready events: about 20 MB."""
@@ -63,6 +67,7 @@ class Debouncer:
         pending_max: int = PENDING_MAX,
         clock: Callable[[], float] = time.monotonic,
         stat: Callable[[bytes], Stat | None] = stat_of,
+        open_for_writing: Callable[[Collection[bytes]], set[bytes]] = open_for_writing,
     ) -> None:
         """``quiet_s``: each root's quiet time in seconds."""
         self._quiet_s = sorted(((join(root, b""), quiet) for root, quiet in quiet_s.items()), reverse=True)
@@ -71,6 +76,8 @@ class Debouncer:
         self._pending_max = pending_max
         self._clock = clock
         self._stat = stat
+        self._open_for_writing = open_for_writing
+        self._writers = Writers()
         self._wake = threading.Condition()
         self._delayed: dict[bytes, _Delayed] = {}
         self._queue: list[tuple[float, bytes]] = []
@@ -118,7 +125,10 @@ class Debouncer:
                 due = self._pop_due(self._clock())
                 self._taken = len(ready) + len(due)
             # outside the lock: stat may be slow, and ``put`` must not wait for it
-            ready += [_file_event(path, delayed) for path, delayed in due if self._is_complete(path, delayed)]
+            written = self._open_for_writing([path for path, delayed in due if delayed.stage is Stage.WRITING])
+            ready += [
+                _file_event(path, delayed) for path, delayed in due if self._is_complete(path, delayed, path in written)
+            ]
             if ready:
                 return ready
 
@@ -127,6 +137,10 @@ class Debouncer:
         with self._wake:
             self._woken = True
             self._wake.notify()
+
+    def holds(self, path: bytes) -> bool:
+        """Whether a file is delayed, and will be given."""
+        return path in self._delayed
 
     def close(self) -> None:
         """Make all present and future calls of ``take`` return."""
@@ -150,6 +164,7 @@ class Debouncer:
     def _make_ready(self, event: FileEvent) -> None:
         """Moves keep their order and number; other events are reported once, at the place of the last one."""
         if event.kind is Kind.FILE:
+            self._writers.closed(event.path)
             self._delayed.pop(event.path, None)
         self._number += 1
         key: object = self._number if event.kind is Kind.MOVED else event
@@ -163,13 +178,25 @@ class Debouncer:
             due = now + quiet
             delayed = self._delayed[path] = _Delayed(due, due, stage)
             self._enqueue(path, delayed)
-        delayed.stage = stage
+        if not (stage is Stage.OPEN and delayed.stage is Stage.WRITING):  # a chmod tells nothing about the writer
+            delayed.stage = stage
         delayed.seen = None
         if stage is Stage.CLOSED and delayed.closed_at is None:
             delayed.closed_at = now
-        delayed.due = now + (2 * quiet + AWAY_S if stage is Stage.AWAY else quiet)
-        if delayed.closed_at is not None:
-            delayed.due = min(delayed.due, delayed.closed_at + BUSY_MAX_S)
+        delayed.due = self._due(path, delayed, now, quiet)
+        if delayed.due < delayed.queued:
+            self._enqueue(path, delayed)
+
+    def _due(self, path: bytes, delayed: _Delayed, now: float, quiet: float) -> float:
+        if delayed.stage is Stage.WRITING:
+            self._writers.wrote(path, now)
+            return self._writers.still_at(path, quiet)
+        if delayed.stage is Stage.AWAY:
+            return now + 2 * quiet + AWAY_S
+        if delayed.stage is Stage.CLOSED:
+            self._writers.closed(path)
+        latest = inf if delayed.closed_at is None else delayed.closed_at + BUSY_MAX_S
+        return min(now + quiet, latest)
 
     def _quiet(self, path: bytes) -> float:
         return next((quiet for root, quiet in self._quiet_s if path.startswith(root)), 0.0)
@@ -187,17 +214,21 @@ class Debouncer:
                 due.append((path, self._delayed.pop(path)))
         return due
 
-    def _is_complete(self, path: bytes, delayed: _Delayed) -> bool:
+    def _is_complete(self, path: bytes, delayed: _Delayed, is_open: bool) -> bool:
         """Whether a due file may be reported; otherwise it is delayed again."""
-        if delayed.stage in (Stage.CLOSED, Stage.AWAY) or self._is_busy(delayed):
+        is_writing = delayed.stage is Stage.WRITING
+        if delayed.stage in (Stage.CLOSED, Stage.AWAY) or (self._is_busy(delayed) and not is_writing):
             return True
+        quiet = self._quiet(path)
         now_seen = self._stat(path)
-        if now_seen is None or now_seen == delayed.seen:
-            return True
         with self._wake:
+            due = self._writers.still_at(path, quiet, is_open=is_open) if is_writing else 0.0
+            is_still = due <= self._clock()
+            if now_seen is None or (is_still and now_seen == delayed.seen):
+                return True
             if path not in self._delayed:
                 delayed.seen = now_seen
-                delayed.due = self._clock() + self._quiet(path)
+                delayed.due = max(due, self._clock() + quiet)
                 self._delayed[path] = delayed
                 self._enqueue(path, delayed)
         return False

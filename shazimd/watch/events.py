@@ -21,7 +21,9 @@ class Stage(Enum):
     """The state of the file in a FILE event; decides how long the debouncer delays the event."""
 
     OPEN = "open"
-    """created or written to: the writer may not be done"""
+    """created, or its attributes changed: a writer may follow"""
+    WRITING = "writing"
+    """written to: the writer may not be done"""
     CLOSED = "closed"
     """closed after writing, or moved in: complete unless more events follow"""
     AWAY = "away"

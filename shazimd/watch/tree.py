@@ -322,4 +322,6 @@ def _stage(mask: int) -> Stage:
         return Stage.GONE
     if mask & IN.IN_MOVED_FROM:
         return Stage.AWAY
-    return Stage.CLOSED if mask & _CLOSED else Stage.OPEN
+    if mask & _CLOSED:
+        return Stage.CLOSED
+    return Stage.WRITING if mask & IN.IN_MODIFY else Stage.OPEN

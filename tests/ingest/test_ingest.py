@@ -447,13 +447,30 @@ def test_a_match_that_stays_missing_is_no_match_once_all_events_are_handled(benc
     assert 0 == len(bench.ingest.pending)
 
 
-def test_another_name_of_the_same_file_is_no_match(bench: Bench) -> None:
+def test_another_name_of_the_same_file_is_no_new_picture(bench: Bench) -> None:
     """A hard link, as a bind mount or a linked root, shows one file under two names."""
     bench.look("a.ppm", b"one")
+    bench.look("c.ppm", b"one")
     (bench.root / "b.ppm").hardlink_to(bench.root / "a.ppm")
     bench.look("b.ppm")
-    bench.look("c.ppm", b"one")
     assert ["c.ppm"] == [path for path, _ in bench.told()]
+
+
+def test_another_name_is_told_if_the_first_has_still_to_be_decided(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first may be gone before its alert is decided."""
+    bench.decoders.number = 7
+    bench.look("a.ppm", b"one")
+    decide, left = bench.ingest.pending.decide, list[PendingAlert]()
+    monkeypatch.setattr(bench.ingest.pending, "decide", lambda pending: not left.append(pending))
+    bench.look("b.ppm", b"two")
+    (bench.root / "c.ppm").hardlink_to(bench.root / "b.ppm")
+    bench.look("c.ppm")
+    (bench.root / "b.ppm").unlink()
+    for pending in left:
+        decide(pending)
+    assert [("c.ppm", "a.ppm")] == bench.told()
 
 
 def test_new_metadata_in_a_known_file_tells_nothing_new(bench: Bench) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from watch_mirror import wait_for
@@ -20,8 +21,14 @@ class World:
     def __init__(self, pending_max: int = 1000) -> None:
         self.now = 0.0
         self.disk: dict[bytes, Stat] = {}
+        self.open: set[bytes] = set()
+        """files that a process has open for writing"""
         self.debouncer = Debouncer(
-            {ROOT: 1.0, b"/r/slow": 5.0}, pending_max=pending_max, clock=lambda: self.now, stat=self.disk.get
+            {ROOT: 1.0, b"/r/slow": 5.0},
+            pending_max=pending_max,
+            clock=lambda: self.now,
+            stat=self.disk.get,
+            open_for_writing=lambda paths: self.open & set(paths),
         )
 
     def put(self, path: bytes, stage: Stage) -> None:
@@ -101,13 +108,63 @@ def test_an_open_file_that_vanished_is_given() -> None:
     assert [b"/r/a"] == world.at(1)
 
 
-def test_a_file_that_never_rests_is_heard_after_a_maximum() -> None:
+def written_in_pieces(world: World, path: bytes, pieces: int, pause: float) -> list[bytes]:
+    """The files given while a sender writes and pauses, and keeps the file open."""
+    given = []
+    for number in range(pieces):
+        world.disk[path] = Stat(number, number, 1)
+        world.put(path, Stage.WRITING)
+        for _ in range(10):
+            given += world.at(world.now + pause / 10)
+    return given
+
+
+def test_a_slow_sender_is_waited_for() -> None:
+    """Its file is given once, when it is closed, though it pauses longer than the quiet time."""
+    world = World()
+    assert [] == written_in_pieces(world, b"/r/a", 8, pause=1.8)
+    world.put(b"/r/a", Stage.CLOSED)
+    assert [b"/r/a"] == world.at(world.now + 1)
+
+
+def test_the_time_to_stand_still_grows_with_the_pauses() -> None:
+    """A sender that pauses for long is taken for done once, and then no more."""
+    world = World()
+    assert [b"/r/a"] == written_in_pieces(world, b"/r/a", 8, pause=4)
+    assert [b"/r/a"] == world.at(world.now + 60) + world.at(world.now + 2)
+
+
+def test_a_file_that_a_process_has_open_for_writing_is_waited_for_longer() -> None:
+    """It may be held open for ever, so the wait ends when it stands still. After a close the memory is gone."""
+    world = World()
+    world.open.add(b"/r/a")
+    assert [] == written_in_pieces(world, b"/r/a", 4, pause=9)
+    assert [b"/r/a"] == world.at(world.now + 60) + world.at(world.now + 2)
+    world.put(b"/r/a", Stage.WRITING)
+    world.put(b"/r/a", Stage.CLOSED)
+    world.open.clear()
+    world.put(b"/r/a", Stage.WRITING)
+    start = world.now
+    assert [[], [b"/r/a"]] == [world.at(start + 2), world.at(start + 3)]
+
+
+def test_a_change_of_mode_does_not_make_a_written_file_complete() -> None:
+    """It tells nothing about the writer."""
+    world = World()
+    world.disk[b"/r/a"] = Stat(1, 1, 1)
+    world.put(b"/r/a", Stage.WRITING)
+    world.put(b"/r/a", Stage.OPEN)
+    assert [[], [b"/r/a"]] == [world.at(2), world.at(3)]
+
+
+@pytest.mark.parametrize("writing", [Stage.OPEN, Stage.WRITING])
+def test_a_file_that_never_rests_is_heard_after_a_maximum(writing: Stage) -> None:
     """A camera that writes the same name ten times a second."""
     world = World()
     given = []
     for tick in range(int(BUSY_MAX_S * 10) + 5):
         world.now = tick / 10
-        world.put(b"/r/a", Stage.OPEN)
+        world.put(b"/r/a", writing)
         world.put(b"/r/a", Stage.CLOSED)
         given += world.take()
     assert 1 == len(given)
