@@ -104,7 +104,13 @@ def _shazimd() -> str:
     text += _section("DESCRIPTION", _plain(f"{top.description}\n\n{DAEMON}")) + ".SH OPTIONS\n" + _options(top)
     text += ".SH EXAMPLES\n" + _example((top.epilog or "").partition("\n")[2])
     text += _list("SIGNALS", SIGNALS) + _list("FILES", FILES) + _list("ENVIRONMENT", VARIABLES[1:])
-    status = [("0", "stopped by a signal"), ("2", "usage or configuration"), ("5", "could not start or continue")]
+    status = [
+        ("0", "stopped by a signal"),
+        ("2", "usage or configuration: correct it, and start again"),
+        ("5", "could not start or continue"),
+        ("6", "the store is damaged: see shazimctl store check"),
+        ("75", "the disk is full or read-only, or a directory is missing, and two minutes of waiting did not help"),
+    ]
     return text + _list("EXIT STATUS", status) + _see_also("shazimctl(1)", "shazimd.toml(5)", "systemd(1)")
 
 

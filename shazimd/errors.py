@@ -12,6 +12,7 @@
     │   └── Unreadable                 4   unreadable        permission, vanished, changed while read, EIO
     └── InternalError                  5   internal
         ├── Unavailable                5   unavailable       starting, draining or too busy; ask again later
+        ├── NotReady                   5   not_ready         a directory is missing or read-only, which may pass
         ├── WorkerFailed               5   worker_failed     the decoder crashed, hung or ran out of memory
         │   └── WorkerLost             5   worker_lost       killed from outside or not started; not the picture
         ├── ModelError                 5   model_error       a model can't be fetched, converted or run
@@ -85,6 +86,10 @@ class InternalError(ShazimdError):
 
 class Unavailable(InternalError):
     code = "unavailable"
+
+
+class NotReady(InternalError):
+    code = "not_ready"
 
 
 class WorkerFailed(InternalError):

@@ -47,6 +47,12 @@ def store_directory() -> str:
     return _user_state()
 
 
+def staged_models() -> str | None:
+    """Directory in which shazimd-model.service leaves models for the daemon: $SHAZIMD_STAGED_MODELS, set by both
+    units."""
+    return os.environ.get("SHAZIMD_STAGED_MODELS") or None
+
+
 def hooks_directory() -> str:
     """Directory of the hooks' positions."""
     given = _systemd_directory("STATE_DIRECTORY")

@@ -28,9 +28,11 @@ Every file is shown before it is written.
 
 DATA = (
     "/var/lib/shazimd",
+    "/var/lib/shazimd-model",
     "/var/lib/private/shazimd-hooks",
     "/var/lib/shazimd-hooks",
     "/var/cache/shazimd",
+    "/var/cache/shazimd-model",
     "/run/shazimd",
 )
 """Directories created by the units of the system service"""
@@ -88,10 +90,12 @@ def _install(args: Namespace, layout: Layout) -> int:
 
 def _fetch_model() -> int:
     from shazimd import config, paths
+    from shazimd.models.registry import Registry
 
     path = paths.config_file()
     settings = config.load(path) if path else config.Config()
-    model = _models(settings).install(settings.model.handle, say)
+    staged = paths.staged_models()
+    model = (Registry(staged) if staged else _models(settings)).install(settings.model.handle, say)
     say(f"installed {model.id} from {model.source}")
     return 0
 

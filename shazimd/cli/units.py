@@ -8,10 +8,12 @@ added. Administrators override units with drop-ins (systemctl edit), which are n
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -174,9 +176,35 @@ def remove(paths: Sequence[str]) -> None:
 
 
 def _template(folder: str, name: str, prefix: str) -> str:
+    """The text of a unit for this virtual environment and this version of systemd."""
     text = files("shazimd").joinpath(folder, name).read_text("utf-8")
+    text = "".join(_for_version(text.splitlines(keepends=True), _systemd_version()))
     executable = sorted({prefix, sys.base_prefix, "/usr", "/lib", "/lib64"})
     return text.replace("@BIN@", f"{prefix}/bin").replace("@EXECUTABLE@", " ".join(executable))
+
+
+def _for_version(lines: Sequence[str], version: int) -> Iterator[str]:
+    """The lines that this version knows: it would warn of others.
+
+    >>> list(_for_version(["@systemd>=254@RestartSteps=8", "@systemd<254@RestartSec=5", "Nice=5"], 252))
+    ['RestartSec=5', 'Nice=5']
+    """
+    for line in lines:
+        marked = re.match(r"@systemd(>=|<)([0-9]+)@", line)
+        if marked is None:
+            yield line
+        elif (version >= int(marked[2])) == (marked[1] == ">="):
+            yield line[marked.end() :]
+
+
+def _systemd_version() -> int:
+    """The version of systemd here; 0 without one."""
+    try:
+        done = subprocess.run(["systemctl", "--version"], stdout=subprocess.PIPE, text=True, check=False)  # noqa: S607
+    except OSError:
+        return 0
+    found = re.match(r"systemd ([0-9]+)", done.stdout)
+    return int(found[1]) if found else 0
 
 
 def _config(path: str, directories: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from functools import partial
 
 import structlog
 
+from shazimd import paths
 from shazimd.config import Config
 from shazimd.daemon.parts import Parts, RunSettings
 from shazimd.daemon.roots import check_presence, configured_roots
@@ -51,7 +52,8 @@ class App:
         self._reloading = threading.Lock()
         with ExitStack() as opened:
             assert config.store.path is not None
-            self.provision = Provision(Registry(os.path.join(config.store.path, "models")), config.model.handle)
+            models = Registry(os.path.join(config.store.path, "models"))
+            self.provision = Provision(models, config.model.handle, staged=paths.staged_models())
             self._parts = parts = _open_parts(config, self.provision.installed(), opened)
             check_presence(roots, parts.store)
             self.store, self.workers, self.library = parts.store, parts.workers, parts.library

@@ -14,7 +14,8 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
+from functools import partial
 
 import msgspec
 import structlog
@@ -23,15 +24,17 @@ from shazimd import __version__, config, paths
 from shazimd.config import Config, WatchConfig
 from shazimd.daemon.app import App
 from shazimd.daemon.service import DaemonService
-from shazimd.errors import ShazimdError
+from shazimd.daemon.start import Patience, Stopped, exit_status
+from shazimd.errors import ShazimdError, UsageError
 from shazimd.posix import memory
 from shazimd.posix.notify import Notifier
 from shazimd.posix.process import has_terminal
+from shazimd.posix.signals import StopSignals
 from shazimd.protocol import Status
 from shazimd.server.access import Admins
 from shazimd.server.app import create_app
 from shazimd.server.run import Server
-from shazimd.server.sockets import bind_socket, systemd_sockets
+from shazimd.server.sockets import bind_socket, refuse_waiting, systemd_sockets
 from shazimd.telemetry import log
 
 logger = structlog.get_logger()
@@ -49,14 +52,22 @@ Ask it with shazimctl; stop it with Ctrl-C or SIGTERM, or close the terminal.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns its exit status: 0 stopped as asked, 2 usage or config, 5 could not go on."""
-    options = parser().parse_args(arguments)
-    log.configure(options.log_format, options.log_level)
+    """The command. Returns its exit status: 0 stopped as asked, else as in ``start``."""
     try:
-        run(lambda: settings(options))
+        options = parser().parse_args(arguments)
+    except SystemExit as end:
+        if end.code:
+            refuse_waiting(systemd_sockets(), UsageError("its command line is wrong"))
+        raise
+    log.configure(options.log_format, options.log_level)
+    passed: list[socket.socket] = []
+    try:
+        passed += systemd_sockets()
+        run(lambda: settings(options), passed)
     except ShazimdError as error:
         logger.critical("stopped", code=error.code, reason=str(error))
-        return error.exit_status
+        refuse_waiting(passed, error)
+        return exit_status(error)
     return 0
 
 
@@ -93,19 +104,22 @@ def settings(options: argparse.Namespace) -> Config:
     )
 
 
-def run(read_settings: Callable[[], Config]) -> None:
-    """Run the daemon until SIGTERM or SIGINT. SIGHUP reloads, but on a terminal stops: it says that the terminal has
-    closed. Raises ShazimdError if the start fails."""
+def run(read_settings: Callable[[], Config], passed: Sequence[socket.socket]) -> None:
+    """Run the daemon until SIGTERM or SIGINT, on the sockets passed by the service manager or one of its own.
+
+    SIGHUP reloads, but on a terminal stops: it says that the terminal has closed. Raises ShazimdError if the start
+    fails, by a fault that can't pass or did not pass in time."""
     memory.return_freed_memory()
     settings = read_settings()
     stops_on_hangup = has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # nohup(1) ignores it
-    stop = _stop_on_signals(signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if stops_on_hangup else []))
+    stop = StopSignals(signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if stops_on_hangup else []))
     notifier = Notifier()
     admins = Admins(settings.server.admins)
-    with ExitStack() as opened:
-        app = opened.enter_context(closing(App(settings, read_settings)))
+    patience = Patience(stop.wait, notifier, partial(refuse_waiting, passed))
+    with suppress(Stopped), ExitStack() as opened:
+        app = opened.enter_context(closing(patience.until_done(lambda: App(settings, read_settings))))
         service = DaemonService(app)
-        listeners = systemd_sockets() or [_bind(settings)]
+        listeners = passed or [patience.until_done(lambda: _bind(settings))]
         api = create_app(service, max_body_bytes=settings.workers.max_file_mb << 20, admins=admins)
         server = Server(api, *listeners)
         opened.callback(server.stop)
@@ -128,7 +142,7 @@ def run(read_settings: Callable[[], Config]) -> None:
     logger.info("stopped")
 
 
-def _watch_health(stop: threading.Event, notifier: Notifier, service: DaemonService, app: App, server: Server) -> None:
+def _watch_health(stop: StopSignals, notifier: Notifier, service: DaemonService, app: App, server: Server) -> None:
     """Until stopped, report the status to the service manager, and answer its watchdog while the daemon is healthy: its
     threads are alive, the server's event loop turns, and the status can be made.
 
@@ -156,13 +170,6 @@ def _status_line(status: Status) -> str:
 def _bind(settings: Config) -> socket.socket:
     path = settings.server.socket or paths.listening_socket()
     return bind_socket(path, int(settings.server.mode, 8), settings.server.group)
-
-
-def _stop_on_signals(*numbers: signal.Signals) -> threading.Event:
-    stop = threading.Event()
-    for number in numbers:
-        signal.signal(number, lambda *_: stop.set())
-    return stop
 
 
 def _reload_on_hangup(app: App) -> None:

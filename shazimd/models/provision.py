@@ -6,6 +6,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import structlog
 
@@ -27,9 +28,13 @@ UNDER_WAY_S = 1.0
 class Provision:
     """Provides the model of a configured handle from a registry."""
 
-    def __init__(self, registry: Registry, handle: str, *, retry_first_s: float = RETRY_FIRST_S) -> None:
+    def __init__(
+        self, registry: Registry, handle: str, *, staged: str | None = None, retry_first_s: float = RETRY_FIRST_S
+    ) -> None:
+        """``staged`` is the directory of a registry that another process fills: its models are taken over."""
         self._registry = registry
         self._handle = handle
+        self._staged = staged
         self._retry_first_s = retry_first_s
         self._stopping = threading.Event()
         self.first_try = threading.Event()
@@ -40,10 +45,12 @@ class Provision:
         """why there is no model yet"""
 
     def installed(self) -> ModelInfo | None:
-        """The configured model if installed and undamaged; else the fault is logged."""
+        """The configured model if installed, here or by the other process, and undamaged; else the fault is logged."""
         if self._handle == NO_MODEL:
             return None
         try:
+            with suppress(UnderWay):
+                self._take_over()
             if model := self._registry.find(self._handle):
                 check_digest(model)
                 check_runtime(model)
@@ -119,6 +126,7 @@ class Provision:
         delay_s = self._retry_first_s
         while not self._stopping.is_set():
             try:
+                self._take_over()
                 model = self.installed() or self._registry.install(self._handle)
             except UnderWay:
                 self._stopping.wait(UNDER_WAY_S)
@@ -132,6 +140,10 @@ class Provision:
                 self._use(model)
                 self.first_try.set()
                 return
+
+    def _take_over(self) -> None:
+        if self._staged is not None:
+            self._registry.adopt(self._staged, self._handle)
 
     def _log_fault(self, error: ModelError, **facts: float) -> None:
         if str(error) != self.fault and not self._stopping.is_set():

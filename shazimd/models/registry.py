@@ -93,6 +93,25 @@ class Registry:
         except OSError as error:
             raise ModelError(f"{handle}: can't be installed in {self._directory}: {error}") from error
 
+    def adopt(self, directory: str, handle: str) -> None:
+        """Copy the newest model of a handle from the registry that another process keeps in ``directory``, unless this
+        one has it or a newer one. Raises ModelError; UnderWay while a model is being installed there."""
+        if not os.path.isdir(directory):
+            return
+        try:
+            with Registry(directory)._alone(handle, clean=False):
+                theirs, ours = Registry(directory).find(handle), self.find(handle)
+                if theirs is None or (ours is not None and ours.installed_at >= theirs.installed_at):
+                    return
+                os.makedirs(self._directory, exist_ok=True)
+                with self._alone(handle), tempfile.TemporaryDirectory(prefix=INCOMING, dir=self._directory) as staging:
+                    for name in (os.path.basename(theirs.path), LICENCE, RECORD):
+                        if os.path.exists(source := os.path.join(os.path.dirname(theirs.path), name)):
+                            shutil.copyfile(source, os.path.join(staging, name))
+                    self._admit(staging)
+        except OSError as error:
+            raise ModelError(f"{handle}: can't be taken over from {directory}: {error}") from error
+
     def close(self) -> None:
         """Stop an installation under way and refuse others. Closing twice is fine."""
         with self._mutex:
@@ -102,13 +121,13 @@ class Registry:
             self._stop(process, SHUTTING_DOWN)
 
     @contextmanager
-    def _alone(self, handle: str) -> Iterator[None]:
+    def _alone(self, handle: str, *, clean: bool = True) -> Iterator[None]:
         """Exclude other installations in this directory, by any process, and remove the rests of crashed ones."""
         directory = os.open(self._directory, os.O_RDONLY)
         try:
             if not files.try_lock(directory):
                 raise UnderWay(f"{handle}: another installation in {self._directory} is under way")
-            for left in glob.glob(os.path.join(glob.escape(self._directory), INCOMING + "*")):
+            for left in glob.glob(os.path.join(glob.escape(self._directory), INCOMING + "*")) if clean else ():
                 shutil.rmtree(left)
             yield
         finally:

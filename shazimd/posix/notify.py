@@ -1,4 +1,4 @@
-"""Messages to the service manager by the protocol of sd_notify(3): ready, status, watchdog, stopping.
+"""Messages to the service manager by the protocol of sd_notify(3): starting, ready, status, watchdog, stopping.
 
 A message is a datagram of ``KEY=value`` lines to the socket named by $NOTIFY_SOCKET. Without the variable, every call
 does nothing.
@@ -28,6 +28,10 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         self._send("READY=1", f"STATUS={printable(status)}")
+
+    def starting(self, status: str, more_s: float) -> None:
+        """Set the status line, and ask for at least ``more_s`` more until ``ready``."""
+        self._send(f"STATUS={printable(status)}", f"EXTEND_TIMEOUT_USEC={int(more_s * 1e6)}")
 
     def status(self, status: str) -> None:
         """Set the status line of ``systemctl status``."""

@@ -7,12 +7,18 @@ import grp
 import os
 import socket
 import stat
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
-from shazimd.errors import ConfigError
+import msgspec
+
+from shazimd.errors import ConfigError, NotReady, ShazimdError, Unavailable
 from shazimd.posix.files import try_lock
 
 PATH_BYTES_MAX = 107
 """sockaddr_un.sun_path has 108 bytes, the last is zero: unix(7)"""
+
+_MAY_PASS = {errno.ENOENT, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 BACKLOG = 128
 SYSTEMD_FIRST_FD = 3
@@ -39,13 +45,17 @@ def bind_socket(path: str, mode: int = 0o660, group: str | None = None) -> socke
     """A listening Unix socket at ``path``. Closing removes the path.
 
     The socket of a dead daemon is replaced. Raises ConfigError if another process listens, if the path is another kind
-    of file, and if the path or the group can't be used."""
+    of file, and if the path or the group can't be used; NotReady, which may pass, if the directory is missing and can't
+    be made, or can't be written to."""
     _check_length(path)
+    directory = os.path.dirname(path) or "."
     try:
-        os.makedirs(os.path.dirname(path) or ".", mode=0o755, exist_ok=True)
+        os.makedirs(directory, mode=0o755, exist_ok=True)
         return _bind(path, mode, _group_id(group))
     except OSError as error:
-        raise ConfigError(f"socket {path}: can't listen there: {error.strerror or error}") from error
+        may_pass = error.errno in _MAY_PASS or not os.path.lexists(directory)
+        kind = NotReady if may_pass else ConfigError
+        raise kind(f"socket {path}: can't listen there: {error.strerror or error}") from error
 
 
 def _bind(path: str, mode: int, gid: int) -> socket.socket:
@@ -76,6 +86,29 @@ def systemd_sockets() -> list[socket.socket]:
     if pid != str(os.getpid()):
         return []
     return [_adopt(fd) for fd in range(SYSTEMD_FIRST_FD, SYSTEMD_FIRST_FD + int(count or 0))]
+
+
+def refuse_waiting(listeners: Iterable[socket.socket], error: ShazimdError) -> None:
+    """Answer all clients that wait to be accepted with the reason for not serving them.
+
+    The service manager would start the daemon again and again for a client that is not accepted."""
+    body = msgspec.json.encode({"error": {"code": Unavailable.code, "message": f"the daemon can't start: {error}"}})
+    head = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    answer = head + b"content-length: %d\r\n\r\n" % len(body) + body
+    for listener in listeners:
+        listener.setblocking(False)
+        for client in _accepted(listener):
+            with client, suppress(OSError):
+                client.setblocking(False)
+                client.send(answer)
+
+
+def _accepted(listener: socket.socket) -> Iterator[socket.socket]:
+    while True:
+        try:
+            yield listener.accept()[0]
+        except OSError:
+            return
 
 
 def _adopt(fd: int) -> socket.socket:

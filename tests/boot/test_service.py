@@ -200,6 +200,51 @@ def test_a_reload_that_fails_says_why_and_changes_nothing(service: Machine) -> N
     service.run("systemctl", "reload", "shazimd.service")
 
 
+def test_a_wrong_config_at_start_is_told_to_whoever_asks(service: Machine) -> None:
+    """The unit waits for a person: each question gets the reason, however many, and mending the config is enough."""
+    sound = service.run("cat", CONFIG)
+    service.write(CONFIG, b"broken")
+    service.call("systemctl", "restart", "shazimd.service")
+    for _ in range(8):
+        status, said = ask(service, "status")
+        assert (status, "not a TOML file" in said) == (5, True), said
+    service.wait(lambda: service.show("shazimd.service", "ExecMainStatus") == "2")
+    service.write(CONFIG, sound.encode())
+    assert ask(service, "find", "/home/member/q.png")[0] == 0
+
+
+def test_a_full_disk_at_start_is_waited_for(service: Machine) -> None:
+    """The unit says so and starts when there is room, without a person."""
+    service.run("systemctl", "stop", "shazimd.service", "shazimd.socket")
+    service.run("mv", "/var/lib/shazimd", "/var/lib/aside")
+    service.run("install", "-d", "-o", "shazimd", "-g", "shazimd", "-m", "700", "/var/lib/shazimd")
+    service.run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/var/lib/shazimd")
+    service.run("systemctl", "start", "shazimd.socket")
+    service.run("systemctl", "start", "--no-block", "shazimd.service")
+    service.wait(lambda: "waiting to start" in service.show("shazimd.service", "StatusText"))
+    assert service.show("shazimd.service", "ActiveState") == "activating"
+    service.run("mount", "-o", "remount,size=64m", "/var/lib/shazimd")
+    service.wait(lambda: service.show("shazimd.service", "ActiveState") == "active")
+    service.run("systemctl", "stop", "shazimd.service", "shazimd.socket")
+    service.run("umount", "/var/lib/shazimd")
+    service.run("rmdir", "/var/lib/shazimd")
+    service.run("mv", "/var/lib/aside", "/var/lib/shazimd")
+    service.run("systemctl", "start", "shazimd.socket", "shazimd.service")
+    assert ask(service, "find", "/home/member/q.png")[0] == 0
+
+
+def test_members_may_not_change_and_admins_may(service: Machine) -> None:
+    """The kernel names the user through the sandbox: a member is refused with exit status 3, a named admin is not."""
+    status, said = ask(service, "store", "compact")
+    assert (status, "may only ask" in said) == (3, True)
+    sound = service.run("cat", CONFIG)
+    service.write(CONFIG, f'{sound}\n[server]\nadmins = ["member"]\n'.encode())
+    service.run("systemctl", "restart", "shazimd.service")
+    assert ask(service, "store", "compact")[0] == 0
+    service.write(CONFIG, sound.encode())
+    service.run("systemctl", "restart", "shazimd.service")
+
+
 def doctor(machine: Machine) -> str:
     return machine.run(CTL, "doctor", check=False)
 
@@ -333,6 +378,8 @@ def test_the_model_comes_by_the_unit_that_may_fetch_it(service: Machine) -> None
     service.wait(lambda: any(str(e["MESSAGE"]).endswith(told) for e in service.journal("shazimd-model.service")))
     service.wait(lambda: json.loads(ask(service, "status", "--json")[1])["model"]["state"] == "installed")
     assert json.loads(ask(service, "status", "--json")[1])["model"]["handle"] == TINY
+    (staged,) = service.run("find", "/var/lib/shazimd-model", "-name", "model.tflite").split()
+    assert service.run("stat", "-c", "%U", staged) == "shazimd-model\n"
 
 
 def test_uninstalling_keeps_the_store(service: Machine) -> None:

@@ -99,3 +99,54 @@ def test_a_client_installs_the_configured_model_or_sends_one(tmp_path: Path) -> 
     *_, last = providing.install("/home/me/m.tflite", Path(TINY).read_bytes())
     assert last["model"]["source"] == "/home/me/m.tflite"
     assert [model["source"] for model in providing.list(None)] == [TINY, "/home/me/m.tflite"]
+
+
+def staged_model(tmp_path: Path) -> str:
+    """A directory in which another process has installed the tiny model."""
+    staged = str(tmp_path / "staged")
+    Registry(staged).install(TINY)
+    return staged
+
+
+def test_a_staged_model_is_taken_over(tmp_path: Path) -> None:
+    """It is found at once, is copied with its record, and does without the other directory from then on."""
+    staged = staged_model(tmp_path)
+    model = Provision(Registry(str(tmp_path / "models")), TINY, staged=staged).installed()
+    assert model is not None
+    assert Path(model.path).is_relative_to(tmp_path / "models")
+    assert (model.id, model.installed_at) == (Registry(staged).list()[0].id, Registry(staged).list()[0].installed_at)
+    shutil.rmtree(staged)
+    assert Provision(Registry(str(tmp_path / "models")), TINY, staged=staged).installed() == model
+
+
+def test_a_staged_model_of_another_handle_is_left(tmp_path: Path) -> None:
+    """Only the configured model is taken over, and nothing is written for others."""
+    staged = staged_model(tmp_path)
+    assert Provision(Registry(str(tmp_path / "models")), "other.tflite", staged=staged).installed() is None
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_staged_model_that_is_damaged_is_not_taken_over(tmp_path: Path) -> None:
+    """The fault is told, and the store gets none of it."""
+    staged = staged_model(tmp_path)
+    next(Path(staged).rglob("model.tflite")).write_bytes(b"damage")
+    providing = Provision(Registry(str(tmp_path / "models")), TINY, staged=staged)
+    assert providing.installed() is None
+    assert "model.tflite" in str(providing.fault)
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_model_that_is_being_staged_is_waited_for(tmp_path: Path) -> None:
+    """Its process is not disturbed, and the daemon does not try by itself meanwhile."""
+    staged, used = tmp_path / "staged", queue.SimpleQueue[ModelInfo]()
+    elsewhere = str(tmp_path / "elsewhere")
+    theirs = Registry(elsewhere).install(TINY)
+    providing = Provision(Registry(str(tmp_path / "models")), TINY, staged=str(staged))
+    with installing_elsewhere(staged):
+        (staged / ".incoming-x").mkdir()
+        providing.start(used.put)
+        assert (providing.first_try.wait(0.2), providing.status(None)["state"]) == (False, "installing")
+        assert (staged / ".incoming-x").exists()
+        shutil.copytree(elsewhere, staged, dirs_exist_ok=True)
+    assert used.get(timeout=PATIENCE_S).installed_at == theirs.installed_at
+    providing.stop()

@@ -60,11 +60,45 @@ def test_systemd_has_nothing_to_say(runnable: str, unit: str) -> None:
     assert (said.stdout, said.stderr, said.returncode) == ("", "", 0)
 
 
+@pytest.mark.parametrize("unit", [*units.UNITS, "shazimd-model.service"])
+@pytest.mark.parametrize("templates", ["systemd", "systemd/user"])
+def test_no_failure_makes_a_unit_stay_dead(monkeypatch: pytest.MonkeyPatch, templates: str, unit: str) -> None:
+    """No limit of starts, and pauses that grow where systemd has them; else five seconds."""
+    if not (Path(units.__file__).parents[1] / templates / unit).exists():
+        pytest.skip("a system unit only")
+    monkeypatch.setattr(units, "_systemd_version", lambda: 254)
+    new = units._template(templates, unit, PREFIX).splitlines()
+    monkeypatch.setattr(units, "_systemd_version", lambda: 253)
+    old = units._template(templates, unit, PREFIX).splitlines()
+    assert not any(line.startswith("@") for line in new + old)
+    if unit in ("shazimd.service", "shazimd-hooks.service"):
+        assert "StartLimitIntervalSec=0" in new
+        assert [line for line in new if line.startswith("Restart")][1:4] == [
+            "RestartSec=1",
+            "RestartSteps=8",
+            "RestartMaxDelaySec=5min",
+        ]
+        assert [line for line in old if line.startswith("Restart")][:2] == ["Restart=on-failure", "RestartSec=5"]
+        assert len(old) == len(new) - 2
+
+
+def test_the_model_unit_cannot_write_to_the_store(runnable: str) -> None:
+    """It has another user than the daemon, which reads what it leaves."""
+    daemon, model = (Path(runnable, unit).read_text() for unit in ("shazimd.service", "shazimd-model.service"))
+    assert "User=shazimd\n" in daemon
+    assert "User=shazimd-model\n" in model
+    assert "StateDirectory=shazimd-model\n" in model
+    staging = "Environment=SHAZIMD_STAGED_MODELS=%S/shazimd-model/models\n"
+    assert staging in daemon
+    assert staging in model
+
+
 @pytest.mark.parametrize("unit", ["shazimd.service", "shazimd.socket", "shazimd-hooks.service"])
 def test_user_units_are_sound_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: str) -> None:
     """The units of a person's own service are verified in silence."""
     for path in (Path(units.__file__).parents[1] / "systemd" / "user").iterdir():
-        (tmp_path / path.name).write_text(re.sub(r"@BIN@/\w+", "/bin/true", path.read_text()))
+        text = units._template("systemd/user", path.name, PREFIX)
+        (tmp_path / path.name).write_text(re.sub(r"/usr/bin/shazim\w+", "/bin/true", text))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     said = systemd_analyze("verify", "--user", "--man=no", str(tmp_path / unit))
     assert (said.stdout, said.stderr, said.returncode) == ("", "", 0)

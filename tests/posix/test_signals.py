@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+WAITING = """
+import signal, sys
+from shazimd.posix.signals import StopSignals
+
+signal.signal(signal.SIGUSR1, lambda *_: print("usr1", flush=True))
+stop = StopSignals(signal.SIGTERM, signal.SIGINT)
+print("waiting", flush=True)
+if sys.argv[1] == "early":
+    signal.raise_signal(signal.SIGTERM)
+print(stop.wait(None if sys.argv[1] != "short" else 0.05), flush=True)
+"""
+
+
+def started(how: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", WAITING, how], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_wait(number: signal.Signals) -> None:
+    """Another one runs its handler, and the wait goes on."""
+    with started("long") as process:
+        assert process.stdout is not None
+        process.send_signal(signal.SIGUSR1)
+        assert process.stdout.readline() == "usr1\n"
+        process.send_signal(number)
+        assert process.stdout.read() == "True\n"
+
+
+def test_a_signal_before_the_wait_counts() -> None:
+    """It is not waited for then."""
+    with started("early") as process:
+        assert process.communicate()[0] == "True\n"
+
+
+def test_a_wait_has_an_end() -> None:
+    """Without a signal it is over after its time."""
+    with started("short") as process:
+        assert process.communicate()[0] == "False\n"
