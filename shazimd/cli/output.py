@@ -65,5 +65,10 @@ def per_cent(score: float) -> str:
 
 
 def similarities(item: Mapping[str, Any]) -> str:
-    """Return the similarities in the format of the original shazim."""
-    return str({key: item[key] for key in ("dah", "ddh", "dfv")})
+    """Describe the similarities of the signals.
+
+    >>> similarities({"dah": 0.953, "ddh": 1.0, "dfv": None})
+    'average hash 95%, difference hash 100%, vector none'
+    """
+    names = {"dah": "average hash", "ddh": "difference hash", "dfv": "vector"}
+    return ", ".join(f"{name} {'none' if item[key] is None else per_cent(item[key])}" for key, name in names.items())

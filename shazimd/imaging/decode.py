@@ -88,7 +88,7 @@ def _open(data: bytes) -> ImageFile.ImageFile:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
-        found = f"begins with {data[:12]!r}" if data else "is empty"
+        found = f"begins with the bytes {data[:12].hex(' ')}" if data else "is empty"
         raise NotAnImage(f"the file {found}, expected the header of a picture in a known format") from error
     assert isinstance(image, ImageFile.ImageFile)
     return image

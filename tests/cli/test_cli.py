@@ -91,8 +91,8 @@ def test_find_verbose_lowers_the_threshold_and_shows_the_similarities(run: Any, 
     service.known = [(b"/srv/p/a.jpg", 1.0, "exact"), (b"/srv/p/b.jpg", 0.6, "similar")]
     assert run("find", "-v", "ski.jpg").out == (
         "Found 2 image(s)\n"
-        "/srv/p/a.jpg at 100% exact\n{'dah': 1.0, 'ddh': 1.0, 'dfv': 1.0}\n"
-        "/srv/p/b.jpg at 60% similar\n{'dah': 0.6, 'ddh': 0.6, 'dfv': 0.6}\n"
+        "/srv/p/a.jpg at 100% exact\naverage hash 100%, difference hash 100%, vector 100%\n"
+        "/srv/p/b.jpg at 60% similar\naverage hash 60%, difference hash 60%, vector 60%\n"
     )
     run("find", "-v", "--threshold", "0.9", "ski.jpg")
     run("find", "ski.jpg")
@@ -220,7 +220,7 @@ def test_a_locale_without_the_letters_shows_them_escaped(socket_path: str, servi
 def test_compare(run: Any) -> None:
     """Score, verdict and similarities; exit status 1 when the images are unrelated; errors name the file."""
     said = run("compare", "ski.jpg", "ski.jpg")
-    assert (said.status, said.out) == (0, "100% exact\n{'dah': 1.0, 'ddh': 0.5, 'dfv': None}\n")
+    assert (said.status, said.out) == (0, "100% exact\naverage hash 100%, difference hash 50%, vector none\n")
     said = run("compare", "ski.jpg", "ski2.jpg", "--weights", "1,0,0", "--json")
     assert (said.status, said.json[0]["verdict"], said.json[0]["weights"]) == (1, None, [1, 0, 0])
     assert run("compare", "ski.jpg", "ski2.jpg").out.startswith("31% unrelated\n")
