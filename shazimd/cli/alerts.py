@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shazimd.cli.arguments import alert_id
+from shazimd.cli.arguments import since
 from shazimd.cli.output import path_text, per_cent, report_none, say, say_json
 from shazimd.cli.parser import add_json
 from shazimd.client import Client
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 EXAMPLE = """\
 examples:
   shazimctl alerts --since 17
+  shazimctl alerts --since 2026-01-01
   shazimctl alerts --follow --json
 
 With --follow and no --since, only new alerts are printed. The command runs until it is interrupted or the daemon can't
@@ -24,26 +25,43 @@ be reached (exit status 3).
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--since", type=alert_id, metavar="ID", help="only alerts with an id greater than this")
+    parser.add_argument(
+        "--since",
+        type=since,
+        metavar="WHEN",
+        help="only alerts after the one with this id, or since a time: 2h, today, 2026-11-22, '2026-11-22 15:04'",
+    )
     parser.add_argument("--follow", action="store_true", help="keep running and print new alerts")
     add_json(parser)
 
 
 def run(args: Namespace) -> int:
     client = Client(args.socket)
+    after = _id_before(client, args.since)
     if args.follow:
-        _follow(client, args)
+        _follow(client, args, after)
     any_alert = False
-    for alert in client.alerts(args.since or 0):
+    for alert in client.alerts(after or 0):
         any_alert = True
         _print_alert(alert, args)
     return 0 if any_alert else report_none("alerts")
 
 
-def _follow(client: Client, args: Namespace) -> None:
+def _id_before(client: Client, since: int | str | None) -> int | None:
+    """The id given, or the last one before a time: an RFC 3339 time in UTC, as alerts have."""
+    if not isinstance(since, str):
+        return since
+    last = 0
+    for alert in client.alerts():
+        if alert.get("time", "") >= since:
+            break
+        last = alert["id"]
+    return last
+
+
+def _follow(client: Client, args: Namespace, since: int | None) -> None:
     """Print alerts until DaemonUnreachable is raised. The daemon ends a stream when its client is slow or at a restart:
     reconnect."""
-    since = args.since
     while True:
         for alert in client.events(since):
             since = alert["id"]

@@ -55,8 +55,25 @@ def limit(word: str) -> int:
     return _whole(word, 1)
 
 
-def alert_id(word: str) -> int:
-    return _whole(word, 0)
+def since(word: str) -> int | str:
+    """Return an alert's id, or the UTC time in the format of alerts for a local time, a duration or "today"."""
+    if word.isascii() and word.isdigit():
+        return _whole(word, 0)
+    from datetime import UTC, datetime, timedelta
+
+    now = datetime.now().astimezone()
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    try:
+        if word in ("today", "yesterday"):
+            day = now.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+            found = (day - timedelta(days=word == "yesterday")).astimezone()
+        elif word[-1:] in units and word[:-1].isdigit():
+            found = now - timedelta(**{units[word[-1]]: int(word[:-1])})
+        else:
+            found = datetime.fromisoformat(word).astimezone()
+        return found.astimezone(UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError) as error:
+        raise unexpected(word, 'an id, or a time such as 2h, today, 2026-11-22 or "2026-11-22 15:04"') from error
 
 
 def content_id(word: str) -> int:

@@ -8,7 +8,7 @@ from typing import cast
 
 from shazimd.cli.output import say, say_json, size
 from shazimd.cli.parser import add_json
-from shazimd.cli.situation import START_LIMIT_HIT, Situation
+from shazimd.cli.situation import Situation
 from shazimd.errors import ShazimdError
 from shazimd.paths import CONFIG_HELP
 
@@ -137,14 +137,14 @@ def _unit(unit: str, shown: dict[str, str], situation: Situation) -> Finding:
 
 
 def _failure(shown: dict[str, str]) -> str:
-    if shown.get("Result") == START_LIMIT_HIT:
-        return "and systemd starts it no more, since it failed too often"
-    return f"with the result {shown.get('Result')}"
+    restarts = shown.get("NRestarts", "0")
+    gave_up = "" if restarts == "0" else f"; systemd gave up after {restarts} restarts"
+    return f"with the result {shown.get('Result')}{gave_up}"
 
 
 def _show(unit: str, *, user: bool) -> dict[str, str]:
     manager = ["--user"] if user else []
-    output = _ask_systemd("systemctl", *manager, "show", "-p", "ActiveState,Result,NeedDaemonReload", unit)
+    output = _ask_systemd("systemctl", *manager, "show", "-p", "ActiveState,Result,NRestarts,NeedDaemonReload", unit)
     return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
 
 

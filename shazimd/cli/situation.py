@@ -17,7 +17,6 @@ CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
 """Made by Docker and by Podman."""
 IMAGE_VARIABLE = "SHAZIMD_IMAGE"
 """Set in our container image. In another container the daemon is started by hand."""
-START_LIMIT_HIT = "start-limit-hit"
 
 
 class Situation:

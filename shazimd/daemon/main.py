@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--store", metavar="DIR", help="where fingerprints are kept")
     parser.add_argument("--socket", metavar="PATH", help="where shazimctl asks")
     parser.add_argument("--model", metavar="HANDLE", help="see [model] handle in shazimd.toml(5)")
-    parser.add_argument("--log-format", choices=["auto", "console", "json"], default="auto")
+    parser.add_argument("--log-format", choices=["auto", "console", "journal", "json"], default="auto")
     parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
     parser.add_argument("--version", action="version", version=f"shazimd {__version__}")
     return parser

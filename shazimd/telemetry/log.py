@@ -1,4 +1,4 @@
-"""Set-up of structlog: coloured lines on a terminal, JSON lines otherwise.
+"""Set-up of structlog: coloured lines on a terminal, entries with fields in systemd's journal, JSON lines otherwise.
 
 Levels: debug for developers, info for operators, warning for a problem handled, error for a problem to act on.
 """
@@ -14,20 +14,18 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from shazimd.telemetry import journal
 from shazimd.telemetry.repeats import Repeats
 from shazimd.text import path_fields, printable
 
-Format = Literal["auto", "console", "json"]
-
-_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-"""syslog(3) levels, which systemd reads from the start of a line (sd-daemon(3))."""
+Format = Literal["auto", "console", "journal", "json"]
 
 
 def configure(log_format: Format = "auto", level: str = "info", stream: TextIO | None = None) -> None:
     """Send every log line, including those of libraries, to ``stream`` (standard error)."""
     stream = stream or sys.stderr
     if log_format == "auto":
-        log_format = "console" if stream.isatty() else "json"
+        log_format = "console" if stream.isatty() else "journal" if journal.leads_to_journal(stream) else "json"
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -40,7 +38,7 @@ def configure(log_format: Format = "auto", level: str = "info", stream: TextIO |
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stream)
+    handler = journal.JournalHandler(stream) if log_format == "journal" else logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[
@@ -60,6 +58,8 @@ def _renderers(log_format: str, stream: TextIO) -> list[Any]:
         clock = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
         pretty = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=0, sort_keys=False)
         return [_printable, clock, pretty]
+    if log_format == "journal":  # which has the time
+        return [journal.render]
     return [
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _JsonRenderer(prefixed="JOURNAL_STREAM" in os.environ),
@@ -67,7 +67,8 @@ def _renderers(log_format: str, stream: TextIO) -> list[Any]:
 
 
 class _JsonRenderer:
-    """Render a JSON object per line, the event first; for systemd, prefixed with the priority, which it strips."""
+    """Render a JSON object per line, the event first; for systemd, prefixed with the priority, which it strips
+    (sd-daemon(3))."""
 
     def __init__(self, *, prefixed: bool) -> None:
         self._prefixed = prefixed
@@ -75,7 +76,7 @@ class _JsonRenderer:
     def __call__(self, _logger: WrappedLogger, _name: str, event: EventDict) -> str:
         ordered = {"event": event.pop("event"), "level": event.pop("level"), **event}
         line = msgspec.json.encode(ordered, enc_hook=repr).decode()
-        return f"<{_PRIORITIES.get(ordered['level'], 6)}>{line}" if self._prefixed else line
+        return f"<{journal.PRIORITIES.get(ordered['level'], 6)}>{line}" if self._prefixed else line
 
 
 def _paths_as_text(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:

@@ -93,13 +93,12 @@ class Machine:
             time.sleep(0.1)
 
     def journal(self, unit: str = "shazimd.service", *words: str) -> list[dict[str, Any]]:
-        """This boot's entries of a unit; those that are JSON have it under ``json``."""
+        """This boot's entries of a unit; those of our log have its facts under ``json``."""
         lines = self.run("journalctl", "-b", "-o", "json", "-u", unit, *words).splitlines()
         entries = [json.loads(line) for line in lines if line.startswith("{")]
         for entry in entries:
-            message = entry.get("MESSAGE")
-            if isinstance(message, str) and message.startswith("{"):
-                entry["json"] = json.loads(message)
+            if "SHAZIMD_JSON" in entry:
+                entry["json"] = json.loads(entry["SHAZIMD_JSON"])
         return entries
 
     def show(self, unit: str, key: str) -> str:

@@ -364,6 +364,30 @@ def test_alerts(run: Any, service: FakeService) -> None:
     assert (said.status, run("alerts", "--json").json) == (0, service.stored)
 
 
+@pytest.mark.parametrize(
+    ("since", "ids"),
+    [
+        ("2", [3]),
+        ("2026-01-02T03:04:05+00:00", [1, 2, 3]),
+        ("2026-01-02 03:04:06Z", []),
+        ("2026-01-03", []),
+        ("36500d", [1, 2, 3]),
+        ("2h", []),
+        ("today", []),
+    ],
+)
+def test_alerts_since_a_time(run: Any, service: FakeService, since: str, ids: list[int]) -> None:
+    """An id, a time, a day or a duration; a time without a zone is local."""
+    service.stored = [alert(number) for number in (1, 2, 3)]
+    assert [item["id"] for item in run("alerts", "--json", "--since", since).json] == ids
+
+
+def test_a_time_that_is_none_is_refused(run: Any) -> None:
+    """With examples of those that are understood."""
+    said = run("alerts", "--since", "noon")
+    assert (said.status, "'noon' found, expected an id, or a time such as 2h" in said.err) == (2, True)
+
+
 def test_all_pages_of_alerts_are_read(run: Any, service: FakeService) -> None:
     """More alerts than one answer holds are asked for page by page."""
     service.stored = [alert(number) for number in range(1, 2501)]
@@ -513,8 +537,8 @@ def test_an_error_of_the_daemon_is_status_five(run: Any, service: FakeService) -
         (("find", "--weights", "0,0,0", "x"), "expected three numbers >= 0 that are not all zero"),
         (("find", "--weights", "1,1,inf", "x"), "expected three numbers >= 0 that are not all zero"),
         (("find", "--limit", "-1", "x"), "'-1' found, expected a whole number from 1"),
-        (("alerts", "--since", "x"), "'x' found, expected a whole number from 0"),
-        (("alerts", "--since", "\x1b[2Jit's"), "'\\x1b[2Jit's' found, expected a whole number from 0"),
+        (("alerts", "--since", "x"), "'x' found, expected an id, or a time"),
+        (("alerts", "--since", "\x1b[2Jit's"), "'\\x1b[2Jit's' found, expected an id, or a time"),
         (("wait", "--timeout", "inf"), "'inf' found, expected a number of seconds >= 0"),
         (("model",), "the following arguments are required: VERB"),
     ],

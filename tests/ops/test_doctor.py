@@ -180,9 +180,9 @@ def test_a_failed_unit_is_reset_before_it_is_started(
     assert Situation(None).start(failed=True) == (
         f"`{control} reset-failed {units} && {control} start shazimd.socket shazimd.service`"
     )
-    shown = {"ActiveState": "failed", "Result": "start-limit-hit"}
+    shown = {"ActiveState": "failed", "Result": "signal", "NRestarts": "4"}
     found = doctor_module._unit("shazimd.service", shown, Situation(None))
-    assert found.message == "shazimd.service: failed, and systemd starts it no more, since it failed too often"
+    assert found.message == "shazimd.service: failed, with the result signal; systemd gave up after 4 restarts"
     assert found.advice.startswith("the cause: `journalctl ")
 
 

@@ -4,11 +4,16 @@ import base64
 import io
 import json
 import logging
+import os
+import socket
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
 
 import pytest
 import structlog
 
+from shazimd.telemetry import journal as journal_module
 from shazimd.telemetry import log
 
 
@@ -17,6 +22,8 @@ def _restore() -> Iterator[None]:
     handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
     yield
     structlog.reset_defaults()
+    for handler in set(logging.getLogger().handlers) - set(handlers):
+        handler.close()
     logging.getLogger().handlers[:] = handlers
     logging.getLogger().setLevel(level)
 
@@ -49,6 +56,60 @@ def test_under_systemd_a_line_begins_with_its_priority(monkeypatch: pytest.Monke
     log.configure("auto", stream=stream)
     structlog.get_logger().warning("near_duplicate")
     assert "<4>{" == stream.getvalue()[:4]
+
+
+@pytest.fixture
+def journal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[socket.socket, TextIO]]:
+    """A journal, and a stream that leads to it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal, (tmp_path / "err").open("w+") as stream:
+        journal.settimeout(10)
+        journal.bind(str(tmp_path / "journal"))
+        monkeypatch.setattr(journal_module, "SOCKET", str(tmp_path / "journal"))
+        monkeypatch.setattr(journal_module.JournalHandler.__init__, "__defaults__", (str(tmp_path / "journal"),))
+        found = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        yield journal, stream
+
+
+def entry_of(datagram: bytes) -> dict[str, bytes]:
+    """The fields of an entry, read as the protocol says."""
+    fields = {}
+    while datagram:
+        line, _, rest = datagram.partition(b"\n")
+        key, is_text, value = line.partition(b"=")
+        if not is_text:
+            length = int.from_bytes(rest[:8], "little")
+            value, rest = rest[8 : 8 + length], rest[9 + length :]
+        fields[key.decode()] = value
+        datagram = rest
+    return fields
+
+
+def test_the_journal_has_fields_and_a_readable_message(journal: tuple[socket.socket, TextIO]) -> None:
+    """Each fact is a field, with the exact bytes of a path; a line break in a name stays in its field."""
+    received, stream = journal
+    log.configure("auto", stream=stream)
+    path, match = b"/p/\xff\nPRIORITY=0.jpg", b"/p/a.jpg"
+    structlog.get_logger().warning("near_duplicate", path=path, match=match, verdict="copy", score=0.978, matches=3)
+    entry = entry_of(received.recv(65536))
+    assert entry["MESSAGE"].decode() == "/p/\ufffd\\nPRIORITY=0.jpg: copy of /p/a.jpg (98%, and 2 more)"
+    assert (entry["PRIORITY"], entry["SYSLOG_IDENTIFIER"], entry["SHAZIMD_EVENT"]) == (
+        b"4",
+        b"shazimd",
+        b"near_duplicate",
+    )
+    assert (entry["SHAZIMD_PATH"], entry["SHAZIMD_MATCH"]) == (path, match)
+    assert (entry["SHAZIMD_VERDICT"], entry["SHAZIMD_SCORE"]) == (b"copy", b"0.978")
+    assert json.loads(entry["SHAZIMD_JSON"])["matches"] == 3
+
+
+def test_an_entry_that_the_journal_refuses_is_on_standard_error(journal: tuple[socket.socket, TextIO]) -> None:
+    """A datagram is limited; no line is lost."""
+    _, stream = journal
+    log.configure("auto", stream=stream)
+    structlog.get_logger().error("reload_failed", reason="x" * 5_000_000)
+    stream.seek(0)
+    assert stream.read().startswith("reload failed: reason=xxx")
 
 
 def test_lines_below_the_level_are_not_written() -> None:

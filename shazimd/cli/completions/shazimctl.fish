@@ -100,7 +100,7 @@ complete -c shazimctl -n '_shtab_shazimctl_using clean' -l list -d 'list the pas
 complete -c shazimctl -n '_shtab_shazimctl_using clean' -l json -d 'print JSON, one object per line'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a alerts -d 'List alerts, or follow new alerts.'
 complete -c shazimctl -n '_shtab_shazimctl_using alerts' -s h -l help -d 'show this help message and exit'
-complete -c shazimctl -n '_shtab_shazimctl_using alerts' -l since -x -d 'only alerts with an id greater than this'
+complete -c shazimctl -n '_shtab_shazimctl_using alerts' -l since -x -d 'only alerts after the one with this id, or since a time: 2h, today, 2026-11-22, '"'"'2026-11-22 15:04'"'"''
 complete -c shazimctl -n '_shtab_shazimctl_using alerts' -l follow -d 'keep running and print new alerts'
 complete -c shazimctl -n '_shtab_shazimctl_using alerts' -l json -d 'print JSON, one object per line'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a rescan -d 'Scan a path, or every root, again.'

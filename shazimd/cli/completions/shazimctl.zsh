@@ -70,7 +70,7 @@ _shtab_shazimctl_defaults_added=0
 
 _shtab_shazimctl_alerts_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--since[only alerts with an id greater than this]:ID:"
+  "--since[only alerts after the one with this id, or since a time\: 2h, today, 2026-11-22, \'2026-11-22 15\:04\']:WHEN:"
   "--follow[keep running and print new alerts]"
   "--json[print JSON, one object per line]"
 )
