@@ -24,9 +24,12 @@ if TYPE_CHECKING:
         Alert,
         CompactReply,
         CompareReply,
+        DecisionMessage,
         DuplicateGroup,
+        FailedFile,
         FindReply,
         ForgetReply,
+        GroupsPage,
         InstalledModel,
         InstallProgress,
         PairLine,
@@ -93,6 +96,55 @@ class Client:
     ) -> Iterator[DuplicateGroup]:
         """The groups of duplicates, streamed."""
         return self._objects(verbs.DUPLICATES, threshold=threshold, weights=weights, limit=limit)
+
+    def groups(
+        self,
+        limit: int | None = None,
+        after: str | None = None,
+        under: bytes | None = None,
+        verdict: str | None = None,
+        *,
+        decided: bool = False,
+        group_id: str | None = None,
+    ) -> GroupsPage:
+        """A page of groups of duplicates, with a file below a directory or of a verdict; or one group by its id."""
+        reply: GroupsPage = self._json(
+            verbs.GROUPS,
+            limit=limit,
+            after=after,
+            under=under,
+            verdict=verdict,
+            decided="true" if decided else None,
+            id=group_id,
+        )
+        return reply
+
+    def decisions(self, after: int = 0) -> Iterator[DecisionMessage]:
+        """Every decision with id > ``after``, oldest first."""
+        while page := self._json(verbs.LIST_DECISIONS, after=after)["decisions"]:
+            yield from page
+            after = page[-1]["id"]
+
+    def decide(self, decisions: Sequence[object], *, accept_unknown: bool = False) -> list[int]:
+        """Make decisions, all or none: objects with ``kind``, ``contents`` and, for "keep", ``keep``. Their ids."""
+        body = b"".join(json.dumps(each).encode() + b"\n" for each in decisions)
+        unknown = "accept" if accept_unknown else None
+        ids: list[int] = self._json(verbs.DECIDE, body, verbs.JSON_LINES, unknown=unknown)["ids"]
+        return ids
+
+    def undo(self, decision: int) -> DecisionMessage:
+        """Take a decision back."""
+        reply: DecisionMessage = self._json(verbs.UNDO, id=decision)
+        return reply
+
+    def failed(self) -> Iterator[FailedFile]:
+        """The files that could not be read or decoded, streamed."""
+        return self._objects(verbs.FAILED)
+
+    def retry_failed(self, path: bytes | None = None) -> int:
+        """Have failed files read again, all or those at or below a path; their number."""
+        retried: int = self._json(verbs.RETRY_FAILED, path=path)["retried"]
+        return retried
 
     def pairs(
         self, threshold: float | None = None, weights: Sequence[float] | None = None, after: int = 0

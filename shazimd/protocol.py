@@ -11,6 +11,7 @@ from typing import Literal, NotRequired, TypedDict
 VERSION = "v1"
 
 Verdict = Literal["exact", "copy", "variant", "scene", "similar"]
+DecisionKind = Literal["not_duplicates", "keep", "leave"]
 State = Literal["starting", "baseline", "ready", "draining"]
 
 
@@ -169,6 +170,7 @@ class Status(TypedDict):
     roots: list[RootStatus]
     model: ModelStatus
     store: StoreStatus
+    relations: NotRequired[RelationsStatus]
     uptime_s: float
     rss_bytes: int
 
@@ -192,21 +194,124 @@ class AlertsReply(TypedDict):
     alerts: list[Alert]
 
 
-class GroupMember(PathFields):
-    """A file of a group of duplicates; score and verdict are against the group's first, null in the first itself."""
+class FactsMessage(TypedDict):
+    """Facts about a picture, read from its file."""
 
+    camera: str | None
+    captured: str | None
+    """EXIF capture date, such as "2024:05:01 12:00:00" """
+    jpeg_quality: int | None
+    """estimated from the quantisation tables"""
+    lossless: bool
+    grey: bool
+
+
+class GroupMember(PathFields, Geometry):
+    """A file of a group of duplicates. Score, verdict and geometry are against the group's first: the query is this
+    file, the match the first. They are null in the first itself."""
+
+    also: NotRequired[list[PathFields]]
+    """other names of the same file (hard links, bind mounts); they take no space"""
+    content: NotRequired[str]
+    """BLAKE2b-256 digest of the file's bytes, hexadecimal"""
     width: int
     height: int
     size_bytes: int
+    mtime: NotRequired[float]
+    """seconds since 1970"""
+    format: NotRequired[str]
     score: float | None
+    dah: NotRequired[float | None]
+    ddh: NotRequired[float | None]
+    dfv: NotRequired[float | None]
     verdict: Verdict | None
+    facts: NotRequired[FactsMessage | None]
+    """null until they were read in the background"""
+
+
+class DecisionMessage(TypedDict):
+    """A person's decision about contents."""
+
+    id: int
+    kind: DecisionKind
+    contents: list[str]
+    """digests, hexadecimal"""
+    keep: str | None
+    """digest of the content to keep, for the kind "keep" """
+    uid: int | None
+    """user id of the peer that decided; null when unknown"""
+    time: str
+    """RFC 3339, UTC"""
+    files: list[DecidedFile]
+    """files of these contents at present, at most 100"""
+
+
+class DecidedFile(PathFields):
+    content: str
+
+
+class DecisionsPage(TypedDict):
+    """Oldest first. Ask again with ``after`` of the last ``id`` until the list is empty."""
+
+    decisions: list[DecisionMessage]
+
+
+class DecisionsMade(TypedDict):
+    ids: list[int]
+    """one for each line of the request, in order; a decision made before keeps its id"""
 
 
 class DuplicateGroup(TypedDict):
     """Files with the same picture. The first is to keep; the others are duplicates of the first, not of each other."""
 
+    id: NotRequired[str]
+    """a digest that names the group while its central file exists"""
     saves_bytes: int
+    files: NotRequired[int]
+    """number of files, also of those not listed"""
+    reason: NotRequired[str]
+    """for keeping the first, in words"""
+    decision: NotRequired[int | None]
+    """id of the decision that names the file to keep"""
     members: list[GroupMember]
+
+
+class RelationsStatus(TypedDict):
+    """Progress of the comparison of all pictures with each other, in the background."""
+
+    done: int
+    left: int
+    """pictures whose copies are still to be found"""
+    seconds_left: float | None
+    """an estimate; null when unknown"""
+
+
+class GroupsPage(TypedDict):
+    """Groups of duplicates, largest saving first."""
+
+    groups: list[DuplicateGroup]
+    """members are at most 200 of each group"""
+    after: str | None
+    """parameter for the next page; null after the last"""
+    total: int
+    saves_bytes: int
+    """of all groups that pass the filter, like ``total``"""
+    relations: RelationsStatus
+
+
+class FailedFile(PathFields):
+    """A file that could not be read or decoded."""
+
+    code: str
+    reason: str
+    size_bytes: int | None
+    since: float | None
+    """seconds since 1970; null when not recorded"""
+
+
+class RetryReply(TypedDict):
+    retried: int
+    """number of failed files that are tried again"""
 
 
 class PairLine(TypedDict):

@@ -218,7 +218,6 @@ class Relation:
     asked: ContentId
     """the content whose features were the query: mapping and regions go from here"""
     known: ContentId
-    similarities: Similarities
     verification: Verification
     """its verdict is not None"""
     evidence: Evidence | None = None
@@ -310,6 +309,8 @@ class FileRow:
     """set when indexed"""
     reason: str = ""
     """set when failed: an error code and message"""
+    since: int = field(default=0, compare=False)
+    """when failed: Unix time, in seconds, of the first failure for this reason; 0 when not recorded"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,10 +85,10 @@ class DaemonProcess:
             command, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         )
 
-    def settled(self) -> None:
-        """Wait until all that is on the disk is known."""
+    def settled(self, *more: str) -> None:
+        """Wait until all that is on the disk is known; with ``--compared``, until its relations are, too."""
         self.wait_for("root_watched")
-        done = self.ctl("wait", "--timeout", str(int(PATIENCE_S)))
+        done = self.ctl("wait", "--timeout", str(int(PATIENCE_S)), *more)
         assert done.returncode == 0, done.stderr
 
     def status(self) -> Event:

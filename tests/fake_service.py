@@ -16,11 +16,15 @@ from shazimd.protocol import (
     Alert,
     CompactReply,
     CompareReply,
+    DecisionMessage,
     DuplicateGroup,
+    FailedFile,
     FindReply,
+    GroupsPage,
     InstalledModel,
     InstallProgress,
     PairLine,
+    RelationsStatus,
     ReloadReply,
     Status,
 )
@@ -28,7 +32,7 @@ from shazimd.server.app import create_app
 from shazimd.server.run import Server
 from shazimd.server.sockets import bind_socket
 from shazimd.text import path_fields
-from shazimd.types import Weights
+from shazimd.types import Verdict, Weights
 
 MAX_BODY_BYTES = 1_000_000
 MODEL = "m-1"
@@ -66,6 +70,9 @@ class FakeService:
         self.state: Any = "ready"
         self.pending = 0
         self.groups: list[DuplicateGroup] = []
+        self.groups_found: list[DuplicateGroup] = []
+        self.decided: list[DecisionMessage] = []
+        self.failures: list[FailedFile] = []
         self.joined: list[PairLine] = []
         self.closed = threading.Event()
         self._inboxes: list[Queue[Alert | None]] = []
@@ -223,6 +230,50 @@ class FakeService:
                 raise self.fails
         finally:
             self.closed.set()
+
+    def group_page(
+        self,
+        under: bytes | None,
+        verdict: Verdict | None,
+        after: tuple[int, int] | None,
+        limit: int,
+        *,
+        decided: bool,
+    ) -> GroupsPage:
+        self.asked.append(("groups", under, verdict, after, limit, decided))
+        return self._page()
+
+    def group(self, centre: bytes) -> GroupsPage:
+        self.asked.append(("group", centre))
+        return self._page()
+
+    def _page(self) -> GroupsPage:
+        relations: RelationsStatus = {"done": 10, "left": 0, "seconds_left": 0.0}
+        return {"groups": self.groups_found, "after": "5.7", "total": 9, "saves_bytes": 100, "relations": relations}
+
+    def decisions(self, after: int, limit: int) -> list[DecisionMessage]:
+        self.asked.append(("decisions", after, limit))
+        return [each for each in self.decided if each["id"] > after][:limit]
+
+    def decide(self, body: bytes, uid: int | None, *, accept_unknown: bool) -> list[int]:
+        self.asked.append(("decide", body, accept_unknown))
+        if isinstance(self.fails, Exception):
+            raise self.fails
+        return [len(self.decided) + 1 + n for n, _ in enumerate(body.splitlines())]
+
+    def undo(self, number: int) -> DecisionMessage:
+        self.asked.append(("undo", number))
+        found = next((each for each in self.decided if each["id"] == number), None)
+        if found is None:
+            raise NotFound(f"decision {number}: there is none with this id")
+        return found
+
+    def failed(self) -> Iterator[FailedFile]:
+        yield from self.failures
+
+    def retry_failed(self, path: bytes | None) -> int:
+        self.asked.append(("retry_failed", path))
+        return len(self.failures)
 
     def reload(self) -> ReloadReply:
         self.asked.append(("reload",))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import IO
 
-from shazimd.acting.keep import NEVER, KeepFacts
 from shazimd.errors import BadInput, NotFound, Unreadable
+from shazimd.search.keep import NEVER, KeepFacts
 from shazimd.text import printable
 
 READ_BYTES = 1 << 20

@@ -14,8 +14,8 @@ from typing import Any
 
 from shazimd.acting.facts import DiskState, read_header, read_state, shown
 from shazimd.acting.journal import ActRecord, exact_path
-from shazimd.acting.keep import Criterion, KeepFacts, choose, criteria, in_bin
 from shazimd.errors import NotFound, ShazimdError
+from shazimd.search.keep import Criterion, KeepFacts, choose, criteria, in_bin
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,10 @@ def content_id(word: str) -> int:
     return _whole(word, 0)
 
 
+def decision_id(word: str) -> int:
+    return _whole(word, 1)
+
+
 def seconds(word: str) -> float:
     value = _number(word)
     if value is None or not 0 <= value < float("inf"):
@@ -107,6 +111,21 @@ def read_image(word: str) -> bytes:
         raise BadInput("a directory, expected an image") from error
     except OSError as error:
         raise Unreadable(error.strerror or str(error)) from error
+
+
+def digest_of_file(word: str) -> str:
+    """The name of a file's bytes in the store, in hexadecimal. Raises BadInput with the file's name and the cause."""
+    import hashlib
+
+    try:
+        with open(word, "rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+    except FileNotFoundError as error:
+        raise NotFound(f"{word}: no such file") from error
+    except IsADirectoryError as error:
+        raise BadInput(f"{word}: a directory, expected an image") from error
+    except OSError as error:
+        raise Unreadable(f"{word}: {error.strerror or error}") from error
 
 
 def _number(word: str) -> float | None:

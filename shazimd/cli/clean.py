@@ -215,8 +215,8 @@ class _Clean:
 
 
 def _request(args: Namespace) -> CleanRequest:
-    from shazimd.acting.keep import parse_rule
     from shazimd.acting.plan import CleanRequest
+    from shazimd.search.keep import parse_rule
 
     name, folder = args.how
     rules = tuple(parse_rule(rule) for rule in args.prefer)

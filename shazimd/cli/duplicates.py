@@ -7,6 +7,7 @@ import sys
 from shazimd.cli.arguments import add_scoring, content_id
 from shazimd.cli.output import complain, note_partial, path_text, per_cent, report_none, say, say_json, size
 from shazimd.cli.parser import add_json
+from shazimd.cli.status import comparison
 from shazimd.client import Client
 from shazimd.errors import ShazimdError, UsageError
 
@@ -46,6 +47,9 @@ def run(args: Namespace) -> int:
     status = client.status()
     if status["state"] in ("starting", "baseline"):
         note_partial(status["images"])
+    relations = status.get("relations")
+    if relations and relations["left"]:
+        complain(f"compared so far: {comparison(relations)}; more groups may come (shazimctl wait --compared)")
     any_group = False
     for group in client.duplicates(args.threshold, args.weights, args.limit):
         any_group = True
@@ -96,7 +100,8 @@ class _PairListing:
 
 
 def _print_group(group: DuplicateGroup) -> None:
-    say(f"{len(group['members'])} images, {size(group['saves_bytes'])} to save")
+    reason = f"; keep the first: {group['reason']}" if "reason" in group else ""
+    say(f"{len(group['members'])} images, {size(group['saves_bytes'])} to save{reason}")
     for member in group["members"]:
         say(
             f"  {path_text(member)}  {member['width']}x{member['height']}, {size(member['size_bytes'])}, {_tie(member)}"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
 
-    from shazimd.protocol import ModelStatus, RootStatus, Status
+    from shazimd.protocol import ModelStatus, RelationsStatus, RootStatus, Status
 
 EXAMPLE = """\
 examples:
@@ -39,6 +39,8 @@ def _summary(status: Status) -> Iterator[tuple[str, str]]:
     yield "images", f"{status['images']} ({status['contents']} contents)"
     yield "pending", str(status["pending"])
     yield "failed", str(status["failed"])
+    if relations := status.get("relations"):
+        yield "compared", comparison(relations)
     for root in status["roots"]:
         yield "root", _root(root)
     yield "model", _model(status["model"])
@@ -46,6 +48,15 @@ def _summary(status: Status) -> Iterator[tuple[str, str]]:
     yield "memory", size(status["rss_bytes"])
     yield "uptime", duration(status["uptime_s"])
     yield "version", status["version"]
+
+
+def comparison(relations: RelationsStatus) -> str:
+    """The progress of the comparison of all images with each other."""
+    if not relations["left"]:
+        return "all images"
+    seconds = relations["seconds_left"]
+    left = "" if seconds is None else f", about {duration(seconds)} left"
+    return f"{relations['done']} of {relations['done'] + relations['left']} images{left}"
 
 
 def _root(root: RootStatus) -> str:

@@ -24,15 +24,18 @@ TIMED_OUT = 5
 
 EXAMPLE = """\
 example:
-  shazimctl wait --timeout 600 && shazimctl duplicates
+  shazimctl wait --timeout 600
+  shazimctl wait --compared && shazimctl duplicates
 
-The command returns once the daemon is ready and no image is pending. With --timeout it also waits for the daemon to
+The command returns once the daemon is ready and no image is pending; with --compared also no comparison of images in
+the background, from which `duplicates` takes its groups. With --timeout it also waits for the daemon to
 start; when the time is up, the exit status is 5, or 3 if the daemon never answered.
 """
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--timeout", type=seconds, metavar="S", help="maximum time to wait, in seconds")
+    parser.add_argument("--compared", action="store_true", help="also wait until all images are compared")
 
 
 def run(args: Namespace) -> int:
@@ -40,7 +43,7 @@ def run(args: Namespace) -> int:
     deadline = None if args.timeout is None else time.monotonic() + args.timeout
     progress = _Progress()
     try:
-        while not _done(status := _ask(client, deadline)):
+        while not _done(status := _ask(client, deadline), compared=args.compared):
             progress.show(status)
             if deadline is not None and time.monotonic() >= deadline:
                 complain(f"Timed out after {args.timeout:g} s: {_left(status)}")
@@ -51,8 +54,9 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _done(status: Status) -> bool:
-    return status["state"] == "ready" and status["pending"] == 0
+def _done(status: Status, *, compared: bool) -> bool:
+    uncompared = status.get("relations", {"left": 0})["left"] if compared else 0
+    return status["state"] == "ready" and status["pending"] == 0 and uncompared == 0
 
 
 def _left(status: Status) -> str:

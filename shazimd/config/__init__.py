@@ -51,9 +51,12 @@ class WatchConfig(Section, frozen=True, kw_only=True):
     path: str
     """The directory, with everything below it. Like all paths here it is absolute, where ~ and $VARIABLES are replaced.
     Example: path = "/srv/photos" """
-    exclude: tuple[str, ...] = ("@eaDir", "*.part", "*.crdownload", ".*.??????", ".*")
+    exclude: tuple[str, ...] = (
+        *("@eaDir", "*.part", "*.crdownload", ".*.??????", ".*"),
+        *("#recycle", "@Recycle", "#snapshot", "@Recently-Snapshot", "$RECYCLE.BIN", "lost+found"),
+    )
     """Globs on the name of a file or directory: Synology's thumbnails, unfinished files of browsers and rsync, hidden
-    files. A list given here replaces the default.
+    files, recycle bins and snapshots. A list given here replaces the default.
     Example: exclude = ["@eaDir", "*.part", ".*", "thumbs"]"""
     mode: Literal["auto", "inotify", "poll"] = "auto"
     """How changes are found: from the kernel's events, or by a comparison every poll_interval_s. "auto" polls where the
@@ -98,6 +101,13 @@ class AlertsConfig(Section, frozen=True, kw_only=True):
     verdicts: tuple[Verdict, ...] = (Verdict.EXACT, Verdict.COPY)
     """Other verdicts are common among pictures of one template, place or product; the original's behaviour is all.
     Example: verdicts = ["exact", "copy", "variant"]"""
+
+
+class KeepConfig(Section, frozen=True, kw_only=True):
+    prefer: tuple[Annotated[str, Meta(pattern="^(path:.+|name:.+|age:oldest|age:newest)$")], ...] = ()
+    """Rules for the file of a group to keep, the first with priority: path:GLOB, name:GLOB, age:oldest, age:newest.
+    They come after reference directories and before all signs in the pictures.
+    Example: prefer = ["path:/srv/photos/albums/*", "age:oldest"]"""
 
 
 class ModelConfig(Section, frozen=True, kw_only=True):
@@ -210,6 +220,7 @@ class Config(Section, frozen=True, kw_only=True):
     watch: tuple[WatchConfig, ...] = ()
     match: MatchConfig = MatchConfig()
     alerts: AlertsConfig = AlertsConfig()
+    keep: KeepConfig = KeepConfig()
     model: ModelConfig = ModelConfig()
     workers: WorkersConfig = WorkersConfig()
     store: StoreConfig = StoreConfig()

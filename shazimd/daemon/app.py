@@ -125,8 +125,9 @@ def _open_parts(config: Config, model: ModelInfo | None, opened: ExitStack) -> P
     committer = opened.enter_context(closing(Committer(store)))
     alerts = opened.enter_context(closing(Alerts(store, committer)))
     verify = partial(workers.submit, verify_all) if config.match.verify else None
-    search, duplicates = Search(library, verify), Duplicates(library, verify)
-    return Parts(store, workers, library, alerts, committer, search, duplicates, Metrics())
+    later = partial(workers.submit_later, verify_all) if config.match.verify else None
+    search, duplicates = Search(library, verify), Duplicates(library, verified=config.match.verify)
+    return Parts(store, workers, library, alerts, committer, search, duplicates, Metrics(), later)
 
 
 def _open_index(store: Store, model_id: str | None) -> Index:

@@ -11,7 +11,7 @@ from shazimd.ingest.commit import Committer
 from shazimd.ingest.rules import MatchSettings
 from shazimd.search.duplicates import Duplicates
 from shazimd.search.library import Library
-from shazimd.search.query import Search
+from shazimd.search.query import Search, Verify
 from shazimd.store.base import Store
 from shazimd.telemetry.metrics import Metrics
 from shazimd.words.packing import VERSION
@@ -35,6 +35,8 @@ class Parts(NamedTuple):
     search: Search
     duplicates: Duplicates
     metrics: Metrics
+    verify_later: Verify | None
+    """verification for background work; None where the score alone counts"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class RunSettings:
     threads: int
     max_file_bytes: int
     keep_deleted_s: float
+    prefer: tuple[str, ...]
+    """rules for the file of a group to keep"""
     features_version: int | None
     """version of the local features; None if the workers make none"""
     decoders: str
@@ -62,6 +66,7 @@ class RunSettings:
             max(INGESTS_MIN, INGESTS_PER_WORKER * limits.processes),
             limits.max_file_mb << 20,
             config.store.keep_deleted_s,
+            config.keep.prefer,
             VERSION if config.match.verify else None,
             f"{decoder_versions()}; {limits.max_file_mb} MB, {limits.max_pixels} pixels, {limits.memory_mb} MB, "
             f"{limits.timeout_s} s",

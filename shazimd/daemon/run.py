@@ -20,6 +20,7 @@ from typing import cast
 
 import structlog
 
+from shazimd.daemon.failures import failed_files
 from shazimd.daemon.parts import Parts, RunSettings
 from shazimd.daemon.roots import RootConfig, Roots
 from shazimd.errors import NotFound
@@ -31,11 +32,13 @@ from shazimd.ingest.moves import apply_move
 from shazimd.ingest.outcome import Outcome
 from shazimd.ingest.pending import PendingAlert
 from shazimd.ingest.reconcile import Findings, Reconciler
+from shazimd.ingest.relate import Relating
 from shazimd.ingest.rules import IngestRules
 from shazimd.ingest.scan import Depth
 from shazimd.ingest.values import decoders_of_failures, set_baseline, set_decoders_of_failures
-from shazimd.posix.mounts import is_at_or_below
 from shazimd.protocol import PathFields, RootStatus, ScanStatus, State
+from shazimd.search.duplicates import Scoring
+from shazimd.search.keep import KeepRules
 from shazimd.text import path_fields
 from shazimd.types import FileState
 from shazimd.watch.debounce import Debouncer
@@ -45,6 +48,8 @@ from shazimd.watch.watcher import Watcher
 
 log = structlog.get_logger()
 
+COMPARED_TOLD = 100
+"""Contents whose comparison is worth a line in the log: a baseline, not the files of a minute."""
 BACKLOG_MAX = 64
 """Scanned files that wait for ingest before the next directory is scanned: enough for all workers, small in memory."""
 MODEL_WAIT_S = 120.0
@@ -60,6 +65,8 @@ TICK_S = 0.05
 class Run:
     def __init__(self, parts: Parts, roots: Sequence[RootConfig], settings: RunSettings) -> None:
         self.settings = settings.match
+        self.scoring = Scoring(settings.match.weights, settings.match.threshold)
+        self.keep = KeepRules.of(settings.prefer, [root.rules.root for root in roots if root.config.reference])
         self._library = parts.library
         self._duplicates = parts.duplicates
         self._committer = parts.committer
@@ -74,6 +81,7 @@ class Run:
         )
         self._jobs = Jobs(settings.threads)
         self.backfill = Backfill(parts.library, parts.committer, parts.workers, self._jobs, settings.features_version)
+        self.relating = Relating(parts.library, parts.committer, parts.verify_later)
         self._collector = Collector(parts.library, parts.committer, self._jobs, settings.keep_deleted_s)
         self._scanning = False
         self._scanned: dict[bytes, float] = {}
@@ -96,6 +104,7 @@ class Run:
         self._model = model
         self._thread.start()
         self.backfill.start()
+        self._library.loaded.add_done_callback(lambda _: self._offer_relating())
         self._collector.start()
 
     def stop(self) -> None:
@@ -184,6 +193,14 @@ class Run:
         """The path as the store has it: see ``Roots.known_path``."""
         return self._roots.known_path(path)
 
+    def retry(self, path: bytes | None) -> int:
+        """Read the failed files, all or those at or below a path, again soon; their number."""
+        self._ingest.retries.clear()
+        failed = [each for each, _ in failed_files(self._library.store, path or b"/")]
+        for each in failed:
+            self._offer(each, Lane.BACKLOG, is_deep=True)
+        return len(failed)
+
     def _watcher(self, root: RootConfig, interval_s: float) -> Watcher:
         return Watcher(root.config, root.rules, self._debouncer.put, self._watches, reconcile_interval_s=interval_s)
 
@@ -256,6 +273,8 @@ class Run:
     def _ingest_file(self, path: bytes, *, deleted: bool, is_deep: bool) -> None:
         """A job: ingest a file and act on the outcome."""
         outcome = self._ingest.ingest(path, deleted=deleted, is_deep=is_deep)
+        if outcome in (Outcome.STORED, Outcome.OTHER_NAMES, Outcome.PUT_OFF):
+            self._offer_relating()
         if outcome is Outcome.UNSETTLED:
             self._debouncer.put(FileEvent(Kind.FILE, path))
         elif outcome is Outcome.MISSING:
@@ -328,12 +347,22 @@ class Run:
             threading.Thread(target=self._sum_up, args=(root,), name="baseline-summary", daemon=True).start()
 
     def _sum_up(self, root: bytes) -> None:
-        """Log the number of duplicates in a baseline. Has its own thread, since grouping may take minutes."""
+        """Log the number of images in a baseline. Has its own thread, since a million of them take seconds."""
         with self._library.store.read() as reader:
             images = sum(row.state is FileState.INDEXED for _, row in reader.walk(root))
-        groups = self._duplicates.groups(self.settings.weights, self.settings.threshold)
-        here = sum(any(is_at_or_below(member.path, root) for member in group) for group in groups)
-        log.info("baseline_complete", path=root, images=images, duplicate_groups=here)
+        log.info("baseline_complete", path=root, images=images)
+
+    def _offer_relating(self) -> None:
+        self._jobs.offer("relate", self._relate, Lane.IDLE)
+
+    def _relate(self) -> None:
+        """A job: find the relations of some contents, and offer the next."""
+        if self.relating.step():
+            self._offer_relating()
+        elif contents := self.relating.finished():
+            groups = self._duplicates.count(self.keep, self.scoring)
+            write = log.info if contents >= COMPARED_TOLD else log.debug
+            write("pictures_compared", contents=contents, duplicate_groups=groups)
 
 
 def _wait(moves: list[Future[None]]) -> None:

@@ -7,16 +7,22 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 from shazimd import __version__, protocol
-from shazimd.daemon import wire
+from shazimd.daemon import decide, wire
 from shazimd.daemon.app import App
+from shazimd.daemon.failures import failed_files
+from shazimd.errors import NotFound
 from shazimd.ingest import collect
 from shazimd.ingest.alerts import Inbox, stored
 from shazimd.posix import memory
+from shazimd.search.duplicates import GroupFilter, GroupPage, Scoring
 from shazimd.search.join import pairs
-from shazimd.types import THRESHOLD_BY_HASHES, Digest, Weights
+from shazimd.types import THRESHOLD_BY_HASHES, Digest, Verdict, Weights
 
 MATCHES_MAX = 10_000
 """Maximum of an answer: at a low threshold every image matches, and a million matches would be half a gigabyte."""
+
+MEMBERS_MAX = 200
+"""Files of a group in a page."""
 
 
 class DaemonService:
@@ -81,6 +87,7 @@ class DaemonService:
             "roots": self._app.run.roots(),
             "model": self._app.provision.status(self._app.library.model),
             "store": {**store.info(), "fault": self._app.committer.fault, "outdated": self._app.library.outdated},
+            "relations": self._app.run.relating.status(),
             "uptime_s": round(time.monotonic() - self._started, 1),
             "rss_bytes": memory.resident_bytes(),
         }
@@ -115,8 +122,58 @@ class DaemonService:
 
     def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[protocol.DuplicateGroup]:
         threshold = self._threshold(threshold)
-        groups = self._app.duplicates.groups(weights or self._app.run.settings.weights, threshold)
-        return (wire.duplicate_group(members) for members in groups)
+        scoring = Scoring(weights or self._app.run.settings.weights, threshold)
+        return (wire.duplicate_group(group) for group in self._app.duplicates.groups(self._app.run.keep, scoring))
+
+    def group_page(
+        self,
+        under: bytes | None,
+        verdict: Verdict | None,
+        after: tuple[int, int] | None,
+        limit: int,
+        *,
+        decided: bool,
+    ) -> protocol.GroupsPage:
+        wanted = GroupFilter(None if under is None else self._app.run.known_path(under), verdict, decided)
+        page = self._app.duplicates.page(self._app.run.keep, self._scoring(), wanted, after, limit)
+        return self._page(page)
+
+    def group(self, centre: Digest) -> protocol.GroupsPage:
+        found = self._app.duplicates.group(self._app.run.keep, self._scoring(), centre)
+        if found is None:
+            raise NotFound(f"group {centre.hex()}: there is none with this id; it may have been settled or changed")
+        return self._page(GroupPage([found], None, 1, found.saves_bytes))
+
+    def _page(self, page: GroupPage) -> protocol.GroupsPage:
+        return {
+            "groups": [wire.duplicate_group(group, MEMBERS_MAX) for group in page.groups],
+            "after": wire.cursor(page.after) if page.after else None,
+            "total": page.total,
+            "saves_bytes": page.saves_bytes,
+            "relations": self._app.run.relating.status(),
+        }
+
+    def _scoring(self) -> Scoring:
+        return Scoring(self._app.run.settings.weights, self._threshold(None))
+
+    def decisions(self, after: int, limit: int) -> list[protocol.DecisionMessage]:
+        return decide.listed(self._app.store, after, limit)
+
+    def decide(self, body: bytes, uid: int | None, *, accept_unknown: bool) -> list[int]:
+        made = decide.add(self._app.committer, body, uid, accept_unknown=accept_unknown)
+        self._app.duplicates.forget_listing()
+        return made
+
+    def undo(self, number: int) -> protocol.DecisionMessage:
+        undone = decide.undo(self._app.store, self._app.committer, number)
+        self._app.duplicates.forget_listing()
+        return undone
+
+    def failed(self) -> Iterator[protocol.FailedFile]:
+        return (wire.failed_file(path, row) for path, row in failed_files(self._app.store))
+
+    def retry_failed(self, path: bytes | None) -> int:
+        return self._app.run.retry(None if path is None else self._app.run.known_path(path))
 
     def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[protocol.PairLine]:
         threshold = self._threshold(threshold)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from typing import cast
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
 from shazimd.protocol import (
+    DecisionMessage,
     DiffersMessage,
     DuplicateGroup,
+    FactsMessage,
+    FailedFile,
     FoundImage,
     Geometry,
     GroupMember,
@@ -18,10 +21,22 @@ from shazimd.protocol import (
     Region,
     Scores,
 )
-from shazimd.search.duplicates import Member
 from shazimd.search.join import Pair, Step
-from shazimd.text import path_fields
-from shazimd.types import ContentId, Differences, Mapping, Match, Similarities, Verification, rounded_score
+from shazimd.search.members import GroupMembers, Member
+from shazimd.text import path_fields, printable
+from shazimd.types import (
+    ContentId,
+    Differences,
+    Digest,
+    FileRow,
+    Mapping,
+    Match,
+    PictureFacts,
+    Similarities,
+    UserDecision,
+    Verification,
+    rounded_score,
+)
 
 PROGRESS_EVERY_S = 1.0
 """The server notices a closed connection only when writing a line."""
@@ -54,9 +69,44 @@ def geometry(verification: Verification | None) -> Geometry:
     }
 
 
-def duplicate_group(members: Sequence[Member]) -> DuplicateGroup:
-    saves_bytes = sum(member.size_bytes for member in members[1:])
-    return {"saves_bytes": saves_bytes, "members": [_group_member(member) for member in members]}
+def duplicate_group(group: GroupMembers, members_max: int | None = None) -> DuplicateGroup:
+    return {
+        "id": group.id.hex(),
+        "saves_bytes": group.saves_bytes,
+        "files": len(group.members),
+        "reason": group.reason,
+        "decision": group.decision,
+        "members": [_group_member(member) for member in group.members[:members_max]],
+    }
+
+
+def cursor(after: tuple[int, ContentId]) -> str:
+    """The position of a page, as ``server.verbs`` parses it."""
+    return f"{-after[0]}.{after[1]}"
+
+
+def decision(number: int, made: UserDecision, files: Iterable[tuple[bytes, Digest]]) -> DecisionMessage:
+    """``files``: present files of its contents, as (path, digest)."""
+    return {
+        "id": number,
+        "kind": made.kind.value,
+        "contents": [digest.hex() for digest in made.contents],
+        "keep": made.keep.hex() if made.keep else None,
+        "uid": made.uid,
+        "time": made.time,
+        "files": [{**cast(PathFields, path_fields(path)), "content": digest.hex()} for path, digest in files],
+    }
+
+
+def failed_file(path: bytes, row: FileRow) -> FailedFile:
+    code, _, reason = row.reason.partition(": ")
+    return {
+        **cast(PathFields, path_fields(path)),
+        "code": code,
+        "reason": printable(reason),
+        "size_bytes": row.stat.size if row.stat.size >= 0 else None,
+        "since": row.since or None,
+    }
 
 
 def pair_lines(steps: Iterator[Step], after: ContentId) -> Iterator[PairLine]:
@@ -79,13 +129,32 @@ def _pair_line(pair: Pair, after: ContentId) -> PairLine:
 
 
 def _group_member(member: Member) -> GroupMember:
-    return {
-        **cast(PathFields, path_fields(member.path)),
-        "width": member.width,
-        "height": member.height,
+    tie = member.tie
+    no_scores: dict[str, None] = dict.fromkeys(("score", "dah", "ddh", "dfv"))
+    values: dict[str, Any] = {
+        **path_fields(member.path),
+        **(scores(tie.score, tie.similarities) if tie else no_scores),
+        **(geometry(tie.verification) if tie else {}),
+        "also": [path_fields(path) for path in member.also],
+        "content": member.digest.hex(),
+        "width": member.size[0],
+        "height": member.size[1],
         "size_bytes": member.size_bytes,
-        "score": rounded_score(member.relation.score) if member.relation else None,
-        "verdict": member.relation.verdict.value if member.relation else None,
+        "mtime": member.mtime_ns / 1e9,
+        "format": member.format,
+        "verdict": tie.verdict.value if tie else None,
+        "facts": _facts(member.facts) if member.facts else None,
+    }
+    return cast(GroupMember, values)
+
+
+def _facts(facts: PictureFacts) -> FactsMessage:
+    return {
+        "camera": printable(facts.camera) or None,
+        "captured": printable(facts.captured) or None,
+        "jpeg_quality": facts.jpeg_quality or None,
+        "lossless": facts.lossless,
+        "grey": facts.grey,
     }
 
 

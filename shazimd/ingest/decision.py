@@ -7,7 +7,7 @@ match such a decision is not final.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from typing import NamedTuple
 
 from shazimd.errors import Unreadable
@@ -16,11 +16,26 @@ from shazimd.ingest.arrivals import Arrivals
 from shazimd.ingest.disk import Disk, FoundFile
 from shazimd.ingest.rules import MatchSettings
 from shazimd.search.query import Search
-from shazimd.store.base import Store
-from shazimd.types import ContentId, Digest, Match, Query, Stat, Verdict
+from shazimd.store.base import Reader, Store
+from shazimd.types import ContentId, Digest, Match, Query, Relation, Stat, UserDecision, Verdict
 
 MATCHES_MAX = 100
 """Limit of the matches that an alert counts: a higher count adds no information."""
+
+
+class OwnDecisions(NamedTuple):
+    """A content, and persons' decisions about it."""
+
+    digest: Digest
+    made: Sequence[UserDecision]
+
+    @classmethod
+    def read(cls, reader: Reader, digest: Digest) -> OwnDecisions:
+        return cls(digest, [decision for _, decision in reader.decisions.about(digest)])
+
+    def silence(self, other: Digest) -> bool:
+        """Whether this content and the other are no longer reported as duplicates."""
+        return any(decision.silences(self.digest, other) for decision in self.made)
 
 
 class Candidate(NamedTuple):
@@ -33,6 +48,7 @@ class Candidate(NamedTuple):
     """``time.perf_counter`` at the start of its ingest"""
     arrival: int | None = None
     """Its number (see ``Arrivals``): later files do not match. None before the commit: all may match."""
+    decided: OwnDecisions | None = None
 
 
 class Decision(NamedTuple):
@@ -45,6 +61,12 @@ class Decision(NamedTuple):
     @property
     def is_final(self) -> bool:
         return self.alert is not None or not self.missing
+
+    def relations(self, content: ContentId) -> Iterator[Relation]:
+        """The verified relations of the file's content to the matches."""
+        for match in self.matches:
+            if match.verification is not None and match.verification.verdict is not None:
+                yield Relation(content, match.content, match.verification)
 
 
 class Decider:
@@ -62,6 +84,7 @@ class Decider:
         if Verdict.EXACT not in self._settings.verdicts:
             return None
         admission = _Admission(file, self._disk, self._arrivals)
+        exact = admission.told(self._store, exact)
         match = next(self._search.exact_matches(exact, admission), None)
         return Decision(self._record(file, [match], exact), [match]) if match else None
 
@@ -101,7 +124,7 @@ class Decider:
 
 class _Admission:
     """Which known files may be named as matches: not the file itself, nor another name of it, nor later arrivals, nor
-    files that changed since."""
+    files that changed since, nor those that a person decided to hear no more of."""
 
     def __init__(self, file: Candidate, disk: Disk, arrivals: Arrivals) -> None:
         self.missing: list[bytes] = []
@@ -109,8 +132,17 @@ class _Admission:
         self._disk = disk
         self._arrivals = arrivals
 
+    def told(self, store: Store, contents: Set[ContentId]) -> Set[ContentId]:
+        """The contents without those that are silenced."""
+        if self._file.decided is None or not self._file.decided.made:
+            return contents
+        with store.read() as reader:
+            return {content for content in contents if not self._is_silenced(reader.digest(content))}
+
     def __call__(self, path: bytes, known: Stat, digest: Digest) -> bool:
         arrival = self._file.arrival
+        if self._is_silenced(digest):
+            return False
         if path == self._file.path or (arrival is not None and self._arrivals.is_later(path, arrival)):
             return False
         try:
@@ -123,3 +155,6 @@ class _Admission:
         own = self._file.found
         is_same_file = own is not None and own.is_same_file(found)
         return not is_same_file and self._disk.is_current(path, known, digest, found)
+
+    def _is_silenced(self, other: Digest) -> bool:
+        return self._file.decided is not None and self._file.decided.silence(other)

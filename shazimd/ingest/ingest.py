@@ -28,7 +28,7 @@ from shazimd.errors import ModelError, ShazimdError, StoreError, TooLarge, Unrea
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.arrivals import Arrivals
 from shazimd.ingest.commit import Committer
-from shazimd.ingest.decision import Candidate, Decider, Decision
+from shazimd.ingest.decision import Candidate, Decider, Decision, OwnDecisions
 from shazimd.ingest.disk import Disk, FoundFile
 from shazimd.ingest.memory_budget import MemoryBudget
 from shazimd.ingest.moves import apply_move
@@ -100,6 +100,7 @@ class _Content(NamedTuple):
     """path of a known file with these bytes and this stat, missing there: the file was moved"""
     is_other_name: bool = False
     """a known file is this file by another name: a hard link, a bind mount, a linked root"""
+    decided: OwnDecisions | None = None
 
 
 class _Made(NamedTuple):
@@ -260,9 +261,11 @@ class Ingest:
             pixels = reader.pixels(content)
             same = reader.contents_with_pixels(pixels) if pixels else []
             alike = reader.files_with_stat(content, file.found.stat)
+            decided = OwnDecisions.read(reader, digest)
         source = next(filter(self._disk.is_missing, alike), None)
         is_other_name = any(self._is_decided_name(path, file) for path in alike)
-        return _Content(digest, None, content, frozenset([content, *same]), last_arrival, source, is_other_name)
+        exact = frozenset([content, *same])
+        return _Content(digest, None, content, exact, last_arrival, source, is_other_name, decided)
 
     def _is_decided_name(self, path: bytes, file: _File) -> bool:
         """Whether a path is another name of a file, and no alert is to be decided under it."""
@@ -282,7 +285,7 @@ class Ingest:
 
     def _decided(self, file: _File, content: _Content) -> _Made | None:
         """The decision on the alert of known bytes; None if a worker failed. Raises KeyError for a removed content."""
-        candidate = Candidate(file.path, file.found, file.started)
+        candidate = Candidate(file.path, file.found, file.started, decided=content.decided)
         decision = self._decider.by_bytes(candidate, content.exact)
         if decision is None:
             assert content.known is not None
@@ -318,7 +321,7 @@ class Ingest:
                 query = content.query or _query_of(writer.fingerprint(stored, self._library.model_id))
                 note = writer.add_pending_alert(path, query)
                 return _Stored(stored, arrival, PendingAlert(note, path, stored, query, arrival, file.started))
-            return _Stored(stored, arrival, alert=self.pending.settle(writer, decision))
+            return _Stored(stored, arrival, alert=self.pending.settle(writer, stored, decision))
 
         def then(stored: _Stored | None) -> None:
             if stored is None:
@@ -348,7 +351,7 @@ class Ingest:
     def _fail(self, path: bytes, stat: Stat, before: FileRow | None, error: ShazimdError) -> Outcome:
         if isinstance(error, StoreError | ModelError):
             raise error  # no fault of the file
-        row = FileRow(stat, FileState.FAILED, reason=f"{error.code}: {error}")
+        row = FileRow(stat, FileState.FAILED, reason=f"{error.code}: {error}", since=int(time.time()))
         if before == row:
             return Outcome.FAILED
 

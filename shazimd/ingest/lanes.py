@@ -1,6 +1,7 @@
 """Jobs by key, on a few threads: a key offered twice runs once, and once more if offered during its run.
 
-Lanes are priorities: new files before the backlog of a scan, and the backlog before background work.
+Lanes are priorities: new files before the backlog of a scan, the backlog before background work, and that before idle
+work, which no one waits for.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class Lane(IntEnum):
     LIVE = 0
     BACKLOG = 1
     BACKFILL = 2
+    IDLE = 3
 
 
 class Jobs:
@@ -48,11 +50,12 @@ class Jobs:
                 self._changed.notify()
 
     def pending(self, lane: Lane | None = None) -> int:
-        """Number of queued and running jobs, in a lane or in all."""
+        """Number of queued and running jobs, in a lane or in all but IDLE."""
         with self._changed:
             running = Counter(self._running.values())
-            lanes = Lane if lane is None else [lane]
-            return sum(len(self._lanes[each]) + running[each] for each in lanes) + len(self._again)
+            lanes = [each for each in Lane if each is not Lane.IDLE] if lane is None else [lane]
+            again = sum(1 for _, each in self._again.values() if each is not Lane.IDLE)
+            return sum(len(self._lanes[each]) + running[each] for each in lanes) + again
 
     def drop(self) -> None:
         """Drop the queued jobs and accept no others: a scan finds their files again."""

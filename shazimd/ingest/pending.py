@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
@@ -21,7 +22,7 @@ from shazimd.errors import WorkerLost
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.arrivals import Arrivals
 from shazimd.ingest.commit import Committer
-from shazimd.ingest.decision import Candidate, Decider, Decision
+from shazimd.ingest.decision import Candidate, Decider, Decision, OwnDecisions
 from shazimd.ingest.disk import Disk
 from shazimd.ingest.retries import DELAY_S, TRIES_MAX
 from shazimd.protocol import Alert
@@ -110,7 +111,8 @@ class PendingAlerts:
         Raises WorkerFailed."""
         put_off = None
         try:
-            file = Candidate(pending.path, self._disk.glance(pending.path), pending.started, pending.arrival)
+            found, decided = self._disk.glance(pending.path), self._decided(pending.content)
+            file = Candidate(pending.path, found, pending.started, pending.arrival, decided)
             decision = self._decider.by_search(file, pending.query, pending.content)
             if not decision.is_final and not is_last:
                 put_off = _PutOff(pending, decision.missing)
@@ -148,8 +150,10 @@ class PendingAlerts:
         with self._lock:
             return {os.path.dirname(path) for each in self._put_off.values() for path in each.missing}
 
-    def settle(self, writer: Writer, decision: Decision) -> Alert | None:
-        """Store the result of a decision, with the file's row or after it; the alert for ``publish``."""
+    def settle(self, writer: Writer, content: ContentId, decision: Decision) -> Alert | None:
+        """Store the result of a decision about a content's file, with the file's row or after it: relations, and the
+        alert for ``publish``."""
+        writer.relations.put(decision.relations(content))
         return self._alerts.keep(writer, decision.alert) if decision.alert else None
 
     def publish(self, alert: Alert | None) -> None:
@@ -167,9 +171,16 @@ class PendingAlerts:
             if is_missing:
                 writer.remove_file(pending.path)
                 return None
-            return self.settle(writer, decision)
+            assert row.content is not None, "it has the picture of a content"
+            return self.settle(writer, row.content, decision)
 
         self._committer.submit(work, self.publish).result()
+
+    def _decided(self, content: ContentId | None) -> OwnDecisions | None:
+        if content is not None:
+            with suppress(KeyError), self._store.read() as reader:  # removed for good
+                return OwnDecisions.read(reader, reader.digest(content))
+        return None
 
     def _after_loss(self, pending: PendingAlert) -> _PutOff | None:
         """The next try after a lost worker; None if there is to be none before the next start."""

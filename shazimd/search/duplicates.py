@@ -1,195 +1,165 @@
-"""Groups of duplicates among all known files.
+"""Groups of duplicates among all known files, as pages and as a stream.
 
-Partners of a content are found like candidates of a query: by shared local features and, for few features, by score.
-This finds mirrored, turned and cropped copies, too. Geometry confirms the pairs; files with the same bytes and contents
-with the same pixels need no confirmation. Only copies are grouped, since another shot of a scene is worth keeping.
-Without verification the score alone makes pairs.
+The relations between contents are rows of the store: alerts write them, and ``ingest.relate`` finds the others in the
+background. A listing of all groups is made from them and kept until the store changes. Without verification there are
+no relations, and the score alone makes pairs.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from shazimd.search.groups import Group, group
+from shazimd.search.keep import KeepRules
 from shazimd.search.library import Library
-from shazimd.search.query import (
-    PROPOSED_FROM,
-    Verify,
-    by_hashes,
-    by_words,
-    fingerprints,
-    may_be_faint,
-    with_same_pixels,
-)
-from shazimd.search.score import best_orientation
+from shazimd.search.listing import Edge, GroupSummary, list_groups, order
+from shazimd.search.members import GroupMembers, members_of
+from shazimd.search.silence import Silences
 from shazimd.store.base import Reader
-from shazimd.types import (
-    ContentId,
-    Fingerprint,
-    Signals,
-    Verdict,
-    Verification,
-    Weights,
-    check_threshold,
-    check_weights,
-)
+from shazimd.types import ContentId, Digest, Verdict, Weights, check_threshold, check_weights
 
-PARTNERS_MAX = 100
-"""Maximum number of verified partners of a content, likeliest first."""
-PARTNERS_BY_SCORE = 20
-"""Maximum number of partners by score and by hashes, for a content with few words."""
-CONTENTS_AT_ONCE = 8
-"""Contents whose partners are verified at the same time."""
+STALE_FACTOR = 10.0
+"""While the store changes all the time, a listing is used for this multiple of the time it took to make."""
 
 
-class Tie(NamedTuple):
-    """The kind of duplicate, of a pair."""
+class Scoring(NamedTuple):
+    """Weights of the scores in answers; the threshold makes pairs where geometry does not."""
 
-    score: float
-    verdict: Verdict
-
-
-class Member(NamedTuple):
-    """A file of a group. The first file is the one to keep and has no relation; the others' is with the first."""
-
-    path: bytes
-    width: int
-    height: int
-    size_bytes: int
-    relation: Tie | None
+    weights: Weights
+    threshold: float
 
 
-_EXACT = Tie(1.0, Verdict.EXACT)
+class GroupFilter(NamedTuple):
+    """Conditions for a group to be listed."""
+
+    under: bytes | None = None
+    """a directory with some file of the group"""
+    verdict: Verdict | None = None
+    """some file relates to the first one like this: EXACT or COPY"""
+    decided: bool | None = False
+    """whether a person decided which file to keep; None: either"""
+
+
+class GroupPage(NamedTuple):
+    groups: list[GroupMembers]
+    after: tuple[int, ContentId] | None
+    """where the next page begins; None after the last"""
+    total: int
+    """groups that pass the filter"""
+    saves_bytes: int
+
+
+class _AllGroups(NamedTuple):
+    snapshot: int
+    rules: KeepRules
+    scoring: Scoring | None
+    groups: list[GroupSummary]
+    made: float
+    took_s: float
 
 
 class Duplicates:
-    def __init__(self, library: Library, verify: Verify | None) -> None:
+    def __init__(self, library: Library, *, verified: bool) -> None:
+        """``verified``: pairs are relations of the store, else pairs of a score."""
         self._library = library
-        self._verify = verify
+        self._verified = verified
+        self._making = threading.Lock()
+        self._listing: _AllGroups | None = None
 
-    def groups(self, weights: Weights, threshold: float) -> Iterator[list[Member]]:
-        """Groups of at least two files, largest saving of bytes first; the same from run to run.
+    def page(
+        self,
+        rules: KeepRules,
+        scoring: Scoring,
+        wanted: GroupFilter,
+        after: tuple[int, ContentId] | None,
+        limit: int,
+    ) -> GroupPage:
+        """``limit`` groups of those that pass a filter, largest saving first. Raises ValueError for invalid scoring."""
+        groups = self._filtered(self._groups(rules, scoring), wanted)
+        rest = (each for each in groups if after is None or order(each) > after)
+        found = list(islice(self._members(rest, rules, scoring), limit + 1))
+        more = found[limit - 1][0] if len(found) > limit else None
+        shown = [members for _, members in found[:limit]]
+        return GroupPage(shown, order(more) if more else None, len(groups), sum(each.saves_bytes for each in groups))
 
-        Raises ValueError for invalid weights or threshold."""
-        check_weights(weights)
-        check_threshold(threshold)
-        files, sizes = self._files()
-        related = self._related(sorted(files), weights, threshold)
-        pairs = [(a, b, relation) for a, b, relation in related if a in files and b in files]
-        near = group(pairs, lambda content: (self._pixels(content), sizes[content], -content), sizes.__getitem__)
-        grouped = {c for each in near for c in (each.representative, *(member for member, _ in each.members))}
-        same: list[Group[ContentId, Tie]] = [
-            Group(content, (), sizes[content])
-            for content, number in files.items()
-            if number > 1 and content not in grouped
-        ]
-        for each in sorted(near + same, key=lambda g: (-_saving(g, files, sizes), g.representative)):
-            members = self._members(each)
-            if len(members) > 1:  # files may be deleted meanwhile
-                yield members
-
-    def _files(self) -> tuple[Counter[ContentId], dict[ContentId, int]]:
-        """The number of files of each content, and their size in bytes."""
-        files: Counter[ContentId] = Counter()
-        sizes: dict[ContentId, int] = {}
+    def group(self, rules: KeepRules, scoring: Scoring, centre: Digest) -> GroupMembers | None:
+        """The group with this id."""
         with self._library.store.read() as reader:
-            for _, row in reader.walk(b"/"):
-                if row.content is not None:
-                    files[row.content] += 1
-                    sizes[row.content] = row.stat.size
-        return files, sizes
+            content = reader.content(centre)
+        some = (each for each in self._groups(rules, scoring) if each.centre == content)
+        return next((members for _, members in self._members(some, rules, scoring)), None)
 
-    def _related(
-        self, contents: Sequence[ContentId], weights: Weights, threshold: float
-    ) -> Iterator[tuple[ContentId, ContentId, Tie]]:
-        if self._verify is None:
-            for content, hits in self._library.index.pairs(weights, threshold):
-                yield from ((content, hit.content, Tie(hit.score, Verdict.SIMILAR)) for hit in hits)
-            return
-        waiting = iter(contents)
-        compared_with: defaultdict[ContentId, set[ContentId]] = defaultdict(set)
-        while batch := list(islice(waiting, CONTENTS_AT_ONCE)):
-            checks = []
-            for content in batch:
-                done = compared_with.pop(content, set())
-                with self._library.store.read() as reader, suppress(KeyError):  # removed meanwhile
-                    checks.append(self._compare(reader, content, done, weights, threshold))
-                    for partner in checks[-1].partners:
-                        if partner > content:
-                            compared_with[partner].add(content)
-            for check in checks:
-                yield from check.related(weights)
+    def groups(self, rules: KeepRules, scoring: Scoring) -> Iterator[GroupMembers]:
+        """Every group, decided or not, largest saving first. Raises ValueError for invalid scoring."""
+        groups = self._groups(rules, scoring)
+        return (members for _, members in self._members(iter(groups), rules, scoring))
 
-    def _compare(
-        self, reader: Reader, content: ContentId, done: Collection[ContentId], weights: Weights, threshold: float
-    ) -> _PartnerCheck:
-        """Start to verify a content's likely partners, but for ``done``. Raises KeyError for an unknown content."""
-        assert self._verify is not None
-        own = reader.fingerprint(content, self._library.model_id)
-        same = with_same_pixels(reader, own)
-        excluded = {content, *same, *done}
-        likely = [each for each in self._likely(own, weights, threshold) if each not in excluded]
-        partners = dict(fingerprints(self._library, reader, likely))
-        verified = self._verify(own.features, [each.features for each in partners.values()]) if partners else None
-        turned = {partner: each.orientations for partner, each in partners.items()}
-        return _PartnerCheck(content, own.orientations, [each for each in same if each < content], turned, verified)
+    def count(self, rules: KeepRules, scoring: Scoring) -> int:
+        """The number of groups, decided or not."""
+        return len(self._groups(rules, scoring))
 
-    def _likely(self, own: Fingerprint, weights: Weights, threshold: float) -> list[ContentId]:
-        """The partners to verify, likeliest first; the content itself may be among them."""
-        if not own.features:
-            return []
-        likely = by_words(self._library, own.features, PARTNERS_MAX)
-        if may_be_faint(own, own.features):
-            floor = min(threshold, PROPOSED_FROM)
-            (hits,) = self._library.index.search([own.signals], weights, floor, PARTNERS_BY_SCORE)
-            likely += [hit.content for hit in hits]
-            likely += by_hashes(self._library, [own.signals], PARTNERS_BY_SCORE)
-        return list(dict.fromkeys(likely))
+    def forget_listing(self) -> None:
+        """Let the next question see the store as it is, such as after a decision."""
+        self._listing = None
 
-    def _pixels(self, content: ContentId) -> int:
-        with self._library.store.read() as reader, suppress(KeyError):
-            width, height = reader.size_in_pixels(content)
-            return width * height
-        return 0
+    def _members(
+        self, groups: Iterator[GroupSummary], rules: KeepRules, scoring: Scoring
+    ) -> Iterator[tuple[GroupSummary, GroupMembers]]:
+        """Groups with their files; a transaction for each, since a reader may be slow."""
+        with self._library.store.read() as reader:
+            silences = Silences(reader)
+        for summary in groups:
+            with self._library.store.read() as reader:
+                found = members_of(reader, summary, rules, silences, self._library.model_id, scoring.weights)
+            if found is not None:
+                yield summary, found
 
-    def _members(self, each: Group[ContentId, Tie]) -> list[Member]:
-        """Every file of the group's contents; the representative's first."""
-        members: list[Member] = []
-        for content, relation in ((each.representative, _EXACT), *each.members):
-            with self._library.store.read() as reader, suppress(KeyError):
-                width, height = reader.size_in_pixels(content)
-                for path in reader.files_of(content):
-                    row = reader.file(path)
-                    if row is not None:
-                        members.append(Member(path, width, height, row.stat.size, relation if members else None))
-        return members
+    def _groups(self, rules: KeepRules, scoring: Scoring) -> list[GroupSummary]:
+        check_weights(scoring.weights)
+        check_threshold(scoring.threshold)
+        key = None if self._verified else scoring
+        with self._making:
+            known = self._listing
+            if known is None or (known.rules, known.scoring) != (rules, key) or not self._is_fresh(known):
+                known = self._listing = self._listed(rules, scoring)
+        return known.groups
 
+    def _is_fresh(self, listing: _AllGroups) -> bool:
+        with self._library.store.read() as reader:
+            same = reader.snapshot == listing.snapshot
+        return same or time.monotonic() - listing.made < STALE_FACTOR * listing.took_s
 
-class _PartnerCheck(NamedTuple):
-    """The verification of a content's partners."""
+    def _listed(self, rules: KeepRules, scoring: Scoring) -> _AllGroups:
+        started = time.monotonic()
+        by_score = [] if self._verified else list(self._by_score(scoring))
+        with self._library.store.read() as reader:
+            edges = (Edge(*each) for each in reader.relations.copies()) if self._verified else iter(by_score)
+            groups = list_groups(reader, edges, rules)
+            snapshot = reader.snapshot
+        now = time.monotonic()
+        return _AllGroups(snapshot, rules, None if self._verified else scoring, groups, now, now - started)
 
-    content: ContentId
-    orientations: tuple[Signals, ...]
-    same: Sequence[ContentId]
-    """contents with the same pixels and a smaller id"""
-    partners: dict[ContentId, tuple[Signals, ...]]
-    verified: Future[list[Verification]] | None
+    def _by_score(self, scoring: Scoring) -> Iterator[Edge]:
+        for content, hits in self._library.index.pairs(scoring.weights, scoring.threshold):
+            yield from (Edge(content, hit.content, None) for hit in hits)
 
-    def related(self, weights: Weights) -> Iterator[tuple[ContentId, ContentId, Tie]]:
-        yield from ((self.content, each, _EXACT) for each in self.same)
-        verified = self.verified.result() if self.verified else []
-        for (partner, orientations), found in zip(self.partners.items(), verified, strict=True):
-            if found.verdict is Verdict.COPY:
-                value, _ = best_orientation(self.orientations, orientations, weights)
-                yield self.content, partner, Tie(value, Verdict.COPY)
+    def _filtered(self, groups: list[GroupSummary], wanted: GroupFilter) -> list[GroupSummary]:
+        below = None
+        if wanted.under is not None:
+            with self._library.store.read() as reader:
+                below = _contents_below(reader, wanted.under)
+        return [
+            each
+            for each in groups
+            if (wanted.decided is None or wanted.decided == (each.decision is not None))
+            and (wanted.verdict is not Verdict.EXACT or each.exact)
+            and (wanted.verdict is not Verdict.COPY or len(each.pictures) > 1)
+            and (below is None or any(content in below for content in each.contents))
+        ]
 
 
-def _saving(each: Group[ContentId, Tie], files: Counter[ContentId], sizes: dict[ContentId, int]) -> int:
-    """Bytes of all files but the first."""
-    own = (files[each.representative] - 1) * sizes[each.representative]
-    return own + sum(files[member] * sizes[member] for member, _ in each.members)
+def _contents_below(reader: Reader, directory: bytes) -> set[ContentId]:
+    return {row.content for _, row in reader.walk(directory) if row.content is not None}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T", bound=Hashable)
 R = TypeVar("R")
@@ -26,7 +26,7 @@ class Group(Generic[T, R]):
 
 
 def group(
-    pairs: Iterable[tuple[T, T, R]], rank: Callable[[T], tuple[float, ...]], size: Callable[[T], int]
+    pairs: Iterable[tuple[T, T, R]], rank: Callable[[T], tuple[Any, ...]], size: Callable[[T], int]
 ) -> list[Group[T, R]]:
     """Disjoint groups of at least two, the largest saving first. Each item in turn, best rank first, represents all of
     its partners without a group.
@@ -45,4 +45,4 @@ def group(
         members = sorted(free, key=rank, reverse=True)
         taken.update(members, (item,))
         groups.append(Group(item, tuple((m, relations[item][m]) for m in members), sum(map(size, members))))
-    return sorted(groups, key=lambda g: (-g.saving, *(-value for value in rank(g.representative))))
+    return sorted(groups, key=lambda g: -g.saving)  # stable: equal savings stay in the order of rank

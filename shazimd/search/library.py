@@ -61,6 +61,10 @@ class Library:
         with self.store.read() as reader:
             return reader.content(digest_of(data))
 
+    def words_are_loaded(self) -> bool:
+        """Whether the words of all contents can be searched."""
+        return self.loaded.done() and self.loaded.exception() is None
+
     def alive(self) -> bool:
         """False if the thread that loads the words has failed."""
         return not self.loaded.done() or self.loaded.exception() is None

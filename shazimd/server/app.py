@@ -24,6 +24,7 @@ from shazimd.server.service import Service
 from shazimd.server.sharing import Pace, Shares, Turns
 from shazimd.server.verbs import EVENTS, JSON, RESCAN, SINCE, VERBS, Verb
 from shazimd.text import path_fields
+from shazimd.types import Verdict
 
 T = TypeVar("T")
 Handler = Callable[[Request, dict[str, Any]], Awaitable[Response]]
@@ -42,6 +43,8 @@ REQUESTS_PER_S = 500.0
 REQUESTS_BURST_S = 0.5
 
 ALERTS_PER_ANSWER = 1000
+DECISIONS_PER_ANSWER = 1000
+GROUPS_PER_PAGE, GROUPS_PER_PAGE_MAX = 50, 500
 
 
 def create_app(
@@ -136,6 +139,37 @@ class _Api:
     async def duplicates(self, request: Request, given: dict[str, Any]) -> Response:
         groups = await self._verb(self._service.duplicates, given["threshold"], given["weights"])
         return self._lines(request, groups, given["limit"])
+
+    async def groups(self, _request: Request, given: dict[str, Any]) -> Response:
+        if given["id"] is not None:
+            return JsonResponse(await self._verb(self._service.group, given["id"]))
+        verdict = Verdict(given["verdict"]) if given["verdict"] else None
+        limit = min(given["limit"] or GROUPS_PER_PAGE, GROUPS_PER_PAGE_MAX)
+        ask = partial(
+            self._service.group_page, given["under"], verdict, given["after"], limit, decided=bool(given["decided"])
+        )
+        return JsonResponse(await self._verb(ask))
+
+    async def decisions(self, _request: Request, given: dict[str, Any]) -> Response:
+        limit = min(given["limit"] or DECISIONS_PER_ANSWER, DECISIONS_PER_ANSWER)
+        decisions = await self._verb(self._service.decisions, given["after"] or 0, limit)
+        return JsonResponse({"decisions": decisions})
+
+    async def decide(self, request: Request, given: dict[str, Any]) -> Response:
+        async with self._bodies.any(request) as body:
+            uid = request.state.peer.uid
+            decide = partial(self._service.decide, body, uid, accept_unknown=given["unknown"] is not None)
+            return JsonResponse({"ids": await self._verb(decide)})
+
+    async def undo(self, _request: Request, given: dict[str, Any]) -> Response:
+        return JsonResponse(await self._verb(self._service.undo, given["id"]))
+
+    async def failed(self, request: Request, _given: dict[str, Any]) -> Response:
+        return self._lines(request, self._service.failed())
+
+    async def retry_failed(self, _request: Request, given: dict[str, Any]) -> Response:
+        reply: protocol.RetryReply = {"retried": await self._verb(self._service.retry_failed, given["path"])}
+        return JsonResponse(reply, 202)
 
     async def pairs(self, request: Request, given: dict[str, Any]) -> Response:
         pairs = await self._verb(self._service.pairs, given["threshold"], given["weights"], given["after"] or 0)

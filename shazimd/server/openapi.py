@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 
 from shazimd import __version__, protocol
-from shazimd.server.verbs import JSON, MODEL, PICTURE, TWO_PICTURES, Parameter, Verb
+from shazimd.server.verbs import DECISIONS, JSON, JSON_LINES, MODEL, PICTURE, TWO_PICTURES, Parameter, Verb
 
 _BINARY = {"type": "string", "format": "binary"}
 _BODIES: dict[str, dict[str, Any]] = {
+    DECISIONS: {JSON_LINES: {"schema": {"type": "string"}}},
     PICTURE: {"application/octet-stream": {"schema": _BINARY}},
     MODEL: {"application/octet-stream": {"schema": _BINARY}},
     TWO_PICTURES: {

@@ -11,15 +11,18 @@ from shazimd.protocol import (
     Alert,
     CompactReply,
     CompareReply,
+    DecisionMessage,
     DuplicateGroup,
+    FailedFile,
     FindReply,
+    GroupsPage,
     InstalledModel,
     InstallProgress,
     PairLine,
     ReloadReply,
     Status,
 )
-from shazimd.types import Weights
+from shazimd.types import Verdict, Weights
 
 
 class Service(Protocol):
@@ -55,6 +58,37 @@ class Service(Protocol):
     def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[DuplicateGroup]:
         """Every group of duplicates, computed lazily. Invalid arguments raise in the call itself, before the first
         group. An iterator with ``close`` is closed when the client disconnects."""
+
+    def group_page(
+        self,
+        under: bytes | None,
+        verdict: Verdict | None,
+        after: tuple[int, int] | None,
+        limit: int,
+        *,
+        decided: bool,
+    ) -> GroupsPage:
+        """At most ``limit`` groups, largest saving first, from a position on: with a file below a directory, with a
+        file of a verdict, and with or without a decision about the file to keep."""
+
+    def group(self, centre: bytes) -> GroupsPage:
+        """The group with this id. Raises NotFound."""
+
+    def decisions(self, after: int, limit: int) -> list[DecisionMessage]:
+        """The oldest ``limit`` decisions with id > ``after``, in order."""
+
+    def decide(self, body: bytes, uid: int | None, *, accept_unknown: bool) -> list[int]:
+        """Store the decisions in JSON lines, all or none, by the user with this id; ``accept_unknown`` imports
+        decisions. Raises BadInput with the line, NotFound for an unknown content."""
+
+    def undo(self, number: int) -> DecisionMessage:
+        """Take a decision back. Raises NotFound."""
+
+    def failed(self) -> Iterator[FailedFile]:
+        """The files that could not be read or decoded, read lazily."""
+
+    def retry_failed(self, path: bytes | None) -> int:
+        """Read failed files, all or those at or below a path, again soon; their number."""
 
     def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[PairLine]:
         """Every pair of image files at or over the threshold, of contents with id > ``after``, computed lazily; a line

@@ -29,6 +29,10 @@ MODEL = "model"
 """A body: the bytes of a model, or nothing."""
 
 
+DECISIONS = "decisions"
+"""A body: JSON lines, each a decision."""
+
+
 class Parameter:
     """A parameter of the query string. ``parse`` raises ValueError with the expectation alone."""
 
@@ -118,6 +122,24 @@ def _handle(text: str) -> str:
     return text
 
 
+def _choice(*words: str) -> Parser:
+    """A parser of one word among some."""
+
+    def parse_choice(text: str) -> str:
+        if text not in words:
+            raise ValueError(" or ".join(words))
+        return text
+
+    return parse_choice
+
+
+def _cursor(text: str) -> tuple[int, int]:
+    saving, dot, centre = text.partition(".")
+    if not (dot and saving.isascii() and saving.isdigit() and centre.isascii() and centre.isdigit() and len(text) < 40):
+        raise ValueError('the "after" of a page of groups')
+    return -int(saving), int(centre)
+
+
 _NUMBER_FROM_0 = {"type": "integer", "minimum": 0}
 
 THRESHOLD = Parameter(
@@ -145,6 +167,34 @@ HANDLE = Parameter(
     "the configured handle, or a URL; with a body the name for the model in it, see shazimd.toml(5)",
     {"type": "string"},
     required=True,
+)
+
+CURSOR = Parameter("after", _cursor, "the position that the page before ended with", {"type": "string"})
+UNDER = Parameter("under", _path, "only groups with a file below this directory", {"type": "string"})
+VERDICT = Parameter(
+    "verdict",
+    _choice("exact", "copy"),
+    "only groups with such a file",
+    {"type": "string", "enum": ["exact", "copy"]},
+)
+DECIDED = Parameter(
+    "decided",
+    _true,
+    "the groups with a decision about the file to keep, instead of those without",
+    {"type": "string", "enum": ["true"]},
+)
+GROUP_ID = Parameter(
+    "id",
+    _digest,
+    "only the group with this id, whatever else is given",
+    {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+)
+DECISION_ID = Parameter("id", whole(1), "id of a decision", {"type": "integer", "minimum": 1}, required=True)
+UNKNOWN = Parameter(
+    "unknown",
+    _choice("accept"),
+    "an import: contents need not be known, and the uid and time of a line count",
+    {"type": "string", "enum": ["accept"]},
 )
 
 FIND = Verb(
@@ -195,6 +245,51 @@ DUPLICATES = Verb(
     Reply("DuplicateGroup", JSON_LINES),
     (THRESHOLD, WEIGHTS, LIMIT),
 )
+GROUPS = Verb(
+    "groups",
+    "GET /v1/groups",
+    "List groups of duplicates with all facts, a page at a time.",
+    Reply("GroupsPage"),
+    (LIMIT, CURSOR, UNDER, VERDICT, DECIDED, GROUP_ID),
+)
+LIST_DECISIONS = Verb(
+    "decisions",
+    "GET /v1/decisions",
+    "List the decisions about images, oldest first.",
+    Reply("DecisionsPage"),
+    (AFTER, LIMIT),
+)
+DECIDE = Verb(
+    "decide",
+    "POST /v1/decisions",
+    "Decide that images are no duplicates, that all are to stay, or which to keep: JSON lines, all or none.",
+    Reply("DecisionsMade"),
+    (UNKNOWN,),
+    DECISIONS,
+    admin=True,
+)
+UNDO = Verb(
+    "undo",
+    "DELETE /v1/decisions",
+    "Take a decision back.",
+    Reply("DecisionMessage"),
+    (DECISION_ID,),
+    admin=True,
+)
+FAILED = Verb(
+    "failed",
+    "GET /v1/failed",
+    "Stream the files that could not be read or decoded.",
+    Reply("FailedFile", JSON_LINES),
+)
+RETRY_FAILED = Verb(
+    "retry_failed",
+    "POST /v1/failed",
+    "Read the failed files, or those at or below a path, again.",
+    Reply("RetryReply", status=202),
+    (PATH,),
+    admin=True,
+)
 PAIRS = Verb(
     "pairs",
     "GET /v1/pairs",
@@ -241,6 +336,12 @@ VERBS = (
     RESCAN,
     FORGET,
     DUPLICATES,
+    GROUPS,
+    LIST_DECISIONS,
+    DECIDE,
+    UNDO,
+    FAILED,
+    RETRY_FAILED,
     PAIRS,
     MODELS,
     INSTALL_MODEL,

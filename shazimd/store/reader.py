@@ -55,6 +55,11 @@ class Reader:
         self._sight = sight
 
     @property
+    def snapshot(self) -> int:
+        """The number of the last write that is seen; grows with every write."""
+        return int(self._txn.id())
+
+    @property
     def relations(self) -> RelationReader:
         """Verified relations between contents."""
         return RelationReader(self._txn, self._t)
@@ -117,6 +122,10 @@ class Reader:
         """(width, height) of a content. Raises KeyError when unknown."""
         record = self._content(content)
         return record.width, record.height
+
+    def format(self, content: ContentId) -> str:
+        """Pillow's name of a content's format. Raises KeyError when unknown."""
+        return self._content(content).format
 
     def files_of(self, content: ContentId) -> list[bytes]:
         """The paths of a content, sorted; empty when all were deleted."""

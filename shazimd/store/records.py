@@ -32,6 +32,8 @@ class FileRecord(Struct, frozen=True, array_like=True):
     reason: bytes
     ctime_ns: int = 0
     """missing in rows written before it was recorded"""
+    since: int = 0
+    """likewise; 0 for an indexed file"""
 
 
 class ContentRecord(Struct, frozen=True, array_like=True):
@@ -96,9 +98,8 @@ def encode_file(row: FileRow) -> bytes:
     if (row.state is FileState.INDEXED) != (row.content is not None):
         raise ValueError(f"file is {row.state} with content {row.content}, expected one exactly when it is indexed")
     size, mtime_ns, inode, ctime_ns = row.stat
-    return encode(
-        FileRecord(size, mtime_ns, inode, row.content or 0, row.reason.encode("utf-8", _SURROGATES), ctime_ns)
-    )
+    reason = row.reason.encode("utf-8", _SURROGATES)
+    return encode(FileRecord(size, mtime_ns, inode, row.content or 0, reason, ctime_ns, row.since))
 
 
 def decode_file(raw: bytes) -> FileRow:
@@ -106,7 +107,8 @@ def decode_file(raw: bytes) -> FileRow:
     record = decode(raw, FileRecord)
     stat = Stat(record.size, record.mtime_ns, record.inode, record.ctime_ns)
     state = FileState.INDEXED if record.content else FileState.FAILED
-    return FileRow(stat, state, record.content or None, record.reason.decode("utf-8", _SURROGATES))
+    reason = record.reason.decode("utf-8", _SURROGATES)
+    return FileRow(stat, state, record.content or None, reason, record.since)
 
 
 def features_version(features: bytes) -> int:

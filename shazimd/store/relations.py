@@ -7,7 +7,7 @@ then finds all partners of a content.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import groupby, islice
 
 from msgspec import Struct
 
@@ -18,10 +18,10 @@ from shazimd.types import (
     ContentId,
     Differences,
     Evidence,
+    FileRow,
     Mapping,
     PictureFacts,
     Relation,
-    Similarities,
     Verdict,
     Verification,
 )
@@ -41,7 +41,6 @@ class RelationRecord(Struct, frozen=True, array_like=True):
 
     asked: ContentId
     known: ContentId
-    similarities: tuple[float | None, float | None, float | None]
     verdict: Verdict
     inliers: int
     agreement: float | None
@@ -73,12 +72,12 @@ class RelationReader:
         rows = scan(self._txn, self._t.relations, number(content))
         return [parse_number(key[NUMBER_BYTES:]) for key, _ in rows]
 
-    def all(self, verdict: Verdict) -> Iterator[Relation]:
-        """The relations with this verdict, in order of the smaller id. Reads all relations."""
+    def copies(self) -> Iterator[tuple[ContentId, ContentId, Evidence | None]]:
+        """The pairs with the verdict COPY as (asked, known, evidence), by the smaller id. Reads all relations."""
         for _, raw in scan(self._txn, self._t.relations, b""):
             record = records.decode(raw, RelationRecord) if raw else None
-            if record and record.verdict is verdict:
-                yield _to_relation(record)
+            if record and record.verdict is Verdict.COPY:
+                yield record.asked, record.known, _to_evidence(record)
 
     def unrelated(self, limit: int, after: ContentId = 0) -> list[ContentId]:
         """Contents with id > ``after`` whose relations are still to be found, in order of id."""
@@ -87,6 +86,28 @@ class RelationReader:
 
     def count_unrelated(self) -> int:
         return self._txn.stat(self._t.unrelated)["entries"]
+
+    def twins(self) -> Iterator[list[ContentId]]:
+        """The contents with equal pixels, for all pixels of two contents or more. Reads a row for each content."""
+        rows = scan(self._txn, self._t.pixels, b"")
+        for _, keys in groupby((key for key, _ in rows), lambda key: key[:-NUMBER_BYTES]):
+            same = [parse_number(key[-NUMBER_BYTES:]) for key in keys]
+            if len(same) > 1:
+                yield same
+
+    def held_twice(self) -> Iterator[ContentId]:
+        """The contents with two files or more. Reads a row for each file."""
+        rows = scan(self._txn, self._t.holders, b"")
+        for holder, keys in groupby(key[:NUMBER_BYTES] for key, _ in rows):
+            if len(list(islice(keys, 2))) > 1:
+                yield parse_number(holder)
+
+    def rows(self, content: ContentId) -> Iterator[tuple[bytes, FileRow]]:
+        """The files of a content, as (name without directory, row)."""
+        for key, _ in scan(self._txn, self._t.holders, number(content)):
+            raw = get(self._txn, self._t.files, key[NUMBER_BYTES:])
+            if raw is not None:
+                yield key[2 * NUMBER_BYTES :], records.decode_file(raw)
 
     def facts(self, content: ContentId) -> PictureFacts | None:
         """Facts about a content beside its fingerprint, None while unknown."""
@@ -144,7 +165,6 @@ def _to_record(relation: Relation) -> RelationRecord:
     return RelationRecord(
         relation.asked,
         relation.known,
-        (relation.similarities.dah, relation.similarities.ddh, relation.similarities.dfv),
         found.verdict,
         found.inliers,
         found.agreement,
@@ -155,7 +175,7 @@ def _to_record(relation: Relation) -> RelationRecord:
 
 
 def _to_relation(record: RelationRecord) -> Relation:
-    m, d, e = record.mapping, record.differs, record.evidence
+    m, d = record.mapping, record.differs
     found = Verification(
         record.verdict,
         record.inliers,
@@ -163,8 +183,12 @@ def _to_relation(record: RelationRecord) -> Relation:
         None if m is None else Mapping(m.scale, m.rotation_deg, m.mirrored, m.region),
         None if d is None else Differences(d[0], tuple(d[1])),
     )
-    evidence = None if e is None else Evidence(tuple(e[0]), tuple(e[1]), e[2])
-    return Relation(record.asked, record.known, Similarities(*record.similarities), found, evidence)
+    return Relation(record.asked, record.known, found, _to_evidence(record))
+
+
+def _to_evidence(record: RelationRecord) -> Evidence | None:
+    e = record.evidence
+    return None if e is None else Evidence(tuple(e[0]), tuple(e[1]), e[2])
 
 
 def _to_facts_record(facts: PictureFacts) -> FactsRecord:

@@ -71,6 +71,10 @@ class WorkerPool:
         """Run an importable pure function whose declared return type is plain data (see ``channel``)."""
         return self._submit(_QUERY, function, arguments)
 
+    def submit_later(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
+        """As ``submit``, after all jobs of ``query`` and ``submit``."""
+        return self._submit(_SCAN, function, arguments)
+
     def close(self) -> None:
         """Cancel the jobs not yet begun, wait for the others, end the workers. A second call does nothing."""
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from shazimd.cli import parser
 from shazimd.cli import run as run_words
 from shazimd.cli.parser import COMMANDS
 from shazimd.errors import StoreError, Unavailable
-from shazimd.protocol import Alert, DuplicateGroup, PairLine
+from shazimd.protocol import Alert, DecisionMessage, DuplicateGroup, FailedFile, PairLine
 
 
 @pytest.fixture
@@ -698,3 +700,90 @@ def test_nothing_heavy_is_imported(socket_path: str) -> None:
         "shazimd.server.verbs",
         "shazimd.text",
     }
+
+
+# ---- decisions and failures
+
+DECISION: DecisionMessage = {
+    "id": 7,
+    "kind": "keep",
+    "contents": ["aa" * 32, "bb" * 32],
+    "keep": "aa" * 32,
+    "uid": 0,
+    "time": "2026-01-02T03:04:05+00:00",
+    "files": [{"path": "/srv/p/ski.jpg", "content": "aa" * 32}],
+}
+
+
+def test_ignore_sends_the_digests_of_the_files(run: Any, service: FakeService) -> None:
+    """Sorted, each once; --leave says that all of them stay."""
+    digests = [
+        hashlib.blake2b(f"image {name}".encode(), digest_size=32).hexdigest() for name in ("ski.jpg", "ski2.jpg")
+    ]
+    said = run("ignore", "ski2.jpg", "ski.jpg", "ski.jpg")
+    assert (said.status, said.out) == (
+        0,
+        "Decision 1: no longer reported. Take it back with: shazimctl undo 1\n",
+    )
+    run("ignore", "--leave", "ski.jpg")
+    lines = [json.loads(body) for _, body, _ in service.asked]
+    assert lines == [
+        {"kind": "not_duplicates", "contents": sorted(digests)},
+        {"kind": "leave", "contents": digests[:1]},
+    ]
+
+
+def test_ignore_names_what_is_wrong(run: Any, tmp_path: Path) -> None:
+    """A missing file, a directory, and a single image without --leave."""
+    (tmp_path / "folder").mkdir()
+    assert run("ignore", "ski.jpg", "gone.jpg").err == "shazimctl: gone.jpg: no such file\n"
+    assert run("ignore", "ski.jpg", "folder").err == "shazimctl: folder: a directory, expected an image\n"
+    said = run("ignore", "ski.jpg", "ski.jpg")
+    assert (said.status, "add --leave" in said.err) == (2, True)
+
+
+def test_decisions_are_listed(run: Any, service: FakeService) -> None:
+    """With the user, the files of now, and the number of images without one."""
+    assert (run("decisions").status, run("decisions").err) == (1, "shazimctl: no decisions\n")
+    service.decided = [DECISION]
+    assert run("decisions").out == (
+        "7  keep one, 2026-01-02T03:04:05+00:00 by root\n    keep  /srv/p/ski.jpg\n    1 of 2 images have no file now\n"
+    )
+    assert run("decisions", "--json").json == [DECISION]
+
+
+def test_decisions_are_exported_and_imported(run: Any, service: FakeService, tmp_path: Path) -> None:
+    """An export has all that an import needs, and no paths; a bad line is named."""
+    service.decided = [DECISION]
+    exported = run("decisions", "--export")
+    line = {key: DECISION[key] for key in ("kind", "contents", "keep", "uid", "time")}
+    assert exported.json == [line]
+    (tmp_path / "saved").write_text(exported.out)
+    assert run("decisions", "--import", "saved").out == "1 decisions imported\n"
+    verb, body, accept_unknown = service.asked[-1]
+    assert (verb, json.loads(body), accept_unknown) == ("decide", line, True)
+    (tmp_path / "bad").write_text(exported.out + "{")
+    assert "bad: line 2 is no JSON" in run("decisions", "--import", "bad").err
+    assert run("decisions", "--import", "gone").err == "shazimctl: gone: no such file\n"
+
+
+def test_undo_takes_a_decision_back(run: Any, service: FakeService) -> None:
+    service.decided = [DECISION]
+    assert run("undo", "7").out == "Undone: decision 7, keep one\n"
+    said = run("undo", "8")
+    assert (said.status, said.err) == (4, "shazimctl: decision 8: there is none with this id\n")
+    assert run("undo", "x").status == 2
+
+
+def test_failed_files_are_listed_and_retried(run: Any, service: FakeService, tmp_path: Path) -> None:
+    """Each with the reason and the time; --retry takes a path."""
+    assert (run("failed").status, run("failed").err) == (1, "shazimctl: no failed files\n")
+    at = 1767323045.0
+    broken: FailedFile = {"path": "/p/b.jpg", "code": "not_an_image", "reason": "empty", "size_bytes": 0, "since": at}
+    service.failures = [broken, {**broken, "since": None}]
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+    assert run("failed").out == f"/p/b.jpg: not_an_image: empty (since {when})\n/p/b.jpg: not_an_image: empty\n"
+    assert run("failed", "--json").json == service.failures
+    assert run("failed", "--retry", "sub").out == "2 failed files are read again\n"
+    assert service.asked[-1] == ("retry_failed", os.fsencode(tmp_path / "sub"))
+    assert run("failed", "sub").status == 2

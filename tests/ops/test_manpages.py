@@ -46,6 +46,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "watch": config.WatchConfig,
     "match": config.MatchConfig,
     "alerts": config.AlertsConfig,
+    "keep": config.KeepConfig,
     "model": config.ModelConfig,
     "workers": config.WorkersConfig,
     "store": config.StoreConfig,

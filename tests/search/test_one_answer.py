@@ -23,8 +23,11 @@ from benchmarks.quality.families import TUNED, picture
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.verify import verify_all
 from shazimd.index.flat import FlatIndex
+from shazimd.ingest.commit import Committer
+from shazimd.ingest.relate import Relating
 from shazimd.models.model import ModelInfo
-from shazimd.search.duplicates import Duplicates
+from shazimd.search.duplicates import Duplicates, Scoring
+from shazimd.search.keep import KeepRules
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Writer
@@ -105,6 +108,15 @@ def filled(folder: Path, queries: dict[str, Query], model: ModelInfo | None = No
         yield library
 
 
+def relate(library: Library) -> None:
+    """Find the relations of all contents, as the daemon does in the background."""
+    library.loaded.result()
+    with closing(Committer(library.store)) as committer:
+        relating = Relating(library, committer, verify)
+        while relating.step():
+            pass
+
+
 def test_a_pair_has_one_answer(library: Library, queries: dict[str, Query]) -> None:
     """Copies are told as copies by all three, other pictures of a template by none."""
     search = Search(library, verify)
@@ -118,8 +130,9 @@ def test_a_pair_has_one_answer(library: Library, queries: dict[str, Query]) -> N
         if answer.verdict is Verdict.COPY:
             compared.add((asked, other))
     found -= {(name, name) for name in queries}
-    groups = Duplicates(library, verify).groups(WEIGHTS, THRESHOLD)
-    grouped = {frozenset(member.path[1:].decode() for member in group) for group in groups}
+    relate(library)
+    groups = Duplicates(library, verified=True).groups(KeepRules.of((), ()), Scoring(WEIGHTS, THRESHOLD))
+    grouped = {frozenset(member.path[1:].decode() for member in group.members) for group in groups}
     expected = {(a, b) for a, b in PAIRS if frozenset([a, b]) in COPIES}
     assert (found, compared, grouped) == (expected, expected, COPIES)
 
@@ -148,12 +161,12 @@ def test_a_pair_has_one_score(tmp_path: Path) -> None:
                         query, known.fingerprint, same_bytes=False, weights=WEIGHTS, threshold=THRESHOLD
                     )
                     scores[frozenset([asked, other])].add(rounded_score(found.score))
-        ((keep, *others),) = Duplicates(library, verify).groups(WEIGHTS, THRESHOLD)
+        relate(library)
+        (group,) = Duplicates(library, verified=True).groups(KeepRules.of((), ()), Scoring(WEIGHTS, THRESHOLD))
+        keep, *others = group.members
         for member in others:
-            assert member.relation is not None
-            scores[frozenset([keep.path[1:].decode(), member.path[1:].decode()])].add(
-                rounded_score(member.relation.score)
-            )
+            assert member.tie is not None
+            scores[frozenset([keep.path[1:].decode(), member.path[1:].decode()])].add(rounded_score(member.tie.score))
     pairs = {frozenset(pair) for pair in combinations(TURNED, 2)}
     assert {pair: len(found) for pair, found in scores.items() if pair in pairs} == dict.fromkeys(pairs, 1)
     assert min(min(scores[pair]) for pair in pairs) > 0.95

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -100,6 +101,14 @@ def service(app: App) -> DaemonService:
     return DaemonService(app)
 
 
+def _compared(app: App) -> None:
+    """Wait until all pictures were compared with each other."""
+    deadline = time.monotonic() + 30
+    while app.run.relating.status()["left"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.fixture
 def picture(app: App, service: DaemonService) -> bytes:
     return Path(service.status()["roots"][0]["path"], "small.jpg").read_bytes()
@@ -124,14 +133,38 @@ def test_answers_about_pictures_are_as_declared(service: DaemonService, picture:
         assert faults(service.compare(picture, against, None), protocol.CompareReply) == []
 
 
-def test_streams_are_as_declared(service: DaemonService) -> None:
+def test_streams_are_as_declared(app: App, service: DaemonService) -> None:
     """Alerts, groups and pairs, with a path that is no UTF-8 among them."""
+    _compared(app)
     alerts, groups = service.alerts(0, 10), list(service.duplicates(None, None))
     pairs = list(service.pairs(0.5, None, 0))
     assert (len(alerts), len(groups), len(pairs) > 2) == (2, 1, True)
     assert faults(alerts, list[protocol.Alert]) == []
     assert faults(groups, list[protocol.DuplicateGroup]) == []
     assert faults(pairs, list[protocol.PairLine]) == []
+
+
+def test_answers_about_groups_and_decisions_are_as_declared(app: App, service: DaemonService) -> None:
+    """A page with an exact member, a copy with its map, and a file without UTF-8; a decision, and its undoing."""
+    _compared(app)
+    page = service.group_page(None, None, None, 10, decided=False)
+    assert faults(page, protocol.GroupsPage) == []
+    (group,) = page["groups"]
+    assert service.group(bytes.fromhex(group["id"])) == {**page, "after": None}
+    contents = sorted({member["content"] for member in group["members"]})
+    line = json.dumps({"kind": "keep", "contents": contents, "keep": contents[0]}).encode()
+    (made,) = service.decide(line, 7, accept_unknown=False)
+    decisions = service.decisions(0, 10)
+    assert faults(decisions, list[protocol.DecisionMessage]) == []
+    assert [(each["id"], each["uid"], each["keep"]) for each in decisions] == [(made, 7, contents[0])]
+    assert (service.undo(made), service.decisions(0, 10)) == (decisions[0], [])
+
+
+def test_failures_are_as_declared(service: DaemonService) -> None:
+    (failed,) = service.failed()
+    assert faults(failed, protocol.FailedFile) == []
+    assert failed["code"] == "not_an_image"
+    assert failed["since"] is not None
 
 
 def test_answers_to_the_administrator_are_as_declared(service: DaemonService) -> None:

@@ -66,8 +66,8 @@ def test_the_example_is_what_is_written(example: dict[str, list[tuple[bytes, byt
     assert example["directories"] == [(number(0) + b"srv", number(1)), (number(1) + b"b", number(2))]
     assert example["directory_names"] == [(number(1), number(0) + b"srv"), (number(2), number(1) + b"b")]
     assert [(key, msgspec.msgpack.decode(raw)) for key, raw in example["files"]] == [
-        (number(1) + b"a.png", [68000, 1764115200000000000, 1311, 1, b"", 0]),
-        (number(2) + b"a.png", [68000, 1764115209000000000, 1312, 1, b"", 0]),
+        (number(1) + b"a.png", [68000, 1764115200000000000, 1311, 1, b"", 0, 0]),
+        (number(2) + b"a.png", [68000, 1764115209000000000, 1312, 1, b"", 0, 0]),
     ]
     assert example["files"][0][0].hex() == "0000000000000001" + "612e706e67"
     ((key, raw),) = example["contents"]

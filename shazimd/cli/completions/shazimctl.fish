@@ -50,8 +50,8 @@ function _shtab_shazimctl_using
   test "$_shtab_shazimctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_shazimctl_commands find compare status wait duplicates clean alerts rescan forget model 'model install' 'model list' metrics doctor store 'store check' 'store compact' 'store backup' 'store repair' 'store restore' reload hooks service 'service install' 'service uninstall' 'service model' completion
-set -g _shtab_shazimctl_opts_with_value --after --config --content --how --limit --prefer --reference --root --since --socket --state --store --textfile --threshold --timeout --undo --verdict --weights
+set -g _shtab_shazimctl_commands find compare status wait duplicates clean ignore decisions undo failed alerts rescan forget model 'model install' 'model list' metrics doctor store 'store check' 'store compact' 'store backup' 'store repair' 'store restore' reload hooks service 'service install' 'service uninstall' 'service model' completion
+set -g _shtab_shazimctl_opts_with_value --after --config --content --how --import --limit --prefer --reference --root --since --socket --state --store --textfile --threshold --timeout --undo --verdict --weights
 
 complete -c shazimctl -e
 complete -c shazimctl -f
@@ -79,6 +79,7 @@ complete -c shazimctl -n '_shtab_shazimctl_using status' -l json -d 'print JSON,
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a wait -d 'Wait until every image is indexed.'
 complete -c shazimctl -n '_shtab_shazimctl_using wait' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using wait' -l timeout -x -d 'maximum time to wait, in seconds'
+complete -c shazimctl -n '_shtab_shazimctl_using wait' -l compared -d 'also wait until all images are compared'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a duplicates -d 'List groups of duplicate images.'
 complete -c shazimctl -n '_shtab_shazimctl_using duplicates' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using duplicates' -l threshold -x -d 'minimum score (0-1) of matches that geometry does not confirm'
@@ -98,6 +99,22 @@ complete -c shazimctl -n '_shtab_shazimctl_using clean' -l prefer -x -d 'which f
 complete -c shazimctl -n '_shtab_shazimctl_using clean' -l undo -x -d 'reverse the latest run, or the run with this ID'
 complete -c shazimctl -n '_shtab_shazimctl_using clean' -l list -d 'list the past runs'
 complete -c shazimctl -n '_shtab_shazimctl_using clean' -l json -d 'print JSON, one object per line'
+complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a ignore -d 'Stop reporting images as duplicates of each other.'
+complete -c shazimctl -n '_shtab_shazimctl_using ignore' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using ignore' -l leave -d 'they are duplicates, and all are to stay; also files with the same bytes (default: they are different)'
+complete -c shazimctl -n '_shtab_shazimctl_using ignore; and test $_shtab_shazimctl_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'two or more files, or one with --leave'
+complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a decisions -d 'List, export or import decisions about duplicates.'
+complete -c shazimctl -n '_shtab_shazimctl_using decisions' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using decisions' -l export -d 'print the decisions as lines of JSON for --import'
+complete -c shazimctl -n '_shtab_shazimctl_using decisions' -l import -x -d 'make the decisions in FILE, or "-"'
+complete -c shazimctl -n '_shtab_shazimctl_using decisions' -l json -d 'print JSON, one object per line'
+complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a undo -d 'Take a decision back.'
+complete -c shazimctl -n '_shtab_shazimctl_using undo' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a failed -d 'List files that could not be read, or read them again.'
+complete -c shazimctl -n '_shtab_shazimctl_using failed' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using failed' -l retry -d 'read the failed files again, in the background'
+complete -c shazimctl -n '_shtab_shazimctl_using failed' -l json -d 'print JSON, one object per line'
+complete -c shazimctl -n '_shtab_shazimctl_using failed; and test $_shtab_shazimctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'with --retry: only this file, or files below it'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a alerts -d 'List alerts, or follow new alerts.'
 complete -c shazimctl -n '_shtab_shazimctl_using alerts' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using alerts' -l since -x -d 'only alerts after the one with this id, or since a time: 2h, today, 2026-11-22, '"'"'2026-11-22 15:04'"'"''

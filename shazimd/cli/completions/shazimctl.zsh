@@ -14,11 +14,14 @@ _shtab_shazimctl_commands() {
     clean:'Remove duplicates: dry run by default, with undo.'
     compare:'Compare two images.'
     completion:'Print the completion script for a shell.'
+    decisions:'List, export or import decisions about duplicates.'
     doctor:'Check the installation, and suggest fixes.'
     duplicates:'List groups of duplicate images.'
+    failed:'List files that could not be read, or read them again.'
     find:'Find indexed images that match the given images.'
     forget:'Remove a file, or a directory and everything below it, from the index.'
     hooks:'Run the hooks of the configuration.'
+    ignore:'Stop reporting images as duplicates of each other.'
     metrics:'Print the metrics, or write them for node_exporter.'
     model:'Install or list models.'
     reload:'Reload the configuration.'
@@ -26,6 +29,7 @@ _shtab_shazimctl_commands() {
     service:'Install or uninstall the systemd service.'
     status:'Show the state of the daemon.'
     store:'Check, compact, back up or restore the store.'
+    undo:'Take a decision back.'
     wait:'Wait until every image is indexed.'
   )
   _describe 'shazimctl commands' _commands
@@ -113,6 +117,16 @@ _shtab_shazimctl_completion_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_shazimctl_completion_defaults_added=0
 
+_shtab_shazimctl_decisions_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--export[print the decisions as lines of JSON for --import]"
+  "--import[make the decisions in FILE, or \"-\"]:FILE:"
+  "--json[print JSON, one object per line]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_decisions_defaults_added=0
+
 _shtab_shazimctl_doctor_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--config[default\: \$SHAZIMD_CONFIG, else \~\/.config\/shazimd\/config.toml of a user, else \/etc\/shazimd\/config.toml]:FILE:"
@@ -134,6 +148,16 @@ _shtab_shazimctl_duplicates_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_shazimctl_duplicates_defaults_added=0
+
+_shtab_shazimctl_failed_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--retry[read the failed files again, in the background]"
+  "--json[print JSON, one object per line]"
+  ":with --retry\: only this file, or files below it:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_failed_defaults_added=0
 
 _shtab_shazimctl_find_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -166,6 +190,15 @@ _shtab_shazimctl_hooks_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_shazimctl_hooks_defaults_added=0
+
+_shtab_shazimctl_ignore_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--leave[they are duplicates, and all are to stay\; also files with the same bytes (default\: they are different)]"
+  "(*):two or more files, or one with --leave:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_ignore_defaults_added=0
 
 _shtab_shazimctl_metrics_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -304,9 +337,18 @@ _shtab_shazimctl_store_restore_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_shazimctl_store_restore_defaults_added=0
 
+_shtab_shazimctl_undo_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  ":id of a decision:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_undo_defaults_added=0
+
 _shtab_shazimctl_wait_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--timeout[maximum time to wait, in seconds]:S:"
+  "--compared[also wait until all images are compared]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -335,11 +377,14 @@ _shtab_shazimctl() {
         clean) _arguments -C -s $_shtab_shazimctl_clean_options ;;
         compare) _arguments -C -s $_shtab_shazimctl_compare_options ;;
         completion) _arguments -C -s $_shtab_shazimctl_completion_options ;;
+        decisions) _arguments -C -s $_shtab_shazimctl_decisions_options ;;
         doctor) _arguments -C -s $_shtab_shazimctl_doctor_options ;;
         duplicates) _arguments -C -s $_shtab_shazimctl_duplicates_options ;;
+        failed) _arguments -C -s $_shtab_shazimctl_failed_options ;;
         find) _arguments -C -s $_shtab_shazimctl_find_options ;;
         forget) _arguments -C -s $_shtab_shazimctl_forget_options ;;
         hooks) _arguments -C -s $_shtab_shazimctl_hooks_options ;;
+        ignore) _arguments -C -s $_shtab_shazimctl_ignore_options ;;
         metrics) _arguments -C -s $_shtab_shazimctl_metrics_options ;;
         model) _shtab_shazimctl_model ;;
         reload) _arguments -C -s $_shtab_shazimctl_reload_options ;;
@@ -347,6 +392,7 @@ _shtab_shazimctl() {
         service) _shtab_shazimctl_service ;;
         status) _arguments -C -s $_shtab_shazimctl_status_options ;;
         store) _shtab_shazimctl_store ;;
+        undo) _arguments -C -s $_shtab_shazimctl_undo_options ;;
         wait) _arguments -C -s $_shtab_shazimctl_wait_options ;;
       esac
   esac

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from shazimd.acting.facts import IJG_LUMINANCE, jpeg_quality, read_header
-from shazimd.acting.keep import MINUTE_NS, Choice, KeepFacts, choose, criteria, in_bin, parse_rule
 from shazimd.errors import UsageError
+from shazimd.search.keep import MINUTE_NS, Choice, KeepFacts, choose, criteria, in_bin, parse_rule
 
 HOUR = 60 * MINUTE_NS
 

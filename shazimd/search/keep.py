@@ -4,8 +4,8 @@ Each criterion in turn leaves the members with its highest rank, until one membe
 by which members were ruled out. Size in bytes is no criterion: an export at a higher quality has more bytes than its
 original and shows less.
 
-The order is for facts of headers and paths. Evidence of aligned pictures (crop, frame, turn, detail) is stronger than
-any header: its criterion belongs between the rules of the user and the colour.
+A person's decision comes first, then places and the person's rules, then the evidence of the aligned pictures (crop,
+frame, turn, detail), which is stronger than any header, then facts of headers and paths.
 """
 
 from __future__ import annotations
@@ -51,6 +51,12 @@ class KeepFacts:
     """EXIF capture date, which sorts as text; empty when unknown"""
     reference: bool = False
     """in a reference root"""
+    chosen: bool = False
+    """a person decided to keep it"""
+    made_from: int = 0
+    """number of signs that the picture was made from another of the group"""
+    proof: str = ""
+    """signs that others were made from it, in words"""
 
 
 class Criterion(NamedTuple):
@@ -79,6 +85,8 @@ def _older(date: str) -> str:
     return (date or NEVER).translate(str.maketrans("0123456789", "9876543210"))
 
 
+CHOSEN = Criterion("your decision", lambda f: f.chosen)
+EVIDENCE = Criterion("{0.proof}", lambda f: -f.made_from)
 PLACE = [
     Criterion("in a reference root", lambda f: f.reference),
     Criterion("not in a bin or snapshot", lambda f: not in_bin(f.path)),
@@ -116,7 +124,28 @@ def parse_rule(text: str) -> Criterion:
 
 def criteria(rules: Sequence[Criterion] = ()) -> list[Criterion]:
     """The criteria in order, with the rules of the user after the places."""
-    return [*PLACE, *rules, *PICTURE]
+    return [CHOSEN, *PLACE, *rules, EVIDENCE, *PICTURE]
+
+
+class KeepRules(NamedTuple):
+    """The criteria of a configuration."""
+
+    by: Sequence[Criterion]
+    is_reference: Callable[[bytes], bool]
+    """whether a path lies in a reference root"""
+    need_paths: bool
+    """whether any criterion of the configuration looks at directories"""
+
+    @classmethod
+    def of(cls, prefer: Sequence[str], references: Sequence[bytes]) -> KeepRules:
+        """The rules of ``[keep] prefer``, and the reference roots. Raises UsageError."""
+        roots = tuple(root.rstrip(b"/") + b"/" for root in references)
+        by = criteria([parse_rule(rule) for rule in prefer])
+        return cls(by, lambda path: path.startswith(roots), bool(roots or prefer))
+
+    def rank(self, facts: KeepFacts) -> tuple[float | str | bytes, ...]:
+        """Larger is better; all ranks of these rules can be compared."""
+        return tuple(criterion.rank(facts) for criterion in self.by)
 
 
 def choose(members: Sequence[KeepFacts], by: Sequence[Criterion]) -> Choice:

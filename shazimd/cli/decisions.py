@@ -1,0 +1,106 @@
+"""`shazimctl decisions`."""
+
+from __future__ import annotations
+
+import sys
+
+from shazimd.cli.output import path_text, report_none, say, say_json
+from shazimd.cli.parser import add_json
+from shazimd.client import Client
+from shazimd.errors import BadInput, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterator
+    from typing import Any
+
+    from shazimd.protocol import DecisionMessage
+
+EXAMPLE = """\
+examples:
+  shazimctl decisions
+  shazimctl decisions --export > decisions.jsonl
+  shazimctl decisions --import decisions.jsonl
+
+An export has a line of JSON for each decision. Images are named by the digests of their bytes, so an import works for
+another index, and for images that are not there yet. A decision that is there already is not made twice.
+"""
+
+WORDS = {"not_duplicates": "not duplicates", "leave": "leave all", "keep": "keep one"}
+IMPORTED_AT_ONCE = 1000
+KEPT_FIELDS = ("kind", "contents", "keep", "uid", "time")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--export", action="store_true", help="print the decisions as lines of JSON for --import")
+    parser.add_argument("--import", dest="source", metavar="FILE", help='make the decisions in FILE, or "-"')
+    add_json(parser)
+
+
+def run(args: Namespace) -> int:
+    client = Client(args.socket)
+    if args.source is not None:
+        return _import(client, args.source)
+    found = False
+    for decision in client.decisions():
+        found = True
+        if args.export:
+            say_json({field: decision[field] for field in KEPT_FIELDS})  # type: ignore[literal-required]  # they are its keys
+        elif args.json:
+            say_json(decision)
+        else:
+            _print(decision)
+    return 0 if found or args.export else report_none("decisions")
+
+
+def _print(decision: DecisionMessage) -> None:
+    who = "" if decision["uid"] is None else f" by {_user(decision['uid'])}"
+    say(f"{decision['id']}  {WORDS[decision['kind']]}, {decision['time']}{who}")
+    for file in decision["files"]:
+        kept = "keep  " if file["content"] == decision["keep"] else ""
+        say(f"    {kept}{path_text(file)}")
+    unknown = len(set(decision["contents"]) - {file["content"] for file in decision["files"]})
+    if unknown:
+        say(f"    {unknown} of {len(decision['contents'])} images have no file now")
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _import(client: Client, source: str) -> int:
+    """Make the decisions a thousand at a time; those before a bad line are kept."""
+    made = 0
+    batch: list[Any] = []
+    for line in _lines(source):
+        batch.append(line)
+        if len(batch) == IMPORTED_AT_ONCE:
+            made += len(client.decide(batch, accept_unknown=True))
+            batch = []
+    made += len(client.decide(batch, accept_unknown=True)) if batch else 0
+    say(f"{made} decisions imported")
+    return 0 if made else report_none("decisions imported")
+
+
+def _lines(source: str) -> Iterator[Any]:
+    import json
+
+    try:
+        file = sys.stdin.buffer if source == "-" else open(source, "rb")  # noqa: SIM115  # closed below
+    except FileNotFoundError as error:
+        raise NotFound(f"{source}: no such file") from error
+    except OSError as error:
+        raise BadInput(f"{source}: {error.strerror}") from error
+    with file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise BadInput(f"{source}: line {number} is no JSON: {error}") from error

@@ -1,0 +1,223 @@
+"""The groups of duplicates, in short, from the relations and files in the store.
+
+Contents with equal pixels are one *picture*. Pictures are grouped by the relations between them (see ``groups``), and
+by several files of one picture. A pass reads all relations and a row for each content, and keeps only what is grouped.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeAlias
+
+from shazimd.search.groups import group
+from shazimd.search.keep import KeepFacts, KeepRules
+from shazimd.search.silence import Silences
+from shazimd.store.base import Reader
+from shazimd.types import ContentId, Evidence, FileRow, PictureFacts
+
+Rank: TypeAlias = tuple[float | str | bytes, ...]
+PictureId: TypeAlias = ContentId
+"""The smallest content of a picture."""
+
+
+class Edge(NamedTuple):
+    """Two contents, one a copy of the other."""
+
+    asked: ContentId
+    known: ContentId
+    evidence: Evidence | None
+
+
+class GroupSummary(NamedTuple):
+    """A group without its files."""
+
+    saves_bytes: int
+    """by keeping a single file"""
+    pictures: tuple[tuple[ContentId, ...], ...]
+    """the contents of each picture; the first picture is related to all others"""
+    exact: bool
+    """whether some picture has several files"""
+    decision: int | None
+    """number of the decision that names the content to keep"""
+
+    @property
+    def centre(self) -> ContentId:
+        return self.pictures[0][0]
+
+    @property
+    def contents(self) -> list[ContentId]:
+        return [content for picture in self.pictures for content in picture]
+
+
+class _PictureFiles(NamedTuple):
+    """A picture's files: their number, without other names of one file, their bytes, and those of the best."""
+
+    files: int
+    size_bytes: int
+    best_bytes: int
+    rank: Rank
+
+
+def list_groups(reader: Reader, edges: Iterable[Edge], rules: KeepRules) -> list[GroupSummary]:
+    """The groups, largest saving first; the same for the same store."""
+    silences = Silences(reader)
+    pictures = _Pictures(reader, silences)
+    pairs, signs = _pairs(edges, pictures, silences)
+    held: dict[PictureId, _PictureFiles] = {}
+    for picture in {*(each for pair in pairs for each in pair), *pictures.several()}:
+        found = _held(reader, pictures.contents(picture), silences, rules, signs.get(picture, 0))
+        if found is not None:
+            held[picture] = found
+    among = [(a, b, None) for a, b in pairs if a in held and b in held]
+    near = group(among, lambda p: (held[p].rank, -p), lambda p: held[p].size_bytes)
+    grouped = [(each.representative, *(member for member, _ in each.members)) for each in near]
+    taken = {picture for each in grouped for picture in each}
+    grouped += [(picture,) for picture in sorted(held.keys() - taken) if held[picture].files > 1]
+    summaries = [_summary(each, pictures, held, silences) for each in grouped]
+    return sorted(summaries, key=order)
+
+
+def order(summary: GroupSummary) -> tuple[int, ContentId]:
+    """The sort key of groups, different for any two."""
+    return -summary.saves_bytes, summary.centre
+
+
+def _summary(
+    group: tuple[PictureId, ...], pictures: _Pictures, held: dict[PictureId, _PictureFiles], silences: Silences
+) -> GroupSummary:
+    classes = tuple(tuple(pictures.contents(picture)) for picture in group)
+    return GroupSummary(
+        sum(held[picture].size_bytes for picture in group) - held[group[0]].best_bytes,
+        classes,
+        any(held[picture].files > 1 for picture in group),
+        silences.settled(content for contents in classes for content in contents),
+    )
+
+
+class _Pictures:
+    """The contents of each picture, for pictures of several contents or several files."""
+
+    def __init__(self, reader: Reader, silences: Silences) -> None:
+        self._of: dict[ContentId, PictureId] = {}
+        self._contents: dict[PictureId, list[ContentId]] = {}
+        for twins in reader.relations.twins():
+            for same in _split([each for each in twins if any(reader.relations.rows(each))], silences):
+                self._contents[same[0]] = same
+                self._of.update(dict.fromkeys(same, same[0]))
+        for content in reader.relations.held_twice():
+            self._contents.setdefault(self.picture(content), [content])
+
+    def picture(self, content: ContentId) -> PictureId:
+        return self._of.get(content, content)
+
+    def contents(self, picture: PictureId) -> list[ContentId]:
+        return self._contents.get(picture, [picture])
+
+    def several(self) -> Iterator[PictureId]:
+        """Pictures that may have several files."""
+        yield from self._contents
+
+
+def _split(contents: list[ContentId], silences: Silences) -> Iterator[list[ContentId]]:
+    """The contents in lists, none with two that a person holds apart; lists of one are left out."""
+    lists: list[list[ContentId]] = []
+    for content in contents:
+        fitting = (each for each in lists if not any(silences.apart(content, other) for other in each))
+        found = next(fitting, None)
+        if found is None:
+            lists.append([content])
+        else:
+            found.append(content)
+    return (each for each in lists if len(each) > 1)
+
+
+def _pairs(
+    edges: Iterable[Edge], pictures: _Pictures, silences: Silences
+) -> tuple[set[tuple[PictureId, PictureId]], dict[PictureId, int]]:
+    """(pairs of related pictures, number of signs that a picture was made from another)"""
+    pairs: set[tuple[PictureId, PictureId]] = set()
+    signs: defaultdict[PictureId, int] = defaultdict(int)
+    for asked, known, evidence in edges:
+        a, b = pictures.picture(asked), pictures.picture(known)
+        if a == b or any(silences.apart(x, y) for x in pictures.contents(a) for y in pictures.contents(b)):
+            continue
+        pairs.add((min(a, b), max(a, b)))
+        if evidence is not None:
+            signs[a] += len(evidence.asked)
+            signs[b] += len(evidence.known)
+    return pairs, signs
+
+
+def _held(
+    reader: Reader, contents: list[ContentId], silences: Silences, rules: KeepRules, signs: int
+) -> _PictureFiles | None:
+    """None for a picture without files."""
+    total = number = 0
+    best: tuple[Rank, int] | None = None
+    for content in contents:
+        files = distinct_files(reader, content, with_paths=rules.need_paths)
+        if not files:
+            continue
+        if content in silences.left:
+            files = files[:1]
+        size = files[0][1].stat.size
+        number += len(files)
+        total += size * len(files)
+        facts = reader.relations.facts(content)
+        width_height = reader.size_in_pixels(content)
+        rank = max(
+            rules.rank(keep_facts(path, row, width_height, facts, rules, content in silences.chosen, signs))
+            for path, row in files
+        )
+        if best is None or rank > best[0]:
+            best = rank, size
+    return None if best is None else _PictureFiles(number, total, best[1], best[0])
+
+
+def distinct_files(reader: Reader, content: ContentId, *, with_paths: bool = True) -> list[tuple[bytes, FileRow]]:
+    """The files of a content, each once, under the first of its names; a name alone without ``with_paths``."""
+    return [(names[0], row) for names, row in named_files(reader, content, with_paths=with_paths)]
+
+
+def named_files(reader: Reader, content: ContentId, *, with_paths: bool = True) -> list[tuple[list[bytes], FileRow]]:
+    """The files of a content, each with all its names: hard links, bind mounts, roots that are links into others.
+
+    Names of one file have one inode and, to the nanosecond, one time of its last change."""
+    if with_paths:
+        rows = [(path, row) for path in reader.files_of(content) if (row := reader.file(path)) is not None]
+    else:
+        rows = list(reader.relations.rows(content))
+    files: dict[tuple[int, int, int], tuple[list[bytes], FileRow]] = {}
+    for path, row in rows:
+        key = row.stat.inode, row.stat.ctime_ns, row.stat.mtime_ns
+        files.setdefault(key, ([], row))[0].append(path)
+    return list(files.values())
+
+
+def keep_facts(
+    path: bytes,
+    row: FileRow,
+    size: tuple[int, int],
+    facts: PictureFacts | None,
+    rules: KeepRules,
+    chosen: bool,
+    signs: int = 0,
+    proof: str = "",
+) -> KeepFacts:
+    """The facts by which the file to keep is chosen."""
+    known = facts or PictureFacts()
+    return KeepFacts(
+        path,
+        row.stat.mtime_ns,
+        *size,
+        lossless=known.lossless,
+        jpeg_quality=known.jpeg_quality,
+        grey=known.grey,
+        camera=bool(known.camera),
+        captured=known.captured,
+        reference=rules.is_reference(path),
+        chosen=chosen,
+        made_from=signs,
+        proof=proof,
+    )

@@ -1,0 +1,68 @@
+"""The likely partners of a content, and their verification.
+
+Partners are found like candidates of a query: by shared local features and, for few features, by score. This finds
+mirrored, turned and cropped copies, too. Geometry confirms the pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from shazimd.search.library import Library
+from shazimd.search.query import (
+    PROPOSED_FROM,
+    Verify,
+    by_hashes,
+    by_words,
+    fingerprints,
+    may_be_faint,
+    with_same_pixels,
+)
+from shazimd.store.base import Reader
+from shazimd.types import DEFAULT_WEIGHTS, ContentId, Fingerprint, Relation, Verification
+
+PARTNERS_MAX = 100
+"""Maximum number of verified partners of a content, likeliest first."""
+PARTNERS_BY_SCORE = 20
+"""Maximum number of partners by score and by hashes, for a content with few words."""
+
+
+class PartnerCheck(NamedTuple):
+    """The verification of a content's partners, in the workers."""
+
+    content: ContentId
+    features: bytes
+    partners: list[ContentId]
+    verified: Future[list[Verification]] | None
+
+    def relations(self) -> Iterator[Relation]:
+        """The relations found; waits for the workers. Raises WorkerFailed."""
+        verified = self.verified.result() if self.verified else []
+        for partner, found in zip(self.partners, verified, strict=True):
+            if found.verdict is not None:
+                yield Relation(self.content, partner, found)
+
+
+def check_partners(library: Library, reader: Reader, verify: Verify, content: ContentId) -> PartnerCheck:
+    """Start to verify a content's likely partners, but for those it has a relation with. Raises KeyError for an unknown
+    content."""
+    own = reader.fingerprint(content, library.model_id)
+    known = {content, *with_same_pixels(reader, own), *reader.relations.partners(content)}
+    likely = [each for each in _likely(library, own) if each not in known]
+    partners = dict(fingerprints(library, reader, likely))
+    verified = verify(own.features, [each.features for each in partners.values()]) if partners else None
+    return PartnerCheck(content, own.features, list(partners), verified)
+
+
+def _likely(library: Library, own: Fingerprint) -> list[ContentId]:
+    """The partners to verify, likeliest first; the content itself may be among them."""
+    if not own.features:
+        return []
+    likely = by_words(library, own.features, PARTNERS_MAX)
+    if may_be_faint(own, own.features):
+        (hits,) = library.index.search([own.signals], DEFAULT_WEIGHTS, PROPOSED_FROM, PARTNERS_BY_SCORE)
+        likely += [hit.content for hit in hits]
+        likely += by_hashes(library, [own.signals], PARTNERS_BY_SCORE)
+    return list(dict.fromkeys(likely))

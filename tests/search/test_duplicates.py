@@ -1,0 +1,277 @@
+"""Groups of duplicates from the rows of a store: relations, equal pixels, several files, decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from shazimd.index.flat import FlatIndex
+from shazimd.search.duplicates import Duplicates, GroupFilter, Scoring
+from shazimd.search.keep import KeepRules
+from shazimd.search.library import Library
+from shazimd.search.members import GroupMembers
+from shazimd.store.base import Writer
+from shazimd.store.lmdb_store import open_store
+from shazimd.types import (
+    ContentId,
+    DecisionKind,
+    Evidence,
+    FileRow,
+    FileState,
+    Fingerprint,
+    Mapping,
+    PictureFacts,
+    Relation,
+    Signals,
+    Stat,
+    UserDecision,
+    Verdict,
+    Verification,
+)
+
+SCORING = Scoring((1.0, 1.0, 2.0), 0.75)
+RULES = KeepRules.of((), ())
+HALF = Mapping(0.5, 0.0, False, (0.25, 0.25, 0.75, 0.75))
+ALL = GroupFilter(decided=None)
+
+
+class Shelf:
+    """A store whose contents are named by a letter; the digest is the letter, 32 times."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self.duplicates = Duplicates(library, verified=True)
+        self._inode = 0
+
+    def put(self, name: str, *paths: str, pixels: str = "", size: int = 100, width: int = 100) -> None:
+        """A content with files; under a path ``a=b`` the file b gets the name a, too."""
+
+        def work(writer: Writer) -> None:
+            same = pixels.encode() * 32 if pixels else None
+            fingerprint = Fingerprint(Signals(1, 1, None), None, width, width, "JPEG", same)
+            content = writer.add_content(digest(name), fingerprint)
+            for path in paths:
+                self._inode += 1
+                for each in path.split("="):
+                    writer.put_file(each.encode(), FileRow(Stat(size, 1, self._inode, 1), FileState.INDEXED, content))
+
+        self.library.store.write(work)
+
+    def relate(self, asked: str, known: str, verdict: Verdict = Verdict.COPY, evidence: Evidence | None = None) -> None:
+        found = Verification(verdict, 30, 0.97, HALF)
+
+        def work(writer: Writer) -> None:
+            pair = Relation(self.content(asked), self.content(known), found, evidence)
+            writer.relations.put([pair])
+
+        self.library.store.write(work)
+
+    def decide(self, kind: DecisionKind, names: str, keep: str = "") -> None:
+        made = UserDecision(kind, tuple(digest(name) for name in names), digest(keep) if keep else None)
+        self.library.store.write(lambda writer: writer.decisions.add(made))
+        self.duplicates.forget_listing()
+
+    def content(self, name: str) -> ContentId:
+        with self.library.store.read() as reader:
+            found = reader.content(digest(name))
+        assert found is not None
+        return found
+
+    def page(self, wanted: GroupFilter = ALL, limit: int = 100, rules: KeepRules = RULES) -> list[GroupMembers]:
+        return self.duplicates.page(rules, SCORING, wanted, None, limit).groups
+
+    def paths(self, wanted: GroupFilter = ALL) -> list[list[str]]:
+        return [[member.path.decode() for member in group.members] for group in self.page(wanted)]
+
+
+def digest(name: str) -> bytes:
+    return name.encode() * 32
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    with (
+        closing(open_store(str(tmp_path / "store"), 1 << 26)) as store,
+        closing(Library(store, lambda _store, _model: FlatIndex())) as library,
+    ):
+        yield Shelf(library)
+
+
+def test_groups_are_made_by_relations_pixels_and_files(shelf: Shelf) -> None:
+    """Largest saving first; a scene is no duplicate, and what stands alone is in no group."""
+    shelf.put("a", "/a", width=200)
+    shelf.put("b", "/b", size=50)
+    shelf.relate("b", "a")
+    shelf.put("c", "/c1", "/c2", size=300)
+    shelf.put("d", "/d", pixels="x")
+    shelf.put("e", "/e", pixels="x")
+    shelf.put("f", "/f")
+    shelf.put("g", "/g")
+    shelf.relate("f", "g", Verdict.SCENE)
+    groups = shelf.page()
+    assert [sorted(member.path for member in group.members) for group in groups] == [
+        [b"/c1", b"/c2"],
+        [b"/d", b"/e"],
+        [b"/a", b"/b"],
+    ]
+    assert [group.saves_bytes for group in groups] == [300, 100, 50]
+    ties = [[member.tie and member.tie.verdict for member in group.members] for group in groups]
+    assert ties == [[None, Verdict.EXACT], [None, Verdict.EXACT], [None, Verdict.COPY]]
+
+
+def test_a_tie_is_seen_from_the_member(shelf: Shelf) -> None:
+    """The relation was asked from the other side: the map leads from the member to the one to keep."""
+    shelf.put("a", "/a", width=200)
+    shelf.put("b", "/b")
+    shelf.relate("a", "b")
+    ((first, second),) = [group.members for group in shelf.page()]
+    assert (first.path, second.path, first.tie) == (b"/a", b"/b", None)
+    assert second.tie is not None
+    assert second.tie.verification is not None
+    assert second.tie.verification.mapping is not None
+    assert second.tie.verification.mapping.scale == 2.0
+
+
+def test_one_file_under_two_names_is_one_file(shelf: Shelf) -> None:
+    """Two names alone are no group; beside a copy they are one member that saves its bytes once."""
+    shelf.put("a", "/a1=/a2", width=50)
+    assert shelf.page() == []
+    shelf.put("b", "/b", width=200)
+    shelf.relate("a", "b")
+    (group,) = shelf.page()
+    assert [(member.path, member.also) for member in group.members] == [(b"/b", ()), (b"/a1", (b"/a2",))]
+    assert group.saves_bytes == 100
+
+
+def test_contents_with_equal_pixels_share_their_relations(shelf: Shelf) -> None:
+    """A copy of one of them is a copy of the other."""
+    shelf.put("a", "/a", width=200, pixels="x")
+    shelf.put("b", "/b", width=200, pixels="x")
+    shelf.put("c", "/c")
+    shelf.relate("c", "b")
+    (group,) = shelf.page()
+    assert [member.path for member in group.members] == [b"/a", b"/b", b"/c"]
+
+
+@pytest.mark.parametrize("kind", [DecisionKind.NOT_DUPLICATES, DecisionKind.LEAVE])
+def test_a_silenced_pair_is_no_group(shelf: Shelf, kind: DecisionKind) -> None:
+    """Another copy of either makes a group without the other."""
+    shelf.put("a", "/a", width=200)
+    shelf.put("b", "/b")
+    shelf.relate("b", "a")
+    shelf.decide(kind, "ab")
+    assert shelf.page() == []
+    shelf.put("c", "/c")
+    shelf.relate("c", "a")
+    assert shelf.paths() == [["/a", "/c"]]
+
+
+def test_equal_pixels_can_be_held_apart(shelf: Shelf) -> None:
+    """A person's word counts more than the pixels."""
+    shelf.put("a", "/a", pixels="x")
+    shelf.put("b", "/b", pixels="x")
+    shelf.decide(DecisionKind.NOT_DUPLICATES, "ab")
+    assert shelf.page() == []
+
+
+def test_files_with_the_same_bytes_can_be_left(shelf: Shelf) -> None:
+    """Only by LEAVE: the same bytes are never different pictures."""
+    shelf.put("a", "/a1", "/a2")
+    shelf.put("b", "/b1", "/b2")
+    shelf.decide(DecisionKind.LEAVE, "a")
+    assert shelf.paths() == [["/b1", "/b2"]]
+
+
+def test_the_chosen_content_is_first_and_the_group_is_decided(shelf: Shelf) -> None:
+    """A new copy opens the decided group again, with the chosen one still first."""
+    shelf.put("a", "/a", width=200)
+    shelf.put("b", "/b")
+    shelf.relate("b", "a")
+    shelf.decide(DecisionKind.KEEP, "ab", keep="b")
+    assert (shelf.page(GroupFilter(decided=False)), shelf.paths(GroupFilter(decided=True))) == ([], [["/b", "/a"]])
+    (group,) = shelf.page()
+    assert (group.decision, group.reason) == (1, "your decision")
+    shelf.put("c", "/c", width=300)
+    shelf.relate("c", "b")
+    shelf.relate("c", "a")
+    assert shelf.paths(GroupFilter(decided=False)) == [["/b", "/c", "/a"]]
+
+
+def test_pages_follow_each_other(shelf: Shelf) -> None:
+    """Each group once, whatever the size of a page; totals are of all that pass the filter."""
+    for n, name in enumerate("abcdefg"):
+        shelf.put(name, f"/{name}1", f"/{name}2", size=100 + n // 2)
+    for limit in (1, 3, 7, 100):
+        seen, after = [], None
+        while True:
+            page = shelf.duplicates.page(RULES, SCORING, ALL, after, limit)
+            assert (page.total, page.saves_bytes) == (7, sum(100 + n // 2 for n in range(7)))
+            seen += [group.members[0].path.decode() for group in page.groups]
+            after = page.after
+            if after is None:
+                break
+        assert seen == ["/g1", "/e1", "/f1", "/c1", "/d1", "/a1", "/b1"]
+
+
+def test_pages_can_be_filtered(shelf: Shelf) -> None:
+    """By a directory that some file lies in, and by the verdict of some file."""
+    shelf.put("a", "/x/a1", "/y/a2")
+    shelf.put("b", "/z/b", width=200)
+    shelf.put("c", "/z/c")
+    shelf.relate("c", "b")
+    assert shelf.paths(GroupFilter(under=b"/y")) == [["/x/a1", "/y/a2"]]
+    assert shelf.paths(GroupFilter(verdict=Verdict.COPY)) == [["/z/b", "/z/c"]]
+    assert shelf.paths(GroupFilter(verdict=Verdict.EXACT)) == [["/x/a1", "/y/a2"]]
+    assert shelf.paths(GroupFilter(under=b"/y", verdict=Verdict.COPY)) == []
+
+
+def test_a_group_is_found_by_its_id(shelf: Shelf) -> None:
+    shelf.put("a", "/a1", "/a2")
+    (group,) = shelf.page()
+    assert shelf.duplicates.group(RULES, SCORING, group.id) == group
+    assert shelf.duplicates.group(RULES, SCORING, digest("z")) is None
+
+
+def test_removed_files_leave_their_groups(shelf: Shelf) -> None:
+    """At once, also while the listing of before is still in use."""
+    shelf.put("a", "/a1", "/a2")
+    groups = shelf.duplicates.groups(RULES, SCORING)
+    shelf.library.store.write(lambda writer: writer.remove_file(b"/a2"))
+    assert (list(groups), shelf.page()) == ([], [])
+
+
+def test_evidence_decides_before_size_and_headers(shelf: Shelf) -> None:
+    """A framed version is larger than its original, and names a camera."""
+    shelf.put("a", "/original")
+    shelf.put("b", "/framed", width=200)
+    shelf.relate("b", "a", evidence=Evidence(("frame",), (), 0.5))
+    shelf.library.store.write(lambda w: w.relations.put_facts(shelf.content("b"), PictureFacts(camera="X")))
+    (group,) = shelf.page()
+    assert [member.path for member in group.members] == [b"/original", b"/framed"]
+    assert group.reason == "original of the framed version, 2.0x the detail"
+
+
+def test_rules_and_references_decide_before_evidence(shelf: Shelf) -> None:
+    """The rules of the configuration, in their order, after reference directories."""
+    shelf.put("a", "/inbox/a")
+    shelf.put("b", "/albums/b")
+    shelf.relate("b", "a", evidence=Evidence(("crop",), (), None))
+    preferring = KeepRules.of(("path:/albums/*",), ())
+    reference = KeepRules.of(("path:/albums/*",), (b"/inbox",))
+    told = [shelf.page(rules=rules)[0] for rules in (RULES, preferring, reference)]
+    assert [(group.members[0].path, group.reason) for group in told] == [
+        (b"/inbox/a", "original of the crop"),
+        (b"/albums/b", "preferred path /albums/*"),
+        (b"/inbox/a", "in a reference root"),
+    ]
+
+
+def test_bins_are_never_preferred(shelf: Shelf) -> None:
+    """Even against all evidence."""
+    shelf.put("a", "/p/#recycle/a", width=500)
+    shelf.put("b", "/p/b")
+    shelf.relate("b", "a", evidence=Evidence(("crop", "blur"), (), 0.5))
+    assert shelf.paths() == [["/p/b", "/p/#recycle/a"]]
