@@ -133,16 +133,22 @@ class Inotify:
         """Watch a directory and return its descriptor, which stays the same for a watched directory.
 
         Raises OSError: ENOSPC if the user's watches are used up, EACCES, ENOENT, ENOTDIR."""
-        mask = sum(MASK) | (0 if follow_symlinks else IN.IN_DONT_FOLLOW)
+        return self._add(path, sum(MASK) | (0 if follow_symlinks else IN.IN_DONT_FOLLOW))
+
+    def watch_link(self, path: bytes) -> int:
+        """Watch a symbolic link itself, for its removal and replacement, and return its descriptor. Raises OSError."""
+        return self._add(path, IN.IN_ATTRIB | IN.IN_DELETE_SELF | IN.IN_MOVE_SELF | IN.IN_DONT_FOLLOW)
+
+    def unwatch(self, wd: int) -> None:
+        """Stop watching; an unknown watch is ignored."""
+        inotify_rm_watch(self._fd, WatchDescriptor(wd))
+
+    def _add(self, path: bytes, mask: int) -> int:
         wd = inotify_add_watch(self._fd, path, Mask(mask))
         if wd == -1:
             error = ctypes.get_errno()
             raise OSError(error, os.strerror(error), path)
         return wd
-
-    def unwatch(self, wd: int) -> None:
-        """Stop watching; an unknown watch is ignored."""
-        inotify_rm_watch(self._fd, WatchDescriptor(wd))
 
     def _run(self) -> None:
         try:

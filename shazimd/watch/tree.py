@@ -13,6 +13,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import structlog
 
@@ -20,6 +21,7 @@ from shazimd.posix.mounts import Mount
 from shazimd.watch.events import FileEvent, Kind, OnFileEvent, Stage
 from shazimd.watch.filters import Filter
 from shazimd.watch.inotify import IN, LOST, Inotify, InotifyEvent
+from shazimd.watch.links import links_on
 from shazimd.watch.listing import subdirectories
 
 log = structlog.get_logger()
@@ -60,6 +62,8 @@ class Watches:
         self._lifecycle = threading.Lock()
         """never taken by the reading thread, which may be joined while this is held"""
         self._nodes: dict[int, list[Node]] = {}
+        self._links: dict[int, set[RootWatches]] = {}
+        """roots by the descriptors of the links that lead to them"""
         self._roots: list[RootWatches] = []
 
     def ensure_running(self, root: RootWatches) -> None:
@@ -72,6 +76,7 @@ class Watches:
                 self._inotify.stop()
                 with self._lock:
                     self._nodes.clear()
+                    self._links.clear()
                     for each in self._roots:
                         each.forget()
                 self._inotify.start()
@@ -112,6 +117,22 @@ class Watches:
                 parent.children[name] = node
             return node
 
+    def add_links(self, root: RootWatches) -> None:
+        """Watch the links that lead to a root, and no other links for it."""
+        with self._lock:
+            self.drop_links(root)
+            for link in links_on(root.rules.root):
+                with suppress(OSError):  # replaced meanwhile, or no watch is left: the next walk finds its target
+                    self._links.setdefault(self._inotify.watch_link(link), set()).add(root)
+
+    def drop_links(self, root: RootWatches) -> None:
+        with self._lock:
+            for wd, roots in list(self._links.items()):
+                roots.discard(root)
+                if not roots:
+                    del self._links[wd]
+                    self._inotify.unwatch(wd)
+
     def drop(self, top: Node) -> None:
         """Stop watching a directory and all below it."""
         with self._lock:
@@ -135,6 +156,10 @@ class Watches:
     def handle_event(self, event: InotifyEvent) -> None:
         with self._lock:
             nodes = tuple(self._nodes.get(event.wd, ()))
+            ended = event.mask & IN.IN_IGNORED
+            linked = tuple(self._links.pop(event.wd, ()) if ended else self._links.get(event.wd, ()))
+        for root in linked if not ended else ():
+            root.on_loss("link")
         for node in nodes:
             if event.mask & IN.IN_IGNORED:
                 self.drop(node)
@@ -162,7 +187,8 @@ class RootWatches:
     """The watches of one root; translates inotify events to file events."""
 
     def __init__(self, watches: Watches, rules: Filter, report: OnFileEvent, on_loss: Callable[[str], None]) -> None:
-        """``on_loss`` gets the reason of lost events or watches: "overflow", "died" or "root"."""
+        """``on_loss`` gets the reason of lost events or watches: "overflow", "died" or "root", and "link" when a link
+        to the root was replaced."""
         self.rules = rules
         self.count = 0
         self.unwatched: set[bytes] = set()
@@ -188,6 +214,7 @@ class RootWatches:
         self._noted = frozenset(self.denied)
         self.unwatched.clear()
         self.denied.clear()
+        self._watches.add_links(self)  # before the directory: a link turned meanwhile makes an event
         self._root = self._watches.add(self, None, self.rules.root, self._root)
         os.close(os.open(self.rules.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         if self._root is not None:
@@ -208,6 +235,7 @@ class RootWatches:
         """Drop all watches."""
         if self._root is not None:
             self._watches.drop(self._root)
+        self._watches.drop_links(self)
         self.forget()
 
     def forget(self) -> None:

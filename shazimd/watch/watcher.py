@@ -28,6 +28,8 @@ log = structlog.get_logger()
 
 RETRY_S = 5.0
 """Interval of looking for a missing root; a mount is noticed at once."""
+RETRY_FIRST_S = 0.05
+"""The first retry, and doubled until RETRY_S: a link to the root may be removed and made anew."""
 
 
 class Watcher:
@@ -61,6 +63,7 @@ class Watcher:
         self._mode: Literal["inotify", "poll"] = "poll" if config.mode == "poll" else "inotify"
         self._state: Literal["starting", "watching", "unavailable", "failed", "stopped"] = "stopped"
         self._overflows = 0
+        self._retry_s = RETRY_FIRST_S
         self._mount_point = b"/"
         """the deepest mount point of the root so far"""
         self._mounted: tuple[Mount, ...] = ()
@@ -118,6 +121,8 @@ class Watcher:
     def _on_loss(self, reason: str) -> None:
         if reason == "overflow":
             self._overflows += 1
+        elif reason == "link":
+            self._mount_point = b"/"  # the root may lie on another disk now
         log.warning("events_lost", root=self._rules.root, reason=reason)
         self.refresh()
 
@@ -161,6 +166,7 @@ class Watcher:
         if self._state != "watching":
             log.info("root_watched", root=self._rules.root, mode=self._mode, watched_dirs=self._watched.count)
         self._state = "watching"
+        self._retry_s = RETRY_FIRST_S
         self._report(FileEvent(Kind.TREE, self._rules.root))
         self._next_full = now + (self._config.poll_interval_s if self._mode == "poll" else self._interval_s)
         return self._pause(now)
@@ -198,7 +204,8 @@ class Watcher:
             log.warning("root_unavailable", root=self._rules.root, reason=error.strerror, retry_s=RETRY_S)
         self._state = "unavailable"
         self._due = True
-        return RETRY_S
+        pause, self._retry_s = self._retry_s, min(2 * self._retry_s, RETRY_S)
+        return pause
 
     def _pause(self, now: float) -> float:
         pause = self._next_full - now

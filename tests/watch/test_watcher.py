@@ -375,6 +375,37 @@ def test_a_root_may_come_later(tmp_path: Path, watches: Watches, monkeypatch: py
     assert not m.watchers[0].alive()
 
 
+@pytest.mark.parametrize("how", ["rename over it", "remove and make anew", "a link further up"])
+def test_a_linked_root_that_is_turned_to_another_directory_is_told_at_once(
+    mirror: MakeMirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Neither directory says a word: the links on the way are watched. Files are then told from the new one alone."""
+    monkeypatch.setattr(watcher, "RETRY_S", 0.2)
+    for name in ("one", "two"):
+        (tmp_path / name / "below").mkdir(parents=True)
+        (tmp_path / name / "below" / f"{name}.jpg").write_bytes(b"x")
+    link, further = tmp_path / "link", tmp_path / "further"
+    further.symlink_to("one")
+    link.symlink_to("further/below" if how == "a link further up" else "one/below")
+    made = mirror(link)
+    assert {b"one.jpg"} == set(map(os.path.basename, made.files))
+    if how == "rename over it":
+        (tmp_path / "new").symlink_to("two/below")
+        (tmp_path / "new").rename(link)
+    elif how == "a link further up":
+        (tmp_path / "new").symlink_to("two")
+        (tmp_path / "new").rename(further)
+    else:
+        link.unlink()
+        link.symlink_to("two/below")
+    wait_for(lambda: {b"two.jpg"} == set(map(os.path.basename, made.files)))
+    made.clear()
+    (tmp_path / "one" / "below" / "late.jpg").write_bytes(b"x")
+    (tmp_path / "two" / "below" / "late.jpg").write_bytes(b"x")
+    wait_for(lambda: b"late.jpg" in set(map(os.path.basename, made.files)))
+    assert [os.fsencode(link / "late.jpg")] == made.given_files()
+
+
 def test_a_refresh_watches_and_tells_the_whole(mirror: MakeMirror, root: Path) -> None:
     """What an explicit rescan asks for."""
     m = mirror()
