@@ -19,13 +19,13 @@ import lmdb
 import structlog
 
 from shazimd.errors import StoreError
+from shazimd.posix.resident import MappedFile
 from shazimd.protocol import StoreInfo
 from shazimd.store import environment
 from shazimd.store.check import problems
 from shazimd.store.environment import foreign_errors, lmdb_errors
 from shazimd.store.lock import DirectoryLock
 from shazimd.store.reader import Reader, Sight
-from shazimd.store.resident import MappedFile
 from shazimd.store.schema import SCHEMA, open_tables
 from shazimd.store.tables import Tables
 from shazimd.store.writer import Writer

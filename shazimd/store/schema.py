@@ -12,8 +12,8 @@ import structlog
 from msgspec import structs
 
 from shazimd.errors import StoreDamaged
+from shazimd.posix.resident import MappedFile
 from shazimd.store import records
-from shazimd.store.resident import MappedFile
 from shazimd.store.tables import (
     PIECE_BYTES,
     Table,

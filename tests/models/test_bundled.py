@@ -58,6 +58,18 @@ def test_a_copy_is_nearer_than_another_picture() -> None:
     assert original @ copy > original @ other
 
 
+def test_an_open_model_holds_no_pages_of_its_file() -> None:
+    """Each worker would count them: the weights are packed once, and read no more."""
+    model = EmbeddingModel(bundled())
+    model.embed(np.zeros((1, 160, 160, 3), np.uint8))
+    with open("/proc/self/smaps") as file:
+        lines = iter(file.read().splitlines())
+    mapped = [
+        next(line for line in lines if line.startswith("Rss")) for line in lines if line.endswith("bundled.tflite")
+    ]
+    assert max(int(line.split()[1]) for line in mapped) < 500  # KiB, of 5,128
+
+
 def test_vectors_keep_the_constant_of_the_calibration() -> None:
     """The last number is the square root of the constant, so cosines are (1 - a) cos + a: none is below 2 a - 1."""
     constant = json.loads((FILES / "bundled.json").read_text())["calibration"]["constant"]

@@ -12,8 +12,8 @@ import lmdb
 import pytest
 
 from shazimd.errors import StoreError
+from shazimd.posix.resident import MappedFile
 from shazimd.store.lmdb_store import Store, open_store
-from shazimd.store.resident import MappedFile
 from shazimd.store.tables import delete_all, number, put, put_pieces
 from shazimd.types import ContentId, FileRow, Fingerprint
 
@@ -190,7 +190,7 @@ def test_memory_stays_small_by_itself(
     store: Store, make_fingerprint: Callable[..., Fingerprint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once more than the limit is resident, reads and writes let go of it."""
-    monkeypatch.setattr("shazimd.store.resident.RESIDENT_BYTES_MAX", 4 * MIB)
+    monkeypatch.setattr("shazimd.posix.resident.RESIDENT_BYTES_MAX", 4 * MIB)
     data = Path(store.info()["path"]) / "data.mdb"
     ids = []
     for n in range(200):

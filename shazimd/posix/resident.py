@@ -1,7 +1,7 @@
-"""Resident memory: pages of the map that were read count as ours until the kernel needs the memory.
+"""Resident memory: pages of a mapped file that were read count as ours until the kernel needs the memory.
 
-A pass over a million rows makes gigabytes resident. They are the kernel's cache of the file: releasing them costs a
-minor fault when one is read again.
+A pass over a million rows of a store makes gigabytes resident. They are the cache of the kernel: releasing them
+costs a minor fault when one is read again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class MappedFile:
             self.release()
 
     def release(self) -> None:
-        """Release the pages, under the same condition."""
+        """Release the pages. The caller must keep the mapping in place, as for ``trim``."""
         for start, length in self._mappings():
             memory.drop_pages(start, length)
         self._kept = memory.resident_file_bytes()
