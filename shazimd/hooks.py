@@ -2,7 +2,8 @@
 
 The alerts in the store are the queue. A hook only keeps its position, the id of the last alert done, and requests
 later alerts. Hence no alert is lost while a hook fails, hangs or restarts, and none piles up in memory. Delivery is in
-order and at least once; a receiver can recognise a repeated alert by its ``id``.
+order and at least once: a receiver recognises a repeated alert by its ``id``, the ``alert_id`` of the log. No other
+alert of the store has this id, also after a restore.
 """
 
 from __future__ import annotations
@@ -80,14 +81,20 @@ class Hook:
             pause_s = min(2 * pause_s, RETRY_MAX_S)
 
     def _begin(self) -> int:
-        """The position; that of the newest alert for a new hook."""
+        """The position; that of the newest alert for a new hook. A position over all ids is of another store, and is
+        given up: all alerts of the present store are delivered rather than none."""
         try:
             with open(self._position, encoding="ascii") as file:
-                return int(file.read())
+                position = int(file.read())
         except FileNotFoundError:
-            newest = max((int(alert["id"]) for alert in self._source.alerts()), default=0)
-            self._done(newest)
-            return newest
+            position = max((int(alert["id"]) for alert in self._source.alerts()), default=0)
+            self._done(position)
+            return position
+        if position and next(iter(self._source.alerts(since=position - 1)), None) is None:
+            self._log.warning("hook_begins_anew", position=position, reason="the store has no alert with such an id")
+            position = 0
+            self._done(position)
+        return position
 
     def _handle(self, alert: Alert) -> None:
         if alert["verdict"] not in self._config.verdicts or self._deliver(alert):

@@ -176,9 +176,10 @@ class Status(TypedDict):
 
 
 class Alert(PathFields, Scores):
-    """A new file has matches; ``match`` is the best of them."""
+    """A new file has matches; ``match`` is the best of them. Told at least once: ``id`` recognises a repeat."""
 
     id: int
+    """Grows, with gaps; no other alert ever has it, also after a restore. The log names it ``alert_id``."""
     time: NotRequired[str]
     """RFC 3339, UTC"""
     match: str

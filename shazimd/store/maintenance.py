@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import count
@@ -22,6 +23,8 @@ from shazimd.store.lmdb_store import open_data, open_store
 from shazimd.store.lock import DirectoryLock
 from shazimd.store.repair import rebuild
 from shazimd.store.salvage import Salvage
+
+IDS_SKIPPED_MIN = 1_000_000
 
 INDEX = "index"
 """Made again from the store; after a restore it would belong to another store."""
@@ -48,7 +51,8 @@ def backup(path: str, target: str) -> None:
 
 
 def restore(path: str, source: str) -> None:
-    """Replace the store by the copy in ``source``. The daemon must be stopped.
+    """Replace the store by the copy in ``source``. The daemon must be stopped. Ids of alerts go on where no store was:
+    what was told of after the backup had ids that must not come again.
 
     Raises StoreError when a daemon has the store, StoreDamaged when the copy is no whole store; then nothing has
     changed."""
@@ -58,6 +62,7 @@ def restore(path: str, source: str) -> None:
         with _locked(path):
             with environment.replacing_data(path) as aside:
                 _copy_in(copy.fileno(), aside)
+                _skip_alert_ids(aside)
             _remove_index(path)
 
 
@@ -116,6 +121,16 @@ def _copy_in(source: int, directory: str) -> None:
     environment.expect_whole(directory)
     env, _ = open_data(directory, os.path.getsize(environment.data_path(directory)) + (1 << 30))
     env.close()
+
+
+def _skip_alert_ids(path: str) -> None:
+    """Let the next alert's id be over the time in milliseconds: no store gives out a thousand a second. On a machine
+    without a clock it is over the last one by IDS_SKIPPED_MIN."""
+    with closing(open_store(path, os.path.getsize(environment.data_path(path)) + (1 << 30))) as store:
+        with store.read() as reader:
+            last = max((alert for alert, _ in reader.alerts()), default=0)
+        after = max(last + IDS_SKIPPED_MIN, int(time.time() * 1000))
+        store.write(lambda writer: writer.go_on_after(b"alert", after))
 
 
 def _remove_index(path: str) -> None:

@@ -194,7 +194,7 @@ class Writer(Reader):
             put(self._txn, self._t.values, key.encode(), records.encode_json(value))
 
     def go_on_after(self, kind: bytes, last: int) -> None:
-        """Let the next number of a kind be above ``last``. For ``repair``: ids stay."""
+        """Let the next number of a kind be above ``last``. For ``repair`` and ``restore``."""
         put(self._txn, self._t.numbers, kind, number(max(last, self._last(kind))))
 
     def put_row(self, table: str, key: bytes, value: bytes) -> None:

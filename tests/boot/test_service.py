@@ -221,7 +221,7 @@ def test_a_full_disk_at_start_is_waited_for(service: Machine) -> None:
     service.run("systemctl", "stop", "shazimd.service", "shazimd.socket")
     service.run("mv", "/var/lib/shazimd", "/var/lib/aside")
     service.run("install", "-d", "-o", "shazimd", "-g", "shazimd", "-m", "700", "/var/lib/shazimd")
-    service.run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/var/lib/shazimd")
+    service.run("mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", "/var/lib/shazimd")
     service.run("systemctl", "start", "shazimd.socket")
     service.run("systemctl", "start", "--no-block", "shazimd.service")
     service.wait(lambda: "waiting to start" in service.show("shazimd.service", "StatusText"))

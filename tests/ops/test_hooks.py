@@ -138,6 +138,18 @@ def test_a_new_hook_begins_now(tmp_path: Path) -> None:
     assert len((tmp_path / "out").read_text().splitlines()) == 1
 
 
+def test_a_hook_begins_anew_with_another_store(tmp_path: Path) -> None:
+    """A position over all ids is of a store that is gone: every alert of the present one is delivered."""
+    start_at(tmp_path / "s", "log", 1000)
+    config = HookConfig(name="log", command=writes_to(tmp_path / "out"))
+    with capture_logs() as log, Running(tmp_path / "s", Daemon(alert(1), alert(2)), config):
+        wait_for_position(tmp_path / "s", "log", 2)
+    assert [json.loads(line)["id"] for line in (tmp_path / "out").read_text().splitlines()] == [1, 2]
+    assert [(line["event"], line["position"]) for line in log if line["log_level"] == "warning"] == [
+        ("hook_begins_anew", 1000)
+    ]
+
+
 def test_a_post_is_tried_until_it_is_taken(tmp_path: Path) -> None:
     """An answer that is no success is followed by the same alert, and nothing is skipped."""
     start_at(tmp_path / "s", "web", 0)

@@ -6,7 +6,10 @@ import json
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from structlog.testing import capture_logs
 
 from shazimd.errors import StoreError
 from shazimd.store import lmdb_store, maintenance, schema
+from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.store.tables import TABLES_MAX, Transaction
 
@@ -185,6 +189,27 @@ def test_contents_of_before_are_still_to_be_related(unpacked: Callable[[str], Pa
     with store.read() as reader:
         assert reader.relations.unrelated(100) == list(range(1, 31))
     store.close()
+
+
+def test_ids_of_alerts_never_come_again_after_a_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alerts after the backup had ids that the backup does not know. A machine without a clock skips a number."""
+    store, saved = tmp_path / "store", tmp_path / "saved"
+
+    def alerts(*paths: str) -> list[int]:
+        with closing(open_store(str(store), 16 * MIB)) as opened:
+            return [opened.write(partial(Writer.add_alert, record={"path": path})) for path in paths]
+
+    before = alerts("a", "b")
+    maintenance.backup(str(store), str(saved))
+    after = alerts("c", "d")
+    maintenance.restore(str(store), str(saved))
+    again = alerts("e")
+    maintenance.restore(str(store), str(saved))
+    once_more = alerts("f")
+    assert before < after < again < once_more
+    monkeypatch.setattr(time, "time", lambda: 5.0)
+    maintenance.restore(str(store), str(saved))
+    assert alerts("g") == [2 + maintenance.IDS_SKIPPED_MIN + 1]
 
 
 def test_a_backup_of_an_earlier_schema_can_be_restored(unpacked: Callable[[str], Path], tmp_path: Path) -> None:
