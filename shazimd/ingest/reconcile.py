@@ -120,9 +120,10 @@ class _RootScans:
             log.warning("root_unavailable", root=self.path, reason=reason, remedy=REMEDY)
         self.trouble = "unavailable"
 
-    def held(self, scan: Scan) -> None:
+    def held(self, scan: Scan, reason: str) -> None:
         if self.trouble != "held":
-            log.warning("removal_held", root=self.path, missing=scan.missing, known=scan.known, remedy=REMEDY)
+            missing, known = scan.missing, scan.known
+            log.warning("removal_held", root=self.path, reason=reason, missing=missing, known=known, remedy=REMEDY)
         self.trouble = "held"
 
 
@@ -400,13 +401,17 @@ class Reconciler:
         elif reason := _absence(root, scan):
             root.unavailable(reason)
             scan.gaps.clear()
-        elif scan.gaps and root.guard.holds(scan.missing, scan.known, self._clock()):
+        elif scan.gaps and (reason := root.guard.holds(scan.missing, scan.known, self._seen_s())):
             self._save_guard(root)
-            root.held(scan)
+            root.held(scan, reason)
             scan.gaps.clear()
         elif scan.is_full:
             root.trouble = ""
         scan.decided = True
+
+    def _seen_s(self) -> int:
+        with self._store.read() as reader:
+            return reader.seen_s()
 
     def _abandon(self, root: _RootScans, scan: Scan, reason: str) -> None:
         scan.abandoned = True

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from shazimd.store.base import Reader, Writer
@@ -21,10 +22,12 @@ class GuardState:
     """directory at which the last scan was interrupted"""
     known: int = 0
     """number of known files at the end of the last full scan"""
-    held_since: float | None = None
-    """Unix time of the first scan with too many missing files"""
+    held_at: int | None = None
+    """``Reader.seen_s`` at the first scan whose removals were held"""
     mounts: frozenset[bytes] = frozenset()
     """mount points of known files"""
+    identities: Mapping[bytes, str] = field(default_factory=dict)
+    """marks of the directories at the root and at the mount points, by path; see ``posix.identity``"""
 
 
 def has_baseline(reader: Reader, root: bytes) -> bool:
@@ -41,15 +44,19 @@ def guard_state(reader: Reader, root: bytes) -> GuardState:
     if kept is None:
         return GuardState()
     mounts = frozenset(bytes.fromhex(point) for point in kept["mounts"])
-    return GuardState(bytes.fromhex(kept["cursor"]) or None, int(kept["known"]), kept["held_since"], mounts)
+    identities = {bytes.fromhex(path): marks for path, marks in kept.get("identities", {}).items()}
+    return GuardState(
+        bytes.fromhex(kept["cursor"]) or None, int(kept["known"]), kept.get("held_at"), mounts, identities
+    )
 
 
 def set_guard_state(writer: Writer, root: bytes, state: GuardState) -> None:
     value = {
         "cursor": (state.cursor or b"").hex(),
         "known": state.known,
-        "held_since": state.held_since,
+        "held_at": state.held_at,
         "mounts": sorted(point.hex() for point in state.mounts),
+        "identities": {path.hex(): marks for path, marks in sorted(state.identities.items())},
     }
     writer.set(_guard_key(root), value)
 

@@ -50,13 +50,16 @@ def open_store(
     map_size_bytes: int,
     features_version: int | None = None,
     clock: Callable[[], float] = time.time,
+    ticks: Callable[[], float] = time.monotonic,
 ) -> Store:
     """Open the store in a directory, made if missing, for this process alone.
 
     ``map_size_bytes`` is the address space at first and grows as needed. Local features of another version than
-    ``features_version`` read as missing (None: all are read). Raises StoreError when another process has the store or
-    the disk is remote, StoreDamaged for a data file that is damaged or of an unknown schema, and leaves the file as
-    before, StoreFull when the disk is full or read-only."""
+    ``features_version`` read as missing (None: all are read). ``clock`` is Unix time; ``ticks`` counts seconds and is
+    set by nobody. A file that is not as it was closed is looked through for damage first.
+
+    Raises StoreError when another process has the store or the disk is remote, StoreDamaged for a data file that is
+    damaged or of an unknown schema, and leaves the file as before, StoreFull when the disk is full or read-only."""
     with foreign_errors(path):
         environment.prepare_directory(path)
         lock = DirectoryLock(path)
@@ -64,7 +67,7 @@ def open_store(
             if not environment.create_if_missing(path) and not environment.was_closed(path):
                 environment.expect_whole(path)
             environment.note_open(path)
-            return Store(path, map_size_bytes, lock, Sight(features_version, clock))
+            return Store(path, map_size_bytes, lock, Sight(features_version, clock), ticks)
         except BaseException:
             lock.release()
             raise
@@ -95,7 +98,9 @@ class Store:
     One process has a store open; any of its threads may read, one at a time writes. Paths are absolute, normalised
     bytes. Content ids and alert ids grow and are never used again. Made by ``open_store``."""
 
-    def __init__(self, path: str, map_size_bytes: int, lock: DirectoryLock, sight: Sight) -> None:
+    def __init__(
+        self, path: str, map_size_bytes: int, lock: DirectoryLock, sight: Sight, ticks: Callable[[], float]
+    ) -> None:
         self._path = path
         self._lock = lock
         self._sight = sight
@@ -104,6 +109,9 @@ class Store:
         self._is_open = True
         self._transactions = count()
         self._open(map_size_bytes)
+        with self.read() as reader:
+            self._seen_before, start = reader.seen_s(), ticks()
+        self._sight = sight._replace(seen_s=lambda: self._seen_before + int(ticks() - start))
 
     @contextmanager
     def read(self) -> Iterator[Reader]:
@@ -178,12 +186,21 @@ class Store:
     def close(self) -> None:
         """Close, after readers and the writer have finished; closing twice is fine."""
         self._expect_outside()
+        self._keep_seen()
         with self._writing, self._gate.alone(PATIENCE_S):
             if self._is_open:
                 self._is_open = False
                 self._env.close()
                 self._note_closed()
                 self._lock.release()
+
+    def _keep_seen(self) -> None:
+        if not self._is_open or self._sight.seen_s is None or self._sight.seen_s() == self._seen_before:
+            return
+        try:
+            self.write(lambda writer: writer.keep_seen())
+        except StoreError as error:  # such as a full disk: the time since the last hour does not count
+            log.warning("store_clock_not_kept", path=self._path, reason=str(error))
 
     def _note_closed(self) -> None:
         try:

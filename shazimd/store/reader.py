@@ -40,6 +40,8 @@ class Sight(NamedTuple):
     features_version: int | None = None
     """Local features of other versions read as missing; None: all are read."""
     wall_clock: Callable[[], float] = time.time
+    seen_s: Callable[[], int] | None = None
+    """see ``Reader.seen_s``; None: as it was last stored"""
 
 
 class Reader:
@@ -202,6 +204,12 @@ class Reader:
         machine switched off for a month prolongs the grace."""
         step = int(self._sight.wall_clock()) - self._last(b"clock_wall")
         return self._last(b"clock") + min(max(step, 0), CLOCK_STEP_S_MAX)
+
+    def seen_s(self) -> int:
+        """Seconds that have passed while a process had the store open, by a clock that nobody sets.
+
+        A crash loses those since the last ``Writer.advance_clock``."""
+        return self._last(b"seen") if self._sight.seen_s is None else self._sight.seen_s()
 
     def removals(self, after: int = 0) -> Iterator[tuple[int, ContentId]]:
         """Contents that were removed for good, as (sequence number, id), sequence number > ``after``."""

@@ -124,6 +124,6 @@ def _go_on(writer: Writer, whole: Salvage) -> None:
     numbers = whole.tables["numbers"]
     for kind, table in COUNTERS.items():
         writer.go_on_after(kind, max(parse_number(numbers.get(kind, number(0))), whole.last(table)))
-    for name in (b"clock", b"clock_wall"):
+    for name in (b"clock", b"clock_wall", b"seen"):
         if name in numbers:
             writer.put_row("numbers", name, numbers[name])

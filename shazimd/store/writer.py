@@ -163,10 +163,15 @@ class Writer(Reader):
         return len(gone)
 
     def advance_clock(self) -> None:
-        """Let ``clock`` go on from here. To be called at least once a day."""
+        """Let ``clock`` and ``seen_s`` go on from here. To be called at least once a day."""
         now = self.clock()
+        self.keep_seen()
         put(self._txn, self._t.numbers, b"clock", number(now))
         put(self._txn, self._t.numbers, b"clock_wall", number(max(0, int(self._sight.wall_clock()))))
+
+    def keep_seen(self) -> None:
+        """Let ``seen_s`` go on from here after a crash."""
+        put(self._txn, self._t.numbers, b"seen", number(self.seen_s()))
 
     def add_alert(self, record: dict[str, Any]) -> int:
         """Store an alert (plain JSON values); its id."""

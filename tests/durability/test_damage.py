@@ -2,7 +2,7 @@
 
 A longer run, and another one:
 
-    SHAZIMD_DAMAGES=500 pytest --timeout 0 -s tests/durability/test_damage.py
+    SHAZIMD_DAMAGES=500 pytest -s tests/durability/test_damage.py
     SHAZIMD_SEED=17 pytest tests/durability/test_damage.py     # 0: others each time
 """
 
@@ -106,7 +106,7 @@ def judged(path: Path, golden: dict[str, Any], found: list[str]) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(60 + 10 * DAMAGES)
 def test_every_damage_is_seen_and_repaired_or_refused(golden: Path, tmp_path: Path) -> None:
     """A store in which check finds nothing has every row; another is refused at the start, and repaired but for files
     that check names. Nothing of it ends by a signal."""

