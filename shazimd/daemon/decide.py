@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -36,8 +36,14 @@ class DecisionLine(msgspec.Struct, frozen=True):
     time: Annotated[str, Meta(max_length=40)] = ""
 
 
-def add(committer: Committer, body: bytes, uid: int | None, *, accept_unknown: bool) -> list[int]:
-    """Store the decisions in these JSON lines, all or none; their ids.
+class Decided(NamedTuple):
+    ids: list[int]
+    digests: set[Digest]
+    """of all contents in the decisions"""
+
+
+def add(committer: Committer, body: bytes, uid: int | None, *, accept_unknown: bool) -> Decided:
+    """Store the decisions in these JSON lines, all or none.
 
     ``accept_unknown``: an import; contents need not be known, and a line's own uid and time count. Raises BadInput with
     the line, NotFound with the digest."""
@@ -48,7 +54,8 @@ def add(committer: Committer, body: bytes, uid: int | None, *, accept_unknown: b
             _expect_known(writer, decisions)
         return [writer.decisions.add(each) for each in decisions]
 
-    return committer.submit(work).result()
+    digests = {digest for each in decisions for digest in each.contents}
+    return Decided(committer.submit(work).result(), digests)
 
 
 def undo(store: Store, committer: Committer, number: int) -> DecisionMessage:

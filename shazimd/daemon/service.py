@@ -161,12 +161,12 @@ class DaemonService:
 
     def decide(self, body: bytes, uid: int | None, *, accept_unknown: bool) -> list[int]:
         made = decide.add(self._app.committer, body, uid, accept_unknown=accept_unknown)
-        self._app.duplicates.forget_listing()
-        return made
+        self._app.duplicates.settle(made.digests)
+        return made.ids
 
     def undo(self, number: int) -> protocol.DecisionMessage:
         undone = decide.undo(self._app.store, self._app.committer, number)
-        self._app.duplicates.forget_listing()
+        self._app.duplicates.settle(bytes.fromhex(digest) for digest in undone["contents"])
         return undone
 
     def failed(self) -> Iterator[protocol.FailedFile]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
 from shazimd.search.keep import KeepRules
 from shazimd.search.library import Library
-from shazimd.search.listing import Edge, GroupSummary, list_groups, order
+from shazimd.search.listing import Edge, GroupRows, GroupSummary, list_groups, order
 from shazimd.search.members import GroupMembers, members_of
 from shazimd.search.silence import Silences
 from shazimd.store.base import Reader
@@ -53,7 +53,8 @@ class GroupPage(NamedTuple):
 
 
 class _AllGroups(NamedTuple):
-    snapshot: int
+    changes: int
+    """``Store.group_changes`` before the rows were read"""
     rules: KeepRules
     scoring: Scoring | None
     groups: list[GroupSummary]
@@ -101,9 +102,21 @@ class Duplicates:
         """The number of groups, decided or not."""
         return len(self._groups(rules, scoring))
 
-    def forget_listing(self) -> None:
-        """Let the next question see the store as it is, such as after a decision."""
-        self._listing = None
+    def settle(self, digests: Iterable[Digest]) -> None:
+        """Group these contents anew, after a decision about them, with those of their groups; other groups stay."""
+        with self._making, self._library.store.read() as reader:
+            listing = self._listing
+            decided = {content for digest in digests if (content := reader.content(digest)) is not None}
+            if listing is None or listing.scoring is not None:
+                self._listing = None
+                return
+            taken = {content for group in listing.groups for content in group.contents}
+            partners = {partner for content in decided for partner in reader.relations.partners(content)}
+            affected = [group for group in listing.groups if not decided.isdisjoint(group.contents)]
+            contents = decided | (partners - taken) | {content for group in affected for content in group.contents}
+            again = list_groups(reader, GroupRows.of_some(reader, contents), listing.rules)
+            left = [group for group in listing.groups if decided.isdisjoint(group.contents)]
+            self._listing = listing._replace(groups=sorted(left + again, key=order))
 
     def _members(
         self, groups: Iterator[GroupSummary], rules: KeepRules, scoring: Scoring
@@ -128,19 +141,18 @@ class Duplicates:
         return known.groups
 
     def _is_fresh(self, listing: _AllGroups) -> bool:
-        with self._library.store.read() as reader:
-            same = reader.snapshot == listing.snapshot
-        return same or time.monotonic() - listing.made < STALE_FACTOR * listing.took_s
+        if self._library.store.group_changes == listing.changes:
+            return True
+        return time.monotonic() - listing.made < STALE_FACTOR * listing.took_s
 
     def _listed(self, rules: KeepRules, scoring: Scoring) -> _AllGroups:
         started = time.monotonic()
-        by_score = [] if self._verified else list(self._by_score(scoring))
+        changes = self._library.store.group_changes  # before the snapshot, which may be newer
+        by_score = None if self._verified else list(self._by_score(scoring))
         with self._library.store.read() as reader:
-            edges = (Edge(*each) for each in reader.relations.copies()) if self._verified else iter(by_score)
-            groups = list_groups(reader, edges, rules)
-            snapshot = reader.snapshot
+            groups = list_groups(reader, GroupRows.of_all(reader, by_score), rules)
         now = time.monotonic()
-        return _AllGroups(snapshot, rules, None if self._verified else scoring, groups, now, now - started)
+        return _AllGroups(changes, rules, None if self._verified else scoring, groups, now, now - started)
 
     def _by_score(self, scoring: Scoring) -> Iterator[Edge]:
         for content, hits in self._library.index.pairs(scoring.weights, scoring.threshold):

@@ -145,7 +145,7 @@ class KeepRules(NamedTuple):
 
     def rank(self, facts: KeepFacts) -> tuple[float | str | bytes, ...]:
         """Larger is better; all ranks of these rules can be compared."""
-        return tuple(criterion.rank(facts) for criterion in self.by)
+        return tuple([criterion.rank(facts) for criterion in self.by])
 
 
 def choose(members: Sequence[KeepFacts], by: Sequence[Criterion]) -> Choice:

@@ -7,14 +7,14 @@ by several files of one picture. A pass reads all relations and a row for each c
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import NamedTuple, TypeAlias
 
 from shazimd.search.groups import group
 from shazimd.search.keep import KeepFacts, KeepRules
 from shazimd.search.silence import Silences
 from shazimd.store.base import Reader
-from shazimd.types import ContentId, Evidence, FileRow, PictureFacts
+from shazimd.types import ContentId, Evidence, FileRow, PictureFacts, Verdict
 
 Rank: TypeAlias = tuple[float | str | bytes, ...]
 PictureId: TypeAlias = ContentId
@@ -59,14 +59,53 @@ class _PictureFiles(NamedTuple):
     rank: Rank
 
 
-def list_groups(reader: Reader, edges: Iterable[Edge], rules: KeepRules) -> list[GroupSummary]:
-    """The groups, largest saving first; the same for the same store."""
+class GroupRows(NamedTuple):
+    """The rows that groups are made from; each is read once."""
+
+    edges: Iterable[Edge]
+    twins: Iterable[list[ContentId]]
+    """contents with equal pixels"""
+    held_twice: Iterable[ContentId]
+    """contents with several files"""
+
+    @classmethod
+    def of_all(cls, reader: Reader, edges: Iterable[Edge] | None = None) -> GroupRows:
+        """The rows of all contents; ``edges`` in place of the relations."""
+        r = reader.relations
+        return cls((Edge(*each) for each in r.copies()) if edges is None else edges, r.twins(), r.held_twice())
+
+    @classmethod
+    def of_some(cls, reader: Reader, contents: Set[ContentId]) -> GroupRows:
+        """The rows of some contents alone."""
+        twins = {tuple(_twins(reader, content) & contents) for content in contents}
+        several = [content for content in contents if reader.count_files(content, 2) > 1]
+        return cls(_edges_among(reader, contents), [sorted(each) for each in twins if len(each) > 1], several)
+
+
+def _twins(reader: Reader, content: ContentId) -> Set[ContentId]:
+    pixels = reader.pixels(content)
+    return frozenset(reader.contents_with_pixels(pixels)) if pixels else frozenset()
+
+
+def _edges_among(reader: Reader, contents: Set[ContentId]) -> Iterator[Edge]:
+    for a in contents:
+        for b in reader.relations.partners(a):
+            relation = reader.relations.between(a, b) if a < b and b in contents else None
+            if relation is not None and relation.verification.verdict is Verdict.COPY:
+                yield Edge(relation.asked, relation.known, relation.evidence)
+
+
+def list_groups(reader: Reader, rows: GroupRows, rules: KeepRules) -> list[GroupSummary]:
+    """The groups, largest saving first; the same for the same rows."""
     silences = Silences(reader)
-    pictures = _Pictures(reader, silences)
-    pairs, signs = _pairs(edges, pictures, silences)
+    pictures = _Pictures(rows, silences)
+    pairs, signs = _pairs(rows.edges, pictures, silences)
+    paired = {each for pair in pairs for each in pair}
     held: dict[PictureId, _PictureFiles] = {}
-    for picture in {*(each for pair in pairs for each in pair), *pictures.several()}:
-        found = _held(reader, pictures.contents(picture), silences, rules, signs.get(picture, 0))
+    for picture in paired | pictures.several():
+        contents = pictures.contents(picture)
+        ranking = rules if picture in paired or len(contents) > 1 else None
+        found = _held(reader, contents, silences, rules.need_paths, ranking, signs.get(picture, 0))
         if found is not None:
             held[picture] = found
     among = [(a, b, None) for a, b in pairs if a in held and b in held]
@@ -98,14 +137,14 @@ def _summary(
 class _Pictures:
     """The contents of each picture, for pictures of several contents or several files."""
 
-    def __init__(self, reader: Reader, silences: Silences) -> None:
+    def __init__(self, rows: GroupRows, silences: Silences) -> None:
         self._of: dict[ContentId, PictureId] = {}
         self._contents: dict[PictureId, list[ContentId]] = {}
-        for twins in reader.relations.twins():
-            for same in _split([each for each in twins if any(reader.relations.rows(each))], silences):
+        for twins in rows.twins:
+            for same in _split(twins, silences):
                 self._contents[same[0]] = same
                 self._of.update(dict.fromkeys(same, same[0]))
-        for content in reader.relations.held_twice():
+        for content in rows.held_twice:
             self._contents.setdefault(self.picture(content), [content])
 
     def picture(self, content: ContentId) -> PictureId:
@@ -114,9 +153,9 @@ class _Pictures:
     def contents(self, picture: PictureId) -> list[ContentId]:
         return self._contents.get(picture, [picture])
 
-    def several(self) -> Iterator[PictureId]:
+    def several(self) -> Set[PictureId]:
         """Pictures that may have several files."""
-        yield from self._contents
+        return self._contents.keys()
 
 
 def _split(contents: list[ContentId], silences: Silences) -> Iterator[list[ContentId]]:
@@ -132,6 +171,10 @@ def _split(contents: list[ContentId], silences: Silences) -> Iterator[list[Conte
     return (each for each in lists if len(each) > 1)
 
 
+def _are_apart(some: list[ContentId], others: list[ContentId], silences: Silences) -> bool:
+    return any(silences.apart(a, b) for a in some for b in others)
+
+
 def _pairs(
     edges: Iterable[Edge], pictures: _Pictures, silences: Silences
 ) -> tuple[set[tuple[PictureId, PictureId]], dict[PictureId, int]]:
@@ -140,7 +183,7 @@ def _pairs(
     signs: defaultdict[PictureId, int] = defaultdict(int)
     for asked, known, evidence in edges:
         a, b = pictures.picture(asked), pictures.picture(known)
-        if a == b or any(silences.apart(x, y) for x in pictures.contents(a) for y in pictures.contents(b)):
+        if a == b or (silences and _are_apart(pictures.contents(a), pictures.contents(b), silences)):
             continue
         pairs.add((min(a, b), max(a, b)))
         if evidence is not None:
@@ -150,13 +193,13 @@ def _pairs(
 
 
 def _held(
-    reader: Reader, contents: list[ContentId], silences: Silences, rules: KeepRules, signs: int
+    reader: Reader, contents: list[ContentId], silences: Silences, with_paths: bool, rules: KeepRules | None, signs: int
 ) -> _PictureFiles | None:
-    """None for a picture without files."""
+    """None for a picture without files. Without rules the rank is empty: there is nothing to choose from."""
     total = number = 0
     best: tuple[Rank, int] | None = None
     for content in contents:
-        files = distinct_files(reader, content, with_paths=rules.need_paths)
+        files = distinct_files(reader, content, with_paths=with_paths)
         if not files:
             continue
         if content in silences.left:
@@ -164,15 +207,23 @@ def _held(
         size = files[0][1].stat.size
         number += len(files)
         total += size * len(files)
-        facts = reader.relations.facts(content)
-        width_height = reader.size_in_pixels(content)
-        rank = max(
-            rules.rank(keep_facts(path, row, width_height, facts, rules, content in silences.chosen, signs))
-            for path, row in files
-        )
+        rank = _rank(reader, content, files, silences, rules, signs) if rules else ()
         if best is None or rank > best[0]:
             best = rank, size
     return None if best is None else _PictureFiles(number, total, best[1], best[0])
+
+
+def _rank(
+    reader: Reader,
+    content: ContentId,
+    files: list[tuple[bytes, FileRow]],
+    silences: Silences,
+    rules: KeepRules,
+    signs: int,
+) -> Rank:
+    """The rank of the content's best file."""
+    facts, size, chosen = reader.relations.facts(content), reader.size_in_pixels(content), content in silences.chosen
+    return max(rules.rank(keep_facts(path, row, size, facts, rules, chosen, signs)) for path, row in files)
 
 
 def distinct_files(reader: Reader, content: ContentId, *, with_paths: bool = True) -> list[tuple[bytes, FileRow]]:

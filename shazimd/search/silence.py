@@ -31,6 +31,10 @@ class Silences:
             if decision.keep is not None and (kept := reader.content(decision.keep)) is not None:
                 self.chosen.add(kept)
 
+    def __bool__(self) -> bool:
+        """Whether any contents are held apart."""
+        return bool(self._apart)
+
     def apart(self, a: ContentId, b: ContentId) -> bool:
         """Whether two contents are no longer reported as duplicates of each other."""
         return not self._apart.get(a, _NONE).isdisjoint(self._apart.get(b, _NONE))

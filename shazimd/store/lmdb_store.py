@@ -108,6 +108,8 @@ class Store:
         self._writing = threading.Lock()
         self._is_open = True
         self._transactions = count()
+        self.group_changes = 0
+        """durable writes since the opening that may change groups of duplicates: of files, relations or facts"""
         self._open(map_size_bytes)
         with self.read() as reader:
             self._seen_before, start = reader.seen_s(), ticks()
@@ -213,7 +215,10 @@ class Store:
             with self._gate.shared():
                 self._trim_sometimes()  # not after the commit: a durable write must not end in an error
                 with self._env.begin(write=True) as txn:
-                    return work(Writer(txn, self._tables, self._trim, self._sight))
+                    writer = Writer(txn, self._tables, self._trim, self._sight)
+                    result = work(writer)
+                self.group_changes += writer.changes_groups
+                return result
         except lmdb.Error:
             self._revive()
             raise

@@ -57,11 +57,6 @@ class Reader:
         self._sight = sight
 
     @property
-    def snapshot(self) -> int:
-        """The number of the last write that is seen; grows with every write."""
-        return int(self._txn.id())
-
-    @property
     def relations(self) -> RelationReader:
         """Verified relations between contents."""
         return RelationReader(self._txn, self._t)

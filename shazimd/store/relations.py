@@ -7,12 +7,12 @@ then finds all partners of a content.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby, islice
+from itertools import islice
 
 from msgspec import Struct
 
 from shazimd.store import records
-from shazimd.store.tables import NUMBER_BYTES, Tables, Transaction, get, number, parse_number, put, scan
+from shazimd.store.tables import NUMBER_BYTES, Table, Tables, Transaction, get, number, parse_number, put, scan
 from shazimd.types import (
     Box,
     ContentId,
@@ -89,18 +89,27 @@ class RelationReader:
 
     def twins(self) -> Iterator[list[ContentId]]:
         """The contents with equal pixels, for all pixels of two contents or more. Reads a row for each content."""
-        rows = scan(self._txn, self._t.pixels, b"")
-        for _, keys in groupby((key for key, _ in rows), lambda key: key[:-NUMBER_BYTES]):
-            same = [parse_number(key[-NUMBER_BYTES:]) for key in keys]
-            if len(same) > 1:
-                yield same
+        same: list[bytes] = []
+        last = b""
+        for key in _keys(self._txn, self._t.pixels):
+            pixels = key[:-NUMBER_BYTES]
+            if pixels != last:
+                if len(same) > 1:
+                    yield [parse_number(each[-NUMBER_BYTES:]) for each in same]
+                same, last = [], pixels
+            same.append(key)
+        if len(same) > 1:
+            yield [parse_number(each[-NUMBER_BYTES:]) for each in same]
 
     def held_twice(self) -> Iterator[ContentId]:
         """The contents with two files or more. Reads a row for each file."""
-        rows = scan(self._txn, self._t.holders, b"")
-        for holder, keys in groupby(key[:NUMBER_BYTES] for key, _ in rows):
-            if len(list(islice(keys, 2))) > 1:
+        last, told = b"", b""
+        for key in _keys(self._txn, self._t.holders):
+            holder = key[:NUMBER_BYTES]
+            if holder == last != told:
+                told = holder
                 yield parse_number(holder)
+            last = holder
 
     def rows(self, content: ContentId) -> Iterator[tuple[bytes, FileRow]]:
         """The files of a content, as (name without directory, row)."""
@@ -151,6 +160,12 @@ class RelationWriter(RelationReader):
 
     def _is_known(self, content: ContentId) -> bool:
         return get(self._txn, self._t.contents, number(content)) is not None
+
+
+def _keys(txn: Transaction, table: Table) -> Iterator[bytes]:
+    """The keys of a table without the checksums of their empty values: half the time of ``scan``."""
+    with txn.cursor(table) as cursor:
+        yield from cursor.iternext(keys=True, values=False)
 
 
 def _key(first: ContentId, second: ContentId) -> bytes:

@@ -23,8 +23,12 @@ class Writer(Reader):
     A path is a file or a directory: writing a file removes rows of a directory at its path, and the reverse. A content
     without files stays, with the time of its deletion, until ``prune``."""
 
+    changes_groups = False
+    """whether files, contents, relations or facts were written"""
+
     @property
     def relations(self) -> RelationWriter:
+        self.changes_groups = True
         return RelationWriter(self._txn, self._t)
 
     @property
@@ -234,6 +238,7 @@ class Writer(Reader):
 
     def _put_row(self, directory: int, name: bytes, raw: bytes) -> None:
         """Write a file's row and its counts, in place of any other."""
+        self.changes_groups = True
         self._take_row(directory, name)
         put(self._txn, self._t.files, number(directory) + name, raw)
         row = records.decode_file(raw)
@@ -245,6 +250,7 @@ class Writer(Reader):
 
     def _take_row(self, directory: int, name: bytes) -> bytes | None:
         """Remove a file's row and its counts; None without a row."""
+        self.changes_groups = True
         raw = pop(self._txn, self._t.files, number(directory) + name)
         if raw is None:
             return None

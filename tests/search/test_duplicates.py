@@ -72,7 +72,7 @@ class Shelf:
     def decide(self, kind: DecisionKind, names: str, keep: str = "") -> None:
         made = UserDecision(kind, tuple(digest(name) for name in names), digest(keep) if keep else None)
         self.library.store.write(lambda writer: writer.decisions.add(made))
-        self.duplicates.forget_listing()
+        self.duplicates.settle(made.contents)
 
     def content(self, name: str) -> ContentId:
         with self.library.store.read() as reader:
@@ -275,3 +275,27 @@ def test_bins_are_never_preferred(shelf: Shelf) -> None:
     shelf.put("b", "/p/b")
     shelf.relate("b", "a", evidence=Evidence(("crop", "blur"), (), 0.5))
     assert shelf.paths() == [["/p/b", "/p/#recycle/a"]]
+
+
+def test_a_decision_changes_the_listing_like_a_new_one(shelf: Shelf) -> None:
+    """Groups that are made anew around a decision are those of a whole listing, and so they are after its undoing."""
+    for name in "abcdefgh":
+        shelf.put(name, f"/{name}1", *([f"/{name}2"] if name in "gh" else []), width=100 + ord(name), size=ord(name))
+    for asked, known in ("ba", "ca", "cb", "dc", "ed", "gf"):
+        shelf.relate(asked, known)
+
+    def whole() -> list[list[str]]:
+        fresh = Duplicates(shelf.library, verified=True)
+        groups = fresh.groups(RULES, SCORING)
+        return [[member.path.decode() for member in group.members] for group in groups]
+
+    before = shelf.paths()
+    assert before == whole()
+    for names, kind in (("ca", "not_duplicates"), ("cb", "leave"), ("gf", "leave"), ("h", "leave"), ("edc", "leave")):
+        shelf.decide(DecisionKind(kind), names)
+        assert shelf.paths() == whole()
+    for number in range(5, 0, -1):
+        undone = shelf.library.store.write(lambda writer, number=number: writer.decisions.remove(number))  # type: ignore[misc]
+        shelf.duplicates.settle(undone.contents)
+        assert shelf.paths() == whole()
+    assert shelf.paths() == before
