@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import time
@@ -38,19 +39,19 @@ class Image:
     its own bytes is to touch it: nobody is told"""
     is_new: bool = True
     """landed since the last rest"""
-    is_still: bool = False
-    """at the same place with the same bytes since the last rest, so a copy that landed must have found it"""
+    is_unchanged: bool = False
+    """the same file with the same bytes since the last rest, renamed at most, so a copy that landed must be told"""
 
     def __post_init__(self) -> None:
         self.lineage.landings += 1
         self.lineage.paths.add(str(self.path))
 
     def goes(self, to: Path) -> None:
-        self.path, self.is_still = to, False
+        self.path = to
         self.lineage.paths.add(str(to))
 
     def holds(self, pixels: int | None) -> None:
-        self.pixels, self.is_new, self.is_still = pixels, True, False
+        self.pixels, self.is_new, self.is_unchanged = pixels, True, False
         self.lineage.landings += 1
 
 
@@ -77,8 +78,15 @@ class Disk:
         self.lineages: list[Lineage] = []
         self.directories = [root]
         self._steps = [
-            *[self.write, self.copy, self.rename] * 3,
-            *(self.write_slowly, self.write_what_is_no_picture, self.append, self.overwrite, self.replace),
+            *[self.write, self.copy, self.rename, self.copy_and_rename] * 3,
+            *(
+                self.recreate,
+                self.write_slowly,
+                self.write_what_is_no_picture,
+                self.append,
+                self.overwrite,
+                self.replace,
+            ),
             *(
                 self.link,
                 self.rename_over,
@@ -101,7 +109,7 @@ class Disk:
     def rests(self) -> None:
         """All that happened was taken in."""
         for image in self.images:
-            image.is_new, image.is_still, image.may_be_renamed = False, True, False
+            image.is_new, image.is_unchanged, image.may_be_renamed = False, True, False
         self.is_changed_by_another_name = False
 
     # files
@@ -137,10 +145,12 @@ class Disk:
         self.images.append(Image(path, source.pixels, source.lineage, may_be_renamed=True))
 
     def append(self) -> None:
+        """The pixels stay, as with new metadata: it is no new picture."""
         image = self._image()
         with image.path.open("ab") as file:
             file.write(b"more")
-        self._changes_in_place(image, image.pixels)
+        self._is_touched(image)
+        self.is_changed_by_another_name |= len(list(self._links_of(image))) > 1
 
     def overwrite(self) -> None:
         image, pixels = self._image(), next(self._numbers)
@@ -161,6 +171,27 @@ class Disk:
         image.path.rename(path)
         image.goes(path)
 
+    def copy_and_rename(self) -> None:
+        """A person imports a copy, and files the original away while the copy is judged."""
+        original = self._image()
+        path = self._new_path()
+        shutil.copyfile(original.path, path)
+        self._arrives(path, original.pixels)
+        time.sleep(self._chance.choice([0, 0.03, 0.04, 0.05, 0.1]))
+        filed = self._new_path()
+        original.path.rename(filed)
+        original.goes(filed)
+
+    def recreate(self) -> None:
+        """Another picture under the same name, with the same size, mtime and mostly inode."""
+        image, pixels = self._image(), next(self._numbers)
+        before = image.path.stat()
+        data = picture(pixels)
+        image.path.unlink()
+        image.path.write_bytes(data)
+        os.utime(image.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        image.holds(pixels)
+
     def rename_over(self) -> None:
         image, gone = self._image(), self._image()
         if image.path.samefile(gone.path):  # rename(2) does nothing for two links of one file
@@ -179,8 +210,7 @@ class Disk:
         """Renamed as well while the daemon is down, nothing tells the file from a new one."""
         image = self._image()
         image.path.touch()
-        for each in self._links_of(image):
-            each.lineage.landings += 1
+        self._is_touched(image)
 
     def chmod(self) -> None:
         self._image().path.chmod(self._chance.choice([0o600, 0o644, 0o755]))
@@ -263,6 +293,11 @@ class Disk:
         for each in links:
             each.holds(pixels)
         self.is_changed_by_another_name |= len(links) > 1
+
+    def _is_touched(self, image: Image) -> None:
+        for each in self._links_of(image):
+            each.lineage.landings += 1
+            each.is_unchanged = False
 
     def _links_of(self, image: Image) -> Iterator[Image]:
         return (each for each in self.images if each.path.samefile(image.path))

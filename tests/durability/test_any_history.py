@@ -1,5 +1,5 @@
-"""Any history of a tree, with kill -9 at any point of it: at rest the store equals the disk, nothing was decoded twice,
-and every new duplicate was told once.
+"""Any history of a tree, with kill -9 at any point of it, killed workers and a flooded socket: at rest the store equals
+the disk, nothing was decoded twice, every new duplicate was told once, and no good file has failed.
 
 A random walk rather than a hypothesis state machine: what races with a daemon does not fail again in the same way, so
 there is nothing to replay or shrink (hypothesis calls it flaky and hides the failure). The walk goes on and on in one
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from disk import Disk
+from hostile import Hostile
 from world import World, picture, world
 
 STEPS = int(os.environ.get("SHAZIMD_STEPS", "2500"))
@@ -35,7 +36,7 @@ def check(running: World, disk: Disk) -> None:
     told = [alert["path"] for alert in known.alerts.values()]
     for each in disk.lineages:
         assert sum(path in each.paths for path in told) <= each.landings, f"told too often: {each}"
-    could_be_found = {image.pixels for image in disk.images if image.is_still and image.pixels is not None}
+    could_be_found = {image.pixels for image in disk.images if image.is_unchanged and image.pixels is not None}
     for image in disk.images:
         if image.is_new and not image.may_be_renamed and image.pixels in could_be_found:
             assert any(path in image.lineage.paths for path in told), f"never told: {image}"
@@ -53,10 +54,13 @@ def test_after_any_history_the_store_equals_the_disk(tmp_path: Path) -> None:
         running.start()
         running.rest()
         disk = Disk(running.root, tmp_path / "outside", chance)
+        hostile = Hostile(running, chance)
         for number in range(1, STEPS + 1):
             story.append(disk.step())
             if chance.random() < 0.2:
                 time.sleep(chance.random() / 10)  # so that steps meet the daemon at every moment of its work
+            if chance.random() < 0.02:
+                story.append(hostile.step())
             if chance.random() < 0.03:
                 story.append("kill or start")
                 running.kill() if running.is_running() else running.spawn()
@@ -74,3 +78,4 @@ def test_after_any_history_the_store_equals_the_disk(tmp_path: Path) -> None:
                     raise
                 disk.rests()
                 story.clear()
+        hostile.end_flood()

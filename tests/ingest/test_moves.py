@@ -84,3 +84,14 @@ def test_comparing_finds_a_move_whichever_place_comes_first(
     assert ({moved_here}, 0, 0) == compare()  # its ctime changed: it is found until it was read
     put(store, moved_here, row=FileRow(Stat.of(os.stat(moved_here)), FileState.FAILED, reason="as a test"))
     assert (set(), 0, 0) == compare()
+
+
+def test_a_scan_may_be_ahead_of_the_rename_of_a_directory(store: Store) -> None:
+    """It has moved a file whose old path was missing. The rename moves the others, and keeps that row."""
+    ahead = FileRow(Stat(7, 8, 9), FileState.FAILED, reason="moved by a scan")
+    put(store, b"/r/d/a.jpg", b"/r/d/sub/b.jpg")
+    put(store, b"/r/e/sub/ahead.jpg", row=ahead)
+    store.write(lambda writer: apply_move(writer, b"/r/d", b"/r/e"))
+    assert [b"/r/e/a.jpg", b"/r/e/sub/ahead.jpg", b"/r/e/sub/b.jpg"] == known(store)
+    with store.read() as reader:
+        assert ahead == reader.file(b"/r/e/sub/ahead.jpg")
