@@ -1,0 +1,74 @@
+"""File systems that fail: reads end in EIO and ESTALE, as of a broken disk or a server that is gone."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from faulty_fs import FaultyFileSystem, faulty_file_system
+from world import World, picture, world
+
+CONFIG = """
+[[watch]]
+path = {faulty}
+poll_interval_s = 1
+settle_ms = 30
+
+[[watch]]
+path = {sound}
+settle_ms = 30
+
+[alerts]
+verdicts = ["exact"]
+
+[workers]
+processes = 1
+"""
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Iterator[FaultyFileSystem]:
+    """A mounted file system with faults; skips the test where there can be none."""
+    try:
+        with faulty_file_system(tmp_path / "faulty") as made:
+            yield made
+    except OSError as error:
+        pytest.skip(f"a file system in user space is needed, which takes root and /dev/fuse: {error}")
+
+
+@pytest.fixture
+def running(tmp_path: Path, faulty: FaultyFileSystem) -> Iterator[World]:
+    """A daemon that watches the faulty file system and a sound root."""
+    with world(tmp_path) as made:
+        text = CONFIG.format(faulty=json.dumps(str(faulty.point)), sound=json.dumps(str(made.root)))
+        (tmp_path / "config.toml").write_text(text)
+        faulty.files = {f"{number}.ppm": picture(number) for number in range(4)}
+        yield made
+
+
+def states(running: World, faulty: FaultyFileSystem) -> dict[str, bool]:
+    """Whether the files of the faulty file system are known with a content."""
+    prefix = os.fsencode(faulty.point) + b"/"
+    known = running.known().files
+    return {
+        os.fsdecode(path[len(prefix) :]): bool(content) for path, content in known.items() if path.startswith(prefix)
+    }
+
+
+@pytest.mark.parametrize("fault", [errno.EIO, errno.ESTALE])
+def test_a_file_whose_reads_fail_is_read_when_they_succeed(
+    running: World, faulty: FaultyFileSystem, fault: int
+) -> None:
+    """It fails with the reason, and the others do not; a known file keeps its content."""
+    faulty.faults = {"0.ppm": fault}
+    running.start()
+    running.rest()
+    assert {"0.ppm": False, "1.ppm": True, "2.ppm": True, "3.ppm": True} == states(running, faulty)
+    assert [os.strerror(fault)] == [event["reason"].split(": ")[1] for event in running.events("image_failed")]
+    faulty.faults = {"1.ppm": fault}
+    running.wait_until(lambda: all(states(running, faulty).values()))
+    assert {f"{number}.ppm" for number in range(4)} == states(running, faulty).keys()
