@@ -24,14 +24,16 @@ _ERRORS = {kind.code: kind for kind in (errors.StoreError, errors.StoreDamaged, 
 def run(verb: str, path: str, *arguments: str) -> list[str]:
     """Run a verb of ``WORK`` on the store at ``path``; its sentences. Raises the verb's errors, and StoreDamaged when
     its process ended by a signal."""
+    acts_as_owner = os.geteuid() != os.getuid()
     done = subprocess.run(  # noqa: S603 - our own interpreter and module
         [sys.executable, "-P", "-B", "-m", "shazimd.store.child", str(os.getpid()), verb, path, *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
-        # Root that acts as the owner of the store may run an interpreter that the owner may not.
-        user=os.getuid(),
-        group=os.getgid(),
+        # As root that acts as the owner of the store: the owner may not be allowed to run the interpreter. Otherwise
+        # nothing is set: the daemon's sandbox forbids to set a user, its own too.
+        user=os.getuid() if acts_as_owner else None,
+        group=os.getgid() if acts_as_owner else None,
     )
     if done.returncode in (-signal.SIGBUS, -signal.SIGABRT, -signal.SIGSEGV, -signal.SIGFPE):
         name = signal.Signals(-done.returncode).name

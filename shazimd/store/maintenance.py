@@ -23,6 +23,7 @@ from shazimd.store.lmdb_store import open_data, open_store
 from shazimd.store.lock import DirectoryLock
 from shazimd.store.repair import rebuild
 from shazimd.store.salvage import Salvage
+from shazimd.store.writer import Writer
 
 IDS_SKIPPED_MIN = 1_000_000
 
@@ -62,7 +63,6 @@ def restore(path: str, source: str) -> None:
         with _locked(path):
             with environment.replacing_data(path) as aside:
                 _copy_in(copy.fileno(), aside)
-                _skip_alert_ids(aside)
             _remove_index(path)
 
 
@@ -119,18 +119,16 @@ def _copy_in(source: int, directory: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     environment.expect_whole(directory)
-    env, _ = open_data(directory, os.path.getsize(environment.data_path(directory)) + (1 << 30))
-    env.close()
+    env, tables = open_data(directory, os.path.getsize(environment.data_path(directory)) + (1 << 30))
+    with closing(env), env.begin(write=True) as txn:
+        _skip_alert_ids(Writer(txn, tables, trim=lambda: None))
 
 
-def _skip_alert_ids(path: str) -> None:
+def _skip_alert_ids(writer: Writer) -> None:
     """Let the next alert's id be over the time in milliseconds: no store gives out a thousand a second. On a machine
     without a clock it is over the last one by IDS_SKIPPED_MIN."""
-    with closing(open_store(path, os.path.getsize(environment.data_path(path)) + (1 << 30))) as store:
-        with store.read() as reader:
-            last = max((alert for alert, _ in reader.alerts()), default=0)
-        after = max(last + IDS_SKIPPED_MIN, int(time.time() * 1000))
-        store.write(lambda writer: writer.go_on_after(b"alert", after))
+    last = max((alert for alert, _ in writer.alerts()), default=0)
+    writer.go_on_after(b"alert", max(last + IDS_SKIPPED_MIN, int(time.time() * 1000)))
 
 
 def _remove_index(path: str) -> None:
