@@ -119,11 +119,24 @@ class ScanStatus(TypedDict):
     """as of the last full scan; null before the first"""
 
 
+class BaselineProgress(TypedDict):
+    """Progress of a root's first scan."""
+
+    done: int
+    """files handled, those that failed included"""
+    total: int | None
+    """files that are there; null until they are counted"""
+    per_second: float
+    seconds_left: float | None
+
+
 class RootStatus(PathFields, WatchStatus):
     """A watched directory."""
 
     reconcile: ScanStatus
     baseline_complete: bool
+    progress: BaselineProgress | None
+    """null once the first scan is complete"""
     compared_at: float | None
     """end of this run's last full scan, in seconds since 1970; null before the first"""
 
@@ -170,6 +183,7 @@ class Status(TypedDict):
     roots: list[RootStatus]
     model: ModelStatus
     store: StoreStatus
+    last_alert: Alert | None
     relations: NotRequired[RelationsStatus]
     uptime_s: float
     rss_bytes: int

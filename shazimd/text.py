@@ -95,3 +95,26 @@ def parse_weights(text: str) -> tuple[float, float, float]:
         raise ValueError(WEIGHTS_EXPECTED)
     ah, dh, fv = values
     return ah, dh, fv
+
+
+def shortened(path: str, width: int) -> str:
+    """A path in at most ``width`` columns: its end, which has the name, after an ellipsis; from a slash on, if any.
+
+    >>> shortened("/home/ada/Pictures/a.jpg", 17), shortened("/a.jpg", 12), shortened("/home/holiday.jpg", 8)
+    ('…/Pictures/a.jpg', '/a.jpg', '…day.jpg')
+    """
+    if len(path) <= width:
+        return path
+    end = path[len(path) - max(width, 2) + 1 :]
+    return "…" + end[max(0, end.find("/")) :]
+
+
+def scan_progress(done: int, total: int | None, per_second: float, seconds_left: float | None) -> str:
+    """Describe the progress of a first scan.
+
+    >>> scan_progress(312, 600, 48.1, 6.0), scan_progress(3, None, 0.0, None)
+    ('scanning: 312 of 600 images, 48/s, 6 s left', 'scanning: 3 images')
+    """
+    text = f"scanning: {done:,}" + (f" of {total:,}" if total is not None else "") + " images"
+    text += f", {per_second:.0f}/s" if per_second >= 1 else ""
+    return text + (f", {duration(seconds_left)} left" if seconds_left is not None else "")

@@ -14,6 +14,7 @@ from typing import Any
 from shazimd.errors import NotAnImage, NotFound, ShazimdError
 from shazimd.protocol import (
     Alert,
+    BaselineProgress,
     CompactReply,
     CompareReply,
     DecisionMessage,
@@ -69,6 +70,7 @@ class FakeService:
         self.stored: list[Alert] = []
         self.state: Any = "ready"
         self.pending = 0
+        self.progress: BaselineProgress | None = None
         self.groups: list[DuplicateGroup] = []
         self.groups_found: list[DuplicateGroup] = []
         self.decided: list[DecisionMessage] = []
@@ -146,6 +148,7 @@ class FakeService:
                         "known_files": 1200,
                     },
                     "baseline_complete": True,
+                    "progress": self.progress,
                     "compared_at": 1_800_000_000.5,
                 }
             ],
@@ -159,6 +162,7 @@ class FakeService:
                 "outdated": 0,
             },
             "uptime_s": 3725.0,
+            "last_alert": self.stored[-1] if self.stored else None,
             "rss_bytes": 150_000_000,
         }
 

@@ -2,52 +2,72 @@
 
 from __future__ import annotations
 
-from shazimd.cli.output import duration, path_text, say, say_json, size
+import sys
+
+from shazimd.cli.output import duration, path_text, per_cent, say, say_json, size
 from shazimd.cli.parser import add_json
 from shazimd.client import Client
+from shazimd.text import scan_progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
 
-    from shazimd.protocol import ModelStatus, RelationsStatus, RootStatus, Status
+    from shazimd.protocol import Alert, ModelStatus, RelationsStatus, RootStatus, Status
 
 EXAMPLE = """\
 examples:
   shazimctl status
+  shazimctl status --watch
   shazimctl status --json
 """
 
+WATCH_INTERVAL_S = 2.0
+HOME_AND_CLEAR = "\x1b[H\x1b[J"
+
 
 def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--watch", action="store_true", help="show it again every two seconds, until interrupted")
     add_json(parser)
 
 
 def run(args: Namespace) -> int:
-    status = Client(args.socket).status()
-    if args.json:
-        say_json(status)
-    else:
-        for name, value in _summary(status):
-            say(f"{name:<9} {value}")
+    client = Client(args.socket)
+    _show(client.status(), args)
+    while args.watch:
+        import time
+
+        time.sleep(WATCH_INTERVAL_S)
+        _show(client.status(), args)
     return 0
 
 
+def _show(status: Status, args: Namespace) -> None:
+    if args.json:
+        say_json(status)
+        return
+    if args.watch and sys.stdout.isatty():
+        sys.stdout.write(HOME_AND_CLEAR)
+    for name, value in _summary(status):
+        say(f"{name:<9} {value}")
+
+
 def _summary(status: Status) -> Iterator[tuple[str, str]]:
-    yield "state", status["state"]
-    yield "images", f"{status['images']} ({status['contents']} contents)"
-    yield "pending", str(status["pending"])
-    yield "failed", str(status["failed"])
+    yield "state", status["state"] + (f", {status['pending']:,} files to look at" if status["pending"] else "")
+    failed = f", {status['failed']:,} could not be read" if status["failed"] else ""
+    yield "images", f"{status['images']:,} files; {status['contents']:,} different ones known{failed}"
     if relations := status.get("relations"):
         yield "compared", comparison(relations)
     for root in status["roots"]:
-        yield "root", _root(root)
+        yield "folder", path_text(root)
+        yield "", _root(root)
+    yield from _last_alert(status.get("last_alert"))
     yield "model", _model(status["model"])
-    yield "store", f"{status['store'].get('path')}, {size(status['store'].get('size_bytes', 0))}"
+    fault = f"; {status['store']['fault']}" if status["store"]["fault"] else ""
+    yield "store", f"{status['store']['path']}, {size(status['store']['size_bytes'])}{fault}"
     yield "memory", size(status["rss_bytes"])
-    yield "uptime", duration(status["uptime_s"])
-    yield "version", status["version"]
+    yield "uptime", f"{duration(status['uptime_s'])}, version {status['version']}"
 
 
 def comparison(relations: RelationsStatus) -> str:
@@ -60,7 +80,32 @@ def comparison(relations: RelationsStatus) -> str:
 
 
 def _root(root: RootStatus) -> str:
-    return f"{path_text(root)} ({root['mode']}, {root['state']}, {root['watched_dirs']} directories)"
+    """The state of a root: its first scan, or the way in which it is watched."""
+    if root["state"] != "watching":
+        return _STATES.get(root["state"], root["state"])
+    if (progress := root.get("progress")) is not None:
+        return scan_progress(**progress)
+    how = "watched" if root["mode"] == "inotify" else "compared at intervals"
+    unread = f", {root['unreadable_dirs']:,} may not be read" if root["unreadable_dirs"] else ""
+    polled = f", {root['unwatched_dirs']:,} compared at intervals" if root["unwatched_dirs"] else ""
+    directories = "1 directory" if root["watched_dirs"] == 1 else f"{root['watched_dirs']:,} directories"
+    return f"{how}, {directories}{unread}{polled}"
+
+
+_STATES = {
+    "unavailable": "not there; its images stay known until it is back",
+    "held": "many files are gone; they stay known until `shazimctl rescan` confirms it",
+}
+
+
+def _last_alert(alert: Alert | None) -> Iterator[tuple[str, str]]:
+    if alert is None:
+        yield "alerts", "none so far"
+        return
+    when = f", {alert['time'][:16].replace('T', ' ')} UTC" if "time" in alert else ""
+    yield "alerts", f"the last: {alert['verdict']} {per_cent(alert['score'])}{when}"
+    yield "", path_text(alert)
+    yield "", f"like {path_text(alert, 'match')}"
 
 
 def _model(model: ModelStatus) -> str:

@@ -25,6 +25,7 @@ from shazimd.config import Config, WatchConfig
 from shazimd.daemon.app import App
 from shazimd.daemon.service import DaemonService
 from shazimd.daemon.start import Patience, Stopped, exit_status
+from shazimd.daemon.terminal import shown_baseline
 from shazimd.errors import ShazimdError, UsageError
 from shazimd.posix import memory
 from shazimd.posix.notify import Notifier
@@ -136,7 +137,8 @@ def run(read_settings: Callable[[], Config], passed: Sequence[socket.socket]) ->
             roots=[root["path"] for root in app.run.roots()],
         )
         notifier.ready(_status_line(service.status()))
-        _watch_health(stop, notifier, service, app, server)
+        with shown_baseline(lambda: app.run.roots(), log.live_line()):
+            _watch_health(stop, notifier, service, app, server)
         notifier.stopping("finishing the work in hand")
         logger.info("stopping")
     logger.info("stopped")

@@ -22,6 +22,7 @@ import structlog
 
 from shazimd.daemon.failures import failed_files
 from shazimd.daemon.parts import Parts, RunSettings
+from shazimd.daemon.progress import BaselineCount
 from shazimd.daemon.roots import RootConfig, Roots
 from shazimd.errors import NotFound
 from shazimd.ingest.backfill import Backfill
@@ -83,6 +84,8 @@ class Run:
         self.backfill = Backfill(parts.library, parts.committer, parts.workers, self._jobs, settings.features_version)
         self.relating = Relating(parts.library, parts.committer, parts.verify_later)
         self._collector = Collector(parts.library, parts.committer, self._jobs, settings.keep_deleted_s)
+        new = self._roots.without_baseline
+        self._progress = BaselineCount(parts.store, {r.rules.root: r.rules for r in roots if r.rules.root in new})
         self._scanning = False
         self._scanned: dict[bytes, float] = {}
         """Unix time of each root's last full scan since the start"""
@@ -103,6 +106,7 @@ class Run:
         """Begin once ``model`` is set, or after MODEL_WAIT_S; returns at once."""
         self._model = model
         self._thread.start()
+        self._progress.start()
         self.backfill.start()
         self._library.loaded.add_done_callback(lambda _: self._offer_relating())
         self._collector.start()
@@ -110,6 +114,7 @@ class Run:
     def stop(self) -> None:
         """Stop the watchers and finish running ingests. A scan at the next start finds the rest."""
         self._draining.set()
+        self._progress.stop()
         self._debouncer.close()
         self._jobs.drop()
         with self._committer.giving_up_when_full():
@@ -166,6 +171,7 @@ class Run:
             **status,
             "reconcile": scan,
             "baseline_complete": root not in self._roots.without_baseline,
+            "progress": self._progress.of(root) if root in self._roots.without_baseline else None,
             "compared_at": self._scanned.get(root),
         }
 
@@ -273,6 +279,9 @@ class Run:
     def _ingest_file(self, path: bytes, *, deleted: bool, is_deep: bool) -> None:
         """A job: ingest a file and act on the outcome."""
         outcome = self._ingest.ingest(path, deleted=deleted, is_deep=is_deep)
+        if self._roots.without_baseline and outcome in (Outcome.STORED, Outcome.FAILED, Outcome.OTHER_NAMES):
+            around = self._roots.of(path)
+            self._progress.note(around.rules.root if around else path)
         if outcome in (Outcome.STORED, Outcome.OTHER_NAMES, Outcome.PUT_OFF):
             self._offer_relating()
         if outcome is Outcome.UNSETTLED:

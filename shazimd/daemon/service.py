@@ -88,6 +88,7 @@ class DaemonService:
             "model": self._app.provision.status(self._app.library.model),
             "store": {**store.info(), "fault": self._app.committer.fault, "outdated": self._app.library.outdated},
             "relations": self._app.run.relating.status(),
+            "last_alert": self._app.alerts.last,
             "uptime_s": round(time.monotonic() - self._started, 1),
             "rss_bytes": memory.resident_bytes(),
         }

@@ -127,6 +127,9 @@ class Alerts:
         with store.read() as reader:
             self._logged = last_logged_alert(reader)
             unlogged = stored(reader, since=self._logged)
+            before = stored(reader, since=self._logged - 1, limit=1) if self._logged else []
+        self.last: Alert | None = before[0] if before else None
+        """the latest alert of all"""
         for alert in unlogged:
             self.publish(alert)
 
@@ -141,6 +144,7 @@ class Alerts:
         log.warning("near_duplicate", **facts, alert_id=alert["id"])
         with self._lock:
             self._logged = alert["id"]
+            self.last = alert
             for subscriber in list(self._subscribers):
                 try:
                     subscriber.put_nowait(alert)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, Literal, TextIO
 
 import msgspec
@@ -15,8 +16,9 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from shazimd.telemetry import journal
+from shazimd.telemetry.console import ConsoleHandler, ConsoleRenderer
 from shazimd.telemetry.repeats import Repeats
-from shazimd.text import path_fields, printable
+from shazimd.text import path_fields
 
 Format = Literal["auto", "console", "journal", "json"]
 
@@ -38,7 +40,7 @@ def configure(log_format: Format = "auto", level: str = "info", stream: TextIO |
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = journal.JournalHandler(stream) if log_format == "journal" else logging.StreamHandler(stream)
+    handler = _handler(log_format, stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[
@@ -53,11 +55,21 @@ def configure(log_format: Format = "auto", level: str = "info", stream: TextIO |
     root.setLevel(level.upper())
 
 
+def live_line() -> Callable[[str], None] | None:
+    """A function that shows a line of progress below the log; None where the log is on no terminal."""
+    handler = logging.getLogger().handlers[0]
+    return handler.show if isinstance(handler, ConsoleHandler) and handler.stream.isatty() else None
+
+
+def _handler(log_format: str, stream: TextIO) -> logging.Handler:
+    if log_format == "journal":
+        return journal.JournalHandler(stream)
+    return ConsoleHandler(stream) if log_format == "console" else logging.StreamHandler(stream)
+
+
 def _renderers(log_format: str, stream: TextIO) -> list[Any]:
     if log_format == "console":
-        clock = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
-        pretty = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=0, sort_keys=False)
-        return [_printable, clock, pretty]
+        return [ConsoleRenderer(stream)]
     if log_format == "journal":  # which has the time
         return [journal.render]
     return [
@@ -84,8 +96,3 @@ def _paths_as_text(_logger: WrappedLogger, _name: str, event: EventDict) -> Even
         if isinstance(value, bytes):
             event.update(path_fields(value, key))
     return event
-
-
-def _printable(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """Escape control characters: a file's name could forge a line or move the cursor. Tracebacks keep their lines."""
-    return {k: printable(v) if isinstance(v, str) and k != "exception" else v for k, v in event.items()}

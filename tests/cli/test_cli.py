@@ -16,6 +16,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -232,19 +233,42 @@ def test_compare(run: Any) -> None:
 
 def test_status(run: Any, service: FakeService) -> None:
     """A summary for people, the daemon's own object for programs."""
+    service.stored = [alert(1)]
     assert run("status").out.splitlines() == [
         "state     ready",
-        "images    1200 (1100 contents)",
-        "pending   0",
-        "failed    3",
-        "root      /srv/p (inotify, watching, 12 directories)",
+        "images    1,200 files; 1,100 different ones known, 3 could not be read",
+        "folder    /srv/p",
+        "          watched, 12 directories",
+        "alerts    the last: copy 93%, 2026-01-02 03:04 UTC",
+        "          /srv/p/new1.jpg",
+        "          like /srv/p/ski.jpg",
         "model     https://example.org/model/5 (m-1)",
         "store     /var/lib/shazimd, 5.0 MB",
         "memory    150.0 MB",
-        "uptime    1 h 2 min",
-        "version   0.1.0",
+        "uptime    1 h 2 min, version 0.1.0",
     ]
     assert run("status", "--json").json == [service.status()]
+
+
+def test_status_during_a_first_scan(run: Any, service: FakeService) -> None:
+    """Images done, rate and time left, for each folder; no alert is said to be none."""
+    service.state, service.pending = "baseline", 64
+    service.progress = {"done": 312, "total": 1600, "per_second": 48.2, "seconds_left": 26.7}
+    lines = run("status").out.splitlines()
+    assert lines[0] == "state     baseline, 64 files to look at"
+    assert lines[3] == "          scanning: 312 of 1,600 images, 48/s, 26 s left"
+    assert "alerts    none so far" in lines
+
+
+def test_status_is_shown_again_until_interrupted(service: FakeService, socket_path: str) -> None:
+    """Each time whole, and at once on a pipe."""
+    with shazimctl("status", "--watch") as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        states = list(islice((line for line in lines if line.startswith("state")), 2))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+    assert states == ["state     ready\n"] * 2
 
 
 def test_wait_returns_once_ready_with_nothing_pending(service: FakeService, socket_path: str) -> None:
@@ -621,7 +645,7 @@ def test_the_examples_of_the_help_work(
         for example in examples(command):
             for part in example.replace("|", "&&").split("&&"):
                 words = shlex.split(part.partition(" > ")[0])
-                if words[0] == "shazimctl" and "--follow" not in words:
+                if words[0] == "shazimctl" and not {"--follow", "--watch"} & set(words):
                     assert (run(*words[1:]).status, words) == (1 if command == "compare" else 0, words)
 
 

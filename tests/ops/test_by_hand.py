@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import shutil
 import signal
 import subprocess
@@ -55,6 +56,33 @@ def test_closing_the_terminal_stops_the_daemon(by_hand: Daemon) -> None:
     assert '"event":"stopped"' in by_hand.events()[-1]
     assert not Path(by_hand.socket).exists()
     by_hand.start()  # none is left that holds the store
+    by_hand.stop()
+
+
+def test_a_terminal_shows_the_first_scan_and_then_the_alerts(by_hand: Daemon, tmp_path: Path) -> None:
+    """A live line, then a line for each alert."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(20):
+        draw(photos / f"{number}.png", number)
+    by_hand.configure(roots=(photos,))
+    ours, its = pty.openpty()
+    words = [sys.executable, "-m", "shazimd.daemon.main", "--config", str(by_hand.config), "--socket", by_hand.socket]
+    by_hand.process = subprocess.Popen(words, stdin=its, stdout=its, stderr=its, start_new_session=True)
+    os.close(its)
+    shown = b""
+
+    def has(text: bytes) -> bool:
+        nonlocal shown
+        while select.select([ours], [], [], 0)[0]:
+            shown += os.read(ours, 65536)
+        return text in shown
+
+    wait_for(lambda: has(b"scanning: "))
+    wait_for(lambda: has(b"20 images known in "))
+    shutil.copy(photos / "3.png", photos / "copy.png")
+    wait_for(lambda: has(b"exact 100%: "))
+    os.close(ours)
     by_hand.stop()
 
 

@@ -22,6 +22,7 @@ ROOT: RootStatus = {
     "overflows": 2,
     "reconcile": {"state": "idle", "directories_done": 0, "directories_pending": 0, "known_files": None},
     "baseline_complete": True,
+    "progress": None,
     "compared_at": 1_800_000_000.5,
 }
 STATUS: Status = {
@@ -41,6 +42,7 @@ STATUS: Status = {
         "fault": None,
         "outdated": 0,
     },
+    "last_alert": None,
     "uptime_s": 5.0,
     "rss_bytes": 1000,
 }

@@ -12,7 +12,7 @@ _shtab_shazimctl_subparsers=(find compare status wait duplicates clean ignore de
 
 _shtab_shazimctl_find_option_strings=(-h --help --threshold --weights --limit -v --verbose --json)
 _shtab_shazimctl_compare_option_strings=(-h --help --weights --json)
-_shtab_shazimctl_status_option_strings=(-h --help --json)
+_shtab_shazimctl_status_option_strings=(-h --help --watch --json)
 _shtab_shazimctl_wait_option_strings=(-h --help --timeout --compared)
 _shtab_shazimctl_duplicates_option_strings=(-h --help --threshold --weights --limit --all --after --json)
 _shtab_shazimctl_clean_option_strings=(-h --help --apply --how --verdict --root --reference --prefer --undo --list --json)
@@ -72,6 +72,7 @@ _shtab_shazimctl_compare___help_nargs=0
 _shtab_shazimctl_compare___json_nargs=0
 _shtab_shazimctl_status__h_nargs=0
 _shtab_shazimctl_status___help_nargs=0
+_shtab_shazimctl_status___watch_nargs=0
 _shtab_shazimctl_status___json_nargs=0
 _shtab_shazimctl_wait__h_nargs=0
 _shtab_shazimctl_wait___help_nargs=0

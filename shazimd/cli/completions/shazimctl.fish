@@ -75,6 +75,7 @@ complete -c shazimctl -n '_shtab_shazimctl_using compare; and test $_shtab_shazi
 complete -c shazimctl -n '_shtab_shazimctl_using compare; and test $_shtab_shazimctl_npos -eq 1' -ka "(__fish_complete_path (commandline -ct))" -d 'another file, or "-"'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a status -d 'Show the state of the daemon.'
 complete -c shazimctl -n '_shtab_shazimctl_using status' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using status' -l watch -d 'show it again every two seconds, until interrupted'
 complete -c shazimctl -n '_shtab_shazimctl_using status' -l json -d 'print JSON, one object per line'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a wait -d 'Wait until every image is indexed.'
 complete -c shazimctl -n '_shtab_shazimctl_using wait' -s h -l help -d 'show this help message and exit'

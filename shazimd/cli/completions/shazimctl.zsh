@@ -286,6 +286,7 @@ _shtab_shazimctl_service_uninstall_defaults_added=0
 
 _shtab_shazimctl_status_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--watch[show it again every two seconds, until interrupted]"
   "--json[print JSON, one object per line]"
 )
 

@@ -1,0 +1,134 @@
+"""Log lines for a person at a terminal: short, fitted to its width, with a live line of progress below them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from shazimd.text import printable, shortened
+
+CLEAR_LINE = "\r\x1b[K"
+NARROW = 60
+"""Columns: on a narrower terminal an alert's two paths have lines of their own."""
+WARNING, PLAIN = "\x1b[33m", "\x1b[0m"
+HINT = "compare them: shazimctl compare A B; act on copies: shazimctl clean"
+
+
+class ConsoleHandler(logging.StreamHandler[TextIO]):
+    """Writes lines above a live line, which ``show`` replaces. Safe from any thread."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._live = ""
+        self._writing = threading.Lock()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with self._writing, suppress(OSError):  # the terminal has closed, which ends the daemon by a signal
+            if self._live:
+                self.stream.write(CLEAR_LINE)
+            super().emit(record)
+            self._draw()
+
+    def show(self, text: str) -> None:
+        """Show a live line; an empty one removes it."""
+        with self._writing, suppress(OSError):
+            if self._live or text:
+                self._live = text
+                self.stream.write(CLEAR_LINE)
+                self._draw()
+
+    def _draw(self) -> None:
+        self.stream.write(self._live)
+        self.stream.flush()
+
+
+class ConsoleRenderer:
+    """A structlog renderer: the daemon's usual events in words, others as structlog writes them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._is_coloured = stream.isatty() and not os.environ.get("NO_COLOR")
+        self._others = structlog.dev.ConsoleRenderer(colors=self._is_coloured, pad_event_to=0, sort_keys=False)
+        self._hinted = False
+
+    def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> str:
+        event = {k: printable(v) if isinstance(v, str) and k != "exception" else v for k, v in event.items()}
+        event["timestamp"] = datetime.now().astimezone().strftime("%H:%M:%S")
+        text = self._in_words(event)
+        if text is None:
+            return str(self._others(logger, name, event))
+        return f"{event['timestamp']} {text}"
+
+    def _in_words(self, event: Mapping[str, Any]) -> str | None:
+        columns = columns_of(self._stream)
+        if event["event"] == "near_duplicate" and "verdict" in event:
+            text = alert(event, columns)
+            if not self._hinted:
+                self._hinted = True
+                text += f"\n         {HINT}" if columns >= NARROW else ""
+            return f"{WARNING}{text}{PLAIN}" if self._is_coloured else text
+        known = _EVENTS.get(event["event"])
+        return None if known is None or event["level"] not in ("info", "warning") else known(event)
+
+
+def alert(event: Mapping[str, Any], columns: int) -> str:
+    """An alert in a line after the time; on a narrow terminal in three.
+
+    >>> alert({"verdict": "copy", "score": 0.98, "path": "/p/2024/a.jpg", "match": "/p/b.jpg", "matches": 3}, 80)
+    'copy 98%: /p/2024/a.jpg like /p/b.jpg and 2 more'
+    """
+    head = f"{event['verdict']} {100 * event['score']:.0f}%"
+    more = f" and {event['matches'] - 1} more" if event.get("matches", 1) > 1 else ""
+    if columns < NARROW:
+        path, match = (shortened(event[key], columns - 3 - 5 * (key == "match")) for key in ("path", "match"))
+        return f"{head}{more}\n   {path}\n   like {match}"
+    room = columns - len(f"00:00:00 {head}:  like {more}")
+    match_room = max(room // 2, room - len(event["path"]))
+    match = shortened(event["match"], match_room)
+    return f"{head}: {shortened(event['path'], room - len(match))} like {match}{more}"
+
+
+def columns_of(stream: TextIO) -> int:
+    """The width of a terminal; 80 for anything else."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def _started(event: Mapping[str, Any]) -> str:
+    return f"shazimd {event['version']} runs; ask it with shazimctl, stop it with Ctrl-C"
+
+
+def _watched(event: Mapping[str, Any]) -> str:
+    how = "" if event.get("mode") == "inotify" else ", by comparing it at intervals"
+    return f"watching {event['root']}{how}"
+
+
+def _baseline_complete(event: Mapping[str, Any]) -> str:
+    return f"{event['images']:,} images known in {event['path']}"
+
+
+def _compared(event: Mapping[str, Any]) -> str:
+    count = event["duplicate_groups"]
+    if not count:
+        return "compared with each other; no duplicates"
+    return f"compared with each other; {count:,} group{'s' * (count > 1)} of duplicates: shazimctl duplicates"
+
+
+_EVENTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "started": _started,
+    "root_watched": _watched,
+    "baseline_complete": _baseline_complete,
+    "pictures_compared": _compared,
+    "stopping": lambda _: "stopping: finishing the images in hand",
+    "stopped": lambda _: "stopped",
+}
