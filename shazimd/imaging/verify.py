@@ -9,7 +9,7 @@ The query is tried as it is, then mirrored. Module ``agreement`` compares the al
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
@@ -38,6 +38,12 @@ MISS_WEIGHT = 0.1
 
 _BACKWARDS_MIN = 6
 """Inliers from which on the map from the other side is looked for, too: chance gives one pair of 300 so many."""
+_GROWTH = 3
+"""Refined maps have at most so many times the inliers of the best proposal, nearly always."""
+_SURE = 30
+"""Inliers from which on the map from the other side would be the same."""
+_NEAR = 1.0
+"""Pixels of the candidate's frame."""
 _RATIO = 0.85
 """A match counts where the second best candidate is this much farther in bits (Lowe's ratio test)."""
 _TOLERANCE = 4.0
@@ -88,6 +94,12 @@ class Map(NamedTuple):
     smaller than a frame it is reduced in proportion, for its features are placed no finer than its own pixels"""
 
 
+class _JudgedMap(NamedTuple):
+    verification: Verification
+    best: Map | None
+    mirrored: bool
+
+
 def verify_all(query: bytes, candidates: Sequence[bytes]) -> list[Verification]:
     """Compare a query with each candidate by geometry and by the aligned pictures; all are packed features.
 
@@ -119,10 +131,14 @@ def _verify(asked: _Question, candidate: Features) -> Verification:
     """Judge the best map; without a copy, also the map that is found from the candidate's side, so that a pair has one
     answer whichever picture is asked, and the whole pictures where features are few."""
     known, views = view(candidate), asked.views
-    found = _best_judged(views, candidate, (best_map(each, known) for each in views))
-    if found.verdict is not Verdict.COPY and found.inliers >= _BACKWARDS_MIN:
-        again = _best_judged(views, candidate, (_inverted(best_map(known, each)) for each in views))
-        found = again if again.verdict is Verdict.COPY or found.verdict is None else found
+    judged = _best_judged(views, candidate, lambda each, more: best_map(each, known, more))
+    found = judged.verification
+    sure = found.differs is not None and found.inliers >= _SURE
+    if found.verdict is not Verdict.COPY and found.inliers >= _BACKWARDS_MIN and not sure:
+        backwards = [_inverted(best_map(known, each)) for each in views]
+        if not (found.differs and _is_near(judged, backwards[judged.mirrored], asked.features)):
+            again = _best_judged(views, candidate, lambda each, _more: backwards[each is views[1]]).verification
+            found = again if again.verdict is Verdict.COPY or found.verdict is None else found
     few = min(len(side.points) for side in (asked.features, candidate)) < FEW_FEATURES
     if few and found.verdict is not Verdict.COPY:
         whole = compared_whole(asked.whole, candidate)
@@ -131,20 +147,30 @@ def _verify(asked: _Question, candidate: Features) -> Verification:
     return found
 
 
-def _best_judged(views: tuple[View, View], candidate: Features, maps: Iterable[Map | None]) -> Verification:
+def _best_judged(views: tuple[View, View], candidate: Features, find: Callable[[View, int], Map | None]) -> _JudgedMap:
     """The better of upright and mirrored: a nearly symmetric picture, such as a coat on its hanger, has a poor map one
-    way and the true one the other."""
-    found = Verification(None)
-    for mirrored, best in enumerate(maps):
-        if best is None or best.inliers <= found.inliers:
+    way and the true one the other. ``find`` gives the map of a view, None if it has not more than so many inliers."""
+    found = _JudgedMap(Verification(None), None, False)
+    for mirrored, each in enumerate(views):
+        best = find(each, found.verification.inliers)
+        if best is None or best.inliers <= found.verification.inliers:
             continue
         if best.inliers < INLIERS_MIN:
-            found = Verification(None, best.inliers)
+            found = _JudgedMap(Verification(None, best.inliers), best, bool(mirrored))
         else:
-            found = _judged(views[mirrored].features, candidate, best, bool(mirrored))
-        if found.verdict is Verdict.COPY:
+            verification = _judged(views[mirrored].features, candidate, best, bool(mirrored))
+            found = _JudgedMap(verification, best, bool(mirrored))
+        if found.verification.verdict is Verdict.COPY:
             break
     return found
+
+
+def _is_near(judged: _JudgedMap, other: Map | None, query: Features) -> bool:
+    """Whether two maps put the corners of the query to the same places: regions that differ would be the same."""
+    if judged.best is None or other is None:
+        return False
+    corners = np.array([[0, 0, 1], [query.width, 0, 1], [0, query.height, 1], [query.width, query.height, 1]])
+    return bool(np.abs(corners @ (judged.best.affine - other.affine).T).max() < _NEAR)
 
 
 def _inverted(found: Map | None) -> Map | None:
@@ -157,10 +183,12 @@ def _inverted(found: Map | None) -> Map | None:
 
 def _judged(view: Features, candidate: Features, best: Map, mirrored: bool) -> Verification:
     needed = COPY_EVIDENCE_MIN - copy_evidence(0, best.inliers, best.miss)
-    agreed = agreement(view, candidate, best.affine, enough=needed)
     drawn = view.drawn and candidate.drawn
+    if drawn:
+        needed = min(needed, DRAWN_AGREEMENT_MIN)
+    agreed = agreement(view, candidate, best.affine, enough=needed)
     verdict, differs = Verdict.SCENE, None
-    if agreed is not None and (agreed >= needed or (drawn and agreed >= DRAWN_AGREEMENT_MIN)):
+    if agreed is not None and agreed >= needed:
         differs = differences(view, candidate, best.affine)
         verdict = Verdict.COPY if differs is None else Verdict.VARIANT
     elif drawn:
@@ -175,12 +203,14 @@ def _mirrored_box(box: Box) -> Box:
     return 1 - right, top, 1 - left, bottom
 
 
-def best_map(query: View, candidate: View) -> Map | None:
-    """The map that most features agree on, None where no three do."""
+def best_map(query: View, candidate: View, more_than: int = 2) -> Map | None:
+    """The map that most features agree on, None where no three do, or where not ``more_than`` so many match."""
     asked, known = _matches(query.bits, candidate.bits)
-    if len(asked) < 3:
+    if len(asked) <= max(2, more_than):
         return None
     agreeing = _consensus(query.features, candidate.features, asked, known)
+    if _GROWTH * agreeing.sum() < more_than:
+        return None
     a, b = query.features.points[asked], candidate.features.points[known]
     found = _refined(a.astype(float), b.astype(float), agreeing)
     smaller = min(1.0, max(query.features.width, query.features.height) / SIDE)

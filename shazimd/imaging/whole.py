@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shazimd.imaging.differences import Aligned, align, differences_of
+from shazimd.imaging.alignment import Aligned, align
+from shazimd.imaging.differences import differences_of
 from shazimd.imaging.features import Features
 from shazimd.imaging.mapping import mapping
 from shazimd.imaging.placement import SIDE_MIN, SPREAD_MIN, Whole, best_placement
@@ -66,7 +67,7 @@ def compared_whole(views: Sequence[WholeView], candidate: Features) -> Verificat
     agreed = _agreement(both)
     if agreed is None:
         return None
-    spread = float(both.match[..., 0][both.inside].std())
+    spread = float(both.match[both.inside].std())
     least = int(np.clip(_UNLIKE_SHARE * spread, *_UNLIKE_RANGE))
     pixels = max(6, int(_UNLIKE_PIXELS_SHARE * both.inside.sum()))
     enlarged = max(1, round(max(both.match.shape) / max(min(max(side.picture.shape) for side in (view, candidate)), 1)))
@@ -92,30 +93,23 @@ def _smaller(features: Features) -> Features:
 
 def _refined(view: Features, candidate: Features, affine: Affine) -> Aligned:
     """The pictures aligned by the map, then by the one near it that correlates best, if that is better."""
-    both = align(view, candidate, affine, _GRID_SIDE)
-    a, b = both.query[..., 0], both.match[..., 0]
+    both = align(view, candidate, affine, least=_GRID_SIDE)
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, _ROUNDS, _STEP_MIN)
     start, mask = np.eye(2, 3, dtype=np.float32), both.inside.astype(np.uint8)
     try:
-        _, found = cv2.findTransformECC(
-            np.ascontiguousarray(b), np.ascontiguousarray(a), start, cv2.MOTION_AFFINE, stop, mask
-        )
+        _, found = cv2.findTransformECC(both.match, both.query, start, cv2.MOTION_AFFINE, stop, mask)
     except cv2.error:  # OpenCV's only way to say that the pictures do not overlap, are flat or do not converge
         return both
-    size = b.shape[1], b.shape[0]
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    moved = cv2.warpAffine(both.query, found, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    inside = cv2.warpAffine(mask, found, size, flags=flags) > 0
-    back = np.vstack([both.to_query, [0, 0, 1]]) @ np.vstack([found.astype(np.float64), [0, 0, 1]])
-    better = Aligned(moved.astype(np.uint8, copy=False), both.match, inside & both.inside, back[:2])
-    near = bool(np.abs(found[:, :2] - np.eye(2)).max() < _REFINED_MAX)
-    return better if near and _correlation(better) > _correlation(both) else both
+    if np.abs(found[:, :2] - np.eye(2)).max() >= _REFINED_MAX:
+        return both
+    better = both.moved(np.asarray(cv2.invertAffineTransform(found), np.float64))
+    return better if _correlation(better) > _correlation(both) else both
 
 
 def _correlation(both: Aligned) -> float:
     if both.inside.sum() < 64:
         return -1.0
-    return _correlated(*(side[..., 0][both.inside].astype(np.float64) for side in (both.query, both.match)))
+    return _correlated(*(side[both.inside].astype(np.float64) for side in (both.query, both.match)))
 
 
 def _agreement(both: Aligned) -> float | None:
@@ -126,7 +120,7 @@ def _agreement(both: Aligned) -> float | None:
         return None
     y, x = np.nonzero(both.inside)
     plane = np.column_stack([x, y, np.ones(len(x))]).astype(np.float64)
-    sides = [side[..., 0][both.inside].astype(np.float64) for side in (both.query, both.match)]
+    sides = [side[both.inside].astype(np.float64) for side in (both.query, both.match)]
     reliefs = [side - plane @ np.linalg.lstsq(plane, side, rcond=None)[0] for side in sides]
     quiet = min(side.std() for side in sides) < SPREAD_MIN or min(relief.std() for relief in reliefs) < RELIEF_MIN
     return None if quiet or _correlated(*reliefs) < RELIEF_CORRELATION_MIN else correlation

@@ -1,0 +1,99 @@
+"""Regions in which two aligned pictures are unlike, and the bars at their edges that do not count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from shazimd.imaging.alignment import Aligned, Mask, Plane
+
+_FLAT_SPAN = 6
+"""Grey levels within 3 x 3 pixels: flat ground."""
+_BAR_UNLIKE, _BAR_MIN, _BAR_SHARE_MAX = 0.7, 3, 0.4
+"""A bar at the edge: lines of which this share is unlike, at least so many lines, at most this share of the overlap."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Regions:
+    """Connected places where the pictures are unlike; one entry each, in the order of their labels."""
+
+    boxes: NDArray[np.generic]
+    """[n, 4]: left, top, width, height"""
+    pixels: NDArray[np.int64]
+    """unlike pixels, of either side"""
+    common: NDArray[np.int64]
+    """unlike pixels of the side that has fewer of them"""
+    most: NDArray[np.int64]
+    """unlike pixels of the side that has more of them"""
+    area: NDArray[np.int64]
+    flat: NDArray[np.float64]
+    """[2, n]: share of flat ground in the query and in the match"""
+    spread: NDArray[np.float64]
+    """[2, n]: standard deviation of the luma in the query and in the match"""
+
+
+def regions(both: Aligned, ours: Mask, theirs: Mask) -> Regions:
+    """Gather the unlike pixels of the query and of the match into regions."""
+    closed = cv2.morphologyEx((ours | theirs).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=8, ltype=cv2.CV_16U)
+    # Two pixels more all around: a filled bar has its edges there, and its ground.
+    wide = cv2.dilate(labels, np.ones((5, 5), np.uint8)).ravel()
+    place = np.flatnonzero(wide)
+    label = wide[place].astype(np.intp)
+    sizes = np.maximum(1, np.bincount(label, minlength=count))
+
+    def mean(values: NDArray[np.generic]) -> NDArray[np.float64]:
+        return np.bincount(label, values, count) / sizes
+
+    flat, spread = [], []
+    for luma in (both.query, both.match):
+        levels = luma.ravel()[place].astype(np.float64)
+        flat.append(mean(_span(luma).ravel()[place] <= _FLAT_SPAN))
+        spread.append(np.sqrt(np.maximum(0, mean(levels * levels) - mean(levels) ** 2)))
+    sides = np.array([np.bincount(labels[side], minlength=count) for side in (ours, theirs)])
+    either = np.bincount(labels[ours | theirs], minlength=count)
+    return Regions(
+        boxes=stats[1:, :4],
+        pixels=either[1:],
+        common=sides.min(axis=0)[1:],
+        most=sides.max(axis=0)[1:],
+        area=stats[1:, 4].astype(np.int64),
+        flat=np.array(flat)[:, 1:],
+        spread=np.array(spread)[:, 1:],
+    )
+
+
+def _span(luma: Plane) -> Plane:
+    """Grey levels within 3 x 3 pixels."""
+    kernel = np.ones((3, 3), np.uint8)
+    return cv2.subtract(cv2.dilate(luma, kernel), cv2.erode(luma, kernel)).astype(np.uint8, copy=False)
+
+
+def without_bars(inside: Mask, unlike: Mask) -> Mask:
+    """The overlap without the rows and columns at its edges that agree nearly nowhere: a caption's bar, or a screen
+    around a picture of which a part was cut off."""
+    kept = inside.copy()
+    for axis in (0, 1):
+        closed = cv2.morphologyEx(unlike.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)) > 0
+        known = np.maximum(1, inside.sum(axis=1 - axis))
+        shares = (closed & inside).sum(axis=1 - axis) / known
+        lines = np.flatnonzero(inside.any(axis=1 - axis))
+        if not len(lines):
+            continue
+        length = len(lines)
+        for ordered in (lines, lines[::-1]):
+            bar = _bar_length(shares[ordered])
+            if _BAR_MIN <= bar <= _BAR_SHARE_MAX * length:
+                index = ordered[: bar + 3]
+                kept[(index, slice(None)) if axis == 0 else (slice(None), index)] = False
+    return kept
+
+
+def _bar_length(shares: NDArray[np.float64]) -> int:
+    """How many lines from the first on are mostly unlike, on average and at the end."""
+    means = np.cumsum(shares) / np.arange(1, len(shares) + 1)
+    ends = np.flatnonzero((means > _BAR_UNLIKE) & (shares > _BAR_UNLIKE))
+    return int(ends[-1]) + 1 if len(ends) else 0

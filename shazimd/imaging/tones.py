@@ -1,0 +1,84 @@
+"""Adapt the tones of an aligned picture to those of the other, so that an edit of light or contrast does not count."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shazimd.imaging.alignment import Mask, Plane
+
+
+def gained(a: Plane, b: Plane, inside: Mask) -> Plane:
+    """The luma of a in the tones of b by one gain and one offset, from the pixels that neither picture clips, and then
+    from those that fit. A page has few tones: a curve fitted to them would explain any of them away."""
+    step = max(1, int(np.sqrt(a.size / 2500)))
+    known = inside[::step, ::step]
+    x, y = (side[::step, ::step][known].astype(np.float32) for side in (a, b))
+    open_ = (x > 4) & (x < 251) & (y > 4) & (y < 251)
+    if open_.mean() > 0.15:
+        x, y = x[open_], y[open_]
+    gain, offset, kept = 1.0, 0.0, np.ones(len(x), bool)
+    for _ in range(4 if len(x) else 0):
+        mean_x, mean_y = float(x[kept].mean()), float(y[kept].mean())
+        variance = float(((x[kept] - mean_x) ** 2).mean())
+        if variance < 16:
+            gain, offset = 1.0, mean_y - mean_x
+            break
+        gain = float(((x[kept] - mean_x) * (y[kept] - mean_y)).mean()) / variance
+        offset = mean_y - gain * mean_x
+        miss = np.abs(gain * x + offset - y)
+        kept = miss <= max(6.0, _most(miss))
+    if not 0.4 < gain < 2.5:
+        gain, offset = 1.0, 0.0
+    return _clipped(gain * a.astype(np.float32) + offset)
+
+
+def _most(misses: NDArray[np.floating]) -> float:
+    """Upper bound of 70 % of the misses."""
+    place = 7 * len(misses) // 10
+    return float(np.partition(misses, place)[place])
+
+
+def curved(a: Plane, b: Plane, inside: Mask) -> NDArray[np.float32]:
+    """The luma of a in the tones of b by a curve that never falls: for every eighth tone of a, the tone around which
+    most of b lies."""
+    tones = a[inside].astype(np.intp) // 8
+    joint = np.bincount(tones * 32 + b[inside] // 8, minlength=1024).reshape(32, 32)
+    counts = joint.sum(axis=1)
+    middle = (np.cumsum(joint, axis=1) >= counts[:, np.newaxis] / 2).argmax(axis=1)
+    near = joint * (np.abs(np.arange(32) - middle[:, np.newaxis]) <= 2)
+    level = (near * (np.arange(32) * 8 + 3.5)).sum(axis=1) / np.maximum(1, near.sum(axis=1))
+    seen = counts >= max(8, 0.002 * len(tones))
+    if seen.sum() < 2:
+        return a.astype(np.float32)
+    curve = np.interp(np.arange(256), np.flatnonzero(seen) * 8 + 3.5, np.maximum.accumulate(level[seen]))
+    return curve[a].astype(np.float32)
+
+
+def lit(a: NDArray[np.float32], b: Plane, inside: Mask) -> Plane:
+    """The luma of a in the light of b: a gain that changes linearly and with the distance from the middle, as a
+    vignette does, by least squares on the pixels that fit."""
+    step = max(1, int(np.sqrt(a.size / 2500)))
+    terms = _light_terms(a)
+    known = inside[::step, ::step]
+    sample, wanted = terms[::step, ::step][known], b[::step, ::step][known].astype(np.float32) / 255
+    kept, identity = np.ones(len(wanted), bool), np.array([1, 0, 0, 0, 0], np.float64)
+    solution: NDArray[np.floating] = identity
+    for _ in range(3):
+        some, weight = sample[kept], 1e-3 * int(kept.sum())
+        solution = np.linalg.solve(some.T @ some + weight * np.eye(5), some.T @ wanted[kept] + weight * identity)
+        miss = np.abs(sample @ solution - wanted)
+        kept = miss <= max(6 / 255, _most(miss))
+    return _clipped(255 * (terms @ solution))
+
+
+def _light_terms(a: NDArray[np.float32]) -> NDArray[np.float32]:
+    height, width = a.shape
+    y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, np.newaxis], np.linspace(-1, 1, width, dtype=np.float32)
+    part = a / 255
+    return np.stack([part, np.ones_like(part), part * (x * x + y * y), part * x, part * y], axis=-1)
+
+
+def _clipped(luma: NDArray[np.floating]) -> Plane:
+    clipped: Plane = np.clip(luma, 0, 255).astype(np.uint8)
+    return clipped

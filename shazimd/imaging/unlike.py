@@ -1,0 +1,153 @@
+"""Pixels of two aligned pictures that one has and the other lacks, whatever was done to light, contrast and sharpness.
+
+A pixel is unlike where it lies outside of the range that the other picture has in its 3 x 3 neighbourhood, so that
+blur, compression and a misplacement of a pixel do not count. The tones of each are first adapted to the other's. Tiles
+that are unlike are compared once more where they fit best, for a map may be a little off in places.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from shazimd.imaging.alignment import Aligned, Mask, Plane
+from shazimd.imaging.tones import curved, gained, lit
+
+UNLIKE_MIN = 16
+"""Grey levels outside of the other picture's range."""
+TONES_UNLIKE_MIN = 20
+"""Unlike pixels from which on a curve of tones and a slope of light are tried, too."""
+_UNLIKE_SHARE = 0.3
+"""The same, as a share of the contrast within 9 x 9 pixels: a blurred stroke is paler than a sharp one."""
+_TILE, _SHIFT, _TILES_MAX = 16, 3, 48
+"""Pixels: the side of a tile, how far away it may fit; at most so many tiles, those with most unlike pixels."""
+_TILE_UNLIKE_MIN = 3
+_NEAR, _AROUND = np.ones((3, 3), np.uint8), np.ones((9, 9), np.uint8)
+
+
+class _Side(NamedTuple):
+    """A picture's luma, and the range that it has around each pixel."""
+
+    luma: Plane
+    low: Plane
+    high: Plane
+    contrast: Plane
+    """of 9 x 9 pixels"""
+
+    @classmethod
+    def of(cls, luma: Plane) -> _Side:
+        contrast = cv2.subtract(cv2.dilate(luma, _AROUND), cv2.erode(luma, _AROUND))
+        return cls(luma, _bytes(cv2.erode(luma, _NEAR)), _bytes(cv2.dilate(luma, _NEAR)), _bytes(contrast))
+
+    def at(self, place: _Place) -> _Side:
+        return _Side(*(plane[place] for plane in self))
+
+
+class _Sides(NamedTuple):
+    """The pictures as they are, and each in the other's tones: an edit that clips tones is undone in one direction
+    alone."""
+
+    query: _Side
+    match: _Side
+    query_in_match: _Side
+    match_in_query: _Side
+
+    @classmethod
+    def of(cls, query: Plane, match: Plane, query_in_match: Plane, match_in_query: Plane) -> _Sides:
+        return cls(*(_Side.of(luma) for luma in (query, match, query_in_match, match_in_query)))
+
+    def unlike(self, least: int) -> tuple[Mask, Mask]:
+        """(pixels of the query that the match lacks, pixels of the match that the query lacks)"""
+        one = _beyond_each_other(self.query_in_match, self.match, least)
+        other = _beyond_each_other(self.query, self.match_in_query, least)
+        return one[0] & other[0], one[1] & other[1]
+
+
+_Place = tuple[NDArray[np.intp], NDArray[np.intp]]
+"""Rows [n, side, 1] and columns [n, 1, side] of n tiles."""
+
+
+def unlike_pixels(both: Aligned, *, toned: bool, least: int = UNLIKE_MIN) -> tuple[Mask, Mask]:
+    """(pixels of the query that the match lacks, pixels of the match that the query lacks)
+
+    ``toned``: the tones are those of photographs, which a curve and a slope of light can't explain away."""
+    a, b, inside = both.query, both.match, both.inside
+    sides = _Sides.of(a, b, gained(a, b, inside), gained(b, a, inside))
+    ours, theirs = (side & inside for side in sides.unlike(least))
+    if toned and (ours | theirs).sum() >= TONES_UNLIKE_MIN:
+        sides = _Sides.of(a, b, lit(curved(a, b, inside), b, inside), lit(curved(b, a, inside), a, inside))
+        ours, theirs = (side & inside for side in sides.unlike(least))
+    _compare_again(sides, ours, theirs, inside, least)
+    return ours, theirs
+
+
+def _compare_again(sides: _Sides, ours: Mask, theirs: Mask, inside: Mask, least: int) -> None:
+    """Compare the tiles with most unlike pixels once more, each where it fits best, and keep what is better."""
+    tops, lefts = _most_unlike(ours | theirs)
+    if not len(tops):
+        return
+    places = np.array([_best_place(sides, int(top), int(left)) for top, left in zip(tops, lefts, strict=True)])
+    here, there = _pixels(tops, lefts, inside.shape), _pixels(places[:, 0], places[:, 1], inside.shape)
+    moved = _Sides(
+        sides.query.at(there), sides.match.at(here), sides.query_in_match.at(there), sides.match_in_query.at(here)
+    )
+    again = [mask & inside[here] for mask in moved.unlike(least)]
+    better = (again[0] | again[1]).sum(axis=(1, 2)) < (ours[here] | theirs[here]).sum(axis=(1, 2))
+    rows, columns = here[0][better], here[1][better]
+    for mask, found in zip((ours, theirs), again, strict=True):
+        mask[rows, columns] = found[better]
+
+
+def _most_unlike(unlike: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Tops and lefts of the tiles with most unlike pixels."""
+    height, width = unlike.shape
+    padded = np.zeros((-(-height // _TILE) * _TILE, -(-width // _TILE) * _TILE), np.uint8)
+    padded[:height, :width] = unlike
+    counts = padded.reshape(padded.shape[0] // _TILE, _TILE, -1, _TILE).sum(axis=(1, 3))
+    rows, columns = np.nonzero(counts >= _TILE_UNLIKE_MIN)
+    most = np.argsort(-counts[rows, columns].astype(np.int64), kind="stable")[:_TILES_MAX]
+    return rows[most] * _TILE, columns[most] * _TILE
+
+
+def _best_place(sides: _Sides, top: int, left: int) -> tuple[int, int]:
+    """Top and left of the query's pixels that are most like a tile of the match."""
+    tile = sides.match.luma[top : top + _TILE, left : left + _TILE]
+    upper, outer = max(0, top - _SHIFT), max(0, left - _SHIFT)
+    around = sides.query_in_match.luma[upper : top + tile.shape[0] + _SHIFT, outer : left + tile.shape[1] + _SHIFT]
+    place = cv2.minMaxLoc(cv2.matchTemplate(around, tile, cv2.TM_SQDIFF))[2]
+    return upper + place[1], outer + place[0]
+
+
+def _pixels(tops: NDArray[np.intp], lefts: NDArray[np.intp], shape: tuple[int, ...]) -> _Place:
+    """The pixels of tiles; those beyond the edge are the edge's."""
+    steps = np.arange(_TILE)
+    rows = np.minimum(tops[:, np.newaxis] + steps, shape[0] - 1)
+    columns = np.minimum(lefts[:, np.newaxis] + steps, shape[1] - 1)
+    return rows[:, :, np.newaxis], columns[:, np.newaxis, :]
+
+
+def _beyond_each_other(a: _Side, b: _Side, least: int) -> tuple[Mask, Mask]:
+    contrast = np.maximum(a.contrast, b.contrast)
+    limit = np.maximum(_LIMITS[contrast], np.uint8(least))
+    return _beyond(a, b) > limit, _beyond(b, a) > limit
+
+
+def _beyond(a: _Side, b: _Side) -> Plane:
+    """How far each pixel of a lies outside of the range of b around it."""
+    return np.maximum(_minus(a.luma, b.high), _minus(b.low, a.luma))
+
+
+def _minus(a: Plane, b: Plane) -> Plane:
+    """a - b, 0 where that is negative."""
+    return np.maximum(a, b) - b
+
+
+def _bytes(picture: NDArray[np.generic]) -> Plane:
+    return picture.astype(np.uint8, copy=False)
+
+
+_LIMITS = np.round(np.arange(256) * _UNLIKE_SHARE).astype(np.uint8)
+"""By contrast."""
