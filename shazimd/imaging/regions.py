@@ -28,6 +28,8 @@ class Regions:
     """unlike pixels of the side that has fewer of them"""
     most: NDArray[np.int64]
     """unlike pixels of the side that has more of them"""
+    larger: NDArray[np.int8]
+    """that side: 0 the query, 1 the match"""
     area: NDArray[np.int64]
     flat: NDArray[np.float64]
     """[2, n]: share of flat ground in the query and in the match"""
@@ -60,6 +62,7 @@ def regions(both: Aligned, ours: Mask, theirs: Mask) -> Regions:
         pixels=either[1:],
         common=sides.min(axis=0)[1:],
         most=sides.max(axis=0)[1:],
+        larger=(sides[1] > sides[0])[1:].astype(np.int8),
         area=stats[1:, 4].astype(np.int64),
         flat=np.array(flat)[:, 1:],
         spread=np.array(spread)[:, 1:],

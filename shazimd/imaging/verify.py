@@ -41,7 +41,7 @@ _BACKWARDS_MIN = 6
 _GROWTH = 3
 """Refined maps have at most so many times the inliers of the best proposal, nearly always."""
 _SURE = 30
-"""Inliers from which on the map from the other side would be the same."""
+"""Inliers from which on a map is exact all over the picture, and the one from the other side would be the same."""
 _NEAR = 1.0
 """Pixels of the candidate's frame."""
 _RATIO = 0.85

@@ -121,3 +121,14 @@ def test_a_pair_has_one_answer_whichever_is_asked(shared: object) -> None:
         tall.paste(picture("memes", TUNED + place, 0), (0, 480 * place))
     for one, other in ((tall, tall.crop((0, 0, 480, 720))), (base, base.crop((60, 60, 420, 420)))):
         assert judged(one, other).verdict is judged(other, one).verdict is Verdict.COPY
+
+
+@pytest.mark.parametrize("family", ["memes", "cartons", "calendars", "forms"])
+def test_other_words_over_one_picture_are_a_variant(family: str) -> None:
+    """Words, flavours, days and answers are other ones; a small copy of each is still a copy."""
+    images = [picture(family, TUNED, number) for number in range(2)]
+    assert judged(images[0], images[1]).verdict is Verdict.VARIANT
+    for image in images:
+        assert (
+            judged(recompressed(image.resize((image.width // 2, image.height // 2)), 75), image).verdict is Verdict.COPY
+        )
