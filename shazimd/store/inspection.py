@@ -68,8 +68,11 @@ def _damage(snapshot: Snapshot) -> Iterator[str]:
 def _concerned(directory: str) -> Iterator[str]:
     """The files that damage concerns, and what ``repair`` has done for each; none if nothing can be read."""
     with suppress(StoreDamaged), readable(directory) as snapshot:
-        for path, reason in Salvage(snapshot.rows()).concerned().items():
+        whole = Salvage(snapshot.rows())
+        for path, reason in whole.concerned().items():
             yield f"{os.fsdecode(path)}: {reason}"
+        for first, last_one in whole.lost_failures():
+            yield f"files that failed, from {first} to {last_one}: their rows are lost: the files are read again"
 
 
 def _expect_schema(path: str, found: int | None) -> None:

@@ -53,6 +53,10 @@ class Fault(NamedTuple):
     table: str
     page: int
     reason: str
+    low: bytes | None = None
+    """the least key of the rows that a lost page may have; None unless the page is lost"""
+    high: bytes | None = None
+    """the key after them; None for the last page"""
 
 
 class PageFile:
@@ -89,8 +93,9 @@ class PageFile:
         waiting: list[tuple[int, bytes, bytes | None, int]] = [(root, b"", None, 1)]
         while waiting:
             number, low, high, depth = waiting.pop()
-            page = self._page(table, number, depth)
-            if page is None:
+            page = self._page(number, depth)
+            if isinstance(page, str):
+                self.faults.append(Fault(table, number, page, low, high))
                 continue
             flags, nodes = page[1], self._nodes(table, number, page[0])
             if flags == _LEAF:
@@ -154,23 +159,23 @@ class PageFile:
             return None
         return raw[_HEADER.size : _HEADER.size + size]
 
-    def _page(self, table: str, number: int, depth: int) -> tuple[bytes, int] | None:
-        """The bytes of a page of a tree, and whether it is a branch or a leaf; None after a fault."""
+    def _page(self, number: int, depth: int) -> tuple[bytes, int] | str:
+        """The bytes of a page of a tree, and whether it is a branch or a leaf; or its fault."""
         if not 2 <= number < self._pages:
-            return self._fault(table, number, "the file has no such page")
+            return "the file has no such page"
         if self._seen[number] or depth > DEPTH_MAX:
-            return self._fault(table, number, "it is named twice")
+            return "it is named twice"
         self._seen[number] = 1
         data = self._read(number, 1)
         if len(data) < self._meta.page_bytes:
-            return self._fault(table, number, "it can't be read")
+            return "it can't be read"
         found, _, flags, lower, upper = _HEADER.unpack_from(data)
         if found != number:
-            return self._fault(table, number, f"it says that it is page {found}")
+            return f"it says that it is page {found}"
         if flags not in (_BRANCH, _LEAF):
-            return self._fault(table, number, f"it has the kind {flags:#x}, expected {_BRANCH} or {_LEAF}")
+            return f"it has the kind {flags:#x}, expected {_BRANCH} or {_LEAF}"
         if not _HEADER.size <= lower <= upper <= len(data):
-            return self._fault(table, number, f"its free space is {lower} to {upper}, which can't be")
+            return f"its free space is {lower} to {upper}, which can't be"
         return data, flags
 
     def _nodes(self, table: str, number: int, data: bytes) -> list[int]:

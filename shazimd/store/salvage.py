@@ -12,6 +12,8 @@ by the one that answers it, and no more is made again than was lost:
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from functools import cached_property
 
 from shazimd.store import keys, records
@@ -58,6 +60,13 @@ class Salvage:
             elif not self.is_placed(parse_number(key)):
                 found[key] = FOUND_AGAIN
         return {self.path(key): reason for key, reason in sorted(found.items())}
+
+    def lost_failures(self) -> Iterator[tuple[str, str]]:
+        """From and to which path rows of files are lost. Failed files among them have no content to name them."""
+        for fault in self._read.faults:
+            if fault.table == "files" and fault.low is not None:
+                first = os.fsdecode(self.path(fault.low)) if fault.low else "the first file"
+                yield first, "the last file" if fault.high is None else os.fsdecode(self.path(fault.high))
 
     @cached_property
     def files(self) -> dict[bytes, FileRecord]:
