@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from disk import Disk
 from hostile import Hostile
+from store_faults import StoreFaults
 from world import World, picture, world
 
 STEPS = int(os.environ.get("SHAZIMD_STEPS", "2500"))
@@ -54,13 +55,15 @@ def test_after_any_history_the_store_equals_the_disk(tmp_path: Path) -> None:
         running.start()
         running.rest()
         disk = Disk(running.root, tmp_path / "outside", chance)
-        hostile = Hostile(running, chance)
+        hostile, faults = Hostile(running, chance), StoreFaults(running, chance)
         for number in range(1, STEPS + 1):
             story.append(disk.step())
             if chance.random() < 0.2:
                 time.sleep(chance.random() / 10)  # so that steps meet the daemon at every moment of its work
             if chance.random() < 0.02:
                 story.append(hostile.step())
+            if not running.is_running() and chance.random() < 0.008:
+                story.append(faults.step())
             if chance.random() < 0.03:
                 story.append("kill or start")
                 running.kill() if running.is_running() else running.spawn()

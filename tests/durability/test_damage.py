@@ -13,12 +13,14 @@ import random
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import pytest
+from store_faults import KINDS
+from world import picture, world
 
 sys.path.append(str(Path(__file__).parents[1] / "store" / "fixtures"))
 from make_store import fill, rows
@@ -26,11 +28,11 @@ from make_store import fill, rows
 from shazimd.errors import StoreDamaged
 from shazimd.store import maintenance
 from shazimd.store.lmdb_store import open_store
+from shazimd.store.tables import TABLES_MAX
 
 DAMAGES = int(os.environ.get("SHAZIMD_DAMAGES", "12"))
 SEED = int(os.environ.get("SHAZIMD_SEED", "4242")) or random.SystemRandom().getrandbits(32)
 MIB = 1 << 20
-PAGE = 4096
 
 
 @pytest.fixture
@@ -42,30 +44,6 @@ def golden(tmp_path: Path) -> Path:
         store.write(methodcaller("set", f"n{n % 3}", [n] * 1000 * n))  # free pages, and values on pages of their own
     store.close()
     return tmp_path / "golden"
-
-
-def truncate(data: Path, chance: random.Random) -> str:
-    size = chance.randrange(data.stat().st_size)
-    os.truncate(data, size)
-    return f"truncated to {size}"
-
-
-def flip(data: Path, chance: random.Random) -> str:
-    at, bit = chance.randrange(data.stat().st_size), chance.randrange(8)
-    with open(data, "r+b") as file:
-        old = os.pread(file.fileno(), 1, at)[0]
-        os.pwrite(file.fileno(), bytes([old ^ 1 << bit]), at)
-    return f"bit {bit} of byte {at} flipped"
-
-
-def clear_page(data: Path, chance: random.Random) -> str:
-    page = chance.randrange(data.stat().st_size // PAGE)
-    with open(data, "r+b") as file:
-        os.pwrite(file.fileno(), bytes(PAGE), page * PAGE)
-    return f"page {page} cleared"
-
-
-KINDS: dict[str, Callable[[Path, random.Random], str]] = {"truncate": truncate, "flip": flip, "clear page": clear_page}
 
 
 def contents(path: Path) -> dict[str, Any]:
@@ -128,3 +106,33 @@ def test_every_damage_is_seen_and_repaired_or_refused(golden: Path, tmp_path: Pa
             raise
         shutil.rmtree(path)
     print(dict(outcomes))
+
+
+def spoil(store: Path, table: str, position: int) -> None:
+    """Flip a bit of a stored value."""
+    with lmdb.open(str(store), max_dbs=TABLES_MAX) as env, env.begin(write=True) as txn:
+        handle = env.open_db(table.encode(), txn=txn, create=False)
+        key, stored = list(txn.cursor(handle))[position]
+        txn.put(key, stored[:-1] + bytes([stored[-1] ^ 4]), db=handle)
+
+
+@pytest.mark.slow
+def test_the_daemon_makes_again_what_repair_did_not_keep(tmp_path: Path) -> None:
+    """Lost contents are decoded, a lost row is read; the rest is neither. Then the store equals the disk."""
+    with world(tmp_path) as running:
+        for number in range(20):
+            (running.root / f"{number}.ppm").write_bytes(picture(number))
+        running.start()
+        running.rest()
+        running.stop()
+        for table, position in (("contents", 3), ("contents", 11), ("files", 7), ("holders", 15)):
+            spoil(running.store, table, position)
+        running.spawn().wait(60)
+        assert "shazimctl store repair" in running.events("stopped")[0]["reason"]
+        assert running.ctl("store", "--store", str(running.store), "repair").returncode == 0
+        running.start()
+        running.rest()
+        assert 2 == sum(event["decoded"] for event in running.events("image_indexed"))
+        assert running.on_disk() == running.known().files
+        running.stop()
+    assert maintenance.check(str(running.store)) == []
