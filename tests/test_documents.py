@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from daemon_process import DaemonProcess, daemon_process, drawing
 
+from shazim import ShazimEngine
 from shazimd import __version__, config
 from shazimd.cli import parser as shazimctl_parser
 from shazimd.cli.parser import COMMANDS
@@ -151,6 +152,15 @@ def values_of(code: str) -> list[Any]:
         else:
             exec(compile(ast.Module([line], []), "README.md", "exec"), names)
     return values
+
+
+def test_the_engine_of_the_original_runs_offline_by_its_name(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/from-shazim.md: the bundled model needs no network, and the copy is found."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(pictures / "state"))
+    (code,) = blocks(CHECKOUT / "docs/from-shazim.md", "python")
+    matches = values_of(code)[-1]
+    assert matches == [(str(pictures / "images/ski_copy.jpg"), pytest.approx(1, abs=1e-3))]
+    assert ShazimEngine().load_image("ski.jpg").fv is not None
 
 
 def test_the_python_example_runs(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:

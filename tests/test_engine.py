@@ -109,6 +109,6 @@ def test_with_a_model_the_vector_counts(images: Path, shared: Path, tmp_path: Pa
     engine = ShazimEngine(model=str(flatbuffer), models=str(tmp_path / "models"))
     im1, im2 = engine.load_image(images / "ski.jpg"), engine.load_image(images / "1.png")
     assert im1.fv is not None
-    assert pytest.approx(1.0, abs=1e-5) == float(im1.fv @ im1.fv)
+    assert pytest.approx(1.0, abs=1e-3) == float(im1.fv @ im1.fv)  # kept as float16
     assert im2.fv is not None
     assert round(float(im1.fv @ im2.fv), 3) == (im1 - im2)["dfv"]
