@@ -105,9 +105,11 @@ class Client:
         verdict: str | None = None,
         *,
         decided: bool = False,
+        modified: tuple[float | None, float | None] = (None, None),
         group_id: str | None = None,
     ) -> GroupsPage:
-        """A page of groups of duplicates, with a file below a directory or of a verdict; or one group by its id."""
+        """A page of groups of duplicates, with a file below a directory, of a verdict, or modified from a time on and
+        before another, in seconds since 1970; or one group by its id."""
         reply: GroupsPage = self._json(
             verbs.GROUPS,
             limit=limit,
@@ -115,6 +117,8 @@ class Client:
             under=under,
             verdict=verdict,
             decided="true" if decided else None,
+            modified_since=modified[0],
+            modified_until=modified[1],
             id=group_id,
         )
         return reply

@@ -244,7 +244,14 @@ class GroupMember(PathFields, Geometry):
     """null until they were read in the background"""
 
 
-class DecisionMessage(TypedDict):
+class KeepPath(TypedDict, total=False):
+    """The file to keep among several with the same bytes, for the kind "keep"; any of them without it."""
+
+    keep_path: str
+    keep_path_b64: str
+
+
+class DecisionMessage(KeepPath):
     """A person's decision about contents."""
 
     id: int

@@ -246,6 +246,8 @@ class UserDecision:
     """user id of the peer that decided; None when unknown"""
     time: str = ""
     """RFC 3339, UTC"""
+    keep_path: bytes = b""
+    """the file to keep among several of the content ``keep``, while it lies there; empty for any of them"""
 
     def silences(self, a: Digest, b: Digest) -> bool:
         """Whether these two contents, or two files of one content, are no longer reported as duplicates."""

@@ -243,8 +243,9 @@ class FakeService:
         limit: int,
         *,
         decided: bool,
+        modified: tuple[float | None, float | None] = (None, None),
     ) -> GroupsPage:
-        self.asked.append(("groups", under, verdict, after, limit, decided))
+        self.asked.append(("groups", under, verdict, after, limit, decided, modified))
         return self._page()
 
     def group(self, centre: bytes) -> GroupsPage:

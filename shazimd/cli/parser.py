@@ -19,6 +19,7 @@ COMMANDS = {
     "wait": "wait until every image is indexed",
     "duplicates": "list groups of duplicate images",
     "clean": "remove duplicates: dry run by default, with undo",
+    "web": "open the page: see duplicates, decide, clean up",
     "ignore": "stop reporting images as duplicates of each other",
     "decisions": "list, export or import decisions about duplicates",
     "undo": "take a decision back",

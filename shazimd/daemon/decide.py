@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
@@ -22,6 +23,7 @@ FILES_MAX = 100
 LINES_MAX = 10_000
 CONTENTS_MAX = 10_000
 DIGEST_DIGITS = 64
+PATH_MAX = 4096
 
 HexDigest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
@@ -32,6 +34,8 @@ class DecisionLine(msgspec.Struct, frozen=True):
     kind: DecisionKind
     contents: Annotated[list[HexDigest], Meta(min_length=1, max_length=CONTENTS_MAX)]
     keep: HexDigest | None = None
+    keep_path: Annotated[str, Meta(max_length=PATH_MAX)] = ""
+    keep_path_b64: Annotated[str, Meta(max_length=2 * PATH_MAX)] = ""
     uid: Annotated[int, Meta(ge=0, lt=1 << 32)] | None = None
     time: Annotated[str, Meta(max_length=40)] = ""
 
@@ -95,8 +99,19 @@ def _decision(n: int, line: bytes, uid: int | None, *, keep_origin: bool) -> Use
         raise BadInput(f"line {n}: keep is {given.keep}, expected none for {given.kind}")
     if len(contents) < 2 and given.kind is DecisionKind.NOT_DUPLICATES:
         raise BadInput(f"line {n}: there is one content, expected two or more for {given.kind}")
+    keep_path = _keep_path(n, given)
     time = (keep_origin and given.time) or datetime.now(UTC).isoformat(timespec="seconds")
-    return UserDecision(given.kind, contents, keep, given.uid if keep_origin else uid, time)
+    return UserDecision(given.kind, contents, keep, given.uid if keep_origin else uid, time, keep_path)
+
+
+def _keep_path(n: int, given: DecisionLine) -> bytes:
+    try:
+        path = b64decode(given.keep_path_b64, validate=True) if given.keep_path_b64 else given.keep_path.encode()
+    except ValueError as error:
+        raise BadInput(f"line {n}: keep_path_b64 is {given.keep_path_b64[:40]!r}, expected base64") from error
+    if path and (given.kind is not DecisionKind.KEEP or not path.startswith(b"/")):
+        raise BadInput(f"line {n}: keep_path is {given.keep_path!r}, expected an absolute path, for the kind keep only")
+    return path
 
 
 def _expect_known(writer: Writer, decisions: list[UserDecision]) -> None:

@@ -134,8 +134,11 @@ class DaemonService:
         limit: int,
         *,
         decided: bool,
+        modified: tuple[float | None, float | None] = (None, None),
     ) -> protocol.GroupsPage:
-        wanted = GroupFilter(None if under is None else self._app.run.known_path(under), verdict, decided)
+        below = None if under is None else self._app.run.known_path(under)
+        since_ns, until_ns = (None if seconds is None else int(seconds * 1e9) for seconds in modified)
+        wanted = GroupFilter(below, verdict, decided, since_ns, until_ns)
         page = self._app.duplicates.page(self._app.run.keep, self._scoring(), wanted, after, limit)
         return self._page(page)
 

@@ -87,7 +87,7 @@ def cursor(after: tuple[int, ContentId]) -> str:
 
 def decision(number: int, made: UserDecision, files: Iterable[tuple[bytes, Digest]]) -> DecisionMessage:
     """``files``: present files of its contents, as (path, digest)."""
-    return {
+    message: DecisionMessage = {
         "id": number,
         "kind": made.kind.value,
         "contents": [digest.hex() for digest in made.contents],
@@ -96,6 +96,9 @@ def decision(number: int, made: UserDecision, files: Iterable[tuple[bytes, Diges
         "time": made.time,
         "files": [{**cast(PathFields, path_fields(path)), "content": digest.hex()} for path, digest in files],
     }
+    if made.keep_path:
+        return cast(DecisionMessage, {**message, **path_fields(made.keep_path, "keep_path")})
+    return message
 
 
 def failed_file(path: bytes, row: FileRow) -> FailedFile:

@@ -41,6 +41,10 @@ class GroupFilter(NamedTuple):
     """some file relates to the first one like this: EXACT or COPY"""
     decided: bool | None = False
     """whether a person decided which file to keep; None: either"""
+    since_ns: int | None = None
+    """some file was modified then or later"""
+    until_ns: int | None = None
+    """and that file before"""
 
 
 class GroupPage(NamedTuple):
@@ -163,7 +167,7 @@ class Duplicates:
         if wanted.under is not None:
             with self._library.store.read() as reader:
                 below = _contents_below(reader, wanted.under)
-        return [
+        passing = [
             each
             for each in groups
             if (wanted.decided is None or wanted.decided == (each.decision is not None))
@@ -171,6 +175,16 @@ class Duplicates:
             and (wanted.verdict is not Verdict.COPY or len(each.pictures) > 1)
             and (below is None or any(content in below for content in each.contents))
         ]
+        if wanted.since_ns is None and wanted.until_ns is None:
+            return passing
+        with self._library.store.read() as reader:
+            return [each for each in passing if _has_file_of_time(reader, each, wanted)]
+
+
+def _has_file_of_time(reader: Reader, group: GroupSummary, wanted: GroupFilter) -> bool:
+    since, until = wanted.since_ns or 0, wanted.until_ns
+    rows = (row for content in group.contents for _, row in reader.relations.rows(content))
+    return any(since <= row.stat.mtime_ns and (until is None or row.stat.mtime_ns < until) for row in rows)
 
 
 def _contents_below(reader: Reader, directory: bytes) -> set[ContentId]:

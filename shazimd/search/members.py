@@ -182,8 +182,10 @@ def _files(
 ) -> Iterator[tuple[Member, KeepFacts]]:
     files = named_files(reader, content)
     fingerprint, facts = reader.size_in_pixels(content), reader.relations.facts(content)
-    chosen = content in silences.chosen
+    place = silences.places.get(content)
+    is_there = any(place in names for names, _ in files)
     for (path, *also), row in files[:1] if content in silences.left else files:
+        chosen = content in silences.chosen and (not is_there or place in (path, *also))
         known = keep_facts(path, row, fingerprint, facts, rules, chosen, picture.signs, picture.proof)
         yield (
             Member(

@@ -17,6 +17,8 @@ class Silences:
         """contents whose files are all to stay"""
         self.chosen: set[ContentId] = set()
         """contents that a person decided to keep"""
+        self.places: dict[ContentId, bytes] = {}
+        """the file to keep of a chosen content, where a person named it"""
         self._apart: defaultdict[ContentId, set[int]] = defaultdict(set)
         self._settled: defaultdict[ContentId, list[tuple[int, Set[ContentId]]]] = defaultdict(list)
         for number, decision in reader.decisions.all():
@@ -30,6 +32,7 @@ class Silences:
                 self.left |= known
             if decision.keep is not None and (kept := reader.content(decision.keep)) is not None:
                 self.chosen.add(kept)
+                self.places[kept] = decision.keep_path
 
     def __bool__(self) -> bool:
         """Whether any contents are held apart."""

@@ -146,7 +146,10 @@ class _Api:
         verdict = Verdict(given["verdict"]) if given["verdict"] else None
         limit = min(given["limit"] or GROUPS_PER_PAGE, GROUPS_PER_PAGE_MAX)
         ask = partial(
-            self._service.group_page, given["under"], verdict, given["after"], limit, decided=bool(given["decided"])
+            self._service.group_page,
+            *(given["under"], verdict, given["after"], limit),
+            decided=bool(given["decided"]),
+            modified=(given["modified_since"], given["modified_until"]),
         )
         return JsonResponse(await self._verb(ask))
 

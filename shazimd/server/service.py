@@ -67,9 +67,11 @@ class Service(Protocol):
         limit: int,
         *,
         decided: bool,
+        modified: tuple[float | None, float | None] = (None, None),
     ) -> GroupsPage:
         """At most ``limit`` groups, largest saving first, from a position on: with a file below a directory, with a
-        file of a verdict, and with or without a decision about the file to keep."""
+        file of a verdict, with or without a decision about the file to keep, and with a file that was modified from
+        the first time on and before the second, in seconds since 1970."""
 
     def group(self, centre: bytes) -> GroupsPage:
         """The group with this id. Raises NotFound."""

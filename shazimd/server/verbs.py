@@ -133,6 +133,16 @@ def _choice(*words: str) -> Parser:
     return parse_choice
 
 
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < SECONDS_MAX:
+        raise ValueError("seconds since 1970")
+    return value
+
+
 def _cursor(text: str) -> tuple[int, int]:
     saving, dot, centre = text.partition(".")
     if not (dot and saving.isascii() and saving.isdigit() and centre.isascii() and centre.isdigit() and len(text) < 40):
@@ -141,6 +151,9 @@ def _cursor(text: str) -> tuple[int, int]:
 
 
 _NUMBER_FROM_0 = {"type": "integer", "minimum": 0}
+_SECONDS = {"type": "number", "minimum": 0}
+SECONDS_MAX = 1 << 33
+"""The year 2242: nanoseconds since 1970 fit 64 bits."""
 
 THRESHOLD = Parameter(
     "threshold",
@@ -171,6 +184,10 @@ HANDLE = Parameter(
 
 CURSOR = Parameter("after", _cursor, "the position that the page before ended with", {"type": "string"})
 UNDER = Parameter("under", _path, "only groups with a file below this directory", {"type": "string"})
+MODIFIED_SINCE = Parameter(
+    "modified_since", _seconds, "only groups with a file modified then or later, in seconds since 1970", _SECONDS
+)
+MODIFIED_UNTIL = Parameter("modified_until", _seconds, "and that file modified before", _SECONDS)
 VERDICT = Parameter(
     "verdict",
     _choice("exact", "copy"),
@@ -250,7 +267,7 @@ GROUPS = Verb(
     "GET /v1/groups",
     "List groups of duplicates with all facts, a page at a time.",
     Reply("GroupsPage"),
-    (LIMIT, CURSOR, UNDER, VERDICT, DECIDED, GROUP_ID),
+    (LIMIT, CURSOR, UNDER, VERDICT, DECIDED, MODIFIED_SINCE, MODIFIED_UNTIL, GROUP_ID),
 )
 LIST_DECISIONS = Verb(
     "decisions",

@@ -18,6 +18,7 @@ class DecisionRecord(Struct, frozen=True, array_like=True):
     keep: Digest | None
     uid: int | None
     time: str
+    keep_path: bytes = b""
 
 
 class DecisionReader:
@@ -55,11 +56,10 @@ class DecisionWriter(DecisionReader):
     def add(self, decision: UserDecision) -> int:
         """Store a decision; its id. A decision like a stored one, whoever made it, has the id of the stored one."""
         for known_id, known in self.about(decision.contents[0]):
-            if (known.kind, known.contents, known.keep) == (decision.kind, decision.contents, decision.keep):
+            if _meaning(known) == _meaning(decision):
                 return known_id
         new = self._next_id()
-        record = DecisionRecord(decision.kind, list(decision.contents), decision.keep, decision.uid, decision.time)
-        put(self._txn, self._t.decisions, number(new), records.encode(record))
+        put(self._txn, self._t.decisions, number(new), _encoded(decision))
         for digest in decision.contents:
             put(self._txn, self._t.decided, digest + number(new), b"")
         return new
@@ -74,6 +74,15 @@ class DecisionWriter(DecisionReader):
         return known
 
 
+def _meaning(decision: UserDecision) -> tuple[object, ...]:
+    return decision.kind, decision.contents, decision.keep, decision.keep_path
+
+
+def _encoded(made: UserDecision) -> bytes:
+    record = DecisionRecord(made.kind, list(made.contents), made.keep, made.uid, made.time, made.keep_path)
+    return records.encode(record)
+
+
 def _decoded(raw: bytes) -> UserDecision:
     record = records.decode(raw, DecisionRecord)
-    return UserDecision(record.kind, tuple(record.contents), record.keep, record.uid, record.time)
+    return UserDecision(record.kind, tuple(record.contents), record.keep, record.uid, record.time, record.keep_path)

@@ -13,6 +13,7 @@ from daemon_process import DaemonProcess, daemon_process, drawing
 from shazimd.client import Client
 from shazimd.errors import BadInput, NotFound
 from shazimd.protocol import DuplicateGroup
+from shazimd.text import path_fields
 
 
 @pytest.fixture
@@ -101,6 +102,26 @@ def test_decisions_are_imported_before_their_images(daemon: DaemonProcess) -> No
     assert client.decide([line, line], accept_unknown=True) == [1, 1]
     (decision,) = client.decisions()
     assert {**line, "id": 1, "keep": None, "files": []} == decision
+
+
+def test_a_decision_may_name_the_file_to_keep(daemon: DaemonProcess) -> None:
+    """Among files of the same bytes; a path of any bytes, and only for the kind keep."""
+    path = os.fsencode(daemon.root) + b"/\xff.png"
+    shutil.copy(os.fsencode(daemon.root / "large.png"), path)
+    daemon.settled("--compared")
+    client = Client(daemon.socket)
+    (group,) = client.groups()["groups"]
+    about = {"contents": [member["content"] for member in group["members"]]}
+    large = {"keep": next(member["content"] for member in group["members"] if member["width"] > 300)}
+    named = path_fields(path, "keep_path")
+    client.decide([{"kind": "keep", **about, **large, **named}])
+    (group,), (decision,) = client.groups(decided=True)["groups"], client.decisions()
+    assert group["members"][0].get("path_b64") == decision["keep_path_b64"] == named["keep_path_b64"]
+    for bad in ({"keep_path": "relative"}, {"keep_path_b64": "?"}):
+        with pytest.raises(BadInput, match="line 1: keep_path"):
+            client.decide([{"kind": "keep", **about, **large, **bad}])
+    with pytest.raises(BadInput, match="for the kind keep only"):
+        client.decide([{"kind": "leave", **about, "keep_path": "/a"}])
 
 
 def test_failed_files_are_listed_and_tried_again(daemon: DaemonProcess) -> None:

@@ -46,7 +46,9 @@ class Shelf:
         self.duplicates = Duplicates(library, verified=True)
         self._inode = 0
 
-    def put(self, name: str, *paths: str, pixels: str = "", size: int = 100, width: int = 100) -> None:
+    def put(
+        self, name: str, *paths: str, pixels: str = "", size: int = 100, width: int = 100, mtime_ns: int = 1
+    ) -> None:
         """A content with files; under a path ``a=b`` the file b gets the name a, too."""
 
         def work(writer: Writer) -> None:
@@ -56,7 +58,9 @@ class Shelf:
             for path in paths:
                 self._inode += 1
                 for each in path.split("="):
-                    writer.put_file(each.encode(), FileRow(Stat(size, 1, self._inode, 1), FileState.INDEXED, content))
+                    writer.put_file(
+                        each.encode(), FileRow(Stat(size, mtime_ns, self._inode, 1), FileState.INDEXED, content)
+                    )
 
         self.library.store.write(work)
 
@@ -69,8 +73,9 @@ class Shelf:
 
         self.library.store.write(work)
 
-    def decide(self, kind: DecisionKind, names: str, keep: str = "") -> None:
-        made = UserDecision(kind, tuple(digest(name) for name in names), digest(keep) if keep else None)
+    def decide(self, kind: DecisionKind, names: str, keep: str = "", path: str = "") -> None:
+        contents = tuple(digest(name) for name in names)
+        made = UserDecision(kind, contents, digest(keep) if keep else None, keep_path=path.encode())
         self.library.store.write(lambda writer: writer.decisions.add(made))
         self.duplicates.settle(made.contents)
 
@@ -185,6 +190,15 @@ def test_files_with_the_same_bytes_can_be_left(shelf: Shelf) -> None:
     assert shelf.paths() == [["/b1", "/b2"]]
 
 
+def test_the_chosen_file_is_first_among_those_of_its_bytes(shelf: Shelf) -> None:
+    """While it lies there: decisions outlive renames."""
+    shelf.put("a", "/a1", "/a2", "/a3")
+    shelf.decide(DecisionKind.KEEP, "a", keep="a", path="/a2")
+    assert shelf.paths(ALL) == [["/a2", "/a1", "/a3"]]
+    shelf.decide(DecisionKind.KEEP, "a", keep="a", path="/gone")
+    assert shelf.paths(ALL) == [["/a1", "/a2", "/a3"]]
+
+
 def test_the_chosen_content_is_first_and_the_group_is_decided(shelf: Shelf) -> None:
     """A new copy opens the decided group again, with the chosen one still first."""
     shelf.put("a", "/a", width=200)
@@ -226,6 +240,16 @@ def test_pages_can_be_filtered(shelf: Shelf) -> None:
     assert shelf.paths(GroupFilter(verdict=Verdict.COPY)) == [["/z/b", "/z/c"]]
     assert shelf.paths(GroupFilter(verdict=Verdict.EXACT)) == [["/x/a1", "/y/a2"]]
     assert shelf.paths(GroupFilter(under=b"/y", verdict=Verdict.COPY)) == []
+
+
+def test_pages_can_be_filtered_by_time(shelf: Shelf) -> None:
+    """Some file was modified from a time on, and before another."""
+    shelf.put("a", "/a1", "/a2", mtime_ns=10)
+    shelf.put("b", "/b1", "/b2", mtime_ns=20)
+    assert shelf.paths(GroupFilter(since_ns=20)) == [["/b1", "/b2"]]
+    assert shelf.paths(GroupFilter(until_ns=20)) == [["/a1", "/a2"]]
+    assert shelf.paths(GroupFilter(since_ns=11, until_ns=20)) == []
+    assert shelf.paths(GroupFilter(since_ns=10, until_ns=21)) == [["/a1", "/a2"], ["/b1", "/b2"]]
 
 
 def test_a_group_is_found_by_its_id(shelf: Shelf) -> None:

@@ -8,7 +8,7 @@
 _shtab_shazimctl_model_subparsers=(install list)
 _shtab_shazimctl_store_subparsers=(check compact backup repair restore)
 _shtab_shazimctl_service_subparsers=(install uninstall model)
-_shtab_shazimctl_subparsers=(find compare status wait duplicates clean ignore decisions undo failed alerts rescan forget model metrics doctor store reload hooks service completion)
+_shtab_shazimctl_subparsers=(find compare status wait duplicates clean web ignore decisions undo failed alerts rescan forget model metrics doctor store reload hooks service completion)
 
 _shtab_shazimctl_find_option_strings=(-h --help --threshold --weights --limit -v --verbose --json)
 _shtab_shazimctl_compare_option_strings=(-h --help --weights --json)
@@ -16,6 +16,7 @@ _shtab_shazimctl_status_option_strings=(-h --help --watch --json)
 _shtab_shazimctl_wait_option_strings=(-h --help --timeout --compared)
 _shtab_shazimctl_duplicates_option_strings=(-h --help --threshold --weights --limit --all --after --json)
 _shtab_shazimctl_clean_option_strings=(-h --help --apply --how --verdict --root --reference --prefer --undo --list --json)
+_shtab_shazimctl_web_option_strings=(-h --help --port --no-browser)
 _shtab_shazimctl_ignore_option_strings=(-h --help --leave)
 _shtab_shazimctl_decisions_option_strings=(-h --help --export --import --json)
 _shtab_shazimctl_undo_option_strings=(-h --help)
@@ -59,7 +60,7 @@ _shtab_shazimctl_model_pos_0_choices=(install list)
 _shtab_shazimctl_store_pos_0_choices=(check compact backup repair restore)
 _shtab_shazimctl_service_pos_0_choices=(install uninstall model)
 _shtab_shazimctl_completion_pos_0_choices=(bash zsh fish)
-_shtab_shazimctl_pos_0_choices=(find compare status wait duplicates clean ignore decisions undo failed alerts rescan forget model metrics doctor store reload hooks service completion)
+_shtab_shazimctl_pos_0_choices=(find compare status wait duplicates clean web ignore decisions undo failed alerts rescan forget model metrics doctor store reload hooks service completion)
 
 _shtab_shazimctl_find_pos_0_nargs=+
 _shtab_shazimctl_find__h_nargs=0
@@ -87,6 +88,9 @@ _shtab_shazimctl_clean___apply_nargs=0
 _shtab_shazimctl_clean___undo_nargs='?'
 _shtab_shazimctl_clean___list_nargs=0
 _shtab_shazimctl_clean___json_nargs=0
+_shtab_shazimctl_web__h_nargs=0
+_shtab_shazimctl_web___help_nargs=0
+_shtab_shazimctl_web___no_browser_nargs=0
 _shtab_shazimctl_ignore_pos_0_nargs=+
 _shtab_shazimctl_ignore__h_nargs=0
 _shtab_shazimctl_ignore___help_nargs=0

@@ -50,8 +50,8 @@ function _shtab_shazimctl_using
   test "$_shtab_shazimctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_shazimctl_commands find compare status wait duplicates clean ignore decisions undo failed alerts rescan forget model 'model install' 'model list' metrics doctor store 'store check' 'store compact' 'store backup' 'store repair' 'store restore' reload hooks service 'service install' 'service uninstall' 'service model' completion
-set -g _shtab_shazimctl_opts_with_value --after --config --content --how --import --limit --prefer --reference --root --since --socket --state --store --textfile --threshold --timeout --undo --verdict --weights
+set -g _shtab_shazimctl_commands find compare status wait duplicates clean web ignore decisions undo failed alerts rescan forget model 'model install' 'model list' metrics doctor store 'store check' 'store compact' 'store backup' 'store repair' 'store restore' reload hooks service 'service install' 'service uninstall' 'service model' completion
+set -g _shtab_shazimctl_opts_with_value --after --config --content --how --import --limit --port --prefer --reference --root --since --socket --state --store --textfile --threshold --timeout --undo --verdict --weights
 
 complete -c shazimctl -e
 complete -c shazimctl -f
@@ -100,6 +100,10 @@ complete -c shazimctl -n '_shtab_shazimctl_using clean' -l prefer -x -d 'which f
 complete -c shazimctl -n '_shtab_shazimctl_using clean' -l undo -x -d 'reverse the latest run, or the run with this ID'
 complete -c shazimctl -n '_shtab_shazimctl_using clean' -l list -d 'list the past runs'
 complete -c shazimctl -n '_shtab_shazimctl_using clean' -l json -d 'print JSON, one object per line'
+complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a web -d 'Open the page: see duplicates, decide, clean up.'
+complete -c shazimctl -n '_shtab_shazimctl_using web' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using web' -l port -x -d 'port to listen on (default: a free one)'
+complete -c shazimctl -n '_shtab_shazimctl_using web' -l no-browser -d 'print the link only'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a ignore -d 'Stop reporting images as duplicates of each other.'
 complete -c shazimctl -n '_shtab_shazimctl_using ignore' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using ignore' -l leave -d 'they are duplicates, and all are to stay; also files with the same bytes (default: they are different)'

@@ -31,6 +31,7 @@ _shtab_shazimctl_commands() {
     store:'Check, compact, back up or restore the store.'
     undo:'Take a decision back.'
     wait:'Wait until every image is indexed.'
+    web:'Open the page: see duplicates, decide, clean up.'
   )
   _describe 'shazimctl commands' _commands
 }
@@ -355,6 +356,15 @@ _shtab_shazimctl_wait_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_shazimctl_wait_defaults_added=0
 
+_shtab_shazimctl_web_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--port[port to listen on (default\: a free one)]:N:"
+  "--no-browser[print the link only]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_web_defaults_added=0
+
 
 _shtab_shazimctl() {
   local context state line curcontext="$curcontext" one_or_more='(*)' remainder='(-)*:' default='*::: :->shazimctl'
@@ -395,6 +405,7 @@ _shtab_shazimctl() {
         store) _shtab_shazimctl_store ;;
         undo) _arguments -C -s $_shtab_shazimctl_undo_options ;;
         wait) _arguments -C -s $_shtab_shazimctl_wait_options ;;
+        web) _arguments -C -s $_shtab_shazimctl_web_options ;;
       esac
   esac
 }

@@ -1,0 +1,75 @@
+"""The page as an ASGI application: routes, errors, and the guard around them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from shazimd.errors import BadInput, DaemonUnreachable, Forbidden, NotFound, ShazimdError, Unavailable
+from shazimd.web import cleaning, deciding, listing, watching
+from shazimd.web.guard import PageAccess, PageGuard
+from shazimd.web.page import Page, page_of, wants_json
+from shazimd.web.render import HERE
+
+STATUSES: dict[type[ShazimdError], int] = {
+    NotFound: 404,
+    BadInput: 400,
+    Forbidden: 403,
+    DaemonUnreachable: 503,
+    Unavailable: 503,
+}
+TITLES = {
+    400: "That did not work",
+    403: "You may look, not change",
+    404: "Not there any more",
+    503: "The daemon does not answer",
+}
+
+
+def page_app(page: Page, access: PageAccess) -> Starlette:
+    """The application of a page."""
+
+    def refusal(status: int, title: str, explanation: str) -> Response:
+        return page.templates.page("refused.html", status, title=title, explanation=explanation)
+
+    @asynccontextmanager
+    async def life(_: Starlette) -> AsyncIterator[None]:
+        page.live.start()
+        yield
+        page.live.end()
+
+    routes = [*listing.ROUTES, *deciding.ROUTES, *watching.ROUTES, *cleaning.ROUTES]
+    app = Starlette(
+        routes=[*routes, Mount("/static", StaticFiles(directory=os.path.join(HERE, "static")))],
+        middleware=[Middleware(PageGuard, access=access, refusal=refusal)],
+        exception_handlers={ShazimdError: _show_error, HTTPException: _show_missing},
+        lifespan=life,
+    )
+    app.state.page = page
+    return app
+
+
+def _show_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ShazimdError)
+    status = next((code for kind, code in STATUSES.items() if isinstance(error, kind)), 500)
+    if wants_json(request):
+        return JSONResponse({"error": error.message}, status)
+    title = TITLES.get(status, "Something went wrong")
+    return page_of(request).templates.page("error.html", status, tab="", title=title, message=error.message)
+
+
+def _show_missing(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = f"There is nothing at {request.url.path}." if error.status_code == 404 else error.detail
+    return page_of(request).templates.page(
+        "error.html", error.status_code, tab="", title="No such page", message=message
+    )

@@ -1,0 +1,88 @@
+"""State shared by the routes of the page."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from starlette.requests import Request
+
+from shazimd.errors import NotFound
+
+if TYPE_CHECKING:
+    from shazimd.client import Client
+    from shazimd.web.browse import GroupLists
+    from shazimd.web.cleanup import CleanUp
+    from shazimd.web.live import LiveHub
+    from shazimd.web.pictures import ScreenPictures
+    from shazimd.web.render import Templates
+
+
+class MadeDecisions(NamedTuple):
+    """Decisions made together on this page, which are undone together."""
+
+    ids: list[int]
+    groups: list[str]
+    """ids of the groups"""
+    words: str
+    keep: str = ""
+    """position of the kept file; empty for other kinds and for many groups"""
+
+
+class MadeHere:
+    """The decisions made on this page since its start, for undo and for marks in the lists. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: list[MadeDecisions] = []
+        self._of: dict[str, MadeDecisions] = {}
+
+    def add(self, made: MadeDecisions) -> None:
+        with self._lock:
+            self._made.append(made)
+            self._of.update(dict.fromkeys(made.groups, made))
+
+    def of(self, group_id: str) -> MadeDecisions | None:
+        """The decision on a group."""
+        return self._of.get(group_id)
+
+    def latest(self) -> MadeDecisions | None:
+        return self._made[-1] if self._made else None
+
+    def take(self, group_id: str | None = None) -> MadeDecisions:
+        """Remove and return the latest, or the one on a group. Raises NotFound when there is none."""
+        with self._lock:
+            made = self._of.get(group_id) if group_id else (self._made[-1] if self._made else None)
+            if made is None:
+                raise NotFound("Nothing to undo: no decision was made since this page was started.")
+            self._made.remove(made)
+            for group in made.groups:
+                if self._of.get(group) is made:
+                    del self._of[group]
+            return made
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The parts of the page's process."""
+
+    client: Client
+    pictures: ScreenPictures
+    listings: GroupLists
+    live: LiveHub
+    clean: CleanUp
+    templates: Templates
+    made: MadeHere = field(default_factory=MadeHere)
+    plans: dict[str, Any] = field(default_factory=dict)
+    """previewed decisions by the id of their preview"""
+
+
+def page_of(request: Request) -> Page:
+    page: Page = request.app.state.page
+    return page
+
+
+def wants_json(request: Request) -> bool:
+    """Whether the page's script asks, rather than a person without it."""
+    return "application/json" in request.headers.get("accept", "")

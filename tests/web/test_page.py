@@ -1,0 +1,384 @@
+"""The page in a real browser: clicked and typed as a person does."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import PHONE, Browser
+from page_serving import ServedPage
+from scenery import landscape
+from selenium.webdriver.common.keys import Keys
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def decided(page: ServedPage) -> list[tuple[str, list[str]]]:
+    return [(d["kind"], d["contents"]) for d in page.client.made.values()]
+
+
+def contents(group: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys(member["content"] for member in group["members"]))
+
+
+def test_groups_are_shown_with_their_pictures(browser: Browser, page: ServedPage) -> None:
+    """ScreenPictures first, the largest saving first, with verdicts and the reason for the one to keep."""
+    browser.pictures_shown()
+
+    names = browser.run("return [...document.querySelectorAll('.card .name')].map(n => n.innerText)")
+    assert [os.path.basename(group["members"][0]["path"]) for group in page.client.every] == names
+    assert "keep" in browser.text(".card .chip.keep")
+    assert "most detail, has camera metadata" in browser.text(".card .why")
+
+
+def test_twenty_keys_settle_a_list(browser: Browser, page: ServedPage) -> None:
+    """Arrows move, a number keeps, n tells that a group is none, l leaves all; the next group has the focus."""
+    groups = page.client.every
+    browser.type(Keys.ARROW_RIGHT, "1")
+    browser.until("return document.querySelectorAll('.card.done').length === 1")
+    browser.type("2")
+    browser.until("return document.querySelectorAll('.card.done').length === 2")
+    browser.type("n")
+    browser.until("return document.querySelectorAll('.card.done').length === 3")
+    browser.type("l")
+    browser.until("return document.querySelectorAll('.card.done').length === 4")
+
+    kinds = [kind for kind, _ in decided(page)]
+    kept = [d["keep"] for d in page.client.made.values() if d["keep"]]
+    assert (
+        ["keep", "keep", "not_duplicates", "leave"],
+        [groups[0]["members"][0]["content"], groups[1]["members"][1]["content"]],
+    ) == (kinds, kept)
+    assert [contents(group) for group in groups[:4]] == [about for _, about in decided(page)]
+
+
+def test_u_undoes_the_latest_decision(browser: Browser, page: ServedPage) -> None:
+    """In the list and in a group; the group is there again, undecided."""
+    browser.type(Keys.ARROW_RIGHT, "1")
+    browser.until("return document.querySelectorAll('.card.done').length === 1")
+    browser.type("u")
+    browser.until("return document.querySelectorAll('.card.done').length === 0")
+    assert {} == page.client.made
+
+    browser.type(Keys.ENTER)
+    browser.until("return document.querySelector('.viewer') !== null")
+    first = browser.driver.current_url
+    browser.type("n")
+    browser.until("return location.href !== arguments[0]", first)
+    browser.type("u")
+    browser.until("return location.href === arguments[0]", first)
+    assert {} == page.client.made
+
+
+def test_a_mind_may_be_changed(browser: Browser, page: ServedPage) -> None:
+    """A second decision on a group replaces the first."""
+    browser.click(".card .pics")
+    browser.until("return document.querySelector('.viewer') !== null")
+    first = browser.driver.current_url
+    browser.type("1")
+    browser.until("return location.href !== arguments[0]", first)
+    browser.type(Keys.ARROW_LEFT)
+    browser.until("return location.href === arguments[0]", first)
+    browser.has_text("Keep IMG", ".decided")
+    browser.type("2")
+    browser.until("return location.href !== arguments[0]", first)
+
+    assert [page.client.every[0]["members"][1]["content"]] == [d["keep"] for d in page.client.made.values()]
+
+
+def pair_with(browser: Browser, page: ServedPage, edit: str) -> None:
+    """Open the pair of an original and an edit of it."""
+    for group in page.client.every:
+        for place, member in enumerate(group["members"]):
+            if edit in member["path"]:
+                browser.open(f"{page.address}/group/{group['id']}?with={place}")
+                browser.pictures_shown()
+                return
+    raise AssertionError(f"no group has a picture that is {edit}")
+
+
+def corners(browser: Browser, side: str) -> list[float]:
+    """Left, top, right and bottom of a picture on the screen."""
+    box = "const b = document.querySelector(`.pane.${arguments[0]} img`).getBoundingClientRect();"
+    found: list[float] = browser.run(f"{box} return [b.left, b.top, b.right, b.bottom]", side)
+    return found
+
+
+@pytest.mark.parametrize("edit", ["cropped", "mirrored", "turned", "framed", "small"])
+def test_a_picture_is_laid_over_the_other_where_it_belongs(browser: Browser, page: ServedPage, edit: str) -> None:
+    """The difference of an edited copy and its original is nearly black where both show the same."""
+    pair_with(browser, page, edit)
+    browser.type("d")
+    browser.until("return document.querySelector('.viewer').dataset.mode === 'difference'")
+    browser.run("document.querySelector('.viewer').style.filter = 'none'")
+
+    a, b = corners(browser, "a"), corners(browser, "b")
+    inside = max(a[0], b[0]) + 9, max(a[1], b[1]) + 9, min(a[2], b[2]) - 9, min(a[3], b[3]) - 9
+    shot = screenshot(browser).crop(tuple(int(v) for v in inside)).convert("L")
+    average = sum(value * count for value, count in enumerate(shot.histogram())) / (shot.width * shot.height)
+    assert average < 6
+
+
+def screenshot(browser: Browser) -> Any:
+    import io
+
+    from PIL import Image
+
+    return Image.open(io.BytesIO(browser.driver.get_screenshot_as_png()))
+
+
+def test_views_of_a_pair(browser: Browser, page: ServedPage) -> None:
+    """Space blinks while it is held, w slides, + and - zoom both, m hides the map."""
+    pair_with(browser, page, "cropped")
+    visible = (
+        "return getComputedStyle(document.querySelector('.pane.b')).visibility"
+        " + document.querySelector('.viewer').dataset.mode"
+    )
+
+    browser.hold(" ")
+    browser.until(f"{visible} === 'visibleblink'")
+    browser.release(" ")
+    browser.until(f"{visible} === 'visibleside'")
+    browser.type("w")
+    browser.until("return document.querySelector('.pane.b').style.clipPath.includes('50%')")
+    browser.run("const w = document.querySelector('.wiper'); w.value = 20; w.dispatchEvent(new Event('input'))")
+    browser.until("return document.querySelector('.pane.b').style.clipPath.includes('20%')")
+    browser.type("s")
+
+    before = [corners(browser, side) for side in "ab"]
+    browser.type("+", "+", "+")
+    after = [corners(browser, side) for side in "ab"]
+    for small, large in zip(before, after, strict=True):
+        assert large[2] - large[0] > 1.8 * (small[2] - small[0])
+    browser.type("0")
+    assert before == [corners(browser, side) for side in "ab"]
+
+    browser.until("return document.querySelectorAll('.points line').length > 5")
+    assert "visible" == browser.run("return getComputedStyle(document.querySelector('.map')).visibility")
+    browser.type("m")
+    assert "none" == browser.run("return getComputedStyle(document.querySelector('.map')).display")
+    browser.type("m")
+
+
+def test_a_relation_is_told_in_words(browser: Browser, page: ServedPage) -> None:
+    """With the facts that differ set off."""
+    pair_with(browser, page, "cropped")
+
+    assert "2 is 1, cropped to 58% of it" in browser.text("h1")
+    assert "1,200 \u00d7 800" in browser.text(".facts tr.differs:not(.place)")
+
+
+def test_many_groups_are_decided_by_a_rule_after_a_preview(browser: Browser, page: ServedPage) -> None:
+    """The preview decides nothing; what it shows is decided then, and undone at once."""
+    total = len(page.client.every)
+    browser.click("a[href^='/rules']")
+    browser.click("input[value=largest]")
+    browser.click(".rule button")
+    browser.has_text("would be decided")
+    shown = int(browser.text("section h2").split()[0])
+    assert ({}, True) == (page.client.made, 0 < shown < total)
+
+    browser.click("section form button")
+    browser.has_text("decided:", ".bar")
+    assert shown == len(page.client.made)
+
+    browser.click(".bar button")
+    browser.until("return document.querySelector('.bar') === null")
+    assert {} == page.client.made
+
+
+def test_a_filter_narrows_the_list(browser: Browser, page: ServedPage) -> None:
+    """The address keeps the filter; decided groups are shown on request."""
+    browser.type(Keys.ARROW_RIGHT, "1")
+    browser.until("return document.querySelectorAll('.card.done').length === 1")
+    browser.run(
+        "const s = document.querySelector('select[name=decided]'); s.value = 'true';"
+        "s.dispatchEvent(new Event('change', {bubbles: true}))"
+    )
+    browser.has_text("1 group\n")
+    assert "decided=true" in browser.driver.current_url
+
+
+def test_an_alert_appears_as_it_comes(browser: Browser, page: ServedPage) -> None:
+    """On any page, and on top of the list of new arrivals."""
+    first, other = page.client.every[0]["members"][:2]
+    browser.until("return !document.getElementById('state').hidden")
+    alert = {"id": 1, "path": other["path"], "match": first["path"], "verdict": "copy", "matches": 1, "score": 0.9}
+    page.client.coming.put(alert)
+    browser.has_text(os.path.basename(other["path"]), "#toasts")
+
+    browser.click("nav a[href='/new']")
+    browser.has_text(os.path.basename(other["path"]), ".alerts")
+    page.client.coming.put(alert | {"id": 2, "path": "/srv/photos/<b>fresh.jpg"})
+    browser.has_text("<b>fresh.jpg", ".alerts .alert")
+    browser.allowed = "status of"  # the file does not exist, so its picture is answered with 404
+
+
+@pytest.mark.parametrize("way", ["drop", "paste", "choose"])
+def test_a_picture_is_asked_about(browser: Browser, page: ServedPage, way: str, tmp_path: Path) -> None:
+    """Dropped on any page, pasted, or chosen: have we had this picture before?"""
+    known = page.client.every[0]["members"][0]
+    page.client.known = known
+    picture = tmp_path / "asked.png"
+    landscape(3, (300, 200)).save(picture)
+    if way == "choose":
+        browser.open(f"{page.address}/ask")
+        browser.driver.find_element("css selector", "input[type=file]").send_keys(str(picture))
+    else:
+        name, field = {"drop": ("DragEvent", "dataTransfer"), "paste": ("ClipboardEvent", "clipboardData")}[way]
+        browser.run(
+            "const bytes = Uint8Array.from(arguments[3]); const d = new DataTransfer();"
+            "d.items.add(new File([bytes], 'asked.png', {type: 'image/png'}));"
+            "const made = new globalThis[arguments[1]](arguments[0], {[arguments[2]]: d, bubbles: true});"
+            "document.body.dispatchEvent(made)",
+            *(way, name, field, list(picture.read_bytes())),
+        )
+    browser.has_text("Yes: 1 file of it")
+    browser.has_text(os.path.basename(known["path"]), ".match")
+    browser.until("return document.querySelector('.preview img')?.naturalWidth === 300")
+    assert page.client.asked == picture.read_bytes()
+
+
+def test_a_file_that_is_no_picture_is_told_from_one(browser: Browser, page: ServedPage, tmp_path: Path) -> None:
+    """The answer says why."""
+    text = tmp_path / "notes.txt"
+    text.write_text("no picture")
+    browser.open(f"{page.address}/ask")
+    browser.driver.find_element("css selector", "input[type=file]").send_keys(str(text))
+
+    browser.has_text("can't be read as a picture")
+    browser.allowed = "status of"  # the answer's status is 400
+
+
+def test_failed_files_are_listed_and_tried_again(browser: Browser, page: ServedPage) -> None:
+    """Each with its reason, its size and since when."""
+    page.client.broken = [
+        {
+            "path": "/srv/photos/broken.tif",
+            "code": "not_an_image",
+            "reason": "truncated",
+            "size_bytes": 1200,
+            "since": 1.7e9,
+        },
+        {
+            "path": "/srv/photos/old.gif",
+            "code": "too_large",
+            "reason": "too many pixels",
+            "size_bytes": None,
+            "since": None,
+        },
+    ]
+    browser.click("nav a[href='/failed']")
+    browser.has_text("2 files could not be read")
+    assert "truncated" in browser.text("table")
+    browser.click("td button")
+    browser.until("return document.readyState === 'complete' && location.pathname === '/failed'")
+    browser.click(".head button")
+    browser.has_text("2 files could not be read")
+    assert [b"/srv/photos/broken.tif", None] == page.client.retried
+
+
+def test_a_clean_up_is_previewed_applied_and_undone(browser: Browser, page: ServedPage) -> None:
+    """Decide on the page, see every file, apply; then take all of it back."""
+    group = page.client.every[0]
+    files = [Path(member["path"]) for member in group["members"]]
+    before = {path: path.read_bytes() for path in files}
+    browser.type(Keys.ARROW_RIGHT, "1")
+    browser.until("return document.querySelectorAll('.card.done').length === 1")
+    browser.click("nav a[href='/clean']")
+    browser.click("form.rule > button")
+    browser.has_text("Nothing was changed so far")
+    assert all(path.exists() for path in files)
+
+    browser.click("form[action='/clean/apply'] button")
+    browser.has_text(f"{len(files) - 1} file{'s' if len(files) > 2 else ''} cleaned up")
+    assert [files[0]] == [path for path in files if path.exists()]
+
+    browser.click(".outcome form button")
+    browser.has_text("taken back")
+    assert before == {path: path.read_bytes() for path in files}
+
+
+def test_a_vanished_file_is_shown_as_such(browser: Browser, page: ServedPage) -> None:
+    """In the list, in the pair, and the clean-up leaves its group alone."""
+    gone = Path(page.client.every[0]["members"][1]["path"])
+    gone.unlink()
+    browser.click(".card .pics")
+    browser.has_text("no longer there", ".pane.b")
+    browser.type("1")
+    browser.until("return document.querySelector('.viewer') !== null")
+    browser.click("nav a[href='/clean']")
+    browser.click("form.rule > button")
+    browser.has_text(f"{gone}: no such file")
+    browser.allowed = "status of"  # the picture is answered with 404
+
+
+def test_a_daemon_that_has_gone_is_told(browser: Browser, page: ServedPage) -> None:
+    """Its absence is shown, and a decision says that nothing was stored."""
+    page.client.gone = "the daemon is not running; start it with `shazimd DIR`"
+    browser.has_text("The daemon does not answer", "#state")
+    browser.type(Keys.ARROW_RIGHT, "1")
+    browser.has_text("the daemon is not running", "#said.problem")
+    browser.open(page.address)
+    browser.has_text("the daemon is not running", "main")
+    browser.allowed = "status of"  # answers of status 503
+
+
+PAGES = ["/", "/new", "/ask", "/failed", "/decisions", "/clean", "/rules?rule=suggested", "/group/FIRST", "/nowhere"]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_no_serious_fault_of_accessibility(browser: Browser, page: ServedPage, dark: bool) -> None:
+    """By axe-core, on every page, in light and in dark."""
+    page.client.broken = [{"path": "/a.tif", "code": "x", "reason": "truncated", "size_bytes": 12, "since": 1.7e9}]
+    browser.type(Keys.ARROW_RIGHT, "1")
+    browser.until("return document.querySelectorAll('.card.done').length === 1")
+    browser.look(dark=dark)
+    found = {}
+    for path in PAGES:
+        browser.open(page.address + path.replace("FIRST", page.client.every[1]["id"]))
+        found[path] = browser.faults()
+    browser.allowed = "status of"  # /nowhere is answered with 404
+    assert {key: [] for key in PAGES} == found
+
+
+@pytest.mark.parametrize("path", ["/", "/group/FIRST", "/clean", "/decisions"])
+def test_a_phone_shows_a_page_without_scrolling_sideways(browser: Browser, page: ServedPage, path: str) -> None:
+    """Everything lies within the width of the screen."""
+    browser.look(PHONE)
+    browser.open(page.address + path.replace("FIRST", page.client.every[0]["id"]))
+
+    assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_next_groups_are_appended_while_scrolling(browser: Browser, page: ServedPage, serve: Any) -> None:
+    """No page has to be turned."""
+    from fake_client import FakeClient
+
+    group = page.client.every[0]
+    many = [group | {"id": f"{n:064x}"} for n in range(150)]
+    other = serve(FakeClient(many))
+    browser.open(other.access.link())
+    browser.until("return document.querySelectorAll('.card').length === 60")
+    browser.run("scrollTo(0, document.body.scrollHeight)")
+    browser.until("return document.querySelectorAll('.card').length === 120")
+    browser.run("scrollTo(0, document.body.scrollHeight)")
+    browser.until("return document.querySelectorAll('.card').length === 150")
+    browser.until("return document.getElementById('more') === null")
+
+
+def test_without_its_script_the_page_works(chrome: Browser, page: ServedPage) -> None:
+    """As links and forms."""
+    chrome.begin()
+    chrome.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        chrome.open(page.access.link())
+        chrome.open(page.address)
+        first = chrome.driver.find_element("css selector", ".card .decide button")
+        first.click()
+        chrome.driver.find_element("css selector", ".viewer")
+    finally:
+        chrome.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert [("keep", contents(page.client.every[0]))] == decided(page)
