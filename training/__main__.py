@@ -32,6 +32,8 @@ CALIBRATION, CORRECTION_EVERY = 160, 3
 CONSTANT = 0.35
 """``a`` of export.py, fitted on the tuned half of the quality benchmark: 99.9 % of the pairs of unlike pictures are
 below .736 with MobileNet V2, and below .591 with the raw cosine of the shipped weights: (.736 - .591) / (1 - .591)."""
+COPY_FROM = 1.9
+"""See ``ModelInfo.copy_from``; derived on the tuned half, benchmarks/quality/README.md."""
 AGREEMENT_MIN = 0.97
 """Median cosine between int8 and float."""
 
@@ -122,6 +124,7 @@ def _record(content: bytes, quantiles: list[float], made_by: dict[str, str | int
         "input_width": SIDE,
         "output_width": 256,
         "precision": "int8",
+        "copy_from": COPY_FROM,
         "licence": "Apache-2.0",
         "installed_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "calibration": {"constant": CONSTANT, "meaning": "dfv = (1 - constant) * cosine + constant"},

@@ -60,6 +60,9 @@ class ModelInfo:
     installed_at: str = ""
     """UTC, ISO 8601"""
     runtime: Runtime = "litert"
+    copy_from: float | None = None
+    """The sum of agreement and cosine from which two pictures with a map are copies; None for a model that was not made
+    for copies. See benchmarks/quality/README.md."""
 
 
 class Program(Protocol):

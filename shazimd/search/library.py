@@ -56,6 +56,11 @@ class Library:
     def model_id(self) -> str | None:
         return self.model.id if self.model else None
 
+    @property
+    def copy_from(self) -> float | None:
+        """See ``ModelInfo.copy_from``."""
+        return self.model.copy_from if self.model else None
+
     def content_of(self, data: bytes) -> ContentId | None:
         """The content with these bytes, if known."""
         with self.store.read() as reader:

@@ -1,7 +1,7 @@
 """The likely partners of a content, and their verification.
 
-Partners are found like candidates of a query: by shared local features and, for few features, by score. This finds
-mirrored, turned and cropped copies, too. Geometry confirms the pairs.
+Partners are found like candidates of a query: by shared local features, by the vector alone and, for few features, by
+score. This finds mirrored, turned and cropped copies, too. Geometry confirms the pairs, with the vector's help.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import NamedTuple
 
+from shazimd.search.by_vector import by_vector, confirmed
 from shazimd.search.library import Library
 from shazimd.search.query import (
     PROPOSED_FROM,
@@ -20,6 +21,7 @@ from shazimd.search.query import (
     may_be_faint,
     with_same_pixels,
 )
+from shazimd.search.score import similarities
 from shazimd.store.base import Reader
 from shazimd.types import DEFAULT_WEIGHTS, ContentId, Fingerprint, Relation, Verification
 
@@ -35,14 +37,18 @@ class PartnerCheck(NamedTuple):
     content: ContentId
     features: bytes
     partners: list[ContentId]
+    cosines: list[float | None]
+    """with each partner; None without vectors of the model"""
+    copy_from: float | None
+    """see ``ModelInfo.copy_from``"""
     verified: Future[list[Verification]] | None
 
     def relations(self) -> Iterator[Relation]:
         """The relations found; waits for the workers. Raises WorkerFailed."""
         verified = self.verified.result() if self.verified else []
-        for partner, found in zip(self.partners, verified, strict=True):
+        for partner, cosine, found in zip(self.partners, self.cosines, verified, strict=True):
             if found.verdict is not None:
-                yield Relation(self.content, partner, found)
+                yield Relation(self.content, partner, confirmed(found, cosine, self.copy_from))
 
 
 def check_partners(library: Library, reader: Reader, verify: Verify, content: ContentId) -> PartnerCheck:
@@ -53,14 +59,15 @@ def check_partners(library: Library, reader: Reader, verify: Verify, content: Co
     likely = [each for each in _likely(library, own) if each not in known]
     partners = dict(fingerprints(library, reader, likely))
     verified = verify(own.features, [each.features for each in partners.values()]) if partners else None
-    return PartnerCheck(content, own.features, list(partners), verified)
+    cosines = [similarities(own.signals, each.signals).dfv for each in partners.values()]
+    return PartnerCheck(content, own.features, list(partners), cosines, library.copy_from, verified)
 
 
 def _likely(library: Library, own: Fingerprint) -> list[ContentId]:
     """The partners to verify, likeliest first; the content itself may be among them."""
     if not own.features:
         return []
-    likely = by_words(library, own.features, PARTNERS_MAX)
+    likely = by_words(library, own.features, PARTNERS_MAX) + by_vector(library, own.signals)
     if may_be_faint(own, own.features):
         (hits,) = library.index.search([own.signals], DEFAULT_WEIGHTS, PROPOSED_FROM, PARTNERS_BY_SCORE)
         likely += [hit.content for hit in hits]

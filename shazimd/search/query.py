@@ -1,9 +1,9 @@
 """Searches: exact lookups, candidates, verification, verdicts, paths.
 
-Candidates are contents that share local features with the query, and contents with a high score in any of the query's
-orientations: from the threshold on, and from less for a query with few features. Verified candidates match at any
-score; other contents match from the threshold on. Low-information pictures have meaningless scores: these may propose
-them as candidates, but only bytes, pixels and verification make them match.
+Candidates are contents that share local features with the query, the nearest by a vector made for copies, and contents
+with a high score in any of the query's orientations: from the threshold on, and from less for a query of few features.
+Verified candidates match at any score; other contents match from the threshold on. Low-information pictures have
+meaningless scores: these may propose them as candidates, but only bytes, pixels and verification make them match.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import suppress
 from itertools import chain, islice
 from typing import NamedTuple, TypeAlias
 
+from shazimd.search.by_vector import by_vector, confirmed
 from shazimd.search.library import Library
 from shazimd.search.score import best_orientation
 from shazimd.store.base import Reader
@@ -117,7 +118,8 @@ class Search:
         _, best, pair = _hit(0, query, other, weights)
         verification = None
         if self._verify and query.features and other.features:
-            (verification,) = self._verify(query.features, [other.features]).result()
+            (found,) = self._verify(query.features, [other.features]).result()
+            verification = confirmed(found, pair.dfv, self._library.copy_from)
         verdict = verification.verdict if verification else None
         if verdict is None and best >= threshold and not (query.fingerprint.low_information or other.low_information):
             verdict = Verdict.SIMILAR
@@ -137,7 +139,7 @@ class Search:
         first = list(islice(by_words, BY_WORDS))
         verifying = self._verified(query, first)  # in the workers, while this thread searches by score
         nearest.extend(islice(ranked, BY_SCORE))
-        closest = chain(nearest, self._by_hashes(query, weights))
+        closest = chain(self._by_vector(query, weights), nearest, self._by_hashes(query, weights))
         by_score = self._verified(query, list(self._among(query, closest, tried, weights)))
         judged = self._go_on(query, list(verifying), by_words)
         further = self._among(query, _recorded(ranked, nearest), tried, weights)
@@ -204,6 +206,12 @@ class Search:
         likely = by_hashes(self._library, query.orientations, BY_SCORE)
         return [_hit(content, query, known, weights) for content, known in self._known(likely)]
 
+    def _by_vector(self, query: Query, weights: Weights) -> list[Hit]:
+        if not self._can_verify(query):
+            return []
+        likely = by_vector(self._library, query.orientations[0])
+        return [_hit(content, query, known, weights) for content, known in self._known(likely)]
+
     def _known(self, contents: Iterable[ContentId]) -> Iterator[tuple[ContentId, Fingerprint]]:
         for content in contents:
             with self._library.store.read() as reader:
@@ -232,7 +240,12 @@ class Search:
             return iter(())
         parts = [candidates[start : start + JOB_CANDIDATES] for start in range(0, len(candidates), JOB_CANDIDATES)]
         jobs = [(part, self._verify(query.features, [features for _, features in part])) for part in parts]
-        return ((hit, found) for part, job in jobs for (hit, _), found in zip(part, job.result(), strict=True))
+        border = self._library.copy_from
+        return (
+            (hit, confirmed(found, hit.similarities.dfv, border))
+            for part, job in jobs
+            for (hit, _), found in zip(part, job.result(), strict=True)
+        )
 
     def _files(self, judged: Iterable[_Judged], admit: Admit | None) -> Iterator[Match]:
         for hit, verdict, verification in judged:

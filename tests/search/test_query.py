@@ -103,6 +103,7 @@ def verify(_query: bytes, candidates: Sequence[bytes]) -> Future[list[Verificati
 
 class Model:
     id = "m"
+    copy_from: float | None = None
 
 
 @pytest.fixture(params=[FlatIndex, CascadeIndex])
