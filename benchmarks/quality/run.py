@@ -1,7 +1,7 @@
 """How well does it tell copies from everything else? One command prints the tables and draws the plots.
 
     OPENBLAS_NUM_THREADS=1 python -m benchmarks.quality.run --model SAVED_MODEL \\
-        [--part untouched|tuned] [--photos 20] [--out DIR]
+        [--part untouched|tuned] [--photos 20] [--tier easy|medium|hard] [--out DIR]
 
 Copies are made of ``--photos`` clothing and as many grocery photos of one half, and asked among all photos; a hundred
 photos of the other half are held out and their copies asked too: they have no original. See README.md beside this.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import math
 import os
 import tempfile
 from collections import defaultdict
@@ -71,10 +72,11 @@ def main() -> None:
 
     clothing, grocery = range(len(mine) // 2), range(len(mine) // 2, len(mine))
     sources = [int(n) for kind in (clothing, grocery) for n in rng.permutation(kind)[: options.photos]]
+    edits = [edit for edit in EDITS if edit.tier in (options.tier or TIERS)]
     copies, asked = [], Codes()
     for number, source in enumerate([*sources, *([None] * (len(sources) // 4))]):
         photo = known[source] if source is not None else strangers[number % HELD_OUT]
-        for edit in EDITS:
+        for edit in edits:
             image = edit.apply(
                 load(photo), np.random.default_rng([number, EDITS.index(edit)]), load(strangers[-1 - number % 20])
             )
@@ -83,8 +85,8 @@ def main() -> None:
             copies.append(Copy(source, edit, query, product.matches(query)))
 
     print(
-        f"# {options.part} half: {len(sources)} photos x {len(EDITS)} edits among {len(known)} photos, "
-        f"and {len(copies) - len(sources) * len(EDITS)} copies of photos that are not known\n"
+        f"# {options.part} half: {len(sources)} photos x {len(edits)} edits among {len(known)} photos, "
+        f"and {len(copies) - len(sources) * len(edits)} copies of photos that are not known\n"
     )
     scores = asked.similarities(codes)
     _table(copies, scores, options.out)
@@ -99,9 +101,10 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="a SavedModel directory or TF Hub handle")
+    parser.add_argument("--model", required=True, help="a handle, such as bundled")
     parser.add_argument("--part", choices=["untouched", "tuned"], default="untouched")
     parser.add_argument("--photos", type=int, default=20)
+    parser.add_argument("--tier", choices=TIERS, action="append", help="of the edits; default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default=os.path.dirname(__file__), help="folder for the plots")
     return parser.parse_args()
@@ -162,6 +165,8 @@ def _tier_recall(copies: list[Copy], values: NDArray[np.float64], truth: NDArray
     """The share of a tier's copies that score above the best false match of any tier."""
     false = values[~truth].max(initial=0)
     rows = [row for row, copy in enumerate(copies) if copy.edit.tier == tier and copy.source is not None]
+    if not rows:
+        return math.nan
     return float(np.mean([values[row, copies[row].source] > false for row in rows]))
 
 
