@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         InstalledModel,
         InstallProgress,
         PairLine,
+        PathFields,
         ReloadReply,
         Status,
     )
@@ -160,11 +161,24 @@ class Client:
         """Request a comparison of a path, or of every root, with the disk; ``deep`` has every file read."""
         self._json(verbs.RESCAN, path=path, deep="true" if deep else None)
 
-    def forget(self, path: bytes | None = None, *, deleted: bool = False, content: str | None = None) -> int:
+    def forget(
+        self, path: bytes | None = None, *, deleted: bool = False, content: str | None = None, ignore: bool = False
+    ) -> ForgetReply:
         """Forget a file or a directory with its subtree, or all deleted images, or the image with this digest in
-        hexadecimal. The number of files forgotten, or of images."""
-        reply: ForgetReply = self._json(verbs.FORGET, path=path, deleted="true" if deleted else None, content=content)
-        return reply["forgotten"]
+        hexadecimal. With ``ignore`` the path stays out from now on."""
+        flags = {name: "true" for name, given in (("deleted", deleted), ("ignore", ignore)) if given}
+        parameters: dict[str, Any] = {"path": path, "content": content, **flags}
+        reply: ForgetReply = self._json(verbs.FORGET, **parameters)
+        return reply
+
+    def ignored(self) -> list[PathFields]:
+        """The files and directories that were forgotten and stay out."""
+        paths: list[PathFields] = self._json(verbs.LIST_IGNORED)["ignored"]
+        return paths
+
+    def unignore(self, path: bytes) -> None:
+        """Let an ignored path in again."""
+        self._json(verbs.UNIGNORE, path=path)
 
     def reload(self) -> ReloadReply:
         """Reload the configuration."""

@@ -376,6 +376,14 @@ class CompactReply(TypedDict):
 class ForgetReply(TypedDict):
     forgotten: int
     """number of image files forgotten"""
+    comes_back: bool
+    """the path still lies in a root: it is indexed, and told of, again after its next change or scan"""
+
+
+class IgnoredReply(TypedDict):
+    """Files and directories that were forgotten and stay out."""
+
+    ignored: list[PathFields]
 
 
 class InstalledModel(TypedDict):

@@ -21,6 +21,7 @@ from shazimd.protocol import (
     DuplicateGroup,
     FailedFile,
     FindReply,
+    ForgetReply,
     GroupsPage,
     InstalledModel,
     InstallProgress,
@@ -68,6 +69,8 @@ class FakeService:
             (b"/srv/p/ski2.jpg", 0.836, "copy"),
         ]
         self.stored: list[Alert] = []
+        self.out: list[bytes] = []
+        """paths that are ignored"""
         self.state: Any = "ready"
         self.pending = 0
         self.progress: BaselineProgress | None = None
@@ -197,12 +200,25 @@ class FakeService:
         if path is not None and not path.startswith(b"/srv/p"):
             raise NotFound("/elsewhere is in no root, expected a path below /srv/p")
 
-    def forget(self, path: bytes | None, *, deleted: bool = False, content: bytes | None = None) -> int:
+    def forget(
+        self, path: bytes | None, *, deleted: bool = False, content: bytes | None = None, ignore: bool = False
+    ) -> ForgetReply:
         if path is None:
             self.asked.append(("forget", "deleted" if deleted else content))
-            return 2 if deleted else 1
-        self.asked.append(("forget", path))
-        return 3 if path.startswith(b"/srv/p") else 0
+            return {"forgotten": 2 if deleted else 1, "comes_back": False}
+        self.asked.append(("forget", path, *(["ignore"] if ignore else [])))
+        if ignore:
+            self.out.append(path)
+        is_known = path.startswith(b"/srv/p")
+        return {"forgotten": 3 if is_known else 0, "comes_back": is_known and not ignore}
+
+    def ignored(self) -> list[bytes]:
+        return self.out
+
+    def unignore(self, path: bytes) -> None:
+        if path not in self.out:
+            raise NotFound("it is not ignored")
+        self.out.remove(path)
 
     def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[DuplicateGroup]:
         self.asked.append(("duplicates", threshold, weights))

@@ -12,6 +12,7 @@ import structlog
 
 from shazimd import paths
 from shazimd.config import Config
+from shazimd.daemon.ignored import IgnoredPaths
 from shazimd.daemon.parts import Parts, RunSettings
 from shazimd.daemon.roots import check_presence, configured_roots
 from shazimd.daemon.run import Run
@@ -58,7 +59,7 @@ class App:
             check_presence(roots, parts.store)
             self.store, self.workers, self.library = parts.store, parts.workers, parts.library
             self.alerts, self.committer, self.metrics = parts.alerts, parts.committer, parts.metrics
-            self.search, self.duplicates = parts.search, parts.duplicates
+            self.search, self.duplicates, self.ignored = parts.search, parts.duplicates, parts.ignored
             self.run = Run(parts, roots, RunSettings.of(config))
             self._opened = opened.pop_all()
 
@@ -127,7 +128,9 @@ def _open_parts(config: Config, model: ModelInfo | None, opened: ExitStack) -> P
     verify = partial(workers.submit, verify_all) if config.match.verify else None
     later = partial(workers.submit_later, verify_all) if config.match.verify else None
     search, duplicates = Search(library, verify), Duplicates(library, verified=config.match.verify)
-    return Parts(store, workers, library, alerts, committer, search, duplicates, Metrics(), later)
+    return Parts(
+        store, workers, library, alerts, committer, search, duplicates, Metrics(), IgnoredPaths(store, committer), later
+    )
 
 
 def _open_index(store: Store, model_id: str | None) -> Index:

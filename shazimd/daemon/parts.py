@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from shazimd.config import Config
+from shazimd.daemon.ignored import IgnoredPaths
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.rules import MatchSettings
@@ -35,6 +36,7 @@ class Parts(NamedTuple):
     search: Search
     duplicates: Duplicates
     metrics: Metrics
+    ignored: IgnoredPaths
     verify_later: Verify | None
     """verification for background work; None where the score alone counts"""
 

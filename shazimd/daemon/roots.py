@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from shazimd.config import WatchConfig
@@ -47,7 +47,16 @@ def check_presence(roots: Sequence[RootConfig], store: Store) -> None:
 class Roots:
     """The roots by path, and the ones without a complete baseline."""
 
-    def __init__(self, roots: Sequence[RootConfig], store: Store, *, alert_on_baseline: bool) -> None:
+    def __init__(
+        self,
+        roots: Sequence[RootConfig],
+        store: Store,
+        *,
+        alert_on_baseline: bool,
+        ignores: Callable[[bytes], bool] = lambda _: False,
+    ) -> None:
+        """``ignores`` tells the paths that a person has taken out."""
+        self.ignores = ignores
         self._by_length = sorted(roots, key=lambda root: -len(root.rules.root))
         self._alert_on_baseline = alert_on_baseline
         with store.read() as reader:
@@ -70,7 +79,7 @@ class Roots:
 
     def admits(self, path: bytes) -> bool:
         root = self.of(path)
-        return root is not None and root.rules.admits(path)
+        return root is not None and root.rules.admits(path) and not self.ignores(path)
 
     def silent(self, path: bytes) -> bool:
         """Whether a new file raises no alert: in a reference root, in a baseline, and outside the roots."""

@@ -29,7 +29,7 @@ from shazimd.ingest.backfill import Backfill
 from shazimd.ingest.collect import Collector
 from shazimd.ingest.ingest import Ingest
 from shazimd.ingest.lanes import Jobs, Lane
-from shazimd.ingest.moves import apply_move
+from shazimd.ingest.moves import apply_move, leave_out
 from shazimd.ingest.outcome import Outcome
 from shazimd.ingest.pending import PendingAlert
 from shazimd.ingest.reconcile import Findings, Reconciler
@@ -71,7 +71,9 @@ class Run:
         self._library = parts.library
         self._duplicates = parts.duplicates
         self._committer = parts.committer
-        self._roots = Roots(roots, parts.store, alert_on_baseline=settings.alert_on_baseline)
+        self._roots = Roots(
+            roots, parts.store, alert_on_baseline=settings.alert_on_baseline, ignores=parts.ignored.cover
+        )
         self._debouncer = Debouncer({root.rules.root: root.config.settle_ms / 1000 for root in roots})
         self._watches = Watches()
         self._watchers = {root.rules.root: self._watcher(root, settings.scan_interval_s) for root in roots}
@@ -187,8 +189,7 @@ class Run:
                 watcher.refresh()
             return
         path = self.known_path(path)
-        if self._roots.of(path) is None:
-            raise NotFound(f"{os.fsdecode(path)}: lies in none of the watched directories")
+        self.expect_in_root(path)
         if os.path.isdir(path):
             self._asked[path] = depth
             self._debouncer.put(FileEvent(Kind.TREE, path))
@@ -198,6 +199,16 @@ class Run:
     def known_path(self, path: bytes) -> bytes:
         """The path as the store has it: see ``Roots.known_path``."""
         return self._roots.known_path(path)
+
+    def expect_in_root(self, path: bytes) -> None:
+        """Raises NotFound for a path outside the roots."""
+        if self._roots.of(path) is None:
+            raise NotFound(f"{os.fsdecode(path)}: lies in none of the watched directories")
+
+    def comes_back(self, path: bytes) -> bool:
+        """Whether a forgotten path would be indexed again, since it still lies in a root."""
+        in_root = self._roots.of(path) is not None if os.path.isdir(path) else self._roots.admits(path)
+        return in_root and os.path.lexists(path)
 
     def retry(self, path: bytes | None) -> int:
         """Read the failed files, all or those at or below a path, again soon; their number."""
@@ -259,7 +270,8 @@ class Run:
         """Apply a rename to the store. Consecutive renames share a commit; other events wait for the commit."""
         old, new = event.old, event.path
         assert old is not None
-        return self._committer.submit(lambda writer: apply_move(writer, old, new))
+        apply = leave_out if self._roots.ignores(new) else partial(apply_move, new=new)
+        return self._committer.submit(lambda writer: apply(writer, old))
 
     def _handle(self, event: FileEvent) -> None:
         if event.kind is Kind.TREE:
@@ -282,6 +294,8 @@ class Run:
         if self._roots.without_baseline and outcome in (Outcome.STORED, Outcome.FAILED, Outcome.OTHER_NAMES):
             around = self._roots.of(path)
             self._progress.note(around.rules.root if around else path)
+        if self._roots.ignores(path):  # since the job was offered
+            self._committer.submit(lambda writer: leave_out(writer, path)).result()
         if outcome in (Outcome.STORED, Outcome.OTHER_NAMES, Outcome.PUT_OFF):
             self._offer_relating()
         if outcome is Outcome.UNSETTLED:

@@ -113,13 +113,31 @@ class DaemonService:
     def rescan(self, path: bytes | None, deep: bool = False) -> None:
         self._app.run.rescan(path, deep=deep)
 
-    def forget(self, path: bytes | None, *, deleted: bool = False, content: Digest | None = None) -> int:
+    def forget(
+        self, path: bytes | None, *, deleted: bool = False, content: Digest | None = None, ignore: bool = False
+    ) -> protocol.ForgetReply:
         library, committer = self._app.library, self._app.committer
         if path is not None:
-            return collect.forget_path(library, committer, self._app.run.known_path(path))
+            return self._forget_path(self._app.run.known_path(path), ignore=ignore)
         if content is not None:
-            return collect.forget_content(library, committer, content)
-        return collect.forget_deleted(library, committer) if deleted else 0
+            return {"forgotten": collect.forget_content(library, committer, content), "comes_back": False}
+        forgotten = collect.forget_deleted(library, committer) if deleted else 0
+        return {"forgotten": forgotten, "comes_back": False}
+
+    def _forget_path(self, path: bytes, *, ignore: bool) -> protocol.ForgetReply:
+        if ignore:
+            self._app.run.expect_in_root(path)
+            self._app.ignored.add(path)
+        forgotten = collect.forget_path(self._app.library, self._app.committer, path)
+        return {"forgotten": forgotten, "comes_back": not ignore and self._app.run.comes_back(path)}
+
+    def ignored(self) -> list[bytes]:
+        return self._app.ignored.all()
+
+    def unignore(self, path: bytes) -> None:
+        self._app.ignored.remove(path)
+        if self._app.run.comes_back(path):
+            self._app.run.rescan(path)
 
     def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[protocol.DuplicateGroup]:
         threshold = self._threshold(threshold)

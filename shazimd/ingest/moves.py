@@ -6,6 +6,12 @@ from shazimd.posix.mounts import is_at_or_below
 from shazimd.store.base import Writer
 
 
+def leave_out(writer: Writer, path: bytes) -> None:
+    """Remove the rows of a path with all below it: it is ignored, or was moved to where files are."""
+    writer.remove_tree(path)
+    writer.remove_file(path)
+
+
 def apply_move(writer: Writer, old: bytes, new: bytes) -> None:
     """Move a known file, or a directory with its tree, in the store.
 

@@ -80,6 +80,15 @@ def set_decoders_of_failures(writer: Writer, versions: str) -> None:
     writer.set("decoders", versions)
 
 
+def ignored_paths(reader: Reader) -> frozenset[bytes]:
+    """Files and directories that stay out of the index."""
+    return frozenset(bytes.fromhex(path) for path in reader.get("ignored") or ())
+
+
+def set_ignored_paths(writer: Writer, paths: frozenset[bytes]) -> None:
+    writer.set("ignored", sorted(path.hex() for path in paths) or None)
+
+
 def _baseline_key(root: bytes) -> str:
     return "baseline:" + os.fsdecode(root)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -21,6 +22,8 @@ NO_MODEL = "none"
 RETRY_FIRST_S = 60.0
 RETRY_MAX_S = 3600.0
 """168 attempts in a week without a network."""
+STAGED_LOOK_S = 5.0
+"""How often to look for a staged model between two attempts."""
 UNDER_WAY_S = 1.0
 """How often to look for the result of another process, such as shazimd-model.service."""
 
@@ -133,13 +136,21 @@ class Provision:
             except ModelError as error:
                 self._log_fault(error, retry_s=delay_s)
                 self.first_try.set()
-                self._stopping.wait(delay_s)
+                self._pause(delay_s)
                 delay_s = min(2 * delay_s, RETRY_MAX_S)
             else:
                 self.fault = None
                 self._use(model)
                 self.first_try.set()
                 return
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, or until a model is staged."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and not self._stopping.wait(min(left, STAGED_LOOK_S)):
+            with suppress(ModelError):  # the attempt names it
+                if self._staged is not None and Registry(self._staged).find(self._handle):
+                    return
 
     def _take_over(self) -> None:
         if self._staged is not None:

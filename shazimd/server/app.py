@@ -22,7 +22,7 @@ from shazimd.server.bodies import Bodies, memory_budget
 from shazimd.server.events import AlertStreams
 from shazimd.server.service import Service
 from shazimd.server.sharing import Pace, Shares, Turns
-from shazimd.server.verbs import EVENTS, JSON, RESCAN, SINCE, VERBS, Verb
+from shazimd.server.verbs import EVENTS, JSON, RESCAN, SINCE, UNIGNORE, VERBS, Verb
 from shazimd.text import path_fields
 from shazimd.types import Verdict
 
@@ -130,11 +130,18 @@ class _Api:
         return JsonResponse(reply, RESCAN.reply.status)
 
     async def forget(self, _request: Request, given: dict[str, Any]) -> Response:
-        if sum(value is not None for value in given.values()) != 1:
-            raise UsageError("expected one parameter: path, deleted=true or content")
-        forget = partial(self._service.forget, given["path"], deleted=bool(given["deleted"]), content=given["content"])
-        reply: protocol.ForgetReply = {"forgotten": await self._verb(forget)}
-        return JsonResponse(reply)
+        path, deleted, content, ignore = (given[name] for name in ("path", "deleted", "content", "ignore"))
+        if sum(value is not None for value in (path, deleted, content)) != 1 or (ignore and path is None):
+            raise UsageError("expected one parameter: path (also with ignore=true), deleted=true or content")
+        options = {"deleted": bool(deleted), "content": content, "ignore": bool(ignore)}
+        return JsonResponse(await self._verb(partial(self._service.forget, path, **options)))
+
+    async def ignored(self, _request: Request, _given: dict[str, Any]) -> Response:
+        return JsonResponse({"ignored": [path_fields(path) for path in await self._verb(self._service.ignored)]})
+
+    async def unignore(self, _request: Request, given: dict[str, Any]) -> Response:
+        await self._verb(self._service.unignore, given["path"])
+        return JsonResponse(path_fields(given["path"]), UNIGNORE.reply.status)
 
     async def duplicates(self, request: Request, given: dict[str, Any]) -> Response:
         groups = await self._verb(self._service.duplicates, given["threshold"], given["weights"])

@@ -15,6 +15,7 @@ from shazimd.protocol import (
     DuplicateGroup,
     FailedFile,
     FindReply,
+    ForgetReply,
     GroupsPage,
     InstalledModel,
     InstallProgress,
@@ -51,9 +52,17 @@ class Service(Protocol):
         """Compare this file or directory, or every root, with the disk soon; ``deep`` reads every file. Raises NotFound
         outside the roots."""
 
-    def forget(self, path: bytes | None, *, deleted: bool = False, content: bytes | None = None) -> int:
+    def forget(
+        self, path: bytes | None, *, deleted: bool = False, content: bytes | None = None, ignore: bool = False
+    ) -> ForgetReply:
         """Forget a file or a directory with its subtree, or all contents without files, or the content with this digest
-        and its files. The number of files forgotten, or of contents."""
+        and its files. With ``ignore`` the path stays out; raises NotFound outside the roots then."""
+
+    def ignored(self) -> list[bytes]:
+        """The paths that stay out."""
+
+    def unignore(self, path: bytes) -> None:
+        """Let an ignored path in again, and scan it soon. Raises NotFound for a path that is not ignored."""
 
     def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[DuplicateGroup]:
         """Every group of duplicates, computed lazily. Invalid arguments raise in the call itself, before the first

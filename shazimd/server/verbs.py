@@ -167,6 +167,8 @@ SINCE = Parameter("since", whole(0), "only alerts with a greater id", _NUMBER_FR
 AFTER = Parameter("after", whole(0), "only contents with a greater id", _NUMBER_FROM_0)
 PATH = Parameter("path", _path, "absolute, percent-encoded bytes", {"type": "string"})
 DEEP = Parameter("deep", _true, "read every file, though its stat is unchanged", {"type": "string", "enum": ["true"]})
+REQUIRED_PATH = Parameter("path", _path, "absolute, percent-encoded bytes", {"type": "string"}, required=True)
+IGNORE = Parameter("ignore", _true, "keep the path out from now on", {"type": "string", "enum": ["true"]})
 DELETED = Parameter("deleted", _true, "forget all contents without files", {"type": "string", "enum": ["true"]})
 CONTENT = Parameter(
     "content",
@@ -252,7 +254,18 @@ FORGET = Verb(
     "POST /v1/forget",
     "Forget a path with its subtree, or all deleted images, or the image with a digest.",
     Reply("ForgetReply"),
-    (PATH, DELETED, CONTENT),
+    (PATH, DELETED, CONTENT, IGNORE),
+    admin=True,
+)
+LIST_IGNORED = Verb(
+    "ignored", "GET /v1/ignored", "List the files and directories that stay out.", Reply("IgnoredReply")
+)
+UNIGNORE = Verb(
+    "unignore",
+    "DELETE /v1/ignored",
+    "Let an ignored file or directory in again.",
+    Reply("RescanReply", status=202),
+    (REQUIRED_PATH,),
     admin=True,
 )
 DUPLICATES = Verb(
@@ -352,6 +365,8 @@ VERBS = (
     STREAM,
     RESCAN,
     FORGET,
+    LIST_IGNORED,
+    UNIGNORE,
     DUPLICATES,
     GROUPS,
     LIST_DECISIONS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -254,10 +255,14 @@ def doctor(machine: Machine) -> str:
 
 def test_a_service_that_fails_often_comes_back_by_itself(service: Machine) -> None:
     """No number of failures makes it stay dead until a person resets it."""
+
+    def runs_anew(pid: str) -> bool:
+        return service.show("shazimd.service", "MainPID") not in ("0", pid)
+
     for _ in range(6):  # systemd's own limit is 5 starts in 10 s
         pid = service.show("shazimd.service", "MainPID")
         service.run("systemctl", "kill", "--signal=KILL", "shazimd.service")
-        service.wait(lambda pid=pid: service.show("shazimd.service", "MainPID") not in ("0", pid))
+        service.wait(partial(runs_anew, pid))
     wait_for_restart(service, "0")
     assert "\nproblem" not in doctor(service)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from shazimd.errors import Forbidden
+from shazimd.models import provision
 from shazimd.models.model import ModelInfo
 from shazimd.models.provision import Provision
 from shazimd.models.registry import Registry
@@ -149,4 +150,17 @@ def test_a_model_that_is_being_staged_is_waited_for(tmp_path: Path) -> None:
         assert (staged / ".incoming-x").exists()
         shutil.copytree(elsewhere, staged, dirs_exist_ok=True)
     assert used.get(timeout=PATIENCE_S).installed_at == theirs.installed_at
+    providing.stop()
+
+
+def test_a_model_that_is_staged_later_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two attempts, which fail without a network, the daemon looks for it."""
+    monkeypatch.setattr(provision, "STAGED_LOOK_S", 0.02)
+    staged, used, handle = str(tmp_path / "staged"), queue.SimpleQueue[ModelInfo](), str(tmp_path / "later.tflite")
+    providing = Provision(Registry(str(tmp_path / "models")), handle, staged=staged)
+    providing.start(used.put)
+    assert providing.first_try.wait(PATIENCE_S)
+    Registry(staged).install(handle, data=Path(TINY).read_bytes())
+    assert used.get(timeout=PATIENCE_S).source == handle
+    assert providing.fault is None
     providing.stop()

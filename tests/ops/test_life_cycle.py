@@ -86,6 +86,71 @@ def test_the_root_directory_is_not_forgotten(daemon: Daemon, capsys: pytest.Capt
     assert not any("Traceback" in event for event in daemon.events())
 
 
+def test_an_ignored_picture_stays_out_until_that_is_taken_back(
+    fresh: Callable[..., Daemon], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Over a rescan, a change, a move into an ignored directory, a reload and a restart; then it is known again."""
+    daemon = fresh("30d")
+
+    def ctl(*words: str) -> tuple[int, str, str]:
+        status = run(["--socket", daemon.socket, *words])
+        return status, *capsys.readouterr()
+
+    def known() -> set[str]:
+        walked = (daemon.client.find(path.read_bytes())["matches"] for path in daemon.photos.rglob("*.png"))
+        return {os.path.relpath(match["path"], daemon.photos) for found in walked for match in found}
+
+    def all_done() -> None:
+        daemon.client.rescan()
+        wait_for(daemon._is_ready)
+
+    folder = daemon.photos / "private"
+    folder.mkdir()
+    picture = str(daemon.photos / "1.png")
+    assert ctl("forget", "--ignored")[0] == 1
+    assert ctl("forget", "--ignore", picture)[1] == (
+        f"Forgot 1 image(s)\n{picture} stays out until: shazimctl forget --unignore PATH\n"
+    )
+    assert ctl("forget", "--ignore", str(folder))[0] == 0
+    draw(daemon.photos / "1.png", 12)
+    (daemon.photos / "2.png").rename(folder / "2.png")
+    draw(folder / "3.png", 15)
+    all_done()
+    assert known() == {"0.png"}
+    daemon.client.reload()
+    daemon.stop()
+    daemon.start()
+    all_done()
+    assert known() == {"0.png"}
+    assert ctl("forget", "--ignored") == (0, f"{picture}\n{folder}\n", "")
+    for path in (picture, str(folder)):
+        assert ctl("forget", "--unignore", path)[0] == 0
+    wait_for(lambda: known() == {"0.png", "1.png", "private/2.png", "private/3.png"})
+    assert ctl("forget", "--unignore", picture) == (
+        4,
+        "",
+        f"shazimctl: {picture} is not ignored; see: shazimctl forget --ignored\n",
+    )
+    daemon.stop()
+
+
+def test_forgetting_says_what_comes_back(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that still lies in a root is indexed again; one that is gone, or outside the roots, is not."""
+    picture = daemon.photos / "1.png"
+    assert run(["--socket", daemon.socket, "forget", str(picture)]) == 0
+    assert capsys.readouterr().err == (
+        f"shazimctl: {picture} still lies there and comes back after its next change or scan; see --ignore\n"
+    )
+    daemon.client.rescan()
+    wait_for(daemon._is_ready)
+    assert run(["--socket", daemon.socket, "forget", str(daemon.photos / "never.png")]) == 1
+    assert run(["--socket", daemon.socket, "forget", "/usr"]) == 1
+    assert capsys.readouterr().err == ""
+    assert run(["--socket", daemon.socket, "forget", "--ignore", "/usr/lib"]) == 4
+    assert "/usr/lib: lies in none of the watched directories" in capsys.readouterr().err
+    assert run(["--socket", daemon.socket, "forget", "--ignore", "--deleted"]) == 2
+
+
 @pytest.mark.parametrize("words", [["--deleted"], ["--content"], ["PATH"]])
 def test_a_forgotten_picture_leaves_no_trace(
     fresh: Callable[..., Daemon], words: list[str], capsys: pytest.CaptureFixture[str]

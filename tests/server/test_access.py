@@ -80,7 +80,17 @@ def test_changing_is_for_admins_and_asking_for_all(
     """A stranger gets a 403 for each verb that changes something, and the service is not asked."""
     as_user(monkeypatch, STRANGER)
     refused = {verb.name for verb in VERBS if verb.admin}
-    assert refused == {"rescan", "forget", "reload", "compact", "install_model", "decide", "undo", "retry_failed"}
+    assert refused == {
+        "rescan",
+        "forget",
+        "reload",
+        "compact",
+        "install_model",
+        "decide",
+        "undo",
+        "retry_failed",
+        "unignore",
+    }
     for verb in VERBS:
         if verb.admin:
             status, reply = ask(path, verb.method, f"{verb.path}?handle=x&path=/srv/p")

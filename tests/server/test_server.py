@@ -184,7 +184,7 @@ def test_rescan_takes_any_bytes_and_says_what_it_took(service: FakeService, path
 
 def test_forget_wants_an_absolute_path(service: FakeService, path: str) -> None:
     """POST /v1/forget refuses a missing, relative or zero-holding path, and counts what it forgot."""
-    assert ask(path, "POST", "/v1/forget?path=/srv/p/old") == (200, {"forgotten": 3})
+    assert ask(path, "POST", "/v1/forget?path=/srv/p/old") == (200, {"forgotten": 3, "comes_back": True})
     for bad in ("", "?path=srv", "?path=/a%00b", "?path="):
         assert error(ask(path, "POST", f"/v1/forget{bad}")) == (400, "usage")
     assert service.asked == [("forget", b"/srv/p/old")]
@@ -192,11 +192,23 @@ def test_forget_wants_an_absolute_path(service: FakeService, path: str) -> None:
 
 def test_forget_takes_deleted_images_or_a_digest(service: FakeService, path: str) -> None:
     """deleted=true and content=DIGEST stand alone; a digest has 64 hexadecimal digits."""
-    assert ask(path, "POST", "/v1/forget?deleted=true") == (200, {"forgotten": 2})
-    assert ask(path, "POST", f"/v1/forget?content={'0F' * 32}") == (200, {"forgotten": 1})
+    assert ask(path, "POST", "/v1/forget?deleted=true") == (200, {"forgotten": 2, "comes_back": False})
+    assert ask(path, "POST", f"/v1/forget?content={'0F' * 32}") == (200, {"forgotten": 1, "comes_back": False})
     for bad in ("deleted=false", "deleted=true&path=/a", "content=0f", f"content={'xy' * 32}", "deleted=true&content="):
         assert error(ask(path, "POST", f"/v1/forget?{bad}")) == (400, "usage")
     assert service.asked == [("forget", "deleted"), ("forget", b"\x0f" * 32)]
+
+
+def test_what_is_ignored_is_listed_and_let_in_again(service: FakeService, path: str) -> None:
+    """ignore=true goes with a path alone; DELETE /v1/ignored takes it back, and a path that is not ignored is a 404."""
+    assert ask(path, "POST", "/v1/forget?path=/srv/p/%FF&ignore=true") == (200, {"forgotten": 3, "comes_back": False})
+    for bad in ("ignore=true", "deleted=true&ignore=true", "path=/a&ignore=false"):
+        assert error(ask(path, "POST", f"/v1/forget?{bad}")) == (400, "usage")
+    listed = {"path": "/srv/p/\ufffd", "path_b64": "L3Nydi9wL/8="}
+    assert ask(path, "GET", "/v1/ignored") == (200, {"ignored": [listed]})
+    assert ask(path, "DELETE", "/v1/ignored?path=/srv/p/%FF") == (202, listed)
+    assert error(ask(path, "DELETE", "/v1/ignored?path=/srv/p/%FF")) == (404, "not_found")
+    assert error(ask(path, "DELETE", "/v1/ignored")) == (400, "usage")
 
 
 def test_a_model_is_installed_step_by_step(service: FakeService, path: str) -> None:
@@ -433,7 +445,8 @@ def test_a_body_that_trickles_is_cut_off(service: FakeService, tmp_path: Path, m
         connection.settimeout(0.01)
         answer = b""
         while not answer:
-            connection.sendall(b"x")
+            with contextlib.suppress(BrokenPipeError):  # it was cut off just now
+                connection.sendall(b"x")
             with contextlib.suppress(TimeoutError):
                 answer = connection.recv(65536)
     assert answer.startswith(b"HTTP/1.1 408")

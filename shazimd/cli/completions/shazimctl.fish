@@ -51,7 +51,7 @@ function _shtab_shazimctl_using
 end
 
 set -g _shtab_shazimctl_commands find compare status wait duplicates clean web ignore decisions undo failed alerts rescan forget model 'model install' 'model list' metrics doctor store 'store check' 'store compact' 'store backup' 'store repair' 'store restore' reload hooks service 'service install' 'service uninstall' 'service model' completion
-set -g _shtab_shazimctl_opts_with_value --after --config --content --how --import --limit --port --prefer --reference --root --since --socket --state --store --textfile --threshold --timeout --undo --verdict --weights
+set -g _shtab_shazimctl_opts_with_value --after --config --content --how --import --limit --port --prefer --reference --root --since --socket --state --store --textfile --threshold --timeout --undo --unignore --verdict --weights
 
 complete -c shazimctl -e
 complete -c shazimctl -f
@@ -133,6 +133,9 @@ complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npo
 complete -c shazimctl -n '_shtab_shazimctl_using forget' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using forget' -l deleted -d 'all images whose files are deleted'
 complete -c shazimctl -n '_shtab_shazimctl_using forget' -l content -x -d 'the image with this BLAKE2b-256 digest, and all its files'
+complete -c shazimctl -n '_shtab_shazimctl_using forget' -l ignored -d 'list the files and directories that stay out'
+complete -c shazimctl -n '_shtab_shazimctl_using forget' -l unignore -xka "(__fish_complete_path (commandline -ct))" -d 'let an ignored file or directory in again'
+complete -c shazimctl -n '_shtab_shazimctl_using forget' -l ignore -d 'keep PATH out from now on, though it still lies there'
 complete -c shazimctl -n '_shtab_shazimctl_using forget; and test $_shtab_shazimctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a file or directory'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a model -d 'Install or list models.'
 complete -c shazimctl -n '_shtab_shazimctl_using model' -s h -l help -d 'show this help message and exit'

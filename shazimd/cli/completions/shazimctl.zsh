@@ -177,6 +177,9 @@ _shtab_shazimctl_forget_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--deleted[all images whose files are deleted]"
   "--content[the image with this BLAKE2b-256 digest, and all its files]:DIGEST:"
+  "--ignored[list the files and directories that stay out]"
+  "--unignore[let an ignored file or directory in again]:PATH:_files"
+  "--ignore[keep PATH out from now on, though it still lies there]"
   ":a file or directory:_files"
 )
 
