@@ -54,11 +54,14 @@ class Roots:
         *,
         alert_on_baseline: bool,
         ignores: Callable[[bytes], bool] = lambda _: False,
+        may_stall: Callable[[bytes], bool] = lambda _: False,
     ) -> None:
-        """``ignores`` tells the paths that a person has taken out."""
+        """``ignores`` tells the paths that a person has taken out; ``may_stall`` whether the file system of a root may
+        hang."""
         self.ignores = ignores
         self._by_length = sorted(roots, key=lambda root: -len(root.rules.root))
         self._alert_on_baseline = alert_on_baseline
+        self._may_stall = may_stall
         with store.read() as reader:
             paths = [root.rules.root for root in roots]
             self.without_baseline = {path for path in paths if not has_baseline(reader, path)}
@@ -87,6 +90,14 @@ class Roots:
         if root is None or root.config.reference:
             return True
         return root.rules.root in self.without_baseline and not self._alert_on_baseline
+
+    def may_stall(self, path: bytes) -> bool:
+        return self.stalling(path) is not None
+
+    def stalling(self, path: bytes) -> bytes | None:
+        """The root around a path, if its file system may hang."""
+        root = self.of(path)
+        return root.rules.root if root is not None and self._may_stall(root.rules.root) else None
 
     def follows_symlinks(self, path: bytes) -> bool:
         root = self.of(path)

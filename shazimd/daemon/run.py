@@ -72,12 +72,17 @@ class Run:
         self._duplicates = parts.duplicates
         self._committer = parts.committer
         self._roots = Roots(
-            roots, parts.store, alert_on_baseline=settings.alert_on_baseline, ignores=parts.ignored.cover
+            roots,
+            parts.store,
+            alert_on_baseline=settings.alert_on_baseline,
+            ignores=parts.ignored.cover,
+            may_stall=self._may_stall,
         )
         self._debouncer = Debouncer({root.rules.root: root.config.settle_ms / 1000 for root in roots})
         self._watches = Watches()
         self._watchers = {root.rules.root: self._watcher(root, settings.scan_interval_s) for root in roots}
-        self._reconciler = Reconciler(parts.store, parts.committer, {root.rules.root: root.rules for root in roots})
+        filters = {root.rules.root: root.rules for root in roots}
+        self._reconciler = Reconciler(parts.store, parts.committer, filters, may_stall=self._may_stall)
         rules = IngestRules(self._roots, settings.match, settings.max_file_bytes)
         self._ingest = Ingest(
             parts.library, parts.committer, parts.workers, parts.search, parts.alerts, rules, parts.metrics
@@ -286,7 +291,12 @@ class Run:
 
     def _offer(self, path: bytes, lane: Lane, *, deleted: bool = False, is_deep: bool = False) -> None:
         if self._roots.admits(path):
-            self._jobs.offer(path, partial(self._ingest_file, path, deleted=deleted, is_deep=is_deep), lane)
+            work = partial(self._ingest_file, path, deleted=deleted, is_deep=is_deep)
+            self._jobs.offer(path, work, lane, self._roots.stalling(path))
+
+    def _may_stall(self, root: bytes) -> bool:
+        """Whether the file system of a root may hang: it gives no events, as network mounts do not."""
+        return self._watchers[root].status()["mode"] == "poll"
 
     def _ingest_file(self, path: bytes, *, deleted: bool, is_deep: bool) -> None:
         """A job: ingest a file and act on the outcome."""

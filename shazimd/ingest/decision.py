@@ -56,7 +56,7 @@ class Decision(NamedTuple):
     matches: Sequence[Match] = ()
     """the contents that match, each with one of its files, strongest first"""
     missing: Sequence[bytes] = ()
-    """known files that would match, but are missing"""
+    """known files that would match, but are missing, or do not answer"""
 
     @property
     def is_final(self) -> bool:
@@ -146,7 +146,7 @@ class _Admission:
         if path == self._file.path or (arrival is not None and self._arrivals.is_later(path, arrival)):
             return False
         try:
-            found = self._disk.look(path)
+            found = self._disk.look_briefly(path)
         except Unreadable:
             return False
         if found is None:

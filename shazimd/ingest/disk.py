@@ -7,6 +7,7 @@ import stat as stat_module
 from typing import NamedTuple
 
 from shazimd.errors import Unreadable
+from shazimd.ingest.patience import RemoteCalls, Stalled
 from shazimd.ingest.rules import RootPolicy
 from shazimd.types import Digest, Stat, digest_of
 
@@ -45,6 +46,15 @@ class Disk:
     def read(self, path: bytes, stat: Stat) -> bytes | None:
         """See ``read_whole``."""
         return read_whole(path, stat, follow_symlinks=self._roots.follows_symlinks(path))
+
+    def look_briefly(self, path: bytes) -> FoundFile | None:
+        """``look``; None also if the file system does not answer soon. Raises Unreadable."""
+        if not self._roots.may_stall(path):
+            return self.look(path)
+        try:
+            return RemoteCalls().call(lambda: self.look(path))
+        except Stalled:
+            return None
 
     def glance(self, path: bytes) -> FoundFile | None:
         """``look``, but None also if the file system reports an error."""

@@ -10,10 +10,16 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from enum import IntEnum
+from typing import NamedTuple
 
 import structlog
 
 log = structlog.get_logger()
+
+GROUP_SHARE = 4
+"""One thread of so many may run jobs of one group."""
+PATIENCE_S = 5.0
+"""Longest wait at the end for jobs of groups, which may hang."""
 
 Work = Callable[[], object]
 
@@ -25,36 +31,46 @@ class Lane(IntEnum):
     IDLE = 3
 
 
+class _Job(NamedTuple):
+    work: Work
+    lane: Lane
+    group: Hashable
+
+
 class Jobs:
+    """Jobs of a group may hang, as reads of a network mount do: they never take all threads."""
+
     def __init__(self, threads: int) -> None:
-        self._lanes: dict[Lane, OrderedDict[Hashable, Work]] = {lane: OrderedDict() for lane in Lane}
-        self._running: dict[Hashable, Lane] = {}
-        self._again: dict[Hashable, tuple[Work, Lane]] = {}
+        self._lanes: dict[Lane, OrderedDict[Hashable, _Job]] = {lane: OrderedDict() for lane in Lane}
+        self._running: dict[Hashable, _Job] = {}
+        self._again: dict[Hashable, _Job] = {}
         self._changed = threading.Condition()
         self._closing = False
+        self._group_max = max(1, threads // GROUP_SHARE)
         self._threads = [
             threading.Thread(target=self._run, name=f"job-{number}", daemon=True) for number in range(threads)
         ]
         for thread in self._threads:
             thread.start()
 
-    def offer(self, key: Hashable, work: Work, lane: Lane) -> None:
+    def offer(self, key: Hashable, work: Work, lane: Lane, group: Hashable = None) -> None:
         """Run work once for ``key``: the last work offered, in the most urgent lane offered."""
         with self._changed:
             if self._closing:
                 return
             if key in self._running:
-                self._again[key] = (work, min(lane, self._again.get(key, (work, lane))[1]))
+                again = self._again.get(key)
+                self._again[key] = _Job(work, min(lane, again.lane) if again else lane, group)
             else:
-                self._enqueue(key, work, lane)
+                self._enqueue(key, _Job(work, lane, group))
                 self._changed.notify()
 
     def pending(self, lane: Lane | None = None) -> int:
         """Number of queued and running jobs, in a lane or in all but IDLE."""
         with self._changed:
-            running = Counter(self._running.values())
+            running = Counter(job.lane for job in self._running.values())
             lanes = [each for each in Lane if each is not Lane.IDLE] if lane is None else [lane]
-            again = sum(1 for _, each in self._again.values() if each is not Lane.IDLE)
+            again = sum(1 for job in self._again.values() if job.lane is not Lane.IDLE)
             return sum(len(self._lanes[each]) + running[each] for each in lanes) + again
 
     def drop(self) -> None:
@@ -67,25 +83,30 @@ class Jobs:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """``drop``, and finish the running jobs."""
+        """``drop``, and finish the running jobs. Threads that hang in a job of a group are left behind."""
         self.drop()
-        for thread in self._threads:
+        with self._changed:
+            self._changed.wait_for(lambda: all(job.group is not None for job in self._running.values()))
+            self._changed.wait_for(lambda: not self._running, PATIENCE_S)
+            is_finished = not self._running
+        for thread in self._threads if is_finished else ():
             thread.join()
 
-    def _enqueue(self, key: Hashable, work: Work, lane: Lane) -> None:
+    def _enqueue(self, key: Hashable, job: _Job) -> None:
+        lane = job.lane
         for other in Lane:
             if key in self._lanes[other]:
                 if other <= lane:
                     lane = other  # keeps its place in the queue
                 else:
                     del self._lanes[other][key]
-        self._lanes[lane][key] = work
+        self._lanes[lane][key] = job._replace(lane=lane)
 
     def _run(self) -> None:
-        while job := self._next():
-            key, work = job
+        while found := self._next():
+            key, job = found
             try:
-                work()
+                job.work()
             except Exception:  # a fault in one job must not end the thread of all others
                 if self._closing:
                     log.debug("job_given_up", key=key, exc_info=True)
@@ -94,19 +115,27 @@ class Jobs:
             finally:
                 self._finish(key)
 
-    def _next(self) -> tuple[Hashable, Work] | None:
+    def _next(self) -> tuple[Hashable, _Job] | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._closing or any(self._lanes.values()))
-            for lane, waiting in self._lanes.items():
-                if waiting:
-                    key, work = waiting.popitem(last=False)
-                    self._running[key] = lane
-                    return key, work
+            while not self._closing:
+                if (key := self._runnable()) is not None:
+                    job = next(lane.pop(key) for lane in self._lanes.values() if key in lane)
+                    self._running[key] = job
+                    return key, job
+                self._changed.wait()
             return None
+
+    def _runnable(self) -> Hashable | None:
+        """The key of the first job whose group has a thread to spare."""
+        groups = Counter(job.group for job in self._running.values() if job.group is not None)
+        full = {group for group, running in groups.items() if running >= self._group_max}
+        waiting = (item for lane in self._lanes.values() for item in lane.items())
+        return next((key for key, job in waiting if job.group not in full), None)
 
     def _finish(self, key: Hashable) -> None:
         with self._changed:
             del self._running[key]
             if key in self._again:
-                self._enqueue(key, *self._again.pop(key))
-                self._changed.notify()
+                self._enqueue(key, self._again.pop(key))  # this thread is free for it
+            if self._closing:
+                self._changed.notify_all()

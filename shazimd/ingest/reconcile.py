@@ -27,6 +27,7 @@ from shazimd.errors import NotFound, StoreError
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.deletion_guard import DeletionGuard
 from shazimd.ingest.moves import apply_move
+from shazimd.ingest.patience import RemoteCalls, Stalled
 from shazimd.ingest.scan import Depth, Scan
 from shazimd.ingest.values import guard_state, set_guard_state
 from shazimd.posix.mounts import Mounts
@@ -93,6 +94,7 @@ class _RootScans:
         self.whole_again: Scan | None = None
         self.closing: deque[Scan] = deque()
         """scans at the end of their directories, which may have gaps"""
+        self.remote = RemoteCalls()
         self.trouble: Literal["", "unavailable", "held"] = ""
         """"unavailable" or "held", by the last decision on missing files"""
 
@@ -138,11 +140,14 @@ class Reconciler:
         *,
         clock: Callable[[], float] = time.time,
         mounts: Mounts | None = None,
+        may_stall: Callable[[bytes], bool] = lambda _: False,
     ) -> None:
-        """``rules``: each root's filter, by the root's path. ``clock``: Unix time, like ctime."""
+        """``rules``: each root's filter, by the root's path. ``clock``: Unix time, like ctime. ``may_stall``: whether
+        the file system of a root may hang, as network mounts do; other roots are compared meanwhile."""
         self._store = store
         self._committer = committer
         self._clock = clock
+        self._may_stall = may_stall
         self._mounts = mounts = mounts or Mounts()
         with store.read() as reader:
             guards = {path: DeletionGuard(path, mounts, guard_state(reader, path)) for path in rules}
@@ -180,13 +185,14 @@ class Reconciler:
         for _ in range(len(self._order)):
             root = self._order[0]
             self._order.rotate(-1)
-            scan = root.next()
+            scan = None if root.remote.is_waiting else root.next()
             if scan is not None:
                 return self._advance(root, scan)
-        # A missing file may have moved to any root: all are compared before a row is removed.
-        closing = next((root for root in self._order if root.closing), None)
+        # A missing file may have moved to any root: all that answer are compared before a row is removed.
+        closing = next((root for root in self._order if root.closing and not root.remote.is_waiting), None)
         if closing is None:
-            return None
+            stalled = next((root for root in self._order if root.scans()), None)
+            return Findings(stalled.path, waiting=True) if stalled else None
         scan = closing.closing[0]
         if scan.gaps and is_behind and self._clock() < scan.compared_at + PATIENCE_S:
             return Findings(scan.top, waiting=True)
@@ -224,6 +230,10 @@ class Reconciler:
         except StoreError:
             scan.push(directory, is_known=True)
             raise
+        except Stalled as stalled:
+            scan.push(directory, is_known=True)
+            root.unavailable(str(stalled))
+            return Findings(directory)
         scan.done += 1
         self._keep_cursor(root, scan, directory)
         return findings
@@ -267,7 +277,7 @@ class Reconciler:
     def _entries(self, root: _RootScans, scan: Scan, directory: bytes) -> Entries | None:
         """The entries on the disk; None if the directory cannot be read: its rows stay."""
         try:
-            found = entries(directory, root.rules)
+            found = self._listed(root, directory)
         except (FileNotFoundError, NotADirectoryError) as error:
             if directory == root.path:
                 self._abandon(root, scan, error.strerror or str(error))
@@ -283,6 +293,12 @@ class Reconciler:
             return None
         self._unreadable.discard(directory)
         return found
+
+    def _listed(self, root: _RootScans, directory: bytes) -> Entries:
+        """Raises OSError, or Stalled if the file system does not answer."""
+        if not self._may_stall(root.path):
+            return entries(directory, root.rules)
+        return root.remote.call(partial(entries, directory, root.rules))
 
     def _note_missing(
         self, root: _RootScans, scan: Scan, directory: bytes, disk: Entries, known: Listing, reader: Reader
@@ -387,6 +403,9 @@ class Reconciler:
             except StoreError:
                 scan.gaps.add(gap)
                 raise
+            except Stalled:
+                scan.gaps.add(gap)
+                return Findings(gap)
         is_complete = scan.is_full and not scan.abandoned and root.trouble != "unavailable"
         if is_complete and not root.trouble:
             root.guard.complete(scan.known - scan.missing)
@@ -422,7 +441,7 @@ class Reconciler:
         """Remove the rows of a directory's missing files, after a second scandir."""
         unmounted = root.guard.unmounted()
         try:
-            disk = entries(gap, root.rules)
+            disk = self._listed(root, gap)
         except FileNotFoundError:
             if gap != root.path:
                 scan.gaps.add(os.path.dirname(gap))

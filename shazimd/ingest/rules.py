@@ -17,6 +17,10 @@ class RootPolicy(Protocol):
 
     def follows_symlinks(self, path: bytes) -> bool: ...
 
+    def may_stall(self, path: bytes) -> bool:
+        """Whether the file system there may hang, as network mounts do."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class MatchSettings:

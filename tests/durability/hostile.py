@@ -8,6 +8,7 @@ import signal
 import socket
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from world import World
 
@@ -21,6 +22,12 @@ class Hostile:
         self._running = running
         self._chance = chance
         self._connections: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end_flood()
 
     def step(self) -> str:
         """Do something; its name."""

@@ -1,4 +1,4 @@
-"""File systems that fail: reads end in EIO and ESTALE, as of a broken disk or a server that is gone."""
+"""File systems that fail: reads end in EIO and ESTALE, or a mount stalls, as of a server that is gone."""
 
 from __future__ import annotations
 
@@ -72,3 +72,29 @@ def test_a_file_whose_reads_fail_is_read_when_they_succeed(
     faulty.faults = {"1.ppm": fault}
     running.wait_until(lambda: all(states(running, faulty).values()))
     assert {f"{number}.ppm" for number in range(4)} == states(running, faulty).keys()
+
+
+def test_a_stalled_mount_holds_up_no_other_root(running: World, faulty: FaultyFileSystem) -> None:
+    """Pictures that land elsewhere are known meanwhile. Their alerts name files on the mount: they are decided when it
+    answers again, and so is the file that landed there. A stop stops, stalled or not."""
+    running.start()
+    running.rest()
+    faulty.stall()
+    faulty.files["late.ppm"] = picture(9)
+    for number in range(3):
+        (running.root / f"{number}.ppm").write_bytes(picture(number))
+    running.wait_until(lambda: len(on_sound_root(running)) == 3)
+    faulty.flow()
+    running.wait_until(lambda: states(running, faulty).get("late.ppm"))
+    running.wait_until(lambda: len(running.events("near_duplicate")) == 3)
+    running.rest()
+    faulty.stall()
+    (running.root / "last.ppm").write_bytes(picture(20))
+    running.wait_until(lambda: len(on_sound_root(running)) == 4)
+    assert 0 == running.stop()
+
+
+def on_sound_root(running: World) -> list[bytes]:
+    """The files known there with a content."""
+    known = running.known().files
+    return [path for path in known if os.path.dirname(path) == os.fsencode(running.root) and known[path]]

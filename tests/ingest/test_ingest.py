@@ -109,6 +109,9 @@ class Bench:
     def follows_symlinks(self, path: bytes) -> bool:
         return True
 
+    def may_stall(self, path: bytes) -> bool:
+        return False
+
     def close(self) -> None:
         self.committer.close()
         self.library.close()

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from shazimd.ingest.lanes import Jobs, Lane
+from shazimd.ingest import lanes
+from shazimd.ingest.lanes import GROUP_SHARE, Jobs, Lane
 
 PATIENCE_S = 10
 
@@ -159,3 +160,34 @@ def test_closing_finishes_what_runs_and_drops_what_waits(held: Held) -> None:
     assert (False, 1, []) == (closing.is_alive(), held.times, done)
     jobs.offer("late", note(done, "late"), Lane.LIVE)
     assert (0, []) == (jobs.pending(), done)
+
+
+def test_jobs_of_a_group_never_take_all_threads() -> None:
+    """They may hang; jobs after them and of other groups go on, and the end does not wait for them for ever."""
+    jobs = Jobs(GROUP_SHARE * 2)
+    answers, done = threading.Event(), threading.Event()
+    for number in range(20):
+        jobs.offer(("hangs", number), answers.wait, Lane.LIVE, group="mount")
+    jobs.offer("other", done.set, Lane.BACKLOG)
+    assert done.wait(10)
+    assert 20 == jobs.pending(Lane.LIVE)
+    answers.set()
+    while jobs.pending():
+        pass
+    jobs.close()
+
+
+def test_a_close_leaves_jobs_of_a_group_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are waited for."""
+    monkeypatch.setattr(lanes, "PATIENCE_S", 0.01)
+    jobs = Jobs(GROUP_SHARE)
+    begun, answers = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        answers.wait()
+
+    jobs.offer("hangs", hang, Lane.LIVE, group="mount")
+    assert begun.wait(10)
+    jobs.close()
+    answers.set()
