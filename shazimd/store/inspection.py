@@ -71,8 +71,7 @@ def _concerned(directory: str) -> Iterator[str]:
         whole = Salvage(snapshot.rows())
         for path, reason in whole.concerned().items():
             yield f"{os.fsdecode(path)}: {reason}"
-        for first, last_one in whole.lost_failures():
-            yield f"files that failed, from {first} to {last_one}: their rows are lost: the files are read again"
+        yield from whole.unnamed()
 
 
 def _expect_schema(path: str, found: int | None) -> None:

@@ -61,12 +61,15 @@ class Salvage:
                 found[key] = FOUND_AGAIN
         return {self.path(key): reason for key, reason in sorted(found.items())}
 
-    def lost_failures(self) -> Iterator[tuple[str, str]]:
-        """From and to which path rows of files are lost. Failed files among them have no content to name them."""
+    def unnamed(self) -> Iterator[str]:
+        """Files that nothing names, as ranges of paths: the rows on a lost page, of files that have no content to list
+        them, or whose content no longer lists them."""
+        kind = "files" if self.is_damaged("holders") else "files that failed"
         for fault in self._read.faults:
             if fault.table == "files" and fault.low is not None:
                 first = os.fsdecode(self.path(fault.low)) if fault.low else "the first file"
-                yield first, "the last file" if fault.high is None else os.fsdecode(self.path(fault.high))
+                last = "the last file" if fault.high is None else os.fsdecode(self.path(fault.high))
+                yield f"{kind}, from {first} to {last}: their rows are lost: the files are found again"
 
     @cached_property
     def files(self) -> dict[bytes, FileRecord]:
