@@ -6,8 +6,10 @@ the wait ends too: a process that was started before a mount may never see it, a
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import structlog
@@ -21,6 +23,10 @@ log = structlog.get_logger()
 
 RETRY_S = 2.0
 WAIT_MAX_S = 120.0
+
+ASK_EVERY_S = 10.0
+ATTEMPT_MAX_S = 3600.0
+"""A store of 10 million pictures that was not closed is looked through in a quarter of an hour. A hang must end."""
 
 PASSING = (NotReady, StoreFull)
 """Faults that may pass without a change by a person."""
@@ -66,11 +72,30 @@ class Patience:
         """The result of an attempt. Raises its error if that can't pass, or when the time is over; Stopped."""
         while True:
             try:
-                return attempt()
+                with self._asking_for_time():
+                    return attempt()
             except PASSING as error:
                 if time.monotonic() >= self._end:
                     raise
                 self._wait(error)
+
+    @contextmanager
+    def _asking_for_time(self) -> Iterator[None]:
+        """Until the end of the block, tell the service manager now and then that the start takes longer."""
+        ended = threading.Event()
+
+        def ask() -> None:
+            end = time.monotonic() + ATTEMPT_MAX_S
+            while not ended.wait(ASK_EVERY_S) and time.monotonic() < end:
+                self._notifier.starting("starting: reading the store", 3 * ASK_EVERY_S)
+
+        thread = threading.Thread(target=ask, name="start-time", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def _wait(self, error: ShazimdError) -> None:
         if str(error) != self._reason:

@@ -15,7 +15,7 @@ from shazimd.store.damage import Snapshot, held, last, readable
 from shazimd.store.environment import as_owner, foreign_errors
 from shazimd.store.salvage import Salvage
 from shazimd.store.schema import SCHEMA
-from shazimd.store.tables import Tables, Transaction, parse_number
+from shazimd.store.tables import CHECKSUM_BYTES, NUMBER_BYTES, Tables, Transaction, is_sealed, parse_number
 
 
 def verify(path: str) -> list[str]:
@@ -80,10 +80,15 @@ def _expect_schema(path: str, found: int | None) -> None:
 
 
 def _schema(snapshot: Snapshot) -> int | None:
-    """The schema number of a store; None if it has none, or can't be read."""
+    """The schema number of a store; None if it has none, or can't be read. A damaged row with a checksum is taken for
+    one of the present schema, as which its damage is told."""
     rows = snapshot.rows()
-    found = (raw for key, raw in rows.file.rows("numbers", rows.roots.get("numbers", -1)) if key == b"schema")
-    return next(map(parse_number, found), None)
+    numbers = rows.file.rows("numbers", rows.roots.get("numbers", -1))
+    stored = next((raw for key, raw in numbers if key == b"schema"), None)
+    if stored is None:
+        return None
+    has_checksum = len(stored) == NUMBER_BYTES + CHECKSUM_BYTES
+    return SCHEMA if has_checksum and not is_sealed(b"schema", stored) else parse_number(stored)
 
 
 def _tables(env: lmdb.Environment, txn: Transaction) -> Tables:

@@ -65,6 +65,7 @@ def open_store(
         lock = DirectoryLock(path)
         try:
             if not environment.create_if_missing(path) and not environment.was_closed(path):
+                log.info("store_looked_through", path=path, reason="it was not closed, or was changed since")
                 environment.expect_whole(path)
             environment.note_open(path)
             return Store(path, map_size_bytes, lock, Sight(features_version, clock), ticks)

@@ -15,6 +15,7 @@ import pytest
 from daemon_process import DaemonProcess, daemon_process, drawing
 
 from shazimd.client import Client
+from shazimd.daemon import start
 from shazimd.daemon.start import Patience, Stopped, exit_status
 from shazimd.errors import (
     ConfigError,
@@ -143,6 +144,17 @@ def test_patience_tells_the_manager_and_the_clients() -> None:
     assert patient.until_done(failing(fault, fault)) == "started"
     assert [call.args[0] for call in notifier.starting.call_args_list] == ["waiting to start: no directory"] * 2
     assert [call.args[0] for call in refuse.call_args_list] == [fault, fault]
+
+
+def test_a_long_start_asks_for_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that looks through a large store; once it is done, nothing more is asked."""
+    monkeypatch.setattr(start, "ASK_EVERY_S", 0.01)
+    patient, notifier, _ = patience(60)
+    asked = threading.Event()
+    notifier.starting.side_effect = lambda *_: asked.set()
+    assert patient.until_done(lambda: asked.wait(30))
+    assert notifier.starting.call_args.args == ("starting: reading the store", 0.03)
+    assert "start-time" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_patience_has_an_end() -> None:

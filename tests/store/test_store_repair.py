@@ -131,6 +131,19 @@ def test_a_flipped_bit_is_found_in_any_table(filled: Path, table: str) -> None:
     assert maintenance.check(str(filled)) == []
 
 
+def test_a_flipped_schema_number_is_damage(filled: Path) -> None:
+    """Not another schema."""
+    with lmdb.open(str(filled), max_dbs=TABLES_MAX) as env, env.begin(write=True) as txn:
+        numbers = env.open_db(b"numbers", txn=txn, create=False)
+        stored = txn.get(b"schema", db=numbers)
+        assert stored is not None
+        txn.put(b"schema", b"\x01" + stored[1:], db=numbers)
+    with pytest.raises(StoreDamaged, match="found damage"):
+        open_store(str(filled), 16 * MIB)
+    assert len(maintenance.repair(str(filled), 16 * MIB).problems) == 1
+    assert maintenance.check(str(filled)) == []
+
+
 @pytest.mark.parametrize(
     ("table", "reason"),
     [
