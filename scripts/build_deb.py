@@ -19,6 +19,8 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from release import version_of
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 PREFIX = "opt/shazimd"
 KEPT_DATA = (
@@ -104,7 +106,7 @@ def describe(tree: Path) -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     major, minor = sys.version_info[:2]
     control = CONTROL.format(
-        version=project["version"],
+        version=version_of(CHECKOUT),
         architecture=run("dpkg", "--print-architecture").strip(),
         python=f"{major}.{minor}",
         next_python=f"{major}.{minor + 1}",

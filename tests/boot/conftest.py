@@ -130,6 +130,25 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
             yield machine
 
 
+@pytest.fixture
+def installed_tree(tmp_path: Path) -> Iterator[Path]:
+    """A Debian tree that is not booted, with this checkout's wheel in /opt/shazimd."""
+    (tmp_path / "tree").mkdir()
+    with _overlay(_tree_or_skip(_tree), tmp_path / "tree") as root:
+        call(
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "-q",
+            "--no-deps",
+            f"--wheel-dir={tmp_path}",
+            _source(tmp_path / "source"),
+        )
+        _install(root, *map(str, tmp_path.glob("shazimd-*.whl")), deps=False)
+        yield root
+
+
 @pytest.fixture(scope="session")
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A booted Debian that has nothing of ours but a package, built in it from this checkout: /shazimd_*.deb."""
