@@ -23,6 +23,7 @@ from shazimd.store.tables import (
     has_rows,
     number,
     parse_number,
+    raw_rows,
     scan,
     scan_pieces,
 )
@@ -138,16 +139,18 @@ class Reader:
         ]
 
     def files_with_stat(self, content: ContentId, stat: Stat) -> list[bytes]:
-        """The files of a content with this stat, whatever its ctime: the file itself after a rename."""
-        return [
-            keys.join(self._tree.path(directory), name)
-            for directory, name in self._holders(content)
-            if self._row(directory, name).stat.without_ctime == stat.without_ctime
-        ]
+        """The files of a content with this stat, whatever its ctime: the file itself after a rename.
+
+        The rows of all files are compared as bytes, at a microsecond each: a content may have thousands."""
+        expected = records.stat_bytes(stat)
+        files = [key[NUMBER_BYTES:] for key, _ in raw_rows(self._txn, self._t.holders, number(content))]
+        with self._txn.cursor(self._t.files) as cursor:
+            alike = [key for key, stored in cursor.getmulti(files) if stored.startswith(expected, 1)]
+        return [keys.join(self._tree.path(parse_number(key)), key[NUMBER_BYTES:]) for key in alike]
 
     def count_files(self, content: ContentId, limit: int) -> int:
         """The number of files of a content, counted up to ``limit``."""
-        return sum(1 for _ in islice(self._holders(content), limit))
+        return sum(1 for _ in islice(raw_rows(self._txn, self._t.holders, number(content)), limit))
 
     def signals(self, model: str | None, after: ContentId = 0) -> Iterator[tuple[ContentId, Signals]]:
         """The rows of an index: every content that is not low in information, id > ``after``, in order."""

@@ -102,6 +102,11 @@ def encode_file(row: FileRow) -> bytes:
     return encode(FileRecord(size, mtime_ns, inode, row.content or 0, reason, ctime_ns, row.since))
 
 
+def stat_bytes(stat: Stat) -> bytes:
+    """The size, mtime and inode as they stand in the bytes of a file's row, after the first."""
+    return b"".join(encode(value) for value in (stat.size, stat.mtime_ns, stat.inode))
+
+
 def decode_file(raw: bytes) -> FileRow:
     """A file's row from its bytes. Raises StoreDamaged."""
     record = decode(raw, FileRecord)

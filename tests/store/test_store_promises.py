@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from operator import methodcaller
 
 import numpy as np
@@ -452,3 +453,26 @@ def test_the_info_names_the_store_and_its_size(store: Store) -> None:
     after = store.info()
     assert {k: after[k] for k in ("path", "schema")} == {k: before[k] for k in ("path", "schema")}
     assert 0 < after["size_bytes"] <= after["map_size_bytes"]
+
+
+def test_some_files_of_a_content_are_found_without_reading_all(
+    store: Store, make_fingerprint: Make, indexed: Indexed
+) -> None:
+    """By their stat, whatever the ctime; a few of them; and their number up to a limit."""
+    stats = [Stat(5, 1 << 60, inode, ctime) for inode, ctime in ((7, 1), (8, 2), (1 << 40, 3), (8, 4))]
+    paths = [b"/b/%d" % number for number in range(4)]
+
+    def write(writer: Writer) -> int:
+        content = writer.add_content(b"d" * 32, make_fingerprint(1))
+        for path, stat in zip(paths, stats, strict=True):
+            writer.put_file(path, replace(indexed(content), stat=stat))
+        return content
+
+    content = store.write(write)
+    with store.read() as reader:
+        assert reader.files_with_stat(content, Stat(5, 1 << 60, 8, 99)) == [paths[1], paths[3]]
+        assert reader.files_with_stat(content, Stat(5, 1 << 60, 1 << 40)) == [paths[2]]
+        assert reader.files_with_stat(content, Stat(6, 1 << 60, 8)) == []
+        assert [path for path, _ in reader.some_files_of(content, 2)] == paths[:2]
+        assert (reader.count_files(content, 3), reader.count_files(content, 9)) == (3, 4)
+        assert reader.files_with_stat(content + 1, stats[0]) == []
