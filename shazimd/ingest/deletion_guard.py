@@ -43,7 +43,7 @@ class DeletionGuard:
         point = self._point_of(directory)
         if point is not None and point not in self.state.mounts:
             self.state = replace(self.state, mounts=self.state.mounts | {point})
-        for path in (self._root, point):
+        for path in (self._real(self._root), point):
             if path is not None and path not in self.state.identities:
                 self.state = replace(self.state, identities={**self.state.identities, path: self._identity(path)})
 
@@ -84,13 +84,15 @@ class DeletionGuard:
 
     def complete(self, known: int) -> None:
         """Note the end of a full scan without held removals."""
-        self.state = GuardState(known=known, mounts=self.state.mounts, identities=self._present())
+        places = {self._real(self._root), *self.state.mounts}
+        identities = {path: marks for path, marks in self._present().items() if path in places}
+        self.state = GuardState(known=known, mounts=self.state.mounts, identities=identities)
 
     def confirm(self, path: bytes) -> None:
         """Override the guard at ``path``, as a user asked: unmounted disks there are expected no more, and others than
         before are accepted."""
         given_up = {point for point in self.unmounted() if self.keeps(path, {point})}
-        accepted = {at: marks for at, marks in self._present().items() if is_at_or_below(at, path)}
+        accepted = {at: marks for at, marks in self._present().items() if is_at_or_below(at, self._real(path))}
         self.state = replace(
             self.state,
             mounts=self.state.mounts - given_up,
@@ -110,9 +112,8 @@ class DeletionGuard:
 
     def _identity(self, path: bytes) -> str:
         """Of a file system that others may serve nothing is asked: a dead one does not answer."""
-        real = os.path.realpath(path)
-        mount = self._mounts.of(real)
-        return "" if mount.is_network else identity.of_directory(real, mount.fstype)
+        mount = self._mounts.of(path)
+        return "" if mount.is_network else identity.of_directory(path, mount.fstype)
 
     def _point_of(self, directory: bytes) -> bytes | None:
         real = self._real(directory)

@@ -27,7 +27,8 @@ class GuardState:
     mounts: frozenset[bytes] = frozenset()
     """mount points of known files"""
     identities: Mapping[bytes, str] = field(default_factory=dict)
-    """marks of the directories at the root and at the mount points, by path; see ``posix.identity``"""
+    """marks of the directories at the root and at the mount points, see ``posix.identity``; by path without symlinks: a
+    link that a person turned is no exchange"""
 
 
 def has_baseline(reader: Reader, root: bytes) -> bool:

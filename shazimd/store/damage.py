@@ -36,13 +36,6 @@ class TableRows:
     def faults(self) -> list[Fault]:
         return self.file.faults
 
-    def sentences(self) -> Iterator[str]:
-        """The damage in the tables read so far."""
-        for fault in self.faults:
-            yield f"page {fault.page} of the table {fault.table}: {fault.reason}"
-        for table, key in self.damaged:
-            yield f"a row of the table {table} differs from its checksum: key {key!r}"
-
     def of(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         """The whole rows of a table, without checksums; large values in one. To be read once for each table."""
         rows = self.file.rows(table, self.roots.get(table, -1))

@@ -51,18 +51,29 @@ def backup(path: str, target: str) -> list[str]:
     return []
 
 
+FAULTS_TOLD = 20
+
 WORK: dict[str, Callable[..., list[str]]] = {"verify": verify, "check": check, "backup": backup}
 
 
 def _damage(snapshot: Snapshot) -> Iterator[str]:
     """Faults of the structure, and damaged rows."""
-    yield from snapshot.problems()
+    yield from _shortened(list(snapshot.problems()))
     if _schema(snapshot) == SCHEMA:
         rows = snapshot.rows()
         for name in Tables._fields:
             for _ in rows.of(name):
                 pass
-        yield from rows.sentences()
+        yield from _shortened(
+            [f"page {fault.page} of the table {fault.table}: {fault.reason}" for fault in rows.faults]
+        )
+        yield from (f"a row of the table {table} differs from its checksum: key {key!r}" for table, key in rows.damaged)
+
+
+def _shortened(faults: list[str]) -> list[str]:
+    """The first faults of pages: a truncated file has one for each page, and the files concerned are named anyway."""
+    more = len(faults) - FAULTS_TOLD
+    return faults if more <= 0 else [*faults[:FAULTS_TOLD], f"and {more} more faults of pages"]
 
 
 def _concerned(directory: str) -> Iterator[str]:

@@ -415,6 +415,22 @@ def test_another_directory_is_held_however_few_files_are_missed(store: Store, ro
     assert 1 == removed(bench.run())
 
 
+def test_a_link_that_is_turned_is_no_exchange(store: Store, root: Path, tmp_path: Path) -> None:
+    """A person turned it: files of the former directory are removed at once, and later exchanges are held again."""
+    for name in ("a", "b"):
+        fill(tmp_path / name, 3 if name == "a" else 1)
+    link = tmp_path / "link"
+    link.symlink_to("a")
+    bench = Bench(store, link)
+    bench.run()
+    link.unlink()
+    link.symlink_to("b")
+    assert (2, ["idle"]) == (removed(bench.run()), bench.state())
+    (tmp_path / "b").rename(tmp_path / "away")
+    fill(tmp_path / "b" / "other")
+    assert (0, ["held"]) == (removed(bench.run()), bench.state())
+
+
 def test_another_directory_is_accepted_by_a_rescan(store: Store, root: Path) -> None:
     """And by a scan that misses nothing."""
     kept = fill(root)
