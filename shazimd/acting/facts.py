@@ -8,30 +8,18 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import warnings
 from dataclasses import dataclass
-from functools import cache
 from typing import IO
 
 from shazimd.errors import BadInput, NotFound, Unreadable
-from shazimd.search.keep import NEVER, KeepFacts
+from shazimd.imaging.header import header_facts
+from shazimd.search.keep import KeepFacts
 from shazimd.text import printable
+from shazimd.types import PictureFacts
 
 READ_BYTES = 1 << 20
 DIGEST_BYTES = 32
 """BLAKE2b-256, as the store names contents"""
-
-LOSSLESS_FORMATS = {"PNG", "BMP", "PPM", "QOI", "TGA"}
-EXIF_MAKE, EXIF_MODEL, EXIF_IFD, EXIF_CAPTURED = 0x010F, 0x0110, 0x8769, 0x9003
-
-# fmt: off
-IJG_LUMINANCE = (
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
-    87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101,
-    72, 92, 95, 98, 112, 100, 103, 99,
-)
-# fmt: on
-"""ITU-T T.81, table K.1: the luminance table, scaled by libjpeg with its quality setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,49 +108,20 @@ def _digest(file: IO[bytes]) -> str:
 
 
 def read_header(path: bytes, mtime_ns: int, size: tuple[int, int], reference: bool) -> KeepFacts:
-    """Facts from the header of a picture; without those when Pillow cannot parse the file."""
-    from PIL import Image
-
-    plain = KeepFacts(path, mtime_ns, *size, reference=reference)
+    """Facts from the header of a picture; without those when the file cannot be read or parsed."""
     try:
-        with warnings.catch_warnings(), _open(path) as file, Image.open(file) as image:
-            warnings.simplefilter("ignore")  # odd EXIF, many pixels: nothing is decoded here
-            exif = image.getexif()
-            captured = exif.get_ifd(EXIF_IFD).get(EXIF_CAPTURED)
-            return KeepFacts(
-                path,
-                mtime_ns,
-                *size,
-                lossless=_is_lossless(image),
-                jpeg_quality=jpeg_quality(getattr(image, "quantization", None) or {}),
-                grey=image.mode in ("1", "L", "LA", "I;16"),
-                camera=bool(exif.get(EXIF_MAKE) or exif.get(EXIF_MODEL)),
-                captured=captured
-                if isinstance(captured, str) and "19" < captured[:4] < NEVER
-                else "",  # "0000" is unset
-                reference=reference,
-            )
-    except Exception:  # a hostile header may raise anything; the file is judged by its path and age then
-        return plain
-
-
-def _is_lossless(image: object) -> bool:
-    kind = getattr(image, "format", "")
-    return kind in LOSSLESS_FORMATS or (kind == "TIFF" and getattr(image, "info", {}).get("compression") != "jpeg")
-
-
-def jpeg_quality(tables: dict[int, list[int]]) -> int:
-    """The libjpeg quality setting whose luminance table is nearest, 1 to 100; 0 without tables.
-
-    Sums are compared: the order of the values (zigzag or not) does not matter."""
-    if not tables:
-        return 0
-    total = sum(tables[min(tables)])
-    return min(range(1, 101), key=lambda quality: abs(_table_sum(quality) - total))
-
-
-@cache
-def _table_sum(quality: int) -> int:
-    """The sum of the table as libjpeg scales it, see jpeg_quality_scaling and jpeg_add_quant_table in jcparam.c."""
-    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return sum(min(max((value * scale + 50) // 100, 1), 255) for value in IJG_LUMINANCE)
+        with _open(path) as file:
+            facts = header_facts(file)
+    except (OSError, BadInput):
+        facts = PictureFacts()
+    return KeepFacts(
+        path,
+        mtime_ns,
+        *size,
+        lossless=facts.lossless,
+        jpeg_quality=facts.jpeg_quality,
+        grey=facts.grey,
+        camera=bool(facts.camera),
+        captured=facts.captured,
+        reference=reference,
+    )

@@ -20,6 +20,7 @@ from shazimd.index.base import Index
 from shazimd.index.cascade import CascadeIndex
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.commit import Committer
+from shazimd.ingest.relate import Comparers
 from shazimd.models.model import ModelInfo
 from shazimd.models.provision import Provision
 from shazimd.models.registry import Registry
@@ -31,6 +32,7 @@ from shazimd.store.base import Store
 from shazimd.store.lmdb_store import open_store
 from shazimd.telemetry.metrics import Metrics
 from shazimd.words.packing import VERSION
+from shazimd.workers import jobs
 from shazimd.workers.jobs import verify_all
 from shazimd.workers.pool import WorkerPool
 
@@ -126,10 +128,28 @@ def _open_parts(config: Config, model: ModelInfo | None, opened: ExitStack) -> P
     committer = opened.enter_context(closing(Committer(store)))
     alerts = opened.enter_context(closing(Alerts(store, committer)))
     verify = partial(workers.submit, verify_all) if config.match.verify else None
-    later = partial(workers.submit_later, verify_all) if config.match.verify else None
+    comparers = _comparers(workers, limits.max_pixels) if config.match.verify else None
     search, duplicates = Search(library, verify), Duplicates(library, verified=config.match.verify)
     return Parts(
-        store, workers, library, alerts, committer, search, duplicates, Metrics(), IgnoredPaths(store, committer), later
+        store,
+        workers,
+        library,
+        alerts,
+        committer,
+        search,
+        duplicates,
+        Metrics(),
+        IgnoredPaths(store, committer),
+        comparers,
+    )
+
+
+def _comparers(workers: WorkerPool, max_pixels: int) -> Comparers:
+    later = workers.submit_later
+    return Comparers(
+        partial(later, jobs.verify_all),
+        lambda asked, known, mapping: later(jobs.lineage, asked, known, mapping, max_pixels),
+        lambda data: later(jobs.picture_facts, data, max_pixels),
     )
 
 

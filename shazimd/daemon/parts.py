@@ -9,10 +9,11 @@ from shazimd.config import Config
 from shazimd.daemon.ignored import IgnoredPaths
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.commit import Committer
+from shazimd.ingest.relate import Comparers
 from shazimd.ingest.rules import MatchSettings
 from shazimd.search.duplicates import Duplicates
 from shazimd.search.library import Library
-from shazimd.search.query import Search, Verify
+from shazimd.search.query import Search
 from shazimd.store.base import Store
 from shazimd.telemetry.metrics import Metrics
 from shazimd.words.packing import VERSION
@@ -37,8 +38,8 @@ class Parts(NamedTuple):
     duplicates: Duplicates
     metrics: Metrics
     ignored: IgnoredPaths
-    verify_later: Verify | None
-    """verification for background work; None where the score alone counts"""
+    comparers: Comparers | None
+    """comparison in the background; None where the score alone counts"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ class Run:
         )
         self._jobs = Jobs(settings.threads)
         self.backfill = Backfill(parts.library, parts.committer, parts.workers, self._jobs, settings.features_version)
-        self.relating = Relating(parts.library, parts.committer, parts.verify_later)
+        self.relating = Relating(parts.library, parts.committer, parts.comparers)
         self._collector = Collector(parts.library, parts.committer, self._jobs, settings.keep_deleted_s)
         new = self._roots.without_baseline
         self._progress = BaselineCount(parts.store, {r.rules.root: r.rules for r in roots if r.rules.root in new})

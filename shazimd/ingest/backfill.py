@@ -18,7 +18,7 @@ from shazimd.ingest.disk import read_whole
 from shazimd.ingest.ingest import Decoders
 from shazimd.ingest.lanes import Jobs, Lane
 from shazimd.search.library import Library
-from shazimd.store.base import Reader, Writer
+from shazimd.store.base import Reader, Store, Writer
 from shazimd.types import ContentId, Fingerprint
 from shazimd.words.packing import VERSION
 
@@ -80,22 +80,8 @@ class Backfill:
     def _outdated(self, reader: Reader, after: ContentId) -> Iterator[ContentId]:
         return reader.outdated(self._library.model_id, self._features_version, after)
 
-    def _bytes_of(self, content: ContentId) -> bytes | None:
-        """The bytes of a content, from the first of its unchanged files."""
-        with self._library.store.read() as reader:
-            rows = [(path, reader.file(path)) for path in reader.files_of(content)]
-        for path, row in rows:
-            try:
-                data = row and read_whole(path, row.stat, follow_symlinks=True)
-            except Unreadable as error:
-                log.debug("backfill_unreadable", path=path, reason=str(error))
-                continue
-            if data:
-                return data
-        return None
-
     def _fill(self, content: ContentId) -> None:
-        data = self._bytes_of(content)
+        data = bytes_of(self._library.store, content)
         if data is not None:
             try:
                 fingerprint = self._decoders.fingerprint(data, self._library.model).result()
@@ -107,6 +93,21 @@ class Backfill:
                     lambda known: self._library.replace(content, fingerprint) if known else None,
                 ).result()
         self._library.outdated = max(0, self._library.outdated - 1)
+
+
+def bytes_of(store: Store, content: ContentId) -> bytes | None:
+    """The bytes of a content, from the first of its unchanged files."""
+    with store.read() as reader:
+        rows = [(path, reader.file(path)) for path in reader.files_of(content)]
+    for path, row in rows:
+        try:
+            data = row and read_whole(path, row.stat, follow_symlinks=True)
+        except Unreadable as error:
+            log.debug("backfill_unreadable", path=path, reason=str(error))
+            continue
+        if data:
+            return data
+    return None
 
 
 def _put(writer: Writer, content: ContentId, fingerprint: Fingerprint) -> bool:

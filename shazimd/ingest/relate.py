@@ -7,39 +7,59 @@ not verified again.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 import structlog
 
-from shazimd.errors import WorkerFailed
+from shazimd.errors import BadInput, WorkerFailed
+from shazimd.ingest.backfill import bytes_of
 from shazimd.ingest.commit import Committer
 from shazimd.protocol import RelationsStatus
 from shazimd.search.library import Library
 from shazimd.search.partners import PartnerCheck, check_partners
 from shazimd.search.query import Verify
-from shazimd.store.base import Writer
-from shazimd.types import Relation
+from shazimd.store.base import Reader, Writer
+from shazimd.types import ContentId, Evidence, Mapping, PictureFacts, Relation, Verdict
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 BATCH = 8
-"""Contents in a step, verified at the same time: a second of work at most, after which newer work has its turn."""
+"""Contents in a step, verified at the same time: seconds of work at most, after which newer work has its turn."""
+PAIRS_MAX = 4
+"""Pairs of a content that are compared for signs: both files are read and decoded whole, 0.1 to 1 s a pair. Of many
+copies each is compared with some."""
+
+
+class Comparers(NamedTuple):
+    """Comparisons in the workers, after all that anyone waits for."""
+
+    verify: Verify
+    lineage: Callable[[bytes, bytes, Mapping], Future[Evidence]]
+    facts: Callable[[bytes], Future[PictureFacts]]
 
 
 class Relating:
     """Steps are for one thread at a time."""
 
-    def __init__(self, library: Library, committer: Committer, verify: Verify | None) -> None:
-        """``verify``: None if the score alone counts; then there are no relations."""
+    def __init__(self, library: Library, committer: Committer, comparers: Comparers | None) -> None:
+        """``comparers``: None if the score alone counts; then there are no relations."""
         self._library = library
         self._committer = committer
-        self._verify = verify
+        self._comparers = comparers
         self._done = 0
         self._spent_s = 0.0
 
     def step(self) -> bool:
-        """Find the relations of some contents; False if none is left."""
-        if self._verify is None or not self._library.words_are_loaded():
+        """Find the relations of some contents, and the signs between copies; False if none is left."""
+        if self._comparers is None or not self._library.words_are_loaded():
             return False
         started = time.monotonic()
         with self._library.store.read() as reader:
@@ -47,14 +67,42 @@ class Relating:
             checks = []
             for content in contents:
                 with suppress(KeyError):  # removed meanwhile
-                    checks.append(check_partners(self._library, reader, self._verify, content))
+                    checks.append(check_partners(self._library, reader, self._comparers.verify, content))
         if not contents:
             return False
-        found = [(check, _relations(check)) for check in checks]
-        self._committer.submit(lambda writer: _write(writer, found)).result()
+        found = [relation for check in checks for relation in _relations(check)]
+        self._committer.submit(lambda writer: writer.relations.put(found)).result()
+        for check in checks:
+            self._read_signs(check.content, self._comparers)
+        self._committer.submit(lambda writer: _unmark(writer, checks)).result()
         self._done += len(contents)
         self._spent_s += time.monotonic() - started
         return True
+
+    def _read_signs(self, content: ContentId, comparers: Comparers) -> None:
+        """Read the files of a content and its copies, and store their facts and the signs of each pair.
+
+        A content whose files can't be read now has neither: the choice is made by other facts then."""
+        with self._library.store.read() as reader:
+            pairs = list(islice(_without_evidence(reader, content), PAIRS_MAX))
+            twins = _twins(reader, content)
+            wanted = {content, *twins} if pairs or twins or reader.count_files(content, 2) > 1 else set()
+            wanted |= {partner for pair in pairs for partner in (pair.asked, pair.known)}
+            unknown = [each for each in wanted if reader.relations.facts(each) is None]
+        own = bytes_of(self._library.store, content) if wanted else None
+        for other in wanted:
+            data = own if other == content else bytes_of(self._library.store, other)
+            facts = _result(comparers.facts(data), other) if data and other in unknown else None
+            pair = next((pair for pair in pairs if other != content and other in (pair.asked, pair.known)), None)
+            evidence = self._evidence(comparers, pair, content, own, data) if pair and own and data else None
+            self._committer.submit(partial(_put_signs, other, facts, pair, evidence)).result()
+
+    def _evidence(
+        self, comparers: Comparers, pair: Relation, content: ContentId, own: bytes, other: bytes
+    ) -> Evidence | None:
+        asked, known = (own, other) if pair.asked == content else (other, own)
+        mapping = pair.verification.mapping
+        return None if mapping is None else _result(comparers.lineage(asked, known, mapping), content)
 
     def finished(self) -> int:
         """The number of contents related since the last call, 0 while any is left."""
@@ -64,7 +112,7 @@ class Relating:
     def status(self) -> RelationsStatus:
         """Progress; the time left is an estimate, and counts work alone."""
         with self._library.store.read() as reader:
-            left = reader.relations.count_unrelated() if self._verify else 0
+            left = reader.relations.count_unrelated() if self._comparers else 0
             known = reader.counts()["contents"]
         done = self._done
         seconds = round(left * self._spent_s / done, 1) if left and done else None
@@ -79,10 +127,44 @@ def _relations(check: PartnerCheck) -> list[Relation]:
         return []
 
 
-def _write(writer: Writer, found: list[tuple[PartnerCheck, list[Relation]]]) -> None:
+def _result(future: Future[T], content: ContentId) -> T | None:
+    """The result of a job; None if the picture can't be compared."""
+    try:
+        return future.result()
+    except (BadInput, WorkerFailed) as error:
+        log.debug("picture_not_compared", content=content, code=error.code, reason=str(error))
+        return None
+
+
+def _without_evidence(reader: Reader, content: ContentId) -> Iterator[Relation]:
+    for partner in reader.relations.partners(content):
+        relation = reader.relations.between(content, partner)
+        if relation and relation.verification.verdict is Verdict.COPY and relation.evidence is None:
+            yield relation
+
+
+def _twins(reader: Reader, content: ContentId) -> list[ContentId]:
+    try:
+        pixels = reader.pixels(content)
+    except KeyError:  # removed meanwhile
+        return []
+    return [each for each in reader.contents_with_pixels(pixels) if each != content] if pixels else []
+
+
+def _put_signs(
+    content: ContentId, facts: PictureFacts | None, pair: Relation | None, evidence: Evidence | None, writer: Writer
+) -> None:
+    if facts is not None:
+        writer.relations.put_facts(content, facts)
+    if pair is not None and evidence is not None:
+        now = writer.relations.between(pair.asked, pair.known)
+        if now == pair:
+            writer.relations.put([replace(pair, evidence=evidence)])
+
+
+def _unmark(writer: Writer, checks: list[PartnerCheck]) -> None:
     """A content with new features meanwhile is related again."""
-    for check, relations in found:
+    for check in checks:
         with suppress(KeyError):
             if writer.features(check.content) == check.features:
-                writer.relations.put(relations)
                 writer.relations.unmark([check.content])

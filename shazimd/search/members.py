@@ -31,10 +31,11 @@ SIGNS = {
     "crop": "crop",
     "frame": "framed version",
     "corners": "turned version with filled corners",
-    "caption": "version with additions",
     "blur": "version with less detail",
     "upscaled": "upscaled version",
+    "sharpened": "sharpened version",
     "noise": "noisy version",
+    "additions": "version with additions",
     "recompressed": "recompressed version",
     "colours": "version with other colours",
 }

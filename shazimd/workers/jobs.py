@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from shazimd.models.model import EmbeddingModel, ModelInfo, NoVector
-from shazimd.types import Fingerprint, Query, Verification
+from shazimd.types import Evidence, Fingerprint, Mapping, PictureFacts, Query, Verification
 
 if TYPE_CHECKING:
     from shazimd.imaging.extract import Extractor
@@ -39,6 +39,20 @@ def verify_all(query: bytes, candidates: Sequence[bytes]) -> list[Verification]:
     from shazimd.imaging import verify
 
     return verify.verify_all(query, candidates)
+
+
+def lineage(asked: bytes, known: bytes, mapping: Mapping, max_pixels: int) -> Evidence:
+    """See ``imaging.lineage.lineage``."""
+    from shazimd.imaging import lineage
+
+    return lineage.lineage(asked, known, mapping, max_pixels)
+
+
+def picture_facts(data: bytes, max_pixels: int) -> PictureFacts:
+    """See ``imaging.lineage.picture_facts``."""
+    from shazimd.imaging import lineage
+
+    return lineage.picture_facts(data, max_pixels)
 
 
 def rendition(data: bytes, side_max: int, max_pixels: int) -> bytes:

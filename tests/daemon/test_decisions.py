@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from daemon_process import DaemonProcess, daemon_process, drawing
+from drawn import picture
+from PIL import Image, ImageOps
 
 from shazimd.client import Client
 from shazimd.errors import BadInput, NotFound
@@ -140,3 +142,21 @@ def test_failed_files_are_listed_and_tried_again(daemon: DaemonProcess) -> None:
     assert client.retry_failed() == 2
     daemon.settled()
     assert len(list(client.failed())) == 2
+
+
+def test_the_original_is_kept_for_what_its_copies_show(tmp_path: Path) -> None:
+    """A framed copy is larger; what was seen in the files is said, and is there for the page."""
+    original = Image.blend(drawing(1), picture(400, 300, 1), 0.5)
+    exif = Image.Exif()
+    exif[0x0110] = "EOS 5D"
+    with daemon_process(tmp_path) as daemon:
+        original.save(daemon.root / "z.jpg", quality=80, exif=exif)
+        ImageOps.expand(original, 40, "white").save(daemon.root / "a.jpg", quality=95)
+        daemon.start()
+        daemon.settled("--compared")
+        (group,) = Client(daemon.socket).groups()["groups"]
+        assert names(group) == ["z.jpg", "a.jpg"]
+        assert group["reason"] == "original of the framed version"
+        facts = [member["facts"] for member in group["members"]]
+        assert [each and (each["camera"], each["grey"]) for each in facts] == [("EOS 5D", False), (None, False)]
+        assert group["members"][1]["mapping"] is not None

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageOps
 
-from shazimd.acting.facts import IJG_LUMINANCE, jpeg_quality, read_header
+from shazimd.acting.facts import read_header
 from shazimd.errors import UsageError
+from shazimd.imaging.header import IJG_LUMINANCE, jpeg_quality
 from shazimd.search.keep import MINUTE_NS, Choice, KeepFacts, choose, criteria, in_bin, parse_rule
 
 HOUR = 60 * MINUTE_NS

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from shazimd.imaging.extract import Extractor
 from shazimd.imaging.verify import verify_all
 from shazimd.index.flat import FlatIndex
 from shazimd.ingest.commit import Committer
-from shazimd.ingest.relate import Relating
+from shazimd.ingest.relate import Comparers, Relating
 from shazimd.models.model import ModelInfo
 from shazimd.search.duplicates import Duplicates, Scoring
 from shazimd.search.keep import KeepRules
@@ -108,11 +109,16 @@ def filled(folder: Path, queries: dict[str, Query], model: ModelInfo | None = No
         yield library
 
 
+def nothing(*_: object) -> Future[Any]:
+    """No files lie there to be compared."""
+    raise AssertionError
+
+
 def relate(library: Library) -> None:
     """Find the relations of all contents, as the daemon does in the background."""
     library.loaded.result()
     with closing(Committer(library.store)) as committer:
-        relating = Relating(library, committer, verify)
+        relating = Relating(library, committer, Comparers(verify, nothing, nothing))
         while relating.step():
             pass
 

@@ -1,0 +1,125 @@
+"""The detail of two pictures laid on each other, compared by frequency.
+
+A picture's *gain* in a band is the part of its amplitude that the other explains, 1 where they are alike. Lost detail
+lowers one gain and raises the other above 1; noise and additions lower one gain and leave the other at 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shazimd.imaging.laying import Laid
+
+WINDOW = 256
+"""Pixels of the side of a compared window."""
+BANDS = (0.02, 0.06, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
+"""Limits of the frequencies compared, in cycles a pixel; the first band is the reference."""
+GAIN_MIN = 1.2
+"""Gain from which a picture has detail that the other lost."""
+OTHER_SCALE = 1.15
+"""Ratio of the scales from which one of the pictures was resized."""
+REAL_DETAIL_MIN = 0.039
+"""Power beyond the coarser picture's frequencies, relative to the octave below, from which the finer one is no
+upscaling of it. Of 12 photos doubled in size 11 have less, of 12 reduced to half or to 128 pixels none."""
+
+
+class DetailSigns(NamedTuple):
+    """A sign of either picture, if any, and the ratio of the resolutions of their detail."""
+
+    asked: str | None
+    known: str | None
+    ratio: float | None
+
+
+def compare_detail(laid: Laid, margin: float) -> DetailSigns:
+    """The sign of a blur, an upscaling, a sharpening, noise or additions, for a mean difference of the gains of
+    ``margin`` or more."""
+    gains = _gains(laid)
+    if gains is None:
+        return DetailSigns(None, None, None)
+    a, b = gains.a_in_b[2:], gains.b_in_a[2:]
+    ratio = _reach(a) / _reach(b)
+    if not 1 / OTHER_SCALE < laid.scale < OTHER_SCALE:
+        is_known_finer = laid.scale > 1
+        power = gains.power_b if is_known_finer else gains.power_a
+        is_real = _has_detail_beyond(power, 0.5 * min(laid.scale, 1 / laid.scale))
+        sign = "blur" if is_real else "upscaled"
+        return DetailSigns(sign, None, ratio) if is_known_finer == is_real else DetailSigns(None, sign, ratio)
+    if abs(float(a.mean() - b.mean())) < margin:
+        return DetailSigns(None, None, ratio)
+    is_asked_richer = a.mean() > b.mean()
+    sign, is_of_richer = _sign(gains, a if is_asked_richer else b, is_resampled=abs(laid.scale - 1) > 1e-3)
+    return DetailSigns(sign, None, ratio) if is_asked_richer == is_of_richer else DetailSigns(None, sign, ratio)
+
+
+def _sign(gains: _Gains, gain: NDArray[np.float64], *, is_resampled: bool) -> tuple[str, bool]:
+    """(the sign, whether it is one of the richer picture), by the gain of the richer picture."""
+    told = gains.coherence[2:] > 0.3
+    if told.any() and gain[told].max() >= GAIN_MIN:
+        is_sharpened = gains.coherence[-1] > 0.6 and gain[-3:].mean() > 0.85 * gain[2:4].mean()
+        return ("sharpened", True) if is_sharpened else ("blur", False)
+    if not is_resampled and gain[4:].mean() < 0.92:  # what the poorer picture lacks is no noise of the richer one
+        return "recompressed", False
+    return ("additions" if gains.coherence[1] < 0.9 else "noise"), True
+
+
+class _Gains(NamedTuple):
+    """By band: amplitude of each picture in terms of the other, 1 where alike; and their coherence."""
+
+    a_in_b: NDArray[np.float64]
+    b_in_a: NDArray[np.float64]
+    coherence: NDArray[np.float64]
+    power_a: NDArray[np.float64]
+    """mean of a coefficient"""
+    power_b: NDArray[np.float64]
+
+
+def _has_detail_beyond(power: NDArray[np.float64], limit: float) -> bool:
+    """Whether a picture has power beyond a frequency, relative to the octave below it; ``power`` by band, for a
+    coefficient."""
+    middles = (np.array(BANDS[1:]) + np.array(BANDS[:-1])) / 2
+    above = (middles > 1.15 * limit) & (middles <= 2 * limit)
+    below = (middles > 0.5 * limit) & (middles <= limit)
+    if not above.any() or not below.any():
+        return True
+    return bool(power[above].mean() > REAL_DETAIL_MIN * power[below].mean())
+
+
+def _reach(gain: NDArray[np.float64]) -> float:
+    """The frequency up to which a picture has the other's detail, cycles a pixel."""
+    lost = np.flatnonzero(gain < 0.5)
+    return BANDS[2 + int(lost[0])] if len(lost) else BANDS[-1]
+
+
+def _gains(laid: Laid) -> _Gains | None:
+    """Means over windows of the shared part; None where it is too small."""
+    rows, columns = np.nonzero(laid.valid)
+    if not len(rows):
+        return None
+    top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+    side = int(min(WINDOW, bottom - top, right - left)) // 2 * 2
+    if side < 48:
+        return None
+    taper = np.outer(np.hanning(side), np.hanning(side)).astype(np.float32)
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
+    band = np.digitize(frequency, BANDS)
+    powers = np.zeros((3, len(BANDS) + 1))
+    for y in np.linspace(top, bottom - side, 3).astype(int):
+        for x in np.linspace(left, right - side, 3).astype(int):
+            window = slice(y, y + side), slice(x, x + side)
+            if laid.valid[window].mean() < 0.98:
+                continue
+            a, b = (np.fft.rfft2((each[window] - each[window].mean()) * taper) for each in (laid.a, laid.b))
+            for n, power in enumerate((np.abs(a) ** 2, np.abs(b) ** 2, (a * b.conj()).real)):
+                powers[n] += np.bincount(band.ravel(), power.ravel(), len(BANDS) + 1)
+    aa, bb, ab = powers[:, 1:-1]
+    if aa[0] <= 0 or bb[0] <= 0 or ab[0] <= 0.3 * math.sqrt(aa[0] * bb[0]):
+        return None  # not well laid on each other
+    a_in_b, b_in_a = ab / np.maximum(bb, 1e-9), ab / np.maximum(aa, 1e-9)
+    number = np.bincount(band.ravel(), minlength=len(BANDS) + 1)[1:-1]
+    coherence = ab**2 / np.maximum(aa * bb, 1e-9)
+    return _Gains(a_in_b / a_in_b[0], b_in_a / b_in_a[0], coherence, aa / number, bb / number)
