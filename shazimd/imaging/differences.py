@@ -73,16 +73,16 @@ def differences(query: Features, match: Features, affine: Affine) -> Differences
     drawn = query.drawn and match.drawn
     if drawn and max(match.picture.shape) > _GLANCE_SIDE:
         glance = align(query, match, affine, most=_GLANCE_SIDE)
-        found = _other_strokes(glance, drawn=True) if glance.inside.sum() >= _OVERLAP_MIN else None
+        found = other_strokes(glance, drawn=True) if glance.inside.sum() >= _OVERLAP_MIN else None
         if found is not None:
             return found
     both = align(query, match, affine)
     if both.inside.sum() < _OVERLAP_MIN:
         return None
-    return _other_strokes(both, drawn=drawn) or differences_of(both, drawn=drawn)
+    return other_strokes(both, drawn=drawn) or differences_of(both, drawn=drawn)
 
 
-def _other_strokes(both: Aligned, *, drawn: bool) -> Differences | None:
+def other_strokes(both: Aligned, *, drawn: bool) -> Differences | None:
     """Regions in which both pictures have strokes, and not the same."""
     unlike = (
         unlike_strokes(both)

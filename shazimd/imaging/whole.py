@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shazimd.imaging.alignment import Aligned, align
-from shazimd.imaging.differences import differences_of
+from shazimd.imaging.differences import differences_of, other_strokes
 from shazimd.imaging.features import Features
 from shazimd.imaging.mapping import mapping
 from shazimd.imaging.placement import SIDE_MIN, SPREAD_MIN, Whole, best_placement
@@ -71,7 +71,8 @@ def compared_whole(views: Sequence[WholeView], candidate: Features) -> Verificat
     least = int(np.clip(_UNLIKE_SHARE * spread, *_UNLIKE_RANGE))
     pixels = max(6, int(_UNLIKE_PIXELS_SHARE * both.inside.sum()))
     enlarged = max(1, round(max(both.match.shape) / max(min(max(side.picture.shape) for side in (view, candidate)), 1)))
-    differs = differences_of(both, drawn=True, least=least, pixels=pixels, coarser=enlarged)
+    differs = other_strokes(both, drawn=True)
+    differs = differs or differences_of(both, drawn=True, least=least, pixels=pixels, coarser=enlarged)
     if differs is not None and differs.share > _VARIANT_SHARE_MAX:
         return None
     verdict = Verdict.COPY if differs is None else Verdict.VARIANT
