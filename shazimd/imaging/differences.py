@@ -56,7 +56,7 @@ _STROKES_BALANCE, _STROKES_FILL, _STROKES_SPREAD, _STROKES_SHARE = 0.4, 0.65, 20
 region, they are strong in both, and the region is small."""
 _TONES_MIN = 14
 """Pictures with so many tones have the tones of photographs, even on flat ground."""
-_LIT_FLAT, _LIT_SPREAD = 0.9, 4.0
+_LEVEL_FLAT, _CLIPPED_SPREAD, _CLIPPED_SHARE = 0.9, 4.0, 0.02
 _BALANCE_DRAWN = 0.35
 """Pages and drawings: replaced strokes leave unlike pixels on both sides; under a watermark one side has few."""
 _PASTED_FILL, _PASTED_SHARES = 0.75, (0.06, 0.4)
@@ -173,9 +173,12 @@ def _replaced_drawn(found: Regions, inside: int, pixels: int, toned: bool) -> li
     there are some in each."""
     added = _added(found, np.inf if toned else _SPREAD_QUIET)
     balanced = found.common >= _BALANCE_DRAWN * found.most
-    # A vignette leaves a rest on flat ground, and brightness that is clipped turns two grounds into one.
-    lit = (found.flat > _LIT_FLAT).all(axis=0) & (toned | (found.spread < _LIT_SPREAD).all(axis=0))
-    both = np.where((added == -1) & balanced & ~_laid_over(found, inside) & ~lit, found.common, 0)
+    level = (found.flat > _LEVEL_FLAT).all(axis=0)  # filled with one tone in both
+    # A vignette leaves a rest on level ground, and brightness that is clipped turns two grounds into one.
+    clipped = (found.spread < _CLIPPED_SPREAD).all(axis=0) & (found.area < _CLIPPED_SHARE * inside)
+    lit = level & (toned | clipped)
+    pasted = _laid_over(found, inside) & ~level
+    both = np.where((added == -1) & balanced & ~pasted & ~lit, found.common, 0)
     one_sided = np.where((added == -1) & ~balanced, found.larger, added)
     each = [np.where(one_sided == side, found.pixels, 0) for side in (0, 1)]
     mutual = min(int(each[0].sum()), int(each[1].sum()))
