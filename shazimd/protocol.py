@@ -201,6 +201,8 @@ class Alert(PathFields, Scores):
     verdict: Verdict
     matches: int
     took_ms: float
+    differs: NotRequired[DiffersMessage | None]
+    """of a variant: the regions with different content"""
 
 
 class AlertsReply(TypedDict):

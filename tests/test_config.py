@@ -48,9 +48,10 @@ def test_a_time_without_a_unit_is_refused(text: str) -> None:
         ),
         (
             {"match": {"verdicts": []}},
-            "c: match.verdicts is not a known key; it is a key of [alerts]; see shazimd.toml(5)",
+            "c: match.verdicts is not a known key; it is a key of [[watch]] and [alerts] and [[hook]]; "
+            "see shazimd.toml(5)",
         ),
-        ({"path": "/a"}, "c: path is not a known key; it is a key of [[watch]]; see shazimd.toml(5)"),
+        ({"path": "/a"}, "c: path is not a known key; it is a key of [[watch]] and [store]; see shazimd.toml(5)"),
         ({"match": {"xyz": []}}, "c: match.xyz is not a known key; see shazimd.toml(5)"),
         ({"hook": [{"name": "a", "command": []}]}, "c: hook[0].command is [], expected a list of strings, at least 1"),
         (

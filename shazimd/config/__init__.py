@@ -75,6 +75,12 @@ class WatchConfig(Section, frozen=True, kw_only=True):
     reference: bool = False
     """Pictures here are compared with, but raise no alerts themselves.
     Example: reference = true"""
+    verdicts: tuple[Verdict, ...] | None = None
+    """The matches of new pictures here that raise an alert, instead of those of [alerts].
+    Example: verdicts = ["exact"]"""
+    threshold: Fraction | None = None
+    """Least score of a match of a new picture here that geometry does not confirm, instead of that of [match].
+    Example: threshold = 0.9"""
 
 
 class MatchConfig(Section, frozen=True, kw_only=True):

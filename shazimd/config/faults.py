@@ -115,12 +115,15 @@ def _plain(kind: Any) -> Any:
 
 
 def _nearest(key: str, table: Table, top: Table) -> str:
-    """A hint at the key that may be meant: of another table, or of this with a similar name."""
+    """A hint at the key that may be meant: of other tables, or of this with a similar name."""
+    found = []
     for field in msgspec.structs.fields(top):
         kind = _plain(field.type)
         several = typing.get_origin(kind) is tuple
         other = typing.get_args(kind)[0] if several else kind
         if other is not table and key in other.__struct_fields__:
-            return f"; it is a key of {f'[[{field.name}]]' if several else f'[{field.name}]'}"
+            found.append(f"[[{field.name}]]" if several else f"[{field.name}]")
+    if found:
+        return f"; it is a key of {' and '.join(found)}"
     similar = get_close_matches(key, table.__struct_fields__, 1)
     return f"; did you mean {similar[0]}?" if similar else ""

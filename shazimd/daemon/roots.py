@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from shazimd.config import WatchConfig
 from shazimd.errors import ConfigError
+from shazimd.ingest.rules import MatchSettings
 from shazimd.ingest.values import has_baseline
 from shazimd.posix.mounts import is_at_or_below
 from shazimd.store.base import Store
@@ -102,3 +104,14 @@ class Roots:
     def follows_symlinks(self, path: bytes) -> bool:
         root = self.of(path)
         return root is not None and root.config.follow_symlinks
+
+    def matching(self, path: bytes, general: MatchSettings) -> MatchSettings:
+        root = self.of(path)
+        if root is None:
+            return general
+        own = root.config
+        return replace(
+            general,
+            threshold=general.threshold if own.threshold is None else own.threshold,
+            verdicts=general.verdicts if own.verdicts is None else frozenset(own.verdicts),
+        )

@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
+from shazimd.ingest.alerts import differs_message
 from shazimd.protocol import (
     DecisionMessage,
-    DiffersMessage,
     DuplicateGroup,
     FactsMessage,
     FailedFile,
@@ -18,7 +18,6 @@ from shazimd.protocol import (
     PairLine,
     PathFields,
     Placement,
-    Region,
     Scores,
 )
 from shazimd.search.join import Pair, Step
@@ -26,7 +25,6 @@ from shazimd.search.members import GroupMembers, Member
 from shazimd.text import path_fields, printable
 from shazimd.types import (
     ContentId,
-    Differences,
     Digest,
     FileRow,
     Mapping,
@@ -65,7 +63,7 @@ def geometry(verification: Verification | None) -> Geometry:
         "inliers": verification.inliers,
         "agreement": verification.agreement,
         "mapping": _placement(verification.mapping) if verification.mapping else None,
-        "differs": _differs(verification.differs) if verification.differs else None,
+        "differs": differs_message(verification.differs) if verification.differs else None,
     }
 
 
@@ -168,8 +166,3 @@ def _placement(mapping: Mapping) -> Placement:
         "mirrored": mapping.mirrored,
         "region": mapping.region,
     }
-
-
-def _differs(differences: Differences) -> DiffersMessage:
-    regions: list[Region] = [{"query": query, "match": match} for query, match in differences.regions]
-    return {"share": differences.share, "regions": regions}

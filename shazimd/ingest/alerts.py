@@ -20,10 +20,10 @@ import structlog
 from shazimd.errors import StoreFull
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.values import last_logged_alert, set_last_logged_alert
-from shazimd.protocol import Alert
+from shazimd.protocol import Alert, DiffersMessage, Region
 from shazimd.store.base import Reader, Store, Writer
 from shazimd.text import path_fields
-from shazimd.types import Match, Similarities, Verdict, rounded_score
+from shazimd.types import Differences, Match, Similarities, Verdict, rounded_score
 
 log = structlog.get_logger()
 
@@ -45,6 +45,8 @@ class AlertRecord:
     took_ms: float
     time: str
     """RFC 3339, UTC"""
+    differs: DiffersMessage | None = None
+    """of a variant: the regions with different content; None in records of older versions, too"""
 
     @classmethod
     def of(cls, path: bytes, best: Match, matches: int, took_ms: float) -> AlertRecord:
@@ -52,7 +54,11 @@ class AlertRecord:
         similarities = Similarities(*(None if each is None else rounded_score(each) for each in best.similarities))
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         score = rounded_score(best.score)
-        return cls(path, best.path, score, similarities, best.verdict, matches, round(took_ms, 1), now)
+        differs = best.verification.differs if best.verification else None
+        return cls(
+            *(path, best.path, score, similarities, best.verdict, matches, round(took_ms, 1), now),
+            differs=differs_message(differs) if differs else None,
+        )
 
     def encode(self) -> dict[str, Any]:
         """The record as plain JSON values."""
@@ -65,6 +71,7 @@ class AlertRecord:
             "matches": self.matches,
             "took_ms": self.took_ms,
             "time": self.time,
+            "differs": self.differs,
         }
 
     @classmethod
@@ -78,6 +85,7 @@ class AlertRecord:
             raw["matches"],
             raw["took_ms"],
             raw["time"],
+            raw.get("differs"),
         )
 
 
@@ -95,8 +103,15 @@ def as_wire(number: int, record: AlertRecord) -> Alert:
             "matches": record.matches,
             "took_ms": record.took_ms,
             "time": record.time,
+            "differs": record.differs,
         },
     )
+
+
+def differs_message(differences: Differences) -> DiffersMessage:
+    """The regions of a variant, as messages and records have them."""
+    regions: list[Region] = [{"query": query, "match": match} for query, match in differences.regions]
+    return {"share": differences.share, "regions": regions}
 
 
 def stored(reader: Reader, since: int, limit: int | None = None) -> list[Alert]:
@@ -140,7 +155,9 @@ class Alerts:
 
     def publish(self, alert: Alert) -> None:
         """Log a stored alert and pass it to the subscribers. Calls must be in the order of the ids."""
-        facts = {key: value for key, value in alert.items() if key not in ("id", "time")}
+        facts = {key: value for key, value in alert.items() if key not in ("id", "time", "differs")}
+        if differs := alert.get("differs"):
+            facts["differs"] = rounded_score(differs["share"])  # a line of the log is no place for boxes
         log.warning("near_duplicate", **facts, alert_id=alert["id"])
         with self._lock:
             self._logged = alert["id"]

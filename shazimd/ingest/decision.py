@@ -14,7 +14,7 @@ from shazimd.errors import Unreadable
 from shazimd.ingest.alerts import AlertRecord, log_related
 from shazimd.ingest.arrivals import Arrivals
 from shazimd.ingest.disk import Disk, FoundFile
-from shazimd.ingest.rules import MatchSettings
+from shazimd.ingest.rules import IngestRules
 from shazimd.search.query import Search
 from shazimd.store.base import Reader, Store
 from shazimd.types import ContentId, Digest, Match, Query, Relation, Stat, UserDecision, Verdict
@@ -70,10 +70,10 @@ class Decision(NamedTuple):
 
 
 class Decider:
-    def __init__(self, store: Store, search: Search, settings: MatchSettings, disk: Disk, arrivals: Arrivals) -> None:
+    def __init__(self, store: Store, search: Search, rules: IngestRules, disk: Disk, arrivals: Arrivals) -> None:
         self._store = store
         self._search = search
-        self._settings = settings
+        self._rules = rules
         self._disk = disk
         self._arrivals = arrivals
 
@@ -81,7 +81,7 @@ class Decider:
         """The alert for a file whose bytes or pixels are those of known files; None if there are no such files now.
 
         This takes a stat of one file and no search: a copy of a folder is the most common way to get duplicates."""
-        if Verdict.EXACT not in self._settings.verdicts:
+        if Verdict.EXACT not in self._rules.matching(file.path).verdicts:
             return None
         admission = _Admission(file, self._disk, self._arrivals)
         exact = admission.told(self._store, exact)
@@ -92,7 +92,7 @@ class Decider:
         self, file: Candidate, query: Query, content: ContentId | None, exact: Set[ContentId] | None = None
     ) -> Decision:
         """Search all known files for matches. Parameters as in ``Search.matches``. Raises WorkerFailed."""
-        settings = self._settings
+        settings = self._rules.matching(file.path)
         admission = _Admission(file, self._disk, self._arrivals)
         matches = self._search.matches(
             query,

@@ -143,7 +143,7 @@ class Ingest:
         self._disk = Disk(rules.roots)
         self._arrivals = Arrivals()
         self.retries = Retries()
-        self._decider = Decider(library.store, search, rules.match, self._disk, self._arrivals)
+        self._decider = Decider(library.store, search, rules, self._disk, self._arrivals)
         self.pending = PendingAlerts(
             library.store, committer, alerts, self._decider, self._disk, self._arrivals, counts
         )

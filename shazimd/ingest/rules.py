@@ -21,6 +21,10 @@ class RootPolicy(Protocol):
         """Whether the file system there may hang, as network mounts do."""
         ...
 
+    def matching(self, path: bytes, general: MatchSettings) -> MatchSettings:
+        """The criteria for the matches of a file: the general ones, but for those that its root has of its own."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class MatchSettings:
@@ -44,3 +48,7 @@ class IngestRules:
     roots: RootPolicy
     match: MatchSettings
     max_file_bytes: int
+
+    def matching(self, path: bytes) -> MatchSettings:
+        """The criteria for the matches of a file."""
+        return self.roots.matching(path, self.match)

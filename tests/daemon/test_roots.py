@@ -10,7 +10,9 @@ import pytest
 from shazimd.config import WatchConfig
 from shazimd.daemon.roots import Roots, configured_roots
 from shazimd.errors import ConfigError
+from shazimd.ingest.rules import MatchSettings
 from shazimd.store.lmdb_store import open_store
+from shazimd.types import Verdict
 
 
 def test_a_path_is_accepted_by_the_name_of_its_root_and_by_its_real_name(tmp_path: Path) -> None:
@@ -34,3 +36,23 @@ def test_a_root_that_is_a_link_into_another_is_refused(tmp_path: Path, target: s
     (tmp_path / "alias").symlink_to(target)
     with pytest.raises(ConfigError, match="expected roots side by side"):
         configured_roots([WatchConfig(path=str(tmp_path / "outer")), WatchConfig(path=str(tmp_path / "alias"))])
+
+
+def test_a_root_has_criteria_of_its_own_and_the_general_ones_for_the_rest(tmp_path: Path) -> None:
+    """The verdicts of one root, the threshold of another; elsewhere all are the general ones."""
+    for name in ("archive", "shop"):
+        (tmp_path / name).mkdir()
+    watch = [
+        WatchConfig(path=str(tmp_path / "archive"), verdicts=(Verdict.EXACT,)),
+        WatchConfig(path=str(tmp_path / "shop"), threshold=0.9),
+    ]
+    general = MatchSettings(0.75, (1.0, 1.0, 2.0), frozenset([Verdict.EXACT, Verdict.COPY]))
+    store = open_store(str(tmp_path / "store"), 64 << 20)
+    roots = Roots(configured_roots(watch), store, alert_on_baseline=False)
+    archive, shop, other = (
+        roots.matching(os.fsencode(tmp_path / name / "a.jpg"), general) for name in ("archive", "shop", "other")
+    )
+    store.close()
+    assert (archive.verdicts, archive.threshold) == (frozenset([Verdict.EXACT]), 0.75)
+    assert (shop.verdicts, shop.threshold) == (general.verdicts, 0.9)
+    assert other == general

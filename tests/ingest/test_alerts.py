@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from shazimd.ingest.alerts import AlertRecord, Alerts, as_wire, stored
 from shazimd.ingest.commit import Committer
 from shazimd.protocol import Alert
 from shazimd.store.base import Store
-from shazimd.types import Match, Similarities, Verdict
+from shazimd.types import Differences, Match, Similarities, Verdict, Verification
 
 MATCH = Match(b"/r/a\xff.jpg", 3, 0.93456, Similarities(0.95312, None, 0.83649), Verdict.COPY, 640, 480)
 
@@ -58,6 +59,19 @@ def test_a_stored_record_is_read_as_it_was_written() -> None:
     raw = json.loads(json.dumps(record.encode()))
     assert record == AlertRecord.decode(raw)
     assert {"id": 7, **raw} == dict(as_wire(7, record))
+
+
+def test_the_alert_of_a_variant_names_the_regions_and_its_line_their_share(store: Store, committer: Committer) -> None:
+    """Clients can draw the regions; the log has one number."""
+    differs = Differences(0.031, (((0.1, 0.2, 0.3, 0.4), (0.5, 0.6, 0.7, 0.8)),))
+    match = replace(MATCH, verdict=Verdict.VARIANT, verification=Verification(Verdict.VARIANT, 40, 0.9, None, differs))
+    record = AlertRecord.of(b"/r/form.png", match, 1, 38.24)
+    alert = as_wire(1, AlertRecord.decode(json.loads(json.dumps(record.encode()))))
+    expected = {"share": 0.031, "regions": [{"query": [0.1, 0.2, 0.3, 0.4], "match": [0.5, 0.6, 0.7, 0.8]}]}
+    assert alert["differs"] == expected
+    with capture_logs() as events:
+        Alerts(store, committer).publish(alert)
+    assert [event["differs"] for event in events] == [0.031]
 
 
 def test_what_was_stored_and_not_logged_before_a_crash_is_logged_at_the_next_start(

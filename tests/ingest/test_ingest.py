@@ -93,6 +93,7 @@ class Bench:
         self.committer = Committer(self.store)
         self.alerts = Alerts(self.store, self.committer)
         self.is_silent = False
+        self.verdicts = frozenset(Verdict)
         self.ingest = Ingest(
             self.library,
             self.committer,
@@ -111,6 +112,9 @@ class Bench:
 
     def may_stall(self, path: bytes) -> bool:
         return False
+
+    def matching(self, path: bytes, general: MatchSettings) -> MatchSettings:
+        return replace(general, verdicts=self.verdicts)
 
     def close(self) -> None:
         self.committer.close()
@@ -685,8 +689,7 @@ def related(events: list[Any]) -> list[tuple[str, str, str]]:
 def test_a_match_of_a_verdict_without_alerts_is_one_line(bench: Bench) -> None:
     """The best at info, the rest at debug; nothing is stored."""
     bench.decoders.number = 7  # the same hashes for all bytes: similar
-    decider = bench.ingest._decider
-    decider._settings = replace(decider._settings, verdicts=frozenset([Verdict.EXACT]))
+    bench.verdicts = frozenset([Verdict.EXACT])
     for name in ("a.ppm", "b.ppm"):
         bench.look(name, name.encode())
     with capture_logs() as events:
@@ -701,8 +704,7 @@ def test_beside_an_alert_related_pictures_are_at_debug(bench: Bench) -> None:
     """A file raises one line at info or above."""
     bench.decoders.number = 7
     bench.decoders.pixels = b"p" * 32
-    decider = bench.ingest._decider
-    decider._settings = replace(decider._settings, verdicts=frozenset([Verdict.EXACT]))
+    bench.verdicts = frozenset([Verdict.EXACT])
     bench.look("b.ppm", b"b")
     bench.decoders.pixels = None
     bench.look("a.ppm", b"a")
