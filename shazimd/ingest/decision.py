@@ -118,6 +118,8 @@ class Decider:
             row = reader.file(without)
             count = -1 if row is not None and row.content in contents else 0
             for content in contents:
+                if count >= MATCHES_MAX:
+                    break
                 count += reader.count_files(content, MATCHES_MAX + 1)
         return min(max(count, 1), MATCHES_MAX)
 

@@ -24,7 +24,7 @@ from hostile import Hostile
 from store_faults import StoreFaults
 from world import World, picture, world
 
-STEPS = int(os.environ.get("SHAZIMD_STEPS", "2500"))
+STEPS = int(os.environ.get("SHAZIMD_STEPS", "600"))
 SEED = int(os.environ.get("SHAZIMD_SEED", "4242")) or random.SystemRandom().getrandbits(32)
 """The same choices at each run, so that a failure is news; the moments at which they meet the daemon differ."""
 
