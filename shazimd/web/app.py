@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,8 @@ from shazimd.web import cleaning, deciding, listing, watching
 from shazimd.web.guard import PageAccess, PageGuard
 from shazimd.web.page import Page, page_of, wants_json
 from shazimd.web.render import HERE
+
+_log = logging.getLogger(__name__)
 
 STATUSES: dict[type[ShazimdError], int] = {
     NotFound: 404,
@@ -51,7 +54,7 @@ def page_app(page: Page, access: PageAccess) -> Starlette:
     app = Starlette(
         routes=[*routes, Mount("/static", StaticFiles(directory=os.path.join(HERE, "static")))],
         middleware=[Middleware(PageGuard, access=access, refusal=refusal)],
-        exception_handlers={ShazimdError: _show_error, HTTPException: _show_missing},
+        exception_handlers={ShazimdError: _show_error, HTTPException: _show_missing, Exception: _show_fault},
         lifespan=life,
     )
     app.state.page = page
@@ -65,6 +68,15 @@ def _show_error(request: Request, error: Exception) -> Response:
         return JSONResponse({"error": error.message}, status)
     title = TITLES.get(status, "Something went wrong")
     return page_of(request).templates.page("error.html", status, tab="", title=title, message=error.message)
+
+
+def _show_fault(request: Request, error: Exception) -> Response:
+    """A mistake of ours: its traceback is shown in the terminal."""
+    _log.error("%s %s", request.method, request.url.path, exc_info=error)
+    message = f"{type(error).__name__}: {error}. The terminal of `shazimctl web` shows more."
+    if wants_json(request):
+        return JSONResponse({"error": message}, 500)
+    return page_of(request).templates.page("error.html", 500, tab="", title="Something went wrong", message=message)
 
 
 def _show_missing(request: Request, error: Exception) -> Response:

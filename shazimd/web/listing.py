@@ -99,13 +99,18 @@ async def send_picture(request: Request) -> Response:
             raise BadInput(f"the size is {size}, expected one of: {', '.join(SIDES)}")
         path = page.pictures.path_of(request.path_params["link"])
         key = await run_in_threadpool(page.pictures.key, path, size)
-        headers = {"ETag": f'"{key}"', "Cache-Control": "private, no-cache"}
+        headers = {"ETag": f'"{key}"', "Cache-Control": _caching(request)}
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
         picture = await run_in_threadpool(page.pictures.get, path, size)
     except ShazimdError as error:
         return Response(BROKEN % _short(error), 404, media_type="image/svg+xml")
     return Response(picture.jpeg, headers=headers | {"ETag": f'"{picture.key}"'}, media_type="image/jpeg")
+
+
+def _caching(request: Request) -> str:
+    """A link with the version of the file is good for its picture alone: the next pair is painted without asking."""
+    return "private, max-age=86400, immutable" if request.query_params.get("v") else "private, no-cache"
 
 
 async def send_points(request: Request) -> Response:

@@ -58,6 +58,13 @@ class ScreenPictures:
         """The key of a file as it is now. Raises NotFound, Unreadable or BadInput."""
         return _key(_state(path), size)
 
+    def version(self, path: bytes) -> str:
+        """Text for a link that differs whenever the file may; empty for a file that can't be read."""
+        try:
+            return self.key(path, "view")[:16]
+        except BadInput:
+            return ""
+
     def get(self, path: bytes, size: str) -> PictureFile:
         """The file as a JPEG of one of ``SIDES``.
 

@@ -19,9 +19,9 @@ HERE = os.path.dirname(__file__)
 
 
 class Templates:
-    """Renders the templates. ``link`` names a file in the links of pictures."""
+    """Renders the templates. ``link`` names a file in the links of pictures, ``version`` its state of now."""
 
-    def __init__(self, link: Callable[[bytes], str]) -> None:
+    def __init__(self, link: Callable[[bytes], str], version: Callable[[bytes], str]) -> None:
         self._environment = Environment(
             loader=FileSystemLoader(os.path.join(HERE, "templates")),
             autoescape=True,
@@ -44,6 +44,7 @@ class Templates:
             matchpath=lambda alert: path_text(alert, "match"),
             bytes=shown,
             bytelink=link,
+            versioned=lambda item: f"{link(path_of(item))}?v={version(path_of(item))}",
             why=lambda reason: reason.removeprefix("keep: "),
             relation=words.relation,
             differences=words.differences,

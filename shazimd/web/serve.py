@@ -54,7 +54,14 @@ def serve(client: Client, port: int, say: Callable[[str], None], browser: bool) 
 def page_of_daemon(client: Client, pool: WorkerPool, max_pixels: int) -> Page:
     """The parts of a page, not yet running."""
     pictures = ScreenPictures(pool, PictureCache(cache_directory()), max_pixels)
-    return Page(client, pictures, GroupLists(client), LiveHub(client), CleanUp(client), Templates(pictures.link))
+    return Page(
+        client,
+        pictures,
+        GroupLists(client),
+        LiveHub(client),
+        CleanUp(client),
+        Templates(pictures.link, pictures.version),
+    )
 
 
 class PageServer(uvicorn.Server):
@@ -64,7 +71,7 @@ class PageServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 page_app(page, access),
-                log_level="error",
+                log_level="critical",  # _show_fault logs errors; pictures that nobody waits for any more are none
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=END_S,

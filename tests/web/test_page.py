@@ -208,6 +208,7 @@ def test_an_alert_appears_as_it_comes(browser: Browser, page: ServedPage) -> Non
     alert = {"id": 1, "path": other["path"], "match": first["path"], "verdict": "copy", "matches": 1, "score": 0.9}
     page.client.coming.put(alert)
     browser.has_text(os.path.basename(other["path"]), "#toasts")
+    assert browser.run("return document.querySelector('.alert').getBoundingClientRect().right <= innerWidth")
 
     browser.click("nav a[href='/new']")
     browser.has_text(os.path.basename(other["path"]), ".alerts")

@@ -4,6 +4,7 @@
 const ZOOM_STEP = 1.25;
 const ZOOM_MAX = 40;
 const MARGIN = 0.97;
+const POINTS_AFTER_MS = 500;  // who goes through the pairs quickly wants the next pictures first
 let viewer = null;
 let lens = null;
 let showMap = true;
@@ -26,7 +27,7 @@ export function setUpViewer(element) {
   setMode(sessionStorage.mode ?? "side");
   listenTo(viewer);
   new ResizeObserver(draw).observe(viewer);
-  if (showMap) loadPoints();
+  if (showMap) setTimeout(loadPoints, POINTS_AFTER_MS, lens);
 }
 
 /** The matrix that takes pixels of b to their place in a. */
@@ -217,9 +218,8 @@ function listenTo(target) {
 }
 
 /** Matched points, which the page computes when they are first wanted. */
-async function loadPoints() {
-  const wanted = lens;
-  if (!wanted.mapped || wanted.points || !viewer.dataset.points) return;
+async function loadPoints(wanted = lens) {
+  if (wanted !== lens || !showMap || !wanted.mapped || wanted.points || !viewer.dataset.points) return;
   wanted.points = [];
   const response = await fetch(viewer.dataset.points).catch(() => null);
   if (!response?.ok) return;
