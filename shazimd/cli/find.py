@@ -8,13 +8,14 @@ from shazimd.cli.arguments import add_scoring, read_image
 from shazimd.cli.output import complain, note_partial, path_text, per_cent, say, say_json, similarities, word_text
 from shazimd.cli.parser import add_json
 from shazimd.client import Client
-from shazimd.errors import DaemonUnreachable, ShazimdError
+from shazimd.errors import DaemonUnreachable, ShazimdError, UsageError
 from shazimd.text import path_fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+    from shazimd.cli.bulk import AnswersFile
     from shazimd.protocol import FindReply
 
 VERBOSE_THRESHOLD = 0.5
@@ -25,13 +26,22 @@ examples:
   shazimctl find ski.jpg
   shazimctl find -v --limit 5 ski.jpg
   curl -s https://example.org/ski.jpg | shazimctl find --json -
+  shazimctl find --output answers.jsonl .
+
+Of a directory, all images below it are asked about, several at a time, and those with a match are printed as the
+answers come. With --output the answers are lines of JSON in a file, and the same command goes on after an interruption.
+--from-file reads the names of images, one a line or, as find(1) -print0 prints them, separated by NUL.
 
 exit status: that of the worst error if any image failed, else 0 if any image has a match, else 1
 """
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help='a file, or "-" for standard input')
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help='a file, a directory, or "-" for standard input')
+    parser.add_argument(
+        "--from-file", metavar="LIST", help='a file with the names of images, or "-" for standard input'
+    )
+    parser.add_argument("--output", metavar="FILE", help="write the answers to FILE, after those of an earlier run")
     add_scoring(parser)
     parser.add_argument(
         "-v", "--verbose", action="store_true", help=f"show the similarities; the threshold is then {VERBOSE_THRESHOLD}"
@@ -40,8 +50,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
+    if not args.images and args.from_file is None:
+        raise UsageError("IMAGE or --from-file is needed; see shazimctl find --help")
+    if args.from_file is not None or args.output is not None or any(map(os.path.isdir, args.images)):
+        return _find_many(args)
     client = Client(args.socket)
-    threshold = VERBOSE_THRESHOLD if args.verbose and args.threshold is None else args.threshold
+    threshold = _threshold(args)
     found, worst, partial = False, 0, None
     for position, image in enumerate(args.images):
         try:
@@ -62,6 +76,50 @@ def run(args: Namespace) -> int:
     if partial is not None:
         note_partial(partial)
     return worst or (0 if found else 1)
+
+
+def _threshold(args: Namespace) -> float | None:
+    given: float | None = args.threshold
+    return VERBOSE_THRESHOLD if args.verbose and given is None else given
+
+
+def _find_many(args: Namespace) -> int:
+    from shazimd.cli import bulk
+
+    words = list(bulk.expanded(args.images))
+    if args.from_file is not None:
+        words += bulk.listed(args.from_file)
+    file = None if args.output is None else bulk.AnswersFile(args.output)
+    words = [word for word in words if file is None or word not in file.answered]
+    client, threshold = Client(args.socket), _threshold(args)
+    found, failed, worst, partial = 0, 0, 0, None
+    try:
+        for word, reply in bulk.answers(words, lambda data: client.find(data, threshold, args.weights, args.limit)):
+            if isinstance(reply, ShazimdError):
+                failed, worst = failed + 1, max(worst, reply.exit_status)
+                complain(f"{word_text(word)}: {reply.message}")
+            else:
+                found += bool(reply["matches"])
+                partial = partial if reply["complete"] else reply["known_images"]
+            _report(word, reply, args, file)
+    finally:
+        if file is not None:
+            file.close()
+    if partial is not None:
+        note_partial(partial)
+    complain(f"{len(words):,} images asked about: {found:,} with a match, {failed:,} failed")
+    return worst or (0 if found else 1)
+
+
+def _report(word: str, reply: FindReply | ShazimdError, args: Namespace, file: AnswersFile | None) -> None:
+    from shazimd.cli.bulk import as_line
+
+    if file is not None:
+        file.write(as_line(word, reply))
+    elif args.json:
+        say_json(as_line(word, reply))
+    elif not isinstance(reply, ShazimdError) and reply["matches"]:
+        _print_reply(reply, args, heading=word_text(word), first=True)
 
 
 def _print_reply(reply: FindReply, args: Namespace, heading: str | None, first: bool) -> None:

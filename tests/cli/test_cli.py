@@ -118,18 +118,93 @@ def test_nothing_found_is_status_one(run: Any, service: FakeService) -> None:
 def test_several_images_are_each_answered(run: Any, tmp_path: Path) -> None:
     """Every image has its heading; a bad one is named on standard error, the others are answered, its status wins."""
     (tmp_path / "text").write_text("no picture")
-    (tmp_path / "folder").mkdir()
-    said = run("find", "ski.jpg", "text", "folder", "gone.jpg", "ski2.jpg", "--limit", "1")
+    said = run("find", "ski.jpg", "text", "gone.jpg", "ski2.jpg", "--limit", "1")
     assert said.out == (
         "ski.jpg:\nFound 1 image(s)\n/srv/p/ski_copy.jpg at 100% exact\n\n"
         "ski2.jpg:\nFound 1 image(s)\n/srv/p/ski_copy.jpg at 100% exact\n"
     )
     assert said.err.splitlines() == [
         "shazimctl: text: the body is no image that can be decoded",
-        "shazimctl: folder: a directory, expected an image",
         "shazimctl: gone.jpg: no such file",
     ]
     assert said.status == 4
+
+
+def queries(said: Spoken) -> dict[str, bool]:
+    """The images of lines of JSON, in any order, and whether they were answered."""
+    return {line["query"]: "matches" in line for line in said.json}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with images, a broken image, and files that are not asked about."""
+    folder = tmp_path / "folder"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "@eaDir").mkdir()
+    for name in ("a.jpg", "sub/b.png", "@eaDir/thumb.jpg", ".hidden.jpg"):
+        (folder / name).write_bytes(b"image " + name.encode())
+    (folder / "broken.jpg").write_bytes(b"broken")
+    (folder / "notes.txt").write_bytes(b"image")
+    return folder
+
+
+def test_all_images_of_a_directory_are_asked_about(run: Any, folder: Path) -> None:
+    """With others that were named; a broken one is named on standard error, and its status wins."""
+    said = run("find", "--json", "folder", "ski.jpg")
+    expected = {"folder/a.jpg": True, "folder/sub/b.png": True, "folder/broken.jpg": False, "ski.jpg": True}
+    assert queries(said) == expected
+    assert said.err.splitlines() == [
+        "shazimctl: folder/broken.jpg: the body is no image that can be decoded",
+        "shazimctl: 4 images asked about: 3 with a match, 1 failed",
+    ]
+    assert said.status == 4
+
+
+def test_only_images_with_a_match_are_printed(run: Any, folder: Path, service: FakeService) -> None:
+    (folder / "broken.jpg").unlink()
+    assert sorted(run("find", "--limit", "1", "folder").out.split("\n")) == sorted(
+        [
+            *("folder/a.jpg:", "Found 1 image(s)", "/srv/p/ski_copy.jpg at 100% exact"),
+            *("folder/sub/b.png:", "Found 1 image(s)", "/srv/p/ski_copy.jpg at 100% exact", ""),
+        ]
+    )
+    service.known = []
+    said = run("find", "folder")
+    assert (said.status, said.out) == (1, "")
+
+
+def test_images_of_a_list_are_asked_about(run: Any, folder: Path, tmp_path: Path) -> None:
+    """One name a line, or separated by NUL: then a name may have a line break."""
+    (tmp_path / "lines").write_text("ski.jpg\nfolder/a.jpg\n")
+    assert queries(run("find", "--json", "--from-file", "lines")) == {"ski.jpg": True, "folder/a.jpg": True}
+    (folder / "two\nlines.jpg").write_bytes(b"image")
+    (tmp_path / "nuls").write_text("ski.jpg\0folder/two\nlines.jpg\0")
+    said = run("find", "--json", "--from-file", "nuls", "ski2.jpg")
+    assert queries(said) == {"ski.jpg": True, "folder/two\nlines.jpg": True, "ski2.jpg": True}
+    assert run("find", "--from-file", "gone").err == "shazimctl: gone: no such file\n"
+
+
+def test_an_interrupted_search_goes_on(run: Any, folder: Path, tmp_path: Path, service: FakeService) -> None:
+    """Images with an answer in the file are not asked about again; an answer that was cut is."""
+    answers = tmp_path / "answers"
+    run("find", "--output", "answers", "folder", "ski.jpg")
+    whole = answers.read_bytes()
+    assert len(whole.splitlines()) == 4
+    answers.write_bytes(whole[:-20])
+    service.asked.clear()
+    run("find", "--output", "answers", "folder", "ski.jpg")
+    assert len(service.asked) == 1
+    assert sorted(answers.read_bytes().splitlines()) == sorted(whole.splitlines())
+
+
+def test_another_file_is_not_overwritten(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("Dear Ada,\n")
+    said = run("find", "--output", "letter", "ski.jpg")
+    assert (said.status, said.err) == (
+        4,
+        "shazimctl: letter: line 1 is no answer of an earlier run; name another file\n",
+    )
+    assert (tmp_path / "letter").read_text() == "Dear Ada,\n"
 
 
 def test_one_match_among_several_images_is_enough(run: Any, service: FakeService) -> None:
@@ -553,7 +628,7 @@ def test_an_error_of_the_daemon_is_status_five(run: Any, service: FakeService) -
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("find",), "the following arguments are required: IMAGE"),
+        (("find",), "IMAGE or --from-file is needed"),
         (("fnid", "ski.jpg"), "invalid choice: 'fnid'"),
         ((), "the following arguments are required: COMMAND"),
         (("find", "--threshold", "abc", "x"), "'abc' found, expected a number from 0 to 1"),

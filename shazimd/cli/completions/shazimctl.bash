@@ -10,7 +10,7 @@ _shtab_shazimctl_store_subparsers=(check compact backup repair restore)
 _shtab_shazimctl_service_subparsers=(install uninstall model)
 _shtab_shazimctl_subparsers=(find compare status wait duplicates clean web ignore decisions undo failed alerts rescan forget model metrics doctor store reload hooks service completion)
 
-_shtab_shazimctl_find_option_strings=(-h --help --threshold --weights --limit -v --verbose --json)
+_shtab_shazimctl_find_option_strings=(-h --help --from-file --output --threshold --weights --limit -v --verbose --json)
 _shtab_shazimctl_compare_option_strings=(-h --help --weights --json)
 _shtab_shazimctl_status_option_strings=(-h --help --watch --json)
 _shtab_shazimctl_wait_option_strings=(-h --help --timeout --compared)
@@ -63,7 +63,7 @@ _shtab_shazimctl_service_pos_0_choices=(install uninstall model)
 _shtab_shazimctl_completion_pos_0_choices=(bash zsh fish)
 _shtab_shazimctl_pos_0_choices=(find compare status wait duplicates clean web ignore decisions undo failed alerts rescan forget model metrics doctor store reload hooks service completion)
 
-_shtab_shazimctl_find_pos_0_nargs=+
+_shtab_shazimctl_find_pos_0_nargs='*'
 _shtab_shazimctl_find__h_nargs=0
 _shtab_shazimctl_find___help_nargs=0
 _shtab_shazimctl_find__v_nargs=0

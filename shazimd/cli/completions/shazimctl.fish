@@ -51,7 +51,7 @@ function _shtab_shazimctl_using
 end
 
 set -g _shtab_shazimctl_commands find compare status wait duplicates clean web ignore decisions undo failed alerts rescan forget model 'model install' 'model list' metrics doctor store 'store check' 'store compact' 'store backup' 'store repair' 'store restore' reload hooks service 'service install' 'service uninstall' 'service model' completion
-set -g _shtab_shazimctl_opts_with_value --after --config --content --how --import --limit --port --prefer --reference --root --since --socket --state --store --textfile --threshold --timeout --undo --unignore --verdict --weights
+set -g _shtab_shazimctl_opts_with_value --after --config --content --from-file --how --import --limit --output --port --prefer --reference --root --since --socket --state --store --textfile --threshold --timeout --undo --unignore --verdict --weights
 
 complete -c shazimctl -e
 complete -c shazimctl -f
@@ -61,12 +61,14 @@ complete -c shazimctl -n _shtab_shazimctl_using -l socket -xka "(__fish_complete
 complete -c shazimctl -n _shtab_shazimctl_using -l version -d 'show program'"'"'s version number and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a find -d 'Find indexed images that match the given images.'
 complete -c shazimctl -n '_shtab_shazimctl_using find' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using find' -l from-file -x -d 'a file with the names of images, or "-" for standard input'
+complete -c shazimctl -n '_shtab_shazimctl_using find' -l output -x -d 'write the answers to FILE, after those of an earlier run'
 complete -c shazimctl -n '_shtab_shazimctl_using find' -l threshold -x -d 'minimum score (0-1) of matches that geometry does not confirm'
 complete -c shazimctl -n '_shtab_shazimctl_using find' -l weights -x -d 'weights of average hash, difference hash and feature vector, such as 1,1,2'
 complete -c shazimctl -n '_shtab_shazimctl_using find' -l limit -x -d 'maximum number of results'
 complete -c shazimctl -n '_shtab_shazimctl_using find' -s v -l verbose -d 'show the similarities; the threshold is then 0.5'
 complete -c shazimctl -n '_shtab_shazimctl_using find' -l json -d 'print JSON, one object per line'
-complete -c shazimctl -n '_shtab_shazimctl_using find; and test $_shtab_shazimctl_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a file, or "-" for standard input'
+complete -c shazimctl -n '_shtab_shazimctl_using find; and test $_shtab_shazimctl_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a file, a directory, or "-" for standard input'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a compare -d 'Compare two images.'
 complete -c shazimctl -n '_shtab_shazimctl_using compare' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using compare' -l weights -x -d 'weights of average hash, difference hash and feature vector, such as 1,1,2'

@@ -162,12 +162,14 @@ _shtab_shazimctl_failed_defaults_added=0
 
 _shtab_shazimctl_find_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--from-file[a file with the names of images, or \"-\" for standard input]:LIST:"
+  "--output[write the answers to FILE, after those of an earlier run]:FILE:"
   "--threshold[minimum score (0-1) of matches that geometry does not confirm]:T:"
   "--weights[weights of average hash, difference hash and feature vector, such as 1,1,2]:AH,DH,FV:"
   "--limit[maximum number of results]:N:"
   {-v,--verbose}"[show the similarities\; the threshold is then 0.5]"
   "--json[print JSON, one object per line]"
-  "(*):a file, or \"-\" for standard input:_files"
+  "(*)::a file, a directory, or \"-\" for standard input:_files"
 )
 
 # guard to ensure default positional specs are added only once per session

@@ -1,0 +1,166 @@
+"""`shazimctl find` for many images: several questions at a time, answers as they come, and a file to go on from."""
+
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from shazimd.cli.arguments import read_image
+from shazimd.cli.output import complain, word_text
+from shazimd.errors import BadInput, NotFound, ShazimdError
+from shazimd.text import path_fields
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import IO, Any
+
+    from shazimd.cli.progress import Bar
+    from shazimd.protocol import FindReply
+
+    Ask = Callable[[bytes], FindReply]
+    Answer = tuple[str, FindReply | ShazimdError]
+
+ASKED_AT_ONCE = 8
+"""The daemon works on four pictures of a user at a time; the next ones are read meanwhile."""
+
+
+def expanded(words: Iterable[str]) -> Iterator[str]:
+    """The words, with each directory replaced by the image files below it, sorted by name."""
+    for word in words:
+        if word != "-" and os.path.isdir(word):
+            yield from _below(word)
+        else:
+            yield word
+
+
+def _below(directory: str) -> Iterator[str]:
+    from shazimd.config import WatchConfig
+    from shazimd.watch.filters import Filter
+
+    rules = Filter(WatchConfig(path=directory))
+    for above, directories, names in os.walk(directory, onerror=_complain_of):
+        directories[:] = sorted(name for name in directories if rules.enters(os.fsencode(name)))
+        yield from (os.path.join(above, name) for name in sorted(names) if rules.takes(os.fsencode(name)))
+
+
+def _complain_of(error: OSError) -> None:
+    complain(f"{word_text(str(error.filename))}: {error.strerror}")
+
+
+def listed(source: str) -> Iterator[str]:
+    """The file names in a list, one a line, or separated by NUL if it has any. Raises BadInput."""
+    try:
+        if source == "-":
+            names = sys.stdin.buffer.read()
+        else:
+            with open(source, "rb") as file:
+                names = file.read()
+    except FileNotFoundError as error:
+        raise NotFound(f"{source}: no such file") from error
+    except OSError as error:
+        raise BadInput(f"{source}: {error.strerror}") from error
+    separator = b"\0" if b"\0" in names else b"\n"
+    return (os.fsdecode(name) for name in names.split(separator) if name)
+
+
+def answers(words: list[str], ask: Ask) -> Iterator[Answer]:
+    """Each image with its reply or its error, as they come. Raises DaemonUnreachable; closing drops the rest."""
+    from shazimd.errors import DaemonUnreachable
+
+    bar = _bar()
+    pool = ThreadPoolExecutor(ASKED_AT_ONCE)
+    try:
+        waiting: dict[Future[FindReply], str] = {}
+        rest, done = iter(words), 0
+        while True:
+            for word in rest:
+                waiting[pool.submit(_answered, word, ask)] = word
+                if len(waiting) >= 2 * ASKED_AT_ONCE:
+                    break
+            if not waiting:
+                return
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                word = waiting.pop(future)
+                done += 1
+                if bar is not None:
+                    bar.show("asking", done, len(words))
+                try:
+                    answer: Answer = word, future.result()
+                except DaemonUnreachable:
+                    raise
+                except ShazimdError as error:
+                    answer = word, error
+                yield answer
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        if bar is not None:
+            bar.close()
+
+
+def _answered(word: str, ask: Ask) -> FindReply:
+    return ask(read_image(word))
+
+
+def _bar() -> Bar | None:
+    if not sys.stderr.isatty():
+        return None
+    from shazimd.cli.progress import Bar
+
+    return Bar()
+
+
+class AnswersFile:
+    """Answers as lines of JSON in a file, where an earlier run may have left some."""
+
+    def __init__(self, path: str) -> None:
+        """Raises BadInput for a file that is no list of answers or can't be written."""
+        import json
+
+        self.answered: set[str] = set()
+        """images with an answer in the file"""
+        try:
+            number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._file: IO[bytes] = os.fdopen(number, "r+b")
+        except OSError as error:
+            raise BadInput(f"{path}: {error.strerror}") from error
+        end = 0
+        for number, line in enumerate(self._file, 1):
+            if not line.endswith(b"\n"):
+                break  # cut by the end of the earlier run: the image is asked about again
+            try:
+                self.answered.add(_word_of(json.loads(line)))
+            except (ValueError, KeyError, TypeError) as error:
+                self._file.close()
+                raise BadInput(f"{path}: line {number} is no answer of an earlier run; name another file") from error
+            end += len(line)
+        self._file.seek(end)
+        self._file.truncate()
+
+    def write(self, item: dict[str, Any]) -> None:
+        """Add an answer; it stays when the command is killed."""
+        import json
+
+        self._file.write(json.dumps(item).encode() + b"\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def as_line(word: str, reply: FindReply | ShazimdError) -> dict[str, Any]:
+    """An answer as a line of JSON."""
+    query: dict[str, Any] = path_fields(os.fsencode(word), "query")
+    if isinstance(reply, ShazimdError):
+        return {**query, "error": {"code": reply.code, "message": reply.message}}
+    return {**query, **reply}
+
+
+def _word_of(line: dict[str, Any]) -> str:
+    exact = line.get("query_b64")
+    if exact is None:
+        return str(line["query"])
+    from base64 import b64decode
+
+    return os.fsdecode(b64decode(exact))
