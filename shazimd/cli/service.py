@@ -110,11 +110,9 @@ def _install_steps(user: bool, config: str) -> list[list[str]]:
         *prepare,
         [*systemctl, "daemon-reload"],
         [*systemctl, "enable", *UNITS_STARTED, *hooks],
-        [
-            *systemctl,
-            "stop",
-            "shazimd.service",
-        ],  # at an upgrade: systemd does not reopen the socket of a running service
+        # At an upgrade: systemd does not reopen the socket of a running service. The socket first: a client that waits
+        # there, such as a hook, would have the service started again in between.
+        [*systemctl, "stop", "shazimd.socket", "shazimd.service"],
         *fetch,
         [*systemctl, "restart", *UNITS_STARTED, *hooks],
     ]
