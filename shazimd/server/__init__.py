@@ -7,6 +7,8 @@ app.py         the handlers: from a request to a verb of the service, and to a r
   bodies.py      reads pictures, within limits of size, time and memory
   answers.py     JSON, errors with their status, streams of lines
   events.py      streams of alerts
+access.py      who asks, and who may change something
+sharing.py     each user's share of the server: limits, turns, pace
 service.py     the verbs of the daemon, as the server calls them
 run.py         the server's thread        guard.py   limits of a connection
 sockets.py     the listening socket: bound, or passed by systemd
