@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         CompareReply,
         DecisionMessage,
         DuplicateGroup,
+        ExportedFile,
         FailedFile,
         FindReply,
         ForgetReply,
@@ -141,6 +142,10 @@ class Client:
         """Take a decision back."""
         reply: DecisionMessage = self._json(verbs.UNDO, id=decision)
         return reply
+
+    def export(self, *, vectors: bool = False) -> Iterator[ExportedFile]:
+        """The fingerprints of all files, streamed."""
+        return self._objects(verbs.EXPORT, vectors="true" if vectors else None)
 
     def failed(self) -> Iterator[FailedFile]:
         """The files that could not be read or decoded, streamed."""

@@ -323,6 +323,27 @@ class GroupsPage(TypedDict):
     relations: RelationsStatus
 
 
+class ExportedFile(PathFields):
+    """A file and its fingerprint."""
+
+    content: str
+    """BLAKE2b-256 digest of the file's bytes, hexadecimal"""
+    size_bytes: int
+    mtime: float
+    width: int
+    height: int
+    format: str
+    ah: str | None
+    """average hash, 16 hexadecimal digits"""
+    dh: str | None
+    pixels: str | None
+    """hash of the pixels, hexadecimal; null when unknown"""
+    low_information: bool
+    model: str | None
+    vector: str | None
+    """feature vector: base64 of float32, little-endian; null unless asked for"""
+
+
 class FailedFile(PathFields):
     """A file that could not be read or decoded."""
 

@@ -19,6 +19,7 @@ from shazimd.protocol import (
     CompareReply,
     DecisionMessage,
     DuplicateGroup,
+    ExportedFile,
     FailedFile,
     FindReply,
     ForgetReply,
@@ -77,6 +78,7 @@ class FakeService:
         self.groups: list[DuplicateGroup] = []
         self.groups_found: list[DuplicateGroup] = []
         self.decided: list[DecisionMessage] = []
+        self.exported: list[ExportedFile] = []
         self.failures: list[FailedFile] = []
         self.joined: list[PairLine] = []
         self.closed = threading.Event()
@@ -288,6 +290,11 @@ class FakeService:
         if found is None:
             raise NotFound(f"decision {number}: there is none with this id")
         return found
+
+    def export(self, *, vectors: bool) -> Iterator[ExportedFile]:
+        self.asked.append(("export", vectors))
+        for each in self.exported:
+            yield each if vectors else {**each, "model": None, "vector": None}
 
     def failed(self) -> Iterator[FailedFile]:
         yield from self.failures

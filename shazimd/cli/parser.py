@@ -23,6 +23,7 @@ COMMANDS = {
     "ignore": "stop reporting images as duplicates of each other",
     "decisions": "list, export or import decisions about duplicates",
     "undo": "take a decision back",
+    "export": "export the fingerprints of all images",
     "failed": "list files that could not be read, or read them again",
     "alerts": "list alerts, or follow new alerts",
     "rescan": "scan a path, or every root, again",

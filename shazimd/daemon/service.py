@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from shazimd import __version__, protocol
 from shazimd.daemon import decide, wire
 from shazimd.daemon.app import App
+from shazimd.daemon.export import exported_files
 from shazimd.daemon.failures import failed_files
 from shazimd.errors import NotFound
 from shazimd.ingest import collect
@@ -190,6 +191,9 @@ class DaemonService:
         undone = decide.undo(self._app.store, self._app.committer, number)
         self._app.duplicates.settle(bytes.fromhex(digest) for digest in undone["contents"])
         return undone
+
+    def export(self, *, vectors: bool) -> Iterator[protocol.ExportedFile]:
+        return exported_files(self._app.store, self._app.library.model_id, vectors=vectors)
 
     def failed(self) -> Iterator[protocol.FailedFile]:
         return (wire.failed_file(path, row) for path, row in failed_files(self._app.store))

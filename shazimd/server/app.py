@@ -174,6 +174,9 @@ class _Api:
     async def undo(self, _request: Request, given: dict[str, Any]) -> Response:
         return JsonResponse(await self._verb(self._service.undo, given["id"]))
 
+    async def export(self, request: Request, given: dict[str, Any]) -> Response:
+        return self._lines(request, self._service.export(vectors=bool(given["vectors"])))
+
     async def failed(self, request: Request, _given: dict[str, Any]) -> Response:
         return self._lines(request, self._service.failed())
 

@@ -13,6 +13,7 @@ from shazimd.protocol import (
     CompareReply,
     DecisionMessage,
     DuplicateGroup,
+    ExportedFile,
     FailedFile,
     FindReply,
     ForgetReply,
@@ -94,6 +95,9 @@ class Service(Protocol):
 
     def undo(self, number: int) -> DecisionMessage:
         """Take a decision back. Raises NotFound."""
+
+    def export(self, *, vectors: bool) -> Iterator[ExportedFile]:
+        """The fingerprints of all files, read lazily; with the present model's vectors if wanted."""
 
     def failed(self) -> Iterator[FailedFile]:
         """The files that could not be read or decoded, read lazily."""

@@ -306,6 +306,16 @@ UNDO = Verb(
     (DECISION_ID,),
     admin=True,
 )
+VECTORS = Parameter(
+    "vectors", _true, "with the feature vectors of the present model", {"type": "string", "enum": ["true"]}
+)
+EXPORT = Verb(
+    "export",
+    "GET /v1/export",
+    "Stream the fingerprints of all files.",
+    Reply("ExportedFile", JSON_LINES),
+    (VECTORS,),
+)
 FAILED = Verb(
     "failed",
     "GET /v1/failed",
@@ -372,6 +382,7 @@ VERBS = (
     LIST_DECISIONS,
     DECIDE,
     UNDO,
+    EXPORT,
     FAILED,
     RETRY_FAILED,
     PAIRS,

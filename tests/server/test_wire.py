@@ -160,6 +160,14 @@ def test_answers_about_groups_and_decisions_are_as_declared(app: App, service: D
     assert (service.undo(made), service.decisions(0, 10)) == (decisions[0], [])
 
 
+def test_the_export_is_as_declared(service: DaemonService) -> None:
+    """Every indexed file once, with both hashes."""
+    exported = list(service.export(vectors=True))
+    assert faults(exported, list[protocol.ExportedFile]) == []
+    assert len(exported) == 4
+    assert all(len(each["ah"] or "") == len(each["dh"] or "") == 16 for each in exported)
+
+
 def test_failures_are_as_declared(service: DaemonService) -> None:
     (failed,) = service.failed()
     assert faults(failed, protocol.FailedFile) == []

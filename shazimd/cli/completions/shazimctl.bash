@@ -8,7 +8,7 @@
 _shtab_shazimctl_model_subparsers=(install list)
 _shtab_shazimctl_store_subparsers=(check compact backup repair restore)
 _shtab_shazimctl_service_subparsers=(install uninstall model)
-_shtab_shazimctl_subparsers=(find compare status wait duplicates clean web ignore decisions undo failed alerts rescan forget model metrics doctor store reload hooks service completion)
+_shtab_shazimctl_subparsers=(find compare status wait duplicates clean web ignore decisions undo export failed alerts rescan forget model metrics doctor store reload hooks service completion)
 
 _shtab_shazimctl_find_option_strings=(-h --help --from-file --output --threshold --weights --limit -v --verbose --json)
 _shtab_shazimctl_compare_option_strings=(-h --help --weights --json)
@@ -20,6 +20,7 @@ _shtab_shazimctl_web_option_strings=(-h --help --port --no-browser)
 _shtab_shazimctl_ignore_option_strings=(-h --help --leave)
 _shtab_shazimctl_decisions_option_strings=(-h --help --export --import --json)
 _shtab_shazimctl_undo_option_strings=(-h --help)
+_shtab_shazimctl_export_option_strings=(-h --help --vectors --parquet)
 _shtab_shazimctl_failed_option_strings=(-h --help --retry --json)
 _shtab_shazimctl_alerts_option_strings=(-h --help --since --follow --json)
 _shtab_shazimctl_rescan_option_strings=(-h --help --deep)
@@ -61,7 +62,7 @@ _shtab_shazimctl_model_pos_0_choices=(install list)
 _shtab_shazimctl_store_pos_0_choices=(check compact backup repair restore)
 _shtab_shazimctl_service_pos_0_choices=(install uninstall model)
 _shtab_shazimctl_completion_pos_0_choices=(bash zsh fish)
-_shtab_shazimctl_pos_0_choices=(find compare status wait duplicates clean web ignore decisions undo failed alerts rescan forget model metrics doctor store reload hooks service completion)
+_shtab_shazimctl_pos_0_choices=(find compare status wait duplicates clean web ignore decisions undo export failed alerts rescan forget model metrics doctor store reload hooks service completion)
 
 _shtab_shazimctl_find_pos_0_nargs='*'
 _shtab_shazimctl_find__h_nargs=0
@@ -102,6 +103,9 @@ _shtab_shazimctl_decisions___export_nargs=0
 _shtab_shazimctl_decisions___json_nargs=0
 _shtab_shazimctl_undo__h_nargs=0
 _shtab_shazimctl_undo___help_nargs=0
+_shtab_shazimctl_export__h_nargs=0
+_shtab_shazimctl_export___help_nargs=0
+_shtab_shazimctl_export___vectors_nargs=0
 _shtab_shazimctl_failed__h_nargs=0
 _shtab_shazimctl_failed___help_nargs=0
 _shtab_shazimctl_failed___retry_nargs=0

@@ -50,8 +50,8 @@ function _shtab_shazimctl_using
   test "$_shtab_shazimctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_shazimctl_commands find compare status wait duplicates clean web ignore decisions undo failed alerts rescan forget model 'model install' 'model list' metrics doctor store 'store check' 'store compact' 'store backup' 'store repair' 'store restore' reload hooks service 'service install' 'service uninstall' 'service model' completion
-set -g _shtab_shazimctl_opts_with_value --after --config --content --from-file --how --import --limit --output --port --prefer --reference --root --since --socket --state --store --textfile --threshold --timeout --undo --unignore --verdict --weights
+set -g _shtab_shazimctl_commands find compare status wait duplicates clean web ignore decisions undo export failed alerts rescan forget model 'model install' 'model list' metrics doctor store 'store check' 'store compact' 'store backup' 'store repair' 'store restore' reload hooks service 'service install' 'service uninstall' 'service model' completion
+set -g _shtab_shazimctl_opts_with_value --after --config --content --from-file --how --import --limit --output --parquet --port --prefer --reference --root --since --socket --state --store --textfile --threshold --timeout --undo --unignore --verdict --weights
 
 complete -c shazimctl -e
 complete -c shazimctl -f
@@ -117,6 +117,10 @@ complete -c shazimctl -n '_shtab_shazimctl_using decisions' -l import -x -d 'mak
 complete -c shazimctl -n '_shtab_shazimctl_using decisions' -l json -d 'print JSON, one object per line'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a undo -d 'Take a decision back.'
 complete -c shazimctl -n '_shtab_shazimctl_using undo' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a export -d 'Export the fingerprints of all images.'
+complete -c shazimctl -n '_shtab_shazimctl_using export' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using export' -l vectors -d 'with the feature vectors of the present model'
+complete -c shazimctl -n '_shtab_shazimctl_using export' -l parquet -x -d 'write a Parquet file, in place of any other'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a failed -d 'List files that could not be read, or read them again.'
 complete -c shazimctl -n '_shtab_shazimctl_using failed' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using failed' -l retry -d 'read the failed files again, in the background'

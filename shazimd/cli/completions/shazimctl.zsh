@@ -17,6 +17,7 @@ _shtab_shazimctl_commands() {
     decisions:'List, export or import decisions about duplicates.'
     doctor:'Check the installation, and suggest fixes.'
     duplicates:'List groups of duplicate images.'
+    export:'Export the fingerprints of all images.'
     failed:'List files that could not be read, or read them again.'
     find:'Find indexed images that match the given images.'
     forget:'Remove a file, or a directory and everything below it, from the index.'
@@ -149,6 +150,15 @@ _shtab_shazimctl_duplicates_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_shazimctl_duplicates_defaults_added=0
+
+_shtab_shazimctl_export_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--vectors[with the feature vectors of the present model]"
+  "--parquet[write a Parquet file, in place of any other]:FILE:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_export_defaults_added=0
 
 _shtab_shazimctl_failed_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -396,6 +406,7 @@ _shtab_shazimctl() {
         decisions) _arguments -C -s $_shtab_shazimctl_decisions_options ;;
         doctor) _arguments -C -s $_shtab_shazimctl_doctor_options ;;
         duplicates) _arguments -C -s $_shtab_shazimctl_duplicates_options ;;
+        export) _arguments -C -s $_shtab_shazimctl_export_options ;;
         failed) _arguments -C -s $_shtab_shazimctl_failed_options ;;
         find) _arguments -C -s $_shtab_shazimctl_find_options ;;
         forget) _arguments -C -s $_shtab_shazimctl_forget_options ;;

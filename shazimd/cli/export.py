@@ -1,0 +1,90 @@
+"""`shazimctl export`."""
+
+from __future__ import annotations
+
+from shazimd.cli.output import complain, report_none, say_json
+from shazimd.client import Client
+from shazimd.errors import BadInput, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterator
+    from typing import Any
+
+    from shazimd.protocol import ExportedFile
+
+EXAMPLE = """\
+examples:
+  shazimctl export > fingerprints.jsonl
+  shazimctl export --vectors > fingerprints.jsonl
+
+Each image file is a line of JSON: path, digest, size, dimensions, both hashes as hexadecimal digits and, with
+--vectors, the feature vector as base64 of little-endian float32. With --parquet FILE the same is written as Parquet,
+vectors as lists; that needs pyarrow: pip install 'shazimd[export]'.
+"""
+
+BATCH = 10_000
+"""Rows of a group in a Parquet file."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--vectors", action="store_true", help="with the feature vectors of the present model")
+    parser.add_argument("--parquet", metavar="FILE", help="write a Parquet file, in place of any other")
+
+
+def run(args: Namespace) -> int:
+    files = Client(args.socket).export(vectors=args.vectors)
+    if args.parquet is not None:
+        return _write_parquet(files, args.parquet)
+    found = False
+    for file in files:
+        found = True
+        say_json(file)
+    return 0 if found else report_none("images to export")
+
+
+def _write_parquet(files: Iterator[ExportedFile], path: str) -> int:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise UsageError("--parquet needs pyarrow: pip install 'shazimd[export]'") from error
+    schema = _schema(pa)
+    rows = 0
+    try:
+        with parquet.ParquetWriter(path, schema) as writer:
+            for batch in _batches(files):
+                writer.write_table(pa.Table.from_pylist(batch, schema))
+                rows += len(batch)
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror or error}") from error
+    complain(f"{rows:,} images written to {path}")
+    return 0 if rows else report_none("images to export")
+
+
+def _schema(pa: Any) -> Any:
+    text = ("path", "path_b64", "content", "format", "ah", "dh", "pixels", "model")
+    fields = {name: pa.string() for name in text}
+    fields |= {"size_bytes": pa.int64(), "mtime": pa.float64(), "width": pa.int32(), "height": pa.int32()}
+    return pa.schema({**fields, "low_information": pa.bool_(), "vector": pa.list_(pa.float32())})
+
+
+def _batches(files: Iterator[ExportedFile]) -> Iterator[list[dict[str, Any]]]:
+    batch: list[dict[str, Any]] = []
+    for file in files:
+        batch.append({**file, "vector": _numbers(file["vector"])})
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _numbers(vector: str | None) -> list[float] | None:
+    if vector is None:
+        return None
+    from array import array
+    from base64 import b64decode
+
+    return array("f", b64decode(vector)).tolist()

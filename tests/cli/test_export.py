@@ -1,0 +1,69 @@
+"""`shazimctl export` writes lines of JSON, or Parquet."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from struct import pack
+
+import pytest
+from fake_service import FakeService, serving
+
+from shazimd.cli import run
+from shazimd.protocol import ExportedFile
+
+FILE: ExportedFile = {
+    "path": "/srv/p/a.jpg",
+    "content": "ab" * 32,
+    "size_bytes": 5,
+    "mtime": 7.5,
+    "width": 640,
+    "height": 480,
+    "format": "JPEG",
+    "ah": "00000000000000ff",
+    "dh": "0f00000000000001",
+    "pixels": None,
+    "low_information": False,
+    "model": "m-1",
+    "vector": b64encode(pack("<2f", 0.5, -0.25)).decode(),
+}
+OTHER: ExportedFile = {
+    **FILE,
+    "path": "/srv/p/\ufffd.jpg",
+    "path_b64": "L3Nydi9wL/8uanBn",
+    "model": None,
+    "vector": None,
+}
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeService]:
+    service = FakeService()
+    service.exported = [FILE, OTHER]
+    monkeypatch.chdir(tmp_path)
+    with serving(service, tmp_path) as path:
+        monkeypatch.setenv("SHAZIMD_SOCKET", path)
+        yield service
+
+
+def test_lines_of_json(service: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
+    """Vectors only when they are asked for."""
+    assert run(["export", "--vectors"]) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [FILE, OTHER]
+    assert run(["export"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["vector"] is None
+    service.exported = []
+    assert run(["export"]) == 1
+
+
+def test_parquet(service: FakeService, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same rows, with vectors as numbers."""
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra export")
+    assert run(["export", "--vectors", "--parquet", "out.parquet"]) == 0
+    assert capsys.readouterr().err == "shazimctl: 2 images written to out.parquet\n"
+    first, second = parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    assert first == {**FILE, "path_b64": None, "vector": [0.5, -0.25]}
+    assert second == OTHER
+    assert run(["export", "--parquet", "no/such/folder/x"]) == 4
