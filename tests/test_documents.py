@@ -50,9 +50,9 @@ def command_lines(document: Path) -> Iterator[str]:
 
 
 def commands(document: Path) -> Iterator[list[str]]:
-    """The command lines as words: without sudo, comments and the brackets of what may be left out."""
+    """The command lines as words: without sudo, comments, redirections and the brackets of what may be left out."""
     for line in command_lines(document):
-        for part in re.split(r"&&|\|", line):
+        for part in re.split(r"&&|\|", re.sub(r"\s[<>]\s+\S+", "", line)):  # without redirections
             try:
                 words = shlex.split(re.sub(r"\[[^]]*\]", "", part), comments=True)
             except ValueError:  # an apostrophe in a line that is no command

@@ -80,7 +80,7 @@ def _install(args: Namespace, layout: Layout) -> int:
         say(f"==> {path} -> {target}")
     steps = _install_steps(args.user, layout.config)
     if not _is_confirmed(args, steps):
-        return 1
+        return 0 if args.dry_run else 1
     units.write(files)
     units.link(links)
     _run_steps(steps)
@@ -154,7 +154,7 @@ def _uninstall(args: Namespace, layout: Layout) -> int:
     present = [name for name in units.UNITS if f"{layout.units}/{name}" in files]
     steps = [[*systemctl, "disable", "--now", *present]] if present else []
     if not _is_confirmed(args, steps):
-        return 1
+        return 0 if args.dry_run else 1
     _run_steps(steps)
     units.remove(files)
     for folder in data:

@@ -81,6 +81,10 @@ class WatchConfig(Section, frozen=True, kw_only=True):
     threshold: Fraction | None = None
     """Least score of a match of a new picture here that geometry does not confirm, instead of that of [match].
     Example: threshold = 0.9"""
+    only_against: tuple[str, ...] = ()
+    """Directories, each a watched one or below one: pictures here raise alerts only for matches in these, such as a
+    bank of banned images, and not for each other. An empty list: for all matches.
+    Example: only_against = ["/srv/bank"]"""
 
 
 class MatchConfig(Section, frozen=True, kw_only=True):
@@ -262,10 +266,7 @@ def parse(raw: dict[str, Any], name: str) -> Config:
     except ValueError as error:
         raise ConfigError(f"{name}: match.weights: {error}") from error
     replace = msgspec.structs.replace
-    watch = tuple(
-        replace(root, path=_path(root.path, f"{name}: watch[{position}].path"))
-        for position, root in enumerate(config.watch)
-    )
+    watch = tuple(_expanded(root, f"{name}: watch[{position}]") for position, root in enumerate(config.watch))
     store, socket = config.store.path, config.server.socket
     return replace(
         config,
@@ -273,6 +274,11 @@ def parse(raw: dict[str, Any], name: str) -> Config:
         store=replace(config.store, path=store and _path(store, f"{name}: store.path")),
         server=replace(config.server, socket=socket and _path(socket, f"{name}: server.socket")),
     )
+
+
+def _expanded(root: WatchConfig, name: str) -> WatchConfig:
+    banks = [_path(bank, f"{name}.only_against[{position}]") for position, bank in enumerate(root.only_against)]
+    return msgspec.structs.replace(root, path=_path(root.path, f"{name}.path"), only_against=tuple(banks))
 
 
 def _path(given: str, name: str) -> str:

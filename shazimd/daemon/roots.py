@@ -33,7 +33,16 @@ def configured_roots(watch: Sequence[WatchConfig]) -> list[RootConfig]:
         for outer in roots:
             if root != outer and is_at_or_below(os.path.realpath(root), os.path.realpath(outer)):
                 raise ConfigError(f"{os.fsdecode(root)}: lies in {os.fsdecode(outer)}, expected roots side by side")
+    for config in watch:
+        for bank in _banks(config):
+            if not any(is_at_or_below(bank, root) for root in roots):
+                message = f"only_against has {os.fsdecode(bank)}, expected a watched directory or one below it"
+                raise ConfigError(f"{config.path}: {message}")
     return list(roots.values())
+
+
+def _banks(config: WatchConfig) -> tuple[bytes, ...]:
+    return tuple(os.path.normpath(os.fsencode(bank)) for bank in config.only_against)
 
 
 def check_presence(roots: Sequence[RootConfig], store: Store) -> None:
@@ -92,6 +101,11 @@ class Roots:
         if root is None or root.config.reference:
             return True
         return root.rules.root in self.without_baseline and not self._alert_on_baseline
+
+    def only_against(self, path: bytes) -> tuple[bytes, ...]:
+        """Directories to which matches of a file are limited; none: all match."""
+        root = self.of(path)
+        return () if root is None else _banks(root.config)
 
     def may_stall(self, path: bytes) -> bool:
         return self.stalling(path) is not None

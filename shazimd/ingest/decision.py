@@ -15,6 +15,7 @@ from shazimd.ingest.alerts import AlertRecord, log_related
 from shazimd.ingest.arrivals import Arrivals
 from shazimd.ingest.disk import Disk, FoundFile
 from shazimd.ingest.rules import IngestRules
+from shazimd.posix.mounts import is_at_or_below
 from shazimd.search.query import Search
 from shazimd.store.base import Reader, Store
 from shazimd.types import ContentId, Digest, Match, Query, Relation, Stat, UserDecision, Verdict
@@ -83,7 +84,7 @@ class Decider:
         This takes a stat of one file and no search: a copy of a folder is the most common way to get duplicates."""
         if Verdict.EXACT not in self._rules.matching(file.path).verdicts:
             return None
-        admission = _Admission(file, self._disk, self._arrivals)
+        admission = _Admission(file, self._rules.roots.only_against(file.path), self._disk, self._arrivals)
         exact = admission.told(self._store, exact)
         match = next(self._search.exact_matches(exact, admission), None)
         return Decision(self._record(file, [match], exact), [match]) if match else None
@@ -93,7 +94,7 @@ class Decider:
     ) -> Decision:
         """Search all known files for matches. Parameters as in ``Search.matches``. Raises WorkerFailed."""
         settings = self._rules.matching(file.path)
-        admission = _Admission(file, self._disk, self._arrivals)
+        admission = _Admission(file, self._rules.roots.only_against(file.path), self._disk, self._arrivals)
         matches = self._search.matches(
             query,
             content,
@@ -111,7 +112,9 @@ class Decider:
     def _record(self, file: Candidate, matches: Sequence[Match], contents: Set[ContentId]) -> AlertRecord:
         """An alert that names the best match and counts the files of all."""
         took_ms = (time.perf_counter() - file.started) * 1000
-        return AlertRecord.of(file.path, matches[0], self._count_files(contents, file.path), took_ms)
+        is_limited = bool(self._rules.roots.only_against(file.path))
+        count = len(matches) if is_limited else self._count_files(contents, file.path)
+        return AlertRecord.of(file.path, matches[0], count, took_ms)
 
     def _count_files(self, contents: Set[ContentId], without: bytes) -> int:
         with self._store.read() as reader:
@@ -126,11 +129,13 @@ class Decider:
 
 class _Admission:
     """Which known files may be named as matches: not the file itself, nor another name of it, nor later arrivals, nor
-    files that changed since, nor those that a person decided to hear no more of."""
+    files that changed since, nor those that a person decided to hear no more of, nor those outside the directories to
+    which the file's root limits its matches."""
 
-    def __init__(self, file: Candidate, disk: Disk, arrivals: Arrivals) -> None:
+    def __init__(self, file: Candidate, banks: Sequence[bytes], disk: Disk, arrivals: Arrivals) -> None:
         self.missing: list[bytes] = []
         self._file = file
+        self._banks = banks
         self._disk = disk
         self._arrivals = arrivals
 
@@ -144,6 +149,8 @@ class _Admission:
     def __call__(self, path: bytes, known: Stat, digest: Digest) -> bool:
         arrival = self._file.arrival
         if self._is_silenced(digest):
+            return False
+        if self._banks and not any(is_at_or_below(path, bank) for bank in self._banks):
             return False
         if path == self._file.path or (arrival is not None and self._arrivals.is_later(path, arrival)):
             return False

@@ -17,6 +17,10 @@ class RootPolicy(Protocol):
 
     def follows_symlinks(self, path: bytes) -> bool: ...
 
+    def only_against(self, path: bytes) -> tuple[bytes, ...]:
+        """Directories to which the matches of a file are limited; none: all known files may match."""
+        ...
+
     def may_stall(self, path: bytes) -> bool:
         """Whether the file system there may hang, as network mounts do."""
         ...

@@ -94,6 +94,7 @@ class Bench:
         self.alerts = Alerts(self.store, self.committer)
         self.is_silent = False
         self.verdicts = frozenset(Verdict)
+        self.banks: tuple[bytes, ...] = ()
         self.ingest = Ingest(
             self.library,
             self.committer,
@@ -109,6 +110,9 @@ class Bench:
 
     def follows_symlinks(self, path: bytes) -> bool:
         return True
+
+    def only_against(self, path: bytes) -> tuple[bytes, ...]:
+        return self.banks
 
     def may_stall(self, path: bytes) -> bool:
         return False
@@ -663,6 +667,22 @@ def test_the_earlier_of_two_is_told_of_no_later_one(bench: Bench, monkeypatch: p
     for pending in reversed(left):
         decide(pending)
     assert [("b.ppm", "a.ppm")] == bench.told()
+
+
+@pytest.mark.parametrize("data", [b"banned", b"like the banned one"])
+def test_matches_may_be_limited_to_a_bank(bench: Bench, data: bytes) -> None:
+    """The same bytes and a similar picture alert for the bank's file, and never for another upload."""
+    bench.decoders.number = 7  # all are similar
+    (bench.root / "bank").mkdir()
+    bench.banks = (os.fsencode(bench.root / "bank"),)
+    bench.look("upload1.ppm", b"harmless")
+    bench.look("upload2.ppm", b"harmless")
+    assert bench.told() == []
+    bench.is_silent = True
+    bench.look("bank/1.ppm", b"banned")
+    bench.is_silent = False
+    bench.look("upload3.ppm", data)
+    assert bench.told() == [("upload3.ppm", "1.ppm")]
 
 
 def test_by_hashes_alone_nothing_is_alerted(bench: Bench) -> None:

@@ -228,7 +228,7 @@ def test_a_dry_run_shows_and_writes_nothing(
 ) -> None:
     """Every file and every step is shown."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    assert run(["service", "install", "--user", "--dry-run", photos]) == 1
+    assert run(["service", "install", "--user", "--dry-run", photos]) == 0
     said = capsys.readouterr().out
     assert f"==> {tmp_path}/config/systemd/user/shazimd.service\n" in said
     assert f"ExecStart={sys.prefix}/bin/shazimd\n" in said
