@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shazimd.acting.facts import DiskState, read_header, read_state, shown
@@ -68,7 +68,7 @@ class Planner:
 
     def plans(self, group: Mapping[str, Any]) -> list[CleanPlan]:
         """The plans of a group, without those that act on nothing."""
-        left = self._files(group["members"])
+        left = self._files(group)
         by = criteria(self.request.rules)
         plans = []
         while len(left) > 1:
@@ -81,16 +81,16 @@ class Planner:
                 plans.append(CleanPlan(keep, choice.reason, tuple(acts)))
         return plans
 
-    def _files(self, members: Sequence[Mapping[str, Any]]) -> list[PlannedFile]:
+    def _files(self, group: Mapping[str, Any]) -> list[PlannedFile]:
         files: dict[tuple[int, int], PlannedFile] = {}
         entries: set[tuple[int, int, bytes]] = set()
-        for number, member in enumerate(members):
-            path = exact_path(dict(member))
+        for number, path, member in _names(group["members"]):
             if in_bin(path):
                 continue
             try:
                 entry = _entry(path)
                 file = self._file(path, member, "exact" if number == 0 else str(member["verdict"]))
+                file = _as_the_daemon_chose(file, group, is_first=number == 0)
             except ShazimdError as error:
                 self.problems.append(error.message)
                 continue
@@ -157,6 +157,23 @@ class Planner:
             wanted = {_directory_id(root) for root in roots} - {None}
             self._within[key] = any(_directory_id(directory) in wanted for directory in _upwards(above))
         return self._within[key]
+
+
+def _names(members: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, bytes, Mapping[str, Any]]]:
+    """(position, path, member) of each file, also under its other names."""
+    for number, member in enumerate(members):
+        for name in (member, *member.get("also", ())):
+            yield number, exact_path(dict(name)), member
+
+
+def _as_the_daemon_chose(file: PlannedFile, group: Mapping[str, Any], *, is_first: bool) -> PlannedFile:
+    """The file, with the daemon's choice among its facts: a person's decision, or signs in the pixels. References and
+    rules of this request are stronger than the latter."""
+    reason = group.get("reason")
+    if reason is None:
+        return file
+    chosen = is_first and group.get("decision") is not None
+    return replace(file, facts=replace(file.facts, chosen=chosen, made_from=int(not is_first), proof=str(reason)))
 
 
 def _is_at_least_as_large(keep: PlannedFile, file: PlannedFile) -> bool:

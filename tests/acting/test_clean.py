@@ -204,6 +204,29 @@ def test_a_rule_chooses_the_kept_file(tree: CleanTree) -> None:
     assert "preferred path */album/*" in said.out
 
 
+def test_the_choice_of_the_daemon_counts(tree: CleanTree) -> None:
+    """Its first file is kept for its reason, though headers speak for another; rules of the command are stronger."""
+    original, framed = tree.file("original.jpg", b"a"), tree.file("framed.jpg", b"b", age=9)
+    tree.group(original, framed)
+    tree.groups[0]["reason"] = "original of the framed version"
+    said = tree.run()
+    assert "original.jpg\n          400x300, 1 B: original of the framed version" in said.out
+    said = tree.run("--prefer", "name:framed*")
+    assert "framed.jpg\n          400x300, 1 B: preferred name framed*" in said.out
+    tree.groups[0]["decision"] = 7
+    assert "original.jpg\n          400x300, 1 B: your decision" in tree.run("--prefer", "name:framed*").out
+
+
+def test_other_names_that_the_daemon_lists_are_names_of_one_file(tree: CleanTree) -> None:
+    """All of them are acted on together, as when each was a member."""
+    kept, other = tree.file("a.jpg", age=1), tree.file("b.jpg")
+    os.link(other, tree.root / "c.jpg")
+    tree.group(kept, other)
+    tree.groups[0]["members"][1]["also"] = [{"path": str(tree.root / "c.jpg")}]
+    assert tree.run("--apply").status == 0
+    assert sorted(path.name for path in tree.root.iterdir()) == ["a.jpg"]
+
+
 def test_json_has_each_plan_and_the_totals(tree: CleanTree) -> None:
     """One object a line; a path that is not UTF-8 is exact in base64."""
     kept, other = tree.file("a", age=9), tree.file(b"b\xff")
