@@ -10,10 +10,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from shazimd.errors import BadInput, ShazimdError
+from shazimd.text import path_fields
+from shazimd.types import digest_of
 from shazimd.web import words
 from shazimd.web.browse import PAGE, GroupList, ListFilter
 from shazimd.web.page import Page, page_of
-from shazimd.web.pictures import SIDES, problem_with
+from shazimd.web.pictures import SIDES, ReadPicture, problem_with
 from shazimd.web.places import path_of
 
 if TYPE_CHECKING:
@@ -81,6 +83,34 @@ def pair_values(page: Page, listing: GroupList, group: DuplicateGroup, number: i
     }
 
 
+def show_comparison(request: Request) -> Response:
+    """Any two files that the page has shown, such as a new arrival and its match; compared by the daemon now."""
+    page = page_of(request)
+    paths = [page.pictures.path_of(request.path_params[name]) for name in ("first", "member")]
+    pictures = [page.pictures.read(path) for path in paths]
+    members = [_member(path, picture) for path, picture in zip(paths, pictures, strict=True)]
+    found: dict[str, Any] = dict(page.client.compare(pictures[1].data, pictures[0].data))
+    if members[0]["content"] == members[1]["content"]:
+        found["verdict"] = "exact"
+    members[1] |= {name: found[name] for name in found.keys() - {"weights", "model", "took_ms"}}
+    alone = GroupList(page.client, ListFilter())
+    group: Any = {"id": "", "saves_bytes": 0, "members": members}
+    return page.templates.page("pair.html", tab="new", **pair_values(page, alone, group, 1))
+
+
+def _member(path: bytes, picture: ReadPicture) -> dict[str, Any]:
+    """A file as a member of a group, without a relation."""
+    return {
+        **path_fields(path),
+        "content": digest_of(picture.data).hex(),
+        "width": picture.width,
+        "height": picture.height,
+        "size_bytes": len(picture.data),
+        "mtime": picture.mtime,
+        "verdict": None,
+    }
+
+
 def _geometry(group: DuplicateGroup, number: int) -> dict[str, Any]:
     """The sizes and the map, for the script that lays one picture over the other."""
     first, member = group["members"][0], group["members"][number]
@@ -144,4 +174,5 @@ ROUTES = [
     Route("/group/{id}", show_pair),
     Route("/picture/{size}/{link}", send_picture),
     Route("/points/{first}/{member}", send_points),
+    Route("/compare/{first}/{member}", show_comparison),
 ]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from shazimd.errors import BadInput, NotFound, TooLarge, Unreadable
 from shazimd.web.cache import PictureCache
-from shazimd.workers.jobs import matched_points, rendition
+from shazimd.workers.jobs import matched_points, rendition, upright_size
 from shazimd.workers.pool import WorkerPool
 
 SIDES = {"small": 480, "view": 1600, "full": 5000}
@@ -28,6 +28,13 @@ class PictureFile(NamedTuple):
     jpeg: bytes
     key: str
     """equal for the same bytes of the file: an entity tag"""
+
+
+class ReadPicture(NamedTuple):
+    data: bytes
+    width: int
+    height: int
+    mtime: float
 
 
 class ScreenPictures:
@@ -78,6 +85,12 @@ class ScreenPictures:
         jpeg = self._pool.submit(rendition, data, SIDES[size], self._max_pixels).result()
         self._cache.put(key, jpeg)
         return PictureFile(jpeg, key)
+
+    def read(self, path: bytes) -> ReadPicture:
+        """The bytes of a file with its facts. Errors as for ``get``."""
+        data, state = _read(path)
+        size = self._pool.submit(upright_size, data, self._max_pixels).result()
+        return ReadPicture(data, *size, state.st_mtime)
 
     def matched_points(self, first: bytes, member: bytes) -> list[tuple[float, float, float, float]]:
         """Points that match, as fractions: x, y in the first file, x, y in the other. Errors as for ``get``."""

@@ -29,6 +29,9 @@ RELATED = {
 }
 
 
+UNRELATED = "shows something else than {first}"
+
+
 class Fact(NamedTuple):
     """A row of the table of facts: the value of each file, None where unknown."""
 
@@ -53,7 +56,7 @@ def relation(member: GroupMember, first: GroupMember, name: str = "1") -> str:
         return f"is {name} to the pixel, in another format or with other metadata"
     placed = member.get("mapping")
     if member["verdict"] != "copy" or placed is None:
-        return RELATED[str(member["verdict"])].format(first=name)
+        return RELATED.get(str(member["verdict"]), UNRELATED).format(first=name)
     said = [*_frame(placed), *_turn(placed), *_size(placed, member, first)]
     return f"is {name}, " + (", ".join(said) or "recompressed or retouched")
 

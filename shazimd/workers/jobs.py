@@ -62,6 +62,14 @@ def rendition(data: bytes, side_max: int, max_pixels: int) -> bytes:
     return make(data, side_max, max_pixels)
 
 
+def upright_size(data: bytes, max_pixels: int) -> tuple[int, int]:
+    """Width and height of a picture in pixels, after its EXIF orientation. See ``imaging.decode.decode``."""
+    from shazimd.imaging.decode import decode
+
+    picture = decode(data, side_min=1, max_pixels=max_pixels)
+    return picture.width, picture.height
+
+
 def matched_points(query: bytes, match: bytes, max_pixels: int) -> list[tuple[float, float, float, float]]:
     """See ``imaging.matched.matched_points``; of the pictures in two files."""
     from shazimd.imaging.matched import matched_points as matched

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from shazimd.errors import DaemonUnreachable, NotAnImage, NotFound
+from shazimd.types import digest_of
 
 
 class FakeClient:
@@ -23,6 +24,8 @@ class FakeClient:
         self.known: dict[str, Any] | None = None
         """the match of every picture that is asked about"""
         self.asked = b""
+        self.compared: list[str] = []
+        """digests of the files compared last"""
         self.gone = ""
         """the reason why the daemon does not answer; empty while it does"""
         self.coming: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -116,6 +119,16 @@ class FakeClient:
             raise NotAnImage("the file begins with b'no picture', expected the header of a picture in a known format")
         matches = [self.known | {"verdict": "copy", "score": 0.93}] if self.known else []
         return {"matches": matches, "threshold": 0.75, "took_ms": 1.0}
+
+    def compare(self, a: bytes, b: bytes) -> dict[str, Any]:
+        """The relation of the two files among the groups, with a region that differs."""
+        digests = [digest_of(data).hex() for data in (a, b)]
+        whole = (0.0, 0.0, 1.0, 1.0)
+        differs = {"share": 0.2, "regions": [{"query": (0.1, 0.1, 0.3, 0.3), "match": (0.1, 0.1, 0.3, 0.3)}]}
+        mapping = {"scale": 1.0, "rotation_deg": 0.0, "mirrored": False, "region": whole}
+        relation = {"verdict": "variant", "score": 0.9, "dah": 1.0, "ddh": 1.0, "dfv": None, "mapping": mapping}
+        self.compared = digests
+        return relation | {"differs": differs, "inliers": 30, "agreement": 0.9, "weights": [1, 1, 2], "model": None}
 
     def _answer(self) -> None:
         if self.gone:

@@ -205,7 +205,7 @@ def test_an_alert_appears_as_it_comes(browser: Browser, page: ServedPage) -> Non
     """On any page, and on top of the list of new arrivals."""
     first, other = page.client.every[0]["members"][:2]
     browser.until("return !document.getElementById('state').hidden")
-    alert = {"id": 1, "path": other["path"], "match": first["path"], "verdict": "copy", "matches": 1, "score": 0.9}
+    alert = alert_of(other, first)
     page.client.coming.put(alert)
     browser.has_text(os.path.basename(other["path"]), "#toasts")
     assert browser.run("return document.querySelector('.alert').getBoundingClientRect().right <= innerWidth")
@@ -215,6 +215,31 @@ def test_an_alert_appears_as_it_comes(browser: Browser, page: ServedPage) -> Non
     page.client.coming.put(alert | {"id": 2, "path": "/srv/photos/<b>fresh.jpg"})
     browser.has_text("<b>fresh.jpg", ".alerts .alert")
     browser.allowed = "status of"  # the file does not exist, so its picture is answered with 404
+
+
+def test_a_new_arrival_is_compared_with_its_match(browser: Browser, page: ServedPage) -> None:
+    """Also one that is in no group, such as a variant: the regions that differ are drawn."""
+    first, other = next(g["members"][:2] for g in page.client.every if g["members"][1]["verdict"] == "copy")
+    browser.until("return !document.getElementById('state').hidden")
+    page.client.coming.put({**alert_of(other, first), "verdict": "variant"})
+    browser.click("#toasts a.two")
+    browser.has_text("2 has the template of 1, with other content", "h1")
+    browser.has_text("20% of it differs, in 1 place", ".side")
+    assert 1 == browser.run("return document.querySelectorAll('.pane.a .differ').length")
+    assert [other["content"], first["content"]] == page.client.compared
+    assert [] == browser.faults()
+
+
+def alert_of(member: dict[str, Any], match: dict[str, Any]) -> dict[str, Any]:
+    return {"id": 1, "path": member["path"], "match": match["path"], "verdict": "copy", "matches": 1, "score": 0.9}
+
+
+def test_a_fault_of_the_page_is_shown(browser: Browser, page: ServedPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its kind; its traceback is in the terminal."""
+    monkeypatch.setattr(page.client, "failed", lambda: 1 // 0)
+    browser.click("nav a[href='/failed']")
+    browser.has_text("ZeroDivisionError")
+    browser.allowed = "status of"
 
 
 @pytest.mark.parametrize("way", ["drop", "paste", "choose"])

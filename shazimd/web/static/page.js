@@ -169,7 +169,7 @@ document.addEventListener("submit", (event) => {
   }
 });
 document.addEventListener("click", (event) => {
-  const link = event.target.closest("main a[href^='/'], .brand");
+  const link = event.target.closest("main a[href^='/'], #toasts a[href^='/'], .brand");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
   event.preventDefault();
   visit(link.href).then(() => link.classList.contains("back") && focusGroup(link.dataset.from));
