@@ -25,6 +25,7 @@ from training.fit import Progress, Settings, embed, stage_0, stage_1
 from training.network import WEIGHTS_SHA256, Network, pretrained
 from training.quantise import corrected
 
+SHIPPED = Path("shazimd/models")
 SIDE = 160
 """Pixels of a side in use. The pooling serves any; training takes fewer because these cost time."""
 CALIBRATION, CORRECTION_EVERY = 160, 3
@@ -61,7 +62,8 @@ def main(arguments: list[str] | None = None) -> None:
         "commit": _output("git", "rev-parse", "HEAD"),
         "steps": last.step if last else 0,
     }
-    path = _write(network, train, validation, options.out, made_by)
+    out = options.out or (options.work if options.quick else SHIPPED)
+    path = _write(network, train, validation, out, made_by)
     photos = QUICK_PHOTOS if options.quick else evaluate.PHOTOS // 2
     table = evaluate.table([*map(str, options.compare), str(path)], evaluate.PARTS, photos)
     (options.work / "table.md").write_text(table + "\n")
@@ -71,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with clothing/, grocery/, emoji/, …")
-    parser.add_argument("--out", type=Path, default=Path("shazimd/models"))
+    parser.add_argument("--out", type=Path, help="default: shazimd/models; with --quick the folder of --work")
     parser.add_argument("--work", type=Path, default=Path("training/work"), help="checkpoints and table.md")
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--minutes", type=float, default=150.0, help="of stage 1, if its steps do not end first")

@@ -68,7 +68,7 @@ def test_the_recipe_runs_from_data_to_file_and_table(tmp_path: Path, shared: Pat
     """One command: a few pictures, a few steps, a file that the package can load, its record, and the card's table."""
     pytest.importorskip("torch", reason="the extra train is not installed")
     pytest.importorskip("tensorflow")
-    folders = ["--data", str(shared / "data" / "training"), "--out", str(tmp_path), "--work", str(tmp_path / "work")]
+    folders = ["--data", str(shared / "data" / "training"), "--work", str(tmp_path)]
     root = Path(training.__file__).parents[1]
     subprocess.run([sys.executable, "-m", "training", "--quick", *folders], check=True, cwd=root)
     info = read_record(str(tmp_path / "bundled.json"))
@@ -76,5 +76,5 @@ def test_the_recipe_runs_from_data_to_file_and_table(tmp_path: Path, shared: Pat
     assert describe(info.path, "bundled").digest == info.digest
     assert EmbeddingModel(info).embed(np.zeros((1, 160, 160, 3), np.uint8)).shape == (1, 256)
     assert record["made_by"]["steps"] > 0
-    table = (tmp_path / "work" / "table.md").read_text().splitlines()
+    table = (tmp_path / "table.md").read_text().splitlines()
     assert [line.split(" | ")[0] for line in table[2:]] == ["| ah + dh", f"| {info.path}"]
