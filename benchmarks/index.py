@@ -190,7 +190,7 @@ def search_times(index: CascadeIndex, queries: Sequence[Signals]) -> tuple[tuple
         ("best 20, no threshold", WEIGHTS, 0.0, 20),
         ("best 10 from .6", WEIGHTS, 0.6, 10),
         ("the vector alone, best 10", VECTOR_ALONE, 0.0, 10),
-        ("the vector alone, best 10 from .75", VECTOR_ALONE, 0.75, 10),
+        ("the vector alone, best 5 from .9", VECTOR_ALONE, 0.9, 5),
     ]
     cells, all_times = {}, []
     for what, weights, threshold, limit in kinds:

@@ -15,15 +15,13 @@ from shazimd.types import ContentId, Signals, Verdict, Verification, Weights
 
 VECTOR_ALONE: Weights = (0.0, 0.0, 1.0)
 CANDIDATES = 5
-PROPOSED_FROM = 0.75
-"""Minimum cosine of a candidate: 95 of 100 copies lie above, 999 of 1,000 pairs of unlike photos below (CARD.md)."""
 
 
 def by_vector(library: Library, upright: Signals) -> list[ContentId]:
-    """The contents with the nearest vectors, nearest first."""
+    """The contents with the nearest vectors, nearest first: those that the largest agreement, 1, would confirm."""
     if library.copy_from is None or upright.fv is None:
         return []
-    (hits,) = library.index.search([upright], VECTOR_ALONE, PROPOSED_FROM, CANDIDATES)
+    (hits,) = library.index.search([upright], VECTOR_ALONE, library.copy_from - 1, CANDIDATES)
     return [hit.content for hit in hits]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from shazimd.index.flat import FlatIndex
 from shazimd.models.model import ModelInfo
-from shazimd.search.by_vector import CANDIDATES, PROPOSED_FROM, confirmed
+from shazimd.search.by_vector import CANDIDATES, confirmed
 from shazimd.search.library import Library
 from shazimd.search.partners import check_partners
 from shazimd.search.query import Search
@@ -96,7 +96,7 @@ def test_the_nearest_vector_is_found_whatever_the_hashes(
 ) -> None:
     """Neither words nor the score propose it: the mix is .48. The pair has one answer, from whichever verb."""
     verify = verifying(Verification(Verdict.SCENE, 9, 0.97), [])
-    with opened(tmp_path, copy_from, [fingerprint(0.95, FAR), fingerprint(PROPOSED_FROM - 0.01, FAR)]) as library:
+    with opened(tmp_path, copy_from, [fingerprint(0.95, FAR), fingerprint(BORDER - 1.01, FAR)]) as library:
         search = Search(library, verify)
         query = Query(QUERY, (QUERY.signals,), NO_WORDS)
         found = search.matches(query, None, weights=WEIGHTS, threshold=0.75)
@@ -117,7 +117,7 @@ def test_partners_are_proposed_and_confirmed_too(tmp_path: Path) -> None:
 def test_few_are_proposed(tmp_path: Path) -> None:
     """Of many near vectors only the nearest few are verified."""
     asked: list[int] = []
-    with opened(tmp_path, BORDER, [fingerprint(0.9, FAR) for _ in range(3 * CANDIDATES)]) as library:
+    with opened(tmp_path, BORDER, [fingerprint(0.95, FAR) for _ in range(3 * CANDIDATES)]) as library:
         query = Query(QUERY, (QUERY.signals,), NO_WORDS)
         Search(library, verifying(Verification(None), asked)).matches(query, None, weights=WEIGHTS, threshold=0.75)
     assert sum(asked) == CANDIDATES
