@@ -132,7 +132,14 @@ class Salvage:
         """The loss of a content's derived data."""
         if self.contents[content].features_version and content not in self.featured:
             return FEATURES_AGAIN
-        return VECTOR_AGAIN if any(prefix + content not in self.vectors for prefix in self._incomplete_models) else ""
+        lacks = any(prefix + content not in self.vectors for prefix in self._incomplete_models)
+        return VECTOR_AGAIN if lacks or content in self._of_unknown_models else ""
+
+    @cached_property
+    def _of_unknown_models(self) -> set[bytes]:
+        """Contents with a vector of a model whose row is lost, and with it the vector."""
+        known = {record.number.to_bytes(MODEL_BYTES, "big") for record in self.models.values()}
+        return {key[MODEL_BYTES:] for key in self.vectors if key[:MODEL_BYTES] not in known}
 
     @cached_property
     def _incomplete_models(self) -> list[bytes]:

@@ -160,6 +160,14 @@ def test_the_files_that_damage_concerns_are_named(filled: Path, table: str, reas
     assert maintenance.check(str(filled))[1:] == [f"{path}: {reason}"]
 
 
+def test_a_lost_model_loses_its_vectors(filled: Path) -> None:
+    """Every second content has one of the model; the last one of these is without a file."""
+    spoil(filled, "models", 0)
+    named = maintenance.check(str(filled))[1:]
+    assert len(named) == 13
+    assert named[0] == "/srv/photos/0/\udcff03.png: a feature vector of it is lost: it is made again"
+
+
 def test_repair_keeps_what_is_whole(filled: Path) -> None:
     """A file whose row is lost keeps its content, and is read again; one whose content is lost is forgotten, and found
     anew. Everything else stays, ids too."""
