@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
+from drawn import photograph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
 
 from benchmarks.quality.families import TUNED, picture
 from shazimd.imaging.features import (
@@ -27,9 +25,8 @@ def _noise(height: int, width: int, seed: int) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
 
 
-def _photo(shared: Path) -> NDArray[np.uint8]:
-    with Image.open(sorted((shared / "data/photos/clothing").iterdir())[0]) as image:
-        return np.asarray(image.convert("L"))
+def _photo() -> NDArray[np.uint8]:
+    return np.asarray(photograph().convert("L"))
 
 
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 3))
@@ -51,9 +48,9 @@ def test_a_picture_without_structure_has_no_features(size: tuple[int, int]) -> N
     assert max(features.luma.shape) <= 3 * LUMA_SIDE
 
 
-def test_a_photo_has_many_features_and_a_small_picture(shared: Path) -> None:
-    """A real photo fills what is kept of it, and the small luma picture keeps its proportions."""
-    luma = _photo(shared)
+def test_a_photo_has_many_features_and_a_small_picture() -> None:
+    """A photo fills what is kept of it, and the small luma picture keeps its proportions."""
+    luma = _photo()
     features = unpack_features(extract_features(luma))
     assert len(features.points) == STORED.features
     assert max(features.luma.shape) == LUMA_SIDE
@@ -61,27 +58,27 @@ def test_a_photo_has_many_features_and_a_small_picture(shared: Path) -> None:
     assert features.luma.shape[0] / features.luma.shape[1] == pytest.approx(luma.shape[0] / luma.shape[1], abs=0.02)
 
 
-def test_both_details_come_from_one_look(shared: Path) -> None:
+def test_both_details_come_from_one_look() -> None:
     """Stored and asked detail together are what each would be alone, and what is stored begins what is asked."""
-    luma = _photo(shared)
+    luma = _photo()
     stored, asked = extract_both(luma)
     assert (stored, asked) == (extract_features(luma, STORED), extract_features(luma, ASKED))
     count = len(unpack_words(stored))
     assert unpack_words(stored).tolist() == unpack_words(asked)[:count].tolist()
 
 
-def test_a_mirrored_picture_has_the_mirrored_words(shared: Path) -> None:
+def test_a_mirrored_picture_has_the_mirrored_words() -> None:
     """Most words of a picture, mirrored by swapping bytes, are words of the mirror image; fewer are unmirrored."""
-    luma = _photo(shared)
+    luma = _photo()
     features = unpack_features(extract_features(luma, ASKED))
     seen = unpack_words(extract_features(np.ascontiguousarray(luma[:, ::-1]), ASKED))
     shared_mirrored, shared_upright = (np.isin(f.words, seen).mean() for f in (features.mirrored(), features))
     assert shared_mirrored > 0.6 > shared_upright + 0.1
 
 
-def test_mirroring_twice_gives_the_same_features(shared: Path) -> None:
+def test_mirroring_twice_gives_the_same_features() -> None:
     """A mirror image's mirror image is the picture."""
-    features = unpack_features(extract_features(_photo(shared)))
+    features = unpack_features(extract_features(_photo()))
     twice = features.mirrored().mirrored()
     assert np.allclose(twice.points, features.points, atol=1e-3)
     assert np.array_equal(twice.bits, features.bits)
@@ -89,9 +86,9 @@ def test_mirroring_twice_gives_the_same_features(shared: Path) -> None:
     assert np.array_equal(twice.luma, features.luma)
 
 
-def test_words_need_no_unpacking(shared: Path) -> None:
+def test_words_need_no_unpacking() -> None:
     """The words read by themselves are those that unpacking gives; no bytes have none."""
-    packed = extract_features(_photo(shared))
+    packed = extract_features(_photo())
     assert np.array_equal(unpack_words(packed), unpack_features(packed).words)
     assert len(unpack_words(b"")) == 0
 
