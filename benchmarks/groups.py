@@ -129,7 +129,7 @@ def measure(duplicates: Duplicates, store: Store, pages: int) -> None:
     process = psutil.Process()
     before = process.memory_info().rss
     started = time.perf_counter()
-    first = next(duplicates.groups(RULES, SCORING))
+    first = next(filter(None, duplicates.groups(RULES, SCORING)))
     print(f"first group                  {time.perf_counter() - started:8.3f} s, {len(first.members)} files")
     took, after, number = [], None, 0
     for _ in range(pages):

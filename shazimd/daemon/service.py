@@ -140,10 +140,11 @@ class DaemonService:
         if self._app.run.comes_back(path):
             self._app.run.rescan(path)
 
-    def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[protocol.DuplicateGroup]:
+    def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[protocol.DuplicateGroup | None]:
         threshold = self._threshold(threshold)
         scoring = Scoring(weights or self._app.run.settings.weights, threshold)
-        return (wire.duplicate_group(group) for group in self._app.duplicates.groups(self._app.run.keep, scoring))
+        groups = self._app.duplicates.groups(self._app.run.keep, scoring)
+        return wire.duplicate_groups(groups)
 
     def group_page(
         self,

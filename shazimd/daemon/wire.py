@@ -78,6 +78,12 @@ def duplicate_group(group: GroupMembers, members_max: int | None = None) -> Dupl
     }
 
 
+def duplicate_groups(groups: Iterator[GroupMembers | None]) -> Iterator[DuplicateGroup | None]:
+    """Closing it closes ``groups``."""
+    for group in groups:
+        yield None if group is None else duplicate_group(group)
+
+
 def cursor(after: tuple[int, ContentId]) -> str:
     """The position of a page, as ``server.verbs`` parses it."""
     return f"{-after[0]}.{after[1]}"

@@ -22,7 +22,13 @@ from shazimd.store.base import Reader
 from shazimd.types import ContentId, Digest, Verdict, Weights, check_threshold, check_weights
 
 STALE_FACTOR = 10.0
-"""While the store changes all the time, a listing is used for this multiple of the time it took to make."""
+STALE_FROM_S = 0.2
+"""While the store changes all the time, a listing that took long to make is used for this multiple of that time. A
+short one is made anew at each change. Processor time: a busy machine must not make it stale."""
+
+
+GIVEN_EVERY_S = 1.0
+"""The server notices a closed connection only when it writes."""
 
 
 class Scoring(NamedTuple):
@@ -97,10 +103,25 @@ class Duplicates:
         some = (each for each in self._groups(rules, scoring) if each.centre == content)
         return next((members for _, members in self._members(some, rules, scoring)), None)
 
-    def groups(self, rules: KeepRules, scoring: Scoring) -> Iterator[GroupMembers]:
-        """Every group, decided or not, largest saving first. Raises ValueError for invalid scoring."""
-        groups = self._groups(rules, scoring)
-        return (members for _, members in self._members(iter(groups), rules, scoring))
+    def groups(self, rules: KeepRules, scoring: Scoring) -> Iterator[GroupMembers | None]:
+        """Every group, decided or not, largest saving first. Raises ValueError for invalid scoring.
+
+        Without verification, pairs by score may take minutes: until then None is given now and then, and closing the
+        iterator stops the work."""
+        check_weights(scoring.weights)
+        check_threshold(scoring.threshold)
+        return self._stream(rules, scoring)
+
+    def _stream(self, rules: KeepRules, scoring: Scoring) -> Iterator[GroupMembers | None]:
+        if self._verified:
+            groups = self._groups(rules, scoring)
+        else:
+            edges: list[Edge] = []
+            for some in self._by_score(scoring):
+                edges += some
+                yield None
+            groups = self._listed(rules, scoring, edges).groups
+        yield from (members for _, members in self._members(iter(groups), rules, scoring))
 
     def count(self, rules: KeepRules, scoring: Scoring) -> int:
         """The number of groups, decided or not."""
@@ -141,26 +162,34 @@ class Duplicates:
         with self._making:
             known = self._listing
             if known is None or (known.rules, known.scoring) != (rules, key) or not self._is_fresh(known):
-                known = self._listing = self._listed(rules, scoring)
+                edges = None if self._verified else [edge for some in self._by_score(scoring) for edge in some]
+                known = self._listing = self._listed(rules, scoring, edges)
         return known.groups
 
     def _is_fresh(self, listing: _AllGroups) -> bool:
         if self._library.store.group_changes == listing.changes:
             return True
-        return time.monotonic() - listing.made < STALE_FACTOR * listing.took_s
+        return listing.took_s >= STALE_FROM_S and time.monotonic() - listing.made < STALE_FACTOR * listing.took_s
 
-    def _listed(self, rules: KeepRules, scoring: Scoring) -> _AllGroups:
-        started = time.monotonic()
+    def _listed(self, rules: KeepRules, scoring: Scoring, edges: list[Edge] | None) -> _AllGroups:
+        """A listing by relations, or by these pairs."""
+        started = time.thread_time()
         changes = self._library.store.group_changes  # before the snapshot, which may be newer
-        by_score = None if self._verified else list(self._by_score(scoring))
         with self._library.store.read() as reader:
-            groups = list_groups(reader, GroupRows.of_all(reader, by_score), rules)
-        now = time.monotonic()
-        return _AllGroups(changes, rules, None if self._verified else scoring, groups, now, now - started)
+            groups = list_groups(reader, GroupRows.of_all(reader, edges), rules)
+        took_s = time.thread_time() - started
+        return _AllGroups(changes, rules, None if edges is None else scoring, groups, time.monotonic(), took_s)
 
-    def _by_score(self, scoring: Scoring) -> Iterator[Edge]:
+    def _by_score(self, scoring: Scoring) -> Iterator[list[Edge]]:
+        """The pairs of a second or more."""
+        edges: list[Edge] = []
+        given = time.monotonic()
         for content, hits in self._library.index.pairs(scoring.weights, scoring.threshold):
-            yield from (Edge(content, hit.content, None) for hit in hits)
+            edges += (Edge(content, hit.content, None) for hit in hits)
+            if time.monotonic() - given >= GIVEN_EVERY_S:
+                yield edges
+                edges, given = [], time.monotonic()
+        yield edges
 
     def _filtered(self, groups: list[GroupSummary], wanted: GroupFilter) -> list[GroupSummary]:
         below = None

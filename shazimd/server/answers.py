@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
-from itertools import islice
 from typing import Any, TypeVar
 
 import anyio
@@ -94,14 +93,15 @@ def lines(
 ) -> StreamingResponse:
     """At most ``limit`` JSON objects, each on a line, computed in a thread as they are read, within a share.
 
-    An error is sent as the last line. ``items`` is closed when the client disconnects."""
+    For an item None, an empty line is sent. An error is sent as the last line. ``items`` is closed when the client
+    disconnects."""
     return StreamingResponse(_lines(items, limit, limiter, share), media_type=JSON_LINES)
 
 
 async def _lines(
     items: Iterator[Any], limit: int | None, limiter: anyio.CapacityLimiter, share: AbstractContextManager[None]
 ) -> AsyncGenerator[bytes, None]:
-    limited, end = islice(items, limit), object()
+    limited, end = _limited(items, limit), object()
     step: asyncio.Future[Any] | None = None
     try:
         with share:
@@ -113,7 +113,7 @@ async def _lines(
                 item, step = step.result(), None
                 if item is end:
                     return
-                yield msgspec.json.encode(item) + b"\n"
+                yield b"\n" if item is None else msgspec.json.encode(item) + b"\n"
     except errors.ShazimdError as error:
         yield msgspec.json.encode(error_reply(error.code, error.message)) + b"\n"
     finally:
@@ -121,6 +121,16 @@ async def _lines(
             if step is not None:
                 await asyncio.wait({step})  # it can't be closed while a thread is in it
             await _in_thread(getattr(items, "close", lambda: None), limiter)
+
+
+def _limited(items: Iterator[Any], limit: int | None) -> Iterator[Any]:
+    """The items up to ``limit`` of them; None, a sign of life, does not count."""
+    given = 0
+    for item in items:
+        yield item
+        given += item is not None
+        if given == limit:
+            return
 
 
 async def _in_thread(work: Callable[[], T], limiter: anyio.CapacityLimiter) -> T:

@@ -65,9 +65,10 @@ class Service(Protocol):
     def unignore(self, path: bytes) -> None:
         """Let an ignored path in again, and scan it soon. Raises NotFound for a path that is not ignored."""
 
-    def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[DuplicateGroup]:
-        """Every group of duplicates, computed lazily. Invalid arguments raise in the call itself, before the first
-        group. An iterator with ``close`` is closed when the client disconnects."""
+    def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[DuplicateGroup | None]:
+        """Every group of duplicates, computed lazily; None now and then while there is none yet. Invalid arguments
+        raise in the call itself, before the first group. An iterator with ``close`` is closed when the client
+        disconnects."""
 
     def group_page(
         self,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from shazimd.index.flat import FlatIndex
+from shazimd.search import duplicates
 from shazimd.search.duplicates import Duplicates, GroupFilter, Scoring
 from shazimd.search.keep import KeepRules
 from shazimd.search.library import Library
@@ -310,7 +311,7 @@ def test_a_decision_changes_the_listing_like_a_new_one(shelf: Shelf) -> None:
 
     def whole() -> list[list[str]]:
         fresh = Duplicates(shelf.library, verified=True)
-        groups = fresh.groups(RULES, SCORING)
+        groups = filter(None, fresh.groups(RULES, SCORING))
         return [[member.path.decode() for member in group.members] for group in groups]
 
     before = shelf.paths()
@@ -323,3 +324,25 @@ def test_a_decision_changes_the_listing_like_a_new_one(shelf: Shelf) -> None:
         shelf.duplicates.settle(undone.contents)
         assert shelf.paths() == whole()
     assert shelf.paths() == before
+
+
+def test_groups_by_score_can_be_broken_off(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without verification all pairs are searched first: None is given meanwhile, and a close ends the search."""
+    monkeypatch.setattr(duplicates, "GIVEN_EVERY_S", 0.0)
+    for name in "abc":
+        shelf.put(name, f"/{name}")
+        content = shelf.content(name)
+        shelf.library.add(content, Fingerprint(Signals(1, 1, None), None, 100, 100, "JPEG"))
+    by_score = Duplicates(shelf.library, verified=False)
+    *waiting, group = by_score.groups(RULES, SCORING)
+    assert waiting == [None] * len(waiting) != []
+    assert group is not None
+    assert [member.path for member in group.members] == [b"/a", b"/b", b"/c"]
+    searched = []
+    index = shelf.library.index
+    pairs = index.pairs
+    monkeypatch.setattr(index, "pairs", lambda *args: (searched.append(each[0]) or each for each in pairs(*args)))
+    broken_off = by_score.groups(RULES, SCORING)
+    assert next(broken_off) is None
+    broken_off.close()  # type: ignore[attr-defined]  # it is a generator
+    assert len(searched) == 1
