@@ -7,9 +7,12 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 THRESHOLD_EXPECTED = "a number from 0 to 1"
+NARROW = 60
+"""Columns: on a narrower terminal an alert's two paths have lines of their own."""
 WEIGHTS_EXPECTED = "three numbers >= 0 that are not all zero"
 
 
@@ -107,6 +110,22 @@ def shortened(path: str, width: int) -> str:
         return path
     end = path[len(path) - max(width, 2) + 1 :]
     return "…" + end[max(0, end.find("/")) :]
+
+
+def alert_line(alert: Mapping[str, Any], columns: int, taken: int = 0) -> str:
+    """An alert in a line of a terminal, after ``taken`` columns; in three lines of a narrow one.
+
+    >>> alert_line({"verdict": "copy", "score": 0.98, "path": "/p/2024/a.jpg", "match": "/p/b.jpg", "matches": 3}, 80)
+    'copy 98%: /p/2024/a.jpg like /p/b.jpg and 2 more'
+    """
+    head = f"{alert['verdict']} {100 * alert['score']:.0f}%"
+    more = f" and {alert['matches'] - 1} more" if alert.get("matches", 1) > 1 else ""
+    if columns < NARROW:
+        path, match = (shortened(alert[key], columns - 3 - 5 * (key == "match")) for key in ("path", "match"))
+        return f"{head}{more}\n   {path}\n   like {match}"
+    room = columns - taken - len(f"{head}:  like {more}")
+    match = shortened(alert["match"], max(room // 2, room - len(alert["path"])))
+    return f"{head}: {shortened(alert['path'], room - len(match))} like {match}{more}"
 
 
 def scan_progress(done: int, total: int | None, per_second: float, seconds_left: float | None) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from shazimd.cli.arguments import since
 from shazimd.cli.output import path_text, per_cent, report_none, say, say_json
 from shazimd.cli.parser import add_json
 from shazimd.client import Client
+from shazimd.text import alert_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +76,23 @@ def _print_alert(alert: Alert, args: Namespace) -> None:
     if args.json:
         say_json(alert)
         return
+    if sys.stdout.isatty():
+        for line in _on_terminal(alert):
+            say(line)
+        return
     when = f" {alert['time']}" if "time" in alert else ""
     what = f"{path_text(alert)}: {per_cent(alert['score'])} {alert['verdict']} of {path_text(alert, 'match')}"
     more = f" and {alert['matches'] - 1} more" if alert["matches"] > 1 else ""
     say(f"{alert['id']}{when} {what}{more}")
+
+
+def _on_terminal(alert: Alert) -> list[str]:
+    """Lines that fit the terminal, with the local time."""
+    from datetime import datetime
+
+    when = f" {datetime.fromisoformat(alert['time']).astimezone():%d %b %H:%M}" if "time" in alert else ""
+    prefix = f"{alert['id']}{when} "
+    shown = {**alert, "path": path_text(alert), "match": path_text(alert, "match")}
+    return (prefix + alert_line(shown, os.get_terminal_size(sys.stdout.fileno()).columns or 80, len(prefix))).split(
+        "\n"
+    )

@@ -13,11 +13,9 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from shazimd.text import printable, shortened
+from shazimd.text import NARROW, alert_line, printable
 
 CLEAR_LINE = "\r\x1b[K"
-NARROW = 60
-"""Columns: on a narrower terminal an alert's two paths have lines of their own."""
 WARNING, PLAIN = "\x1b[33m", "\x1b[0m"
 HINT = "compare them: shazimctl compare A B; act on copies: shazimctl clean"
 
@@ -70,30 +68,13 @@ class ConsoleRenderer:
     def _in_words(self, event: Mapping[str, Any]) -> str | None:
         columns = columns_of(self._stream)
         if event["event"] == "near_duplicate" and "verdict" in event:
-            text = alert(event, columns)
+            text = alert_line(event, columns, len("00:00:00 "))
             if not self._hinted:
                 self._hinted = True
                 text += f"\n         {HINT}" if columns >= NARROW else ""
             return f"{WARNING}{text}{PLAIN}" if self._is_coloured else text
         known = _EVENTS.get(event["event"])
         return None if known is None or event["level"] not in ("info", "warning") else known(event)
-
-
-def alert(event: Mapping[str, Any], columns: int) -> str:
-    """An alert in a line after the time; on a narrow terminal in three.
-
-    >>> alert({"verdict": "copy", "score": 0.98, "path": "/p/2024/a.jpg", "match": "/p/b.jpg", "matches": 3}, 80)
-    'copy 98%: /p/2024/a.jpg like /p/b.jpg and 2 more'
-    """
-    head = f"{event['verdict']} {100 * event['score']:.0f}%"
-    more = f" and {event['matches'] - 1} more" if event.get("matches", 1) > 1 else ""
-    if columns < NARROW:
-        path, match = (shortened(event[key], columns - 3 - 5 * (key == "match")) for key in ("path", "match"))
-        return f"{head}{more}\n   {path}\n   like {match}"
-    room = columns - len(f"00:00:00 {head}:  like {more}")
-    match_room = max(room // 2, room - len(event["path"]))
-    match = shortened(event["match"], match_room)
-    return f"{head}: {shortened(event['path'], room - len(match))} like {match}{more}"
 
 
 def columns_of(stream: TextIO) -> int:

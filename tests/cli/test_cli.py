@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import io
 import json
 import os
+import pty
 import re
 import shlex
 import signal
+import struct
 import subprocess
 import sys
 import tarfile
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -481,6 +485,24 @@ def test_alerts_since_a_time(run: Any, service: FakeService, since: str, ids: li
     """An id, a time, a day or a duration; a time without a zone is local."""
     service.stored = [alert(number) for number in (1, 2, 3)]
     assert [item["id"] for item in run("alerts", "--json", "--since", since).json] == ids
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_alerts_fit_a_terminal(service: FakeService, socket_path: str, columns: int) -> None:
+    """A line each at 80 columns; the ends of long paths, which have the names, stay. A pipe gets the whole paths."""
+    service.stored = [alert(7)]
+    service.stored[0]["path"] = "/srv/uploads/2026/01/02/a folder with a long name/holiday.jpg"
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with shazimctl("alerts", stdout=its) as process:
+        assert process.wait(10) == 0
+    shown = os.read(ours, 65536).decode().splitlines()
+    os.close(ours)
+    os.close(its)
+    assert len(shown) == (1 if columns == 80 else 3)
+    assert all(len(line) <= columns for line in shown)
+    assert "/holiday.jpg" in "".join(shown)
+    assert shown[0].startswith("7 02 Jan ")
 
 
 def test_a_time_that_is_none_is_refused(run: Any) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from shazimd.telemetry import console
 from shazimd.telemetry.console import CLEAR_LINE, ConsoleHandler, ConsoleRenderer
+from shazimd.text import alert_line
 
 ALERT = {
     "event": "near_duplicate",
@@ -25,7 +25,7 @@ ALERT = {
 @pytest.mark.parametrize("columns", [60, 80, 100, 200])
 def test_an_alert_is_one_line_that_fits(columns: int) -> None:
     """The ends of both paths, which have the names, stay."""
-    line = console.alert(ALERT, columns)
+    line = alert_line(ALERT, columns, len("00:00:00 "))
     assert len(f"00:00:00 {line}") <= columns
     assert "\n" not in line
     assert "copy 98%: " in line
@@ -35,7 +35,7 @@ def test_an_alert_is_one_line_that_fits(columns: int) -> None:
 
 def test_a_narrow_terminal_has_a_line_for_each_path() -> None:
     """At 40 columns two paths on one line would say little."""
-    lines = console.alert(ALERT, 40).splitlines()
+    lines = alert_line(ALERT, 40).splitlines()
     assert [len(line) <= 40 for line in lines] == [True] * 3
     assert [line.split()[0] for line in lines] == ["copy", "…/DSC00123", "like"]
 
