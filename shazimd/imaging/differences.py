@@ -28,12 +28,14 @@ from shazimd.imaging.unlike import UNLIKE_MIN, unlike_pixels
 from shazimd.types import Box, Differences
 
 _UNLIKE_CHROMA = 24.0
-STROKES_PIXELS = 70
+STROKES_PIXELS, STROKES_PIXELS_EXACT = 70, 30
 """Pages and drawings: pixels around which both have strokes that do not correlate, from which on content is replaced.
-On the tuned seed 95 % of the pairs of 20 families have more than 90, and edited copies none but under stamps."""
-WORDS_SHARE, _WORDS_CORRELATION, _WORDS_CONTRAST = 0.031, 0.5, 100
+On the tuned seed 95 % of the pairs of 20 families have more than 90, and edited copies none but under stamps.
+Where the map is exact a single digit is enough, which has 40 to 60; a map of few features leaves up to 66."""
+WORDS_SHARE, WORDS_SHARE_SURE, _WORDS_CORRELATION, _WORDS_CONTRAST, _WORDS_BALANCE = 0.028, 0.04, 0.5, 100, 0.35
 """Photographs: the share of the overlap in which both have strokes of much contrast (grey levels), and not the same.
-Words laid over a photograph reached .029; two memes of one template had .033 and more."""
+Below the second share, both must have unlike pixels there, in this ratio at least. On the tuned seed stickers reached
+.020, and words laid over a photograph .031 at a ratio of .34, since they cover what was there; memes have .033."""
 _OVERLAP_MIN = 256
 """Pixels."""
 _GLANCE_SIDE = 192
@@ -66,10 +68,10 @@ _REGIONS_MAX = 12
 """Regions that are reported, largest first."""
 
 
-def differences(query: Features, match: Features, affine: Affine) -> Differences | None:
+def differences(query: Features, match: Features, affine: Affine, *, exact: bool) -> Differences | None:
     """The regions that make two pictures variants of one template, None where they are copies.
 
-    ``affine`` [2, 3] maps pixels of the query's frame to pixels of the match's."""
+    ``affine`` [2, 3] maps pixels of the query's frame to pixels of the match's; ``exact``: many features agree."""
     drawn = query.drawn and match.drawn
     if drawn and max(match.picture.shape) > _GLANCE_SIDE:
         glance = align(query, match, affine, most=_GLANCE_SIDE)
@@ -79,26 +81,35 @@ def differences(query: Features, match: Features, affine: Affine) -> Differences
     both = align(query, match, affine)
     if both.inside.sum() < _OVERLAP_MIN:
         return None
-    return other_strokes(both, drawn=drawn) or differences_of(both, drawn=drawn)
+    least = STROKES_PIXELS_EXACT if exact and not _is_toned(both) else STROKES_PIXELS
+    return other_strokes(both, drawn=drawn, pixels=least) or differences_of(both, drawn=drawn)
 
 
-def other_strokes(both: Aligned, *, drawn: bool) -> Differences | None:
-    """Regions in which both pictures have strokes, and not the same."""
+def other_strokes(both: Aligned, *, drawn: bool, pixels: int = STROKES_PIXELS) -> Differences | None:
+    """Regions in which both pictures have strokes, and not the same; on drawings from so many ``pixels`` on."""
     unlike = (
         unlike_strokes(both)
         if drawn
         else unlike_strokes(both, correlation_max=_WORDS_CORRELATION, contrast_min=_WORDS_CONTRAST)
     )
-    least = STROKES_PIXELS if drawn else WORDS_SHARE * both.inside.sum()
+    least = pixels if drawn else WORDS_SHARE * both.inside.sum()
     if unlike.sum() >= least and drawn and _is_toned(both):
         unlike &= _not_laid_over(both, unlike)
-    if unlike.sum() < least:
+    sure = drawn or unlike.sum() >= WORDS_SHARE_SURE * both.inside.sum()
+    if unlike.sum() < least or not (sure or _is_mutual(both, unlike)):
         return None
     gathered = _boxes(cv2.morphologyEx(unlike.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)) > 0)
     boxes = np.array(sorted(gathered, key=lambda box: -int(box[2]) * int(box[3]))[:_REGIONS_MAX], float)
     boxes += (REACH, REACH, -2 * REACH, -2 * REACH)  # strokes are felt this far around them
     boxes[:, 2:] = np.maximum(1, boxes[:, 2:])
     return Differences(min(1.0, float(unlike.sum() / both.inside.sum())), _places(both, boxes))
+
+
+def _is_mutual(both: Aligned, strokes: Mask) -> bool:
+    """Whether both pictures have pixels there that the other lacks: words over a photograph are in one alone."""
+    near = cv2.dilate(strokes.astype(np.uint8), np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)) > 0
+    counts = [int((side & near).sum()) for side in unlike_pixels(both, toned=True)]
+    return min(counts) >= _WORDS_BALANCE * max(counts)
 
 
 def _not_laid_over(both: Aligned, strokes: Mask) -> Mask:

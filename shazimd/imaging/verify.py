@@ -189,7 +189,7 @@ def _judged(view: Features, candidate: Features, best: Map, mirrored: bool) -> V
     agreed = agreement(view, candidate, best.affine, enough=needed)
     verdict, differs = Verdict.SCENE, None
     if agreed is not None and agreed >= needed:
-        differs = differences(view, candidate, best.affine)
+        differs = differences(view, candidate, best.affine, exact=best.inliers >= _SURE)
         verdict = Verdict.COPY if differs is None else Verdict.VARIANT
     elif drawn:
         verdict = Verdict.VARIANT  # drawings have no other shots
