@@ -41,6 +41,7 @@ class Templates:
             path=path_text,
             link=lambda item: link(path_of(item)),
             matchlink=lambda alert: link(path_of(alert, "match")),
+            matchname=lambda alert: os.path.basename(path_text(alert, "match")),
             matchpath=lambda alert: path_text(alert, "match"),
             bytes=shown,
             bytelink=link,
