@@ -135,7 +135,7 @@ def stage_1(
         torch.nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], 2.0)
         optimiser.step()
         _renew(prototypes, first[share == 1], vectors.detach()[share == 1], s.momentum)
-        losses.append(float(loss))
+        losses.append(loss.item())
         if (step + 1) % s.checkpoint_every == 0 or done >= 1:
             figures = exam.grade(network)
             torch.save(network.state_dict(), folder / "checkpoint.pt")
