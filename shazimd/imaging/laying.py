@@ -13,8 +13,8 @@ from shazimd.types import Mapping
 
 TURN_MIN = 1.5
 """Degrees from a quarter turn."""
-WHOLE = 0.007
-"""Share of a side by which the map of a whole picture may miss its border."""
+WHOLE, WHOLE_OF_SAME_SIZE = 0.007, 0.02
+"""Share of a side by which the map of a whole picture may miss its border; for pictures of any or of the same size."""
 REFINED_SIDE = 400
 """Pixels of the longer side of the pictures that a map is refined on."""
 
@@ -45,8 +45,9 @@ def affine_of(mapping: Mapping, a: Grey, b: Grey) -> Affine:
     linear = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
     mirror = np.diag([-1.0 if mapping.mirrored else 1.0, 1.0])
     centre = np.array([(left + right) / 2 * width_b, (top + bottom) / 2 * height_b])
-    if is_quarter and max(abs(left), abs(top), abs(right - 1), abs(bottom - 1)) < WHOLE:
-        sides = (height_a, width_a) if quarter % 2 else (width_a, height_a)
+    sides = (height_a, width_a) if quarter % 2 else (width_a, height_a)
+    tolerance = WHOLE_OF_SAME_SIZE if sides == (width_b, height_b) else WHOLE
+    if is_quarter and max(abs(left), abs(top), abs(right - 1), abs(bottom - 1)) < tolerance:
         stretch = np.diag([width_b / sides[0], height_b / sides[1]])
         linear, centre = stretch @ linear @ mirror, np.array([width_b / 2, height_b / 2])
         is_exact = True

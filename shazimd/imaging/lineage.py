@@ -49,6 +49,8 @@ class _PairPicture(NamedTuple):
     luma: Grey
     clipped: float
     """share of pixels with a channel at its end"""
+    chroma: float
+    """mean difference between the channels"""
     steps: Steps | None
     """quantisation steps of a JPEG's luma; None for another format, or at a reduced scale"""
 
@@ -104,14 +106,17 @@ def _read(data: bytes, max_pixels: int) -> _PairPicture:
     picture = decode(data, side_min=SIDE_MIN, max_pixels=max_pixels)
     rgb = np.asarray(picture.image)
     clipped = float(((rgb >= 254) | (rgb <= 1)).any(axis=2).mean())
+    chroma = float((rgb.max(axis=2) - rgb.min(axis=2)).mean())
     is_whole = (picture.width, picture.height) == picture.image.size
-    return _PairPicture(np.asarray(picture.image.convert("L"), np.float32), clipped, _steps(data) if is_whole else None)
+    return _PairPicture(
+        np.asarray(picture.image.convert("L"), np.float32), clipped, chroma, _steps(data) if is_whole else None
+    )
 
 
 def _steps(data: bytes) -> Steps | None:
     with Image.open(io.BytesIO(data)) as image:
         table = getattr(image, "quantization", {}).get(0)
-        turned = image.getexif().get(0x0112, 1) != 1  # its blocks lie elsewhere once upright
+        turned = image.getexif().get(0x0112, 1) in range(2, 9)  # its blocks lie elsewhere once upright
     return None if table is None or turned else np.asarray(table, np.float32).reshape(8, 8)
 
 
@@ -167,7 +172,10 @@ def _seam(picture: Grey, start: NDArray[np.float64], end: NDArray[np.float64]) -
 
 
 def _with_stretched_tones(a: _PairPicture, b: _PairPicture) -> int:
-    """1 if the asked picture has far more pixels at the ends of the scale, -1 if the other has, else 0."""
+    """1 if the asked picture has far more pixels at the ends of the scale, -1 if the other has, else 0. A grey picture
+    has fewer channels to be there."""
+    if min(a.chroma, b.chroma) < GREY_CHROMA / 2 <= max(a.chroma, b.chroma):
+        return 0
     if abs(a.clipped - b.clipped) < max(CLIPPED_MARGIN, max(a.clipped, b.clipped) / 3):
         return 0
     return 1 if a.clipped > b.clipped else -1
