@@ -32,6 +32,8 @@ AREA_MIN = 0.03
 """Share of a picture's area beyond the other's, from which the areas differ."""
 SEAM_MIN = 2.5
 """Contrast across a border, as a multiple of the contrast beside it, from which the border is a seam."""
+SEAM_LEVELS = 4.0
+"""Grey levels across a seam."""
 FLAT = 6.0
 """Grey levels: the standard deviation of one colour, after JPEG."""
 GREY_SIDE = 128
@@ -161,13 +163,14 @@ def _seam(picture: Grey, start: NDArray[np.float64], end: NDArray[np.float64]) -
         return None
     kept = points[:, inside].astype(np.float32)
     values = cv2.remap(picture, kept[..., 0], kept[..., 1], cv2.INTER_LINEAR)
-    contrast = np.abs(values[3:] - values[:-3]).mean(axis=1)
+    # At most places of the line: an edge that only crosses it is no seam.
+    contrast = np.percentile(np.abs(values[3:] - values[:-3]), 40, axis=1)
     middle = slice(len(contrast) // 2 - 5, len(contrast) // 2 + 6)
     ratio = float(contrast[middle].max() / (np.median(contrast) + 1.0))
     centred = values - values.mean(axis=1, keepdims=True)
     spread = np.sqrt((centred**2).mean(axis=1)) + 1.0
     alike = (centred[3:] * centred[:-3]).mean(axis=1) / (spread[3:] * spread[:-3])
-    is_broken = alike[middle].min() < 0.5 and np.median(alike) > 0.75
+    is_broken = contrast[middle].max() > SEAM_LEVELS and alike[middle].min() < 0.5 and np.median(alike) > 0.75
     return max(ratio, SEAM_MIN) if is_broken else ratio
 
 
