@@ -53,9 +53,8 @@ class Aligned:
     def colours(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32], Mask]:
         """(Cr and Cb of the query, of the match, where both are known), ``step`` times coarser than the grid."""
         laid, grid = ((max(1, width // step), max(1, height // step)) for width, height in self.sizes)
-        (width, height), (columns, rows) = self.sizes
-        into = np.diag([width / laid[0], height / laid[1], 1])
-        between = np.diag([grid[0] / columns, grid[1] / rows]) @ self.between @ into
+        into, back = _enlarging(laid, self.sizes[0]), _enlarging(self.sizes[1], grid)
+        between = (back @ np.vstack([self.between, [0, 0, 1]]) @ into)[:2]
         ours, theirs = (
             _resized(side[..., 1:], size).astype(np.float32) - 128
             for side, size in zip(self.pictures, (laid, grid), strict=True)
@@ -74,7 +73,8 @@ def align(query: Features, match: Features, affine: Affine, *, least: int = 0, m
     side = max(match.picture.shape) * min(1.0, 1 / scale)
     factor = max(1.0, least / side) if most is None else min(1.0, most / side)
     laid, grid = _size(query.picture, min(1.0, scale) * factor), _size(match.picture, min(1.0, 1 / scale) * factor)
-    between = np.linalg.inv(_to_frame(grid, match)) @ np.vstack([affine, [0, 0, 1]]) @ _to_frame(laid, query)
+    into, back = _enlarging(laid, (query.width, query.height)), _enlarging((match.width, match.height), grid)
+    between = back @ np.vstack([affine, [0, 0, 1]]) @ into
     return _laid_on((query.picture, match.picture), (laid, grid), between[:2])
 
 
@@ -106,7 +106,7 @@ def _resized(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.ui
     return cv2.resize(picture, size, interpolation=method).astype(np.uint8, copy=False)
 
 
-def _to_frame(size: tuple[int, int], features: Features) -> NDArray[np.float64]:
-    """[3, 3]: pixels of a small picture -> pixels of the frame; the middle of a pixel lies at a whole number."""
-    x, y = features.width / size[0], features.height / size[1]
+def _enlarging(size: tuple[int, int], larger: tuple[int, int]) -> NDArray[np.float64]:
+    """[3, 3]: pixels of a picture -> its pixels at another size; the middle of a pixel lies at a whole number."""
+    x, y = larger[0] / size[0], larger[1] / size[1]
     return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
