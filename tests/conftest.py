@@ -2,12 +2,22 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 # benchmarks/ and training/ are no part of the installed package; last, for shazimd itself to be the installed one.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+
+@pytest.fixture(autouse=True)
+def pillows_limit() -> Iterator[None]:
+    """Decoding sets Pillow's limit of pixels, which is global: the next test has the usual limit again."""
+    limit = Image.MAX_IMAGE_PIXELS
+    yield
+    Image.MAX_IMAGE_PIXELS = limit
 
 
 @pytest.fixture(scope="session")
