@@ -99,7 +99,9 @@ def _baseline_complete(event: Mapping[str, Any]) -> str:
 
 
 def _compared(event: Mapping[str, Any]) -> str:
-    count = event["duplicate_groups"]
+    count = event.get("duplicate_groups")
+    if count is None:
+        return "compared with each other"
     if not count:
         return "compared with each other; no duplicates"
     return f"compared with each other; {count:,} group{'s' * (count > 1)} of duplicates: shazimctl duplicates"

@@ -37,7 +37,7 @@ def test_a_baseline_is_silent_and_what_lands_later_alerts(daemon: DaemonProcess)
     drop(daemon, drawing(2), "other.png")
     daemon.start()
     assert (3, []) == (daemon.wait_for("baseline_complete")["images"], daemon.events("near_duplicate"))
-    assert daemon.wait_for("pictures_compared")["duplicate_groups"] <= 1  # it may come before the baseline's end
+    daemon.wait_for("pictures_compared")
     drop(daemon, picture.resize((200, 150)), "small.jpg")
     alert = daemon.wait_for("near_duplicate", path=str(daemon.root / "small.jpg"))
     assert str(daemon.root / "a.png") == alert["match"]

@@ -51,6 +51,7 @@ def test_usual_events_are_in_words() -> None:
     assert rendered(event="baseline_complete", path="/p", images=1200) == "1,200 images known in /p"
     groups = "compared with each other; 1 group of duplicates: shazimctl duplicates"
     assert rendered(event="pictures_compared", contents=9, duplicate_groups=1) == groups
+    assert rendered(event="pictures_compared", contents=9) == "compared with each other"
     assert "reason=full" in rendered(event="store_full", level="error", reason="full")
 
 
