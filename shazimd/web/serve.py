@@ -44,11 +44,13 @@ def serve(client: Client, port: int, say: Callable[[str], None], browser: bool) 
         WorkerPool(processes, limits.memory_mb, limits.timeout_s, limits.max_pixels) as pool,
     ):
         access = PageAccess(listening.getsockname()[1], lambda: say(f"Opened. For another browser: {access.link()}"))
-        say(f"The page is at {access.link()}")
-        say("The link opens it once. Ctrl-C ends it.")
-        if browser and _has_display():
-            webbrowser.open(access.link())
-        PageServer(page_of_daemon(client, pool, limits.max_pixels), access).run(sockets=[listening])
+        server = PageServer(page_of_daemon(client, pool, limits.max_pixels), access)
+        with server.capture_signals():  # from before the link is told: imports may swallow a KeyboardInterrupt
+            say(f"The page is at {access.link()}")
+            say("The link opens it once. Ctrl-C ends it.")
+            if browser and _has_display():
+                webbrowser.open(access.link())
+            server.run(sockets=[listening])
 
 
 def page_of_daemon(client: Client, pool: WorkerPool, max_pixels: int) -> Page:

@@ -196,17 +196,24 @@ def test_a_user_with_many_questions_waits_for_the_other(
 ) -> None:
     """The single question of another user comes before the queue of the first."""
     service.holds = threading.Event()
+    in_line = threading.Semaphore(0)
+    wait = Turns._wait
+
+    async def told(turns: Turns, uid: int) -> None:
+        in_line.release()
+        await wait(turns, uid)
+
+    monkeypatch.setattr(Turns, "_wait", told)
     as_user(monkeypatch, STRANGER)
     asking = [threading.Thread(target=ask, args=(path, "POST", "/v1/find", b"image")) for _ in range(12)]
     for thread in asking:
         thread.start()
-    for _ in range(4):
-        assert service.working.acquire(timeout=10)
-    ask(path, "GET", "/v1/status")
+    for _ in asking:
+        assert in_line.acquire(timeout=10)
     as_user(monkeypatch, Peer(1, frozenset()))
     single = threading.Thread(target=ask, args=(path, "POST", "/v1/find", b"image single"))
     single.start()
-    ask(path, "GET", "/v1/status")
+    assert in_line.acquire(timeout=10)
     service.holds.set()
     for thread in (single, *asking):
         thread.join(10)

@@ -26,9 +26,10 @@ class Browser:
         """part of the complaints that a test expects"""
 
     def begin(self, size: tuple[int, int] = DESK, *, dark: bool = False) -> None:
-        """Forget the cookies and the settings of the last test."""
+        """Forget the cookies, the settings and the complaints of the last test."""
         self.allowed = None
         self.driver.get("about:blank")
+        self.driver.get_log("browser")
         self.driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
         self.look(size, dark=dark)
 

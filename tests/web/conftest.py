@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from browser import Browser, chromium
 from fake_client import FakeClient
 from page_serving import ServedPage, served
 from scenery import write_album
+from send2trash import plat_other
 
 from shazimd.workers.pool import WorkerPool
 
@@ -52,6 +54,9 @@ def serve(pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Serves pages of made-up clients, with a cache, a journal and a trash of their own."""
     for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
+    data = os.fsencode(tmp_path / "XDG_DATA_HOME")
+    monkeypatch.setattr(plat_other, "XDG_DATA_HOME", data)  # it reads the variable once
+    monkeypatch.setattr(plat_other, "HOMETRASH_B", os.path.join(data, b"Trash"))
     with ExitStack() as stack:
         yield lambda client: stack.enter_context(served(client, pool))
 
