@@ -83,7 +83,9 @@ class Run:
         self._watches = Watches()
         self._watchers = {root.rules.root: self._watcher(root, settings.scan_interval_s) for root in roots}
         filters = {root.rules.root: root.rules for root in roots}
-        self._reconciler = Reconciler(parts.store, parts.committer, filters, may_stall=self._may_stall)
+        self._reconciler = Reconciler(
+            parts.store, parts.committer, filters, may_stall=self._may_stall, ignores=self._roots.ignores
+        )
         rules = IngestRules(self._roots, settings.match, settings.max_file_bytes)
         self._ingest = Ingest(
             parts.library, parts.committer, parts.workers, parts.search, parts.alerts, rules, parts.metrics

@@ -141,13 +141,16 @@ class Reconciler:
         clock: Callable[[], float] = time.time,
         mounts: Mounts | None = None,
         may_stall: Callable[[bytes], bool] = lambda _: False,
+        ignores: Callable[[bytes], bool] = lambda _: False,
     ) -> None:
         """``rules``: each root's filter, by the root's path. ``clock``: Unix time, like ctime. ``may_stall``: whether
-        the file system of a root may hang, as network mounts do; other roots are compared meanwhile."""
+        the file system of a root may hang, as network mounts do; other roots are compared meanwhile. ``ignores`` tells
+        the paths that a person has taken out: to a scan they are not on the disk."""
         self._store = store
         self._committer = committer
         self._clock = clock
         self._may_stall = may_stall
+        self._ignores = ignores
         self._mounts = mounts = mounts or Mounts()
         with store.read() as reader:
             guards = {path: DeletionGuard(path, mounts, guard_state(reader, path)) for path in rules}
@@ -296,9 +299,12 @@ class Reconciler:
 
     def _listed(self, root: _RootScans, directory: bytes) -> Entries:
         """Raises OSError, or Stalled if the file system does not answer."""
-        if not self._may_stall(root.path):
-            return entries(directory, root.rules)
-        return root.remote.call(partial(entries, directory, root.rules))
+        look = partial(entries, directory, root.rules)
+        found = root.remote.call(look) if self._may_stall(root.path) else look()
+        return Entries(
+            {name: stat for name, stat in found.files.items() if not self._ignores(os.path.join(directory, name))},
+            [name for name in found.directories if not self._ignores(os.path.join(directory, name))],
+        )
 
     def _note_missing(
         self, root: _RootScans, scan: Scan, directory: bytes, disk: Entries, known: Listing, reader: Reader

@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from watch_mirror import wait_for
 
@@ -11,6 +11,7 @@ from shazimd.posix.mounts import is_at_or_below
 from shazimd.types import Stat
 from shazimd.watch.debounce import AWAY_S, BUSY_MAX_S, Debouncer
 from shazimd.watch.events import FileEvent, Kind, Stage
+from shazimd.watch.writers import STILL_MAX_S
 
 ROOT = b"/r"
 
@@ -228,6 +229,10 @@ paths = st.builds(lambda d, n: b"/r/%d/%d" % (d, n), st.integers(0, 4), st.integ
 events = st.lists(st.tuples(paths, st.sampled_from(Stage), st.floats(0, 2)), max_size=60)
 
 
+SLOW_WRITER = [(b"/r/1/0", Stage.WRITING, 0.0), *[(b"/r/0/0", Stage.OPEN, 1.5)] * 6, (b"/r/1/0", Stage.WRITING, 0.0)]
+
+
+@example(events=SLOW_WRITER, pending_max=2)
 @given(events=events, pending_max=st.integers(2, 20))
 def test_every_path_is_covered_after_its_last_mention(
     events: list[tuple[bytes, Stage, float]], pending_max: int
@@ -244,7 +249,7 @@ def test_every_path_is_covered_after_its_last_mention(
         assert len(world.debouncer) <= pending_max + 1
         if number % 3 == 0:
             looks += [(number, event.path) for event in world.take()]
-    for later in range(4):
+    for later in range(4 + int(STILL_MAX_S) // 10):  # a slow writer is waited for
         world.now += 10
         looks += [(len(events) + later, event.path) for event in world.take()]
     for path, number in last.items():
