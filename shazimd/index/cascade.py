@@ -161,8 +161,8 @@ class CascadeIndex(Index):
 
         Searches, adding and removing go on meanwhile. Raises OSError, and then nothing has changed."""
         with self._rewriting:
-            old = self._rows
-            views = old.views()
+            # The snapshot that searches read: an add that is half done has rows and the rows they replace both alive.
+            old, views = self._rows, self._views
             new = Generation(_learned(views, self._width or 0), old.number + 1, self._folder)
             try:
                 if not self._copy(views, new):

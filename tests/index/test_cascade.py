@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -212,6 +212,34 @@ def test_a_rewrite_follows_what_happens_meanwhile(monkeypatch: pytest.MonkeyPatc
     index.compact()
     now = dict(rows) | {1: rows[7][1], 2: Signals(1, 2, None), 3: rows[9][1]}
     assert_answers(index, [row for row in sorted(now.items()) if row[0] not in (4, 350)])
+    index.close()
+
+
+def test_a_rewrite_beside_half_an_add_copies_each_row_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A rewrite that begins while an add has written rows, but not yet retired those they replace, copies each once."""
+    rows = library(100)
+    index = open_index(tmp_path, Contents(rows))
+    retiring, halfway, copied = index._rows.retire, threading.Event(), threading.Event()
+    copying = index._copy
+
+    def retire_late(contents: Collection[int]) -> None:
+        halfway.set()
+        assert copied.wait(30)
+        retiring(contents)
+
+    def copy_and_tell(*arguments: object) -> bool:
+        done = copying(*arguments)  # type: ignore[arg-type]  # handed on as they are
+        copied.set()
+        return done
+
+    monkeypatch.setattr(index._rows, "retire", retire_late)
+    monkeypatch.setattr(index, "_copy", copy_and_tell)
+    adding = threading.Thread(target=index.add, args=(rows[:5],))  # replaced by the same
+    adding.start()
+    assert halfway.wait(30)
+    index.compact()
+    adding.join()
+    assert_answers(index, rows)
     index.close()
 
 
