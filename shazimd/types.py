@@ -211,6 +211,11 @@ class Evidence:
     """resolution of the asked picture's detail, as a multiple of the known one's; None when unknown"""
 
 
+JUDGE = 1
+"""Version of the judgement of a pair. Grows with each change to a verdict, a map, the regions that differ or a sign of
+an edit: relations of another version are then found anew in the background."""
+
+
 @dataclass(frozen=True, slots=True)
 class Relation:
     """A verified relation between two contents, as the store keeps it."""
@@ -222,6 +227,8 @@ class Relation:
     """its verdict is not None"""
     evidence: Evidence | None = None
     """None until the files of both were compared"""
+    judge: int = JUDGE
+    """the version that found it; 0 for a relation by features of another version, or of before versions were kept"""
 
 
 class DecisionKind(StrEnum):

@@ -20,7 +20,7 @@ from shazimd.index.base import Index
 from shazimd.index.cascade import CascadeIndex
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.commit import Committer
-from shazimd.ingest.relate import Comparers
+from shazimd.ingest.relate import Comparers, renew_relations
 from shazimd.models.model import ModelInfo
 from shazimd.models.provision import Provision
 from shazimd.models.registry import Registry
@@ -118,6 +118,8 @@ def _open_parts(config: Config, model: ModelInfo | None, opened: ExitStack) -> P
     """Open the parts in an order in which each may use those before, and be closed before them."""
     assert config.store.path is not None
     store = opened.enter_context(closing(open_store(config.store.path, config.store.map_size_gb << 30, VERSION)))
+    if config.match.verify:
+        renew_relations(store)
     limits = config.workers
     workers = opened.enter_context(
         WorkerPool(

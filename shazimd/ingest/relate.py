@@ -20,12 +20,13 @@ import structlog
 from shazimd.errors import BadInput, WorkerFailed
 from shazimd.ingest.backfill import bytes_of
 from shazimd.ingest.commit import Committer
+from shazimd.ingest.values import judge_of_relations, set_judge_of_relations
 from shazimd.protocol import RelationsStatus
 from shazimd.search.library import Library
 from shazimd.search.partners import PartnerCheck, check_partners
 from shazimd.search.query import Verify
-from shazimd.store.base import Reader, Writer
-from shazimd.types import ContentId, Evidence, Mapping, PictureFacts, Relation, Verdict
+from shazimd.store.base import Reader, Store, Writer
+from shazimd.types import JUDGE, ContentId, Evidence, Mapping, PictureFacts, Relation, Verdict
 
 log = structlog.get_logger()
 
@@ -70,8 +71,8 @@ class Relating:
                     checks.append(check_partners(self._library, reader, self._comparers.verify, content))
         if not contents:
             return False
-        found = [relation for check in checks for relation in _relations(check)]
-        self._committer.submit(lambda writer: writer.relations.put(found)).result()
+        judged = [(check, _relations(check)) for check in checks]
+        self._committer.submit(partial(_put_judged, judged)).result()
         for check in checks:
             self._read_signs(check.content, self._comparers)
         self._committer.submit(lambda writer: _unmark(writer, checks)).result()
@@ -119,12 +120,38 @@ class Relating:
         return {"done": known - left, "left": left, "seconds_left": seconds if left else 0.0}
 
 
-def _relations(check: PartnerCheck) -> list[Relation]:
+def renew_relations(store: Store) -> None:
+    """Have all relations found anew if another version of the judgement found those in the store.
+
+    They are used until the present version has confirmed, replaced or denied them."""
+    with store.read() as reader:
+        found = judge_of_relations(reader)
+    if found != JUDGE:
+        contents = store.write(_mark_all)
+        if contents:
+            log.info("relations_outdated", contents=contents, judge=JUDGE, found=found)
+
+
+def _mark_all(writer: Writer) -> int:
+    set_judge_of_relations(writer, JUDGE)
+    return writer.relations.mark_all()
+
+
+def _relations(check: PartnerCheck) -> list[Relation] | None:
     try:
         return list(check.relations())
     except WorkerFailed as error:  # its partners may find the relation from their side
         log.warning("relations_not_found", content=check.content, code=error.code, reason=str(error))
-        return []
+        return None
+
+
+def _put_judged(judged: list[tuple[PartnerCheck, list[Relation] | None]], writer: Writer) -> None:
+    """Store the relations found, and remove outdated ones that no check has found again."""
+    for _, found in judged:
+        writer.relations.put(found or [])
+    for check, found in judged:
+        if found is not None:
+            writer.relations.remove_outdated(check.content, check.partners)
 
 
 def _result(future: Future[T], content: ContentId) -> T | None:

@@ -81,6 +81,15 @@ def set_decoders_of_failures(writer: Writer, versions: str) -> None:
     writer.set("decoders", versions)
 
 
+def judge_of_relations(reader: Reader) -> int:
+    """Version of the judgement for which the relations of all contents were last to be found; 0 for none."""
+    return reader.get("judge") or 0
+
+
+def set_judge_of_relations(writer: Writer, judge: int) -> None:
+    writer.set("judge", judge)
+
+
 def ignored_paths(reader: Reader) -> frozenset[bytes]:
     """Files and directories that stay out of the index."""
     return frozenset(bytes.fromhex(path) for path in reader.get("ignored") or ())

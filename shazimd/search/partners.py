@@ -52,12 +52,14 @@ class PartnerCheck(NamedTuple):
 
 
 def check_partners(library: Library, reader: Reader, verify: Verify, content: ContentId) -> PartnerCheck:
-    """Start to verify a content's likely partners, but for those it has a relation with. Raises KeyError for an unknown
-    content."""
+    """Start to verify a content's likely partners, and those of outdated relations, but for those that it has a present
+    relation with. Raises KeyError for an unknown content."""
     own = reader.fingerprint(content, library.model_id)
-    known = {content, *with_same_pixels(reader, own), *reader.relations.partners(content)}
-    likely = [each for each in _likely(library, own) if each not in known]
-    partners = dict(fingerprints(library, reader, likely))
+    outdated = reader.relations.outdated(content) if own.features else []
+    known = {content, *with_same_pixels(reader, own), *reader.relations.partners(content)}.difference(outdated)
+    likely = dict.fromkeys(each for each in (*outdated, *_likely(library, own)) if each not in known)
+    found = fingerprints(library, reader, likely)
+    partners = {partner: fingerprint for partner, fingerprint in found if fingerprint.features}
     verified = verify(own.features, [each.features for each in partners.values()]) if partners else None
     cosines = [similarities(own.signals, each.signals).dfv for each in partners.values()]
     return PartnerCheck(content, own.features, list(partners), cosines, library.copy_from, verified)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from shazimd.store import records
 from shazimd.store.tables import NUMBER_BYTES, Table, Tables, Transaction, get, number, parse_number, put, scan
 from shazimd.types import (
+    JUDGE,
     Box,
     ContentId,
     Differences,
@@ -47,6 +48,8 @@ class RelationRecord(Struct, frozen=True, array_like=True):
     mapping: MappingRecord | None
     differs: tuple[float, list[tuple[Box, Box]]] | None
     evidence: tuple[list[str], list[str], float | None] | None = None
+    judge: int = 0
+    """missing in rows written before it was kept"""
 
 
 class FactsRecord(Struct, frozen=True, array_like=True):
@@ -71,6 +74,11 @@ class RelationReader:
         """The contents related to this one, in order of id."""
         rows = scan(self._txn, self._t.relations, number(content))
         return [parse_number(key[NUMBER_BYTES:]) for key, _ in rows]
+
+    def outdated(self, content: ContentId) -> list[ContentId]:
+        """The partners of a content whose relation is of another version of the judgement, in order of id."""
+        relations = ((partner, self.between(content, partner)) for partner in self.partners(content))
+        return [partner for partner, relation in relations if relation is not None and relation.judge != JUDGE]
 
     def copies(self) -> Iterator[tuple[ContentId, ContentId, Evidence | None]]:
         """The pairs with the verdict COPY as (asked, known, evidence), by the smaller id. Reads all relations."""
@@ -138,17 +146,40 @@ class RelationWriter(RelationReader):
         """Note that the relations of a content are still to be found."""
         put(self._txn, self._t.unrelated, number(content), b"")
 
+    def mark_all(self) -> int:
+        """Note that the relations of each content with features are still to be found; the number of these contents."""
+        marked = 0
+        for key, raw in scan(self._txn, self._t.contents, b""):
+            if records.decode(raw, records.ContentRecord).features_version:
+                put(self._txn, self._t.unrelated, key, b"")
+                marked += 1
+        return marked
+
     def unmark(self, contents: Iterable[ContentId]) -> None:
         """Note that the relations of contents were found."""
         for content in contents:
             self._txn.delete(number(content), db=self._t.unrelated)
 
+    def outdate(self, content: ContentId) -> None:
+        """Count every relation of a content as one of another version, and note that they are still to be found."""
+        self.mark(content)
+        for partner in self.partners(content):
+            key = _key(*sorted((content, partner)))
+            raw = get(self._txn, self._t.relations, key)
+            if raw:
+                record = structs.replace(records.decode(raw, RelationRecord), judge=0)
+                put(self._txn, self._t.relations, key, records.encode(record))
+
+    def remove_outdated(self, content: ContentId, partners: Iterable[ContentId]) -> None:
+        """Remove the relations with these partners, but for those that the present version found meanwhile."""
+        for partner in set(self.outdated(content)).intersection(partners):
+            self._remove(content, partner)
+
     def forget(self, content: ContentId) -> None:
         """Remove every relation of a content, and its mark."""
         self.unmark([content])
         for partner in self.partners(content):
-            self._txn.delete(_key(content, partner), db=self._t.relations)
-            self._txn.delete(_key(partner, content), db=self._t.relations)
+            self._remove(content, partner)
 
     def put_facts(self, content: ContentId, facts: PictureFacts) -> None:
         """Store the facts of a content; an unknown content is passed over."""
@@ -157,6 +188,10 @@ class RelationWriter(RelationReader):
 
     def remove_facts(self, content: ContentId) -> None:
         self._txn.delete(number(content), db=self._t.facts)
+
+    def _remove(self, a: ContentId, b: ContentId) -> None:
+        self._txn.delete(_key(a, b), db=self._t.relations)
+        self._txn.delete(_key(b, a), db=self._t.relations)
 
     def _is_known(self, content: ContentId) -> bool:
         return get(self._txn, self._t.contents, number(content)) is not None
@@ -186,6 +221,7 @@ def _to_record(relation: Relation) -> RelationRecord:
         None if m is None else MappingRecord(m.scale, m.rotation_deg, m.mirrored, m.region),
         None if d is None else (d.share, list(d.regions)),
         None if evidence is None else (list(evidence.asked), list(evidence.known), evidence.detail),
+        relation.judge,
     )
 
 
@@ -198,7 +234,7 @@ def _to_relation(record: RelationRecord) -> Relation:
         None if m is None else Mapping(m.scale, m.rotation_deg, m.mirrored, m.region),
         None if d is None else Differences(d[0], tuple(d[1])),
     )
-    return Relation(record.asked, record.known, found, _to_evidence(record))
+    return Relation(record.asked, record.known, found, _to_evidence(record), record.judge)
 
 
 def _to_evidence(record: RelationRecord) -> Evidence | None:

@@ -32,7 +32,7 @@ from shazimd.store.tables import TABLES_MAX as TABLES_MAX  # scripts outside the
 
 log = structlog.get_logger()
 
-SCHEMA = 5
+SCHEMA = 6
 """Grows with every change to a table, a key or a record."""
 
 PROGRESS_EVERY_S = 10.0
@@ -193,6 +193,10 @@ def _to_5(_env: lmdb.Environment, _txn: Transaction) -> None:
     """Files may have the time of their failure: rows of before are read as without it."""
 
 
+def _to_6(_env: lmdb.Environment, _txn: Transaction) -> None:
+    """Relations have the version of the judgement that found them: rows of before are read as of version 0."""
+
+
 _TABLES_3 = (
     *("numbers", "directories", "directory_names", "files", "contents", "digests", "pixels", "holders", "deleted"),
     *("deletions", "features", "models", "vectors", "removals", "alerts", "pending_alerts", "values", "relations"),
@@ -200,6 +204,12 @@ _TABLES_3 = (
 )
 _LARGE_3 = ("features", "vectors")
 
-MIGRATIONS: dict[int, Callable[[lmdb.Environment, Transaction], None]] = {1: _to_2, 2: _to_3, 3: _to_4, 4: _to_5}
+MIGRATIONS: dict[int, Callable[[lmdb.Environment, Transaction], None]] = {
+    1: _to_2,
+    2: _to_3,
+    3: _to_4,
+    4: _to_5,
+    5: _to_6,
+}
 """From a version to the next. All steps from the version found to SCHEMA run in one transaction, again from the start
 when the map had to grow."""

@@ -128,12 +128,13 @@ class Writer(Reader):
         self, content: ContentId, features: bytes, turned: Sequence[tuple[int, int]] | None = None
     ) -> None:
         """Replace the local features of a content; empty ones are ``outdated``. Its relations, judged by the former
-        features, are removed. ``turned`` replaces its hashes in the other orientations, if given. Raises KeyError when
-        unknown."""
+        features, are outdated, and removed if there are no features. ``turned`` replaces its hashes in the other
+        orientations, if given. Raises KeyError when unknown."""
         record, key = self._content(content), number(content)
-        self.relations.forget(content)
         if features:
-            self.relations.mark(content)
+            self.relations.outdate(content)
+        else:
+            self.relations.forget(content)
         delete_all(self._txn, self._t.features, key)
         put_pieces(self._txn, self._t.features, key, features)
         record = structs.replace(record, features_version=records.features_version(features))

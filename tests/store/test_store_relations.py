@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import lmdb
+import msgspec
 import pytest
 
-from shazimd.store.base import Store
+from shazimd.store import tables
+from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.store.tables import TABLES_MAX, number, put
 from shazimd.types import (
@@ -89,12 +91,41 @@ def test_a_removed_content_leaves_nothing_behind(store: Store, contents: list[in
 
 
 def test_new_features_ask_for_new_relations(store: Store, contents: list[int]) -> None:
-    """Relations by the former features go, and the content is marked again."""
-    a, b, _ = contents
-    store.write(lambda w: [w.relations.put([relation(a, b)]), w.relations.unmark(contents)])
+    """Relations by the former features are outdated, and the content is marked again; without features they go."""
+    a, b, c = contents
+    store.write(lambda w: [w.relations.put([relation(a, b), relation(c, a)]), w.relations.unmark(contents)])
     store.write(lambda w: w.put_features(b, b"\x02new"))
     with store.read() as reader:
-        assert (reader.relations.partners(a), reader.relations.unrelated(9)) == ([], [b])
+        r = reader.relations
+        assert (r.between(a, b), r.outdated(a), r.outdated(b)) == (replace(relation(a, b), judge=0), [b], [a])
+        assert (r.between(a, c), r.unrelated(9)) == (relation(c, a), [b])
+    store.write(lambda w: w.put_features(b, b""))
+    with store.read() as reader:
+        assert (reader.relations.partners(a), reader.relations.unrelated(9)) == ([c], [])
+
+
+def test_a_relation_of_before_versions_were_kept_is_outdated(store: Store, contents: list[int]) -> None:
+    """Its row ends before the version."""
+    a, b, _ = contents
+    store.write(lambda w: w.relations.put([relation(a, b)]))
+
+    def shorten(writer: Writer) -> None:
+        raw = tables.get(writer._txn, writer._t.relations, number(a) + number(b))
+        assert raw is not None
+        writer.put_row("relations", number(a) + number(b), msgspec.msgpack.encode(msgspec.msgpack.decode(raw)[:-1]))
+
+    store.write(shorten)
+    with store.read() as reader:
+        assert reader.relations.between(a, b) == replace(relation(a, b), judge=0)
+        assert reader.relations.outdated(a) == [b]
+
+
+def test_all_contents_with_features_are_marked(store: Store, contents: list[int], make_fingerprint: Any) -> None:
+    """Those without can have no relations."""
+    store.write(lambda w: [w.add_content(b"4" * 32, make_fingerprint(4)), w.relations.unmark(contents)])
+    assert store.write(lambda w: w.relations.mark_all()) == 3
+    with store.read() as reader:
+        assert reader.relations.unrelated(9) == contents
 
 
 def test_decisions_are_found_by_digest_and_undone(store: Store) -> None:
