@@ -14,6 +14,33 @@ from shazimd.posix import memory
 RESIDENT_BYTES_MAX = 24 << 20
 
 
+def release_start_code() -> None:
+    """Release the pages of executable code, for a process that has loaded its libraries: the code that runs later is
+    read again, page by page, and the code that only the start ran is not.
+
+    Pages that differ from their file, as the dynamic linker or a debugger may leave them, are kept."""
+    for start, length in list(_unchanged_code()):
+        memory.drop_pages(start, length)
+
+
+def _unchanged_code() -> Iterator[tuple[int, int]]:
+    """(address, length) of each mapping of a library's code; see proc_pid_smaps(5)."""
+    span = b""
+    with open("/proc/self/smaps", "rb") as lines:
+        for line in lines:
+            fields = line.split(maxsplit=5)
+            if not fields[0].endswith(b":"):  # a mapping; its figures follow
+                is_code = fields[1] == b"r-xp" and fields[4] != b"0"  # inode 0 is memory without a file
+                span = fields[0] if is_code else b""
+            elif span and fields[:2] == [b"Anonymous:", b"0"]:
+                yield _address_and_length(span)
+
+
+def _address_and_length(span: bytes) -> tuple[int, int]:
+    start, end = (int(address, 16) for address in span.split(b"-"))
+    return start, end - start
+
+
 class MappedFile:
     """The resident pages of one mapped file in this process."""
 
@@ -41,5 +68,4 @@ class MappedFile:
             for line in lines:
                 span, _, _, _, inode, *path = line.split(maxsplit=5)
                 if int(inode) == self._inode and path and path[0].rstrip().endswith(self._name):
-                    start, end = (int(address, 16) for address in span.split(b"-"))
-                    yield start, end - start
+                    yield _address_and_length(span)

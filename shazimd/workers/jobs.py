@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from shazimd.models.model import EmbeddingModel, ModelInfo, NoVector
+from shazimd.posix.resident import release_start_code
 from shazimd.types import Evidence, Fingerprint, Mapping, PictureFacts, Query, Verification
 
 if TYPE_CHECKING:
@@ -82,4 +83,6 @@ def matched_points(query: bytes, match: bytes, max_pixels: int) -> list[tuple[fl
 def _extractor(model: ModelInfo | None, max_pixels: int, features: bool) -> Extractor:
     from shazimd.imaging.extract import Extractor
 
-    return Extractor(None if model is None else EmbeddingModel(model), max_pixels, features=features)
+    extractor = Extractor(None if model is None else EmbeddingModel(model), max_pixels, features=features)
+    release_start_code()  # of a worker's 100 MiB 18 are code that only loads the libraries and opens the model
+    return extractor

@@ -14,11 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 import worker_jobs
-from drawn import encoded, picture
+from drawn import encoded, photograph, picture
 
 from shazimd.errors import InternalError, NotAnImage, TooLarge, WorkerFailed, WorkerLost
 from shazimd.imaging.extract import Extractor
-from shazimd.workers import process
+from shazimd.models.model import bundled
+from shazimd.types import Verdict
+from shazimd.workers import jobs, process
 from shazimd.workers.pool import WorkerPool
 
 HERE = os.path.dirname(__file__)
@@ -168,6 +170,19 @@ def test_a_worker_has_few_rights(pool: WorkerPool, tmp_path: Path) -> None:
         pool.submit(worker_jobs.write_to, str(tmp_path / "f")).result()
     unwanted = ["tensorflow", "scipy", "pywt", "lmdb", "starlette", "uvicorn", "multiprocessing"]
     assert pool.submit(worker_jobs.loaded, unwanted).result() == []
+
+
+def test_a_worker_is_small_after_all_kinds_of_jobs() -> None:
+    """Shared pages counted; the code that only the start ran does not stay mapped."""
+    original, copy = photograph(), photograph().resize((360, 270))
+    model = bundled()
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+        known = pool.fingerprint(encoded(original, "JPEG"), model).result()
+        asked = pool.query(encoded(copy, "JPEG"), model).result()
+        found = pool.submit(jobs.verify_all, asked.features, [known.features]).result()
+        assert found[0].verdict is Verdict.COPY
+        worker = psutil.Process(pool.submit(worker_jobs.process_id).result())
+        _until(lambda: worker.memory_info().rss < 85 << 20)
 
 
 def test_the_pools_side_loads_no_decoder() -> None:

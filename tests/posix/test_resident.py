@@ -1,0 +1,45 @@
+"""Resident memory of mapped files, in the test's own process."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from pathlib import Path
+
+from shazimd.posix.memory import resident_file_bytes
+from shazimd.posix.resident import release_start_code
+
+_SIZE = 8 << 20
+
+
+def _code(path: Path) -> mmap.mmap:
+    """A file mapped as a library's code is, which is touched."""
+    path.write_bytes(bytes(range(256)) * (_SIZE // 256))
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), _SIZE, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC)
+    assert len(mapped[:]) == _SIZE
+    return mapped
+
+
+def test_code_is_released_and_read_again(tmp_path: Path) -> None:
+    with _code(tmp_path / "library") as mapped:
+        before = resident_file_bytes()
+        release_start_code()
+        assert resident_file_bytes() <= before - _SIZE
+        assert mapped[: 1 << 20] == bytes(range(256)) * 4096
+
+
+def test_code_that_differs_from_its_file_is_kept(tmp_path: Path) -> None:
+    """The dynamic linker may have written addresses into it, a debugger its breakpoints."""
+    path = tmp_path / "library"
+    path.write_bytes(b"a" * mmap.PAGESIZE)
+    with path.open("rb") as file:
+        changed = mmap.mmap(file.fileno(), mmap.PAGESIZE, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+    with changed:
+        changed[0] = ord("b")
+        view = (ctypes.c_char * mmap.PAGESIZE).from_buffer(changed)
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.mprotect(ctypes.byref(view), ctypes.c_size_t(mmap.PAGESIZE), mmap.PROT_READ | mmap.PROT_EXEC) == 0
+        del view
+        release_start_code()
+        assert changed[:2] == b"ba"
