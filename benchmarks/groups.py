@@ -15,33 +15,21 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import combinations
 from statistics import median
 
 import psutil
 
+from benchmarks.filling import put_picture, relate
 from shazimd.index.flat import FlatIndex
 from shazimd.search.duplicates import Duplicates, GroupFilter, Scoring
 from shazimd.search.keep import KeepRules
 from shazimd.search.library import Library
 from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import (
-    DecisionKind,
-    Evidence,
-    FileRow,
-    FileState,
-    Fingerprint,
-    Mapping,
-    PictureFacts,
-    Relation,
-    Signals,
-    Stat,
-    UserDecision,
-    Verdict,
-    Verification,
-)
+from shazimd.types import DecisionKind, Evidence, PictureFacts, Stat, UserDecision
 
-FOUND = Verification(Verdict.COPY, 60, 0.97, Mapping(0.5, 0.0, False, (0.1, 0.1, 0.9, 0.9)))
+CROP, FACTS = Evidence(("crop",), (), 0.5), PictureFacts("Camera", "2024:05:01 12:00:00", 90)
 SCORING = Scoring((1.0, 1.0, 2.0), 0.75)
 RULES = KeepRules.of((), ())
 BATCH = 5000
@@ -69,30 +57,25 @@ class Filler:
         kind = self._rng.random()
         digest = hashlib.blake2b(b"%d" % self._files, digest_size=32).digest
         if size > 1 and kind < 0.3:
-            content = self._content(writer, digest(), None)
-            for _ in range(size):
-                self._file(writer, content)
+            self._content(writer, digest(), None, size)
             return
         contents = []
         for n in range(size):
             name = hashlib.blake2b(b"%d %d" % (self._files, n), digest_size=32).digest()
-            contents.append(self._content(writer, name, digest() if size > 1 and kind < 0.5 else name))
-            self._file(writer, contents[-1])
+            contents.append(self._content(writer, name, digest() if size > 1 and kind < 0.5 else name, 1))
         if kind >= 0.5:
-            pairs = [(a, b) for a in contents for b in contents if a > b]
-            writer.relations.put([Relation(a, b, FOUND, Evidence(("crop",), (), 0.5)) for a, b in pairs])
+            for a, b in combinations(contents, 2):
+                relate(writer, b, a, evidence=CROP)
 
-    def _content(self, writer: Writer, digest: bytes, pixels: bytes | None) -> int:
-        signals = Signals(self._rng.getrandbits(64), self._rng.getrandbits(64), None)
-        content = writer.add_content(digest, Fingerprint(signals, None, 4000, 3000, "JPEG", pixels))
-        writer.relations.put_facts(content, PictureFacts("Camera", "2024:05:01 12:00:00", 90))
-        return content
+    def _content(self, writer: Writer, digest: bytes, pixels: bytes | None, files: int) -> int:
+        hashes = self._rng.getrandbits(64), self._rng.getrandbits(64)
+        paths = dict(self._file() for _ in range(files))
+        return put_picture(writer, digest, paths, (4000, 3000), pixels, hashes, facts=FACTS)
 
-    def _file(self, writer: Writer, content: int) -> None:
+    def _file(self) -> tuple[bytes, Stat]:
         self._files += 1
         path = b"/srv/photos/%d/IMG_%d.jpg" % (self._files // 1000, self._files)
-        stat = Stat(self._rng.randint(10**6, 10**7), self._files, self._files, self._files)
-        writer.put_file(path, FileRow(stat, FileState.INDEXED, content))
+        return path, Stat(self._rng.randint(10**6, 10**7), self._files, self._files, self._files)
 
 
 def fill(store: Store, images: int, groups: int) -> None:

@@ -33,23 +33,12 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from benchmarks.filling import WHOLE, put_picture, relate
 from benchmarks.running import running
 from shazimd.imaging.extract import Extractor
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import (
-    FileRow,
-    FileState,
-    Fingerprint,
-    Mapping,
-    PictureFacts,
-    Relation,
-    Signals,
-    Stat,
-    Verdict,
-    Verification,
-    digest_of,
-)
+from shazimd.types import PictureFacts, Stat, digest_of
 
 LARGE, SMALL = (4000, 3000), (640, 480)
 LARGE_GROUPS = 40
@@ -180,16 +169,10 @@ def add(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     high, low = (int(v) for v in np.random.default_rng(n).integers(0, 2**63, 2))
-    content = writer.add_content(
-        digest_of(data), Fingerprint(Signals(high, low, None), None, *size, "JPEG", None, False, flat)
-    )
-    writer.put_file(os.fsencode(path), FileRow(Stat.of(path.stat()), FileState.INDEXED, content))
-    writer.relations.unmark([content])
-    writer.relations.put_facts(content, PictureFacts())
+    files = {os.fsencode(path): Stat.of(path.stat())}
+    content = put_picture(writer, digest_of(data), files, size, None, (high, low), flat, PictureFacts())
     if n % 2 and n < 2 * groups:
-        whole = Mapping(1.0, 0.0, False, (0.0, 0.0, 1.0, 1.0))
-        found = Verification(Verdict.COPY, 90, 0.98, whole)
-        writer.relations.put([Relation(content, content - 1, found)])
+        relate(writer, content, content - 1, mapping=WHOLE)
 
 
 def drawn(seed: int, size: tuple[int, int]) -> bytes:

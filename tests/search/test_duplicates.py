@@ -8,34 +8,28 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.filling import put_picture, relate
 from shazimd.index.flat import FlatIndex
 from shazimd.search import duplicates
 from shazimd.search.duplicates import Duplicates, GroupFilter, Scoring
 from shazimd.search.keep import KeepRules
 from shazimd.search.library import Library
 from shazimd.search.members import GroupMembers
-from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import (
     ContentId,
     DecisionKind,
     Evidence,
-    FileRow,
-    FileState,
     Fingerprint,
-    Mapping,
     PictureFacts,
-    Relation,
     Signals,
     Stat,
     UserDecision,
     Verdict,
-    Verification,
 )
 
 SCORING = Scoring((1.0, 1.0, 2.0), 0.75)
 RULES = KeepRules.of((), ())
-HALF = Mapping(0.5, 0.0, False, (0.25, 0.25, 0.75, 0.75))
 ALL = GroupFilter(decided=None)
 
 
@@ -52,27 +46,16 @@ class Shelf:
     ) -> None:
         """A content with files; under a path ``a=b`` the file b gets the name a, too."""
 
-        def work(writer: Writer) -> None:
-            same = pixels.encode() * 32 if pixels else None
-            fingerprint = Fingerprint(Signals(1, 1, None), None, width, width, "JPEG", same)
-            content = writer.add_content(digest(name), fingerprint)
-            for path in paths:
-                self._inode += 1
-                for each in path.split("="):
-                    writer.put_file(
-                        each.encode(), FileRow(Stat(size, mtime_ns, self._inode, 1), FileState.INDEXED, content)
-                    )
-
-        self.library.store.write(work)
+        files = {}
+        for path in paths:
+            self._inode += 1
+            files.update({each.encode(): Stat(size, mtime_ns, self._inode, 1) for each in path.split("=")})
+        same = pixels.encode() * 32 if pixels else None
+        self.library.store.write(lambda writer: put_picture(writer, digest(name), files, (width, width), same))
 
     def relate(self, asked: str, known: str, verdict: Verdict = Verdict.COPY, evidence: Evidence | None = None) -> None:
-        found = Verification(verdict, 30, 0.97, HALF)
-
-        def work(writer: Writer) -> None:
-            pair = Relation(self.content(asked), self.content(known), found, evidence)
-            writer.relations.put([pair])
-
-        self.library.store.write(work)
+        pair = self.content(asked), self.content(known)
+        self.library.store.write(lambda writer: relate(writer, *pair, verdict, evidence=evidence))
 
     def decide(self, kind: DecisionKind, names: str, keep: str = "", path: str = "") -> None:
         contents = tuple(digest(name) for name in names)
