@@ -11,6 +11,7 @@ import time
 
 from shazimd.errors import WorkerFailed, WorkerLost
 from shazimd.workers import channel
+from shazimd.workers.replies import MalformedReply
 
 START_TIMEOUT_S = 60.0
 """A cold disk under load may take long to import NumPy and OpenCV; normally a third of a second."""
@@ -29,6 +30,10 @@ _FROM_OUTSIDE = {
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
 
 
+class WorkerCrashed(WorkerFailed):
+    """The worker died by a fault of its own: of its last job, or of an earlier one that left its memory in disorder."""
+
+
 class WorkerProcess:
     """A fresh interpreter, never a fork: a fork would share the store's open file.
 
@@ -45,9 +50,18 @@ class WorkerProcess:
                 self._connection.close()
                 raise WorkerLost(f"no worker can be started: {error}; not the picture's fault") from error
         self._ready = False
+        self.jobs_done = 0
+        """jobs with a reply, errors included"""
 
     def is_alive(self) -> bool:
         return self._process.poll() is None
+
+    def has_sent_unasked(self) -> bool:
+        """Whether a worker without a job has sent anything."""
+        try:
+            return self._ready and channel.has_bytes(self._connection)
+        except OSError:  # it is dead
+            return False
 
     def wait_until_ready(self) -> None:
         """Raises WorkerLost if it dies or takes too long instead."""
@@ -61,39 +75,48 @@ class WorkerProcess:
             self._ready = True
 
     def ask(self, request: bytes, timeout_s: float) -> bytearray:
-        """The reply to a job. Raises WorkerFailed without a reply, WorkerLost if that is not the job's fault.
+        """The reply to a job. Raises WorkerFailed without a reply; WorkerLost if no job is to blame, MalformedReply or
+        WorkerCrashed if an earlier job may be.
 
         The worker must then be replaced."""
-        return self._exchange(request, timeout_s, "the job")
+        reply = self._exchange(request, timeout_s, "the job")
+        self.jobs_done += 1
+        return reply
 
     def _exchange(self, request: bytes | None, timeout_s: float, step: str) -> bytearray:
         deadline = time.monotonic() + timeout_s
+        job = channel.START if request is None else channel.job_number()
         try:
             if request is not None:
-                channel.send(self._connection, request, deadline)
+                channel.send(self._connection, job, request, deadline)
             reply = channel.receive(self._connection, limit=REPLY_BYTES_MAX, deadline=deadline)
+            is_followed = reply is not None and channel.has_bytes(self._connection)
         except TimeoutError as error:
             raise WorkerFailed(f"{step} took longer than {timeout_s:g} s") from error
         except ConnectionError as error:
             raise self._death(step) from error
         except ValueError as error:
-            raise WorkerFailed(f"{step} failed: {error}") from error
+            raise MalformedReply(f"{step} failed: {error}") from error
         if reply is None:
             raise self._death(step)
-        return reply
+        if reply.job != job:
+            raise MalformedReply(f"{step} failed: its worker has replied to another job")
+        if is_followed:
+            raise MalformedReply(f"{step} failed: its worker has sent more than the reply")
+        return reply.message
 
     def _death(self, step: str) -> WorkerFailed:
         try:
             status = self._process.wait(_DEATH_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            return WorkerFailed(f"{step} closed its worker's connection")
+            return WorkerCrashed(f"{step} closed its worker's connection")
         if status >= 0:
-            return WorkerFailed(f"{step} ended its worker: exit status {status}")
+            return WorkerCrashed(f"{step} ended its worker: exit status {status}")
         number = signal.Signals(-status)
         if cause := _FROM_OUTSIDE.get(number):
             death = f"the worker was killed by signal {number} ({number.name}): {cause}"
             return WorkerLost(f"{death}; not the picture's fault")
-        return WorkerFailed(f"{step} crashed its worker: signal {number} ({number.name})")
+        return WorkerCrashed(f"{step} crashed its worker: signal {number} ({number.name})")
 
     def kill(self) -> None:
         self._process.kill()

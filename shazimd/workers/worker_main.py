@@ -17,7 +17,7 @@ import traceback
 
 from shazimd.errors import ShazimdError, WorkerFailed
 from shazimd.posix import memory, process
-from shazimd.workers import channel
+from shazimd.workers import channel, replies
 
 _OPEN_FILES_MAX = 64
 _OOM_SCORE = 500  # the kernel kills a worker before the daemon
@@ -33,7 +33,7 @@ def main() -> None:
         _silence_decoders()
         next_job = select.poll()
         next_job.register(connection, select.POLLIN)
-        channel.send(connection, b"ready")
+        channel.send(connection, channel.START, b"ready")
         while _serve_one(connection, memory_mb):
             if not next_job.poll(_IDLE_MS):
                 memory.trim()
@@ -41,26 +41,26 @@ def main() -> None:
 
 def _serve_one(connection: socket.socket, memory_mb: int) -> bool:
     """Run one job; False at the end. A separate function, to free the job before the next wait."""
-    job = channel.receive(connection)
-    if job is None:
+    request = channel.receive(connection)
+    if request is None:
         return False
-    channel.send(connection, _answer(job, memory_mb))
+    channel.send(connection, request.job, _answer(request.message, memory_mb))
     return True
 
 
-def _answer(job: bytearray, memory_mb: int) -> bytes:
+def _answer(request: bytearray, memory_mb: int) -> bytes:
     try:
-        function, arguments = pickle.loads(job)  # noqa: S301 - it comes from the daemon; replies are no pickles
-        return channel.pack_result(function(*arguments))
+        function, arguments = pickle.loads(request)  # noqa: S301 - it comes from the daemon; replies are no pickles
+        return replies.pack_result(function(*arguments))
     except ShazimdError as error:
-        return channel.pack_failure(error)
+        return replies.pack_failure(error)
     except MemoryError:
         gc.collect()
-        return channel.pack_failure(WorkerFailed(f"the job ran out of memory: a worker has {memory_mb} MiB"))
+        return replies.pack_failure(WorkerFailed(f"the job ran out of memory: a worker has {memory_mb} MiB"))
     except Exception as error:
         # A bug here, or an exception of a library that decode() does not turn into NotAnImage.
         failure = WorkerFailed(f"the job failed: {type(error).__name__}: {error}")
-        return channel.pack_failure(failure, traceback.format_exc())
+        return replies.pack_failure(failure, traceback.format_exc())
 
 
 def _drop_privileges(memory_mb: int, parent: int) -> None:

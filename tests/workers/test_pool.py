@@ -89,13 +89,13 @@ def test_errors_come_back_as_they_are(pool: WorkerPool) -> None:
 
 
 def test_a_mistake_of_ours_fails_the_job_and_says_where(pool: WorkerPool) -> None:
-    """An exception that is not ours becomes WorkerFailed, with the worker's traceback as a note; the worker goes on."""
+    """An exception that is not ours becomes WorkerFailed, with the traceback as a note; the worker is renewed."""
     before = pool.submit(worker_jobs.process_id).result()
     error = pool.submit(worker_jobs.blunder).exception()
     assert isinstance(error, WorkerFailed)
     assert error.message == "the job failed: KeyError: 'a mistake of ours'"
     assert "in blunder" in error.__notes__[0]
-    assert pool.submit(worker_jobs.process_id).result() == before
+    assert pool.submit(worker_jobs.process_id).result() != before
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_job_that_hangs_is_ended() -> None:
 
 
 def test_a_job_that_takes_too_much_memory_fails_alone(pool: WorkerPool) -> None:
-    """The message tells the limit; the worker lives on, and less memory is granted."""
+    """The message tells the limit, and less memory is granted."""
     with pytest.raises(WorkerFailed, match="ran out of memory: a worker has 512 MiB"):
         pool.submit(worker_jobs.allocate, 600).result()
     assert pool.submit(worker_jobs.allocate, 200).result() == 200 << 20
