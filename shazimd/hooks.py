@@ -155,21 +155,22 @@ def deliver(config: HookConfig, alert: Alert) -> None:
 
 
 def arguments(command: Iterable[str], alert: Alert) -> list[bytes]:
-    """The command's words with ``{path}`` and other fields of the alert replaced.
+    """The command's words with ``{path}`` and other fields of the alert replaced; without a bank by nothing.
 
     Each word stays one argument, whatever the file's name, and paths are exact.
 
     >>> arguments(["notify", "new: {path}", "{verdict}"], {"path": "/p/a b.jpg", "verdict": "copy"})
     [b'notify', b'new: /p/a b.jpg', b'copy']
     """
-    fields = {key.encode(): _as_bytes(alert, key) for key in alert}
+    fields = {b"bank": b"", **{key.encode(): _as_bytes(alert, key) for key in alert}}
     # One pass for all fields: a value may itself contain braces.
     return [re.sub(rb"\{(\w+)\}", lambda found: fields.get(found[1], found[0]), word.encode()) for word in command]
 
 
 def _as_bytes(alert: Alert, key: str) -> bytes:
     exact = alert.get(f"{key}_b64")
-    return b64decode(exact) if exact else str(alert[key]).encode(errors="surrogateescape")
+    value = "" if alert[key] is None else str(alert[key])
+    return b64decode(exact) if exact else value.encode(errors="surrogateescape")
 
 
 def _run_command(words: list[bytes], body: bytes, timeout_s: float) -> None:

@@ -130,7 +130,7 @@ class BaselineProgress(TypedDict):
     seconds_left: float | None
 
 
-class RootStatus(PathFields, WatchStatus):
+class RootState(PathFields, WatchStatus):
     """A watched directory."""
 
     reconcile: ScanStatus
@@ -139,6 +139,16 @@ class RootStatus(PathFields, WatchStatus):
     """null once the first scan is complete"""
     compared_at: float | None
     """end of this run's last full scan, in seconds since 1970; null before the first"""
+    silent_s: int
+    """seconds left in which new pictures raise no alerts, by ``silent_for``"""
+
+
+class RootStatus(RootState):
+    """A watched directory, with its failed files and its last alert."""
+
+    failed: int
+    """files that could not be read or decoded"""
+    last_alert: Alert | None
 
 
 class ModelStatus(TypedDict):
@@ -203,6 +213,9 @@ class Alert(PathFields, Scores):
     took_ms: float
     differs: NotRequired[DiffersMessage | None]
     """of a variant: the regions with different content"""
+    bank: NotRequired[str]
+    """the directory of ``only_against`` that has the match; absent for a root without"""
+    bank_b64: NotRequired[str]
 
 
 class AlertsReply(TypedDict):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 THRESHOLD_EXPECTED = "a number from 0 to 1"
 NARROW = 60
 """Columns: on a narrower terminal an alert's two paths have lines of their own."""
+BANK_COLUMNS = 24
 WEIGHTS_EXPECTED = "three numbers >= 0 that are not all zero"
 
 
@@ -24,6 +25,16 @@ def path_fields(path: bytes, key: str = "path") -> dict[str, str]:
         from base64 import b64encode
 
         return {key: path.decode(errors="replace"), f"{key}_b64": b64encode(path).decode("ascii")}
+
+
+def path_bytes(fields: Mapping[str, Any], key: str = "path") -> bytes:
+    """The exact path of JSON fields, see ``path_fields``."""
+    exact = fields.get(f"{key}_b64")
+    if exact is None:
+        return str(fields[key]).encode()
+    from base64 import b64decode
+
+    return b64decode(exact)
 
 
 def printable(text: str) -> str:
@@ -120,6 +131,7 @@ def alert_line(alert: Mapping[str, Any], columns: int, taken: int = 0) -> str:
     """
     head = f"{alert['verdict']} {100 * alert['score']:.0f}%"
     more = f" and {alert['matches'] - 1} more" if alert.get("matches", 1) > 1 else ""
+    more += f" (bank {shortened(alert['bank'], BANK_COLUMNS)})" if alert.get("bank") else ""
     if columns < NARROW:
         path, match = (shortened(alert[key], columns - 3 - 5 * (key == "match")) for key in ("path", "match"))
         return f"{head}{more}\n   {path}\n   like {match}"

@@ -155,6 +155,9 @@ class FakeService:
                     "baseline_complete": True,
                     "progress": self.progress,
                     "compared_at": 1_800_000_000.5,
+                    "silent_s": 0,
+                    "failed": 3,
+                    "last_alert": self.stored[-1] if self.stored else None,
                 }
             ],
             "model": {"state": "installed", "handle": "https://example.org/model/5", "id": MODEL, "width": 1792},

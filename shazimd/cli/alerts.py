@@ -14,6 +14,7 @@ from shazimd.text import alert_line
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from typing import Any
 
     from shazimd.protocol import Alert
 
@@ -83,7 +84,8 @@ def _print_alert(alert: Alert, args: Namespace) -> None:
     when = f" {alert['time']}" if "time" in alert else ""
     what = f"{path_text(alert)}: {per_cent(alert['score'])} {alert['verdict']} of {path_text(alert, 'match')}"
     more = f" and {alert['matches'] - 1} more" if alert["matches"] > 1 else ""
-    say(f"{alert['id']}{when} {what}{more}")
+    bank = f" (bank {path_text(alert, 'bank')})" if "bank" in alert else ""
+    say(f"{alert['id']}{when} {what}{more}{bank}")
 
 
 def _on_terminal(alert: Alert) -> list[str]:
@@ -92,7 +94,8 @@ def _on_terminal(alert: Alert) -> list[str]:
 
     when = f" {datetime.fromisoformat(alert['time']).astimezone():%d %b %H:%M}" if "time" in alert else ""
     prefix = f"{alert['id']}{when} "
-    shown = {**alert, "path": path_text(alert), "match": path_text(alert, "match")}
+    shown: dict[str, Any] = dict(alert)
+    shown |= {key: path_text(alert, key) for key in ("path", "match", "bank") if key in alert}
     return (prefix + alert_line(shown, os.get_terminal_size(sys.stdout.fileno()).columns or 80, len(prefix))).split(
         "\n"
     )

@@ -62,7 +62,13 @@ def _summary(status: Status) -> Iterator[tuple[str, str]]:
     for root in status["roots"]:
         yield "folder", path_text(root)
         yield "", _root(root)
-    yield from _last_alert(status.get("last_alert"))
+        if root.get("failed"):
+            yield "", f"{root['failed']:,} could not be read: shazimctl failed"
+        if root.get("silent_s"):
+            yield "", f"no alerts for another {duration(root['silent_s'])}"
+        yield from _last_alert(root.get("last_alert"))
+    if status.get("last_alert") is None:
+        yield "alerts", "none so far"
     yield "model", _model(status["model"])
     fault = f"; {status['store']['fault']}" if status["store"]["fault"] else ""
     yield "store", f"{status['store']['path']}, {size(status['store']['size_bytes'])}{fault}"
@@ -99,13 +105,12 @@ _STATES = {
 
 
 def _last_alert(alert: Alert | None) -> Iterator[tuple[str, str]]:
-    if alert is None:
-        yield "alerts", "none so far"
-        return
-    when = f", {alert['time'][:16].replace('T', ' ')} UTC" if "time" in alert else ""
-    yield "alerts", f"the last: {alert['verdict']} {per_cent(alert['score'])}{when}"
-    yield "", path_text(alert)
-    yield "", f"like {path_text(alert, 'match')}"
+    """The last alert of a root."""
+    if alert is not None:
+        when = f", {alert['time'][:16].replace('T', ' ')} UTC" if "time" in alert else ""
+        yield "", f"last alert: {alert['verdict']} {per_cent(alert['score'])}{when}"
+        yield "", f"  {path_text(alert)}"
+        yield "", f"  like {path_text(alert, 'match')}"
 
 
 def _model(model: ModelStatus) -> str:

@@ -41,6 +41,11 @@ HookUrl = Annotated[
 ]
 
 
+def _seconds(duration: str) -> int:
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    return 0 if duration == "0" else int(duration[:-1]) * units[duration[-1]]
+
+
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table of the file; unknown keys are errors."""
 
@@ -85,6 +90,17 @@ class WatchConfig(Section, frozen=True, kw_only=True):
     """Directories, each a watched one or below one: pictures here raise alerts only for matches in these, such as a
     bank of banned images, and not for each other. An empty list: for all matches.
     Example: only_against = ["/srv/bank"]"""
+    on_baseline: bool | None = None
+    """Whether the pictures of the first scan here raise alerts, instead of what [alerts] says.
+    Example: on_baseline = true"""
+    silent_for: Duration = "0"
+    """How long new pictures here raise no alerts, from the beginning of the first scan on: for an import that takes
+    hours. They are known meanwhile, and shazimctl duplicates shows them. "0": until the first scan is complete.
+    Example: silent_for = "12h" """
+
+    @property
+    def silent_for_s(self) -> int:
+        return _seconds(self.silent_for)
 
 
 class MatchConfig(Section, frozen=True, kw_only=True):
@@ -168,8 +184,7 @@ class StoreConfig(Section, frozen=True, kw_only=True):
 
     @property
     def keep_deleted_s(self) -> int:
-        units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-        return 0 if self.keep_deleted == "0" else int(self.keep_deleted[:-1]) * units[self.keep_deleted[-1]]
+        return _seconds(self.keep_deleted)
 
 
 class ServerConfig(Section, frozen=True, kw_only=True):

@@ -10,10 +10,15 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
+import structlog
+
 from shazimd.protocol import BaselineProgress
 from shazimd.store.base import Store
+from shazimd.types import FileState
 from shazimd.watch.filters import Filter
 from shazimd.watch.listing import count_files
+
+log = structlog.get_logger()
 
 WINDOW_S = 15.0
 """The rate is that of the last seconds: a folder of large pictures takes longer than the average."""
@@ -91,3 +96,14 @@ class BaselineCount:
                 counted.done += known
                 counted.samples = deque([(at, done + known) for at, done in counted.samples], SAMPLES_MAX)
                 counted.total = total
+
+
+def log_baseline_complete(store: Store, root: bytes) -> None:
+    """Log the number of images of a root, from a thread: a million of them take seconds."""
+
+    def run() -> None:
+        with store.read() as reader:
+            images = sum(row.state is FileState.INDEXED for _, row in reader.walk(root))
+        log.info("baseline_complete", path=root, images=images)
+
+    threading.Thread(target=run, name="baseline-summary", daemon=True).start()

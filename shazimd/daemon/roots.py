@@ -10,9 +10,9 @@ from typing import NamedTuple
 from shazimd.config import WatchConfig
 from shazimd.errors import ConfigError
 from shazimd.ingest.rules import MatchSettings
-from shazimd.ingest.values import has_baseline
+from shazimd.ingest.values import first_scan_began, has_baseline, set_first_scan_began
 from shazimd.posix.mounts import is_at_or_below
-from shazimd.store.base import Store
+from shazimd.store.base import Store, Writer
 from shazimd.watch.filters import Filter
 
 
@@ -70,12 +70,15 @@ class Roots:
         """``ignores`` tells the paths that a person has taken out; ``may_stall`` whether the file system of a root may
         hang."""
         self.ignores = ignores
+        self._store = store
         self._by_length = sorted(roots, key=lambda root: -len(root.rules.root))
         self._alert_on_baseline = alert_on_baseline
         self._may_stall = may_stall
+        self._silent_for_s = {root.rules.root: root.config.silent_for_s for root in roots if root.config.silent_for_s}
         with store.read() as reader:
             paths = [root.rules.root for root in roots]
             self.without_baseline = {path for path in paths if not has_baseline(reader, path)}
+            self.unbegun = {path for path in self.without_baseline if first_scan_began(reader, path) is None}
 
     def of(self, path: bytes) -> RootConfig | None:
         """The innermost root around a path."""
@@ -96,11 +99,31 @@ class Roots:
         return root is not None and root.rules.admits(path) and not self.ignores(path)
 
     def silent(self, path: bytes) -> bool:
-        """Whether a new file raises no alert: in a reference root, in a baseline, and outside the roots."""
+        """Whether a new file raises no alert: in a reference root, in a baseline, in the time of ``silent_for``, and
+        outside the roots."""
         root = self.of(path)
         if root is None or root.config.reference:
             return True
-        return root.rules.root in self.without_baseline and not self._alert_on_baseline
+        own = root.config.on_baseline
+        alerts = self._alert_on_baseline if own is None else own
+        return (root.rules.root in self.without_baseline and not alerts) or self.silent_s(root.rules.root) > 0
+
+    def silent_s(self, root: bytes) -> int:
+        """Seconds that are left of a root's ``silent_for``."""
+        if (silent_for_s := self._silent_for_s.get(root)) is None:
+            return 0
+        with self._store.read() as reader:
+            began = first_scan_began(reader, root)
+            left = 0 if began is None else max(0, began + silent_for_s - reader.clock())
+        if not left:
+            self._silent_for_s.pop(root, None)
+        return left
+
+    def begin(self, writer: Writer) -> None:
+        """Note that the first scans begin; of a scan that goes on after a restart, the first beginning stays."""
+        writer.advance_clock()
+        for root in self.unbegun:
+            set_first_scan_began(writer, root)
 
     def only_against(self, path: bytes) -> tuple[bytes, ...]:
         """Directories to which matches of a file are limited; none: all match."""

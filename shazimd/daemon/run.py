@@ -22,7 +22,7 @@ import structlog
 
 from shazimd.daemon.failures import failed_files
 from shazimd.daemon.parts import Parts, RunSettings
-from shazimd.daemon.progress import BaselineCount
+from shazimd.daemon.progress import BaselineCount, log_baseline_complete
 from shazimd.daemon.roots import RootConfig, Roots
 from shazimd.errors import NotFound
 from shazimd.ingest.backfill import Backfill
@@ -37,11 +37,10 @@ from shazimd.ingest.relate import Relating
 from shazimd.ingest.rules import IngestRules
 from shazimd.ingest.scan import Depth
 from shazimd.ingest.values import decoders_of_failures, set_baseline, set_decoders_of_failures
-from shazimd.protocol import PathFields, RootStatus, ScanStatus, State
+from shazimd.protocol import PathFields, RootState, ScanStatus, State
 from shazimd.search.duplicates import Scoring
 from shazimd.search.keep import KeepRules
 from shazimd.text import path_fields
-from shazimd.types import FileState
 from shazimd.watch.debounce import Debouncer
 from shazimd.watch.events import FileEvent, Kind, Stage
 from shazimd.watch.tree import Watches
@@ -167,12 +166,12 @@ class Run:
         put_off = len(self._ingest.pending)
         return unreported + debounced + max(directories, scanning) + put_off + self._jobs.pending()
 
-    def roots(self) -> list[RootStatus]:
+    def roots(self) -> list[RootState]:
         """Status of each root."""
         progress = self._reconciler.progress()
         return [self._root_status(root, watcher, progress[root]) for root, watcher in self._watchers.items()]
 
-    def _root_status(self, root: bytes, watcher: Watcher, scan: ScanStatus) -> RootStatus:
+    def _root_status(self, root: bytes, watcher: Watcher, scan: ScanStatus) -> RootState:
         status = watcher.status()
         if scan["state"] == "unavailable" or scan["state"] == "held":
             status["state"] = scan["state"]
@@ -183,6 +182,7 @@ class Run:
             "baseline_complete": root not in self._roots.without_baseline,
             "progress": self._progress.of(root) if root in self._roots.without_baseline else None,
             "compared_at": self._scanned.get(root),
+            "silent_s": self._roots.silent_s(root),
         }
 
     def rescan(self, path: bytes | None, *, deep: bool = False) -> None:
@@ -251,6 +251,8 @@ class Run:
 
     def _begin(self) -> None:
         """Start the watchers, which request the first scans: a change meanwhile is found twice rather than missed."""
+        if self._roots.unbegun:
+            self._committer.submit(self._roots.begin).result()
         for pending in self._ingest.pending.left():
             self._decide(pending)
         for watcher in self._watchers.values():
@@ -380,13 +382,7 @@ class Run:
         for root in self._roots.without_baseline & self._scanned.keys():
             self._committer.submit(partial(set_baseline, root=root)).result()
             self._roots.without_baseline.discard(root)
-            threading.Thread(target=self._sum_up, args=(root,), name="baseline-summary", daemon=True).start()
-
-    def _sum_up(self, root: bytes) -> None:
-        """Log the number of images in a baseline. Has its own thread, since a million of them take seconds."""
-        with self._library.store.read() as reader:
-            images = sum(row.state is FileState.INDEXED for _, row in reader.walk(root))
-        log.info("baseline_complete", path=root, images=images)
+            log_baseline_complete(self._library.store, root)
 
     def _offer_relating(self) -> None:
         self._jobs.offer("relate", self._relate, Lane.IDLE)

@@ -11,12 +11,14 @@ from shazimd.daemon import decide, wire
 from shazimd.daemon.app import App
 from shazimd.daemon.export import exported_files
 from shazimd.daemon.failures import failed_files
+from shazimd.daemon.root_facts import FactsOfRoots
 from shazimd.errors import NotFound
 from shazimd.ingest import collect
 from shazimd.ingest.alerts import Inbox, stored
 from shazimd.posix import memory
 from shazimd.search.duplicates import GroupFilter, GroupPage, Scoring
 from shazimd.search.join import pairs
+from shazimd.text import path_bytes
 from shazimd.types import THRESHOLD_BY_HASHES, Digest, Verdict, Weights
 
 MATCHES_MAX = 10_000
@@ -29,6 +31,7 @@ MEMBERS_MAX = 200
 class DaemonService:
     def __init__(self, app: App) -> None:
         self._app = app
+        self._facts = FactsOfRoots(app.store)
         self._started = time.monotonic()
 
     def find(
@@ -85,7 +88,7 @@ class DaemonService:
             "contents": counts["contents"],
             "pending": self._app.run.pending(),
             "failed": counts["failed"],
-            "roots": self._app.run.roots(),
+            "roots": self._roots(),
             "model": self._app.provision.status(self._app.library.model),
             "store": {**store.info(), "fault": self._app.committer.fault, "outdated": self._app.library.outdated},
             "relations": self._app.run.relating.status(),
@@ -93,6 +96,14 @@ class DaemonService:
             "uptime_s": round(time.monotonic() - self._started, 1),
             "rss_bytes": memory.resident_bytes(),
         }
+
+    def _roots(self) -> list[protocol.RootStatus]:
+        states = self._app.run.roots()
+        facts = self._facts.of([path_bytes(state) for state in states])
+        return [
+            {**state, "failed": fact.failed, "last_alert": fact.last_alert}
+            for state, fact in zip(states, facts, strict=True)
+        ]
 
     def _threshold(self, given: float | None) -> float:
         default = self._app.run.settings.threshold

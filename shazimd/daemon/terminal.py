@@ -6,14 +6,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from shazimd.protocol import RootStatus
+from shazimd.protocol import RootState
 from shazimd.text import scan_progress
 
 INTERVAL_S = 0.5
 
 
 @contextmanager
-def shown_baseline(roots: Callable[[], list[RootStatus]], show: Callable[[str], None] | None) -> Iterator[None]:
+def shown_baseline(roots: Callable[[], list[RootState]], show: Callable[[str], None] | None) -> Iterator[None]:
     """While entered, show the first scans of ``roots`` by ``show``, if there is one, until they are complete."""
     if show is None:
         yield
@@ -35,7 +35,7 @@ def shown_baseline(roots: Callable[[], list[RootStatus]], show: Callable[[str], 
         thread.join()
 
 
-def baseline_line(roots: list[RootStatus]) -> str | None:
+def baseline_line(roots: list[RootState]) -> str | None:
     """The progress of all first scans together; None if none is under way."""
     scans = [root["progress"] for root in roots if root["progress"] is not None and root["state"] != "unavailable"]
     if not scans:

@@ -6,7 +6,6 @@ a crash are logged at the next start.
 
 from __future__ import annotations
 
-import base64
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ from shazimd.ingest.commit import Committer
 from shazimd.ingest.values import last_logged_alert, set_last_logged_alert
 from shazimd.protocol import Alert, DiffersMessage, Region
 from shazimd.store.base import Reader, Store, Writer
-from shazimd.text import path_fields
+from shazimd.text import path_bytes, path_fields
 from shazimd.types import Differences, Match, Similarities, Verdict, rounded_score
 
 log = structlog.get_logger()
@@ -47,10 +46,12 @@ class AlertRecord:
     """RFC 3339, UTC"""
     differs: DiffersMessage | None = None
     """of a variant: the regions with different content; None in records of older versions, too"""
+    bank: bytes | None = None
+    """the directory of ``only_against`` that has the match"""
 
     @classmethod
-    def of(cls, path: bytes, best: Match, matches: int, took_ms: float) -> AlertRecord:
-        """The alert of a new file, its best match, and the number of all."""
+    def of(cls, path: bytes, best: Match, matches: int, took_ms: float, bank: bytes | None = None) -> AlertRecord:
+        """The alert of a new file, its best match, the number of all, and the bank of the best."""
         similarities = Similarities(*(None if each is None else rounded_score(each) for each in best.similarities))
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         score = rounded_score(best.score)
@@ -58,6 +59,7 @@ class AlertRecord:
         return cls(
             *(path, best.path, score, similarities, best.verdict, matches, round(took_ms, 1), now),
             differs=differs_message(differs) if differs else None,
+            bank=bank,
         )
 
     def encode(self) -> dict[str, Any]:
@@ -72,13 +74,14 @@ class AlertRecord:
             "took_ms": self.took_ms,
             "time": self.time,
             "differs": self.differs,
+            **(path_fields(self.bank, "bank") if self.bank is not None else {}),
         }
 
     @classmethod
     def decode(cls, raw: dict[str, Any]) -> AlertRecord:
         return cls(
-            _path(raw, "path"),
-            _path(raw, "match"),
+            path_bytes(raw),
+            path_bytes(raw, "match"),
             raw["score"],
             Similarities(raw["dah"], raw["ddh"], raw["dfv"]),
             Verdict(raw["verdict"]),
@@ -86,6 +89,7 @@ class AlertRecord:
             raw["took_ms"],
             raw["time"],
             raw.get("differs"),
+            path_bytes(raw, "bank") if "bank" in raw else None,
         )
 
 
@@ -104,6 +108,7 @@ def as_wire(number: int, record: AlertRecord) -> Alert:
             "took_ms": record.took_ms,
             "time": record.time,
             "differs": record.differs,
+            **(path_fields(record.bank, "bank") if record.bank is not None else {}),
         },
     )
 
@@ -193,8 +198,3 @@ class Alerts:
         self._subscribers.remove(subscriber)
         subscriber.get_nowait()
         subscriber.put_nowait(None)
-
-
-def _path(raw: dict[str, Any], key: str) -> bytes:
-    exact = raw.get(f"{key}_b64")
-    return base64.b64decode(exact) if exact else raw[key].encode()

@@ -112,9 +112,10 @@ class Decider:
     def _record(self, file: Candidate, matches: Sequence[Match], contents: Set[ContentId]) -> AlertRecord:
         """An alert that names the best match and counts the files of all."""
         took_ms = (time.perf_counter() - file.started) * 1000
-        is_limited = bool(self._rules.roots.only_against(file.path))
-        count = len(matches) if is_limited else self._count_files(contents, file.path)
-        return AlertRecord.of(file.path, matches[0], count, took_ms)
+        banks, best = self._rules.roots.only_against(file.path), matches[0]
+        count = len(matches) if banks else self._count_files(contents, file.path)
+        bank = next((bank for bank in banks if is_at_or_below(best.path, bank)), None)
+        return AlertRecord.of(file.path, best, count, took_ms, bank)
 
     def _count_files(self, contents: Set[ContentId], without: bytes) -> int:
         with self._store.read() as reader:

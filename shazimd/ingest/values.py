@@ -40,6 +40,16 @@ def set_baseline(writer: Writer, root: bytes) -> None:
     writer.set(_baseline_key(root), True)
 
 
+def first_scan_began(reader: Reader, root: bytes) -> int | None:
+    """``Reader.clock`` at the beginning of a root's first scan; None before it, and in stores of older versions."""
+    began: int | None = reader.get(_began_key(root))
+    return began
+
+
+def set_first_scan_began(writer: Writer, root: bytes) -> None:
+    writer.set(_began_key(root), writer.clock())
+
+
 def guard_state(reader: Reader, root: bytes) -> GuardState:
     kept: dict[str, Any] | None = reader.get(_guard_key(root))
     if kept is None:
@@ -103,6 +113,14 @@ def _baseline_key(root: bytes) -> str:
     return "baseline:" + os.fsdecode(root)
 
 
+def _began_key(root: bytes) -> str:
+    return f"began:{_hashed(root)}"
+
+
 def _guard_key(root: bytes) -> str:
-    """Hashed: a path may be longer than the 511 bytes of an LMDB key."""
-    return f"reconcile:{hashlib.blake2b(root, digest_size=16).hexdigest()}"
+    return f"reconcile:{_hashed(root)}"
+
+
+def _hashed(root: bytes) -> str:
+    """A path may be longer than the 511 bytes of an LMDB key."""
+    return hashlib.blake2b(root, digest_size=16).hexdigest()

@@ -26,6 +26,7 @@ from shazimd.store.tables import (
     raw_rows,
     scan,
     scan_pieces,
+    unsealed,
 )
 from shazimd.types import ContentId, Digest, FileRow, Fingerprint, FloatVector, Listing, Query, Signals, Stat
 
@@ -86,6 +87,12 @@ class Reader:
         for path, below in self._directories_below(directory):
             for name, row in self._files_in(below):
                 yield keys.join(path, name), row
+
+    def failed(self) -> Iterator[bytes]:
+        """The paths of the failed files, directory by directory. Reads a row for each file."""
+        for key, raw in scan(self._txn, self._t.files, b""):
+            if records.is_failed(raw):
+                yield keys.join(self._tree.path(parse_number(key)), key[NUMBER_BYTES:])
 
     def content(self, digest: Digest) -> ContentId | None:
         """The content with these bytes, None when unknown."""
@@ -218,6 +225,13 @@ class Reader:
         """Alerts with id > ``after``, oldest first, as (id, record)."""
         for key, raw in islice(scan(self._txn, self._t.alerts, b"", number(after + 1)), limit):
             yield parse_number(key), records.decode_json(raw)
+
+    def latest_alerts(self, limit: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The last ``limit`` alerts, newest first, as (id, record)."""
+        with self._txn.cursor(self._t.alerts) as cursor:
+            if cursor.last():
+                for key, stored in islice(cursor.iterprev(), limit):
+                    yield parse_number(key), records.decode_json(unsealed(key, stored))
 
     def pending_alerts(self) -> Iterator[tuple[int, bytes, Query]]:
         """Files whose alert is not decided yet, as (number, path, query), in order of number."""

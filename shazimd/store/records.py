@@ -116,6 +116,11 @@ def decode_file(raw: bytes) -> FileRow:
     return FileRow(stat, state, record.content or None, reason, record.since)
 
 
+def is_failed(raw: bytes) -> bool:
+    """Whether a file's row is that of a failed file. Raises StoreDamaged."""
+    return not decode(raw, FileRecord).content
+
+
 def features_version(features: bytes) -> int:
     """The version of the code that made packed local features, their first byte; 0 for no features."""
     return features[0] if features else 0

@@ -37,7 +37,8 @@ def sentence(event: Mapping[str, Any]) -> str:
 def _alert(event: Mapping[str, Any]) -> str:
     more = f", and {event['matches'] - 1} more" if event.get("matches", 1) > 1 else ""
     relation = f"{RELATIONS[event['verdict']]} {event['match']}"
-    return f"{event['path']}: {relation} ({100 * event['score']:.0f}%{more})"
+    bank = f", bank {event['bank']}" if event.get("bank") else ""
+    return f"{event['path']}: {relation} ({100 * event['score']:.0f}%{more}{bank})"
 
 
 def _shown(value: Any) -> str:

@@ -11,6 +11,7 @@ from shazimd.config import WatchConfig
 from shazimd.daemon.roots import Roots, configured_roots
 from shazimd.errors import ConfigError
 from shazimd.ingest.rules import MatchSettings
+from shazimd.ingest.values import set_baseline
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import Verdict
 
@@ -56,3 +57,34 @@ def test_a_root_has_criteria_of_its_own_and_the_general_ones_for_the_rest(tmp_pa
     assert (archive.verdicts, archive.threshold) == (frozenset([Verdict.EXACT]), 0.75)
     assert (shop.verdicts, shop.threshold) == (general.verdicts, 0.9)
     assert other == general
+
+
+def test_a_first_scan_is_silent_as_its_root_says(tmp_path: Path) -> None:
+    """One root raises alerts in its first scan, another does not, whatever the general setting."""
+    watch = []
+    for name, own in (("told", True), ("silent", False), ("general", None)):
+        (tmp_path / name).mkdir()
+        watch.append(WatchConfig(path=str(tmp_path / name), on_baseline=own))
+    store = open_store(str(tmp_path / "store"), 64 << 20)
+    for general in (False, True):
+        roots = Roots(configured_roots(watch), store, alert_on_baseline=general)
+        silent = [roots.silent(os.fsencode(root.path) + b"/a.jpg") for root in watch]
+        assert silent == [False, True, not general]
+    store.close()
+
+
+def test_a_new_root_stays_silent_for_its_time(tmp_path: Path) -> None:
+    """From the beginning of the first scan, also after its end and after a restart, and by the store's clock."""
+    (tmp_path / "import").mkdir()
+    root, now = os.fsencode(tmp_path / "import"), 1e9
+    watch = [WatchConfig(path=str(tmp_path / "import"), silent_for="12h")]
+    store = open_store(str(tmp_path / "store"), 64 << 20, clock=lambda: now)
+    roots = Roots(configured_roots(watch), store, alert_on_baseline=False)
+    store.write(roots.begin)
+    store.write(lambda writer: set_baseline(writer, root))
+    now += 11 * 3600
+    roots = Roots(configured_roots(watch), store, alert_on_baseline=False)
+    assert (roots.unbegun, roots.silent_s(root), roots.silent(root + b"/a.jpg")) == (set(), 3600, True)
+    now += 3600
+    assert (roots.silent_s(root), roots.silent(root + b"/a.jpg")) == (0, False)
+    store.close()

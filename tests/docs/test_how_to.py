@@ -45,6 +45,8 @@ def test_an_upload_alerts_for_a_banned_image_and_for_no_other_upload(tmp_path: P
         ImageOps.mirror(drawing(1)).resize((300, 225)).save(uploads / "edited.jpg")
         alert = daemon.wait_for("near_duplicate", path=str(uploads / "edited.jpg"))
         assert (alert["verdict"], alert["match"], alert["matches"]) == ("copy", str(bank / "banned.png"), 1)
+        assert alert["bank"] == str(bank)
+        assert daemon.ctl("alerts").stdout.endswith(f"banned.png (bank {bank})\n")
         daemon.settled()
         assert len(daemon.events("near_duplicate")) == 1
         drawing(2).save(bank / "now banned.png")

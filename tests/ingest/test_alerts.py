@@ -55,9 +55,10 @@ def test_the_line_says_what_landed_and_what_it_is_like(store: Store, committer: 
 
 def test_a_stored_record_is_read_as_it_was_written() -> None:
     """Paths are exact, and clients get the same values."""
-    record = AlertRecord.of(b"/r/\xfe.jpg", MATCH, 1, 38.24)
-    raw = json.loads(json.dumps(record.encode()))
-    assert record == AlertRecord.decode(raw)
+    for bank in (None, b"/srv/bank", b"/srv/\xfe"):
+        record = AlertRecord.of(b"/r/\xfe.jpg", MATCH, 1, 38.24, bank)
+        raw = json.loads(json.dumps(record.encode()))
+        assert record == AlertRecord.decode(raw)
     assert {"id": 7, **raw} == dict(as_wire(7, record))
 
 

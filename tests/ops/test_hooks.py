@@ -237,6 +237,13 @@ def test_arguments_carry_paths_exactly() -> None:
     assert hooks.arguments(("x", "{path}"), given) == [b"x", b"/p/\xff.jpg"]
 
 
+def test_arguments_name_the_bank_of_a_match() -> None:
+    """Without a bank, and without a signal, the word has nothing in its place."""
+    words = ("x", "[{bank}]", "[{dfv}]")
+    assert hooks.arguments(words, alert(1) | {"bank": "/srv/bank", "dfv": 0.5}) == [b"x", b"[/srv/bank]", b"[0.5]"]
+    assert hooks.arguments(words, alert(1) | {"dfv": None}) == [b"x", b"[]", b"[]"]
+
+
 def test_only_the_verdicts_asked_for_are_delivered(tmp_path: Path) -> None:
     """The others are passed over, and do not come back."""
     start_at(tmp_path / "s", "v", 0)

@@ -118,7 +118,7 @@ def test_the_status_is_as_declared(service: DaemonService) -> None:
     """Every key of the status is declared, with its type, and a root has all its keys."""
     status = service.status()
     assert faults(status, protocol.Status) == []
-    assert len(status["roots"][0]) == 11
+    assert len(status["roots"][0]) == 14
 
 
 def test_answers_about_pictures_are_as_declared(service: DaemonService, picture: bytes) -> None:

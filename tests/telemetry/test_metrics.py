@@ -24,6 +24,9 @@ ROOT: RootStatus = {
     "baseline_complete": True,
     "progress": None,
     "compared_at": 1_800_000_000.5,
+    "silent_s": 0,
+    "failed": 1,
+    "last_alert": None,
 }
 STATUS: Status = {
     "version": "1.2.3",
