@@ -53,14 +53,14 @@ def main(arguments: list[str] | None = None) -> None:
         network = Network(pretrained())
         network.load_state_dict(torch.load(options.resume, weights_only=True))
     else:
-        network = stage_0(train, 144, settings.frozen)
-        torch.save(network.state_dict(), options.work / "stage0.pt")
-        for last in stage_1(network, train, validation, settings, options.work) if options.minutes else ():
+        network = Network(pretrained(), settings.frozen) if options.go_on else stage_0(train, 144, settings.frozen)
+        steps = stage_1(network, train, validation, settings, options.work, go_on=options.go_on)
+        for last in steps if options.minutes else ():
             print(last, flush=True)
     made_by = {
         "command": options.recorded_command or " ".join(["python", "-m", "training", *(arguments or sys.argv[1:])]),
         "commit": _output("git", "rev-parse", "HEAD"),
-        "steps": last.step if last else 0,
+        "steps": last.best if last else 0,
     }
     out = options.out or (options.work if options.quick else SHIPPED)
     path = _write(network, train, validation, out, made_by)
@@ -79,6 +79,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=150.0, help="of stage 1, if its steps do not end first")
     parser.add_argument("--quick", action="store_true", help="the whole way with few pictures, steps and photos")
     parser.add_argument("--compare", type=Path, nargs="*", default=[], help="other models of the table")
+    parser.add_argument("--continue", dest="go_on", action="store_true", help="an interrupted training, from --work")
     parser.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="export this checkpoint, train nothing")
     parser.add_argument("--recorded-command", help="kept in bundled.json instead of this one, for --resume")
     return parser.parse_args(arguments)

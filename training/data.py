@@ -62,7 +62,7 @@ def view(picture: Pictures, other: Pictures, side: int, rng: np.random.Generator
 
 
 def shown(image: Image.Image, side: int) -> Pictures:
-    return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0))
+    return np.array(image.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0))  # PyTorch may write to it
 
 
 def resized(pictures: Pictures, side: int) -> Pictures:

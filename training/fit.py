@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from training.grades import grades
 from training.network import WIDTH, Network, pretrained
 
 Vectors = NDArray[np.float32]
+CHECKPOINT, BEST = "checkpoint.pt", "best.pt"
+JUDGED_BY = "uAP"
+"""Of the grades: recall at 20 is near its top, and recall at no false hangs on a single pair."""
 WHITENING = 0.5
 """Power of the eigenvalues that PCA divides by: 0 keeps distances, 1 makes all directions alike."""
 
@@ -42,6 +46,8 @@ class Settings(NamedTuple):
     """share of views that show two pictures and have both labels"""
     seed: int = 0
     checkpoint_every: int = 250
+    patience: int = 3
+    """checkpoints without a better grade before the training ends"""
 
 
 class Progress(NamedTuple):
@@ -53,6 +59,8 @@ class Progress(NamedTuple):
     seconds: float
     figures: dict[str, float]
     """of the held-back pictures"""
+    best: int = 0
+    """the step whose weights are kept"""
 
     def __str__(self) -> str:
         return f"step {self.step} loss {self.loss:.3f} {self.seconds:.0f} s {json.dumps(self.figures)}"
@@ -107,41 +115,88 @@ class _Views(Dataset[tuple[Pictures, int, int, float]]):
 
 
 def stage_1(
-    network: Network, train: Pictures, validation: Pictures, settings: Settings, folder: Path
+    network: Network, train: Pictures, validation: Pictures, settings: Settings, folder: Path, *, go_on: bool = False
 ) -> Iterator[Progress]:
-    """Train in place; a checkpoint now and then, with its grades on the held-back pictures."""
+    """Train in place; at each checkpoint its grades on the held-back pictures. The network ends as it was at the best.
+
+    ``folder`` keeps the last checkpoint, from which ``go_on`` continues, and the weights of the best. The training
+    ends with its steps or minutes, or by a rule: ``patience`` checkpoints in a row were not better than the best."""
     torch.manual_seed(settings.seed)
     s, small = settings, resized(train, settings.side)
-    prototypes = torch.from_numpy(embed(network, small))
-    groups = [
-        {"params": list(network.head.parameters()), "rate": 2.0},
-        {"params": [p for n, p in network.named_parameters() if p.requires_grad and "head" not in n], "rate": 1.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=s.rate, weight_decay=0.02)
-    exam = Exam(validation, small, s.side)
-    yield Progress(0, float("nan"), 0.0, exam.grade(network))
-    loader = DataLoader(_Views(train, s), s.batch, num_workers=1, prefetch_factor=8)
-    started, losses = time.monotonic(), []
-    for step, (pictures, first, second, share) in enumerate(loader):
-        done = max((step + 1) / s.steps, (time.monotonic() - started) / 60 / s.minutes)
-        _set_rates(optimiser, s, step, done)
-        vectors = network(pictures.permute(0, 3, 1, 2).float())
-        logits = vectors @ prototypes.T / s.temperature
-        log = nnf.log_softmax(logits, 1)
+    exam, training = Exam(validation, small, s.side), Training(network, small, s)
+    if go_on:
+        training.load(folder / CHECKPOINT)
+    yield Progress(training.step, float("nan"), training.seconds, exam.grade(network), training.best_step)
+    views = _Views(train, s)
+    left = range(training.step * s.batch, len(views))
+    spent, started, losses = training.seconds, time.monotonic(), []
+    for batch in DataLoader(views, s.batch, sampler=left, num_workers=1, prefetch_factor=8):
+        training.seconds = spent + time.monotonic() - started
+        done = max((training.step + 1) / s.steps, training.seconds / 60 / s.minutes)
+        losses.append(training.learn(batch, done))
+        if training.step % s.checkpoint_every == 0 or done >= 1:
+            figures = exam.grade(network)
+            training.keep(figures[JUDGED_BY], folder)
+            yield Progress(training.step, float(np.mean(losses[-100:])), training.seconds, figures, training.best_step)
+        if done >= 1 or training.step - training.best_step >= s.patience * s.checkpoint_every:
+            break
+    network.load_state_dict(torch.load(folder / BEST, weights_only=True))
+
+
+class Training:
+    """Stage 1 in progress: the network, its optimiser and its prototypes, as a checkpoint keeps them."""
+
+    def __init__(self, network: Network, pictures: Pictures, settings: Settings) -> None:
+        """``pictures`` as trained, in the order of their labels."""
+        self.step, self.seconds, self.best_step, self._best = 0, 0.0, 0, float("-inf")
+        self._network, self._settings = network, settings
+        self._prototypes = torch.from_numpy(embed(network, pictures))
+        trunk = [p for n, p in network.named_parameters() if p.requires_grad and "head" not in n]
+        groups = [{"params": list(network.head.parameters()), "rate": 2.0}, {"params": trunk, "rate": 1.0}]
+        self._optimiser = torch.optim.AdamW(groups, lr=settings.rate, weight_decay=0.02)
+
+    def learn(self, batch: Sequence[torch.Tensor], done: float) -> float:
+        """One step on a batch of ``_Views``, with the rate for this share of the training; the loss."""
+        pictures, first, second, share = batch
+        s = self._settings
+        _set_rates(self._optimiser, s, self.step, done)
+        vectors = self._network(pictures.permute(0, 3, 1, 2).float())
+        log = nnf.log_softmax(vectors @ self._prototypes.T / s.temperature, 1)
         rows, share = torch.arange(len(log)), share.float()
         loss = -(share * log[rows, first] + (1 - share) * log[rows, second]).mean() + s.koleo * koleo(vectors)
-        optimiser.zero_grad()
+        self._optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], 2.0)
-        optimiser.step()
-        _renew(prototypes, first[share == 1], vectors.detach()[share == 1], s.momentum)
-        losses.append(loss.item())
-        if (step + 1) % s.checkpoint_every == 0 or done >= 1:
-            figures = exam.grade(network)
-            torch.save(network.state_dict(), folder / "checkpoint.pt")
-            yield Progress(step + 1, float(np.mean(losses[-100:])), time.monotonic() - started, figures)
-        if done >= 1:
-            return
+        torch.nn.utils.clip_grad_norm_([p for g in self._optimiser.param_groups for p in g["params"]], 2.0)
+        self._optimiser.step()
+        _renew(self._prototypes, first[share == 1], vectors.detach()[share == 1], s.momentum)
+        self.step += 1
+        return float(loss.item())
+
+    def keep(self, grade: float, folder: Path) -> None:
+        """Write the checkpoint, and the weights too if no earlier grade was as high."""
+        if grade > self._best:
+            self._best, self.best_step = grade, self.step
+            _save(self._network.state_dict(), folder / BEST)
+        weights, optimiser = self._network.state_dict(), self._optimiser.state_dict()
+        numbers = self.step, self.seconds, self.best_step, self._best
+        _save(
+            {"network": weights, "optimiser": optimiser, "prototypes": self._prototypes, "numbers": numbers},
+            folder / CHECKPOINT,
+        )
+
+    def load(self, path: Path) -> None:
+        kept = torch.load(path, weights_only=True)
+        self._network.load_state_dict(kept["network"])
+        self._optimiser.load_state_dict(kept["optimiser"])
+        self._prototypes = kept["prototypes"]
+        self.step, self.seconds, self.best_step, self._best = kept["numbers"]
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    """Whole or not at all: a training may be killed at any time."""
+    unfinished = path.with_suffix(".part")
+    torch.save(state, unfinished)
+    unfinished.replace(path)
 
 
 def koleo(vectors: torch.Tensor) -> torch.Tensor:
@@ -157,7 +212,7 @@ def _renew(prototypes: torch.Tensor, labels: torch.Tensor, vectors: torch.Tensor
 
 def _set_rates(optimiser: torch.optim.Optimizer, settings: Settings, step: int, done: float) -> None:
     """A hundred steps of warm-up, then half a cosine."""
-    share = min(1, (step + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * min(done, 1)))
+    share = min(1, (step + 1) / 100) * (0.5 + 0.5 * math.cos(math.pi * min(done, 1)))
     for group in optimiser.param_groups:
         group["lr"] = settings.rate * group["rate"] * share
 

