@@ -8,6 +8,7 @@ from shazimd.cli.arguments import add_scoring, content_id
 from shazimd.cli.output import complain, note_partial, path_text, per_cent, report_none, say, say_json, size
 from shazimd.cli.parser import add_json
 from shazimd.cli.status import comparison
+from shazimd.cli.working import Working
 from shazimd.client import Client
 from shazimd.errors import ShazimdError, UsageError
 
@@ -51,12 +52,14 @@ def run(args: Namespace) -> int:
     if relations and relations["left"]:
         complain(f"compared so far: {comparison(relations)}; more groups may come (shazimctl wait --compared)")
     any_group = False
-    for group in client.duplicates(args.threshold, args.weights, args.limit):
-        any_group = True
-        if args.json:
-            say_json(group)
-        else:
-            _print_group(group)
+    with Working("looking for groups") as working:
+        for group in client.duplicates(args.threshold, args.weights, args.limit):
+            working.close()
+            any_group = True
+            if args.json:
+                say_json(group)
+            else:
+                _print_group(group)
     return 0 if any_group else report_none("duplicates found")
 
 

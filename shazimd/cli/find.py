@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from shazimd.cli.bulk import AnswersFile
+    from shazimd.cli.working import Working
     from shazimd.protocol import FindReply
 
 VERBOSE_THRESHOLD = 0.5
@@ -54,28 +55,49 @@ def run(args: Namespace) -> int:
         raise UsageError("IMAGE or --from-file is needed; see shazimctl find --help")
     if args.from_file is not None or args.output is not None or any(map(os.path.isdir, args.images)):
         return _find_many(args)
+    if len(args.images) == 1:
+        return _find_named(args, None)
+    from shazimd.cli.working import Working
+
+    with Working("asking") as working:
+        return _find_named(args, working)
+
+
+def _find_named(args: Namespace, working: Working | None) -> int:
+    """Ask about the images one after the other, and print each answer, in their order."""
     client = Client(args.socket)
     threshold = _threshold(args)
     found, worst, partial = False, 0, None
     for position, image in enumerate(args.images):
+        reply: FindReply | ShazimdError
         try:
             reply = client.find(read_image(image), threshold, args.weights, args.limit)
         except DaemonUnreachable:
             raise
         except ShazimdError as error:
-            worst = max(worst, error.exit_status)
-            _print_error(image, error, args)
-            continue
-        found = found or bool(reply["matches"])
-        if not reply["complete"]:
-            partial = reply["known_images"]
-        if args.json:
-            say_json({**path_fields(os.fsencode(image), "query"), **reply})
+            reply, worst = error, max(worst, error.exit_status)
         else:
-            _print_reply(reply, args, heading=word_text(image) if len(args.images) > 1 else None, first=position == 0)
+            found = found or bool(reply["matches"])
+            partial = partial if reply["complete"] else reply["known_images"]
+        if working is None:
+            _print_answer(image, reply, args, position)
+        else:
+            working.show("asking", position + 1, len(args.images))
+            working.above(_print_answer, image, reply, args, position)
+    if working is not None:
+        working.close()
     if partial is not None:
         note_partial(partial)
     return worst or (0 if found else 1)
+
+
+def _print_answer(image: str, reply: FindReply | ShazimdError, args: Namespace, position: int) -> None:
+    if isinstance(reply, ShazimdError):
+        _print_error(image, reply, args)
+    elif args.json:
+        say_json({**path_fields(os.fsencode(image), "query"), **reply})
+    else:
+        _print_reply(reply, args, heading=word_text(image) if len(args.images) > 1 else None, first=position == 0)
 
 
 def _threshold(args: Namespace) -> float | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from shazimd.cli.output import report_none, say, say_json, size
 from shazimd.cli.parser import add_json
+from shazimd.cli.working import Working
 from shazimd.client import Client
 from shazimd.errors import BadInput, Unreadable
 
@@ -44,11 +46,16 @@ def run(args: Namespace) -> int:
 
 
 def _install(client: Client, args: Namespace) -> int:
-    for step in client.install_model(*_opened(args.handle)):
-        if args.json:
-            say_json(step)
-        else:
-            say(_step(step))
+    with Working("reading the model") as working:
+        for step in client.install_model(*_opened(args.handle)):
+            if args.json:
+                working.close()
+                say_json(step)
+            elif sys.stderr.isatty() and "model" not in step:
+                working.show(step["stage"])
+            else:
+                working.close()
+                say(_step(step))
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -12,7 +14,13 @@ class Bar:
     def __init__(self) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         rate = (TaskProgressColumn(show_speed=True, text_format_no_percentage=""), TimeRemainingColumn())
-        self._progress = Progress(*columns, *rate, console=Console(stderr=True), transient=True)
+        self._progress = Progress(
+            *columns,
+            *rate,
+            console=Console(stderr=True),
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),  # above the bar; a pipe gets its lines itself
+        )
         self._task = self._progress.add_task("", total=None)
         self._progress.start()
 

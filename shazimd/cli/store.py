@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from shazimd.cli.output import say, size
+from shazimd.cli.working import Working
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,22 +54,36 @@ def run(args: Namespace) -> int:
     path = paths.config_file()
     settings = config.load(path) if path else Config()
     store = args.store or settings.store.path or paths.store_directory()
-    if args.verb == "check":
-        return _check(maintenance.check(store))
-    if args.verb == "compact":
-        return _compact(args, store, settings)
-    if args.verb == "repair":
-        return _repair(store, settings)
-    if args.verb == "backup":
-        maintenance.backup(store, args.path)
-        say(f"copied {store} to {args.path}")
-    else:
-        maintenance.restore(store, args.path)
-        say(f"replaced {store} by {args.path}")
-    return 0
+    with Working(_TEXTS[args.verb]) as working:
+        if args.verb == "check":
+            return _check(maintenance.check(store, working.show), working)
+        if args.verb == "compact":
+            return _compact(args, store, settings, working)
+        if args.verb == "repair":
+            return _repair(store, settings, working)
+        if args.verb == "backup":
+            maintenance.backup(store, args.path, working.show)
+            done = f"copied {store} to {args.path}"
+        else:
+            maintenance.restore(store, args.path, working.show)
+            done = f"replaced {store} by {args.path}"
+        working.close()
+        say(done)
+        return 0
 
 
-def _check(found: list[str]) -> int:
+_TEXTS = {
+    "check": "looking for damage",
+    "repair": "looking for damage",
+    "backup": "looking for damage",
+    "restore": "copying",
+    "compact": "compacting",
+}
+"""The first step of each verb."""
+
+
+def _check(found: list[str], working: Working) -> int:
+    working.close()
     for problem in found:
         say(problem)
     if not found:
@@ -76,10 +91,11 @@ def _check(found: list[str]) -> int:
     return 5 if found else 0
 
 
-def _repair(store: str, settings: Config) -> int:
+def _repair(store: str, settings: Config, working: Working) -> int:
     from shazimd.store import maintenance
 
-    done = maintenance.repair(store, settings.store.map_size_gb << 30)
+    done = maintenance.repair(store, settings.store.map_size_gb << 30, working.show)
+    working.close()
     for problem in done.problems:
         say(problem)
     if done.problems:
@@ -89,7 +105,7 @@ def _repair(store: str, settings: Config) -> int:
     return 0
 
 
-def _compact(args: Namespace, store: str, settings: Config) -> int:
+def _compact(args: Namespace, store: str, settings: Config, working: Working) -> int:
     from shazimd.client import Client
     from shazimd.errors import DaemonUnreachable
     from shazimd.models.registry import Registry
@@ -100,7 +116,9 @@ def _compact(args: Namespace, store: str, settings: Config) -> int:
     except DaemonUnreachable:
         model = Registry(os.path.join(store, "models")).find(settings.model.handle)
         maintenance.compact(store, settings.store.map_size_gb << 30, model.id if model else None)
-        say("compacted")
+        done = "compacted"
     else:
-        say(f"compacted: {size(reply['before_bytes'])} before, {size(reply['after_bytes'])} now")
+        done = f"compacted: {size(reply['before_bytes'])} before, {size(reply['after_bytes'])} now"
+    working.close()
+    say(done)
     return 0

@@ -25,8 +25,15 @@ from shazimd.store.tables import (
 
 
 def problems(txn: Transaction, tables: Tables, trim: Callable[[], None]) -> Iterator[str]:
-    """Every inconsistency in a sentence; nothing for a sound store. Reads every table once."""
-    examinations = (
+    """Every inconsistency in a sentence; nothing for a sound store. Reads every table once, and calls ``trim`` after
+    each of EXAMINATIONS steps."""
+    for examine in _examinations():
+        yield from examine(txn, tables)
+        trim()
+
+
+def _examinations() -> tuple[Callable[[Transaction, Tables], Iterator[str]], ...]:
+    return (
         _directories,
         _files,
         _holders,
@@ -39,9 +46,6 @@ def problems(txn: Transaction, tables: Tables, trim: Callable[[], None]) -> Iter
         _decisions,
         _numbers,
     )
-    for examine in examinations:
-        yield from examine(txn, tables)
-        trim()
 
 
 def _directories(txn: Transaction, t: Tables) -> Iterator[str]:
@@ -208,3 +212,6 @@ def _has(txn: Transaction, table: Table, key: bytes) -> bool:
 
 def _counter(txn: Transaction, t: Tables, name: bytes) -> int:
     return parse_number(get(txn, t.numbers, name) or number(0))
+
+
+EXAMINATIONS = len(_examinations())

@@ -15,7 +15,7 @@ import lmdb
 import lmdb.verify
 
 from shazimd.errors import StoreDamaged
-from shazimd.store.pages import Fault, Meta, PageFile, PinnedFile, metas, whole_metas
+from shazimd.store.pages import Fault, Meta, OnRead, PageFile, PinnedFile, metas, whole_metas
 from shazimd.store.tables import CHECKSUM_BYTES, LARGE, TABLES_MAX, Tables, Transaction, is_sealed, joined
 
 DATA = "data.mdb"
@@ -52,13 +52,19 @@ class Snapshot:
     def __init__(self, descriptor: int, meta: Meta) -> None:
         self._descriptor = descriptor
         self._meta = meta
+        self.on_read: OnRead = lambda _: None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the pages in use, and of those that were."""
+        return (self._meta.last_page + 1) * self._meta.page_bytes
 
     def close(self) -> None:
         os.close(self._descriptor)
 
     def problems(self) -> Iterator[str]:
         """The faults of the structure, a sentence each; nothing for a file that LMDB can use."""
-        file, size = PinnedFile(self._descriptor, self._meta), os.fstat(self._descriptor).st_size
+        file, size = PinnedFile(self._descriptor, self._meta, self.on_read), os.fstat(self._descriptor).st_size
         try:
             # lmdb.verify.verify would open the path, and read the meta pages of a later transaction.
             yield from lmdb.verify._Verifier(file, size).verify()  # type: ignore[no-untyped-call]
@@ -67,7 +73,7 @@ class Snapshot:
 
     def rows(self) -> TableRows:
         """The rows; a missing table is a fault."""
-        file = PageFile(self._descriptor, self._meta)
+        file = PageFile(self._descriptor, self._meta, self.on_read)
         roots = file.tables()
         missing = [name for name in Tables._fields if name not in roots]
         file.faults += [Fault("main", self._meta.root, f"the table {name} is missing") for name in missing]

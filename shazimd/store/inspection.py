@@ -10,54 +10,59 @@ import lmdb
 
 from shazimd.errors import StoreDamaged, StoreError
 from shazimd.store import environment
-from shazimd.store.check import problems
+from shazimd.store.check import EXAMINATIONS, problems
 from shazimd.store.damage import Snapshot, held, last, readable
 from shazimd.store.environment import as_owner, foreign_errors
+from shazimd.store.report import Report, growth, reader_of, unreported
 from shazimd.store.salvage import Salvage
 from shazimd.store.schema import SCHEMA
 from shazimd.store.tables import CHECKSUM_BYTES, NUMBER_BYTES, Tables, Transaction, is_sealed, parse_number
 
 
-def verify(path: str) -> list[str]:
+def verify(path: str, report: Report = unreported) -> list[str]:
     """The damage to a store that no process has open, before LMDB opens it. Of an older schema the structure alone."""
     with as_owner(path), foreign_errors(path), last(path) as snapshot:
-        return list(_damage(snapshot))
+        return list(_damage(snapshot, report))
 
 
-def check(path: str) -> list[str]:
+def check(path: str, report: Report = unreported) -> list[str]:
     """The damage to a store with the files that it concerns; without damage, contradictions between its tables. Raises
     StoreError before the migration of an older schema."""
     with as_owner(path), foreign_errors(path):
         try:
             with held(path) as (snapshot, env, txn):
-                found = list(_damage(snapshot))
+                found = list(_damage(snapshot, report))
                 if not found:
                     _expect_schema(path, _schema(snapshot))
-                    return list(problems(txn, _tables(env, txn), lambda: None))
+                    compared = reader_of(report, COMPARING, EXAMINATIONS)  # a step is a table
+                    return list(problems(txn, _tables(env, txn), lambda: compared(1)))
         except StoreDamaged as error:
             found = [str(error)]
         return found + list(_concerned(path))
 
 
-def backup(path: str, target: str) -> list[str]:
+def backup(path: str, target: str, report: Report = unreported) -> list[str]:
     """Write a copy of a store without damage, compact and durable, to a new file."""
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(descriptor, "wb") as file, foreign_errors(target):
         with as_owner(path), held(path) as (snapshot, env, _):
-            if found := list(_damage(snapshot)):
+            if found := list(_damage(snapshot, report)):
                 raise environment.damaged(path, found)
-            env.copyfd(file.fileno(), compact=True)
+            with growth(report, COPYING, file.fileno()):
+                env.copyfd(file.fileno(), compact=True)
         os.fsync(file.fileno())
     return []
 
 
 FAULTS_TOLD = 20
+LOOKING, COMPARING, COPYING = "looking for damage", "comparing the tables", "copying"
 
 WORK: dict[str, Callable[..., list[str]]] = {"verify": verify, "check": check, "backup": backup}
 
 
-def _damage(snapshot: Snapshot) -> Iterator[str]:
+def _damage(snapshot: Snapshot, report: Report) -> Iterator[str]:
     """Faults of the structure, and damaged rows."""
+    snapshot.on_read = reader_of(report, LOOKING, 2 * snapshot.size_bytes)  # once for each of the two
     yield from _shortened(list(snapshot.problems()))
     if _schema(snapshot) == SCHEMA:
         rows = snapshot.rows()

@@ -22,6 +22,7 @@ from shazimd.store.environment import as_owner, foreign_errors
 from shazimd.store.lmdb_store import open_data, open_store
 from shazimd.store.lock import DirectoryLock
 from shazimd.store.repair import rebuild
+from shazimd.store.report import Report, reader_of, unreported
 from shazimd.store.salvage import Salvage
 from shazimd.store.writer import Writer
 
@@ -31,27 +32,27 @@ INDEX = "index"
 """Made again from the store; after a restore it would belong to another store."""
 
 
-def check(path: str) -> list[str]:
+def check(path: str, report: Report = unreported) -> list[str]:
     """Look for damage, then compare all tables with each other: each problem in a sentence, and each file that damage
     concerns. Raises StoreError, also before the migration of an older schema."""
     _expect_store(path)
     try:
-        return child.run("check", path)
+        return child.run("check", path, report=report)
     except StoreDamaged as error:
         return [str(error)]
 
 
-def backup(path: str, target: str) -> None:
+def backup(path: str, target: str, report: Report = unreported) -> None:
     """Write a consistent, compact copy into a new directory, which is a store then.
 
     Raises StoreError when the target exists, StoreFull when its disk is full, StoreDamaged for a damaged store."""
     _expect_store(path)
     with foreign_errors(target), environment.new_directory(target) as aside:
-        child.run("backup", path, environment.data_path(aside))
+        child.run("backup", path, environment.data_path(aside), report=report)
         files.sync(aside)
 
 
-def restore(path: str, source: str) -> None:
+def restore(path: str, source: str, report: Report = unreported) -> None:
     """Replace the store by the copy in ``source``. The daemon must be stopped. Ids of alerts go on where no store was:
     what was told of after the backup had ids that must not come again.
 
@@ -62,7 +63,7 @@ def restore(path: str, source: str) -> None:
         environment.prepare_directory(path)
         with _locked(path):
             with environment.replacing_data(path) as aside:
-                _copy_in(copy.fileno(), aside)
+                _copy_in(copy.fileno(), aside, report)
             _remove_index(path)
 
 
@@ -84,7 +85,7 @@ class Repaired(NamedTuple):
     """the damaged data file; empty if nothing was changed"""
 
 
-def repair(path: str, map_size_bytes: int) -> Repaired:
+def repair(path: str, map_size_bytes: int, report: Report = unreported) -> Repaired:
     """Replace a damaged store by a new one with all that is whole. The daemon must be stopped; it reads and decodes the
     rest again. The damaged file stays under another name.
 
@@ -92,9 +93,10 @@ def repair(path: str, map_size_bytes: int) -> Repaired:
     changed."""
     _expect_store(path)
     with as_owner(path), foreign_errors(path), _locked(path):
-        if not (found := check(path)):
+        if not (found := check(path, report)):
             return Repaired([], "")
         with environment.replacing_data(path) as aside, readable(path) as snapshot:
+            snapshot.on_read = reader_of(report, "keeping what is whole", 2 * snapshot.size_bytes)
             with closing(open_store(aside, map_size_bytes)) as store:
                 rebuild(store.write, Salvage(snapshot.rows()), snapshot.rows())
                 if wrong := store.check():
@@ -112,10 +114,12 @@ def _kept_aside(data: str) -> str:
     return name
 
 
-def _copy_in(source: int, directory: str) -> None:
+def _copy_in(source: int, directory: str, report: Report) -> None:
+    copied = reader_of(report, "copying", os.fstat(source).st_size)
     with open(environment.data_path(directory), "xb") as file:
         while data := os.read(source, 1 << 20):
             file.write(data)
+            copied(len(data))
         file.flush()
         os.fsync(file.fileno())
     environment.expect_whole(directory)

@@ -10,7 +10,7 @@ The format is that of LMDB 0.9, data version 1, 64 bits, little-endian: mdb.c, "
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import NamedTuple
 
@@ -47,6 +47,10 @@ class Meta(NamedTuple):
     transaction: int
 
 
+OnRead = Callable[[int], None]
+"""Called with the number of bytes read."""
+
+
 class Fault(NamedTuple):
     """Damage to a page, or to a row in it."""
 
@@ -63,8 +67,9 @@ class PageFile:
     """The tables of a data file as one transaction left them, and the faults found so far. For one reading of each
     table: a page that is named twice is a fault."""
 
-    def __init__(self, descriptor: int, meta: Meta) -> None:
+    def __init__(self, descriptor: int, meta: Meta, on_read: OnRead) -> None:
         self.faults: list[Fault] = []
+        self._on_read = on_read
         self._descriptor = descriptor
         self._meta = meta
         self._pages = min(meta.last_page + 1, os.fstat(descriptor).st_size // meta.page_bytes)
@@ -189,6 +194,7 @@ class PageFile:
         return whole
 
     def _read(self, number: int, count: int) -> bytes:
+        self._on_read(count * self._meta.page_bytes)
         try:
             return os.pread(self._descriptor, count * self._meta.page_bytes, number * self._meta.page_bytes)
         except OSError:
@@ -221,7 +227,8 @@ class PinnedFile:
     """A data file for reading, with the meta page of one transaction as the last one: as it was after that transaction,
     if later ones left its pages alone."""
 
-    def __init__(self, descriptor: int, meta: Meta) -> None:
+    def __init__(self, descriptor: int, meta: Meta, on_read: OnRead) -> None:
+        self._on_read = on_read
         self._descriptor = descriptor
         self._at = 0
         head = bytearray(os.pread(descriptor, 2 * meta.page_bytes, 0))
@@ -241,6 +248,7 @@ class PinnedFile:
         except OSError:  # EIO: as if the page were missing
             data = b""
         self._at += len(data)
+        self._on_read(len(data))
         return data
 
 

@@ -11,6 +11,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import signal
 import struct
 import subprocess
@@ -294,6 +295,18 @@ def test_a_locale_without_the_letters_shows_them_escaped(socket_path: str, servi
     service.known = [("/srv/p/雪.jpg".encode(), 1.0, "exact")]
     process = shazimctl("find", "ski.jpg", env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert process.communicate()[0] == "Found 1 image(s)\n/srv/p/\\u96ea.jpg at 100% exact\n"
+
+
+@pytest.mark.parametrize("words", [("find", "folder"), ("find", "ski.jpg", "ski2.jpg")])
+def test_progress_on_a_terminal_leaves_the_answers_on_a_pipe(words: tuple[str, ...], socket_path: str) -> None:
+    """`shazimctl find DIR > file` has its progress on the terminal and all of its answers in the file."""
+    os.mkdir("folder")
+    shutil.copy("ski.jpg", "folder")
+    ours, its = pty.openpty()
+    with shazimctl(*words, stderr=its) as process:
+        os.close(its)
+        assert process.communicate()[0].count("/srv/p/ski_copy.jpg at 100% exact\n") == len(words) - 1
+    os.close(ours)
 
 
 # ---- the other commands

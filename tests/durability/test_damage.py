@@ -28,6 +28,7 @@ from make_store import fill, rows
 from shazimd.errors import StoreDamaged
 from shazimd.store import child, inspection, maintenance
 from shazimd.store.lmdb_store import open_store
+from shazimd.store.report import Report, unreported
 from shazimd.store.tables import TABLES_MAX
 
 DAMAGES = int(os.environ.get("SHAZIMD_DAMAGES", "60"))
@@ -46,9 +47,9 @@ def golden(tmp_path: Path) -> Path:
     return tmp_path / "golden"
 
 
-def in_this_process(verb: str, *arguments: str) -> list[str]:
+def in_this_process(verb: str, *arguments: str, report: Report = unreported) -> list[str]:
     """As ``child.run``."""
-    return inspection.WORK[verb](*arguments)
+    return inspection.WORK[verb](*arguments, report=report)
 
 
 def contents(path: Path) -> dict[str, Any]:

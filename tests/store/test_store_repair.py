@@ -12,8 +12,9 @@ import pytest
 from make_store import PENDING, fill
 
 from shazimd.errors import StoreDamaged, StoreError
-from shazimd.store import child, environment, maintenance
+from shazimd.store import child, environment, inspection, maintenance
 from shazimd.store.lmdb_store import open_store
+from shazimd.store.report import Report, growth, unreported
 from shazimd.store.tables import TABLES_MAX, Tables
 from shazimd.types import FileRow, Stat
 
@@ -35,9 +36,9 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     looked: list[str] = []
     run = child.run
 
-    def noting(verb: str, path: str, *arguments: str) -> list[str]:
+    def noting(verb: str, path: str, *arguments: str, report: Report = unreported) -> list[str]:
         looked.append(path)
-        return run(verb, path, *arguments)
+        return run(verb, path, *arguments, report=report)
 
     monkeypatch.setattr(child, "run", noting)
     return looked
@@ -221,3 +222,56 @@ def test_repair_refuses_a_file_without_a_readable_row(filled: Path) -> None:
         maintenance.repair(str(filled), 16 * MIB)
     assert data.read_bytes() == before
     assert sorted(os.listdir(filled)) == ["closed", "data.mdb", "lock", "lock.mdb"]
+
+
+Reports = list[tuple[str, int, int]]
+
+
+def shares(reports: Reports) -> dict[str, float]:
+    """The last share of each step, after a look that none goes back."""
+    last: dict[str, float] = {}
+    for text, done, total in reports:
+        assert last.get(text, 0) * total <= done
+        last[text] = done / total
+    return last
+
+
+def test_a_check_says_how_far_it_is(filled: Path) -> None:
+    """Each step, up to its end; in the process of its own, too."""
+    reports: Reports = []
+    assert inspection.check(str(filled), lambda *report: reports.append(report)) == []
+    told = shares(reports)
+    assert list(told) == ["looking for damage", "comparing the tables"]
+    assert 0.3 < told["looking for damage"] <= 1  # half of the pages of this small store are free
+    assert told["comparing the tables"] == 1
+    reports.clear()
+    assert maintenance.check(str(filled), lambda *report: reports.append(report)) == []
+    assert shares(reports).keys() <= told.keys()
+    assert reports
+
+
+def test_a_restore_and_a_repair_say_how_far_they_are(filled: Path, tmp_path: Path) -> None:
+    """The bytes copied; the bytes read of a damaged store."""
+    reports: Reports = []
+    maintenance.backup(str(filled), str(tmp_path / "copy"))
+    maintenance.restore(str(tmp_path / "new"), str(tmp_path / "copy"), lambda *report: reports.append(report))
+    assert shares(reports) == {"copying": 1}
+    spoil(filled, "files", 3)
+    maintenance.repair(str(filled), 16 * MIB, lambda *report: reports.append(report))
+    assert 0 < shares(reports)["keeping what is whole"] <= 1
+
+
+def test_the_growth_of_a_file_is_reported(tmp_path: Path) -> None:
+    """While another library writes it."""
+    told = threading.Event()
+    texts = []
+
+    def report(text: str, done: int, total: int) -> None:
+        texts.append(text)
+        told.set()
+
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        file.write(b"x" * 5000)
+        with growth(report, "copying", file.fileno()):
+            assert told.wait(20)
+    assert texts[0] == "copying: 5.0 kB"
