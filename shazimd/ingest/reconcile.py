@@ -5,7 +5,8 @@
 
 New and changed files are returned by their step. Missing files wait for the end of their scan: until then they may be
 found elsewhere (same size, mtime and inode: a move, which needs no read), and their number tells a deletion from an
-absent disk (``deletion_guard``). Then a transaction per directory removes them, after a second scandir.
+absent disk (``deletion_guard``). Then a transaction per directory removes those that a second scandir misses as well. A
+file that is missing only there was renamed just now: its event moves the row.
 
 A file with known size, mtime and inode is not opened. A change in the last second may be incomplete: the file goes
 through the debouncer.
@@ -316,18 +317,21 @@ class Reconciler:
         if not files and not directories:
             return missed
         unmounted = root.guard.unmounted()
+        gap: set[bytes] = set()
         if files and not root.guard.hides(directory, unmounted):
-            scan.gaps.add(directory)
+            gap |= files
             missed += ((known.files[name].stat.without_ctime, os.path.join(directory, name)) for name in files)
         for name in directories:
             path = os.path.join(directory, name)
             if not root.guard.keeps(path, unmounted):
-                scan.gaps.add(directory)
+                gap.add(name)
                 below = [(row.stat.without_ctime, lost) for lost, row in reader.walk(path)]
                 scan.known += len(below)
                 missed += below
         for stat, path in missed:
             scan.miss(stat, path)
+        if gap:
+            scan.gaps[directory] = gap
         return missed
 
     def _moves_to(self, directory: bytes, changed: dict[bytes, os.stat_result]) -> list[_Move]:
@@ -403,14 +407,14 @@ class Reconciler:
         if not scan.decided and not scan.abandoned:
             self._decide(root, scan)
         if scan.gaps:
-            gap = scan.gaps.pop()
+            gap, names = scan.gaps.popitem()
             try:
-                return Findings(gap, removed=self._remove(root, scan, gap))
+                return Findings(gap, removed=self._remove(root, scan, gap, names))
             except StoreError:
-                scan.gaps.add(gap)
+                scan.gaps[gap] = names
                 raise
             except Stalled:
-                scan.gaps.add(gap)
+                scan.gaps[gap] = names
                 return Findings(gap)
         is_complete = scan.is_full and not scan.abandoned and root.trouble != "unavailable"
         if is_complete and not root.trouble:
@@ -443,20 +447,20 @@ class Reconciler:
         scan.gaps.clear()
         root.unavailable(reason)
 
-    def _remove(self, root: _RootScans, scan: Scan, gap: bytes) -> int:
-        """Remove the rows of a directory's missing files, after a second scandir."""
+    def _remove(self, root: _RootScans, scan: Scan, gap: bytes, names: set[bytes]) -> int:
+        """Remove the rows of a directory's missing files that a second scandir misses as well."""
         unmounted = root.guard.unmounted()
         try:
             disk = self._listed(root, gap)
         except FileNotFoundError:
             if gap != root.path:
-                scan.gaps.add(os.path.dirname(gap))
+                self.request(os.path.dirname(gap), recursive=False, confirmed=scan.confirmed)
             return 0
         except OSError as error:
             log.warning("directory_not_compared", path=gap, reason=error.strerror)
             return 0
         unmounted |= root.guard.unmounted()  # before and after: a disk may come or go during the scandir
-        remove = partial(_remove_missing, guard=root.guard, gap=gap, disk=disk, unmounted=unmounted)
+        remove = partial(_remove_missing, guard=root.guard, gap=gap, names=names, disk=disk, unmounted=unmounted)
         removed = self._committer.submit(remove).result()
         if removed:
             log.info("files_gone", directory=gap, files=removed)
@@ -476,14 +480,19 @@ def _absence(root: _RootScans, scan: Scan) -> str:
 
 
 def _remove_missing(
-    writer: Writer, guard: DeletionGuard, gap: bytes, disk: Entries, unmounted: Collection[bytes]
+    writer: Writer,
+    guard: DeletionGuard,
+    gap: bytes,
+    names: Collection[bytes],
+    disk: Entries,
+    unmounted: Collection[bytes],
 ) -> int:
     known = writer.listing(gap)
     removed = 0
     if not guard.hides(gap, unmounted):
-        files = known.files.keys() - disk.files.keys()
+        files = (known.files.keys() & names) - disk.files.keys()
         removed += sum(writer.remove_file(os.path.join(gap, name)) for name in files)
-    for name in known.directories.difference(disk.directories):
+    for name in known.directories.intersection(names).difference(disk.directories):
         path = os.path.join(gap, name)
         if not guard.keeps(path, unmounted):
             removed += writer.remove_tree(path)

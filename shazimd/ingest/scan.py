@@ -56,8 +56,8 @@ class Scan:
     """known files neither found nor moved"""
     done: int = 0
     """number of compared directories"""
-    gaps: set[bytes] = field(default_factory=set)
-    """directories with missing known files or subdirectories"""
+    gaps: dict[bytes, set[bytes]] = field(default_factory=dict)
+    """the names of missing known files and subdirectories, by directory"""
     gone: Paths = field(default_factory=dict)
     """missing files, which may have moved"""
     found: Paths = field(default_factory=dict)

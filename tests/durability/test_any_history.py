@@ -1,5 +1,6 @@
-"""Any history of a tree, with kill -9 at any point of it, killed workers and a flooded socket: at rest the store equals
-the disk, nothing was decoded twice, every new duplicate was told once, and no good file has failed.
+"""Any history of a tree, with kill -9 at any point of it, killed workers, a flooded socket, a damaged store, a set
+clock and swapped disks: at rest the store equals the disk, nothing was decoded twice, every new duplicate was told
+once, and no good file has failed.
 
 A random walk rather than a hypothesis state machine: what races with a daemon does not fail again in the same way, so
 there is nothing to replay or shrink (hypothesis calls it flaky and hides the failure). The walk goes on and on in one
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import pytest
 from disk import Disk
+from disk_swap import DiskSwap, MountPoint
 from hostile import Hostile
 from store_faults import StoreFaults
 from world import World, picture, world
@@ -52,13 +54,15 @@ def test_after_any_history_the_store_equals_the_disk(tmp_path: Path) -> None:
     """Nothing is missed, nothing is decoded or told twice, whatever happened and whenever the daemon was killed."""
     chance = random.Random(SEED)
     story: list[str] = []
-    (tmp_path / "outside").mkdir()
-    with world(tmp_path) as running, ExitStack() as started:
+    with MountPoint(tmp_path) as point, world(tmp_path, root=point.path / "root") as running, ExitStack() as started:
+        outside = point.path / "outside"
+        outside.mkdir()
         (running.root / "anchor.ppm").write_bytes(picture(1 << 40))  # an empty root would be taken for an absent one
         running.start()
         running.rest(PATIENCE_S)
-        disk = Disk(running.root, tmp_path / "outside", chance)
+        disk = Disk(running.root, outside, chance)
         hostile, faults = started.enter_context(Hostile(running, chance)), StoreFaults(running, chance)
+        swap = DiskSwap(running, point, chance, PATIENCE_S)
         for number in range(1, STEPS + 1):
             story.append(disk.step())
             if chance.random() < 0.2:
@@ -84,3 +88,5 @@ def test_after_any_history_the_store_equals_the_disk(tmp_path: Path) -> None:
                     raise
                 disk.rests()
                 story.clear()
+                if chance.random() < 0.15:
+                    story.append(swap.step())

@@ -52,8 +52,11 @@ class Known(NamedTuple):
 class World(DaemonProcess):
     """Contents are told apart by their bytes alone: alerts are for exact duplicates, and no model is used."""
 
-    def __init__(self, folder: Path, settle_ms: int = 30) -> None:
+    def __init__(self, folder: Path, settle_ms: int = 30, root: Path | None = None) -> None:
         super().__init__(folder)
+        if root is not None:
+            self.root = root
+            root.mkdir()
         self._runs = folder / "runs"
         self._runs.mkdir()
         self._decoded: Counter[int] = Counter()

@@ -231,6 +231,24 @@ def test_nothing_is_removed_while_a_rename_may_not_have_been_heard_of(store: Sto
     assert {os.fsencode(root / "new")} == {os.path.dirname(path) for path in bench.known()}
 
 
+def test_a_rename_after_the_comparison_loses_no_row(store: Store, root: Path) -> None:
+    """Only what the comparison missed is removed: the events of later renames were not handled yet."""
+    gone, renamed, _ = fill(root)
+    tree = set(fill(root / "tree"))
+    bench = Bench(store, root)
+    bench.run()
+    os.unlink(gone)
+    bench.reconciler.request(os.fsencode(root), recursive=False)
+    compared = bench.step()
+    assert compared is not None
+    assert (os.fsencode(root), 0) == (compared.directory, compared.removed)
+    os.rename(renamed, renamed + b".new.jpg")
+    (root / "tree").rename(root / "other")
+    assert 1 == removed(list(bench.steps()))
+    assert {renamed} | tree <= bench.known()
+    assert gone not in bench.known()
+
+
 @pytest.mark.parametrize("request_path", ["a/b", "a", "a/b/deeper"])
 def test_a_request_for_what_is_gone_forgets_it(store: Store, root: Path, request_path: str) -> None:
     """A hint for a vanished directory leads to its nearest ancestor that is there."""
