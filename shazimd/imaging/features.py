@@ -62,8 +62,8 @@ _BIN_FILLED = 32 / 512
 """A bin of a RootSIFT descriptor (unit length) counts as filled above this: a third to a half of them are."""
 _LUMA_SIDES = 128, 256
 """Longer side of the luma that agreement is measured on, pixels: of a stored picture and of a query."""
-_JPEG_TRIES = (1.0, 80), (1.0, 60), (1.0, 40), (1.0, 25), (0.67, 40), (0.67, 20), (0.67, 5)
-"""(share of the side, quality) of photographs: the first under its bytes; the last for noise."""
+_JPEG_TRIES = (1.0, (80, 60, 40, 25)), (0.67, (40, 20, 5))
+"""(share of the side, qualities) of photographs: the first under its bytes; the last for noise."""
 _WEBP_TRIES = (1.0, 40), (0.8, 30), (0.67, 20)
 """(share of the side, quality) of drawn pictures: the first under its bytes; a dense page takes the last."""
 _CONTRAST_MIN = 0.02
@@ -216,21 +216,26 @@ def _small_picture(rgb: NDArray[np.uint8], detail: Detail, drawn: bool) -> bytes
         if len(encoded) <= detail.photo_bytes_max:
             return encoded
     if not drawn:
-        for share, quality in _JPEG_TRIES:
-            small = np.ascontiguousarray(_fit(rgb, round(share * detail.photo_side))[..., ::-1])
-            encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-            if len(encoded) <= detail.photo_bytes_max:
-                return encoded
+        for share, qualities in _JPEG_TRIES:
+            small = _small_bgr(rgb, share * detail.photo_side)
+            for quality in qualities:
+                encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+                if len(encoded) <= detail.photo_bytes_max:
+                    return encoded
         return encoded
     if detail is ASKED:  # WebP would cost 5 ms more, and a query is not kept
-        small = np.ascontiguousarray(_fit(rgb, detail.drawn_side)[..., ::-1])
+        small = _small_bgr(rgb, detail.drawn_side)
         return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
     for share, quality in _WEBP_TRIES:
-        small = np.ascontiguousarray(_fit(rgb, round(share * detail.drawn_side))[..., ::-1])
+        small = _small_bgr(rgb, share * detail.drawn_side)
         encoded = cv2.imencode(".webp", small, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
         if len(encoded) <= detail.drawn_bytes_max:
             break
     return encoded
+
+
+def _small_bgr(rgb: NDArray[np.uint8], side: float) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(_fit(rgb, round(side))[..., ::-1])
 
 
 def _flat_share(frame: NDArray[np.uint8]) -> float:

