@@ -114,6 +114,8 @@ class Roots:
             return 0
         with self._store.read() as reader:
             began = first_scan_began(reader, root)
+            if began is None and root in self.unbegun:
+                return silent_for_s
             left = 0 if began is None else max(0, began + silent_for_s - reader.clock())
         if not left:
             self._silent_for_s.pop(root, None)

@@ -77,7 +77,8 @@ def test_it_is_up_and_says_how_it_is(service: Machine) -> None:
     """After installing it runs as its own user, with its status in systemctl."""
     assert service.show("shazimd.service", "ActiveState") == "active"
     assert service.run("ps", "-o", "user=", "-p", service.show("shazimd.service", "MainPID")).strip() == "shazimd"
-    assert "images in 1 directories" in service.show("shazimd.service", "StatusText")
+    shown = 'Status: "ready: 2 images in 1 directories"'
+    service.wait(lambda: shown in service.run("systemctl", "status", "shazimd"))
 
 
 def test_units_are_sound(service: Machine) -> None:
@@ -98,6 +99,7 @@ def test_an_alert_is_in_the_journal_with_its_priority(service: Machine) -> None:
     (entry,) = alerts(service, f"{PHOTOS}/copy.png")
     assert entry["PRIORITY"] == "4"
     assert entry["MESSAGE"] == f"{PHOTOS}/copy.png: same picture as {PHOTOS}/1.png (100%)"
+    assert entry["MESSAGE"] in service.run("journalctl", "-u", "shazimd", "-p", "warning", "-o", "cat")
     fields = ["SHAZIMD_EVENT=near_duplicate", "SHAZIMD_VERDICT=exact", f"SHAZIMD_MATCH={PHOTOS}/1.png"]
     assert service.run("journalctl", "-o", "cat", "--output-fields=SHAZIMD_PATH", *fields) == f"{PHOTOS}/copy.png\n"
     assert (entry["json"]["match"], entry["json"]["verdict"]) == (f"{PHOTOS}/1.png", "exact")  # type: ignore[index]

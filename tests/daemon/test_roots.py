@@ -80,6 +80,7 @@ def test_a_new_root_stays_silent_for_its_time(tmp_path: Path) -> None:
     watch = [WatchConfig(path=str(tmp_path / "import"), silent_for="12h")]
     store = open_store(str(tmp_path / "store"), 64 << 20, clock=lambda: now)
     roots = Roots(configured_roots(watch), store, alert_on_baseline=False)
+    assert roots.silent_s(root) == 12 * 3600
     store.write(roots.begin)
     store.write(lambda writer: set_baseline(writer, root))
     now += 11 * 3600
