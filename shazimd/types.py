@@ -32,6 +32,15 @@ THRESHOLD_BY_HASHES = 0.9
 """The least default without a vector: of 500 photos, 4 in 1,000 have an unrelated one among the rest at or over it, by
 upright hashes, and 4 in 10 at or over 0.75."""
 HASH_BITS = 64
+HASH_MAX = 2**HASH_BITS - 1
+PIXELS_BYTES = 16
+"""Length of ``Fingerprint.pixels``: 128 bits."""
+FORMATS = (
+    *("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "JXL", "GIF", "TIFF", "BMP", "DIB", "JPEG2000"),
+    *("ICO", "PPM", "PSD", "QOI", "SGI", "PCX", "TGA"),
+)
+"""Accepted formats, by Pillow's names; Pillow opens a JPEG of several pictures as JPEG and then renames it to MPO. TGA
+is last: it has no signature, and its plug-in would accept files of other formats."""
 
 
 def digest_of(data: bytes) -> Digest:

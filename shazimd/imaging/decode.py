@@ -18,6 +18,7 @@ from pillow_jxl import JpegXLImagePlugin
 from shazimd.errors import NotAnImage, ShazimdError, TooLarge
 from shazimd.imaging.pixels import name_of_coded_jpeg, name_of_decoded
 from shazimd.imaging.rgb import KEEPING_MODES, to_rgb
+from shazimd.types import FORMATS
 
 _PLUGINS = "Jpeg Mpo Png WebP Gif Tiff Bmp Jpeg2K Ico Ppm Psd Qoi Sgi Pcx Tga"
 for _plugin in _PLUGINS.split():  # Image.open would import all of Pillow's plug-ins if one of FORMATS were missing
@@ -27,13 +28,6 @@ for _plugin in _PLUGINS.split():  # Image.open would import all of Pillow's plug
 pillow_heif.register_heif_opener(decode_threads=1)
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 JpegXLImagePlugin.DECODE_THREADS = 0
-
-FORMATS = (
-    *("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "JXL", "GIF", "TIFF", "BMP", "DIB", "JPEG2000"),
-    *("ICO", "PPM", "PSD", "QOI", "SGI", "PCX", "TGA"),
-)
-"""Accepted formats, by Pillow's names; Pillow opens a JPEG of several pictures as JPEG and then renames it to MPO. TGA
-is last: it has no signature, and its plug-in would accept files of other formats."""
 
 _DEPTH_HIDDEN = frozenset({"AVIF", "JXL", "JPEG2000"})
 """Formats whose decoders reduce deeper samples to 8 bits without a sign of it."""

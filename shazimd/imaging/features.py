@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shazimd.words.packing import DRAWN, FEATURE, HEADER, VERSION
+from shazimd.words.packing import ASKED_MAX, DRAWN, FEATURE, HEADER, STORED_MAX, VERSION
 
 SIDE = 256
 """Longer side, in pixels, of the frame that features are looked for in; smaller pictures are not enlarged."""
@@ -39,9 +39,9 @@ class Detail(NamedTuple):
     drawn_bytes_max: int
 
 
-STORED = Detail(features=128, photo_side=192, photo_bytes_max=4500, drawn_side=384, drawn_bytes_max=8900)
+STORED = Detail(features=STORED_MAX, photo_side=192, photo_bytes_max=4500, drawn_side=384, drawn_bytes_max=8900)
 """3 KiB of features and 3 to 4 KiB of picture for most photos; at most 12 KB in all."""
-ASKED = Detail(features=400, photo_side=256, photo_bytes_max=22000, drawn_side=384, drawn_bytes_max=60000)
+ASKED = Detail(features=ASKED_MAX, photo_side=256, photo_bytes_max=22000, drawn_side=384, drawn_bytes_max=60000)
 """A query is not kept, so it can be richer: the known picture may fill only a corner of it."""
 
 _FLAT_RANGE = 6

@@ -2,7 +2,7 @@
 
 Packed, little-endian: version u8, flags u8 (``DRAWN``), width u16, height u16 (of the frame the keypoints lie in),
 count u16, then the features as ``FEATURE`` records, strongest first, then the small picture as a colour JPEG, WebP or
-PNG.
+PNG. Both are untrusted: the worker that made them may have been taken over, so they are checked without a decoder.
 """
 
 from __future__ import annotations
@@ -21,6 +21,12 @@ DRAWN = 1
 FEATURE = np.dtype([("x", "<u2"), ("y", "<u2"), ("size", "u1"), ("angle", "u1"), ("word", "<u2"), ("bits", "u1", 16)])
 """x, y in 1/64 pixel of the frame; diameter in 1/32 octaves; angle in 1/256 of a turn, clockwise as the y axis
 points down; bit i of ``bits`` (first is the most significant) is bin i of the descriptor."""
+STORED_MAX, ASKED_MAX = 128, 400
+"""Features kept of a picture, and of a query."""
+STORED_BYTES_MAX, ASKED_BYTES_MAX = 1 << 15, 1 << 17
+"""Noise, the worst picture there is, takes 7 KB and 41 KB."""
+_SIDE_MAX = 1152
+"""Pixels of the small picture's longer side: 3 times 384, of a strip."""
 
 
 def unpack_words(data: bytes) -> NDArray[np.uint16]:
@@ -33,3 +39,47 @@ def unpack_words(data: bytes) -> NDArray[np.uint16]:
         raise ValueError(f"packed features begin with {data[:1]!r}, expected version {VERSION}")
     count = HEADER.unpack_from(data)[4]
     return np.frombuffer(data, FEATURE, count, HEADER.size)["word"]
+
+
+def check_packed(data: bytes, *, asked: bool = False) -> None:
+    """Raise ValueError unless these are the packed features of a picture, or of a query, or no bytes."""
+    if not data:
+        return
+    count_max, bytes_max = (ASKED_MAX, ASKED_BYTES_MAX) if asked else (STORED_MAX, STORED_BYTES_MAX)
+    if len(data) > bytes_max:
+        raise ValueError(f"packed features are {len(data)} bytes, expected at most {bytes_max}")
+    if len(data) < HEADER.size or data[0] != VERSION:
+        raise ValueError(f"packed features begin with {data[:1]!r}, expected version {VERSION}")
+    _, flags, width, height, count = HEADER.unpack_from(data)
+    if count > count_max or flags not in (0, DRAWN) or not width or not height:
+        found = f"{count} features in a frame of {width} x {height} with flags {flags}"
+        raise ValueError(f"packed features have {found}, expected at most {count_max} in a frame, and flags 0 or {DRAWN}")
+    picture = data[HEADER.size + count * FEATURE.itemsize :]
+    size = _size_of(picture)
+    if size is None or not all(1 <= side <= _SIDE_MAX for side in size):
+        raise ValueError(f"packed features end in a picture of size {size}, expected 1 to {_SIDE_MAX} pixels a side")
+
+
+def _size_of(picture: bytes) -> tuple[int, int] | None:
+    """Width and height of a small picture, by the header that OpenCV writes; None for other bytes."""
+    try:
+        if picture[:8] == b"\x89PNG\r\n\x1a\n":
+            return struct.unpack_from(">II", picture, 16)
+        if picture[:4] == b"RIFF" and picture[8:16] == b"WEBPVP8 ":
+            width, height = struct.unpack_from("<HH", picture, 26)
+            return width & 0x3FFF, height & 0x3FFF
+        return _size_of_jpeg(picture) if picture[:2] == b"\xff\xd8" else None
+    except struct.error:
+        return None
+
+
+def _size_of_jpeg(picture: bytes) -> tuple[int, int] | None:
+    """As the first frame header says (ITU-T T.81, B.2.2), before which OpenCV writes only segments with a length."""
+    at = 2
+    while at < len(picture):
+        marker, length = struct.unpack_from(">HH", picture, at)
+        if marker in (0xFFC0, 0xFFC1, 0xFFC2):
+            height, width = struct.unpack_from(">HH", picture, at + 5)
+            return width, height
+        at += 2 + length
+    return None

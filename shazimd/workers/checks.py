@@ -1,0 +1,164 @@
+"""The values in the replies to each job: a worker that was taken over may send any of the right type.
+
+Each check knows what was asked, and raises MalformedReply for a value that no honest worker makes of it. Ranges are
+those that the store, the index and the answers rely on.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from shazimd.models.model import ModelInfo
+from shazimd.types import (
+    FORMATS,
+    HASH_MAX,
+    PIXELS_BYTES,
+    Evidence,
+    Fingerprint,
+    FloatVector,
+    Mapping,
+    PictureFacts,
+    Query,
+    Signals,
+    Verdict,
+    Verification,
+)
+from shazimd.words.packing import ASKED_MAX, check_packed
+from shazimd.workers import jobs
+from shazimd.workers.replies import MalformedReply
+
+UNIT_TOLERANCE = 1e-3
+"""As for the store: rounding to float16 stays well inside."""
+TURNED = 7
+"""Orientations besides upright."""
+REGIONS_MAX, POINTS_MAX, SIGNS_MAX = 12, 40, 12
+"""Regions and points of an answer, and signs of one side: as many as ``imaging`` gives."""
+TEXT_MAX = 100
+"""Characters of a camera's name and of a date."""
+
+
+def check(function: Callable[..., Any], arguments: Sequence[Any], result: Any) -> None:
+    """Raise MalformedReply unless ``result`` may be that of ``function`` with these arguments."""
+    examine = CHECKS.get(function)
+    if examine is not None:
+        asked = inspect.signature(function).bind(*arguments).arguments
+        try:
+            examine(result, asked)
+        except ValueError as error:
+            raise MalformedReply(f"a worker's reply to {function.__name__} is wrong: {error}") from error
+
+
+def _fingerprint(found: Fingerprint, asked: dict[str, Any]) -> None:
+    model: ModelInfo | None = asked["model"]
+    _signals(found.signals)
+    _expect(found.model is None or (model is not None and found.model == model.id), "the model's id", found.model)
+    _expect((found.model is None) == (found.signals.fv is None), "a vector exactly with a model", found.model)
+    if found.signals.fv is not None and model is not None:
+        _vector(found.signals.fv, model.output_width)
+    _size((found.width, found.height), asked)
+    _expect(found.format in (*FORMATS, "MPO"), "the name of a format", found.format)
+    _expect(found.pixels is None or len(found.pixels) == PIXELS_BYTES, f"{PIXELS_BYTES} bytes of pixels", found.pixels)
+    _expect(asked["features"] or not found.features, "no features", found.features)
+    check_packed(found.features)
+    _expect(len(found.turned) == TURNED, f"hashes of {TURNED} orientations", len(found.turned))
+    for ah, dh in found.turned:
+        _signals(Signals(ah, dh, None))
+
+
+def _query(found: Query, asked: dict[str, Any]) -> None:
+    _fingerprint(found.fingerprint, asked)
+    _expect(asked["features"] or not found.features, "no features", found.features)
+    check_packed(found.features, asked=True)
+    expected = found.fingerprint.orientations
+    _expect(len(found.orientations) == len(expected), f"{len(expected)} orientations", len(found.orientations))
+    for own, other in zip(found.orientations, expected, strict=True):
+        _expect((own.ah, own.dh) == (other.ah, other.dh), "the hashes of the fingerprint", (own.ah, own.dh))
+        same = own.fv is None if other.fv is None else own.fv is not None and np.array_equal(own.fv, other.fv)
+        _expect(same, "the vector of the fingerprint", "another")
+
+
+def _verifications(found: list[Verification], asked: dict[str, Any]) -> None:
+    expected = len(asked["candidates"])
+    _expect(len(found) == expected, f"{expected} verifications", len(found))
+    for each in found:
+        _expect(each.verdict not in (Verdict.EXACT, Verdict.SIMILAR), "a verdict of geometry", each.verdict)
+        _expect(0 <= each.inliers <= ASKED_MAX, f"0 to {ASKED_MAX} inliers", each.inliers)
+        _expect(each.agreement is None or -1.001 <= each.agreement <= 1.001, "an agreement of -1 to 1", each.agreement)
+        if each.mapping is not None:
+            _mapping(each.mapping)
+        if each.differs is not None:
+            _expect(0 <= each.differs.share <= 1, "a share of 0 to 1", each.differs.share)
+            _expect(len(each.differs.regions) <= REGIONS_MAX, f"{REGIONS_MAX} regions", len(each.differs.regions))
+            _finite(number for pair in each.differs.regions for box in pair for number in box)
+
+
+def _mapping(found: Mapping) -> None:
+    _finite((found.scale, found.rotation_deg, *found.region))
+    _expect(found.scale > 0, "a scale over 0", found.scale)
+
+
+def _evidence(found: Evidence, _asked: dict[str, Any]) -> None:
+    for signs in (found.asked, found.known):
+        _expect(len(signs) <= SIGNS_MAX, f"at most {SIGNS_MAX} signs", len(signs))
+        _expect(all(sign.isidentifier() and len(sign) <= TEXT_MAX for sign in signs), "names of signs", signs)
+    if found.detail is not None:
+        _finite([found.detail])
+
+
+def _facts(found: PictureFacts, _asked: dict[str, Any]) -> None:
+    for text in (found.camera, found.captured):
+        _expect(len(text) <= TEXT_MAX, f"at most {TEXT_MAX} characters", text)
+    _expect(0 <= found.jpeg_quality <= 100, "a quality of 0 to 100", found.jpeg_quality)
+
+
+def _jpeg(found: bytes, _asked: dict[str, Any]) -> None:
+    _expect(found.startswith(b"\xff\xd8\xff"), "a JPEG", found)
+
+
+def _points(found: list[tuple[float, float, float, float]], _asked: dict[str, Any]) -> None:
+    _expect(len(found) <= POINTS_MAX, f"at most {POINTS_MAX} points", len(found))
+    _finite(number for pair in found for number in pair)
+
+
+def _signals(found: Signals) -> None:
+    for name, value in (("ah", found.ah), ("dh", found.dh)):
+        _expect(value is not None and 0 <= value <= HASH_MAX, f"{name} of 0 to {HASH_MAX}", value)
+
+
+def _vector(found: FloatVector, width: int) -> None:
+    _expect(len(found) == width, f"a vector of {width} numbers", len(found))
+    length = float(np.linalg.norm(found))
+    _expect(abs(length - 1) <= UNIT_TOLERANCE, "a vector of length 1", length)
+
+
+def _size(found: tuple[int, int], asked: dict[str, Any]) -> None:
+    limit = asked["max_pixels"]
+    _expect(all(1 <= side <= limit for side in found), f"a size of 1 to {limit} pixels a side", found)
+
+
+def _finite(numbers: Iterable[float]) -> None:
+    for number in numbers:
+        _expect(math.isfinite(number), "finite numbers", number)
+
+
+def _expect(holds: bool, expected: str, found: object) -> None:
+    if not holds:
+        raise ValueError(f"expected {expected}, found {repr(found)[:80]}")
+
+
+CHECKS: dict[Callable[..., Any], Callable[[Any, dict[str, Any]], None]] = {
+    jobs.fingerprint: _fingerprint,
+    jobs.query: _query,
+    jobs.verify_all: _verifications,
+    jobs.lineage: _evidence,
+    jobs.picture_facts: _facts,
+    jobs.rendition: _jpeg,
+    jobs.upright_size: _size,
+    jobs.matched_points: _points,
+}
+"""For each job of the daemon and of the page."""
