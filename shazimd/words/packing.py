@@ -53,7 +53,9 @@ def check_packed(data: bytes, *, asked: bool = False) -> None:
     _, flags, width, height, count = HEADER.unpack_from(data)
     if count > count_max or flags not in (0, DRAWN) or not width or not height:
         found = f"{count} features in a frame of {width} x {height} with flags {flags}"
-        raise ValueError(f"packed features have {found}, expected at most {count_max} in a frame, and flags 0 or {DRAWN}")
+        raise ValueError(
+            f"packed features have {found}, expected at most {count_max} in a frame, and flags 0 or {DRAWN}"
+        )
     picture = data[HEADER.size + count * FEATURE.itemsize :]
     size = _size_of(picture)
     if size is None or not all(1 <= side <= _SIDE_MAX for side in size):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,8 @@ from shazimd.words.packing import ASKED_MAX, check_packed
 from shazimd.workers import jobs
 from shazimd.workers.replies import MalformedReply
 
+T = TypeVar("T")
+
 UNIT_TOLERANCE = 1e-3
 """As for the store: rounding to float16 stays well inside."""
 TURNED = 7
@@ -42,8 +44,8 @@ TEXT_MAX = 100
 """Characters of a camera's name and of a date."""
 
 
-def check(function: Callable[..., Any], arguments: Sequence[Any], result: Any) -> None:
-    """Raise MalformedReply unless ``result`` may be that of ``function`` with these arguments."""
+def checked(function: Callable[..., T], arguments: Sequence[Any], result: T) -> T:
+    """The result if ``function`` may have it with these arguments. Raises MalformedReply otherwise."""
     examine = CHECKS.get(function)
     if examine is not None:
         asked = inspect.signature(function).bind(*arguments).arguments
@@ -51,6 +53,7 @@ def check(function: Callable[..., Any], arguments: Sequence[Any], result: Any) -
             examine(result, asked)
         except ValueError as error:
             raise MalformedReply(f"a worker's reply to {function.__name__} is wrong: {error}") from error
+    return result
 
 
 def _fingerprint(found: Fingerprint, asked: dict[str, Any]) -> None:
@@ -132,7 +135,7 @@ def _signals(found: Signals) -> None:
 
 def _vector(found: FloatVector, width: int) -> None:
     _expect(len(found) == width, f"a vector of {width} numbers", len(found))
-    length = float(np.linalg.norm(found))
+    length = float(np.linalg.norm(found.astype(np.float64)))
     _expect(abs(length - 1) <= UNIT_TOLERANCE, "a vector of length 1", length)
 
 

@@ -21,7 +21,7 @@ import structlog
 from shazimd.errors import InternalError, WorkerFailed, WorkerLost
 from shazimd.models.model import ModelInfo
 from shazimd.types import Fingerprint, Query
-from shazimd.workers import jobs, replies
+from shazimd.workers import checks, jobs, replies
 from shazimd.workers.process import WorkerCrashed, WorkerProcess
 from shazimd.workers.replies import MalformedReply
 
@@ -154,18 +154,19 @@ class _Keeper:
         request = pickle.dumps((function, arguments), protocol=pickle.HIGHEST_PROTOCOL)
         before = 0 if self._worker is None else self._worker.jobs_done
         try:
-            return self._ask(request, function)
+            return self._ask(request, function, arguments)
         except WorkerLost:
-            return self._ask(request, function)
+            return self._ask(request, function, arguments)
         except (MalformedReply, WorkerCrashed):
             if not before:
                 raise
-            return self._ask(request, function)
+            return self._ask(request, function, arguments)
 
-    def _ask(self, request: bytes, function: Callable[..., T]) -> T:
+    def _ask(self, request: bytes, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
         """The result of a job; after a failure the worker is replaced."""
         try:
-            return replies.unpack(self._live_worker().ask(request, self._timeout_s), function)
+            reply = self._live_worker().ask(request, self._timeout_s)
+            return checks.checked(function, arguments, replies.unpack(reply, function))
         except WorkerFailed:
             self._replace()
             raise

@@ -13,13 +13,15 @@ from shazimd.errors import WorkerFailed, WorkerLost
 from shazimd.workers import channel
 from shazimd.workers.replies import MalformedReply
 
+MODULE = "shazimd.workers.worker_main"
+"""The program of a worker."""
 START_TIMEOUT_S = 60.0
 """A cold disk under load may take long to import NumPy and OpenCV; normally a third of a second."""
 REPLY_BYTES_MAX = 1 << 24
 """A query with 8 vectors is some 70 KB. Limits the memory a hijacked worker can make the daemon allocate."""
 
 _DEATH_TIMEOUT_S = 5.0
-_FROM_OUTSIDE = {
+_FROM_OUTSIDE: dict[int, str] = {
     signal.SIGKILL: "the kernel sends it when memory runs out",
     signal.SIGTERM: "sent by another process",
     signal.SIGHUP: "sent by another process",
@@ -112,11 +114,10 @@ class WorkerProcess:
             return WorkerCrashed(f"{step} closed its worker's connection")
         if status >= 0:
             return WorkerCrashed(f"{step} ended its worker: exit status {status}")
-        number = signal.Signals(-status)
-        if cause := _FROM_OUTSIDE.get(number):
-            death = f"the worker was killed by signal {number} ({number.name}): {cause}"
-            return WorkerLost(f"{death}; not the picture's fault")
-        return WorkerCrashed(f"{step} crashed its worker: signal {number} ({number.name})")
+        name = _named(-status)
+        if cause := _FROM_OUTSIDE.get(-status):
+            return WorkerLost(f"the worker was killed by {name}: {cause}; not the picture's fault")
+        return WorkerCrashed(f"{step} crashed its worker: {name}")
 
     def kill(self) -> None:
         self._process.kill()
@@ -132,10 +133,16 @@ class WorkerProcess:
             self._process.wait()
 
 
+def _named(number: int) -> str:
+    """A signal for a message; real-time signals have numbers only."""
+    known = number in set(signal.Signals)
+    return f"signal {number} ({signal.Signals(number).name})" if known else f"signal {number}"
+
+
 def _started(theirs: socket.socket, memory_mb: int) -> subprocess.Popen[bytes]:
     arguments = [str(theirs.fileno()), str(memory_mb), str(os.getpid())]
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        [sys.executable, "-P", "-B", "-m", "shazimd.workers.worker_main", *arguments],
+        [sys.executable, "-P", "-B", "-m", MODULE, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         pass_fds=[theirs.fileno()],

@@ -1,0 +1,135 @@
+"""A worker that a picture has taken over sends any reply: it changes no other file's row, no start, no later answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import daemon_process as daemon_process_module
+import forging_worker
+import pytest
+from daemon_process import DaemonProcess, daemon_process
+from forged_kinds import BYTES, FRAMES, KINDS, VALUES
+
+from shazimd.errors import WorkerFailed
+from shazimd.models.model import bundled
+from shazimd.store.lmdb_store import open_store
+from shazimd.types import FileState, Fingerprint
+from shazimd.workers import checks, jobs, replies
+from shazimd.workers.replies import MalformedReply
+
+HERE = Path(__file__).parent
+LANDED = KINDS if "SHAZIMD_LONG" in os.environ else [*list(VALUES)[::4], *BYTES, *FRAMES]
+"""Kinds of the test with a real daemon: each costs two workers, so every fourth value stands for the others, which are
+checked without one."""
+HONEST_ANYWAY = {"and a byte", "and junk", "and itself again", "and one to the next job"}
+"""Surplus bytes behind a sound reply are found before it is used, or before the next job is sent."""
+
+
+def test_the_list_is_long() -> None:
+    """More than a hundred kinds."""
+    assert len(set(KINDS)) > 150
+
+
+@pytest.mark.parametrize("kind", [*VALUES, *(kind for kind in BYTES if not kind.startswith(("a failure", "the code")))])
+def test_a_forged_reply_is_refused(kind: str) -> None:
+    """By its bytes, or by the values in it; the honest one is not."""
+    model = bundled()
+    arguments = (b"picture", model, 1_000_000, True)
+    good = forging_worker.honest(b"picture", model)
+    checks.checked(jobs.query, arguments, replies.unpack(replies.pack_result(good), jobs.query))
+    forging_worker.taken_over[:] = [kind]
+    try:
+        forged = forging_worker.pack_result(good)
+    finally:
+        forging_worker.taken_over.clear()
+    with pytest.raises(MalformedReply if kind not in ("a code of 1 MB", "an unknown code") else WorkerFailed):
+        checks.checked(jobs.query, arguments, replies.unpack(forged, jobs.query))
+
+
+def test_every_job_has_a_check() -> None:
+    """A new job of the workers needs one."""
+    public = {value for name, value in vars(jobs).items() if callable(value) and value.__module__ == jobs.__name__}
+    assert {job for job in public if not job.__name__.startswith("_")} == set(checks.CHECKS)
+
+
+@pytest.mark.timeout(600)
+def test_no_forged_reply_changes_anything_but_its_own_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each kind lands beside an innocent file, which has the row of an honest worker, and is found, also after a start
+    with honest workers; the forger's file is listed as failed, in a short line."""
+    monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
+    monkeypatch.setattr(daemon_process_module, "PATIENCE_S", 300.0)
+    with daemon_process(tmp_path, "--model", "bundled", str(tmp_path / "root")) as daemon:
+        honest, daemon.program = daemon.program, [sys.executable, str(HERE / "forging_daemon.py")]
+        _land(daemon.root, "first.png", b"first")
+        daemon.start()
+        daemon.settled()
+        assert daemon.process is not None
+        first = daemon.process.pid
+        for number in _numbers():
+            _land(daemon.root, f"{number}-forged.png", f"FORGE:{number}!".encode())
+            _land(daemon.root, f"{number}-innocent.png", f"innocent {number}".encode())
+        daemon.settled()
+        assert (first, None) == (daemon.process.pid, daemon.process.poll())
+        assert 1 == daemon.ctl("duplicates").returncode  # none found
+        failed = [json.loads(line) for line in daemon.ctl("failed", "--json").stdout.splitlines()]
+        assert 0 == daemon.stop()
+        known = _rows(daemon)
+        assert {path: known[path] for path in known if b"innocent" in path} == {
+            os.fsencode(daemon.root / f"{number}-innocent.png"): _expected(f"innocent {number}".encode())
+            for number in _numbers()
+        }
+        reasons = {Path(each["path"]).name: each for each in failed}
+        for number in _numbers():
+            kind = KINDS[number]
+            own = known[os.fsencode(daemon.root / f"{number}-forged.png")]
+            if own is None:
+                text = reasons[f"{number}-forged.png"]["reason"]
+                assert len(text) < 3000
+                assert text.isprintable()
+            else:
+                assert kind in HONEST_ANYWAY
+                assert own == _expected(f"FORGE:{number}!".encode())
+        daemon.program = honest
+        daemon.start()
+        daemon.settled()
+        assert 0 == daemon.ctl("store", "--store", str(daemon.store), "check").returncode
+        asked = tmp_path / "asked.png"
+        asked.write_bytes((daemon.root / "0-innocent.png").read_bytes())
+        assert "0-innocent.png" in daemon.ctl("find", str(asked)).stdout
+        assert 1 == daemon.ctl("duplicates").returncode  # none found
+
+
+def _numbers() -> list[int]:
+    return [KINDS.index(kind) for kind in LANDED]
+
+
+def _land(root: Path, name: str, data: bytes) -> None:
+    (root / name).write_bytes(forging_worker.png() + data)
+
+
+def _expected(data: bytes) -> tuple[object, ...]:
+    return _facts(forging_worker.honest(forging_worker.png() + data, bundled()).fingerprint)
+
+
+def _facts(kept: Fingerprint) -> tuple[object, ...]:
+    vector = None if kept.signals.fv is None else kept.signals.fv.tobytes()
+    own = kept.signals.ah, kept.signals.dh, kept.turned, kept.pixels, kept.width, kept.height, kept.format
+    return (*own, vector, kept.model, kept.features)
+
+
+def _rows(daemon: DaemonProcess) -> dict[bytes, tuple[object, ...] | None]:
+    """The facts of every file; None for a failed one."""
+    store = open_store(str(daemon.store), 1 << 30)
+    try:
+        with store.read() as reader:
+            return {
+                path: None
+                if row.state is FileState.FAILED or row.content is None
+                else _facts(reader.fingerprint(row.content, bundled().id))
+                for path, row in reader.walk(os.fsencode(daemon.root))
+            }
+    finally:
+        store.close()
