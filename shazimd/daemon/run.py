@@ -32,10 +32,10 @@ from shazimd.ingest.lanes import Jobs, Lane
 from shazimd.ingest.moves import apply_move, leave_out
 from shazimd.ingest.outcome import Outcome
 from shazimd.ingest.pending import PendingAlert
-from shazimd.ingest.reconcile import Findings, Reconciler
+from shazimd.ingest.reconcile import Reconciler
 from shazimd.ingest.relate import Relating
 from shazimd.ingest.rules import IngestRules
-from shazimd.ingest.scan import Depth
+from shazimd.ingest.scan import Depth, Findings
 from shazimd.ingest.values import decoders_of_failures, set_baseline, set_decoders_of_failures
 from shazimd.protocol import PathFields, RootState, ScanStatus, State
 from shazimd.search.duplicates import Scoring

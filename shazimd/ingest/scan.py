@@ -33,6 +33,27 @@ class Depth(IntEnum):
         return self is Depth.ALL or (self is Depth.FAILED and row.state is FileState.FAILED)
 
 
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The result of a step of a scan."""
+
+    directory: bytes
+    look: tuple[bytes, ...] = ()
+    """new or changed files, and files to be read again"""
+    depth: Depth = Depth.NONE
+    """of the scan"""
+    unsettled: tuple[bytes, ...] = ()
+    """files changed just now, for the debouncer"""
+    moved: int = 0
+    """number of files whose rows were moved"""
+    removed: int = 0
+    """number of files whose rows were removed"""
+    waiting: bool = False
+    """removals wait for events or found files, which may explain them"""
+    completed: bytes | None = None
+    """the root whose full scan ended with this step"""
+
+
 class _Turn(IntEnum):
     KNOWN = 0
     WRAPPED = 1
@@ -87,6 +108,9 @@ class Scan:
         self.recursive |= other.recursive
         self.confirmed |= other.confirmed
         self.depth = max(self.depth, other.depth)
+
+    def is_as_thorough_as(self, other: Scan) -> bool:
+        return (self.confirmed or not other.confirmed) and self.depth >= other.depth
 
     def push(self, directory: bytes, *, is_known: bool) -> None:
         heapq.heappush(self._queue, (self._turn(directory, is_known), directory))

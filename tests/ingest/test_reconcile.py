@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from shazimd.config import WatchConfig
 from shazimd.errors import NotFound, StoreFull
 from shazimd.ingest import deletion_guard as absence
-from shazimd.ingest import reconcile
+from shazimd.ingest import reconcile, root_scans
 from shazimd.ingest.commit import Committer
-from shazimd.ingest.reconcile import Findings, Reconciler
-from shazimd.ingest.scan import Depth
+from shazimd.ingest.reconcile import Reconciler
+from shazimd.ingest.scan import Depth, Findings
 from shazimd.posix import identity
 from shazimd.posix.mounts import Mount, Mounts
 from shazimd.store.base import Store, Writer
@@ -579,7 +579,7 @@ def test_a_whole_pass_asked_for_meanwhile_follows(store: Store, root: Path) -> N
 
 def test_too_many_requests_become_one_for_the_whole(store: Store, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded and nothing is lost."""
-    monkeypatch.setattr(reconcile, "WAITING_MAX", 5)
+    monkeypatch.setattr(root_scans, "WAITING_MAX", 5)
     expected = sorted(path for i in range(12) for path in fill(root / str(i)))
     bench = Bench(store, root)
     assert expected == looked(bench.run(*(root / str(i) for i in range(12))))
