@@ -14,24 +14,24 @@ from shazimd.posix import memory
 RESIDENT_BYTES_MAX = 24 << 20
 
 
-def release_start_code() -> None:
-    """Release the pages of executable code, for a process that has loaded its libraries: the code that runs later is
-    read again, page by page, and the code that only the start ran is not.
+def release_libraries() -> None:
+    """Release the pages of code and constants, for a process that has loaded its libraries: what is used later is read
+    again, some 64 KiB at a time, and what only the start used is not.
 
-    Pages that differ from their file, as the dynamic linker or a debugger may leave them, are kept."""
-    for start, length in list(_unchanged_code()):
+    Pages that differ from their file, as the dynamic linker or a debugger leaves them, are kept."""
+    for start, length in list(_unchanged_pages()):
         memory.drop_pages(start, length)
 
 
-def _unchanged_code() -> Iterator[tuple[int, int]]:
-    """(address, length) of each mapping of a library's code; see proc_pid_smaps(5)."""
+def _unchanged_pages() -> Iterator[tuple[int, int]]:
+    """(address, length) of each mapping of a file that is read-only and as the file is; see proc_pid_smaps(5)."""
     span = b""
     with open("/proc/self/smaps", "rb") as lines:
         for line in lines:
             fields = line.split(maxsplit=5)
             if not fields[0].endswith(b":"):  # a mapping; its figures follow
-                is_code = fields[1] == b"r-xp" and fields[4] != b"0"  # inode 0 is memory without a file
-                span = fields[0] if is_code else b""
+                is_file = fields[4] != b"0"  # an inode
+                span = fields[0] if is_file and fields[1] in (b"r-xp", b"r--p") else b""
             elif span and fields[:2] == [b"Anonymous:", b"0"]:
                 yield _address_and_length(span)
 

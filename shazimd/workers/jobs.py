@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from shazimd.models.model import EmbeddingModel, ModelInfo, NoVector
-from shazimd.posix.resident import release_start_code
+from shazimd.posix.resident import release_libraries
 from shazimd.types import Evidence, Fingerprint, Mapping, PictureFacts, Query, Verification
 
 if TYPE_CHECKING:
@@ -84,5 +84,5 @@ def _extractor(model: ModelInfo | None, max_pixels: int, features: bool) -> Extr
     from shazimd.imaging.extract import Extractor
 
     extractor = Extractor(None if model is None else EmbeddingModel(model), max_pixels, features=features)
-    release_start_code()  # of a worker's 100 MiB 18 are code that only loads the libraries and opens the model
+    release_libraries()  # of a worker's 100 MiB 30 only loaded the libraries and opened the model
     return extractor

@@ -6,30 +6,34 @@ import ctypes
 import mmap
 from pathlib import Path
 
+import pytest
+
 from shazimd.posix.memory import resident_file_bytes
-from shazimd.posix.resident import release_start_code
+from shazimd.posix.resident import release_libraries
 
 _SIZE = 8 << 20
 
 
-def _code(path: Path) -> mmap.mmap:
-    """A file mapped as a library's code is, which is touched."""
+def _library(path: Path, protection: int) -> mmap.mmap:
+    """A file mapped as a library's code or constants are, which is touched."""
     path.write_bytes(bytes(range(256)) * (_SIZE // 256))
     with path.open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), _SIZE, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_EXEC)
+        mapped = mmap.mmap(file.fileno(), _SIZE, mmap.MAP_PRIVATE, protection)
     assert len(mapped[:]) == _SIZE
     return mapped
 
 
-def test_code_is_released_and_read_again(tmp_path: Path) -> None:
-    with _code(tmp_path / "library") as mapped:
+@pytest.mark.parametrize("protection", [mmap.PROT_READ | mmap.PROT_EXEC, mmap.PROT_READ], ids=["code", "constants"])
+def test_a_library_is_released_and_read_again(tmp_path: Path, protection: int) -> None:
+    """Its pages are no longer resident, and their content comes back."""
+    with _library(tmp_path / "library", protection) as mapped:
         before = resident_file_bytes()
-        release_start_code()
+        release_libraries()
         assert resident_file_bytes() <= before - _SIZE
         assert mapped[: 1 << 20] == bytes(range(256)) * 4096
 
 
-def test_code_that_differs_from_its_file_is_kept(tmp_path: Path) -> None:
+def test_a_library_that_differs_from_its_file_is_kept(tmp_path: Path) -> None:
     """The dynamic linker may have written addresses into it, a debugger its breakpoints."""
     path = tmp_path / "library"
     path.write_bytes(b"a" * mmap.PAGESIZE)
@@ -41,5 +45,5 @@ def test_code_that_differs_from_its_file_is_kept(tmp_path: Path) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         assert libc.mprotect(ctypes.byref(view), ctypes.c_size_t(mmap.PAGESIZE), mmap.PROT_READ | mmap.PROT_EXEC) == 0
         del view
-        release_start_code()
+        release_libraries()
         assert changed[:2] == b"ba"
