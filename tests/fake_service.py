@@ -15,6 +15,7 @@ from shazimd.errors import NotAnImage, NotFound, ShazimdError
 from shazimd.protocol import (
     Alert,
     BaselineProgress,
+    ChangesPage,
     CompactReply,
     CompareReply,
     DecisionMessage,
@@ -22,11 +23,15 @@ from shazimd.protocol import (
     ExportedFile,
     FailedFile,
     FindReply,
+    FingerprintMessage,
+    ForeignReply,
+    ForeignStatus,
     ForgetReply,
     GroupsPage,
     InstalledModel,
     InstallProgress,
     PairLine,
+    PathFields,
     RelationsStatus,
     ReloadReply,
     Status,
@@ -333,6 +338,33 @@ class FakeService:
         if self.fails:
             raise self.fails
         yield {"stage": "installed", "model": self.models()[0]}
+
+    def changes(self, after: str | None, limit: int) -> ChangesPage:
+        self.asked.append(("changes", after, limit))
+        return {"changes": [], "after": "0.x", "restarted": True, "reading": False, "complete": True}
+
+    def fingerprints(self, digests: list[bytes]) -> list[FingerprintMessage]:
+        self.asked.append(("fingerprints", digests))
+        return []
+
+    def foreign(self) -> ForeignStatus:
+        self.asked.append(("foreign",))
+        return {"hosts": [], "undecided": []}
+
+    def foreign_paths(self, host: str, after: bytes | None, limit: int) -> list[PathFields]:
+        self.asked.append(("foreign_paths", host, after, limit))
+        return []
+
+    def put_foreign(self, host: str, body: bytes, position: str | None, *, complete: bool) -> ForeignReply:
+        self.asked.append(("put_foreign", host, body, position, complete))
+        return {"missing": [], "refused": []}
+
+    def forget_foreign(self, host: str) -> ForgetReply:
+        self.asked.append(("forget_foreign", host))
+        return {"forgotten": 0, "comes_back": False}
+
+    def decide_foreign(self, number: int, order: int) -> None:
+        self.asked.append(("decide_foreign", number, order))
 
     def metrics(self) -> bytes:
         return b"shazimd_images 1200\n"

@@ -32,6 +32,13 @@ Permissions = Annotated[str, Meta(pattern="^0?[0-7]{3}$", description='permissio
 HookName = Annotated[
     str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$", description="up to 64 letters, digits, underscores and hyphens")
 ]
+HostName = Annotated[
+    str,
+    Meta(
+        pattern="^[a-z0-9][a-z0-9.-]{0,62}$",
+        description="up to 63 lower-case letters, digits, dots and hyphens, a letter or digit first",
+    ),
+]
 HookUrl = Annotated[
     str,
     Meta(
@@ -241,6 +248,21 @@ class HookConfig(Section, frozen=True, kw_only=True):
             raise ValueError("it has both or neither of command and url, expected one of them")
 
 
+class ClusterConfig(Section, frozen=True, kw_only=True):
+    """Other hosts whose pictures are known here, and this host's there. The tables are in PostgreSQL; the program
+    shazimd-link exchanges them with the daemon, which has no network."""
+
+    host: HostName | None = None
+    """The name of this host in the cluster. Without the key the daemon shares nothing.
+    Example: host = "nas1" """
+    url: str | None = None
+    """The database, as libpq takes it.
+    Example: url = "postgresql://nas1@db.example.org/shazim?sslmode=verify-full" """
+    follow: Annotated[tuple[str, ...], Meta(min_length=1)] = ("*",)
+    """The hosts whose pictures are known here: names, or "*" for all.
+    Example: follow = ["nas2", "nas3"]"""
+
+
 class Config(Section, frozen=True, kw_only=True):
     watch: tuple[WatchConfig, ...] = ()
     match: MatchConfig = MatchConfig()
@@ -252,6 +274,7 @@ class Config(Section, frozen=True, kw_only=True):
     server: ServerConfig = ServerConfig()
     reconcile: ReconcileConfig = ReconcileConfig()
     hook: tuple[HookConfig, ...] = ()
+    cluster: ClusterConfig = ClusterConfig()
 
     def __post_init__(self) -> None:
         names = [hook.name for hook in self.hook]

@@ -20,6 +20,7 @@ from shazimd.index.base import Index
 from shazimd.index.cascade import CascadeIndex
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.commit import Committer
+from shazimd.ingest.foreign import ForeignFiles, begin_sharing
 from shazimd.ingest.relate import Comparers, renew_relations
 from shazimd.models.model import ModelInfo
 from shazimd.models.provision import Provision
@@ -38,7 +39,7 @@ from shazimd.workers.pool import WorkerPool
 
 log = structlog.get_logger()
 
-RESTART_NEEDED = ("store", "server", "workers", "model")
+RESTART_NEEDED = ("cluster", "store", "server", "workers", "model")
 """Tables not applied by a reload."""
 
 
@@ -61,6 +62,7 @@ class App:
             check_presence(roots, parts.store)
             self.store, self.workers, self.library = parts.store, parts.workers, parts.library
             self.alerts, self.committer, self.metrics = parts.alerts, parts.committer, parts.metrics
+            self.foreign = ForeignFiles(parts.library, parts.committer, config.cluster.host)
             self.search, self.duplicates, self.ignored = parts.search, parts.duplicates, parts.ignored
             self.run = Run(parts, roots, RunSettings.of(config))
             self._opened = opened.pop_all()
@@ -118,6 +120,7 @@ def _open_parts(config: Config, model: ModelInfo | None, opened: ExitStack) -> P
     """Open the parts in an order in which each may use those before, and be closed before them."""
     assert config.store.path is not None
     store = opened.enter_context(closing(open_store(config.store.path, config.store.map_size_gb << 30, VERSION)))
+    store.write(lambda writer: begin_sharing(writer, config.cluster.host is not None))
     if config.match.verify:
         renew_relations(store)
     limits = config.workers

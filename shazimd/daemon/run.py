@@ -86,7 +86,7 @@ class Run:
             parts.store, parts.committer, filters, may_stall=self._may_stall, ignores=self._roots.ignores
         )
         rules = IngestRules(self._roots, settings.match, settings.max_file_bytes)
-        self._ingest = Ingest(
+        self.ingest = Ingest(
             parts.library, parts.committer, parts.workers, parts.search, parts.alerts, rules, parts.metrics
         )
         self._jobs = Jobs(settings.threads)
@@ -163,7 +163,7 @@ class Run:
         debounced = self._debouncer.pending()
         scanning = int(self._scanning)
         directories: int = sum(each["directories_pending"] for each in self._reconciler.progress().values())
-        put_off = len(self._ingest.pending)
+        put_off = len(self.ingest.pending)
         return unreported + debounced + max(directories, scanning) + put_off + self._jobs.pending()
 
     def roots(self) -> list[RootState]:
@@ -189,7 +189,7 @@ class Run:
         """Compare a file or directory, or all roots, with the disk soon. Raises NotFound outside the roots.
 
         ``deep``: every file is read, though its stat is unchanged."""
-        self._ingest.retries.clear()
+        self.ingest.retries.clear()
         depth = Depth.ALL if deep else Depth.NONE
         if path is None:
             for root, watcher in self._watchers.items():
@@ -220,7 +220,7 @@ class Run:
 
     def retry(self, path: bytes | None) -> int:
         """Read the failed files, all or those at or below a path, again soon; their number."""
-        self._ingest.retries.clear()
+        self.ingest.retries.clear()
         failed = [each for each, _ in failed_files(self._library.store, path or b"/")]
         for each in failed:
             self._offer(each, Lane.BACKLOG, is_deep=True)
@@ -253,14 +253,14 @@ class Run:
         """Start the watchers, which request the first scans: a change meanwhile is found twice rather than missed."""
         if self._roots.unbegun:
             self._committer.submit(self._roots.begin).result()
-        for pending in self._ingest.pending.left():
+        for pending in self.ingest.pending.left():
             self._decide(pending)
         for watcher in self._watchers.values():
             watcher.start()
         self._begun = True
 
     def _turn(self) -> None:
-        put_off = len(self._ingest.pending) > 0
+        put_off = len(self.ingest.pending) > 0
         is_retried = self._decoders and self._is_all_scanned()
         busy = self._scanning or put_off or is_retried or self._roots.without_baseline & self._scanned.keys()
         moves: list[Future[None]] = []
@@ -271,7 +271,7 @@ class Run:
                 _wait(moves)
                 self._handle(event)
         _wait(moves)
-        for pending, is_last in self._ingest.pending.due(is_scanning=self._scanning, is_behind=self._is_behind()):
+        for pending, is_last in self.ingest.pending.due(is_scanning=self._scanning, is_behind=self._is_behind()):
             self._decide(pending, is_last=is_last)
         self._scan()
         self._complete_baselines()
@@ -305,7 +305,7 @@ class Run:
 
     def _ingest_file(self, path: bytes, *, deleted: bool, is_deep: bool) -> None:
         """A job: ingest a file and act on the outcome."""
-        outcome = self._ingest.ingest(path, deleted=deleted, is_deep=is_deep)
+        outcome = self.ingest.ingest(path, deleted=deleted, is_deep=is_deep)
         if self._roots.without_baseline and outcome in (Outcome.STORED, Outcome.FAILED, Outcome.OTHER_NAMES):
             around = self._roots.of(path)
             self._progress.note(around.rules.root if around else path)
@@ -323,7 +323,7 @@ class Run:
         elif outcome is Outcome.PUT_OFF:
             self._look_for_missing()
         elif outcome is Outcome.POSTPONED:
-            self._debouncer.put(FileEvent(Kind.FILE, path), after_s=self._ingest.retries.delay_s(path))
+            self._debouncer.put(FileEvent(Kind.FILE, path), after_s=self.ingest.retries.delay_s(path))
 
     def _decide(self, pending: PendingAlert, *, is_last: bool = False) -> None:
         """Have a job decide on an alert, under a key of its own: the path may be ingested as well."""
@@ -331,11 +331,11 @@ class Run:
         self._jobs.offer(("pending alert", pending.number), work, Lane.LIVE)
 
     def _decide_alert(self, pending: PendingAlert, *, is_last: bool) -> None:
-        if not self._ingest.pending.decide(pending, is_last=is_last):
+        if not self.ingest.pending.decide(pending, is_last=is_last):
             self._look_for_missing()
 
     def _look_for_missing(self) -> None:
-        for directory in self._ingest.pending.directories():
+        for directory in self.ingest.pending.directories():
             self._debouncer.put(FileEvent(Kind.TREE, directory))
         self._debouncer.wake()  # the run's thread may wait without a limit
 

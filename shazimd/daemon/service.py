@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 from shazimd import __version__, protocol
-from shazimd.daemon import decide, wire
+from shazimd.daemon import decide, feed, wire
 from shazimd.daemon.app import App
 from shazimd.daemon.export import exported_files
 from shazimd.daemon.failures import failed_files
@@ -24,6 +24,7 @@ from shazimd.types import THRESHOLD_BY_HASHES, Digest, Verdict, Weights
 MATCHES_MAX = 10_000
 """Maximum of an answer: at a low threshold every image matches, and a million matches would be half a gigabyte."""
 
+UNDECIDED_MAX = 100
 MEMBERS_MAX = 200
 """Files of a group in a page."""
 
@@ -85,6 +86,7 @@ class DaemonService:
             "version": __version__,
             "state": self._app.run.state,
             "images": counts["images"],
+            "foreign": counts["foreign"],
             "contents": counts["contents"],
             "pending": self._app.run.pending(),
             "failed": counts["failed"],
@@ -233,6 +235,28 @@ class DaemonService:
         store.compact(self._app.library.model_id)
         self._app.library.compact()
         return {"before_bytes": before, "after_bytes": store.info()["size_bytes"]}
+
+    def changes(self, after: str | None, limit: int) -> protocol.ChangesPage:
+        return feed.changes(self._app.store, self._app.library.model_id, after, limit)
+
+    def fingerprints(self, digests: list[bytes]) -> list[protocol.FingerprintMessage]:
+        return feed.fingerprints(self._app.store, self._app.library.model_id, digests)
+
+    def foreign(self) -> protocol.ForeignStatus:
+        undecided = self._app.run.ingest.across.undecided(UNDECIDED_MAX)
+        return {"hosts": self._app.foreign.hosts(), "undecided": undecided}
+
+    def foreign_paths(self, host: str, after: bytes | None, limit: int) -> list[protocol.PathFields]:
+        return self._app.foreign.paths(host, after, limit)
+
+    def put_foreign(self, host: str, body: bytes, position: str | None, *, complete: bool) -> protocol.ForeignReply:
+        return self._app.foreign.put(host, body, position, complete=complete)
+
+    def forget_foreign(self, host: str) -> protocol.ForgetReply:
+        return {"forgotten": self._app.foreign.forget(host), "comes_back": False}
+
+    def decide_foreign(self, number: int, order: int) -> None:
+        self._app.run.ingest.across.decide(number, order)
 
     def metrics(self) -> bytes:
         return self._app.metrics.render(self.status())

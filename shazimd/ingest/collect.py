@@ -148,7 +148,7 @@ def _remove(library: Library, committer: Committer, keep_s: float) -> int:
 
 def _prune(writer: Writer, contents: set[ContentId]) -> list[ContentId]:
     """Remove those of the contents without files; the removed ones."""
-    orphans = [content for content in sorted(contents) if not writer.files_of(content)]
+    orphans = [content for content in sorted(contents) if not writer.is_held(content)]
     writer.prune(orphans)
     return orphans
 

@@ -39,6 +39,13 @@ class OwnDecisions(NamedTuple):
         return any(decision.silences(self.digest, other) for decision in self.made)
 
 
+class Across(NamedTuple):
+    """The part of a decision that is about other hosts: their files match, and those of this host do not."""
+
+    order: int
+    """the cluster's number of the file: files with this number or a greater one came later; 0: all match"""
+
+
 class Candidate(NamedTuple):
     """A file to decide on."""
 
@@ -50,6 +57,8 @@ class Candidate(NamedTuple):
     arrival: int | None = None
     """Its number (see ``Arrivals``): later files do not match. None before the commit: all may match."""
     decided: OwnDecisions | None = None
+    across: Across | None = None
+    """None: files of this host match, and others do not"""
 
 
 class Decision(NamedTuple):
@@ -103,6 +112,7 @@ class Decider:
             limit=MATCHES_MAX,
             admit=admission,
             exact=exact,
+            foreign=file.across is not None,
         )
         alerting = [match for match in matches if settings.alert_on(match)]
         log_related(file.path, [match for match in matches if not settings.alert_on(match)], alerts=bool(alerting))
@@ -113,7 +123,7 @@ class Decider:
         """An alert that names the best match and counts the files of all."""
         took_ms = (time.perf_counter() - file.started) * 1000
         banks, best = self._rules.roots.only_against(file.path), matches[0]
-        count = len(matches) if banks else self._count_files(contents, file.path)
+        count = len(matches) if banks or file.across else self._count_files(contents, file.path)
         bank = next((bank for bank in banks if is_at_or_below(best.path, bank)), None)
         return AlertRecord.of(file.path, best, count, took_ms, bank)
 
@@ -153,6 +163,9 @@ class _Admission:
             return False
         if self._banks and not any(is_at_or_below(path, bank) for bank in self._banks):
             return False
+        if self._file.across is not None:  # ctime of a foreign file: its number, see ``foreign``
+            order = self._file.across.order
+            return order == 0 or known.ctime_ns < order
         if path == self._file.path or (arrival is not None and self._arrivals.is_later(path, arrival)):
             return False
         try:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import structlog
 
 from shazimd.errors import ModelError, ShazimdError, StoreError, TooLarge, Unreadable, WorkerFailed, WorkerLost
+from shazimd.ingest.across import CrossHostAlerts
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.arrivals import Arrivals
 from shazimd.ingest.commit import Committer
@@ -147,6 +148,7 @@ class Ingest:
         self.pending = PendingAlerts(
             library.store, committer, alerts, self._decider, self._disk, self._arrivals, counts
         )
+        self.across = CrossHostAlerts(library.store, committer, self._decider, self.pending)
 
     def ingest(self, path: bytes, *, deleted: bool = False, is_deep: bool = False) -> Outcome:
         """Make the row of ``path`` agree with its file, and raise an alert if the file is a near-duplicate.
@@ -317,8 +319,11 @@ class Ingest:
                 return _Stored(stored, self._arrivals.add(None))
             decision = made.decision if made is not None and made.holds(self._arrivals.last) else None
             arrival = self._arrivals.add(path)
-            if decision is None:
+            if writer.is_sharing or decision is None:
                 query = content.query or _query_of(writer.fingerprint(stored, self._library.model_id))
+            if writer.is_sharing:
+                writer.add_pending_alert(path, query, content.digest)
+            if decision is None:
                 note = writer.add_pending_alert(path, query)
                 return _Stored(stored, arrival, PendingAlert(note, path, stored, query, arrival, file.started))
             return _Stored(stored, arrival, alert=self.pending.settle(writer, stored, decision))

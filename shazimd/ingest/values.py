@@ -124,3 +124,12 @@ def _guard_key(root: bytes) -> str:
 def _hashed(root: bytes) -> str:
     """A path may be longer than the 511 bytes of an LMDB key."""
     return hashlib.blake2b(root, digest_size=16).hexdigest()
+
+
+def followed_hosts(reader: Reader) -> dict[str, str | None]:
+    """The other hosts whose files are known, each with the position that was reached; None in the first reading."""
+    return dict(reader.get("foreign") or {})
+
+
+def set_followed_hosts(writer: Writer, hosts: Mapping[str, str | None]) -> None:
+    writer.set("foreign", dict(hosts) or None)

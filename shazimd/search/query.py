@@ -80,12 +80,14 @@ class Search:
         limit: int | None = None,
         admit: Admit | None = None,
         exact: Set[ContentId] | None = None,
+        foreign: bool = False,
     ) -> list[Match]:
         """The known image files that match: strongest verdict first, then most inliers, best score, content and path.
 
         ``content`` is the content with the query's bytes, if known; ``exact`` the contents with its bytes or pixels,
-        looked up if not given. With ``admit``, each content is named by a single file, the first admitted. Raises
-        ValueError for invalid weights or threshold. With a ``limit``, time and memory do not grow with the number of
+        looked up if not given. With ``admit``, each content is named by a single file, the first admitted, of this
+        host or with ``foreign`` of the others; without, by all its files. Raises ValueError for invalid weights or
+        threshold. With a ``limit``, time and memory do not grow with the number of
         contents over the threshold."""
         exact = self._exact(query, content) if exact is None else exact
         ranked = self._ranked(query, weights, threshold, limit)
@@ -101,7 +103,7 @@ class Search:
             for hit, found in (tried.get(near.content, (near, None)) for near in chain(nearest, ranked))
             if hit.score >= threshold and hit.content not in listed and not query.fingerprint.low_information
         )
-        return list(islice(self._files(chain(sure, similar), admit), limit))
+        return list(islice(self._files(chain(sure, similar), admit, foreign=foreign), limit))
 
     def exact_matches(self, exact: Set[ContentId], admit: Admit) -> Iterator[Match]:
         """The contents among ``exact`` with an admitted file, each named by it, in order."""
@@ -247,9 +249,9 @@ class Search:
             for (hit, _), found in zip(part, job.result(), strict=True)
         )
 
-    def _files(self, judged: Iterable[_Judged], admit: Admit | None) -> Iterator[Match]:
+    def _files(self, judged: Iterable[_Judged], admit: Admit | None, *, foreign: bool = False) -> Iterator[Match]:
         for hit, verdict, verification in judged:
-            named = self._named(hit.content) if admit is None else self._admitted(hit.content, admit)
+            named = self._named(hit.content) if admit is None else self._admitted(hit.content, admit, foreign)
             for path in named.paths:
                 yield Match(
                     path, hit.content, hit.score, hit.similarities, verdict, named.width, named.height, verification
@@ -257,15 +259,15 @@ class Search:
 
     def _named(self, content: ContentId) -> _Named:
         with self._library.store.read() as reader:
-            paths = reader.files_of(content)
+            paths = reader.files_of(content) + reader.files_of(content, foreign=True)
             return _Named(paths, *reader.size_in_pixels(content)) if paths else _NONE
 
-    def _admitted(self, content: ContentId, admit: Admit) -> _Named:
+    def _admitted(self, content: ContentId, admit: Admit, foreign: bool) -> _Named:
         """The first admitted file of a content, if any. ``admit`` looks at the disk, outside of any transaction."""
         tried: set[bytes] = set()
         for limit in FILES_TRIED:
             with self._library.store.read() as reader:
-                files = reader.some_files_of(content, limit)
+                files = reader.some_files_of(content, limit, foreign=foreign)
                 if not files:
                     break
                 size, digest = reader.size_in_pixels(content), reader.digest(content)

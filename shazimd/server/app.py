@@ -19,6 +19,7 @@ from shazimd.server import answers, openapi, parameters
 from shazimd.server.access import Admins
 from shazimd.server.answers import JsonResponse
 from shazimd.server.bodies import Bodies, memory_budget
+from shazimd.server.cluster_verbs import CLUSTER_VERBS
 from shazimd.server.events import AlertStreams
 from shazimd.server.service import Service
 from shazimd.server.sharing import Pace, Shares, Turns
@@ -44,6 +45,8 @@ REQUESTS_BURST_S = 0.5
 
 ALERTS_PER_ANSWER = 1000
 DECISIONS_PER_ANSWER = 1000
+ALL_VERBS = (*VERBS, *CLUSTER_VERBS)
+CHANGES_PER_PAGE = 1000
 GROUPS_PER_PAGE, GROUPS_PER_PAGE_MAX = 50, 500
 
 
@@ -55,7 +58,7 @@ def create_app(
     ``app.state.end_streams()``, called in its event loop, ends the streams of events, for a quick stop."""
     api = _Api(service, Bodies(max_body_bytes, held_max_bytes or memory_budget(max_body_bytes)))
     admins = admins or Admins()
-    routes = [_route(verb, getattr(api, verb.name), admins, api.pace) for verb in VERBS]
+    routes = [_route(verb, getattr(api, verb.name), admins, api.pace) for verb in ALL_VERBS]
     app = Starlette(routes=routes, exception_handlers=answers.HANDLERS)
     app.state.end_streams = api.alerts_live.end
     return app
@@ -80,7 +83,7 @@ def _refusal(verb: Verb, uid: int) -> str:
 @cache
 def _description() -> bytes:
     # built once: the schemas of all messages take milliseconds of the event loop
-    return msgspec.json.encode(openapi.document(VERBS))
+    return msgspec.json.encode(openapi.document(ALL_VERBS))
 
 
 class _Api:
@@ -202,6 +205,35 @@ class _Api:
 
     async def compact(self, _request: Request, _given: dict[str, Any]) -> Response:
         return JsonResponse(await self._verb(self._service.compact))
+
+    async def changes(self, _request: Request, given: dict[str, Any]) -> Response:
+        limit = min(given["limit"] or CHANGES_PER_PAGE, CHANGES_PER_PAGE)
+        return JsonResponse(await self._verb(self._service.changes, given["after"], limit))
+
+    async def fingerprints(self, _request: Request, given: dict[str, Any]) -> Response:
+        return JsonResponse({"fingerprints": await self._verb(self._service.fingerprints, given["contents"])})
+
+    async def foreign(self, _request: Request, _given: dict[str, Any]) -> Response:
+        return JsonResponse(await self._verb(self._service.foreign))
+
+    async def foreign_paths(self, _request: Request, given: dict[str, Any]) -> Response:
+        limit = min(given["limit"] or CHANGES_PER_PAGE, CHANGES_PER_PAGE)
+        paths = await self._verb(self._service.foreign_paths, given["host"], given["after"], limit)
+        return JsonResponse({"paths": paths})
+
+    async def put_foreign(self, request: Request, given: dict[str, Any]) -> Response:
+        async with self._bodies.any(request) as body:
+            put = partial(
+                self._service.put_foreign, given["host"], body, given["position"], complete=bool(given["complete"])
+            )
+            return JsonResponse(await self._verb(put))
+
+    async def forget_foreign(self, _request: Request, given: dict[str, Any]) -> Response:
+        return JsonResponse(await self._verb(self._service.forget_foreign, given["host"]))
+
+    async def decide_foreign(self, _request: Request, given: dict[str, Any]) -> Response:
+        await self._verb(self._service.decide_foreign, given["id"], given["order"])
+        return JsonResponse({"decided": given["id"]})
 
     async def metrics(self, _request: Request, _given: dict[str, Any]) -> Response:
         text = await self._verb(self._service.metrics)

@@ -8,11 +8,22 @@ from typing import Any
 import msgspec
 
 from shazimd import __version__, protocol
-from shazimd.server.verbs import DECISIONS, JSON, JSON_LINES, MODEL, PICTURE, TWO_PICTURES, Parameter, Verb
+from shazimd.server.cluster_verbs import FOREIGN_BATCH
+from shazimd.server.verbs import (
+    DECISIONS,
+    JSON,
+    JSON_LINES,
+    MODEL,
+    PICTURE,
+    TWO_PICTURES,
+    Parameter,
+    Verb,
+)
 
 _BINARY = {"type": "string", "format": "binary"}
 _BODIES: dict[str, dict[str, Any]] = {
     DECISIONS: {JSON_LINES: {"schema": {"type": "string"}}},
+    FOREIGN_BATCH: {JSON: {"schema": {"type": "object"}}},
     PICTURE: {"application/octet-stream": {"schema": _BINARY}},
     MODEL: {"application/octet-stream": {"schema": _BINARY}},
     TWO_PICTURES: {

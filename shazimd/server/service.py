@@ -9,6 +9,7 @@ from typing import Protocol
 
 from shazimd.protocol import (
     Alert,
+    ChangesPage,
     CompactReply,
     CompareReply,
     DecisionMessage,
@@ -16,11 +17,15 @@ from shazimd.protocol import (
     ExportedFile,
     FailedFile,
     FindReply,
+    FingerprintMessage,
+    ForeignReply,
+    ForeignStatus,
     ForgetReply,
     GroupsPage,
     InstalledModel,
     InstallProgress,
     PairLine,
+    PathFields,
     ReloadReply,
     Status,
 )
@@ -124,6 +129,29 @@ class Service(Protocol):
 
     def compact(self) -> CompactReply:
         """Give the space of removed rows back to the disk; other verbs wait meanwhile."""
+
+    def changes(self, after: str | None, limit: int) -> ChangesPage:
+        """The present state of files that changed after a position; all files without, or where it is not of this
+        store. Raises BadInput, Unavailable where nothing is shared."""
+
+    def fingerprints(self, digests: list[bytes]) -> list[FingerprintMessage]:
+        """The fingerprints of those of these contents that are known."""
+
+    def foreign(self) -> ForeignStatus:
+        """The other hosts that are known, and the files to be decided once all files before them are."""
+
+    def foreign_paths(self, host: str, after: bytes | None, limit: int) -> list[PathFields]:
+        """The files of another host after a path, in order. Raises BadInput for a bad name."""
+
+    def put_foreign(self, host: str, body: bytes, position: str | None, *, complete: bool) -> ForeignReply:
+        """Put and remove files of another host, durable and with the position, all at once; bad rows are refused.
+        Raises BadInput."""
+
+    def forget_foreign(self, host: str) -> ForgetReply:
+        """Remove all files of another host. Raises BadInput."""
+
+    def decide_foreign(self, number: int, order: int) -> None:
+        """Decide on the alert about other hosts of a file; an unknown one is passed over. Raises WorkerFailed."""
 
     def metrics(self) -> bytes:
         """The Prometheus text format, version 0.0.4."""

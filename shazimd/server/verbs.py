@@ -97,20 +97,20 @@ def whole(minimum: int) -> Parser:
     return parse_whole
 
 
-def _path(text: str) -> bytes:
+def parse_path(text: str) -> bytes:
     raw = os.fsencode(text)
     if not raw.startswith(b"/") or b"\0" in raw:
         raise ValueError("an absolute path")
     return os.path.normpath(raw)
 
 
-def _true(text: str) -> bool:
+def parse_true(text: str) -> bool:
     if text != "true":
         raise ValueError("true")
     return True
 
 
-def _digest(text: str) -> bytes:
+def parse_digest(text: str) -> bytes:
     if len(text) != 64 or not set(text) <= set("0123456789abcdefABCDEF"):
         raise ValueError("64 hexadecimal digits, as b2sum -l 256 prints them")
     return bytes.fromhex(text)
@@ -165,14 +165,16 @@ WEIGHTS = Parameter("weights", _weights, "AH,DH,FV: weights of the signals", {"t
 LIMIT = Parameter("limit", whole(1), "maximum number of results", {"type": "integer", "minimum": 1})
 SINCE = Parameter("since", whole(0), "only alerts with a greater id", _NUMBER_FROM_0)
 AFTER = Parameter("after", whole(0), "only contents with a greater id", _NUMBER_FROM_0)
-PATH = Parameter("path", _path, "absolute, percent-encoded bytes", {"type": "string"})
-DEEP = Parameter("deep", _true, "read every file, though its stat is unchanged", {"type": "string", "enum": ["true"]})
-REQUIRED_PATH = Parameter("path", _path, "absolute, percent-encoded bytes", {"type": "string"}, required=True)
-IGNORE = Parameter("ignore", _true, "keep the path out from now on", {"type": "string", "enum": ["true"]})
-DELETED = Parameter("deleted", _true, "forget all contents without files", {"type": "string", "enum": ["true"]})
+PATH = Parameter("path", parse_path, "absolute, percent-encoded bytes", {"type": "string"})
+DEEP = Parameter(
+    "deep", parse_true, "read every file, though its stat is unchanged", {"type": "string", "enum": ["true"]}
+)
+REQUIRED_PATH = Parameter("path", parse_path, "absolute, percent-encoded bytes", {"type": "string"}, required=True)
+IGNORE = Parameter("ignore", parse_true, "keep the path out from now on", {"type": "string", "enum": ["true"]})
+DELETED = Parameter("deleted", parse_true, "forget all contents without files", {"type": "string", "enum": ["true"]})
 CONTENT = Parameter(
     "content",
-    _digest,
+    parse_digest,
     "BLAKE2b-256 digest of the file's bytes",
     {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
 )
@@ -185,7 +187,7 @@ HANDLE = Parameter(
 )
 
 CURSOR = Parameter("after", _cursor, "the position that the page before ended with", {"type": "string"})
-UNDER = Parameter("under", _path, "only groups with a file below this directory", {"type": "string"})
+UNDER = Parameter("under", parse_path, "only groups with a file below this directory", {"type": "string"})
 MODIFIED_SINCE = Parameter(
     "modified_since", _seconds, "only groups with a file modified then or later, in seconds since 1970", _SECONDS
 )
@@ -198,13 +200,13 @@ VERDICT = Parameter(
 )
 DECIDED = Parameter(
     "decided",
-    _true,
+    parse_true,
     "the groups with a decision about the file to keep, instead of those without",
     {"type": "string", "enum": ["true"]},
 )
 GROUP_ID = Parameter(
     "id",
-    _digest,
+    parse_digest,
     "only the group with this id, whatever else is given",
     {"type": "string", "pattern": "^[0-9a-f]{64}$"},
 )
@@ -307,7 +309,7 @@ UNDO = Verb(
     admin=True,
 )
 VECTORS = Parameter(
-    "vectors", _true, "with the feature vectors of the present model", {"type": "string", "enum": ["true"]}
+    "vectors", parse_true, "with the feature vectors of the present model", {"type": "string", "enum": ["true"]}
 )
 EXPORT = Verb(
     "export",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 
 from shazimd.store import records
 from shazimd.store.decisions import DecisionRecord
-from shazimd.store.keys import ROOT, Tree
+from shazimd.store.keys import FOREIGN, ROOT, TOPS, Tree
 from shazimd.store.reader import MODEL_BYTES
 from shazimd.store.records import ContentRecord, FileRecord, ModelRecord
 from shazimd.store.relations import RelationRecord
@@ -44,6 +45,7 @@ def _examinations() -> tuple[Callable[[Transaction, Tables], Iterator[str]], ...
         _vectors,
         _relations,
         _decisions,
+        _changes,
         _numbers,
     )
 
@@ -65,20 +67,21 @@ def _directories(txn: Transaction, t: Tables) -> Iterator[str]:
 
 def _reaches_root(txn: Transaction, t: Tables, directory: int) -> bool:
     seen = set()
-    while directory != ROOT and directory not in seen:
+    while directory not in TOPS and directory not in seen:
         seen.add(directory)
         raw = get(txn, t.directory_names, number(directory))
         if raw is None:
             return False
         directory = parse_number(raw)
-    return directory == ROOT
+    return directory in TOPS
 
 
 def _files(txn: Transaction, t: Tables) -> Iterator[str]:
-    failed = 0
+    failed = foreign = 0
     for key, raw in scan(txn, t.files, b""):
         record = records.decode(raw, FileRecord)
         failed += not record.content
+        foreign += parse_number(key) >= FOREIGN
         if parse_number(key) != ROOT and not _has(txn, t.directory_names, key[:NUMBER_BYTES]):
             yield f"file {key!r} is in an unknown directory"
         if _has(txn, t.directories, key):
@@ -87,8 +90,9 @@ def _files(txn: Transaction, t: Tables) -> Iterator[str]:
             yield f"file {key!r} holds the unknown content {record.content}"
         if record.content and not _has(txn, t.holders, number(record.content) + key):
             yield f"file {key!r} is not listed under its content {record.content}"
-    if failed != _counter(txn, t, b"failed"):
-        yield f"failed files are {failed}, but {_counter(txn, t, b'failed')} are counted"
+    for name, found in ((b"failed", failed), (b"foreign", foreign)):
+        if found != _counter(txn, t, name):
+            yield f"{name.decode()} files are {found}, but {_counter(txn, t, name)} are counted"
 
 
 def _holders(txn: Transaction, t: Tables) -> Iterator[str]:
@@ -191,6 +195,15 @@ def _decisions(txn: Transaction, t: Tables) -> Iterator[str]:
             yield f"digest {key[:-NUMBER_BYTES].hex()} names decision {parse_number(key[-NUMBER_BYTES:])}, not about it"
 
 
+def _changes(txn: Transaction, t: Tables) -> Iterator[str]:
+    for key, path in scan(txn, t.changes, b""):
+        if get(txn, t.changed, hashlib.blake2b(path, digest_size=16).digest()) != key:
+            yield f"change {parse_number(key)} is not found by its path {path!r}"
+    for digest, number_ in scan(txn, t.changed, b""):
+        if not _has(txn, t.changes, number_):
+            yield f"the path with the hash {digest.hex()} names change {parse_number(number_)}, which is unknown"
+
+
 def _numbers(txn: Transaction, t: Tables) -> Iterator[str]:
     """No number in use may be given out again."""
     for name, table in (
@@ -199,9 +212,12 @@ def _numbers(txn: Transaction, t: Tables) -> Iterator[str]:
         (b"alert", t.alerts),
         (b"removal", t.removals),
         (b"decision", t.decisions),
+        (b"change", t.changes),
     ):
         with txn.cursor(table) as cursor:
             last = parse_number(cursor.key()) if cursor.last() else 0
+        if last >= FOREIGN:  # a directory of another host
+            last = max(parse_number(key) & ~FOREIGN for key, _ in scan(txn, table, b""))
         if last > _counter(txn, t, name):
             yield f"the last {name.decode()} is {last}, but {_counter(txn, t, name)} were given out"
 

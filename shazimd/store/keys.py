@@ -6,10 +6,16 @@ in its directory, as in a file system:
     /srv/p/ski.jpg   ->   (0, "srv") = 7      (7, "p") = 9      file (9, "ski.jpg")
 
 One scan by prefix then lists a directory, and a rename of a directory changes two rows.
+
+A file of another host has a path like ``nas:/srv/p/ski.jpg``. Its directories are in the same tables with numbers from
+FOREIGN on, so the files of this host come first wherever files are listed by directory:
+
+    nas:/srv/ski.jpg   ->   (FOREIGN, "nas:/") = FOREIGN + 8      (FOREIGN + 8, "srv") = FOREIGN + 9      ...
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from shazimd.errors import StoreDamaged
@@ -17,6 +23,13 @@ from shazimd.store.tables import NUMBER_BYTES, Tables, Transaction, get, has_row
 
 ROOT = 0
 """The number of the directory "/"."""
+FOREIGN = 1 << 63
+"""The number of the directory that has the hosts' roots in it; directories below have greater numbers."""
+_HOST_ROOT = re.compile(rb"[a-z0-9][a-z0-9.-]{0,62}:/")
+"""No name in a directory has a slash: a host's root is none of them."""
+
+TOPS = (ROOT, FOREIGN)
+"""Directories that are in no other."""
 
 NAME_BYTES_MAX = 495
 """The longest key with a name is (content, directory, name). Linux itself keeps to 255; vfat and NTFS, with 255 UTF-16
@@ -26,24 +39,35 @@ units, reach further."""
 def split(path: bytes) -> list[bytes]:
     """The names in an absolute, normalised path; none for "/". Raises ValueError for any other path.
 
-    >>> split(b"/srv/p")
-    [b'srv', b'p']
+    >>> split(b"/srv/p"), split(b"nas:/srv")
+    ([b'srv', b'p'], [b'nas:/', b'srv'])
     """
-    if path == b"/":
-        return []
-    names = path.split(b"/")
-    if names.pop(0) or not all(map(_is_name, names)):
+    host = b"" if path.startswith(b"/") else root_of(path)
+    below = path.removeprefix(host or b"/")
+    names = below.split(b"/") if below else []
+    if not (host or path.startswith(b"/")) or not all(map(_is_name, names)):
         raise ValueError(
             f"path is {path!r}, expected an absolute, normalised path with names of at most {NAME_BYTES_MAX} bytes"
         )
-    return names
+    return [host, *names] if host else names
+
+
+def root_of(path: bytes) -> bytes:
+    """The root of the host that a path names, such as ``nas:/``; empty for a path of this host."""
+    found = _HOST_ROOT.match(path)
+    return found[0] if found else b""
+
+
+def is_foreign(path: bytes) -> bool:
+    """Whether a path of the store is a file of another host."""
+    return not path.startswith(b"/")
 
 
 def split_file(path: bytes) -> tuple[list[bytes], bytes]:
     """The names of the directories above a file, and the file's own. Raises ValueError, also for "/"."""
     *directories, name = split(path) or [b""]
-    if not name:
-        raise ValueError("path is b'/', expected the path of a file")
+    if not name or name.endswith(b"/"):
+        raise ValueError(f"path is {path!r}, expected the path of a file")
     return directories, name
 
 
@@ -53,7 +77,22 @@ def join(directory: bytes, name: bytes) -> bytes:
     >>> join(b"/", b"srv"), join(b"/srv", b"p")
     (b'/srv', b'/srv/p')
     """
-    return b"/" + name if directory == b"/" else directory + b"/" + name
+    return directory + name if directory.endswith(b"/") else directory + b"/" + name
+
+
+def is_foreign_key(key: bytes) -> bool:
+    """Whether a key begins with a directory of another host."""
+    return len(key) >= NUMBER_BYTES and parse_number(key) >= FOREIGN
+
+
+def joined(names: list[bytes]) -> bytes:
+    """The path of these names, as ``split`` gives them."""
+    return names[0] + b"/".join(names[1:]) if is_below_host(names) else b"/" + b"/".join(names)
+
+
+def is_below_host(names: list[bytes]) -> bool:
+    """Whether the names begin with a host's root."""
+    return bool(names) and names[0].endswith(b"/")
 
 
 def _is_name(name: bytes) -> bool:
@@ -69,7 +108,7 @@ class Tree:
 
     def find(self, names: list[bytes]) -> int | None:
         """The number of the directory with this path, None when unknown."""
-        directory = ROOT
+        directory = FOREIGN if is_below_host(names) else ROOT
         for name in names:
             found = self.child(directory, name)
             if found is None:
@@ -87,13 +126,38 @@ class Tree:
         for key, raw in scan(self._txn, self._t.directories, number(directory)):
             yield key[NUMBER_BYTES:], parse_number(raw)
 
+    def below(self, directory: bytes, after: bytes | None = None) -> Iterator[tuple[bytes, int, bytes]]:
+        """A directory and its subtree as (path, number, name), parents first; with ``after``, those with files after
+        this one, in the first of them from the name on. Paths may be too deep for recursion."""
+        found = self.find(split(directory))
+        waiting = [] if found is None else [(directory, found, b"")]
+        if after is not None:
+            waiting = self._below_after(directory, after)
+        while waiting:
+            path, at, name = waiting.pop()
+            yield path, at, name
+            below = [(join(path, each), child, b"") for each, child in self.children(at)]
+            waiting.extend(reversed(below))
+
+    def _below_after(self, directory: bytes, after: bytes) -> list[tuple[bytes, int, bytes]]:
+        """The directories that a walk has still to visit after a file, the next last."""
+        names, name = split_file(after)
+        waiting: list[tuple[bytes, int, bytes]] = []
+        for component in names[len(split(directory)) :]:
+            at = self.find(split(directory))
+            later = [] if at is None else [each for each in self.children(at) if each[0] > component]
+            waiting.extend((join(directory, each), child, b"") for each, child in reversed(later))
+            directory = join(directory, component)
+        found = self.find(split(directory))
+        return waiting if found is None else [*waiting, (directory, found, name)]
+
     def path(self, directory: int) -> bytes:
         """The path of a directory."""
         names: list[bytes] = []
-        while directory != ROOT:
+        while directory not in TOPS:
             directory, name = self._place(directory)
             names.append(name)
-        return b"/" + b"/".join(reversed(names))
+        return joined(names[::-1])
 
     def is_empty(self, directory: int) -> bool:
         """True if neither files nor directories are known in a directory."""
@@ -106,9 +170,9 @@ class Tree:
         put(self._txn, self._t.directory_names, number(directory), number(parent) + name)
 
     def detach(self, directory: int) -> int:
-        """Take a directory with its subtree out of its parent; the number of the parent. The root stays."""
-        if directory == ROOT:
-            return ROOT
+        """Take a directory with its subtree out of its parent; the number of the parent. The tops stay."""
+        if directory in TOPS:
+            return directory
         parent, name = self._place(directory)
         self._txn.delete(number(parent) + name, db=self._t.directories)
         self._txn.delete(number(directory), db=self._t.directory_names)
@@ -116,7 +180,7 @@ class Tree:
 
     def remove_empty(self, directory: int) -> None:
         """Remove a directory if it is empty, then its parent, and upwards."""
-        while directory != ROOT and self.is_empty(directory):
+        while directory not in TOPS and self.is_empty(directory):
             directory = self.detach(directory)
 
     def _place(self, directory: int) -> tuple[int, bytes]:

@@ -111,6 +111,8 @@ class Store:
         self._transactions = count()
         self.group_changes = 0
         """durable writes since the opening that may change groups of duplicates: of files, relations or facts"""
+        self.file_changes = 0
+        """durable writes since the opening that changed files of this host"""
         self._open(map_size_bytes)
         with self.read() as reader:
             self._seen_before, start = reader.seen_s(), ticks()
@@ -219,6 +221,7 @@ class Store:
                     writer = Writer(txn, self._tables, self._trim, self._sight)
                     result = work(writer)
                 self.group_changes += writer.changes_groups
+                self.file_changes += writer.changes_files
                 return result
         except lmdb.Error:
             self._revive()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from shazimd.errors import StoreDamaged
 from shazimd.store import keys, records
+from shazimd.store.changes import ChangeReader
 from shazimd.store.decisions import DecisionReader
 from shazimd.store.keys import Tree
 from shazimd.store.records import ContentRecord, ModelRecord
@@ -68,6 +69,11 @@ class Reader:
         """Decisions of persons about contents."""
         return DecisionReader(self._txn, self._t)
 
+    @property
+    def changes(self) -> ChangeReader:
+        """The numbered changes of this host's files."""
+        return ChangeReader(self._txn, self._t)
+
     def file(self, path: bytes) -> FileRow | None:
         """The row of one file, None when unknown."""
         directories, name = keys.split_file(path)
@@ -82,10 +88,11 @@ class Reader:
             return Listing()
         return Listing(dict(self._files_in(found)), frozenset(name for name, _ in self._tree.children(found)))
 
-    def walk(self, directory: bytes) -> Iterator[tuple[bytes, FileRow]]:
-        """Every known file below a directory, as (path, row), in the order of the tree."""
-        for path, below in self._directories_below(directory):
-            for name, row in self._files_in(below):
+    def walk(self, directory: bytes, after: bytes | None = None) -> Iterator[tuple[bytes, FileRow]]:
+        """Every known file below a directory, as (path, row), in the order of the tree; from a path on, which need not
+        be known any more."""
+        for path, below, start in self._tree.below(directory, after):
+            for name, row in self._files_in(below, start):
                 yield keys.join(path, name), row
 
     def failed(self) -> Iterator[bytes]:
@@ -132,17 +139,19 @@ class Reader:
         """Pillow's name of a content's format. Raises KeyError when unknown."""
         return self._content(content).format
 
-    def files_of(self, content: ContentId) -> list[bytes]:
-        """The paths of a content, sorted; empty when all were deleted."""
-        return sorted(keys.join(self._tree.path(directory), name) for directory, name in self._holders(content))
+    def files_of(self, content: ContentId, *, foreign: bool = False) -> list[bytes]:
+        """The paths of a content, sorted; empty when all were deleted. Those of this host, or of the other hosts."""
+        return sorted(
+            keys.join(self._tree.path(directory), name) for directory, name in self._holders(content, foreign)
+        )
 
-    def some_files_of(self, content: ContentId, limit: int) -> list[tuple[bytes, FileRow]]:
+    def some_files_of(self, content: ContentId, limit: int, *, foreign: bool = False) -> list[tuple[bytes, FileRow]]:
         """At most ``limit`` files of a content with their rows, in the order in which their directories became known.
 
         Takes no longer for a content with many files."""
         return [
             (keys.join(self._tree.path(directory), name), self._row(directory, name))
-            for directory, name in islice(self._holders(content), limit)
+            for directory, name in islice(self._holders(content, foreign), limit)
         ]
 
     def files_with_stat(self, content: ContentId, stat: Stat) -> list[bytes]:
@@ -157,7 +166,11 @@ class Reader:
 
     def count_files(self, content: ContentId, limit: int) -> int:
         """The number of files of a content, counted up to ``limit``."""
-        return sum(1 for _ in islice(raw_rows(self._txn, self._t.holders, number(content)), limit))
+        return sum(1 for _ in islice(self._holders(content), limit))
+
+    def is_held(self, content: ContentId) -> bool:
+        """Whether any host has a file of a content."""
+        return has_rows(self._txn, self._t.holders, number(content))
 
     def signals(self, model: str | None, after: ContentId = 0) -> Iterator[tuple[ContentId, Signals]]:
         """The rows of an index: every content that is not low in information, id > ``after``, in order."""
@@ -186,7 +199,7 @@ class Reader:
             is_outdated = (features_version not in (None, record.features_version)) or (
                 lack and not (known and self._has_vector(known, content))
             )
-            if is_outdated and self._has_files(content):
+            if is_outdated and any(self._holders(content)):
                 yield content
 
     def without_vector(self, model: str, after: ContentId = 0) -> Iterator[ContentId]:
@@ -216,6 +229,11 @@ class Reader:
         A crash loses those since the last ``Writer.advance_clock``."""
         return self._last(b"seen") if self._sight.seen_s is None else self._sight.seen_s()
 
+    def made(self, content: ContentId, model: str | None) -> tuple[int, bool]:
+        """The version of a content's local features, and whether it has a vector of a model. Raises KeyError."""
+        known = self._model(model)
+        return self._content(content).features_version, known is not None and self._has_vector(known, content)
+
     def removals(self, after: int = 0) -> Iterator[tuple[int, ContentId]]:
         """Contents that were removed for good, as (sequence number, id), sequence number > ``after``."""
         for key, raw in scan(self._txn, self._t.removals, b"", number(after + 1)):
@@ -235,8 +253,18 @@ class Reader:
 
     def pending_alerts(self) -> Iterator[tuple[int, bytes, Query]]:
         """Files whose alert is not decided yet, as (number, path, query), in order of number."""
-        for key, raw in scan(self._txn, self._t.pending_alerts, b""):
-            yield parse_number(key), *records.decode_pending_alert(raw, self._sight.features_version)
+        for number_, note in self._pending(across=False):
+            yield number_, note.path, note.query
+
+    def pending_across(self, after: int = 0) -> Iterator[tuple[int, records.PendingNote]]:
+        """Files for which a match on another host is still to be looked for, by number > ``after``."""
+        return self._pending(across=True, after=after)
+
+    def _pending(self, *, across: bool, after: int = 0) -> Iterator[tuple[int, records.PendingNote]]:
+        for key, raw in scan(self._txn, self._t.pending_alerts, b"", number(after + 1)):
+            note = records.decode_pending_alert(raw, self._sight.features_version)
+            if bool(note.digest) == across:
+                yield parse_number(key), note
 
     untold = pending_alerts  # its name in version 0.1, by which scripts outside the package read a store
 
@@ -246,10 +274,12 @@ class Reader:
         return None if raw is None else records.decode_json(raw)
 
     def counts(self) -> dict[str, int]:
-        """``images`` (indexed files), ``contents``, ``failed`` (files), ``alerts``, ``vectors``; cheap."""
-        failed = self._last(b"failed")
+        """``images`` (indexed files of this host), ``foreign`` (files of others), ``contents``, ``failed`` (files),
+        ``alerts``, ``vectors``; cheap."""
+        failed, foreign = self._last(b"failed"), self._last(b"foreign")
         return {
-            "images": self._entries(self._t.files) - failed,
+            "images": self._entries(self._t.files) - failed - foreign,
+            "foreign": foreign,
             "contents": self._entries(self._t.contents),
             "failed": failed,
             "alerts": self._entries(self._t.alerts),
@@ -264,19 +294,10 @@ class Reader:
         raw = get(self._txn, self._t.numbers, name)
         return 0 if raw is None else parse_number(raw)
 
-    def _files_in(self, directory: int) -> Iterator[tuple[bytes, FileRow]]:
-        for key, raw in scan(self._txn, self._t.files, number(directory)):
+    def _files_in(self, directory: int, after: bytes = b"") -> Iterator[tuple[bytes, FileRow]]:
+        start = number(directory) + after + b"\0" if after else b""  # no name has a NUL
+        for key, raw in scan(self._txn, self._t.files, number(directory), start):
             yield key[NUMBER_BYTES:], records.decode_file(raw)
-
-    def _directories_below(self, directory: bytes) -> Iterator[tuple[bytes, int]]:
-        """A directory and its subtree, parents first. Paths may be too deep for recursion."""
-        found = self._tree.find(keys.split(directory))
-        waiting = [] if found is None else [(directory, found)]
-        while waiting:
-            path, at = waiting.pop()
-            yield path, at
-            below = [(keys.join(path, name), child) for name, child in self._tree.children(at)]
-            waiting.extend(reversed(below))
 
     def _content(self, content: ContentId) -> ContentRecord:
         raw = get(self._txn, self._t.contents, number(content))
@@ -294,19 +315,20 @@ class Reader:
                 self._trim()
             yield parse_number(key), records.decode(raw, ContentRecord)
 
-    def _holders(self, content: ContentId) -> Iterator[tuple[int, bytes]]:
-        """The files of a content as (directory, name)."""
-        for key, _ in scan(self._txn, self._t.holders, number(content)):
-            yield parse_number(key[NUMBER_BYTES:]), key[2 * NUMBER_BYTES :]
+    def _holders(self, content: ContentId, foreign: bool = False) -> Iterator[tuple[int, bytes]]:
+        """The files of a content as (directory, name): of this host, which are first, or of the others."""
+        start = number(content) + number(keys.FOREIGN if foreign else keys.ROOT)
+        for key, _ in scan(self._txn, self._t.holders, number(content), start):
+            directory = parse_number(key[NUMBER_BYTES:])
+            if not foreign and directory >= keys.FOREIGN:
+                return
+            yield directory, key[2 * NUMBER_BYTES :]
 
     def _row(self, directory: int, name: bytes) -> FileRow:
         raw = get(self._txn, self._t.files, number(directory) + name)
         if raw is None:
             raise StoreDamaged(f"a content names the file {name!r}, expected a row of this file")
         return records.decode_file(raw)
-
-    def _has_files(self, content: ContentId) -> bool:
-        return has_rows(self._txn, self._t.holders, number(content))
 
     def _model(self, model: str | None) -> ModelRecord | None:
         raw = None if model is None else get(self._txn, self._t.models, model.encode())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -70,7 +70,9 @@ class SignalsRecord(Struct, frozen=True, array_like=True):
 
 
 class PendingAlertRecord(Struct, frozen=True, array_like=True):
-    """A pending alert: the signals of the file's picture first, then those of each orientation."""
+    """A pending alert: the signals of the file's picture first, then those of each orientation.
+
+    The content has a digest if only matches on other hosts are still to be looked for."""
 
     path: bytes
     content: ContentRecord
@@ -173,13 +175,22 @@ def _decode_turned(raw: bytes) -> tuple[tuple[int, int], ...]:
     return tuple(zip(hashes[::2], hashes[1::2], strict=True))
 
 
-def encode_pending_alert(path: bytes, query: Query) -> bytes:
+class PendingNote(NamedTuple):
+    """A pending alert, decoded."""
+
+    path: bytes
+    query: Query
+    digest: Digest
+    """of the file's bytes, if matches on other hosts are to be looked for; else empty"""
+
+
+def encode_pending_alert(path: bytes, query: Query, digest: Digest = b"") -> bytes:
     """The bytes of a pending alert."""
     f = query.fingerprint
     return encode(
         PendingAlertRecord(
             path,
-            to_record(b"", f),
+            to_record(digest, f),
             f.model,
             [_to_signals_record(signals) for signals in (f.signals, *query.orientations)],
             f.features,
@@ -188,12 +199,13 @@ def encode_pending_alert(path: bytes, query: Query) -> bytes:
     )
 
 
-def decode_pending_alert(raw: bytes, version: int | None) -> tuple[bytes, Query]:
-    """The path and the query of a pending alert, with features of one version. Raises StoreDamaged."""
+def decode_pending_alert(raw: bytes, version: int | None) -> PendingNote:
+    """A pending alert, with features of one version. Raises StoreDamaged."""
     record = decode(raw, PendingAlertRecord)
     own, *orientations = (_from_signals_record(signals) for signals in record.signals)
     fingerprint = to_fingerprint(record.content, own.fv, record.model, of_version(record.features, version))
-    return record.path, Query(fingerprint, tuple(orientations), of_version(record.asked_features, version))
+    query = Query(fingerprint, tuple(orientations), of_version(record.asked_features, version))
+    return PendingNote(record.path, query, record.content.digest)
 
 
 def _to_signals_record(signals: Signals) -> SignalsRecord:

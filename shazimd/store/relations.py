@@ -12,6 +12,7 @@ from itertools import islice
 from msgspec import Struct, structs
 
 from shazimd.store import records
+from shazimd.store.keys import is_foreign_key
 from shazimd.store.tables import NUMBER_BYTES, Table, Tables, Transaction, get, number, parse_number, put, scan
 from shazimd.types import (
     JUDGE,
@@ -110,9 +111,11 @@ class RelationReader:
             yield [parse_number(each[-NUMBER_BYTES:]) for each in same]
 
     def held_twice(self) -> Iterator[ContentId]:
-        """The contents with two files or more. Reads a row for each file."""
+        """The contents with two files or more on this host. Reads a row for each file."""
         last, told = b"", b""
         for key in _keys(self._txn, self._t.holders):
+            if is_foreign_key(key[NUMBER_BYTES:]):
+                continue
             holder = key[:NUMBER_BYTES]
             if holder == last != told:
                 told = holder
@@ -120,8 +123,10 @@ class RelationReader:
             last = holder
 
     def rows(self, content: ContentId) -> Iterator[tuple[bytes, FileRow]]:
-        """The files of a content, as (name without directory, row)."""
+        """The files of a content on this host, as (name without directory, row)."""
         for key, _ in scan(self._txn, self._t.holders, number(content)):
+            if is_foreign_key(key[NUMBER_BYTES:]):
+                return
             raw = get(self._txn, self._t.files, key[NUMBER_BYTES:])
             if raw is not None:
                 yield key[2 * NUMBER_BYTES :], records.decode_file(raw)
@@ -147,10 +152,11 @@ class RelationWriter(RelationReader):
         put(self._txn, self._t.unrelated, number(content), b"")
 
     def mark_all(self) -> int:
-        """Note that the relations of each content with features are still to be found; the number of these contents."""
+        """Note that the relations of each content with features are still to be found, but for those that only other
+        hosts have; the number of these contents."""
         marked = 0
         for key, raw in scan(self._txn, self._t.contents, b""):
-            if records.decode(raw, records.ContentRecord).features_version:
+            if records.decode(raw, records.ContentRecord).features_version and not self._is_elsewhere(key):
                 put(self._txn, self._t.unrelated, key, b"")
                 marked += 1
         return marked
@@ -188,6 +194,10 @@ class RelationWriter(RelationReader):
 
     def remove_facts(self, content: ContentId) -> None:
         self._txn.delete(number(content), db=self._t.facts)
+
+    def _is_elsewhere(self, key: bytes) -> bool:
+        first = next((held for held, _ in scan(self._txn, self._t.holders, key)), b"")
+        return is_foreign_key(first[NUMBER_BYTES:])
 
     def _remove(self, a: ContentId, b: ContentId) -> None:
         self._txn.delete(_key(a, b), db=self._t.relations)

@@ -8,6 +8,8 @@ by the one that answers it, and no more is made again than was lost:
     features, vectors          the content is without them: they are made again
     a directory                it has a row by number and one by name; without both, its files are found again
     digests, pixels, holders, deletions, counters: made again from the other tables
+
+Files of other hosts are left out: they are followed again.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ class Salvage:
             elif name == "vectors":
                 self.vectors = {key for key, _ in rows.of(name)}
             else:
-                self.tables[name] = dict(rows.of(name))
+                self.tables[name] = {key: value for key, value in rows.of(name) if not _is_foreign(name, key)}
 
     def concerned(self) -> dict[bytes, str]:
         """The files that the damage concerns: their paths, and what is done for each by ``store repair``."""
@@ -149,3 +151,15 @@ class Salvage:
             found[key[:MODEL_BYTES]] = found.get(key[:MODEL_BYTES], 0) + 1
         prefixes = {record.number.to_bytes(MODEL_BYTES, "big"): record.vectors for record in self.models.values()}
         return [prefix for prefix, counted in prefixes.items() if found.get(prefix, 0) < counted]
+
+
+_DIRECTORY_AT = {"files": 0, "directories": 0, "directory_names": 0, "holders": NUMBER_BYTES}
+"""The place of a directory's number in the keys of these tables."""
+
+
+def _is_foreign(table: str, key: bytes) -> bool:
+    """Whether a row is about the files of another host."""
+    if table == "values":
+        return key in (b"openings", b"foreign")
+    start = _DIRECTORY_AT.get(table)
+    return start is not None and keys.is_foreign_key(key[start:])

@@ -32,7 +32,7 @@ from shazimd.store.tables import TABLES_MAX as TABLES_MAX  # scripts outside the
 
 log = structlog.get_logger()
 
-SCHEMA = 6
+SCHEMA = 7
 """Grows with every change to a table, a key or a record."""
 
 PROGRESS_EVERY_S = 10.0
@@ -197,6 +197,12 @@ def _to_6(_env: lmdb.Environment, _txn: Transaction) -> None:
     """Relations have the version of the judgement that found them: rows of before are read as of version 0."""
 
 
+def _to_7(env: lmdb.Environment, txn: Transaction) -> None:
+    """New tables, empty: changes are numbered once a daemon shares its files."""
+    for name in ("changes", "changed"):
+        env.open_db(name.encode(), txn=txn)
+
+
 _TABLES_3 = (
     *("numbers", "directories", "directory_names", "files", "contents", "digests", "pixels", "holders", "deleted"),
     *("deletions", "features", "models", "vectors", "removals", "alerts", "pending_alerts", "values", "relations"),
@@ -210,6 +216,7 @@ MIGRATIONS: dict[int, Callable[[lmdb.Environment, Transaction], None]] = {
     3: _to_4,
     4: _to_5,
     5: _to_6,
+    6: _to_7,
 }
 """From a version to the next. All steps from the version found to SCHEMA run in one transaction, again from the start
 when the map had to grow."""

@@ -58,6 +58,8 @@ class Tables(NamedTuple):
     facts: Table
     decisions: Table
     decided: Table
+    changes: Table
+    changed: Table
 
 
 LARGE = ("features", "vectors")

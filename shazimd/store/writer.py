@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
 from msgspec import structs
 
 from shazimd.store import keys, records
+from shazimd.store.changes import ChangeWriter
 from shazimd.store.decisions import DecisionWriter
 from shazimd.store.reader import MODEL_BYTES, Reader, model_prefix, vector_key
 from shazimd.store.records import ModelRecord, PendingAlertRecord
@@ -25,6 +27,8 @@ class Writer(Reader):
 
     changes_groups = False
     """whether files, contents, relations or facts were written"""
+    changes_files = False
+    """whether files of this host were written"""
 
     @property
     def relations(self) -> RelationWriter:
@@ -34,6 +38,10 @@ class Writer(Reader):
     @property
     def decisions(self) -> DecisionWriter:
         return DecisionWriter(self._txn, self._t, lambda: self._next(b"decision"))
+
+    @cached_property
+    def changes(self) -> ChangeWriter:
+        return ChangeWriter(self._txn, self._t)
 
     def put_file(self, path: bytes, row: FileRow) -> None:
         """Write the row of a file, and rows of its directories as needed.
@@ -58,7 +66,7 @@ class Writer(Reader):
     def remove_tree(self, directory: bytes) -> int:
         """Remove a directory and its subtree; the number of files removed."""
         removed, above = 0, keys.ROOT
-        for _, below in reversed(list(self._directories_below(directory))):
+        for _, below, _ in reversed(list(self._tree.below(directory))):
             names = [name for name, _ in self._files_in(below)]
             for name in names:
                 self._take_row(below, name)
@@ -81,13 +89,16 @@ class Writer(Reader):
         if parent is None:
             return
         directory = self._tree.child(parent, name)
+        moved = self._files_at(old) if self.is_sharing else []
         if directory is not None:
             self._move_directory(directory, new)
         else:
             self._move_file(parent, name, new)
+        for path in (*(new + path[len(old) :] for path in moved), *moved):  # a follower must not see them gone first
+            self.changes.note(path)
 
-    def add_content(self, digest: Digest, fingerprint: Fingerprint) -> ContentId:
-        """Add a content; a known digest keeps its id, and nothing changes.
+    def add_content(self, digest: Digest, fingerprint: Fingerprint, *, related: bool = True) -> ContentId:
+        """Add a content; a known digest keeps its id, and nothing changes. ``related``: its relations are to be found.
 
         Raises ValueError for a vector without a model, and as ``put_vector`` does."""
         known = self.content(digest)
@@ -103,7 +114,7 @@ class Writer(Reader):
         put_pieces(self._txn, self._t.features, key, fingerprint.features)
         if fingerprint.signals.fv is not None:
             self._put_own_vector(content, fingerprint.model, fingerprint.signals.fv)
-        if fingerprint.features:
+        if fingerprint.features and related:
             self.relations.mark(content)
         self._mark_deleted(content)
         return content
@@ -123,6 +134,7 @@ class Writer(Reader):
         delete_all(self._txn, self._t.vectors, key)
         put_pieces(self._txn, self._t.vectors, key, raw)
         self._put_model(model, ModelRecord(known.number, known.width, known.vectors + added))
+        self._note_content(content)
 
     def put_features(
         self, content: ContentId, features: bytes, turned: Sequence[tuple[int, int]] | None = None
@@ -141,6 +153,7 @@ class Writer(Reader):
         if turned is not None:
             record = structs.replace(record, turned=records.encode_turned(turned))
         put(self._txn, self._t.contents, key, records.encode(record))
+        self._note_content(content)
 
     def drop_vectors_except(self, model: str, limit: int) -> bool:
         """Drop at most ``limit`` vectors of other models; True if there may be more."""
@@ -184,17 +197,18 @@ class Writer(Reader):
         put(self._txn, self._t.alerts, number(alert), records.encode_json(record), append=True)
         return alert
 
-    def add_pending_alert(self, path: bytes, query: Query) -> int:
+    def add_pending_alert(self, path: bytes, query: Query, digest: Digest = b"") -> int:
         """Store a file whose alert is not decided yet, with the query that decides it; the number of the pending alert.
 
-        Numbers grow. Vectors are kept as float16."""
+        Numbers grow. Vectors are kept as float16. ``digest`` of the file's bytes: matches on other hosts are to be
+        looked for."""
         pending = self._next(b"pending_alert")
-        put(self._txn, self._t.pending_alerts, number(pending), records.encode_pending_alert(path, query))
+        put(self._txn, self._t.pending_alerts, number(pending), records.encode_pending_alert(path, query, digest))
         return pending
 
-    def remove_pending_alert(self, pending: int) -> None:
-        """Remove a pending alert; an unknown number is passed over."""
-        self._txn.delete(number(pending), db=self._t.pending_alerts)
+    def remove_pending_alert(self, pending: int) -> bool:
+        """Remove a pending alert; False for an unknown number."""
+        return self._txn.delete(number(pending), db=self._t.pending_alerts)
 
     def set(self, key: str, value: Any) -> None:
         """Store a small value (plain JSON) under a name; None removes it."""
@@ -222,12 +236,12 @@ class Writer(Reader):
 
     def _make(self, directories: list[bytes]) -> int:
         """The number of a directory, added with its parents as needed."""
-        at = keys.ROOT
+        at = keys.FOREIGN if keys.is_below_host(directories) else keys.ROOT
         for name in directories:
             child = self._tree.child(at, name)
             if child is None:
                 self._take_row(at, name)
-                child = self._next(b"directory")
+                child = self._next(b"directory") | (at & keys.FOREIGN)
                 self._tree.attach(child, at, name)
             at = child
         return at
@@ -235,15 +249,16 @@ class Writer(Reader):
     def _clear(self, directories: list[bytes], name: bytes) -> None:
         """Remove any directory at a path."""
         if self._tree.find([*directories, name]) is not None:
-            self.remove_tree(b"/" + b"/".join([*directories, name]))
+            self.remove_tree(keys.joined([*directories, name]))
 
     def _put_row(self, directory: int, name: bytes, raw: bytes) -> None:
         """Write a file's row and its counts, in place of any other."""
-        self.changes_groups = True
         self._take_row(directory, name)
+        self._count_row(directory, name, 1)
         put(self._txn, self._t.files, number(directory) + name, raw)
         row = records.decode_file(raw)
         if row.content is not None:
+            self._relate_again(row.content, directory)
             put(self._txn, self._t.holders, number(row.content) + number(directory) + name, b"")
             self._unmark_deleted(row.content)
         if row.state is FileState.FAILED:
@@ -251,18 +266,46 @@ class Writer(Reader):
 
     def _take_row(self, directory: int, name: bytes) -> bytes | None:
         """Remove a file's row and its counts; None without a row."""
-        self.changes_groups = True
         raw = pop(self._txn, self._t.files, number(directory) + name)
         if raw is None:
             return None
+        self._count_row(directory, name, -1)
         row = records.decode_file(raw)
         if row.content is not None:
             self._txn.delete(number(row.content) + number(directory) + name, db=self._t.holders)
-            if not self._has_files(row.content):
+            if not self.is_held(row.content):
                 self._mark_deleted(row.content)
         if row.state is FileState.FAILED:
             self._add(b"failed", -1)
         return raw
+
+    def _count_row(self, directory: int, name: bytes, change: int) -> None:
+        """Number a change of this host's files; count those of others."""
+        if directory >= keys.FOREIGN:
+            self._add(b"foreign", change)
+            return
+        self.changes_groups = self.changes_files = True
+        if self.is_sharing:
+            self.changes.note(keys.join(self._tree.path(directory), name))
+
+    def _files_at(self, path: bytes) -> list[bytes]:
+        return [path] if self.file(path) else [below for below, _ in self.walk(path)]
+
+    def _relate_again(self, content: ContentId, directory: int) -> None:
+        """The relations of a content that only other hosts had were not looked for."""
+        is_elsewhere = directory < keys.FOREIGN and self.is_held(content) and not any(self._holders(content))
+        if is_elsewhere and self._content(content).features_version:
+            self.relations.mark(content)
+
+    def _note_content(self, content: ContentId) -> None:
+        """A new fingerprint is a change of a file that has it."""
+        for directory, name in islice(self._holders(content) if self.is_sharing else (), 1):
+            self._count_row(directory, name, 0)
+
+    @cached_property
+    def is_sharing(self) -> bool:
+        """Whether changes of this host's files are numbered for others."""
+        return bool(self.changes.openings())
 
     def _move_file(self, parent: int, name: bytes, new: bytes) -> None:
         raw = self._take_row(parent, name)
@@ -324,5 +367,7 @@ class Writer(Reader):
     def _drop_pending_alerts(self) -> None:
         """Remove pending alerts of unknown files: nothing is left to decide, and each holds a whole fingerprint."""
         for key, raw in list(scan(self._txn, self._t.pending_alerts, b"")):
-            if self.file(records.decode(raw, PendingAlertRecord).path) is None:
+            record = records.decode(raw, PendingAlertRecord)
+            digest = record.content.digest
+            if (self.content(digest) if digest else self.file(record.path)) is None:
                 self._txn.delete(key, db=self._t.pending_alerts)

@@ -126,6 +126,8 @@ def _state(path: bytes) -> os.stat_result:
 
 def _open(path: bytes) -> int:
     """A descriptor of a regular file; symbolic links are not followed, as the daemon does not follow them."""
+    if not path.startswith(b"/"):
+        raise NotFound("on another host")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:

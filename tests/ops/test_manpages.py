@@ -53,6 +53,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "server": config.ServerConfig,
     "reconcile": config.ReconcileConfig,
     "hook": config.HookConfig,
+    "cluster": config.ClusterConfig,
 }
 REQUIRED = {"watch": {"path": "/p"}, "hook": {"name": "a"}}
 

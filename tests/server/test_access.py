@@ -21,6 +21,8 @@ from test_server import ask, connect, error
 from shazimd.errors import ConfigError, Unavailable
 from shazimd.server import guard
 from shazimd.server.access import Admins, Peer, peer_of
+from shazimd.server.app import ALL_VERBS
+from shazimd.server.cluster_verbs import CLUSTER_VERBS
 from shazimd.server.sharing import Pace, Shares, Turns
 from shazimd.server.verbs import VERBS
 
@@ -79,6 +81,7 @@ def test_changing_is_for_admins_and_asking_for_all(
 ) -> None:
     """A stranger gets a 403 for each verb that changes something, and the service is not asked."""
     as_user(monkeypatch, STRANGER)
+    assert all(verb.admin for verb in CLUSTER_VERBS)
     refused = {verb.name for verb in VERBS if verb.admin}
     assert refused == {
         "rescan",
@@ -91,7 +94,7 @@ def test_changing_is_for_admins_and_asking_for_all(
         "retry_failed",
         "unignore",
     }
-    for verb in VERBS:
+    for verb in ALL_VERBS:
         if verb.admin:
             status, reply = ask(path, verb.method, f"{verb.path}?handle=x&path=/srv/p")
             assert (status, reply["error"]["code"]) == (403, "forbidden")

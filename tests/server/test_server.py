@@ -22,8 +22,10 @@ from fake_service import MAX_BODY_BYTES, FakeService, alert, eventually, serving
 
 from shazimd import errors
 from shazimd.client import Client
+from shazimd.cluster.daemon import LinkClient
 from shazimd.server import bodies, events, guard, openapi, verbs
-from shazimd.server.app import create_app
+from shazimd.server.app import ALL_VERBS, create_app
+from shazimd.server.cluster_verbs import CLUSTER_VERBS
 from shazimd.server.run import Server
 from shazimd.server.sockets import bind_socket, systemd_sockets
 
@@ -340,7 +342,7 @@ def test_openapi_describes_every_route(service: FakeService) -> None:
     """GET /openapi.json has exactly the routes of the app, each with a summary and no dangling reference."""
     app = create_app(service, max_body_bytes=1)
     routes = {(r.path, m) for r in app.routes for m in r.methods - {"HEAD"}}  # type: ignore[attr-defined]  # Routes
-    document = openapi.document(verbs.VERBS)
+    document = openapi.document(ALL_VERBS)
     described = {(path, method.upper()) for path, methods in document["paths"].items() for method in methods}
     assert described == routes
     assert all(o["summary"] for methods in document["paths"].values() for o in methods.values())
@@ -352,12 +354,14 @@ def test_openapi_describes_every_route(service: FakeService) -> None:
 def test_the_description_is_sent_whole(path: str) -> None:
     """GET /openapi.json is the document, and asked again the same."""
     sent = ask(path, "GET", "/openapi.json")
-    assert sent == (200, json.loads(json.dumps(openapi.document(verbs.VERBS))))
+    assert sent == (200, json.loads(json.dumps(openapi.document(ALL_VERBS))))
     assert ask(path, "GET", "/openapi.json") == sent
 
 
 def test_the_client_has_every_verb() -> None:
-    """Each verb is a method of the client by the same name, except the two for other programs."""
+    """Each verb is a method of the client by the same name, except the two for other programs; those for a link are
+    methods of its own."""
+    assert {verb.name for verb in CLUSTER_VERBS} == {name for name in vars(LinkClient) if name[0] != "_"}
     for_others = {"healthz", "openapi"}
     assert {verb.name for verb in verbs.VERBS} - for_others == {name for name in vars(Client) if name[0] != "_"}
 

@@ -171,6 +171,7 @@ class StoreMachine(RuleBasedStateMachine):
         images = sum(row.state is FileState.INDEXED for row in self.model.files.values())
         return {
             "images": images,
+            "foreign": 0,
             "contents": len(self.model.contents),
             "failed": len(self.model.files) - images,
             "alerts": len(self.model.alerts),

@@ -344,7 +344,7 @@ def test_prune_removes_only_what_has_no_file(store: Store, make_fingerprint: Mak
         assert list(reader.removals(after=1)) == [(2, ids[2])]
         assert reader.contents_with_pixels(b"p" * 32) == [ids[0]]
         assert reader.content(b"1") is None
-        assert reader.counts() == {"images": 1, "contents": 1, "failed": 0, "alerts": 0, "vectors": 1}
+        assert reader.counts() == {"images": 1, "foreign": 0, "contents": 1, "failed": 0, "alerts": 0, "vectors": 1}
     assert store.write(lambda w: w.add_content(b"1", make_fingerprint(1))) > ids[2]
     assert store.check() == []
 

@@ -1,0 +1,51 @@
+"""The daemon of this host, as a link asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shazimd.client import Client
+from shazimd.protocol import ChangesPage, FingerprintMessage, ForeignReply, ForeignStatus, PathFields
+from shazimd.server import cluster_verbs as verbs
+from shazimd.server.verbs import JSON
+
+
+class LinkClient(Client):
+    """A client with the verbs for a link, which are for admins of the daemon."""
+
+    def changes(self, after: str | None = None, limit: int | None = None) -> ChangesPage:
+        """Changes of this host's files after a position, or all files."""
+        reply: ChangesPage = self._json(verbs.CHANGES, after=after, limit=limit)
+        return reply
+
+    def fingerprints(self, contents: Sequence[str]) -> list[FingerprintMessage]:
+        """The fingerprints of contents by their digests in hexadecimal, at most 100."""
+        found: list[FingerprintMessage] = self._json(verbs.FINGERPRINTS, contents=contents)["fingerprints"]
+        return found
+
+    def foreign(self) -> ForeignStatus:
+        """The other hosts, and the files to be decided."""
+        reply: ForeignStatus = self._json(verbs.FOREIGN)
+        return reply
+
+    def foreign_paths(self, host: str, after: bytes | None = None) -> Sequence[PathFields]:
+        """A page of the files of another host."""
+        paths: list[PathFields] = self._json(verbs.FOREIGN_PATHS, host=host, after=after)["paths"]
+        return paths
+
+    def put_foreign(
+        self, host: str, batch: bytes, position: str | None = None, *, complete: bool = False
+    ) -> ForeignReply:
+        """Put and remove files of another host, in a JSON object with ``put``, ``remove`` and ``contents``."""
+        whole = "true" if complete else None
+        reply: ForeignReply = self._json(verbs.PUT_FOREIGN, batch, JSON, host=host, position=position, complete=whole)
+        return reply
+
+    def forget_foreign(self, host: str) -> int:
+        """Forget all files of another host; their number."""
+        forgotten: int = self._json(verbs.FORGET_FOREIGN, host=host)["forgotten"]
+        return forgotten
+
+    def decide_foreign(self, number: int, order: int) -> None:
+        """Have the alert about other hosts of an undecided file decided."""
+        self._json(verbs.DECIDE_FOREIGN, id=number, order=order)

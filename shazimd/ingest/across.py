@@ -1,0 +1,79 @@
+"""Alerts about matches on other hosts: the second half of a new file's alert, once other hosts know of the file.
+
+Matches on this host are told at once. For the others the store keeps a note with the file. The link tells other hosts
+of the file, fetches all that they told before, and then has the note decided: of two alike files that land on two hosts
+at the same time, the cluster's order says which is the later, and the later is told. A note outlives any restart, and
+follows its file's content: the file may be renamed meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+
+from shazimd.ingest.commit import Committer
+from shazimd.ingest.decision import Across, Candidate, Decider, Decision, OwnDecisions
+from shazimd.ingest.pending import PendingAlerts
+from shazimd.protocol import Alert, UndecidedFile
+from shazimd.store.base import Reader, Store, Writer
+from shazimd.text import path_fields
+from shazimd.types import ContentId, Digest
+
+
+class CrossHostAlerts:
+    def __init__(self, store: Store, committer: Committer, decider: Decider, pending: PendingAlerts) -> None:
+        self._store = store
+        self._committer = committer
+        self._decider = decider
+        self._pending = pending
+
+    def undecided(self, limit: int) -> list[UndecidedFile]:
+        """The files whose matches on other hosts are still to be looked for, in the order of their arrival."""
+        with self._store.read() as reader:
+            notes = list(islice(reader.pending_across(), limit))
+            return [
+                {
+                    "id": number,
+                    **path_fields(_path_now(reader, note.path, note.digest) or note.path),  # type: ignore[typeddict-item]
+                    "content": note.digest.hex(),
+                    "gone": _path_now(reader, note.path, note.digest) is None,
+                }
+                for number, note in notes
+            ]
+
+    def decide(self, number: int, order: int) -> None:
+        """Look for matches of a file on other hosts, and replace its note by the alert, if any; an unknown note is
+        passed over. ``order``: the cluster's number of the transaction that told of the file, all before are known
+        here; files told of later do not match. 0: all match. Raises WorkerFailed, and the note stays."""
+        started = time.perf_counter()
+        with self._store.read() as reader:
+            found = next(reader.pending_across(after=number - 1), None)
+            if found is None or found[0] != number:
+                return
+            note = found[1]
+            content, path = reader.content(note.digest), _path_now(reader, note.path, note.digest)
+            decided = OwnDecisions.read(reader, note.digest)
+        decision = Decision(None)
+        if content is not None and path is not None:
+            file = Candidate(path, None, started, decided=decided, across=Across(order))
+            decision = self._decider.by_search(file, note.query, content)
+        self._commit(number, content, decision)
+
+    def _commit(self, number: int, content: ContentId | None, decision: Decision) -> None:
+        def work(writer: Writer) -> Alert | None:
+            if not writer.remove_pending_alert(number) or content is None:
+                return None
+            return self._pending.settle(writer, content, decision)
+
+        self._committer.submit(work, self._pending.publish).result()
+
+
+def _path_now(reader: Reader, path: bytes, digest: Digest) -> bytes | None:
+    """The path, or another file of this host with the content if it is no longer at the path; None without any."""
+    content = reader.content(digest)
+    if content is None:
+        return None
+    row = reader.file(path)
+    if row is not None and row.content == content:
+        return path
+    return next((other for other, _ in reader.some_files_of(content, 1)), None)
