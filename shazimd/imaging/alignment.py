@@ -51,16 +51,15 @@ class Aligned:
         return _laid_on(self.pictures, self.sizes, between)
 
     def colours(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32], Mask]:
-        """(Cr and Cb of the query, of the match, where both are known), ``step`` times coarser than the grid."""
-        laid, grid = ((max(1, width // step), max(1, height // step)) for width, height in self.sizes)
-        into, back = _enlarging(laid, self.sizes[0]), _enlarging(self.sizes[1], grid)
-        between = (back @ np.vstack([self.between, [0, 0, 1]]) @ into)[:2]
-        ours, theirs = (
-            _resized(side[..., 1:], size).astype(np.float32) - 128
-            for side, size in zip(self.pictures, (laid, grid), strict=True)
-        )
-        moved = cv2.warpAffine(ours, between, grid, borderMode=cv2.BORDER_REPLICATE).astype(np.float32, copy=False)
-        return moved, theirs, _resized(self.inside.astype(np.uint8), grid) > 0
+        """(Cr and Cb of the query, of the match, where both are known), ``step`` times coarser than the grid.
+
+        They are made coarser once they lie on one grid: small cells of colour mix with other neighbours otherwise."""
+        grid = self.sizes[1]
+        coarse = max(1, grid[0] // step), max(1, grid[1] // step)
+        ours, theirs = (_resized(side[..., 1:], size) for side, size in zip(self.pictures, self.sizes, strict=True))
+        moved = cv2.warpAffine(ours, self.between, grid, borderMode=cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
+        a, b = (_resized(side, coarse).astype(np.float32) - 128 for side in (moved, theirs))
+        return a, b, _resized(self.inside.astype(np.uint8), coarse) > 0
 
 
 def align(query: Features, match: Features, affine: Affine, *, least: int = 0, most: int | None = None) -> Aligned:
@@ -75,7 +74,10 @@ def align(query: Features, match: Features, affine: Affine, *, least: int = 0, m
     laid, grid = _size(query.picture, min(1.0, scale) * factor), _size(match.picture, min(1.0, 1 / scale) * factor)
     into, back = _enlarging(laid, (query.width, query.height)), _enlarging((match.width, match.height), grid)
     between = back @ np.vstack([affine, [0, 0, 1]]) @ into
-    return _laid_on((query.picture, match.picture), (laid, grid), between[:2])
+    pictures = query.picture, match.picture
+    if factor > 1:  # enlarged from what the coarser one shows: a sharp edge is unlike the same edge at half the size
+        pictures = _reduced(query.picture, min(1.0, scale)), _reduced(match.picture, min(1.0, 1 / scale))
+    return _laid_on(pictures, (laid, grid), between[:2])
 
 
 def _laid_on(
@@ -91,6 +93,10 @@ def _laid_on(
 def _smooth_luma(picture: Colour, size: tuple[int, int]) -> Plane:
     luma = _resized(picture[..., 0], size)
     return cv2.GaussianBlur(luma, (0, 0), _SMOOTHING).astype(np.uint8, copy=False)
+
+
+def _reduced(picture: Colour, factor: float) -> Colour:
+    return _resized(picture, _size(picture, factor))
 
 
 def _size(picture: Colour, factor: float) -> tuple[int, int]:

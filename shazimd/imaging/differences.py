@@ -53,6 +53,9 @@ NATURAL_SHARE, NATURAL_FLAT_MAX = 0.025, 0.36
 """Photographs: one region with this share of the overlap, natural in both, is another object. Stickers are flatter."""
 WORDS_REGIONS, WORDS_PIXELS = 4, 40
 """Photographs: so many small regions of strokes, with so many unlike pixels, are other words over the same picture."""
+_STAMP_SHARE_MAX, _STAMP_SPREAD = 0.035, 25.0
+"""Share of the overlap and grey levels: a stamp on flat ground that is not looked at for its colour. A disc on a flag
+has .056, the rest of a wedge of a pie chart 12 levels."""
 _STROKES_BALANCE, _STROKES_FILL, _STROKES_SPREAD, _STROKES_SHARE = 0.4, 0.65, 20.0, 0.015
 """Strokes: both sides have some (words laid over a texture leave that side ten times fewer), they do not fill the
 region, they are strong in both, and the region is small."""
@@ -81,7 +84,7 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
     both = align(query, match, affine)
     if both.inside.sum() < _OVERLAP_MIN:
         return None
-    least = STROKES_PIXELS_EXACT if exact and not _is_toned(both) else STROKES_PIXELS
+    least = STROKES_PIXELS_EXACT if exact and not is_toned(both) else STROKES_PIXELS
     return other_strokes(both, drawn=drawn, pixels=least) or differences_of(both, drawn=drawn)
 
 
@@ -93,7 +96,7 @@ def other_strokes(both: Aligned, *, drawn: bool, pixels: int = STROKES_PIXELS) -
         else unlike_strokes(both, correlation_max=_WORDS_CORRELATION, contrast_min=_WORDS_CONTRAST)
     )
     least = pixels if drawn else WORDS_SHARE * both.inside.sum()
-    if unlike.sum() >= least and drawn and _is_toned(both):
+    if unlike.sum() >= least and drawn and is_toned(both):
         unlike &= _not_laid_over(both, unlike)
     sure = drawn or unlike.sum() >= WORDS_SHARE_SURE * both.inside.sum()
     if unlike.sum() < least or not (sure or _is_mutual(both, unlike)):
@@ -125,7 +128,7 @@ def _not_laid_over(both: Aligned, strokes: Mask) -> Mask:
     return cv2.erode(inside.astype(np.uint8), reach, borderValue=1) > 0
 
 
-def _is_toned(both: Aligned) -> bool:
+def is_toned(both: Aligned) -> bool:
     """Whether the pictures have the tones of photographs, even if on flat ground."""
     return min(_tones(side[both.inside]) for side in (both.query, both.match)) >= _TONES_MIN
 
@@ -135,19 +138,28 @@ def differences_of(
 ) -> Differences | None:
     """``differences`` of aligned pictures; ``least`` grey levels make a pixel unlike, so many ``pixels`` a variant.
     ``coarser`` tells by how much the pictures were enlarged: JPEG keeps colours at half of the picture's own pixels."""
-    toned = not drawn or _is_toned(both)
+    toned = not drawn or is_toned(both)
     unlike = unlike_pixels(both, toned=toned, least=least)
     inside = without_bars(both.inside, unlike[0] | unlike[1])
     overlap = int(inside.sum())
     found = regions(both, *(side & inside for side in unlike))
     chosen = _replaced_drawn(found, overlap, pixels, toned) if drawn else _replaced_natural(found, overlap)
     by_colour = drawn and not toned and not chosen
-    recoloured = _recoloured(both, inside, 2 * coarser) if by_colour else np.zeros_like(inside)
+    stamps = (_added(found, _SPREAD_QUIET) != -1) & (found.area <= _STAMP_SHARE_MAX * overlap)
+    stamps &= found.spread.max(axis=0) >= _STAMP_SPREAD
+    bare = inside & ~found.around(stamps) if by_colour else inside  # a stamp has a colour of its own
+    recoloured = _recoloured(both, bare, 2 * coarser) if by_colour else np.zeros_like(inside)
     boxes = [found.boxes[number] for number in chosen] + _boxes(recoloured)
     if not boxes:
         return None
     share = float(found.pixels[chosen].sum() + recoloured.sum()) / overlap
     return Differences(min(1.0, share), _places(both, np.array(boxes[:_REGIONS_MAX], float)))
+
+
+def laid_over(both: Aligned, least: int) -> Mask:
+    """The places where one of the pictures has something on what is flat ground in the other."""
+    found = regions(both, *(side & both.inside for side in unlike_pixels(both, toned=False, least=least)))
+    return found.around(_added(found, _SPREAD_QUIET) != -1)
 
 
 def _tones(luma: Plane) -> int:
@@ -164,7 +176,7 @@ def _is_pasted(stats: NDArray[np.generic], inside: int) -> Mask:
     return np.asarray(filled & (share > _PASTED_SHARES[0]) & (share < _PASTED_SHARES[1]))
 
 
-def _laid_over(found: Regions, inside: int) -> Mask:
+def _is_laid_over(found: Regions, inside: int) -> Mask:
     return _is_pasted(np.column_stack([found.boxes, found.area]), inside)
 
 
@@ -188,7 +200,7 @@ def _replaced_drawn(found: Regions, inside: int, pixels: int, toned: bool) -> li
     # A vignette leaves a rest on level ground, and brightness that is clipped turns two grounds into one.
     clipped = (found.spread < _CLIPPED_SPREAD).all(axis=0) & (found.area < _CLIPPED_SHARE * inside)
     lit = level & (toned | clipped)
-    pasted = _laid_over(found, inside) & ~level
+    pasted = _is_laid_over(found, inside) & ~level
     both = np.where((added == -1) & balanced & ~pasted & ~lit, found.common, 0)
     one_sided = np.where((added == -1) & ~balanced, found.larger, added)
     each = [np.where(one_sided == side, found.pixels, 0) for side in (0, 1)]
@@ -201,7 +213,7 @@ def _replaced_drawn(found: Regions, inside: int, pixels: int, toned: bool) -> li
 
 def _replaced_natural(found: Regions, inside: int) -> list[int]:
     """The regions of photographs in which both sides have a natural texture and not the same, or other words."""
-    both = (_added(found, np.inf) == -1) & ~_laid_over(found, inside)
+    both = (_added(found, np.inf) == -1) & ~_is_laid_over(found, inside)
     natural = both & (found.flat < NATURAL_FLAT_MAX).all(axis=0) & (found.common >= NATURAL_SHARE * inside)
     strokes = (
         both

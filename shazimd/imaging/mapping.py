@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,3 +22,13 @@ def mapping(affine: NDArray[np.float64], query: Features, candidate: Features, m
         mirrored=mirrored,
         region=(left, top, right, bottom),
     )
+
+
+def shared_parts(affine: NDArray[np.float64], query: Features, match: Features) -> tuple[float, float]:
+    """The parts of the query and of the match, [0, 1], that lie on the other picture."""
+    width, height = query.width, query.height
+    corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]]) @ affine.T
+    frame = np.array([[0, 0], [match.width, 0], [match.width, match.height], [0, match.height]], np.float32)
+    laid = float(abs(np.linalg.det(affine[:, :2]))) * width * height
+    shared = float(cv2.intersectConvexConvex(corners.astype(np.float32), frame)[0])
+    return shared / laid, shared / (match.width * match.height)

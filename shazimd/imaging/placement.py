@@ -40,6 +40,8 @@ _COARSE_MIN = 0.7
 the strangers have less than .67."""
 _LIKELY, _SIZE_WEIGHT = 2, 0.05
 """The coarse scales that are searched finely; of stripes, which lie on each other at all scales, the larger ones."""
+_SPRITE_SIDE = 64
+"""Pixels, longer side, up to which a picture is looked for pixel by pixel."""
 _SLACK = 4
 """Pixels of the fine side around the coarse place."""
 
@@ -69,6 +71,8 @@ class Whole:
         self.width, self.height = features.width, features.height
         self.own_sides = features.picture.shape[1], features.picture.shape[0]
         luma = np.ascontiguousarray(features.picture[..., 0])
+        self.own = luma if self.own_sides == (self.width, self.height) else None
+        """the luma pixel by pixel, of a picture that is kept at its own size"""
         scale = _OWN_SIDE / max(luma.shape)
         small = max(1, round(luma.shape[1] * scale)), max(1, round(luma.shape[0] * scale))
         self._luma = _resized(luma, small) if scale < 1 else luma
@@ -123,13 +127,25 @@ def _on_each_other(view: Whole, candidate: Whole) -> LaidOn | None:
 def _contained(view: Whole, candidate: Whole) -> Iterable[LaidOn]:
     """The view inside the candidate, and the candidate inside the view."""
     for inner, outer in ((view, candidate), (candidate, view)):
-        found = _inside(inner, outer)
+        found = _at_own_size(inner, outer) or _inside(inner, outer)
         if found is None:
             continue
         scale = found.share * _fit(inner, outer)
         affine = np.array([[scale, 0, found.left], [0, scale, found.top]])
         back = affine if inner is view else np.asarray(cv2.invertAffineTransform(affine), np.float64)
         yield LaidOn(found.correlation, back)
+
+
+def _at_own_size(inner: Whole, outer: Whole) -> Placed | None:
+    """The place of a sprite or icon in a picture that shows it pixel by pixel, such as a screenshot; None where there
+    is none. At another size its pixels mix."""
+    if inner.own is None or outer.own is None or max(inner.own.shape) > _SPRITE_SIDE or _spread(inner.own) < SPREAD_MIN:
+        return None
+    if outer.own.shape[0] < inner.own.shape[0] or outer.own.shape[1] < inner.own.shape[1]:
+        return None
+    _, correlation, _, place = cv2.minMaxLoc(cv2.matchTemplate(outer.own, inner.own, cv2.TM_CCOEFF_NORMED))
+    placed = Placed(correlation, 1 / _fit(inner, outer), *place)
+    return placed if correlation >= ENOUGH else None
 
 
 def _inside(inner: Whole, outer: Whole) -> Placed | None:

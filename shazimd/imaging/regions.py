@@ -35,6 +35,13 @@ class Regions:
     """[2, n]: share of flat ground in the query and in the match"""
     spread: NDArray[np.float64]
     """[2, n]: standard deviation of the luma in the query and in the match"""
+    labels: NDArray[np.uint16]
+    """[h, w]: the number of the region around each pixel, from 1 on; 0 for none"""
+
+    def around(self, chosen: NDArray[np.bool_] | None = None) -> Mask:
+        """The pixels in and next to the ``chosen`` regions, all by default."""
+        within = self.labels > 0 if chosen is None else np.concatenate([[False], chosen])[self.labels]
+        return cv2.dilate(within.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
 
 
 def regions(both: Aligned, ours: Mask, theirs: Mask) -> Regions:
@@ -42,7 +49,8 @@ def regions(both: Aligned, ours: Mask, theirs: Mask) -> Regions:
     closed = cv2.morphologyEx((ours | theirs).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=8, ltype=cv2.CV_16U)
     # Two pixels more all around: a filled bar has its edges there, and its ground.
-    wide = cv2.dilate(labels, np.ones((5, 5), np.uint8)).ravel()
+    widened = cv2.dilate(labels, np.ones((5, 5), np.uint8)).astype(np.uint16, copy=False)
+    wide = widened.ravel()
     place = np.flatnonzero(wide)
     label = wide[place].astype(np.intp)
     sizes = np.maximum(1, np.bincount(label, minlength=count))
@@ -66,6 +74,7 @@ def regions(both: Aligned, ours: Mask, theirs: Mask) -> Regions:
         area=stats[1:, 4].astype(np.int64),
         flat=np.array(flat)[:, 1:],
         spread=np.array(spread)[:, 1:],
+        labels=widened,
     )
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from shazimd.imaging.agreement import agreement
 from shazimd.imaging.differences import differences
 from shazimd.imaging.features import SIDE, Features, unpack_features
-from shazimd.imaging.mapping import mapping
+from shazimd.imaging.mapping import mapping, shared_parts
 from shazimd.imaging.whole import WholeView, compared_whole, whole_view
 from shazimd.types import Box, Verdict, Verification
 
@@ -33,6 +33,9 @@ COPY_EVIDENCE_MIN = 1.12
 DRAWN_AGREEMENT_MIN = 0.6
 """Pages and drawings that agree this well are judged by their differences alone: a watermark across a page lowers the
 agreement of most blocks."""
+CONTAINED_MIN = 0.8
+"""Pages and drawings: the part of one picture that lies on the other. Two months of a calendar agree in all days but
+for a week; a crop in a window of a screen lies whole on its original."""
 INLIERS_WEIGHT = 0.06
 MISS_WEIGHT = 0.1
 
@@ -141,7 +144,7 @@ def _verify(asked: _Question, candidate: Features) -> Verification:
             found = again if again.verdict is Verdict.COPY or found.verdict is None else found
     few = min(len(side.points) for side in (asked.features, candidate)) < FEW_FEATURES
     if few and found.verdict is not Verdict.COPY:
-        whole = compared_whole(asked.whole, candidate)
+        whole = compared_whole(asked.whole, candidate, judged.best and (judged.best.affine, judged.mirrored))
         if whole is not None and (found.verdict is None or whole.verdict is Verdict.COPY):
             return whole
     return found
@@ -190,7 +193,8 @@ def _judged(view: Features, candidate: Features, best: Map, mirrored: bool) -> V
     verdict, differs = Verdict.SCENE, None
     if agreed is not None and agreed >= needed:
         differs = differences(view, candidate, best.affine, exact=best.inliers >= _SURE)
-        verdict = Verdict.COPY if differs is None else Verdict.VARIANT
+        is_part = not drawn or max(shared_parts(best.affine, view, candidate)) >= CONTAINED_MIN
+        verdict = Verdict.COPY if differs is None and is_part else Verdict.VARIANT
     elif drawn:
         verdict = Verdict.VARIANT  # drawings have no other shots
     if differs is not None and mirrored:

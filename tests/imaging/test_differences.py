@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from benchmarks.quality.families import TUNED, picture
+from benchmarks.quality.families import TEN_EDITS, TUNED, picture
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.verify import verify
 from shazimd.types import Query, Verdict, Verification
@@ -132,3 +132,29 @@ def test_other_words_over_one_picture_are_a_variant(family: str) -> None:
         assert (
             judged(recompressed(image.resize((image.width // 2, image.height // 2)), 75), image).verdict is Verdict.COPY
         )
+
+
+@pytest.mark.parametrize(
+    ("family", "one", "other"), [("emoji", 2, 15), ("emoji", 3, 18), ("emoji", 10, 18), ("calendars", 8, 18)]
+)
+def test_pictures_of_one_kind_that_differ_little_are_no_copies(family: str, one: int, other: int) -> None:
+    """Faces of one emoji with other mouths, and two months of which the days of one fit a week further on."""
+    pair = picture(family, TUNED, one), picture(family, TUNED, other)
+    assert Verdict.COPY not in (judged(*pair).verdict, judged(*reversed(pair)).verdict)
+
+
+@pytest.mark.parametrize(("family", "number"), [("sprites", 1), ("sprites", 2), ("emoji", 2), ("near-uniform", 2)])
+@pytest.mark.parametrize("edit", ["half-size", "jpeg-60", "screenshot"])
+def test_small_and_plain_pictures_are_copies_after_an_edit(family: str, number: int, edit: str) -> None:
+    """Half of 32 pixels, coarse colours of a JPEG, and a window of a screen that shows each pixel."""
+    image = picture(family, TUNED, number)
+    (made,) = (each for each in TEN_EDITS if each.name == edit)
+    assert judged(made.apply(image, np.random.default_rng(number), image), image).verdict is Verdict.COPY
+
+
+@pytest.mark.parametrize("family", ["emoji", "near-uniform", "flags"])
+def test_a_stamp_on_a_plain_picture_is_a_copy(family: str) -> None:
+    """It lowers the correlation of a face and of a sky, and has a colour of its own."""
+    image, rng = picture(family, TUNED, 2), np.random.default_rng([2, 5])
+    (edit,) = (each for each in TEN_EDITS if each.name == "caption or logo")
+    assert judged(edit.apply(image, rng, image), image).verdict is Verdict.COPY
