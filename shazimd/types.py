@@ -28,9 +28,6 @@ ContentId: TypeAlias = int
 # The original shazim's values. Geometry confirms copies whatever the score: with it, these decide only on "similar".
 DEFAULT_WEIGHTS: Weights = (1.0, 1.0, 2.0)
 DEFAULT_THRESHOLD = 0.75
-THRESHOLD_BY_HASHES = 0.9
-"""The least default without a vector: of 500 photos, 4 in 1,000 have an unrelated one among the rest at or over it, by
-upright hashes, and 4 in 10 at or over 0.75."""
 HASH_BITS = 64
 HASH_MAX = 2**HASH_BITS - 1
 PIXELS_BYTES = 16
@@ -284,6 +281,8 @@ class Match:
     width: int
     height: int
     verification: Verification | None = None
+    stands_out: bool = False
+    """whether the score is far above what most of the library has with this query; see ``search.score.stands_out``"""
 
 
 class Stat(NamedTuple):

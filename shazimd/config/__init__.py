@@ -132,7 +132,9 @@ class AlertsConfig(Section, frozen=True, kw_only=True):
     """Whether the pictures of a first scan raise alerts too.
     Example: on_baseline = true"""
     verdicts: tuple[Verdict, ...] = (Verdict.EXACT, Verdict.COPY)
-    """Other verdicts are common among pictures of one template, place or product; the original's behaviour is all.
+    """Other verdicts are common among pictures of one template, place or product: the best of them that stands out
+    from other known pictures is a line of the log, related_image. The original's behaviour is all:
+    ["exact", "copy", "variant", "scene", "similar"].
     Example: verdicts = ["exact", "copy", "variant"]"""
 
 
@@ -150,8 +152,8 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     """"bundled", in the package; "onnx:FILE"; a TF Hub handle; a SavedModel directory; a .tflite file; or "none". FILE
     is any image embedding as an ONNX file (pip install 'shazimd[onnx]'): pictures [n, height, width, 3] or [n, 3,
     height, width] in, as uint8 levels or as float colours in [0, 1]; vectors [n, width] out. FILE#sha256=HEX must have
-    that digest. Without a model, only the same bytes, the same pixels and geometry raise alerts, and the default
-    threshold of questions is at least 0.9, since hashes alone resemble those of many unrelated pictures.
+    that digest. Without a model, only the same bytes, the same pixels and geometry raise alerts. A threshold keeps its
+    meaning: scores by hashes alone are higher among unrelated pictures, so 0.75 asks for 0.84 of them.
     Example: handle = "none" """
 
 

@@ -19,7 +19,7 @@ from shazimd.posix import memory
 from shazimd.search.duplicates import GroupFilter, GroupPage, Scoring
 from shazimd.search.join import pairs
 from shazimd.text import path_bytes
-from shazimd.types import THRESHOLD_BY_HASHES, Digest, Verdict, Weights
+from shazimd.types import Digest, Verdict, Weights
 
 MATCHES_MAX = 10_000
 """Maximum of an answer: at a low threshold every image matches, and a million matches would be half a gigabyte."""
@@ -108,10 +108,7 @@ class DaemonService:
         ]
 
     def _threshold(self, given: float | None) -> float:
-        default = self._app.run.settings.threshold
-        if self._app.library.model is None:
-            default = max(default, THRESHOLD_BY_HASHES)
-        return default if given is None else given
+        return self._app.run.settings.threshold if given is None else given
 
     def _counts(self) -> dict[str, int]:
         with self._app.library.store.read() as reader:

@@ -125,9 +125,11 @@ def stored(reader: Reader, since: int, limit: int | None = None) -> list[Alert]:
 
 
 def log_related(path: bytes, others: Sequence[Match], *, alerts: bool) -> None:
-    """Log matches whose verdicts raise no alert: the best at info unless the file raises one, the rest at debug."""
-    for number, match in enumerate(others):
-        write = log.info if number == 0 and not alerts else log.debug
+    """Log matches whose verdicts raise no alert: the best that stands out at info unless the file raises an alert, the
+    rest at debug."""
+    told = None if alerts else next((match for match in others if match.stands_out), None)
+    for match in others:
+        write = log.info if match is told else log.debug
         write(
             "related_image",
             **path_fields(path),

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
+from shazimd.search.join import scored_pairs
 from shazimd.search.keep import KeepRules
 from shazimd.search.library import Library
 from shazimd.search.listing import Edge, GroupRows, GroupSummary, list_groups, order
@@ -184,7 +185,7 @@ class Duplicates:
         """The pairs of a second or more."""
         edges: list[Edge] = []
         given = time.monotonic()
-        for content, hits in self._library.index.pairs(scoring.weights, scoring.threshold):
+        for content, hits in scored_pairs(self._library, scoring.weights, scoring.threshold):
             edges += (Edge(content, hit.content, None) for hit in hits)
             if time.monotonic() - given >= GIVEN_EVERY_S:
                 yield edges

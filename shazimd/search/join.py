@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from shazimd.search.library import Library
 from shazimd.search.query import IDENTICAL
+from shazimd.search.score import hashes_threshold, least_score
 from shazimd.types import ContentId, Hit, Similarities, Weights
 
 AT_ONCE = 256
@@ -34,13 +35,22 @@ def pairs(library: Library, weights: Weights, threshold: float, after: ContentId
     """The steps of contents with id > ``after``, by growing id. Closing the iterator stops the work.
 
     Raises ValueError for invalid weights or threshold."""
-    for content, hits in library.index.pairs(weights, threshold, after):
+    for content, hits in scored_pairs(library, weights, threshold, after):
         (own,) = _paths(library, [content])
         yield from ((content, Pair(path, match, 1.0, IDENTICAL)) for path, match in combinations(own, 2))
         for start in range(0, len(hits), AT_ONCE):
             some = hits[start : start + AT_ONCE]
             yield from ((content, pair) for pair in _with_others(own, some, _paths(library, [h.content for h in some])))
         yield content, None
+
+
+def scored_pairs(
+    library: Library, weights: Weights, threshold: float, after: ContentId = 0
+) -> Iterator[tuple[ContentId, list[Hit]]]:
+    """``Index.pairs`` with at least ``least_score``."""
+    floor = hashes_threshold(threshold) if library.model is None and weights[2] else threshold
+    for content, hits in library.index.pairs(weights, floor, after):
+        yield content, [hit for hit in hits if hit.score >= least_score(hit.similarities, weights, threshold)]
 
 
 def _with_others(own: Sequence[bytes], hits: Sequence[Hit], others: Sequence[Sequence[bytes]]) -> Iterator[Pair]:

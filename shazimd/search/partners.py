@@ -11,16 +11,16 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 from shazimd.search.by_vector import by_vector, confirmed
-from shazimd.search.library import Library
-from shazimd.search.query import (
+from shazimd.search.candidates import (
     PROPOSED_FROM,
-    Verify,
     by_hashes,
     by_words,
     fingerprints,
     may_be_faint,
     with_same_pixels,
 )
+from shazimd.search.library import Library
+from shazimd.search.query import Verify
 from shazimd.search.score import similarities
 from shazimd.store.base import Reader
 from shazimd.types import DEFAULT_WEIGHTS, ContentId, Fingerprint, Relation, Verification

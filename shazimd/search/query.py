@@ -15,9 +15,16 @@ from itertools import chain, islice
 from typing import NamedTuple, TypeAlias
 
 from shazimd.search.by_vector import by_vector, confirmed
+from shazimd.search.candidates import (
+    PROPOSED_FROM,
+    by_hashes,
+    by_words,
+    fingerprints,
+    may_be_faint,
+    with_same_pixels,
+)
 from shazimd.search.library import Library
-from shazimd.search.score import best_orientation
-from shazimd.store.base import Reader
+from shazimd.search.score import best_orientation, hashes_threshold, least_score, stands_out
 from shazimd.types import (
     ContentId,
     Digest,
@@ -25,26 +32,20 @@ from shazimd.types import (
     Hit,
     Match,
     Query,
-    Signals,
     Similarities,
     Stat,
     Verdict,
     Verification,
     Weights,
 )
-from shazimd.words.packing import unpack_words
 
 BY_SCORE = 10
 BY_WORDS = 20
-"""Number of candidates by score and by shared words that are verified first; see benchmarks/quality/README.md."""
+"""Number of candidates by score and by shared words that are verified first; see benchmarks/quality/README.md. The last
+of those by score tells the level of a query's neighbourhood, above which a match stands out."""
 CANDIDATES_MAX = 60
 """Maximum number of candidates where most are copies or variants: 43 copies of one picture are all found."""
 
-PROPOSED_FROM = 0.6
-"""Minimum score of a candidate: 99 of 100 pairs with nothing in common lie below (benchmarks/index.md)."""
-WORDS_FEW = 64
-"""With fewer words, shared words may miss a copy, and scores below the threshold make candidates, too. Verification
-compares pictures with fewer features than this as a whole."""
 JOB_CANDIDATES = 4
 """Candidates in one verification job: few enough for all workers to share, enough to outweigh the cost of a job."""
 FILES_TRIED = (4, 100)
@@ -55,8 +56,6 @@ LIMIT_GROWTH = 8
 IDENTICAL = Similarities(1.0, 1.0, 1.0)
 _RANK = {verdict: rank for rank, verdict in enumerate(Verdict)}
 _ALIKE = (Verdict.COPY, Verdict.VARIANT)
-HASHES_ALONE = (1.0, 1.0, 0.0)
-"""Weights for low-information pictures, whose index has no vectors."""
 
 Verify = Callable[[bytes, Sequence[bytes]], "Future[list[Verification]]"]
 """Compares a query's local features with each candidate's, in a worker."""
@@ -86,11 +85,12 @@ class Search:
 
         ``content`` is the content with the query's bytes, if known; ``exact`` the contents with its bytes or pixels,
         looked up if not given. With ``admit``, each content is named by a single file, the first admitted, of this
-        host or with ``foreign`` of the others; without, by all its files. Raises ValueError for invalid weights or
-        threshold. With a ``limit``, time and memory do not grow with the number of
-        contents over the threshold."""
+        host or with ``foreign`` of the others; without, by all its files. Pairs that lack a vector must reach
+        ``least_score``. Raises ValueError for invalid weights or threshold. With a ``limit``, time and memory do not
+        grow with the number of contents over the threshold."""
+        least = hashes_threshold(threshold) if query.fingerprint.signals.fv is None and weights[2] else threshold
         exact = self._exact(query, content) if exact is None else exact
-        ranked = self._ranked(query, weights, threshold, limit)
+        ranked = self._ranked(query, weights, least, limit)
         nearest: list[Hit] = []
         verified = self._verify_candidates(query, exact, weights, ranked, nearest)
         sure = [_Judged(Hit(same, 1.0, IDENTICAL), Verdict.EXACT, None) for same in exact]
@@ -101,9 +101,11 @@ class Search:
         similar = (
             _Judged(hit, Verdict.SIMILAR, found)
             for hit, found in (tried.get(near.content, (near, None)) for near in chain(nearest, ranked))
-            if hit.score >= threshold and hit.content not in listed and not query.fingerprint.low_information
+            if hit.score >= least_score(hit.similarities, weights, threshold)
+            and not (hit.content in listed or query.fingerprint.low_information)
         )
-        return list(islice(self._files(chain(sure, similar), admit, foreign=foreign), limit))
+        level = max(least, nearest[-1].score if len(nearest) >= BY_SCORE else 0.0)
+        return list(islice(self._files(chain(sure, similar), admit, level, foreign=foreign), limit))
 
     def exact_matches(self, exact: Set[ContentId], admit: Admit) -> Iterator[Match]:
         """The contents among ``exact`` with an admitted file, each named by it, in order."""
@@ -123,7 +125,8 @@ class Search:
             (found,) = self._verify(query.features, [other.features]).result()
             verification = confirmed(found, pair.dfv, self._library.copy_from)
         verdict = verification.verdict if verification else None
-        if verdict is None and best >= threshold and not (query.fingerprint.low_information or other.low_information):
+        is_over = best >= least_score(pair, weights, threshold)
+        if verdict is None and is_over and not (query.fingerprint.low_information or other.low_information):
             verdict = Verdict.SIMILAR
         return Comparison(best, pair, verdict, verification)
 
@@ -249,12 +252,16 @@ class Search:
             for (hit, _), found in zip(part, job.result(), strict=True)
         )
 
-    def _files(self, judged: Iterable[_Judged], admit: Admit | None, *, foreign: bool = False) -> Iterator[Match]:
+    def _files(
+        self, judged: Iterable[_Judged], admit: Admit | None, level: float = 0.0, *, foreign: bool = False
+    ) -> Iterator[Match]:
+        """The files of contents; ``level`` is the score that contents of the neighbourhood have."""
         for hit, verdict, verification in judged:
             named = self._named(hit.content) if admit is None else self._admitted(hit.content, admit, foreign)
             for path in named.paths:
                 yield Match(
-                    path, hit.content, hit.score, hit.similarities, verdict, named.width, named.height, verification
+                    *(path, hit.content, hit.score, hit.similarities, verdict, named.width, named.height, verification),
+                    stands_out=stands_out(hit.score, level),
                 )
 
     def _named(self, content: ContentId) -> _Named:
@@ -316,40 +323,6 @@ def _strength(judged: _Judged) -> tuple[int, int, float, ContentId]:
     the original has more inliers than a picture of the same template."""
     inliers = judged.verification.inliers if judged.verification else 0
     return _RANK[judged.verdict], -inliers, -judged.hit.score, judged.hit.content
-
-
-def by_words(library: Library, features: bytes, limit: int) -> list[ContentId]:
-    """Contents that likely share visual words with these local features by more than chance."""
-    return library.words.search(unpack_words(features), limit)
-
-
-def by_hashes(library: Library, orientations: Sequence[Signals], limit: int) -> list[ContentId]:
-    """Low-information contents with hashes like those of any orientation, best first."""
-    found = library.faint.search(orientations, HASHES_ALONE, PROPOSED_FROM, limit)
-    best = sorted(chain(*found), key=lambda hit: (-hit.score, hit.content))
-    return list(islice(dict.fromkeys(hit.content for hit in best), limit))
-
-
-def has_few_words(features: bytes) -> bool:
-    return len(unpack_words(features)) < WORDS_FEW
-
-
-def may_be_faint(fingerprint: Fingerprint, features: bytes) -> bool:
-    """Whether edits of a picture may be low in information: those of others have words enough."""
-    return fingerprint.low_information or has_few_words(features)
-
-
-def with_same_pixels(reader: Reader, fingerprint: Fingerprint) -> list[ContentId]:
-    return reader.contents_with_pixels(fingerprint.pixels) if fingerprint.pixels else []
-
-
-def fingerprints(
-    library: Library, reader: Reader, contents: Iterable[ContentId]
-) -> Iterator[tuple[ContentId, Fingerprint]]:
-    """The fingerprints of contents; contents removed meanwhile are skipped."""
-    for content in contents:
-        with suppress(KeyError):
-            yield content, reader.fingerprint(content, library.model_id)
 
 
 def _recorded(hits: Iterator[Hit], record: list[Hit]) -> Iterator[Hit]:

@@ -720,6 +720,18 @@ def test_a_match_of_a_verdict_without_alerts_is_one_line(bench: Bench) -> None:
     assert bench.told() == []
 
 
+def test_a_match_in_a_crowd_of_like_pictures_is_no_news(bench: Bench) -> None:
+    """Ten others are as near: none stands out, and all are at debug."""
+    bench.decoders.number = 7
+    bench.verdicts = frozenset([Verdict.EXACT])
+    for number in range(10):
+        bench.look(f"{number}.ppm", b"%d" % number)
+    bench.decoders.number = 0b101
+    with capture_logs() as events:
+        bench.look("z.ppm", b"z")
+    assert {level for level, *_ in related(events)} == {"debug"}
+
+
 def test_beside_an_alert_related_pictures_are_at_debug(bench: Bench) -> None:
     """A file raises one line at info or above."""
     bench.decoders.number = 7

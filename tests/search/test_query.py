@@ -238,6 +238,35 @@ def test_what_is_exact_is_told_once(library: Library, query: Query) -> None:
     assert Verdict.COPY == matches[1].verdict
 
 
+def test_a_match_stands_out_from_the_neighbourhood(library: Library, query: Query) -> None:
+    """The tenth nearest tells its level; a single one near to the query is far above that."""
+    search = Search(library, None)
+    crowd = [match.stands_out for match in search.matches(query, None, weights=WEIGHTS, threshold=0.0)]
+    tenth = expected(library, query, 0.0)[BY_SCORE - 1][1]
+    halfway = (1 + tenth) / 2
+    assert crowd == [match.score >= halfway for match in search.matches(query, None, weights=WEIGHTS, threshold=0.0)]
+    content = put(library, 900, fingerprint(query.fingerprint.signals))
+    first, *_ = search.matches(query, None, weights=WEIGHTS, threshold=0.0)
+    assert (first.content, first.stands_out) == (content, True)
+
+
+def test_without_a_vector_the_threshold_keeps_its_meaning(library: Library, query: Query) -> None:
+    """A pair that lacks one needs a higher score; not where the weights leave the vectors out."""
+    bare = Signals(query.fingerprint.signals.ah, query.fingerprint.signals.dh, None)
+    asked = Query(fingerprint(bare), (bare,), NO_WORDS)
+    search = Search(library, None)
+    scores = [score(similarities(bare, known), WEIGHTS) for _, known in known_signals(library)]
+    found_ = search.matches(asked, None, weights=WEIGHTS, threshold=0.6)
+    assert len({match.content for match in found_}) == sum(each >= 0.6**0.6 for each in scores)
+    by_hashes = search.matches(asked, None, weights=(1.0, 1.0, 0.0), threshold=0.6)
+    assert len({match.content for match in by_hashes}) == sum(each >= 0.6 for each in scores) > len(found_)
+
+
+def known_signals(library: Library) -> list[tuple[ContentId, Signals]]:
+    with library.store.read() as reader:
+        return list(reader.signals("m"))
+
+
 def by_label(_query: bytes, candidates: Sequence[bytes]) -> Future[list[Verification]]:
     """Verified by the bytes behind the features."""
     done: Future[list[Verification]] = Future()
