@@ -17,10 +17,12 @@ WHOLE, WHOLE_OF_SAME_SIZE = 0.007, 0.02
 """Share of a side by which the map of a whole picture may miss its border; for pictures of any or of the same size."""
 REFINED_SIDE = 400
 """Pixels of the longer side of the pictures that a map is refined on."""
+TILTED_FROM = 0.25
+"""Part of what an affine map leaves uncorrelated, by which a map in perspective must explain more."""
 
 Grey = NDArray[np.float32]
-Affine = NDArray[np.float64]
-"""[2, 3]: pixels of the asked picture to pixels of the known one"""
+PixelMap = NDArray[np.float64]
+"""[3, 3]: a homography from the pixels of the asked picture to those of the known one; its last number is 1"""
 
 
 class Laid(NamedTuple):
@@ -33,9 +35,10 @@ class Laid(NamedTuple):
     """of the asked picture's pixels on the known one's grid"""
 
 
-def affine_of(mapping: Mapping, a: Grey, b: Grey) -> Affine:
+def map_of(mapping: Mapping, a: Grey, b: Grey) -> PixelMap:
     """The map between all pixels. A map that is nearly a quarter turn of a whole picture is taken as that:
-    verification measures on small pictures. Other maps are refined on the pixels."""
+    verification measures on small pictures. Other maps are refined on the pixels, in perspective where that explains
+    more."""
     (height_a, width_a), (height_b, width_b) = a.shape, b.shape
     left, top, right, bottom = mapping.region
     quarter = round(mapping.rotation_deg / 90)
@@ -55,47 +58,78 @@ def affine_of(mapping: Mapping, a: Grey, b: Grey) -> Affine:
         linear, is_exact = scale * linear @ mirror, False
     # Pixel centres lie at halves: the middle of a picture of n pixels is n / 2 - 0.5 in its coordinates.
     shift = centre - 0.5 - linear @ np.array([width_a / 2 - 0.5, height_a / 2 - 0.5])
-    affine = np.column_stack([linear, shift])
-    return affine if is_exact else _refined(a, b, affine)
+    found = np.vstack([np.column_stack([linear, shift]), [0, 0, 1]])
+    return found if is_exact else _refined(a, b, found)
 
 
-def _refined(a: Grey, b: Grey, affine: Affine) -> Affine:
+def inverted_map(there: PixelMap) -> PixelMap:
+    back = np.linalg.inv(there)
+    return np.asarray(back / back[2, 2], np.float64)
+
+
+def placed(points: NDArray[np.float64], there: PixelMap) -> NDArray[np.float64]:
+    """[n, 2]: the places of points [n, 2] in the other picture."""
+    moved = points @ there[:, :2].T + there[:, 2]
+    return np.asarray(moved[:, :2] / moved[:, 2:])
+
+
+def corners_of(picture: Grey) -> NDArray[np.float64]:
+    """[4, 2]: the corners of a picture's outermost pixels, clockwise from the upper left."""
+    height, width = picture.shape
+    return np.array([[0, 0], [width, 0], [width, height], [0, height]]) - 0.5
+
+
+def laid_on_each_other(a: Grey, b: Grey, there: PixelMap) -> Laid:
+    scale = _area_of(placed(corners_of(a), there)) / a.size
+    if scale >= 1:
+        moved, valid = warped(a, there, (b.shape[1], b.shape[0]))
+        return Laid(moved, b, valid, math.sqrt(scale))
+    moved, valid = warped(b, inverted_map(there), (a.shape[1], a.shape[0]))
+    return Laid(a, moved, valid, math.sqrt(scale))
+
+
+def warped(picture: Grey, there: PixelMap, size: tuple[int, int]) -> tuple[Grey, NDArray[np.bool_]]:
+    moved = cv2.warpPerspective(picture, there, size, flags=cv2.INTER_CUBIC)
+    valid = cv2.warpPerspective(np.ones_like(picture), there, size, flags=cv2.INTER_LINEAR) > 0.999
+    return np.asarray(moved, np.float32), cv2.erode(valid.astype(np.uint8), np.ones((5, 5))).astype(bool)
+
+
+def _area_of(corners: NDArray[np.float64]) -> float:
+    return abs(float(cv2.contourArea(corners.astype(np.float32))))
+
+
+def _refined(a: Grey, b: Grey, there: PixelMap) -> PixelMap:
     """The map that correlates the pictures best, near the given one; the given one where that search leads nowhere."""
     scale_a, scale_b = (min(1.0, REFINED_SIDE / max(each.shape)) for each in (a, b))
     small_a, small_b = (
-        cv2.resize(each, None, fx=f, fy=f, interpolation=cv2.INTER_AREA) for each, f in ((a, scale_a), (b, scale_b))
+        np.asarray(cv2.resize(each, None, fx=f, fy=f, interpolation=cv2.INTER_AREA), np.float32)
+        for each, f in ((a, scale_a), (b, scale_b))
     )
-    back = inverted_affine(affine)  # ECC wants the map from its template, here the known picture
-    start = np.column_stack([back[:, :2] * scale_a / scale_b, back[:, 2] * scale_a]).astype(np.float32)
+    # ECC wants the map from its template, here the known picture.
+    back = np.diag([scale_a, scale_a, 1]) @ inverted_map(there) @ np.diag([1 / scale_b, 1 / scale_b, 1])
+    found = _best(small_a, small_b, back, cv2.MOTION_AFFINE)
+    if found is None:
+        return there
+    tilted = _best(small_a, small_b, found[0], cv2.MOTION_HOMOGRAPHY)
+    if tilted is not None and 1 - tilted[1] < (1 - TILTED_FROM) * (1 - found[1]):
+        found = tilted
+    return inverted_map(np.diag([1 / scale_a, 1 / scale_a, 1]) @ found[0] @ np.diag([scale_b, scale_b, 1]))
+
+
+def _best(moved: Grey, still: Grey, start: PixelMap, motion: int) -> tuple[PixelMap, float] | None:
+    """(the map of one kind that correlates best, the correlation); None if the search did not converge, or went far."""
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-5)
-    size = small_b.shape[1], small_b.shape[0]
-    inside = cv2.warpAffine(np.full_like(small_a, 255), start, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    given = start if motion == cv2.MOTION_HOMOGRAPHY else start[:2]
     try:
-        _, found = cv2.findTransformECC(small_b, small_a, start, cv2.MOTION_AFFINE, stop, inside.astype(np.uint8), 5)
-    except cv2.error:  # it did not converge
-        return affine
-    refined = np.column_stack([found[:, :2] * scale_b / scale_a, found[:, 2] / scale_a]).astype(np.float64)
-    if abs(np.linalg.det(refined[:, :2])) < 0.5 * abs(np.linalg.det(back[:, :2])):
-        return affine
-    return inverted_affine(refined)
-
-
-def laid_on_each_other(a: Grey, b: Grey, affine: Affine) -> Laid:
-    scale = float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
-    if scale >= 1:
-        size = b.shape[1], b.shape[0]
-        there, valid = warped(a, affine, size)
-        return Laid(there, b, valid, scale)
-    back = inverted_affine(affine)
-    there, valid = warped(b, back, (a.shape[1], a.shape[0]))
-    return Laid(a, there, valid, scale)
-
-
-def inverted_affine(affine: Affine) -> Affine:
-    return np.asarray(cv2.invertAffineTransform(affine), np.float64)
-
-
-def warped(picture: Grey, affine: Affine, size: tuple[int, int]) -> tuple[Grey, NDArray[np.bool_]]:
-    there = cv2.warpAffine(picture, affine, size, flags=cv2.INTER_CUBIC)
-    valid = cv2.warpAffine(np.ones_like(picture), affine, size, flags=cv2.INTER_LINEAR) > 0.999
-    return np.asarray(there, np.float32), cv2.erode(valid.astype(np.uint8), np.ones((5, 5))).astype(bool)
+        everything = np.full(moved.shape, 255, np.uint8)
+        correlation, warp = cv2.findTransformECC(still, moved, given.astype(np.float32), motion, stop, everything, 5)
+    except cv2.error:
+        return None
+    found = np.eye(3)
+    found[: len(warp)] = warp
+    corners = corners_of(still)
+    before, after = (_area_of(placed(corners, each)) for each in (start, found))
+    depth = corners @ found[2, :2] + 1
+    if after < 0.5 * before or depth.min() < 0.3:
+        return None
+    return found / found[2, 2], correlation

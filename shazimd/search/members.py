@@ -38,6 +38,7 @@ SIGNS = {
     "additions": "version with additions",
     "recompressed": "recompressed version",
     "colours": "version with other colours",
+    "darkened": "version with darkened edges",
 }
 """Words for the signs of ``Evidence``."""
 DETAIL_TOLD = 1.15
@@ -171,11 +172,21 @@ def _seen_from(
 def _proof(others: Sequence[tuple[str, ...]], details: Sequence[float]) -> str:
     """The signs of the versions that were made from a picture, in words."""
     counted = Counter(sign for signs in others for sign in signs if sign in SIGNS)
-    words = [SIGNS[sign] if number == 1 else f"{number} {SIGNS[sign]}s" for sign, number in counted.items()]
+    words = [_counted(SIGNS[sign], number) for sign, number in counted.items()]
     told = [f"original of the {' and the '.join(words)}"] if words else []
     if details and max(details) >= DETAIL_TOLD:
         told.append(f"{max(details):.1f}x the detail")
     return ", ".join(told) or "no sign of an edit"
+
+
+def _counted(words: str, number: int) -> str:
+    """
+    >>> _counted("crop", 1), _counted("crop", 2), _counted("version with less detail", 2)
+    ('crop', '2 crops', '2 versions with less detail')
+    """
+    if number == 1:
+        return words
+    return f"{number} {words.replace('version', 'versions') if 'version' in words else words + 's'}"
 
 
 def _files(
