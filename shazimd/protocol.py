@@ -70,6 +70,8 @@ class FoundImage(PathFields, Scores, Geometry):
     verdict: Verdict
     width: int
     height: int
+    damaged: NotRequired[bool]
+    """true for a file that ends early or has broken parts; absent otherwise"""
 
 
 class FindReply(TypedDict):
@@ -83,6 +85,8 @@ class FindReply(TypedDict):
     known_images: int
     """image files known at the time of the answer"""
     took_ms: float
+    damaged: NotRequired[bool]
+    """true where the picture asked about ends early or has broken parts; absent otherwise"""
     matches: list[FoundImage]
 
 
@@ -218,6 +222,8 @@ class Alert(PathFields, Scores):
     bank: NotRequired[str]
     """the directory of ``only_against`` that has the match; absent for a root without"""
     bank_b64: NotRequired[str]
+    damaged: NotRequired[bool]
+    """true where the new file ends early or has broken parts; absent otherwise"""
 
 
 class AlertsReply(TypedDict):
@@ -252,6 +258,8 @@ class GroupMember(PathFields, Geometry):
     mtime: NotRequired[float]
     """seconds since 1970"""
     format: NotRequired[str]
+    damaged: NotRequired[bool]
+    """true for a file that ends early or has broken parts; absent otherwise"""
     score: float | None
     dah: NotRequired[float | None]
     ddh: NotRequired[float | None]

@@ -131,6 +131,7 @@ def alert_line(alert: Mapping[str, Any], columns: int, taken: int = 0) -> str:
     """
     head = f"{alert['verdict']} {100 * alert['score']:.0f}%"
     more = f" and {alert['matches'] - 1} more" if alert.get("matches", 1) > 1 else ""
+    more += " (damaged)" if alert.get("damaged") else ""
     more += f" (bank {shortened(alert['bank'], BANK_COLUMNS)})" if alert.get("bank") else ""
     if columns < NARROW:
         path, match = (shortened(alert[key], columns - 3 - 5 * (key == "match")) for key in ("path", "match"))

@@ -34,10 +34,12 @@ PIXELS_BYTES = 16
 """Length of ``Fingerprint.pixels``: 128 bits."""
 FORMATS = (
     *("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "JXL", "GIF", "TIFF", "BMP", "DIB", "JPEG2000"),
-    *("ICO", "PPM", "PSD", "QOI", "SGI", "PCX", "TGA"),
+    *("ICO", "PPM", "PSD", "QOI", "SGI", "PCX", "DDS", "ICNS", "TGA"),
 )
-"""Accepted formats, by Pillow's names; Pillow opens a JPEG of several pictures as JPEG and then renames it to MPO. TGA
+"""Formats that Pillow opens, by its names; it opens a JPEG of several pictures as JPEG and then renames it to MPO. TGA
 is last: it has no signature, and its plug-in would accept files of other formats."""
+OTHER_FORMATS = ("MPO", "RAW", "HDR", "PFM", "PAM", "JXR", "JLS")
+"""Further names that a fingerprint may have as its format, by the readers of ``imaging.readers``."""
 
 
 def digest_of(data: bytes) -> Digest:
@@ -100,6 +102,8 @@ class Fingerprint:
     turned: tuple[tuple[int, int], ...] = ()
     """(average hash, difference hash) of the picture in the 7 other orientations, as in ``imaging.hashes``; empty for a
     picture that was fingerprinted before these were kept"""
+    damaged: bool = False
+    """the file ends early or has broken parts: the picture was decoded as far as it goes"""
 
     @property
     def orientations(self) -> tuple[Signals, ...]:
@@ -107,6 +111,15 @@ class Fingerprint:
         upright = self.signals
         hashes = dict.fromkeys([(upright.ah, upright.dh), *self.turned])
         return (upright, *(Signals(ah, dh, upright.fv) for ah, dh in list(hashes)[1:]))
+
+
+class Appearance(NamedTuple):
+    """The fields of a fingerprint that people are shown."""
+
+    width: int
+    height: int
+    format: str
+    damaged: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -283,6 +296,8 @@ class Match:
     verification: Verification | None = None
     stands_out: bool = False
     """whether the score is far above what most of the library has with this query; see ``search.score.stands_out``"""
+    damaged: bool = False
+    """see ``Fingerprint.damaged``"""
 
 
 class Stat(NamedTuple):

@@ -82,7 +82,8 @@ def _print_alert(alert: Alert, args: Namespace) -> None:
             say(line)
         return
     when = f" {alert['time']}" if "time" in alert else ""
-    what = f"{path_text(alert)}: {per_cent(alert['score'])} {alert['verdict']} of {path_text(alert, 'match')}"
+    damaged = " (damaged)" if alert.get("damaged") else ""
+    what = f"{path_text(alert)}{damaged}: {per_cent(alert['score'])} {alert['verdict']} of {path_text(alert, 'match')}"
     more = f" and {alert['matches'] - 1} more" if alert["matches"] > 1 else ""
     bank = f" (bank {path_text(alert, 'bank')})" if "bank" in alert else ""
     say(f"{alert['id']}{when} {what}{more}{bank}")

@@ -106,9 +106,9 @@ def _print_group(group: DuplicateGroup) -> None:
     reason = f"; keep the first: {group['reason']}" if "reason" in group else ""
     say(f"{len(group['members'])} images, {size(group['saves_bytes'])} to save{reason}")
     for member in group["members"]:
-        say(
-            f"  {path_text(member)}  {member['width']}x{member['height']}, {size(member['size_bytes'])}, {_tie(member)}"
-        )
+        damaged = ", damaged" if member.get("damaged") else ""
+        shown = f"{member['width']}x{member['height']}, {size(member['size_bytes'])}{damaged}, {_tie(member)}"
+        say(f"  {path_text(member)}  {shown}")
 
 
 def _tie(member: GroupMember) -> str:

@@ -149,9 +149,11 @@ def _print_reply(reply: FindReply, args: Namespace, heading: str | None, first: 
         if not first:
             say("")
         say(f"{heading}:")
-    say(f"Found {len(reply['matches'])} image(s)")
+    ends_early = " for this damaged file" if reply.get("damaged") else ""
+    say(f"Found {len(reply['matches'])} image(s){ends_early}")
     for match in reply["matches"]:
-        say(f"{path_text(match)} at {per_cent(match['score'])} {match['verdict']}")
+        damaged = " (damaged)" if match.get("damaged") else ""
+        say(f"{path_text(match)} at {per_cent(match['score'])} {match['verdict']}{damaged}")
         if args.verbose:
             say(similarities(match))
 

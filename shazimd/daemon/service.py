@@ -48,7 +48,7 @@ class DaemonService:
         limit = min(limit or MATCHES_MAX, MATCHES_MAX)
         matches = self._app.search.matches(query, content, weights=weights, threshold=threshold, limit=limit)
         self._app.metrics.query_answered("find", time.perf_counter() - started)
-        return {
+        reply: protocol.FindReply = {
             "threshold": threshold,
             "weights": weights,
             "model": model.id if model else None,
@@ -57,6 +57,9 @@ class DaemonService:
             "took_ms": _since_ms(started),
             "matches": [wire.found_image(match) for match in matches],
         }
+        if query.fingerprint.damaged:
+            reply["damaged"] = True
+        return reply
 
     def compare(self, a: bytes, b: bytes, weights: Weights | None) -> protocol.CompareReply:
         started = time.perf_counter()

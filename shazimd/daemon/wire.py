@@ -41,7 +41,7 @@ PROGRESS_EVERY_S = 1.0
 
 
 def found_image(match: Match) -> FoundImage:
-    return {
+    found = {
         **cast(PathFields, path_fields(match.path)),
         **scores(match.score, match.similarities),
         **geometry(match.verification),
@@ -49,6 +49,7 @@ def found_image(match: Match) -> FoundImage:
         "width": match.width,
         "height": match.height,
     }
+    return cast(FoundImage, {**found, "damaged": True} if match.damaged else found)
 
 
 def scores(score: float, similarities: Similarities) -> Scores:
@@ -152,6 +153,8 @@ def _group_member(member: Member) -> GroupMember:
         "verdict": tie.verdict.value if tie else None,
         "facts": _facts(member.facts) if member.facts else None,
     }
+    if member.damaged:
+        values["damaged"] = True
     return cast(GroupMember, values)
 
 

@@ -1,26 +1,42 @@
-"""Decode a file's bytes into an upright RGB picture, once and no larger than needed.
+"""Decode a file's bytes into an upright sRGB picture, once and no larger than needed.
 
-Only raster formats decoded in this process are accepted: no EPS or PDF (they start Ghostscript), no SVG. This module
-alone turns the exceptions of Pillow and its plug-ins on broken files into NotAnImage.
+Pillow comes first; the package ``readers`` has what Pillow refuses or gets wrong. Only raster formats decoded in this
+process are accepted: no EPS or PDF (they start Ghostscript), no SVG. This module alone turns the exceptions of
+libraries on broken files into NotAnImage.
 """
 
 from __future__ import annotations
 
 import importlib
 import io
+import re
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pillow_heif
-from PIL import AvifImagePlugin, ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import (
+    AvifImagePlugin,
+    ExifTags,
+    Image,
+    ImageChops,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    UnidentifiedImageError,
+)
 from pillow_jxl import JpegXLImagePlugin
 
 from shazimd.errors import NotAnImage, ShazimdError, TooLarge
+from shazimd.imaging.colour import to_srgb
 from shazimd.imaging.pixels import name_of_coded_jpeg, name_of_decoded
+from shazimd.imaging.readers import AFTER_PILLOW, BEFORE_PILLOW, tiff
+from shazimd.imaging.readers.cut import as_far_as_it_goes
+from shazimd.imaging.readers.reading import NeedsExtra, Reading, check_size
 from shazimd.imaging.rgb import KEEPING_MODES, to_rgb
 from shazimd.types import FORMATS
 
-_PLUGINS = "Jpeg Mpo Png WebP Gif Tiff Bmp Jpeg2K Ico Ppm Psd Qoi Sgi Pcx Tga"
+_PLUGINS = "Jpeg Mpo Png WebP Gif Tiff Bmp Jpeg2K Ico Ppm Psd Qoi Sgi Pcx Dds Icns Tga"
 for _plugin in _PLUGINS.split():  # Image.open would import all of Pillow's plug-ins if one of FORMATS were missing
     importlib.import_module(f"PIL.{_plugin}ImagePlugin")
 
@@ -28,9 +44,22 @@ for _plugin in _PLUGINS.split():  # Image.open would import all of Pillow's plug
 pillow_heif.register_heif_opener(decode_threads=1)
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 JpegXLImagePlugin.DECODE_THREADS = 0
+PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20  # profiles and texts above 1 MiB occur; all texts together have 64 MiB
+
+_DOCUMENTS = {
+    re.compile(rb"%PDF-"): "a PDF document",
+    re.compile(rb"%!PS|\xc5\xd0\xd3\xc6"): "a PostScript document",
+    re.compile(
+        rb"(?s)\s*(?:\xef\xbb\xbf)?(?:<\?xml.{0,1000}?|<!--.{0,1000}?|<!DOCTYPE svg.{0,1000}?)?<svg[\s>]"
+    ): "an SVG drawing",
+}
+"""Documents by their first bytes. To draw them would need programs that read files and scripts."""
 
 _DEPTH_HIDDEN = frozenset({"AVIF", "JXL", "JPEG2000"})
 """Formats whose decoders reduce deeper samples to 8 bits without a sign of it."""
+
+_FILLED_MAX = 3
+"""Levels of 256 by which rows without data may differ within: upsampled chroma ends in a short gradient."""
 
 _TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -49,76 +78,108 @@ class Picture:
     image: Image.Image
     """RGB, upright; a JPEG may be decoded at a reduced scale"""
     width: int
-    """pixels at full scale, upright"""
+    """pixels at full scale, upright; of a damaged picture, those that are there"""
     height: int
     format: str
     """Pillow's name: one of ``FORMATS``, or MPO"""
     pixels: bytes | None
     """see ``Fingerprint.pixels``"""
+    damaged: bool = False
+    """a part of the picture is missing or wrong"""
 
 
 def decode(data: bytes, *, side_min: int, max_pixels: int) -> Picture:
-    """Decode the first frame, upright, with white behind transparent pixels.
+    """Decode the first frame, upright, in sRGB, with white behind transparent pixels.
 
-    A JPEG is decoded at 1/2, 1/4 or 1/8 scale if its shorter side keeps ``side_min`` pixels. Raises TooLarge, before
-    decoding, for a header with more than ``max_pixels``; NotAnImage for a broken picture or another format;
-    MemoryError. Not thread-safe: Pillow's limits are global.
+    A JPEG is decoded at 1/2, 1/4 or 1/8 scale if its shorter side keeps ``side_min`` pixels. A JPEG or PNG that ends
+    early is decoded as far as it goes, and ``damaged``. Raises TooLarge, before decoding, for a header with more than
+    ``max_pixels``; NotAnImage for a broken picture or another format; MemoryError. Not thread-safe: Pillow's limits
+    are global.
     """
     Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow refuses twice this much, also in pictures within pictures (ICO)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as of corrupt EXIF: the picture decodes all the same
-            with _open(data) as image:
-                return _picture(image, data, side_min, max_pixels)
-    except (ShazimdError, MemoryError):
-        raise
-    except Image.DecompressionBombError as error:
-        raise TooLarge(f"the header announces far more than the {max_pixels} pixels that are allowed") from error
-    except Exception as error:
-        raise NotAnImage(f"the picture can't be decoded: {str(error) or type(error).__name__}") from error
+    failures: list[Exception] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as of corrupt EXIF: the picture decodes all the same
+        for read in (_refuse_documents, *BEFORE_PILLOW, _by_pillow, *AFTER_PILLOW):
+            try:
+                if (reading := read(data, max_pixels)) is not None:
+                    return _picture(reading, data, side_min, max_pixels)
+            except (ShazimdError, MemoryError):
+                raise
+            except Image.DecompressionBombError as error:
+                raise TooLarge(
+                    f"the header announces far more than the {max_pixels} pixels that are allowed"
+                ) from error
+            except Exception as error:  # the next reader may know more; else the file is told by the first failure
+                failures.append(error)
+    raise _not_an_image(data, failures)
 
 
-def _open(data: bytes) -> ImageFile.ImageFile:
-    try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError as error:
+def _refuse_documents(data: bytes, _max_pixels: int) -> None:
+    for signature, kind in _DOCUMENTS.items():
+        if signature.match(data):
+            raise NotAnImage(f"the file is {kind}, expected a raster picture: only those are decoded; export it as PNG")
+
+
+def _by_pillow(data: bytes, _max_pixels: int) -> Reading | None:
+    """A picture that is not loaded yet; None for one that Pillow gets wrong."""
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    return None if tiff.is_misread(image) else Reading(image, is_whole=_is_comparable(image))
+
+
+def _not_an_image(data: bytes, failures: list[Exception]) -> NotAnImage:
+    """The error of a file that no reader takes, by the first failure, or by a missing extra."""
+    failure = next((each for each in failures if isinstance(each, NeedsExtra)), failures[0])
+    if isinstance(failure, UnidentifiedImageError):
         found = f"begins with the bytes {data[:12].hex(' ')}" if data else "is empty"
-        raise NotAnImage(f"the file {found}, expected the header of a picture in a known format") from error
-    assert isinstance(image, ImageFile.ImageFile)
-    return image
+        error = NotAnImage(f"the file {found}, expected the header of a picture in a known format")
+    else:
+        error = NotAnImage(f"the picture can't be decoded: {str(failure) or type(failure).__name__}")
+    error.__cause__ = failure
+    return error
 
 
-def _picture(image: ImageFile.ImageFile, data: bytes, side_min: int, max_pixels: int) -> Picture:
-    _check_size(image.size, max_pixels)
+def _picture(reading: Reading, data: bytes, side_min: int, max_pixels: int) -> Picture:
+    image = reading.image
+    check_size(image.size, max_pixels)
     full = image.size
     drafted = _draft(image, side_min)
-    comparable = _is_comparable(image)
-    image.load()
+    with as_far_as_it_goes() if reading.is_damaged else nullcontext():
+        image.load()
     if not drafted:
         full = image.size  # loading turns a TIFF, and finds an ICO's largest picture
-        _check_size(full, max_pixels)
+        check_size(full, max_pixels)
     orientation = _orientation(image)
-    rgb, alpha = (None if layer is None else _upright(layer, orientation) for layer in to_rgb(image))
-    assert rgb is not None
-    width, height = reversed(full) if orientation >= 5 else full
+    rgb, alpha = to_rgb(image)
+    if reading.is_damaged:
+        rows = _rows_there(rgb)
+        full = full[0], max(1, round(full[1] * rows / rgb.height))
+        rgb, alpha = rgb.crop((0, 0, rgb.width, rows)), alpha and alpha.crop((0, 0, rgb.width, rows))
+    shown, opaque = _upright(to_srgb(rgb, image, data), orientation), alpha and _upright(alpha, orientation)
     pixels = None
-    if drafted:
-        pixels = name_of_coded_jpeg(data, orientation)
-    elif comparable:
-        pixels = name_of_decoded(rgb, alpha)
-    return Picture(rgb, width, height, str(image.format), pixels)
+    if reading.is_whole:
+        pixels = (
+            name_of_coded_jpeg(data, orientation) if drafted else name_of_decoded(_upright(rgb, orientation), opaque)
+        )
+    width, height = reversed(full) if orientation >= 5 else full
+    return Picture(shown, width, height, str(image.format), pixels, reading.is_damaged)
 
 
-def _check_size(size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if width * height > max_pixels:
-        raise TooLarge(f"the picture is {width}x{height} = {width * height} pixels, expected at most {max_pixels}")
+def _rows_there(rgb: Image.Image) -> int:
+    """The number of rows above those of the last pixel's colour alone, which decoders put in place of missing ones.
+
+    Two pictures that are mostly missing would else look alike. Raises NotAnImage for none."""
+    filled = Image.new("RGB", rgb.size, rgb.getpixel((rgb.width - 1, rgb.height - 1)))
+    differs = ImageChops.difference(rgb, filled).point(lambda level: level > _FILLED_MAX and 255).getbbox()
+    if differs is None:
+        raise NotAnImage("the picture can't be decoded: it ends before its first row")
+    return differs[3]
 
 
-def _draft(image: ImageFile.ImageFile, side_min: int) -> bool:
+def _draft(image: Image.Image, side_min: int) -> bool:
     """Choose a reduced scale for a large enough JPEG; True if chosen."""
     full = image.size
-    if image.format in ("JPEG", "MPO"):
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
         image.draft(None, (side_min, side_min))
     return image.size != full
 
@@ -126,9 +187,16 @@ def _draft(image: ImageFile.ImageFile, side_min: int) -> bool:
 def _is_comparable(image: ImageFile.ImageFile) -> bool:
     """True if the first frame's 8-bit pixels are the whole content of the file."""
     rawmodes = [tile.args if isinstance(tile.args, str) else str((tile.args or ("",))[0]) for tile in image.tile]
-    deep = image.info.get("bit_depth", 8) > 8 or any(";16" in rawmode for rawmode in rawmodes)
+    deep = image.info.get("bit_depth", 8) > 8 or any(";16" in rawmode for rawmode in rawmodes) or _hides_depth(image)
     moving = image.format != "MPO" and getattr(image, "is_animated", False)
     return image.mode in KEEPING_MODES and image.format not in _DEPTH_HIDDEN and not deep and not moving
+
+
+def _hides_depth(image: ImageFile.ImageFile) -> bool:
+    """Whether Pillow's decoder of PPM or SGI reduces 16 bits to 8."""
+    if image.format == "PPM":
+        return any(isinstance(tile.args, tuple) and tile.args[-1] not in (1, 255) for tile in image.tile)
+    return any(tile.codec_name == "SGI16" for tile in image.tile)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -83,6 +83,7 @@ class Extractor:
             low_information=min(picture.width, picture.height) < TINY_SIDE or is_low_in_information(luma),
             features=features,
             turned=tuple(turned),
+            damaged=picture.damaged,
         )
 
     def _vector(self, image: Image.Image) -> FloatVector | None:

@@ -13,6 +13,8 @@ program that wrote the file."""
 KEEPING_MODES = frozenset({"1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBX"})
 """Modes with a lossless conversion to RGB and alpha, unlike CMYK, LAB and deeper samples."""
 
+_PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
+"""Modes of colours multiplied by alpha, and the modes that they are converted to."""
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -22,6 +24,8 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         return _eight_bits(image).convert("RGB"), None
     if image.mode == "LAB":
         return _from_lab(image), None
+    if image.mode in _PREMULTIPLIED:
+        image = image.convert(_PREMULTIPLIED[image.mode])
     if image.has_transparency_data:
         return _flatten(image.convert("RGBA"))
     return image if image.mode == "RGB" else image.convert("RGB"), None  # converting RGB to RGB copies it
@@ -44,15 +48,30 @@ def _from_lab(image: Image.Image) -> Image.Image:
     return converted
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale deep grey to 8 bits: Pillow's own conversion clips at 255, mostly to white."""
-    values = np.asarray(image)
-    if values.dtype == np.uint16:
-        return Image.fromarray((values >> 8).astype(np.uint8))
-    values = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+def levels(samples: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Scale samples of any type to 8 bits. Integers have the range of their type, signed ones its upper half; floats
+    the smallest usual range around them."""
+    kind = samples.dtype
+    if kind == np.uint8:
+        return samples.astype(np.uint8)
+    if kind == np.bool_:
+        return np.where(samples, np.uint8(255), np.uint8(0))
+    if np.issubdtype(kind, np.integer):
+        bits = kind.itemsize * 8 - (1 if np.issubdtype(kind, np.signedinteger) else 0)
+        scaled: NDArray[np.uint64] = np.maximum(samples, kind.type(0)).astype(np.uint64) << np.uint64(64 - bits)
+        high: NDArray[np.uint8] = (scaled >> np.uint64(56)).astype(np.uint8)
+        return high
+    values = np.nan_to_num(samples.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     black, white = _range(values)
-    scaled = (values - black) * np.float32(255 / (white - black))
-    return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
+    shown: NDArray[np.uint8] = np.clip(np.rint((values - black) * (255 / (white - black))), 0, 255).astype(np.uint8)
+    return shown
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale deep grey to 8 bits: Pillow's own conversion clips at 255, mostly to white. Pillow's 32-bit integers hold
+    samples of fewer bits, hence their values tell the range, as those of floats."""
+    values = np.asarray(image)
+    return Image.fromarray(levels(values.astype(np.float32) if values.dtype == np.int32 else values))
 
 
 def _range(values: NDArray[np.float32]) -> tuple[float, float]:

@@ -48,6 +48,8 @@ class AlertRecord:
     """of a variant: the regions with different content; None in records of older versions, too"""
     bank: bytes | None = None
     """the directory of ``only_against`` that has the match"""
+    damaged: bool = False
+    """the new file ends early or has broken parts"""
 
     @classmethod
     def of(cls, path: bytes, best: Match, matches: int, took_ms: float, bank: bytes | None = None) -> AlertRecord:
@@ -75,6 +77,7 @@ class AlertRecord:
             "time": self.time,
             "differs": self.differs,
             **(path_fields(self.bank, "bank") if self.bank is not None else {}),
+            **({"damaged": True} if self.damaged else {}),
         }
 
     @classmethod
@@ -90,6 +93,7 @@ class AlertRecord:
             raw["time"],
             raw.get("differs"),
             path_bytes(raw, "bank") if "bank" in raw else None,
+            raw.get("damaged", False),
         )
 
 
@@ -109,6 +113,7 @@ def as_wire(number: int, record: AlertRecord) -> Alert:
             "time": record.time,
             "differs": record.differs,
             **(path_fields(record.bank, "bank") if record.bank is not None else {}),
+            **({"damaged": True} if record.damaged else {}),
         },
     )
 

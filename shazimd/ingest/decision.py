@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence, Set
+from dataclasses import replace
 from typing import NamedTuple
 
 from shazimd.errors import Unreadable
@@ -96,7 +97,7 @@ class Decider:
         admission = _Admission(file, self._rules.roots.only_against(file.path), self._disk, self._arrivals)
         exact = admission.told(self._store, exact)
         match = next(self._search.exact_matches(exact, admission), None)
-        return Decision(self._record(file, [match], exact), [match]) if match else None
+        return Decision(self._record(file, [match], exact, match.damaged), [match]) if match else None
 
     def by_search(
         self, file: Candidate, query: Query, content: ContentId | None, exact: Set[ContentId] | None = None
@@ -116,16 +117,19 @@ class Decider:
         )
         alerting = [match for match in matches if settings.alert_on(match)]
         log_related(file.path, [match for match in matches if not settings.alert_on(match)], alerts=bool(alerting))
-        alert = self._record(file, alerting, {match.content for match in alerting}) if alerting else None
+        contents = {match.content for match in alerting}
+        alert = self._record(file, alerting, contents, query.fingerprint.damaged) if alerting else None
         return Decision(alert, matches, admission.missing)
 
-    def _record(self, file: Candidate, matches: Sequence[Match], contents: Set[ContentId]) -> AlertRecord:
+    def _record(
+        self, file: Candidate, matches: Sequence[Match], contents: Set[ContentId], damaged: bool
+    ) -> AlertRecord:
         """An alert that names the best match and counts the files of all."""
         took_ms = (time.perf_counter() - file.started) * 1000
         banks, best = self._rules.roots.only_against(file.path), matches[0]
         count = len(matches) if banks or file.across else self._count_files(contents, file.path)
         bank = next((bank for bank in banks if is_at_or_below(best.path, bank)), None)
-        return AlertRecord.of(file.path, best, count, took_ms, bank)
+        return replace(AlertRecord.of(file.path, best, count, took_ms, bank), damaged=damaged)
 
     def _count_files(self, contents: Set[ContentId], without: bytes) -> int:
         with self._store.read() as reader:

@@ -4,8 +4,9 @@ Each criterion in turn leaves the members with its highest rank, until one membe
 by which members were ruled out. Size in bytes is no criterion: an export at a higher quality has more bytes than its
 original and shows less.
 
-A person's decision comes first, then places and the person's rules, then the evidence of the aligned pictures (crop,
-frame, turn, detail), which is stronger than any header, then facts of headers and paths.
+A person's decision comes first, then whole pictures before damaged ones, then places and the person's rules, then the
+evidence of the aligned pictures (crop, frame, turn, detail), which is stronger than any header, then facts of headers
+and paths.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ class KeepFacts:
     """EXIF capture date, which sorts as text; empty when unknown"""
     reference: bool = False
     """in a reference root"""
+    damaged: bool = False
+    """the picture ends early or has broken parts"""
     chosen: bool = False
     """a person decided to keep it"""
     made_from: int = 0
@@ -87,6 +90,7 @@ def _older(date: str) -> str:
 
 CHOSEN = Criterion("your decision", lambda f: f.chosen)
 EVIDENCE = Criterion("{0.proof}", lambda f: -f.made_from)
+WHOLE = Criterion("not damaged", lambda f: not f.damaged)
 PLACE = [
     Criterion("in a reference root", lambda f: f.reference),
     Criterion("not in a bin or snapshot", lambda f: not in_bin(f.path)),
@@ -124,7 +128,7 @@ def parse_rule(text: str) -> Criterion:
 
 def criteria(rules: Sequence[Criterion] = ()) -> list[Criterion]:
     """The criteria in order, with the rules of the user after the places."""
-    return [CHOSEN, *PLACE, *rules, EVIDENCE, *PICTURE]
+    return [CHOSEN, WHOLE, *PLACE, *rules, EVIDENCE, *PICTURE]
 
 
 class KeepRules(NamedTuple):

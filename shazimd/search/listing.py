@@ -14,7 +14,7 @@ from shazimd.search.groups import group
 from shazimd.search.keep import KeepFacts, KeepRules
 from shazimd.search.silence import Silences
 from shazimd.store.base import Reader
-from shazimd.types import ContentId, Evidence, FileRow, PictureFacts, Verdict
+from shazimd.types import Appearance, ContentId, Evidence, FileRow, PictureFacts, Verdict
 
 Rank: TypeAlias = tuple[float | str | bytes, ...]
 PictureId: TypeAlias = ContentId
@@ -222,8 +222,8 @@ def _rank(
     signs: int,
 ) -> Rank:
     """The rank of the content's best file."""
-    facts, size, chosen = reader.relations.facts(content), reader.size_in_pixels(content), content in silences.chosen
-    return max(rules.rank(keep_facts(path, row, size, facts, rules, chosen, signs)) for path, row in files)
+    facts, seen, chosen = reader.relations.facts(content), reader.appearance(content), content in silences.chosen
+    return max(rules.rank(keep_facts(path, row, seen, facts, rules, chosen, signs)) for path, row in files)
 
 
 def distinct_files(reader: Reader, content: ContentId, *, with_paths: bool = True) -> list[tuple[bytes, FileRow]]:
@@ -249,7 +249,7 @@ def named_files(reader: Reader, content: ContentId, *, with_paths: bool = True) 
 def keep_facts(
     path: bytes,
     row: FileRow,
-    size: tuple[int, int],
+    seen: Appearance,
     facts: PictureFacts | None,
     rules: KeepRules,
     chosen: bool,
@@ -261,7 +261,9 @@ def keep_facts(
     return KeepFacts(
         path,
         row.stat.mtime_ns,
-        *size,
+        seen.width,
+        seen.height,
+        damaged=seen.damaged,
         lossless=known.lossless,
         jpeg_quality=known.jpeg_quality,
         grey=known.grey,

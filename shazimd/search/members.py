@@ -71,6 +71,8 @@ class Member:
     facts: PictureFacts | None
     tie: Tie | None
     """None for the file to keep"""
+    damaged: bool = False
+    """see ``Fingerprint.damaged``"""
 
 
 class GroupMembers(NamedTuple):
@@ -193,23 +195,24 @@ def _files(
     reader: Reader, content: ContentId, picture: _GroupPicture, rules: KeepRules, silences: Silences
 ) -> Iterator[tuple[Member, KeepFacts]]:
     files = named_files(reader, content)
-    fingerprint, facts = reader.size_in_pixels(content), reader.relations.facts(content)
+    seen, facts = reader.appearance(content), reader.relations.facts(content)
     place = silences.places.get(content)
     is_there = any(place in names for names, _ in files)
     for (path, *also), row in files[:1] if content in silences.left else files:
         chosen = content in silences.chosen and (not is_there or place in (path, *also))
-        known = keep_facts(path, row, fingerprint, facts, rules, chosen, picture.signs, picture.proof)
+        known = keep_facts(path, row, seen, facts, rules, chosen, picture.signs, picture.proof)
         yield (
             Member(
                 path,
                 tuple(also),
                 reader.digest(content),
-                fingerprint,
+                (seen.width, seen.height),
                 row.stat.size,
                 row.stat.mtime_ns,
-                reader.format(content),
+                seen.format,
                 facts,
                 None,
+                seen.damaged,
             ),
             known,
         )

@@ -26,6 +26,7 @@ from shazimd.search.candidates import (
 from shazimd.search.library import Library
 from shazimd.search.score import best_orientation, hashes_threshold, least_score, stands_out
 from shazimd.types import (
+    Appearance,
     ContentId,
     Digest,
     Fingerprint,
@@ -260,14 +261,16 @@ class Search:
             named = self._named(hit.content) if admit is None else self._admitted(hit.content, admit, foreign)
             for path in named.paths:
                 yield Match(
-                    *(path, hit.content, hit.score, hit.similarities, verdict, named.width, named.height, verification),
+                    *(path, hit.content, hit.score, hit.similarities, verdict, named.seen.width, named.seen.height),
+                    verification=verification,
+                    damaged=named.seen.damaged,
                     stands_out=stands_out(hit.score, level),
                 )
 
     def _named(self, content: ContentId) -> _Named:
         with self._library.store.read() as reader:
             paths = reader.files_of(content) + reader.files_of(content, foreign=True)
-            return _Named(paths, *reader.size_in_pixels(content)) if paths else _NONE
+            return _Named(paths, reader.appearance(content)) if paths else _NONE
 
     def _admitted(self, content: ContentId, admit: Admit, foreign: bool) -> _Named:
         """The first admitted file of a content, if any. ``admit`` looks at the disk, outside of any transaction."""
@@ -277,10 +280,10 @@ class Search:
                 files = reader.some_files_of(content, limit, foreign=foreign)
                 if not files:
                     break
-                size, digest = reader.size_in_pixels(content), reader.digest(content)
+                seen, digest = reader.appearance(content), reader.digest(content)
             for path, row in files:
                 if path not in tried and admit(path, row.stat, digest):
-                    return _Named([path], *size)
+                    return _Named([path], seen)
                 tried.add(path)
             if len(files) < limit:
                 break
@@ -288,14 +291,13 @@ class Search:
 
 
 class _Named(NamedTuple):
-    """Files of a content, which have its size in pixels."""
+    """Files of a content, and how its picture looks."""
 
     paths: Sequence[bytes]
-    width: int
-    height: int
+    seen: Appearance
 
 
-_NONE = _Named((), 0, 0)
+_NONE = _Named((), Appearance(0, 0, "", False))
 
 
 class Comparison(NamedTuple):

@@ -29,7 +29,18 @@ from shazimd.store.tables import (
     scan_pieces,
     unsealed,
 )
-from shazimd.types import ContentId, Digest, FileRow, Fingerprint, FloatVector, Listing, Query, Signals, Stat
+from shazimd.types import (
+    Appearance,
+    ContentId,
+    Digest,
+    FileRow,
+    Fingerprint,
+    FloatVector,
+    Listing,
+    Query,
+    Signals,
+    Stat,
+)
 
 MODEL_BYTES = 2
 CLOCK_STEP_S_MAX = 86_400
@@ -130,14 +141,10 @@ class Reader:
         """``Fingerprint.pixels`` of a content. Raises KeyError when unknown."""
         return self._content(content).pixels
 
-    def size_in_pixels(self, content: ContentId) -> tuple[int, int]:
-        """(width, height) of a content. Raises KeyError when unknown."""
+    def appearance(self, content: ContentId) -> Appearance:
+        """The size, the format and the state of a content's picture. Raises KeyError when unknown."""
         record = self._content(content)
-        return record.width, record.height
-
-    def format(self, content: ContentId) -> str:
-        """Pillow's name of a content's format. Raises KeyError when unknown."""
-        return self._content(content).format
+        return Appearance(record.width, record.height, record.format, record.damaged)
 
     def files_of(self, content: ContentId, *, foreign: bool = False) -> list[bytes]:
         """The paths of a content, sorted; empty when all were deleted. Those of this host, or of the other hosts."""

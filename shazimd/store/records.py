@@ -51,6 +51,8 @@ class ContentRecord(Struct, frozen=True, array_like=True):
     turned: bytes = b""
     """8 bytes each, big-endian: average hash and difference hash of the 7 other orientations; missing in rows written
     before these were kept"""
+    damaged: bool = False
+    """likewise"""
 
 
 class ModelRecord(Struct, frozen=True, array_like=True):
@@ -147,6 +149,7 @@ def to_record(digest: Digest, fingerprint: Fingerprint) -> ContentRecord:
         f.low_information,
         features_version(f.features),
         encode_turned(f.turned),
+        f.damaged,
     )
 
 
@@ -162,6 +165,7 @@ def to_fingerprint(record: ContentRecord, fv: FloatVector | None, model: str | N
         low_information=record.low_information,
         features=features,
         turned=_decode_turned(record.turned),
+        damaged=record.damaged,
     )
 
 

@@ -12,11 +12,13 @@ from shazimd.config import WatchConfig
 EXTENSIONS = frozenset(
     (
         b"jpg jpeg jpe jfif jif mpo png apng webp gif bmp dib tif tiff heic heics heif heifs hif avif avifs jxl "
-        b"jp2 j2k j2c jpc jpf jpx ppm pgm pbm pnm pfm tga ico psd pcx sgi rgb rgba bw qoi"
+        b"jp2 j2k j2c jpc jpf jpx ppm pgm pbm pnm pfm pam tga ico icns psd psb pcx sgi rgb rgba bw qoi dds hdr "
+        b"jxr wdp hdp jls cr2 cr3 nef nrw arw sr2 srf raf orf rw2 pef srw dng"
     ).split()
 )
-"""Raster images, by Pillow's and its plug-ins' extensions of the formats we decode. A file without such an extension is
-no image file: reading all files in a tree costs more than it finds, and picks up temporary files being written."""
+"""Raster images, by the extensions of the formats that we decode; the README has their table. A file without such an
+extension is no image file: reading all files in a tree costs more than it finds, and picks up temporary files being
+written."""
 
 
 class Filter:

@@ -128,6 +128,8 @@ def _facts(file: GroupMember) -> Mapping[str, Any]:
 
 def _format(file: GroupMember) -> str | None:
     known, name = _facts(file), file.get("format")
+    if name and file.get("damaged"):
+        return f"{name}, damaged"
     if name and known.get("jpeg_quality"):
         return f"{name}, quality {known['jpeg_quality']}"
     return f"{name}, lossless" if name and known.get("lossless") else name

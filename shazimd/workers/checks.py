@@ -17,6 +17,7 @@ from shazimd.models.model import ModelInfo
 from shazimd.types import (
     FORMATS,
     HASH_MAX,
+    OTHER_FORMATS,
     PIXELS_BYTES,
     Evidence,
     Fingerprint,
@@ -64,7 +65,7 @@ def _fingerprint(found: Fingerprint, asked: dict[str, Any]) -> None:
     if found.signals.fv is not None and model is not None:
         _vector(found.signals.fv, model.output_width)
     _size((found.width, found.height), asked)
-    _expect(found.format in (*FORMATS, "MPO"), "the name of a format", found.format)
+    _expect(found.format in (*FORMATS, *OTHER_FORMATS), "the name of a format", found.format)
     _expect(found.pixels is None or len(found.pixels) == PIXELS_BYTES, f"{PIXELS_BYTES} bytes of pixels", found.pixels)
     _expect(asked["features"] or not found.features, "no features", found.features)
     check_packed(found.features)

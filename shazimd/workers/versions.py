@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from importlib import metadata
 
-PACKAGES = ("shazimd", "pillow", "pillow-heif", "pillow-jxl-plugin", "opencv-python-headless", "numpy")
+PACKAGES = (
+    *("shazimd", "pillow", "pillow-heif", "pillow-jxl-plugin", "opencv-python-headless", "numpy", "tifffile"),
+    *("imagecodecs", "rawpy"),
+)
 
 
 def decoder_versions() -> str:
@@ -15,5 +18,5 @@ def decoder_versions() -> str:
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
-    except metadata.PackageNotFoundError:  # another build of it is installed
+    except metadata.PackageNotFoundError:  # an extra that is not installed, or another build of a package
         return "unknown"

@@ -187,27 +187,67 @@ def test_bombs_are_refused_by_their_header() -> None:
         _decode(at_the_limit, max_pixels=9_999)
 
 
-@pytest.mark.parametrize(("format_", "options"), LOSSLESS + LOSSY + [("GIF", {})], ids=lambda v: str(v)[:8])
+CUT = [("JPEG", {"quality": 95}), ("JPEG", {"quality": 95, "progressive": True}), ("PNG", {})]
+REFUSED = [case for case in LOSSLESS + LOSSY if case[0] not in ("JPEG", "PNG")] + [("GIF", {})]
+
+
+@pytest.mark.parametrize(("format_", "options"), REFUSED, ids=lambda v: str(v)[:8])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
 def test_truncated_files_are_no_pictures(format_: str, options: dict[str, object], share: float) -> None:
-    """Half a picture is grey below, and would look like every other half picture: it is refused whole."""
+    """In formats whose decoders give nothing for a part."""
     data = encoded(picture(), format_, **options)
     with pytest.raises(NotAnImage):
         _decode(data[: int(len(data) * share)])
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"hello",
-        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-        b"%PDF-1.7\n",
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-        bytes(2000),
-    ],
-    ids=["empty", "text", "svg", "pdf", "eps", "zeros"],
-)
+@pytest.mark.parametrize(("format_", "options"), CUT, ids=["JPEG", "progressive", "PNG"])
+@pytest.mark.parametrize("share", [0.5, 0.95])
+def test_a_cut_jpeg_or_png_shows_the_rows_that_are_there(
+    format_: str, options: dict[str, object], share: float
+) -> None:
+    """It is damaged, has no name of its pixels, and its size is that of the rows; a progressive one has all."""
+    original = picture()
+    data = encoded(original, format_, **options)
+    found = _decode(data[: int(len(data) * share)], side_min=512)
+    assert (found.damaged, found.pixels, found.width) == (True, None, 160)
+    assert found.height == found.image.height
+    assert (found.height == 120) if "progressive" in options else (120 * share * 0.6 < found.height <= 120)
+    rows = max(1, int(found.height * 0.8))
+    assert np.abs(_array(found.image)[:rows] - _array(original)[:rows]).mean() < (20 if "progressive" in options else 6)
+    assert not _decode(data).damaged
+
+
+@pytest.mark.parametrize(("format_", "options"), CUT, ids=["JPEG", "progressive", "PNG"])
+def test_a_file_without_a_row_is_no_picture(format_: str, options: dict[str, object]) -> None:
+    """Its header alone makes no picture."""
+    data = encoded(picture(), format_, **options)
+    start = data.find(b"IDAT") + 4 if format_ == "PNG" else data.find(b"\xff\xda")
+    with pytest.raises(NotAnImage):
+        _decode(data[: start + 4])
+
+
+DOCUMENTS = {
+    "an SVG drawing": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "a PDF document": b"%PDF-1.7\n",
+    "a PostScript document": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+}
+
+
+@pytest.mark.parametrize("kind", DOCUMENTS)
+def test_documents_are_refused_with_the_reason(kind: str) -> None:
+    """To draw them would need programs that read files and run scripts."""
+    with pytest.raises(NotAnImage, match=f"the file is {kind}, expected a raster picture"):
+        _decode(DOCUMENTS[kind])
+
+
+def test_an_svg_is_known_behind_its_xml_header() -> None:
+    """And behind comments and a document type."""
+    head = b"\n<?xml version='1.0'?>\n<!-- made by hand -->\n<!DOCTYPE svg PUBLIC '-//W3C//DTD SVG 1.1//EN' 'x'>\n<svg>"
+    with pytest.raises(NotAnImage, match="an SVG drawing"):
+        _decode(head)
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", bytes(2000)], ids=["empty", "text", "zeros"])
 def test_what_is_no_raster_picture_is_refused(data: bytes) -> None:
     """The message tells what was found."""
     with pytest.raises(

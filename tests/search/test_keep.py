@@ -31,6 +31,7 @@ def kept(*members: KeepFacts, rules: tuple[str, ...] = ()) -> tuple[bytes, str]:
 @pytest.mark.parametrize(
     ("better", "worse", "reason"),
     [
+        (KeepFacts(b"/z"), KeepFacts(b"/a", damaged=True, reference=True, camera=True), "not damaged"),
         (KeepFacts(b"/z", 2 * HOUR, reference=True), KeepFacts(b"/a", camera=True), "in a reference root"),
         (KeepFacts(b"/zz"), KeepFacts(b"/#recycle/a", camera=True), "not in a bin or snapshot"),
         (KeepFacts(b"/z"), KeepFacts(b"/a", width=9, height=9, grey=True), "in colour"),

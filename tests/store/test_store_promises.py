@@ -195,7 +195,7 @@ def test_a_fingerprint_comes_back_as_it_was(store: Store, make_fingerprint: Make
     with store.read() as reader:
         kept = reader.fingerprint(content, "m")
         assert reader.features(content) == given.features
-        assert reader.size_in_pixels(content) == (643, 480)
+        assert reader.appearance(content)[:2] == (643, 480)
     assert given.signals.fv is not None
     assert kept.signals.fv is not None
     assert kept.signals.fv.dtype == np.float32
@@ -218,7 +218,7 @@ def test_a_fingerprint_without_that_model_has_no_vector(store: Store, make_finge
 def test_an_unknown_content_is_a_key_error(store: Store, unit_vector: Callable[..., FloatVector]) -> None:
     """Whatever is asked of a content that isn't there."""
     with store.read() as reader:
-        for ask in (lambda: reader.fingerprint(1, None), lambda: reader.features(1), lambda: reader.size_in_pixels(1)):
+        for ask in (lambda: reader.fingerprint(1, None), lambda: reader.features(1), lambda: reader.appearance(1)):
             with pytest.raises(KeyError):
                 ask()
         assert reader.files_of(1) == []

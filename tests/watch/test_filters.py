@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from shazimd.config import WatchConfig
-from shazimd.watch.filters import Filter
+from shazimd.watch.filters import EXTENSIONS, Filter
 
 
 @pytest.mark.parametrize(
@@ -39,3 +42,11 @@ def test_a_path_is_admitted_when_all_its_parts_are() -> None:
     assert b"/.home/r" == rules.root
     paths = (b"/.home/r/a/b.jpg", b"/.home/r/b.jpg", b"/.home/r/.a/b.jpg", b"/.home/r/a/b.txt")
     assert [True, True, False, False] == [rules.admits(path) for path in paths]
+
+
+def test_the_readme_has_every_name() -> None:
+    """The table of formats names each extension once."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    section = readme.partition("\n## Formats\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| [^|]+ \| ([a-z0-9 ]+) \| [^|]+ \|$", section, re.MULTILINE)[1:]
+    assert sorted(b" ".join(EXTENSIONS).decode().split()) == sorted(" ".join(rows).split())

@@ -1,0 +1,79 @@
+"""Pictures that only imagecodecs reads, where the extra ``formats`` is installed: JPEG of 12 bits, JPEG-LS, JPEG XR,
+the first frame of an animated JPEG XL, and TIFF and AVIF that the other readers refuse.
+
+imagecodecs is 80 MB on the disk, so it is an extra. Its codecs are extension modules that are loaded at their first
+use; those named here are loaded at once.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from shazimd.imaging.readers.jxl import is_animated
+from shazimd.imaging.readers.reading import NeedsExtra, Reading, check_size, named
+from shazimd.imaging.rgb import levels
+
+try:
+    import imagecodecs
+except ImportError:  # the extra is not installed
+    imagecodecs = None
+else:
+    for _codec in ("jpeg8", "jpegls", "jpegxr", "jpegxl", "avif", "lerc", "imcd"):
+        getattr(imagecodecs, f"_{_codec}", None)
+
+_FRAME_OF_JPEG = re.compile(rb"\xff([\xc0-\xc3\xc9\xca\xf7])..(.)(....)", re.DOTALL)
+_JPEG_LS = b"\xf7"
+_JXR = b"II\xbc\x01"
+_JXR_SIZE = {0xBC80: 0, 0xBC81: 1}
+_KINDS = {"jpeg8": "a JPEG of 12 bits", "jpegls": "JPEG-LS", "jpegxr": "JPEG XR"}
+
+
+def read(data: bytes, max_pixels: int) -> Reading | None:
+    """JPEG of 12 bits, JPEG-LS, JPEG XR or AVIF. Raises NeedsExtra without the extra."""
+    if data.startswith(_JXR):
+        size, bits, format_, name = _size_of_jxr(data), 8, "JXR", "jpegxr"
+    elif data.startswith(b"\xff\xd8\xff") and (found := _FRAME_OF_JPEG.search(data)):
+        high, wide = struct.unpack(">HH", found[3])
+        size, bits = (wide, high), found[2][0]
+        format_, name = ("JLS", "jpegls") if found[1] == _JPEG_LS else ("JPEG", "jpeg8")
+        if name == "jpeg8" and bits <= 8:
+            return None
+    else:
+        return None
+    check_size(size, max_pixels)
+    if imagecodecs is None:
+        raise NeedsExtra(_KINDS[name])
+    samples = getattr(imagecodecs, f"{name}_decode")(data)
+    return Reading(named(_image(samples, bits), format_))
+
+
+def first_frame_of_jxl(data: bytes, max_pixels: int) -> Reading | None:
+    """The first frame of an animated JPEG XL; pillow-jxl-plugin shows the last."""
+    if imagecodecs is None or not is_animated(data):
+        return None
+    samples = imagecodecs.jpegxl_decode(data, index=0)
+    check_size((samples.shape[1], samples.shape[0]), max_pixels)
+    return Reading(named(_image(samples, 8), "JXL"))
+
+
+def _image(samples: NDArray[np.generic], bits: int) -> Image.Image:
+    if samples.dtype == np.uint16 and 8 < bits < 16:
+        samples = samples.astype(np.uint16) << (16 - bits)
+    return Image.fromarray(np.ascontiguousarray(levels(samples)))
+
+
+def _size_of_jxr(data: bytes) -> tuple[int, int]:
+    """From the directory of its container, ITU-T T.832 annex A. Raises struct.error, ValueError."""
+    (at,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, at)
+    size = [0, 0]
+    for entry in range(min(count, 64)):
+        tag, kind, _, value = struct.unpack_from("<HHII", data, at + 2 + 12 * entry)
+        if tag in _JXR_SIZE:
+            size[_JXR_SIZE[tag]] = value & 0xFFFF if kind == 3 else value
+    return size[0], size[1]

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import importlib.util
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn import encoded, picture
+from file_formats import EXTRA_WRITERS, WRITERS, dng, olympus, preview
+from numpy.typing import NDArray
+from PIL import Image
+
+from shazimd.errors import NotAnImage, TooLarge
+from shazimd.imaging.decode import Picture, decode
+from shazimd.imaging.extract import Extractor
+from shazimd.imaging.readers.jxl import is_animated
+from shazimd.imaging.verify import verify_all
+from shazimd.types import Verdict
+
+HAS_EXTRA = importlib.util.find_spec("imagecodecs") is not None
+needs_extra = pytest.mark.skipif(not HAS_EXTRA, reason="the extra shazimd[formats] is not installed")
+
+
+def _decode(data: bytes, max_pixels: int = 5_000_000) -> Picture:
+    return decode(data, side_min=512, max_pixels=max_pixels)
+
+
+def _small(image: Image.Image) -> NDArray[np.int16]:
+    return np.asarray(image.convert("L").resize((32, 24)), np.int16)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_shows_the_picture(name: str) -> None:
+    """Upright, in the right range, not inverted, and not cut."""
+    original = picture(400, 300, seed=4)
+    found = _decode(WRITERS[name](original))
+    assert not found.damaged
+    assert np.abs(_small(found.image) - _small(original)).mean() < 12
+
+
+@needs_extra
+@pytest.mark.parametrize("name", EXTRA_WRITERS)
+def test_the_extra_decodes_more(name: str) -> None:
+    """Formats that need imagecodecs."""
+    original = picture(400, 300, seed=4)
+    assert np.abs(_small(_decode(EXTRA_WRITERS[name](original)).image) - _small(original)).mean() < 12
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_one_photo_in_every_format_is_a_copy_of_each_other(groceries: Path) -> None:
+    """Every pair of files is judged a copy; files with the same features, as lossless ones have, are judged once."""
+    photo = Image.open(sorted(groceries.iterdir())[100]).convert("RGB").resize((400, 300))
+    writers = WRITERS | (EXTRA_WRITERS if HAS_EXTRA else {})
+    extractor = Extractor(None, 5_000_000)
+    queries = {name: extractor.query(write(photo)) for name, write in writers.items()}
+    distinct = {query.features: (name, query.fingerprint.features) for name, query in queries.items()}
+    kept = [features for _, features in distinct.values()]
+    missed = [
+        (asked, known)
+        for features, (asked, _) in distinct.items()
+        for (known, _), found in zip(distinct.values(), verify_all(features, kept), strict=True)
+        if found.verdict is not Verdict.COPY
+    ]
+    assert missed == []
+
+
+@pytest.mark.parametrize("name", ["PPM", "SGI"])
+def test_16_bits_with_other_samples_are_not_the_same_pixels(name: str) -> None:
+    """Formats of which Pillow gives 8 bits without a sign of it have no name of their pixels."""
+    deep = np.asarray(picture()).astype(np.uint16) * 257
+    if name == "PPM":
+        data = b"P6 160 120 65535\n" + deep.astype(">u2").tobytes()
+        shallow = encoded(picture(), "PPM")
+    else:
+        head = struct.pack(">HBBHHHHII", 474, 0, 2, 3, 160, 120, 3, 0, 65535).ljust(512, b"\0")
+        data = head + b"".join(np.ascontiguousarray(deep[::-1, :, n]).astype(">u2").tobytes() for n in range(3))
+        shallow = encoded(picture(), "SGI")
+    assert np.abs(_small(_decode(data).image) - _small(picture())).max() <= 1
+    assert _decode(data).pixels is None
+    assert _decode(shallow).pixels is not None
+
+
+def test_a_png_with_a_large_text_and_profile_is_the_same_pixels() -> None:
+    """1.2 MiB of a compressed text or of a profile."""
+    plain, large = encoded(picture(), "PNG"), bytes(1_200_000)
+    for kind, head in ((b"zTXt", b"note\0\0"), (b"iCCP", b"name\0\0")):
+        body = head + zlib.compress(large)
+        chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        assert _decode(plain[:33] + chunk + plain[33:]).pixels == _decode(plain).pixels
+
+
+def test_a_png_animation_without_its_frames_header_is_a_picture() -> None:
+    """A broken animation shows the still picture."""
+    plain = encoded(picture(), "PNG")
+    body = struct.pack(">II", 1, 0)
+    chunk = struct.pack(">I", 8) + b"acTL" + body + struct.pack(">I", zlib.crc32(b"acTL" + body))
+    found = _decode(plain[:33] + chunk + plain[33:])
+    assert np.array_equal(np.asarray(found.image), np.asarray(picture()))
+    assert not found.damaged
+
+
+def test_a_png_with_a_broken_checksum_is_damaged() -> None:
+    """A byte of the coded picture has changed: it is decoded as far as it goes."""
+    data = bytearray(encoded(picture(), "PNG"))
+    data[len(data) // 2] ^= 1
+    assert _decode(bytes(data)).damaged
+
+
+def test_a_run_length_bitmap_cut_short_is_damaged() -> None:
+    """Its rows from the bottom up."""
+    palette = b"".join(bytes([v, v, v, 0]) for v in range(256))
+    runs = b"".join(bytes([60, 60 + row, 40, 200, 0, 0]) for row in range(50))
+    header = struct.pack("<IiiHHIIiiII", 40, 100, 80, 1, 8, 1, len(runs), 0, 0, 256, 0)
+    data = b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + 40 + 1024) + header + palette + runs
+    found = _decode(data)
+    assert found.damaged
+    assert found.image.getpixel((50, 79)) == (60, 60, 60)
+
+
+def test_a_raw_file_is_turned_as_its_outer_header_says() -> None:
+    """The preview itself has no orientation."""
+    upright = picture(400, 300, seed=4)
+    data = bytearray(dng(upright))
+    entry = struct.pack("<HHI", 254, 3, 1)  # the tag in front becomes an orientation
+    at = data.index(entry)
+    data[at : at + 12] = struct.pack("<HHIHH", 274, 3, 1, 6, 0)
+    found = _decode(bytes(data))
+    assert (found.width, found.height, found.format) == (600, 800, "RAW")
+
+
+def test_a_raw_file_without_a_preview_names_the_remedy() -> None:
+    """Where LibRaw is not installed, which would develop it."""
+    if importlib.util.find_spec("rawpy") is not None:
+        pytest.skip("LibRaw is installed")
+    with pytest.raises(NotAnImage, match=r"pip install 'shazimd\[formats\]'"):
+        _decode(olympus(picture()).replace(preview(picture()), bytes(2000)))
+
+
+@pytest.mark.skipif(HAS_EXTRA, reason="the extra is installed")
+def test_a_format_of_the_extra_names_the_remedy() -> None:
+    """JPEG XR, JPEG-LS and JPEG of 12 bits."""
+    jpeg = encoded(picture(), "JPEG")
+    frame = jpeg.index(b"\xff\xc0")
+    for data in (b"II\xbc\x01\x08\0\0\0\x02\0" + _sizes(), jpeg[: frame + 4] + b"\x0c" + jpeg[frame + 5 :]):
+        with pytest.raises(NotAnImage, match=r"pip install 'shazimd\[formats\]'"):
+            _decode(data)
+
+
+def _sizes() -> bytes:
+    return b"".join(struct.pack("<HHII", tag, 4, 1, 64) for tag in (0xBC80, 0xBC81))
+
+
+@pytest.mark.parametrize("name", [name for name in WRITERS if name not in ("ICNS", "DNG", "CR3", "RAF", "ORF")])
+def test_every_reader_refuses_a_header_of_too_many_pixels(name: str) -> None:
+    """Before decoding."""
+    data = WRITERS[name](picture(400, 300, seed=4))
+    with pytest.raises(TooLarge):
+        _decode(data, max_pixels=400)
+
+
+def test_a_still_jpeg_xl_is_not_animated() -> None:
+    """Small and large ones, with and without a container."""
+    for size in ((8, 8), (400, 300), (1000, 64)):
+        assert not is_animated(encoded(picture(*size), "JXL"))
+    assert not is_animated(encoded(picture(), "JXL", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0"))
+    assert not is_animated(b"")
+
+
+def test_real_files_that_other_readers_open_are_opened(shared: Path) -> None:
+    """Files from the test suites of decoders."""
+    folder = shared / "data/hostile"
+    refused = {"gif_14000_canvas_1px.gif", "00r0_gray_l.jp2", "color_grid_alpha_grid_tile_shared_in_dimg.avif"}
+    failed = []
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and file.suffix not in (".md", ".txt") and file.name not in refused:
+            try:
+                decode(file.read_bytes(), side_min=512, max_pixels=50_000_000)
+            except NotAnImage as error:
+                failed.append((file.name, error.message))
+    assert failed == []
+
+
+def test_the_first_frame_of_a_real_animated_jpeg_xl(shared: Path) -> None:
+    """With the extra the first, as its still twin shows it."""
+    folder = shared / "data/hostile"
+    moving = (folder / "animated_2_frames.jxl").read_bytes()
+    assert is_animated(moving)
+    if HAS_EXTRA:
+        first = Image.open(io.BytesIO((folder / "animated_2_frames.first_frame.png").read_bytes()))
+        assert np.abs(_small(_decode(moving).image) - _small(first)).mean() < 2
