@@ -1,7 +1,8 @@
 """Compares vectors on the quality benchmark's photos: ``python -m training.evaluate MODEL...`` prints the card's table.
 
-Each MODEL is a flatbuffer; the two hashes together are always measured. 40 photos of a half, edited in 46 ways, are
-asked among 1,300 photos; so are 10 photos that are not known, in as many ways. Plain cosine: no hashes, no geometry.
+Each MODEL is a flatbuffer or a handle, such as ``bundled`` or a SavedModel's directory (this needs the extra ``hub``);
+the two hashes together are always measured. 40 photos of a half, edited in 46 ways, are asked among 1,300 photos; so
+are 10 photos that are not known, in as many ways. Plain cosine: no hashes, no geometry.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from PIL import Image, ImageOps
 
 from benchmarks.quality.edits import EDITS
 from benchmarks.quality.photos import load, shared_folder, split
+from benchmarks.quality.product import installed
 from shazimd.imaging.hashes import average_hash, difference_hash
 from shazimd.models.model import EmbeddingModel, describe
 from training.grades import grades
@@ -116,8 +118,9 @@ def hashes(image: Image.Image) -> Vector:
     return (2 * np.concatenate(bits).astype(np.float32) - 1) / np.float32(128**0.5)
 
 
-def embedder(path: str) -> Callable[[Image.Image], Vector]:
-    model = EmbeddingModel(describe(path, path))
+def embedder(name: str) -> Callable[[Image.Image], Vector]:
+    """Of a flatbuffer's path, or of a handle."""
+    model = EmbeddingModel(describe(name, name) if name.endswith(".tflite") else installed(name))
     size = model.info.input_width, model.info.input_height
 
     def embed(image: Image.Image) -> Vector:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections import defaultdict
@@ -13,6 +14,7 @@ from shazimd.imaging.extract import Extractor
 from shazimd.imaging.verify import verify_all
 from shazimd.index.flat import FlatIndex
 from shazimd.models.model import EmbeddingModel, ModelInfo
+from shazimd.models.registry import Registry
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Writer
@@ -34,6 +36,12 @@ from shazimd.types import (
 MAX_PIXELS = 200_000_000
 MAP_BYTES = 1 << 30
 RANK = {Verdict.EXACT: 3.0, Verdict.COPY: 2.0, Verdict.SCENE: 1.0, Verdict.SIMILAR: 0.0}
+
+
+def installed(handle: str) -> ModelInfo:
+    """The model of a handle, such as ``bundled`` or a SavedModel's directory; converted once for all benchmarks."""
+    registry = Registry(os.path.join(tempfile.gettempdir(), "shazimd-benchmark-models"))
+    return registry.find(handle) or registry.install(handle)
 
 
 class Product:

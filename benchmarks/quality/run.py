@@ -14,7 +14,6 @@ import csv
 import io
 import math
 import os
-import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +27,9 @@ from benchmarks.quality.baselines import NAMES, Codes
 from benchmarks.quality.edits import EDITS, Edit
 from benchmarks.quality.measure import average_precision, curve, recall_at
 from benchmarks.quality.photos import load, shared_folder, split
-from benchmarks.quality.product import Product, rank
+from benchmarks.quality.product import Product, installed, rank
 from shazimd.errors import BadInput
 from shazimd.models.model import ModelInfo
-from shazimd.models.registry import Registry
 from shazimd.types import Match, Query, Verdict
 
 HELD_OUT = 100
@@ -64,7 +62,7 @@ def main() -> None:
     known = mine + [photo for number, photo in enumerate(others) if number not in held]
     strangers = [others[number] for number in sorted(held)]
 
-    product, codes = Product(_model(options.model)), Codes()
+    product, codes = Product(installed(options.model)), Codes()
     for row, photo in enumerate(known):
         fingerprint = product.fingerprint(photo.read_bytes())
         product.add(row, fingerprint)
@@ -108,11 +106,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default=os.path.dirname(__file__), help="folder for the plots")
     return parser.parse_args()
-
-
-def _model(handle: str) -> ModelInfo:
-    registry = Registry(os.path.join(tempfile.gettempdir(), "shazimd-benchmark-models"))
-    return registry.find(handle) or registry.install(handle)
 
 
 def _encoded(image: Image.Image) -> bytes:
