@@ -24,7 +24,7 @@ def path_fields(path: bytes, key: str = "path") -> dict[str, str]:
     except UnicodeDecodeError:
         from base64 import b64encode
 
-        return {key: path.decode(errors="replace"), f"{key}_b64": b64encode(path).decode("ascii")}
+        return {key: path.decode(errors="backslashreplace"), f"{key}_b64": b64encode(path).decode("ascii")}
 
 
 def path_bytes(fields: Mapping[str, Any], key: str = "path") -> bytes:
@@ -37,15 +37,32 @@ def path_bytes(fields: Mapping[str, Any], key: str = "path") -> bytes:
     return b64decode(exact)
 
 
+def readable(path: bytes) -> str:
+    """A path as text for people, which no other path has: a backslash is doubled, and what can't be shown is escaped.
+
+    >>> readable("é".encode()), readable(b"a\\xff"), readable(b"a\\\\xff"), readable("\\x85".encode())
+    ('é', 'a\\\\xff', 'a\\\\\\\\xff', '\\\\u0085')
+    """
+    return printable(path.decode("utf-8", "surrogateescape").replace("\\", "\\\\"))
+
+
 def printable(text: str) -> str:
-    """Escape control characters: they could move a terminal's cursor or forge a line.
+    """Escape control characters, line and paragraph separators and marks of direction: they could move a terminal's
+    cursor, forge a line or turn it around. Bytes that are not UTF-8, as ``os.fsdecode`` gives them, become \\xff.
 
     >>> printable("a\\nb")
     'a\\\\nb'
     """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x80:
+        return character.encode("unicode_escape").decode("ascii")
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def size(count: float) -> str:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shazimd import text
 from shazimd.types import check_threshold, check_weights, rounded_score
@@ -40,9 +44,43 @@ def test_scores_have_four_digits_everywhere() -> None:
 def test_a_path_that_is_not_utf8_is_given_twice() -> None:
     """Readable, and exactly in base64; any other path once."""
     assert {"match": "/p/a b.jpg"} == text.path_fields(b"/p/a b.jpg", "match")
-    assert {"path": "/p/\ufffd", "path_b64": "L3Av/w=="} == text.path_fields(b"/p/\xff")
+    assert {"path": "/p/\\xff", "path_b64": "L3Av/w=="} == text.path_fields(b"/p/\xff")
 
 
 def test_control_characters_are_escaped() -> None:
     """No name can move the cursor or forge a line; other scripts stay readable."""
     assert ("a\\x1b[2Jb", "é 猫") == (text.printable("a\x1b[2Jb"), text.printable("é 猫"))
+
+
+NAMES = st.one_of(
+    st.binary(min_size=1, max_size=12),
+    st.text(st.sampled_from("aé\\xfu0285e\x85\u202e\u2028\u0085\udcff\udc85"), min_size=1).map(
+        lambda name: name.encode("utf-8", "surrogateescape")
+    ),
+)
+
+
+@given(NAMES, NAMES)
+def test_two_names_never_look_the_same(a: bytes, b: bytes) -> None:
+    """A byte and its escape, a control character and its escape: each name has a text of its own, all of it visible."""
+    shown = text.readable(a), text.readable(b)
+    assert (a == b) == (shown[0] == shown[1])
+    assert all(name.isprintable() and text.printable(name) == name for name in shown)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"\x9b2J", "\\x9b2J"),
+        ("\x9b2J".encode(), "\\u009b2J"),
+        ("a\u202egpj.exe".encode(), "a\\u202egpj.exe"),
+        ("\u2028".encode(), "\\u2028"),
+        ("\U000e0001".encode(), "\\U000e0001"),
+        (b"\\xff", "\\\\xff"),
+        (b"\xff", "\\xff"),
+    ],
+)
+def test_what_turns_or_breaks_a_line_is_escaped(name: bytes, shown: str) -> None:
+    """C1 controls, marks of direction, line separators, tags; bytes that are not UTF-8 differ from characters."""
+    assert text.readable(name) == shown
+    assert text.printable(os.fsdecode(name)) == shown.replace("\\\\", "\\")

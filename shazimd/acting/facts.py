@@ -14,7 +14,7 @@ from typing import IO
 from shazimd.errors import BadInput, NotFound, Unreadable
 from shazimd.imaging.header import header_facts
 from shazimd.search.keep import KeepFacts
-from shazimd.text import printable
+from shazimd.text import readable
 from shazimd.types import PictureFacts
 
 READ_BYTES = 1 << 20
@@ -53,8 +53,8 @@ class DiskState:
 
 
 def shown(path: bytes) -> str:
-    r"""A path for a message: bytes that are no UTF-8 as \xff, as two names must never look the same."""
-    return printable(path.decode("utf-8", "backslashreplace"))
+    """A path for a message, see ``text.readable``."""
+    return readable(path)
 
 
 def why(error: OSError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from shazimd.text import duration as duration
-from shazimd.text import printable
+from shazimd.text import path_bytes, printable, readable
 from shazimd.text import size as size
 
 TYPE_CHECKING = False
@@ -44,20 +44,15 @@ def note_partial(known_images: int) -> None:
 
 
 def path_text(item: Mapping[str, Any], key: str = "path") -> str:
-    r"""Return a path of a reply as text; bytes that are not UTF-8 become \xff, which keeps different names distinct."""
-    exact = item.get(f"{key}_b64")
-    if exact is None:
-        return str(item[key])
-    from base64 import b64decode
-
-    return b64decode(exact).decode("utf-8", "backslashreplace")
+    """Return a path of a reply as text, see ``text.readable``."""
+    return readable(path_bytes(item, key))
 
 
 def word_text(word: str) -> str:
     """Return a word of the command line as text, by the same rule."""
     import os
 
-    return os.fsencode(word).decode("utf-8", "backslashreplace")
+    return readable(os.fsencode(word))
 
 
 def per_cent(score: float) -> str:

@@ -6,11 +6,12 @@ import argparse
 import os
 
 from shazimd import __version__
+from shazimd.text import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, NoReturn
 
 COMMANDS = {
     "find": "find indexed images that match the given images",
@@ -49,7 +50,7 @@ exit status:
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:
     """Build the parser of all commands, or of ``only`` one command, which is faster."""
-    top = argparse.ArgumentParser(
+    top = CommandParser(
         prog="shazimctl",
         description="Query and control the shazimd daemon.",
         epilog=EXIT_STATUSES,
@@ -102,6 +103,13 @@ def command_of(words: Sequence[str]) -> str | None:
         elif not word.startswith("--socket="):
             return word if word in COMMANDS else None
     return None
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose errors repeat words of the command line with control characters escaped."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

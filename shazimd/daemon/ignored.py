@@ -10,6 +10,7 @@ from shazimd.errors import NotFound
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.values import ignored_paths, set_ignored_paths
 from shazimd.store.base import Store
+from shazimd.text import readable
 
 
 class IgnoredPaths:
@@ -43,7 +44,7 @@ class IgnoredPaths:
         """Take the ignoring of a path back. Raises NotFound if this very path is not ignored."""
         with self._changing:
             if path not in self._paths:
-                raise NotFound(f"{os.fsdecode(path)} is not ignored; see: shazimctl forget --ignored")
+                raise NotFound(f"{readable(path)} is not ignored; see: shazimctl forget --ignored")
             self._keep(self._paths - {path})
 
     def _keep(self, paths: frozenset[bytes]) -> None:

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from functools import partial
+from typing import NoReturn
 
 import msgspec
 import structlog
@@ -37,6 +38,7 @@ from shazimd.server.app import create_app
 from shazimd.server.run import Server
 from shazimd.server.sockets import bind_socket, refuse_waiting, systemd_sockets
 from shazimd.telemetry import log
+from shazimd.text import printable
 
 logger = structlog.get_logger()
 
@@ -72,8 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class DaemonParser(argparse.ArgumentParser):
+    """A parser whose errors repeat words of the command line with control characters escaped."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = DaemonParser(
         prog="shazimd",
         description="Watches directories and tells, the moment an image lands, whether you have had it before.",
         epilog=EXAMPLES,

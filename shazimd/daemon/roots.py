@@ -13,6 +13,7 @@ from shazimd.ingest.rules import MatchSettings
 from shazimd.ingest.values import first_scan_began, has_baseline, set_first_scan_began
 from shazimd.posix.mounts import is_at_or_below
 from shazimd.store.base import Store, Writer
+from shazimd.text import readable
 from shazimd.watch.filters import Filter
 
 
@@ -29,14 +30,14 @@ def configured_roots(watch: Sequence[WatchConfig]) -> list[RootConfig]:
     roots = {rules.root: RootConfig(config, rules) for config, rules in ((config, Filter(config)) for config in watch)}
     for root in roots:
         if os.path.lexists(root) and not os.path.isdir(root):
-            raise ConfigError(f"{os.fsdecode(root)}: not a directory")
+            raise ConfigError(f"{readable(root)}: not a directory")
         for outer in roots:
             if root != outer and is_at_or_below(os.path.realpath(root), os.path.realpath(outer)):
-                raise ConfigError(f"{os.fsdecode(root)}: lies in {os.fsdecode(outer)}, expected roots side by side")
+                raise ConfigError(f"{readable(root)}: lies in {readable(outer)}, expected roots side by side")
     for config in watch:
         for bank in _banks(config):
             if not any(is_at_or_below(bank, root) for root in roots):
-                message = f"only_against has {os.fsdecode(bank)}, expected a watched directory or one below it"
+                message = f"only_against has {readable(bank)}, expected a watched directory or one below it"
                 raise ConfigError(f"{config.path}: {message}")
     return list(roots.values())
 
@@ -52,7 +53,7 @@ def check_presence(roots: Sequence[RootConfig], store: Store) -> None:
         for path in (root.rules.root for root in roots):
             known = has_baseline(reader, path) or next(iter(reader.walk(path)), None)
             if not known and not os.path.lexists(path):
-                raise ConfigError(f"{os.fsdecode(path)}: no such directory; create or mount it before its first scan")
+                raise ConfigError(f"{readable(path)}: no such directory; create or mount it before its first scan")
 
 
 class Roots:

@@ -40,7 +40,7 @@ from shazimd.ingest.values import decoders_of_failures, set_baseline, set_decode
 from shazimd.protocol import PathFields, RootState, ScanStatus, State
 from shazimd.search.duplicates import Scoring
 from shazimd.search.keep import KeepRules
-from shazimd.text import path_fields
+from shazimd.text import path_fields, readable
 from shazimd.watch.debounce import Debouncer
 from shazimd.watch.events import FileEvent, Kind, Stage
 from shazimd.watch.tree import Watches
@@ -211,7 +211,7 @@ class Run:
     def expect_in_root(self, path: bytes) -> None:
         """Raises NotFound for a path outside the roots."""
         if self._roots.of(path) is None:
-            raise NotFound(f"{os.fsdecode(path)}: lies in none of the watched directories")
+            raise NotFound(f"{readable(path)}: lies in none of the watched directories")
 
     def comes_back(self, path: bytes) -> bool:
         """Whether a forgotten path would be indexed again, since it still lies in a root."""

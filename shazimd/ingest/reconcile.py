@@ -33,6 +33,7 @@ from shazimd.ingest.values import guard_state
 from shazimd.posix.mounts import Mounts
 from shazimd.protocol import ScanStatus
 from shazimd.store.base import Reader, Store
+from shazimd.text import readable
 from shazimd.types import Listing, Stat
 from shazimd.watch.filters import Filter
 from shazimd.watch.listing import Entries
@@ -85,7 +86,7 @@ class Reconciler:
         outside the roots."""
         root = self._root_of(path)
         if root is None:
-            raise NotFound(f"{os.fsdecode(path)}: expected a path at or below a watched directory")
+            raise NotFound(f"{readable(path)}: expected a path at or below a watched directory")
         if confirmed:
             root.guard.confirm(path)
             root.save_guard(self._committer)

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import lmdb
 
+from shazimd import text
 from shazimd.errors import StoreDamaged, StoreError
 from shazimd.store import environment
 from shazimd.store.check import EXAMINATIONS, problems
@@ -86,7 +87,7 @@ def _concerned(directory: str) -> Iterator[str]:
     with suppress(StoreDamaged), readable(directory) as snapshot:
         whole = Salvage(snapshot.rows())
         for path, reason in whole.concerned().items():
-            yield f"{os.fsdecode(path)}: {reason}"
+            yield f"{text.readable(path)}: {reason}"
         yield from whole.unnamed()
 
 

@@ -14,7 +14,6 @@ Files of other hosts are left out: they are followed again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -23,6 +22,7 @@ from shazimd.store.damage import TableRows
 from shazimd.store.reader import MODEL_BYTES
 from shazimd.store.records import ContentRecord, FileRecord, ModelRecord
 from shazimd.store.tables import NUMBER_BYTES, Tables, number, parse_number
+from shazimd.text import readable
 
 READ_AGAIN = "its row is lost: the file is read again"
 FOUND_AGAIN = "its directory is lost: the file is found again"
@@ -69,8 +69,8 @@ class Salvage:
         kind = "files" if self.is_damaged("holders") else "files that failed"
         for fault in self._read.faults:
             if fault.table == "files" and fault.low is not None:
-                first = os.fsdecode(self.path(fault.low)) if fault.low else "the first file"
-                last = "the last file" if fault.high is None else os.fsdecode(self.path(fault.high))
+                first = readable(self.path(fault.low)) if fault.low else "the first file"
+                last = "the last file" if fault.high is None else readable(self.path(fault.high))
                 yield f"{kind}, from {first} to {last}: their rows are lost: the files are found again"
 
     @cached_property

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from shazimd.telemetry.lines import traceback_lines, with_exact_names
 from shazimd.text import NARROW, alert_line, printable
 
 CLEAR_LINE = "\r\x1b[K"
@@ -58,7 +59,9 @@ class ConsoleRenderer:
         self._hinted = False
 
     def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> str:
-        event = {k: printable(v) if isinstance(v, str) and k != "exception" else v for k, v in event.items()}
+        trace = traceback_lines(event)
+        event = {k: printable(v) if isinstance(v, str) else v for k, v in with_exact_names(event).items()}
+        event |= {"exception": "\n".join(trace)} if trace else {}
         event["timestamp"] = datetime.now().astimezone().strftime("%H:%M:%S")
         text = self._in_words(event)
         if text is None:

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import msgspec
 from structlog.typing import EventDict, WrappedLogger
 
-from shazimd.telemetry.lines import sentence
+from shazimd.telemetry.lines import sentence, shown_json
 
 SOCKET = "/run/systemd/journal/socket"
 PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
@@ -66,7 +66,7 @@ def render(_logger: WrappedLogger, _name: str, event: EventDict) -> str:
         "MESSAGE": sentence(event).encode(),
         "PRIORITY": str(PRIORITIES.get(level, 6)).encode(),
         "SYSLOG_IDENTIFIER": b"shazimd",
-        "SHAZIMD_JSON": msgspec.json.encode(facts, enc_hook=repr),
+        "SHAZIMD_JSON": shown_json(msgspec.json.encode(facts, enc_hook=repr).decode()).encode(),
         **{f"SHAZIMD_{key.upper()}": value for key, value in _values(event)},
     }
     return b"".join(_field(key, value) for key, value in fields.items()).decode("utf-8", _AS_BYTES)

@@ -17,6 +17,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 from shazimd.telemetry import journal
 from shazimd.telemetry.console import ConsoleHandler, ConsoleRenderer
+from shazimd.telemetry.lines import shown_json
 from shazimd.telemetry.repeats import Repeats
 from shazimd.text import path_fields
 
@@ -87,7 +88,7 @@ class _JsonRenderer:
 
     def __call__(self, _logger: WrappedLogger, _name: str, event: EventDict) -> str:
         ordered = {"event": event.pop("event"), "level": event.pop("level"), **event}
-        line = msgspec.json.encode(ordered, enc_hook=repr).decode()
+        line = shown_json(msgspec.json.encode(ordered, enc_hook=repr).decode())
         return f"<{journal.PRIORITIES.get(ordered['level'], 6)}>{line}" if self._prefixed else line
 
 

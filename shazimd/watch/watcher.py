@@ -20,6 +20,7 @@ from shazimd.config import WatchConfig
 from shazimd.errors import WatchError
 from shazimd.posix.mounts import Mount, Mounts
 from shazimd.protocol import WatchStatus
+from shazimd.text import readable
 from shazimd.watch.events import FileEvent, Kind, OnFileEvent
 from shazimd.watch.filters import Filter
 from shazimd.watch.tree import RootWatches, Watches
@@ -190,7 +191,7 @@ class Watcher:
     def _expect_mounted(self, mount: Mount) -> None:
         """Raises OSError if a disk is unmounted: the directory below the mount point is not the root."""
         if len(mount.point) < len(self._mount_point):
-            raise OSError(errno.ENODEV, f"not mounted: {os.fsdecode(self._mount_point)}")
+            raise OSError(errno.ENODEV, f"not mounted: {readable(self._mount_point)}")
         self._mount_point = mount.point
 
     def _choose(self, mount: Mount) -> Literal["inotify", "poll"]:

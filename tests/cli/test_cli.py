@@ -276,7 +276,7 @@ def test_no_path_can_forge_a_line_or_move_the_cursor(run: Any, service: FakeServ
     """Control characters, line ends, turned writing and broken UTF-8 are shown as escapes; JSON has them exactly."""
     service.known = [(HOSTILE, 1.0, "exact")]
     said = run("find", "ski.jpg")
-    assert said.out == "Found 1 image(s)\n/srv/p/\\x1b[2J\\n\\u202e\\xff\\x9b.jpg at 100% exact\n"
+    assert said.out == "Found 1 image(s)\n/srv/p/\\x1b[2J\\n\\u202e\\xff\\u009b.jpg at 100% exact\n"
     said = run("find", "--json", "ski.jpg")
     assert said.out.isascii()
     assert said.json[0]["matches"][0]["path_b64"] == "L3Nydi9wLxtbMkoK4oCu/8KbLmpwZw=="
@@ -676,6 +676,7 @@ def test_an_error_of_the_daemon_is_status_five(run: Any, service: FakeService) -
         (("find", "--limit", "-1", "x"), "'-1' found, expected a whole number from 1"),
         (("alerts", "--since", "x"), "'x' found, expected an id, or a time"),
         (("alerts", "--since", "\x1b[2Jit's"), "'\\x1b[2Jit's' found, expected an id, or a time"),
+        (("status", "--\x9b31m\u202e"), "unrecognized arguments: --\\u009b31m\\u202e"),
         (("wait", "--timeout", "inf"), "'inf' found, expected a number of seconds >= 0"),
         (("model",), "the following arguments are required: VERB"),
     ],

@@ -31,7 +31,7 @@ FILE: ExportedFile = {
 }
 OTHER: ExportedFile = {
     **FILE,
-    "path": "/srv/p/\ufffd.jpg",
+    "path": "/srv/p/\\xff.jpg",
     "path_b64": "L3Nydi9wL/8uanBn",
     "model": None,
     "vector": None,

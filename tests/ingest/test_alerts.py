@@ -39,7 +39,7 @@ def test_the_line_says_what_landed_and_what_it_is_like(store: Store, committer: 
             "event": "near_duplicate",
             "log_level": "warning",
             "path": "/r/new.jpg",
-            "match": "/r/a\ufffd.jpg",
+            "match": "/r/a\\xff.jpg",
             "match_b64": "L3IvYf8uanBn",
             "score": 0.9346,
             "dah": 0.9531,

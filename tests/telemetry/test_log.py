@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 import pytest
 import structlog
@@ -34,7 +34,7 @@ def test_json_gives_a_path_that_is_not_utf8_exactly_and_readably() -> None:
     log.configure("json", stream=stream)
     structlog.get_logger().warning("near_duplicate", path=b"/p/\xff.jpg")
     line = json.loads(stream.getvalue())
-    assert ("near_duplicate", "warning", "/p/\ufffd.jpg") == (line["event"], line["level"], line["path"])
+    assert ("near_duplicate", "warning", "/p/\\xff.jpg") == (line["event"], line["level"], line["path"])
     assert b"/p/\xff.jpg" == base64.b64decode(line["path_b64"])
 
 
@@ -92,7 +92,7 @@ def test_the_journal_has_fields_and_a_readable_message(journal: tuple[socket.soc
     path, match = b"/p/\xff\nPRIORITY=0.jpg", b"/p/a.jpg"
     structlog.get_logger().warning("near_duplicate", path=path, match=match, verdict="copy", score=0.978, matches=3)
     entry = entry_of(received.recv(65536))
-    assert entry["MESSAGE"].decode() == "/p/\ufffd\\nPRIORITY=0.jpg: copy of /p/a.jpg (98%, and 2 more)"
+    assert entry["MESSAGE"].decode() == "/p/\\xff\\nPRIORITY=0.jpg: copy of /p/a.jpg (98%, and 2 more)"
     assert (entry["PRIORITY"], entry["SYSLOG_IDENTIFIER"], entry["SHAZIMD_EVENT"]) == (
         b"4",
         b"shazimd",
@@ -119,3 +119,39 @@ def test_lines_below_the_level_are_not_written() -> None:
     structlog.get_logger().debug("image_indexed")
     structlog.get_logger().info("ready")
     assert ["ready"] == [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+
+
+def _fail(reason: str) -> None:
+    raise ValueError(f"bad {reason}")
+
+
+HOSTILE = ["\x9b31m", "\u202e", "\u2028", "\x1b]0;x\x07"]
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_no_name_reaches_a_log_raw(form: Literal["json", "console"]) -> None:
+    """Neither as a path nor within a reason or a traceback; JSON stays JSON."""
+    stream = io.StringIO()
+    log.configure(form, stream=stream)
+    for evil in HOSTILE:
+        try:
+            _fail(evil)
+        except ValueError:
+            structlog.get_logger().warning("x_failed", path=f"/p/{evil}".encode(), reason=f"no {evil}", exc_info=True)
+    written = stream.getvalue()
+    assert [c for c in written if not c.isprintable() and c != "\n"] == []
+    if form == "json":
+        assert [json.loads(line)["path"] for line in written.splitlines()] == [f"/p/{evil}" for evil in HOSTILE]
+
+
+def test_a_terminal_shows_two_names_differently() -> None:
+    """A byte that is not UTF-8, and a name that is spelled like its escape."""
+    lines = []
+    for name in (b"/p/\xff.jpg", b"/p/\\xff.jpg"):
+        stream = io.StringIO()
+        log.configure("console", stream=stream)
+        structlog.get_logger().warning(
+            "near_duplicate", path=name, match=b"/p/a.jpg", verdict="copy", score=0.9, matches=1, alert_id=1
+        )
+        lines.append(stream.getvalue().partition(" ")[2])
+    assert lines[0] != lines[1]
