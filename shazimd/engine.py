@@ -116,7 +116,14 @@ class ShazimEngine:
         """Fingerprint the parsed files in worker processes, with a progress bar; log the failures."""
         limits = self._limits
         with (
-            WorkerPool(limits.processes, limits.memory_mb, limits.timeout_s, limits.max_pixels, features=False) as pool,
+            WorkerPool(
+                limits.processes,
+                limits.memory_mb,
+                limits.timeout_s,
+                limits.max_pixels,
+                features=False,
+                model=self._model,
+            ) as pool,
             ThreadPoolExecutor(4 * limits.processes) as readers,  # limits the files in memory
         ):
             jobs = [readers.submit(self._ingest, path, pool) for path in dict.fromkeys(self._parsed)]

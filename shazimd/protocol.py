@@ -185,6 +185,13 @@ class StoreStatus(StoreInfo):
     """contents whose vector or features the backfill has still to make"""
 
 
+class WorkersStatus(TypedDict):
+    """The processes that decode pictures."""
+
+    missing_layers: list[str] | None
+    """layers of their confinement that could not be had, each with the reason; null until a worker has started"""
+
+
 class Status(TypedDict):
     """State and counts of the daemon."""
 
@@ -199,6 +206,7 @@ class Status(TypedDict):
     roots: list[RootStatus]
     model: ModelStatus
     store: StoreStatus
+    workers: NotRequired[WorkersStatus]
     last_alert: Alert | None
     relations: NotRequired[RelationsStatus]
     uptime_s: float

@@ -79,6 +79,7 @@ class FakeService:
         """paths that are ignored"""
         self.state: Any = "ready"
         self.pending = 0
+        self.missing_layers: list[str] = []
         self.progress: BaselineProgress | None = None
         self.groups: list[DuplicateGroup] = []
         self.groups_found: list[DuplicateGroup] = []
@@ -176,6 +177,7 @@ class FakeService:
             },
             "uptime_s": 3725.0,
             "last_alert": self.stored[-1] if self.stored else None,
+            "workers": {"missing_layers": self.missing_layers},
             "rss_bytes": 150_000_000,
         }
 

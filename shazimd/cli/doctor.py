@@ -9,6 +9,7 @@ from typing import cast
 from shazimd.cli.output import say, say_json, size
 from shazimd.cli.parser import add_json
 from shazimd.cli.situation import Situation
+from shazimd.cli.status import confinement
 from shazimd.errors import ShazimdError
 from shazimd.paths import CONFIG_HELP
 
@@ -179,6 +180,9 @@ def _daemon(args: Namespace, situation: Situation, *, failed: bool) -> Iterator[
     yield from _watches(status, situation)
     yield _model(status["model"], situation)
     yield from _store(status["store"])
+    workers = status.get("workers")
+    lacking = bool(workers and workers["missing_layers"])
+    yield Finding(f"workers: {confinement(workers)}", warning=lacking)
     if status["failed"]:
         failures = f"images: {status['failed']} could not be indexed; paths and causes: {situation.logs()}"
         yield Finding(failures, warning=True)

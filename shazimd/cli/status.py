@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
 
-    from shazimd.protocol import Alert, ModelStatus, RelationsStatus, RootStatus, Status
+    from shazimd.protocol import Alert, ModelStatus, RelationsStatus, RootStatus, Status, WorkersStatus
 
 EXAMPLE = """\
 examples:
@@ -72,6 +72,7 @@ def _summary(status: Status) -> Iterator[tuple[str, str]]:
     yield "model", _model(status["model"])
     fault = f"; {status['store']['fault']}" if status["store"]["fault"] else ""
     yield "store", f"{status['store']['path']}, {size(status['store']['size_bytes'])}{fault}"
+    yield "workers", confinement(status.get("workers"))
     yield "memory", size(status["rss_bytes"])
     yield "uptime", f"{duration(status['uptime_s'])}, version {status['version']}"
 
@@ -83,6 +84,14 @@ def comparison(relations: RelationsStatus) -> str:
     seconds = relations["seconds_left"]
     left = "" if seconds is None else f", about {duration(seconds)} left"
     return f"{relations['done']} of {relations['done'] + relations['left']} images{left}"
+
+
+def confinement(workers: WorkersStatus | None) -> str:
+    """Whether an attacker who takes over a decoder is confined to its process."""
+    missing = None if workers is None else workers["missing_layers"]
+    if missing is None:
+        return "none has started yet"
+    return f"confined, but without {'; '.join(missing)}" if missing else "confined"
 
 
 def _root(root: RootStatus) -> str:

@@ -126,7 +126,12 @@ def _open_parts(config: Config, model: ModelInfo | None, opened: ExitStack) -> P
     limits = config.workers
     workers = opened.enter_context(
         WorkerPool(
-            limits.processes, limits.memory_mb, limits.timeout_s, limits.max_pixels, features=config.match.verify
+            limits.processes,
+            limits.memory_mb,
+            limits.timeout_s,
+            limits.max_pixels,
+            features=config.match.verify,
+            model=model,
         )
     )
     library = opened.enter_context(closing(Library(store, _open_index, model)))

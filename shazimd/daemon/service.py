@@ -96,6 +96,7 @@ class DaemonService:
             "roots": self._roots(),
             "model": self._app.provision.status(self._app.library.model),
             "store": {**store.info(), "fault": self._app.committer.fault, "outdated": self._app.library.outdated},
+            "workers": {"missing_layers": self._app.workers.missing_layers()},
             "relations": self._app.run.relating.status(),
             "last_alert": self._app.alerts.last,
             "uptime_s": round(time.monotonic() - self._started, 1),

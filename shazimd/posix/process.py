@@ -1,4 +1,5 @@
-"""Rights and life time of this process: prctl(2), setrlimit(2), the out-of-memory killer, its terminal."""
+"""Rights and life time of this process: prctl(2), setrlimit(2), namespaces, capabilities, the out-of-memory killer, its
+terminal."""
 
 from __future__ import annotations
 
@@ -6,9 +7,12 @@ import ctypes
 import os
 import resource
 import signal
+import socket
 from collections.abc import Mapping
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # <sys/prctl.h>
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # <sched.h>
+_CAPABILITY_VERSION_3 = 0x20080522  # <linux/capability.h>
 
 
 def end_with_parent() -> None:
@@ -22,6 +26,28 @@ def end_with_parent() -> None:
 def refuse_new_privileges() -> None:
     """Make setuid bits and file capabilities void for this process and its children, for ever."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def leave_network() -> None:
+    """Move this process, which has one thread, to an empty network of its own, in a user namespace of its own.
+
+    Raises OSError where the kernel or an administrator allows no user namespaces; see user_namespaces(7)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    _check(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET), "unshare")
+
+
+def has_network() -> bool:
+    """Whether there is a network interface other than the loopback."""
+    return any(name != "lo" for _, name in socket.if_nameindex())
+
+
+def drop_capabilities() -> None:
+    """Give up the capabilities of root, and those that come with a user namespace; see capabilities(7).
+
+    Raises OSError."""
+    header, none = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()
+    libc = ctypes.CDLL(None, use_errno=True)
+    _check(libc.capset(ctypes.byref(header), ctypes.byref(none)), "capset")
 
 
 def limit(values: Mapping[int, int]) -> None:
@@ -47,6 +73,10 @@ def has_terminal() -> bool:
 
 def _prctl(option: int, value: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, value, 0, 0, 0) != 0:
+    _check(libc.prctl(option, value, 0, 0, 0), f"prctl({option})")
+
+
+def _check(result: int, call: str) -> None:
+    if result != 0:
         error = ctypes.get_errno()
-        raise OSError(error, f"prctl({option}): {os.strerror(error)}")
+        raise OSError(error, f"{call}: {os.strerror(error)}")

@@ -1,24 +1,25 @@
 """Jobs of the workers: stateless functions, which any worker can run.
 
-The daemon imports this module only to name the functions. Heavy imports stay inside them: it never loads a decoder.
+The daemon imports this module only to name the functions. Heavy imports stay inside them: it never loads a decoder. A
+worker has them done by ``loading`` before it is confined.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from shazimd.models.model import EmbeddingModel, ModelInfo, NoVector
-from shazimd.posix.resident import release_libraries
+from shazimd.errors import ModelError
+from shazimd.models.model import ModelInfo, NoVector
 from shazimd.types import Evidence, Fingerprint, Mapping, PictureFacts, Query, Verification
+from shazimd.workers.loading import opened
 
 if TYPE_CHECKING:
     from shazimd.imaging.extract import Extractor
 
 
 def fingerprint(data: bytes, model: ModelInfo | None, max_pixels: int, features: bool) -> Fingerprint:
-    """See ``Extractor.fingerprint``; also raises ModelError when the model can't be opened.
+    """See ``Extractor.fingerprint``; also raises ModelError when the model could not be opened.
 
     A picture of which the model makes no vector is fingerprinted without the model."""
     try:
@@ -79,10 +80,10 @@ def matched_points(query: bytes, match: bytes, max_pixels: int) -> list[tuple[fl
     return matched(extractor.query(query).features, extractor.query(match).features)
 
 
-@lru_cache(maxsize=3)  # while the model changes, jobs for the old and the new model and for none alternate
 def _extractor(model: ModelInfo | None, max_pixels: int, features: bool) -> Extractor:
     from shazimd.imaging.extract import Extractor
 
-    extractor = Extractor(None if model is None else EmbeddingModel(model), max_pixels, features=features)
-    release_libraries()  # of a worker's 100 MiB 30 only loaded the libraries and opened the model
-    return extractor
+    found = None if model is None else opened(model)
+    if isinstance(found, ModelError):
+        raise found
+    return Extractor(found, max_pixels, features=features)

@@ -18,7 +18,7 @@ from typing import Any, Generic, Self, TypeVar
 
 import structlog
 
-from shazimd.errors import InternalError, WorkerFailed, WorkerLost
+from shazimd.errors import InternalError, ModelError, WorkerFailed, WorkerLost
 from shazimd.models.model import ModelInfo
 from shazimd.types import Fingerprint, Query
 from shazimd.workers import checks, jobs, replies
@@ -44,6 +44,8 @@ class _PoolJob(Generic[T]):
     function: Callable[..., T] | None = field(compare=False)
     """None ends the keeper"""
     arguments: tuple[Any, ...] = field(compare=False, default=())
+    model: ModelInfo | None = field(compare=False, default=None)
+    """among the arguments"""
     future: Future[T] = field(compare=False, default_factory=Future)
 
 
@@ -56,25 +58,37 @@ class WorkerPool:
     """
 
     def __init__(
-        self, processes: int, memory_mb: int, timeout_s: float, max_pixels: int, *, features: bool = True
+        self,
+        processes: int,
+        memory_mb: int,
+        timeout_s: float,
+        max_pixels: int,
+        *,
+        features: bool = True,
+        model: ModelInfo | None = None,
     ) -> None:
+        """``model``: for the workers to open at once. For a job with another one, its worker is replaced."""
         self._extraction = max_pixels, features
         self._numbers = count()
         self._jobs: queue.PriorityQueue[_PoolJob[Any]] = queue.PriorityQueue()
         self._open = True
         self._lock = threading.Lock()
-        keepers = [_Keeper(self._jobs, memory_mb, timeout_s) for _ in range(processes)]
-        self._threads = [threading.Thread(target=k.run, name=f"worker-{i}", daemon=True) for i, k in enumerate(keepers)]
+        models = _Models(model)
+        self._keepers = [_Keeper(self._jobs, models, memory_mb, timeout_s) for _ in range(processes)]
+        self._threads = [
+            threading.Thread(target=keeper.run, name=f"worker-{i}", daemon=True)
+            for i, keeper in enumerate(self._keepers)
+        ]
         for thread in self._threads:
             thread.start()
 
     def fingerprint(self, data: bytes, model: ModelInfo | None) -> Future[Fingerprint]:
         """Fingerprint a picture, after all jobs of ``query`` and ``submit``."""
-        return self._submit(_SCAN, jobs.fingerprint, (data, model, *self._extraction))
+        return self._submit(_SCAN, jobs.fingerprint, (data, model, *self._extraction), model)
 
     def query(self, data: bytes, model: ModelInfo | None) -> Future[Query]:
         """Fingerprint a picture to search for, in all its orientations."""
-        return self._submit(_QUERY, jobs.query, (data, model, *self._extraction))
+        return self._submit(_QUERY, jobs.query, (data, model, *self._extraction), model)
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         """Run an importable pure function whose declared return type is plain data (see ``replies``)."""
@@ -83,6 +97,10 @@ class WorkerPool:
     def submit_later(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         """As ``submit``, after all jobs of ``query`` and ``submit``."""
         return self._submit(_SCAN, function, arguments)
+
+    def missing_layers(self) -> list[str] | None:
+        """Layers that the workers' confinement lacks, each with the reason; None until one of them has begun."""
+        return next((keeper.missing_layers for keeper in self._keepers if keeper.missing_layers is not None), None)
 
     def close(self) -> None:
         """Cancel the jobs not yet begun, wait for the others, end the workers. A second call does nothing."""
@@ -101,8 +119,10 @@ class WorkerPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _submit(self, priority: int, function: Callable[..., T], arguments: tuple[Any, ...]) -> Future[T]:
-        job = _PoolJob(priority, next(self._numbers), function, arguments)
+    def _submit(
+        self, priority: int, function: Callable[..., T], arguments: tuple[Any, ...], model: ModelInfo | None = None
+    ) -> Future[T]:
+        job = _PoolJob(priority, next(self._numbers), function, arguments, model)
         with self._lock:
             if not self._open:
                 raise InternalError("the worker pool is closed")
@@ -119,17 +139,36 @@ class WorkerPool:
             job.future.set_running_or_notify_cancel()
 
 
+class _Models:
+    """The models that workers open at their start: the last two, since jobs for both alternate while one is changed."""
+
+    def __init__(self, first: ModelInfo | None) -> None:
+        self._lock = threading.Lock()
+        self._last = () if first is None else (first,)
+
+    def with_model(self, model: ModelInfo | None) -> tuple[ModelInfo, ...]:
+        with self._lock:
+            if model is not None and model not in self._last:
+                self._last = (model, *self._last[:1])
+            return self._last
+
+
 class _Keeper:
     """Keeps one worker running and gives it jobs, in a thread of its own."""
 
-    def __init__(self, jobs: queue.PriorityQueue[_PoolJob[Any]], memory_mb: int, timeout_s: float) -> None:
+    def __init__(
+        self, jobs: queue.PriorityQueue[_PoolJob[Any]], models: _Models, memory_mb: int, timeout_s: float
+    ) -> None:
         self._jobs = jobs
+        self._models = models
         self._memory_mb = memory_mb
         self._timeout_s = timeout_s
         self._worker: WorkerProcess | None = None
+        self.missing_layers: list[str] | None = None
+        """of the last worker that was ready"""
 
     def run(self) -> None:
-        self._replace()
+        self._replace(None)
         while self._serve_one():
             pass
         if self._worker is not None:
@@ -142,53 +181,56 @@ class _Keeper:
             return False
         if job.future.set_running_or_notify_cancel():
             try:
-                job.future.set_result(self._run(job.function, job.arguments))
+                job.future.set_result(self._run(job))
             except Exception as error:  # also arguments that can't be pickled: no reason to lose this thread
                 job.future.set_exception(error)
             if self._worker is not None and self._worker.jobs_done >= JOBS_A_WORKER:
-                self._replace()
+                self._replace(None)
         return True
 
-    def _run(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    def _run(self, job: _PoolJob[T]) -> T:
         """The result of a job. A job is tried again, in a fresh worker, unless it is to blame for the failure."""
-        request = pickle.dumps((function, arguments), protocol=pickle.HIGHEST_PROTOCOL)
+        request = pickle.dumps((job.function, job.arguments), protocol=pickle.HIGHEST_PROTOCOL)
         before = 0 if self._worker is None else self._worker.jobs_done
         try:
-            return self._ask(request, function, arguments)
+            return self._ask(request, job)
         except WorkerLost:
-            return self._ask(request, function, arguments)
+            return self._ask(request, job)
         except (MalformedReply, WorkerCrashed):
             if not before:
                 raise
-            return self._ask(request, function, arguments)
+            return self._ask(request, job)
 
-    def _ask(self, request: bytes, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    def _ask(self, request: bytes, job: _PoolJob[T]) -> T:
         """The result of a job; after a failure the worker is replaced."""
+        assert job.function is not None
         try:
-            reply = self._live_worker().ask(request, self._timeout_s)
-            return checks.checked(function, arguments, replies.unpack(reply, function))
-        except WorkerFailed:
-            self._replace()
+            reply = self._live_worker(job.model).ask(request, self._timeout_s)
+            return checks.checked(job.function, job.arguments, replies.unpack(reply, job.function))
+        except (WorkerFailed, ModelError):  # the model's file may be mended, and only a new worker can open it
+            self._replace(job.model)
             raise
 
-    def _live_worker(self) -> WorkerProcess:
-        """The worker, ready; replaced if it died or sent something while idle. Raises WorkerLost."""
-        if self._worker is not None and self._worker.has_sent_unasked():
-            log.warning("worker_ended", reason="it has sent bytes that belong to no job", jobs=self._worker.jobs_done)
-            self._start()
-        if self._worker is None or not self._worker.is_alive():
-            self._start()
-        assert self._worker is not None
-        self._worker.wait_until_ready()
-        return self._worker
+    def _live_worker(self, model: ModelInfo | None) -> WorkerProcess:
+        """The worker, ready; replaced if it died, sent something while idle or lacks the model. Raises WorkerLost."""
+        worker = self._worker
+        if worker is not None and worker.has_sent_unasked():
+            log.warning("worker_ended", reason="it has sent bytes that belong to no job", jobs=worker.jobs_done)
+            worker = None
+        if worker is None or not worker.is_alive() or not worker.knows(model):
+            worker = self._start(model)
+        worker.wait_until_ready()
+        self.missing_layers = worker.missing_layers
+        return worker
 
-    def _replace(self) -> None:
+    def _replace(self, model: ModelInfo | None) -> None:
         with suppress(WorkerLost):  # the next job tries again, and says so
-            self._start()
+            self._start(model)
 
-    def _start(self) -> None:
+    def _start(self, model: ModelInfo | None) -> WorkerProcess:
         """Replace the worker. Raises WorkerLost, and then there is none."""
         if self._worker is not None:
             self._worker.kill()
         self._worker = None
-        self._worker = WorkerProcess(self._memory_mb)
+        self._worker = WorkerProcess(self._memory_mb, self._models.with_model(model))
+        return self._worker

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 from shazimd.errors import WorkerFailed, WorkerLost
-from shazimd.workers import channel
+from shazimd.models.model import ModelInfo
+from shazimd.workers import channel, replies
+from shazimd.workers.confinement import confine
 from shazimd.workers.replies import MalformedReply
 
 MODULE = "shazimd.workers.worker_main"
@@ -29,6 +33,8 @@ _FROM_OUTSIDE: dict[int, str] = {
     signal.SIGQUIT: "sent by another process",
 }
 """Signals that no decoder raises by a fault of its own."""
+_KEPT_VARIABLES = ["PYTHONPATH", "PYTHONHOME", "PYTHONUTF8", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE"]
+"""Of the environment: the places of libraries, and how paths of models are read. Other variables may hold secrets."""
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
 
 
@@ -42,39 +48,48 @@ class WorkerProcess:
     The process ends with its starting thread, even if the daemon is killed.
     """
 
-    def __init__(self, memory_mb: int) -> None:
-        """Raises WorkerLost if there is no process to be had, or no interpreter."""
+    def __init__(self, memory_mb: int, models: Sequence[ModelInfo] = ()) -> None:
+        """``models``: the only models that its jobs may name.
+
+        Raises WorkerLost if there is no process to be had, or no interpreter."""
+        self._models = models
+        self.missing_layers: list[str] | None = None
+        """layers of the confinement that could not be had, each with the reason; None until the worker is ready"""
         self._connection, theirs = socket.socketpair()
         with theirs:
+            channel.send(self._connection, channel.START, pickle.dumps(list(models)))
             try:
                 self._process = _started(theirs, memory_mb)
             except OSError as error:
                 self._connection.close()
                 raise WorkerLost(f"no worker can be started: {error}; not the picture's fault") from error
-        self._ready = False
         self.jobs_done = 0
         """jobs with a reply, errors included"""
 
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
+    def knows(self, model: ModelInfo | None) -> bool:
+        """Whether a job may name this model."""
+        return model is None or model in self._models
+
     def has_sent_unasked(self) -> bool:
         """Whether a worker without a job has sent anything."""
         try:
-            return self._ready and channel.has_bytes(self._connection)
+            return self.missing_layers is not None and channel.has_bytes(self._connection)
         except OSError:  # it is dead
             return False
 
     def wait_until_ready(self) -> None:
         """Raises WorkerLost if it dies or takes too long instead."""
-        if not self._ready:
+        if self.missing_layers is None:
             try:
-                self._exchange(None, START_TIMEOUT_S, "the start")
+                reply = self._exchange(None, START_TIMEOUT_S, "the start")
+                self.missing_layers = replies.unpack(reply, confine)
             except WorkerLost:
                 raise
             except WorkerFailed as error:
                 raise WorkerLost(f"{error}; not the picture's fault") from error
-            self._ready = True
 
     def ask(self, request: bytes, timeout_s: float) -> bytearray:
         """The reply to a job. Raises WorkerFailed without a reply; WorkerLost if no job is to blame, MalformedReply or
@@ -146,5 +161,5 @@ def _started(theirs: socket.socket, memory_mb: int) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         pass_fds=[theirs.fileno()],
-        env=os.environ | _ONE_THREAD,
+        env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ} | _ONE_THREAD,
     )

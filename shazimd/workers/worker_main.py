@@ -1,4 +1,5 @@
-"""A worker process: drops its privileges, then runs jobs until the pool closes the socket.
+"""A worker process: limits itself, loads libraries and models, is confined, then runs jobs until the pool closes the
+socket.
 
 Started by ``workers.process`` as ``python -m shazimd.workers.worker_main SOCKET_FD MEMORY_MB PARENT_PID``.
 """
@@ -16,8 +17,12 @@ import sys
 import traceback
 
 from shazimd.errors import ShazimdError, WorkerFailed
+from shazimd.models.model import ModelInfo
 from shazimd.posix import memory, process
+from shazimd.posix.resident import release_libraries
 from shazimd.workers import channel, replies
+from shazimd.workers.confinement import confine
+from shazimd.workers.loading import load_libraries, opened
 
 _OPEN_FILES_MAX = 64
 _OOM_SCORE = 500  # the kernel kills a worker before the daemon
@@ -29,11 +34,13 @@ def main() -> None:
     _drop_privileges(memory_mb, parent)
     memory.keep_freed_memory()
     with socket.socket(fileno=fd) as connection:
-        _warm_up()
+        _warm_up(_models(connection))
         _silence_decoders()
+        os.environ.clear()
+        missing_layers = confine()
         next_job = select.poll()
         next_job.register(connection, select.POLLIN)
-        channel.send(connection, channel.START, b"ready")
+        channel.send(connection, channel.START, replies.pack_result(missing_layers))
         while _serve_one(connection, memory_mb):
             if not next_job.poll(_IDLE_MS):
                 memory.trim()
@@ -83,13 +90,24 @@ def _drop_privileges(memory_mb: int, parent: int) -> None:
     )
 
 
-def _warm_up() -> None:
-    """Import the modules of the jobs, under the limits, to make the first job as fast as later ones."""
+def _models(connection: socket.socket) -> list[ModelInfo]:
+    """The models that jobs will name, which the pool sends first."""
+    frame = channel.receive(connection)
+    if frame is None:
+        raise SystemExit("the pool is gone")
+    models: list[ModelInfo] = pickle.loads(frame.message)  # noqa: S301 - it comes from the daemon
+    return models
+
+
+def _warm_up(models: list[ModelInfo]) -> None:
+    """Load all that jobs use, under the limits: a confined worker can open no file."""
     import cv2
 
-    import shazimd.imaging.extract  # noqa: F401 - imported only to be in memory
-
+    load_libraries()
+    for model in models:
+        opened(model)
     cv2.setNumThreads(1)
+    release_libraries()  # of a worker's 100 MiB 30 only loaded the libraries and opened the models
 
 
 def _silence_decoders() -> None:

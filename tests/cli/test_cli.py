@@ -337,10 +337,13 @@ def test_status(run: Any, service: FakeService) -> None:
         "            like /srv/p/ski.jpg",
         "model     https://example.org/model/5 (m-1)",
         "store     /var/lib/shazimd, 5.0 MB",
+        "workers   confined",
         "memory    150.0 MB",
         "uptime    1 h 2 min, version 0.1.0",
     ]
     assert run("status", "--json").json == [service.status()]
+    service.missing_layers = ["Landlock (this kernel has none)", "seccomp (no)"]
+    assert "workers   confined, but without Landlock (this kernel has none); seccomp (no)" in run("status").out
 
 
 def test_status_during_a_first_scan(run: Any, service: FakeService) -> None:

@@ -21,11 +21,12 @@ from shazimd.cli.doctor import _model_fix
 from shazimd.cli.situation import Situation
 from shazimd.errors import ModelError
 from shazimd.models import model as module
-from shazimd.models.model import EmbeddingModel, check_runtime, describe
+from shazimd.models.model import EmbeddingModel, bundled, check_runtime, describe
 from shazimd.models.onnx import OPEN_SIDE
 from shazimd.models.provision import Provision
 from shazimd.models.registry import Registry
 from shazimd.workers import jobs
+from shazimd.workers.pool import WorkerPool
 
 MAX_PIXELS = 10_000
 
@@ -144,6 +145,37 @@ def test_a_picture_without_a_vector_keeps_its_hashes(tmp_path: Path) -> None:
         assert (without.model, without.signals.fv) == (None, None)
         assert without.signals.ah is not None
         assert found.model == info.id
+
+
+def test_a_worker_runs_models_that_it_opened_before_it_was_confined(tmp_path: Path) -> None:
+    """One that is there at the start, and others that a job is the first to name: each gives its own vector."""
+    registry = Registry(str(tmp_path / "models"))
+    infos = [registry.install(f"onnx:{write(tmp_path / f'{power}.onnx', power=power)}") for power in (1.0, 2.0, 3.0)]
+    data = encoded((200, 90, 30), tmp_path)
+    with WorkerPool(
+        processes=1, memory_mb=512, timeout_s=30, max_pixels=MAX_PIXELS, features=False, model=infos[0]
+    ) as pool:
+        for info in [*infos, *infos, bundled()]:
+            expected = jobs.query(data, info, MAX_PIXELS, False).fingerprint
+            assert expected.signals.fv is not None
+            found = pool.query(data, info).result().fingerprint
+            assert found.model == expected.model == info.id
+            assert found.signals.fv is not None
+            assert found.signals.fv.tolist() == expected.signals.fv.tolist()
+
+
+def test_a_model_whose_file_is_mended_is_used_again(tmp_path: Path) -> None:
+    """A worker says what is wrong with the file; the next one opens it."""
+    info = Registry(str(tmp_path / "models")).install(f"onnx:{write(tmp_path / 'm.onnx')}")
+    sound, data = Path(info.path).read_bytes(), encoded((200, 90, 30), tmp_path)
+    Path(info.path).write_bytes(b"damaged")
+    with WorkerPool(
+        processes=1, memory_mb=512, timeout_s=30, max_pixels=MAX_PIXELS, features=False, model=info
+    ) as pool:
+        with pytest.raises(ModelError, match="damaged, SHA-256 is"):
+            pool.query(data, info).result()
+        Path(info.path).write_bytes(sound)
+        assert pool.query(data, info).result().fingerprint.model == info.id
 
 
 @pytest.mark.parametrize("handle", ["onnx:/gone.onnx", "onnx:/etc/hostname", "onnx:/etc/hostname#sha256=12"])

@@ -215,7 +215,7 @@ def _reply_and(channel: socket.socket, job: int, good: bytes, surplus: Callable[
 
 def _signal(_channel: socket.socket, _job: int, _good: bytes, number: int) -> None:
     signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
+    signal.raise_signal(number)
     time.sleep(60)
 
 

@@ -89,12 +89,17 @@ def send(channel: socket.socket, job: int, message: bytes, deadline: float | Non
     taken_over.clear()  # the next job is served honestly, if there is to be one
 
 
+def load_nothing(models: list[ModelInfo]) -> None:
+    """No decoder is needed, but NumPy imports this at its first use, which a confined worker can't."""
+    np.random.default_rng()
+
+
 def main() -> None:
     for job in (query, fingerprint, verify_all):
         setattr(jobs, job.__name__, job)
     replies.pack_result = pack_result
     channels.send = send
-    worker_main._warm_up = lambda: None  # no decoder is needed
+    worker_main._warm_up = load_nothing
     worker_main.main()
 
 

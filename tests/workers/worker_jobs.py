@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import signal
+import threading
 import time
 from typing import Any, cast
 
@@ -51,21 +51,20 @@ def allocate(mebibytes: int) -> int:
     return len(bytearray(mebibytes << 20))
 
 
-def limits() -> dict[str, int]:
-    with open("/proc/self/status") as status:
-        fields = dict(line.split(":", 1) for line in status)
-    return {
-        "data": resource.getrlimit(resource.RLIMIT_DATA)[0],
-        "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
-        "written": resource.getrlimit(resource.RLIMIT_FSIZE)[0],
-        "no_new_privileges": int(fields["NoNewPrivs"]),
-        "threads": int(fields["Threads"]),
-    }
+def environment() -> list[str]:
+    return sorted(os.environ)
 
 
-def write_to(path: str) -> int:
-    with open(path, "w") as file:
-        return file.write("x" * 10)
+def threads(count: int) -> int:
+    """How many threads ran at a time."""
+    together = threading.Barrier(count)
+    ran = [threading.Thread(target=together.wait) for _ in range(count - 1)]
+    for thread in ran:
+        thread.start()
+    together.wait()
+    for thread in ran:
+        thread.join()
+    return count
 
 
 def loaded(names: list[str]) -> list[str]:
@@ -76,19 +75,16 @@ def loaded(names: list[str]) -> list[str]:
 
 def interrupt_self() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
     return 1
 
 
 def killed() -> int:
     """As the kernel does when memory runs out."""
-    os.kill(os.getpid(), signal.SIGKILL)
+    signal.raise_signal(signal.SIGKILL)
     return 0
 
 
-def killed_at_first(mark: str) -> int:
-    """Killed unless the mark is there, which a directory is: a worker may write no file."""
-    if not os.path.isdir(mark):
-        os.mkdir(mark)
-        killed()
-    return 1
+def stop_answering_in(worker: int) -> int:
+    """Hangs in the worker with this process number, not in another."""
+    return stop_answering() if worker == os.getpid() else 1
