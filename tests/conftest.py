@@ -12,6 +12,14 @@ from PIL import Image
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes, the tests of a file run in one, and so do all that share a booted machine or a browser:
+    they have it once."""
+    for item in items:
+        shares = item.path.parent.name in ("boot", "web")
+        item.add_marker(pytest.mark.xdist_group(item.path.parent.name if shares else str(item.path)))
+
+
 @pytest.fixture(autouse=True)
 def pillows_limit() -> Iterator[None]:
     """Decoding sets Pillow's limit of pixels, which is global: the next test has the usual limit again."""

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from patience import PATIENCE_S
 from PIL import Image, ImageDraw
 
 SCRIPTS = Path(sys.executable).parent
-PATIENCE_S = 40.0
 
 Event = dict[str, Any]
 

@@ -16,11 +16,10 @@ from contextlib import ExitStack
 from typing import TextIO
 
 import pytest
+from patience import PATIENCE_S
 
 from shazimd.cli import working
 from shazimd.cli.working import Working
-
-PATIENCE_S = 20
 
 
 class Screen:

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from daemon_process import DaemonProcess, daemon_process, drawing
+from patience import PATIENCE_S
 from PIL import Image, ImageOps
 
 
@@ -163,7 +164,7 @@ def test_the_socket_answers_curl(daemon: DaemonProcess) -> None:
         ["curl", "-sS", "--unix-socket", daemon.socket, "--data-binary", f"@{path}", "http://localhost/v1/find"],
         capture_output=True,
         check=True,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     assert [("exact", str(path))] == [(m["verdict"], m["path"]) for m in json.loads(answer.stdout)["matches"]]
 
@@ -233,11 +234,11 @@ def test_a_second_daemon_is_refused_and_a_dead_one_is_followed(daemon: DaemonPro
     (tmp_path / "second").mkdir()
     with daemon_process(tmp_path / "second") as second:
         second.store = daemon.store
-        assert 5 == second.spawn().wait(30)
+        assert 5 == second.spawn().wait(PATIENCE_S)
         assert str(daemon.process.pid) in second.events("stopped")[0]["reason"]  # type: ignore[union-attr]
         second.store = tmp_path / "second" / "store"
         second.socket = daemon.socket
-        assert 2 == second.spawn().wait(30)
+        assert 2 == second.spawn().wait(PATIENCE_S)
         assert daemon.socket in second.events("stopped")[0]["reason"]
     daemon.kill()
     daemon.start()
@@ -260,7 +261,7 @@ def test_a_wrong_start_says_why(tmp_path: Path, arguments: list[str], expected: 
     (tmp_path / "bad.toml").write_text("[macth]\n")
     daemon = DaemonProcess(tmp_path)
     daemon.arguments = [argument.replace("{tmp}", str(tmp_path)) for argument in arguments]
-    assert 2 == daemon.spawn().wait(30)
+    assert 2 == daemon.spawn().wait(PATIENCE_S)
     assert expected in daemon.events("stopped")[0]["reason"]
     daemon.close()
 

@@ -13,6 +13,7 @@ from unittest.mock import Mock
 
 import pytest
 from daemon_process import DaemonProcess, daemon_process, drawing
+from patience import PATIENCE_S
 
 from shazimd.client import Client
 from shazimd.daemon import start
@@ -123,7 +124,7 @@ def test_a_damaged_store_ends_the_daemon_at_once(daemon: DaemonProcess) -> None:
     """It waits for a person: status 6, and the damage is named."""
     daemon.store.mkdir()
     (daemon.store / "data.mdb").write_bytes(b"damage")
-    assert daemon.spawn().wait(30) == 6
+    assert daemon.spawn().wait(PATIENCE_S) == 6
     assert daemon.events()[-1]["code"] == "store_damaged"
 
 

@@ -15,7 +15,10 @@ SERVICE = "tests/boot/test_service.py"
 
 RUN_BY = {
     "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/shazimd ~/Pictures": (".ci/run", "readme run"),
-    "python3 -m venv .venv && .venv/bin/pip install -q '.[hub,test]' && .venv/bin/pytest": (".ci/run", "readme test"),
+    "python3 -m venv .venv && .venv/bin/pip install -q '.[hub,test]' && .venv/bin/pytest -n auto": (
+        ".ci/run",
+        "readme test",
+    ),
     "python3 -m venv .venv && .venv/bin/pip install -q -e '.[hub,test]'": (".ci/run", "pip install -q '.[hub,test]'"),
     ".venv/bin/pytest tests/store": (".ci/run", "readme test"),
     ".venv/bin/pytest -k known_bytes": (".ci/run", "readme test"),

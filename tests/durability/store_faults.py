@@ -8,7 +8,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from daemon_process import PATIENCE_S, SCRIPTS
+from daemon_process import SCRIPTS
+from patience import PATIENCE_S
 from world import World
 
 from shazimd.store import maintenance

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import lmdb
 import numpy as np
-from daemon_process import PATIENCE_S, DaemonProcess, Event
+from daemon_process import DaemonProcess, Event
+from patience import PATIENCE_S
 
 from shazimd.client import Client
 from shazimd.errors import DaemonUnreachable

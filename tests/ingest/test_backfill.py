@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 from structlog.testing import capture_logs
 
 from shazimd.errors import NotAnImage
@@ -26,8 +27,6 @@ from shazimd.words.packing import FEATURE, HEADER, VERSION
 
 if TYPE_CHECKING:
     from shazimd.models.model import ModelInfo
-
-PATIENCE_S = 30
 
 
 def packed(version: int = VERSION) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 
 from shazimd.errors import BadInput
 from shazimd.index.flat import FlatIndex
@@ -21,8 +22,6 @@ from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import ContentId, FileRow, FileState, Fingerprint, Query, Signals, Stat
 from shazimd.words.packing import FEATURE, HEADER, VERSION
-
-PATIENCE_S = 30
 
 
 def eventually(condition: Callable[[], object]) -> None:

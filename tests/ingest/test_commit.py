@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from patience import PATIENCE_S
 
 from shazimd.errors import StoreError, StoreFull
 from shazimd.ingest import commit
@@ -18,7 +19,6 @@ from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
 
 T = TypeVar("T")
-PATIENCE_S = 10
 
 
 class Disk:

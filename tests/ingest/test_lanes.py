@@ -6,12 +6,11 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from patience import PATIENCE_S
 from structlog.testing import capture_logs
 
 from shazimd.ingest import lanes
 from shazimd.ingest.lanes import GROUP_SHARE, Jobs, Lane
-
-PATIENCE_S = 10
 
 
 class Held:

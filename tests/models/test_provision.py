@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from shazimd.errors import Forbidden
 from shazimd.models import provision
@@ -17,7 +18,6 @@ from shazimd.models.provision import Provision
 from shazimd.models.registry import Registry
 
 TINY = str(Path(__file__).parent / "data" / "tiny_float32.tflite")
-PATIENCE_S = 30
 
 
 @contextmanager

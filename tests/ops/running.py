@@ -10,12 +10,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from patience import PATIENCE_S
 from PIL import Image
 
 from shazimd.client import Client
 from shazimd.errors import DaemonUnreachable
-
-PATIENCE_S = 30
 
 
 def wait_for(condition: Callable[[], object]) -> None:

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import PATIENCE_S, Daemon, draw, wait_for
+from patience import PATIENCE_S
+from running import Daemon, draw, wait_for
 
 ON_A_TERMINAL = """\
 import os, sys

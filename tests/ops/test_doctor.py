@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 from running import Daemon, draw, wait_for
 
 from shazimd.cli import doctor as doctor_module
@@ -114,7 +115,7 @@ def test_a_corrected_config_is_reloaded_as_advised(doctor: Any, daemon: Daemon) 
     daemon.config.write_text("[match]\nthreshold = 2\n")
     (command,) = commands(doctor()[1])
     daemon.configure("[match]\nthreshold = 0.95")
-    assert run_advice(command, daemon).wait(30) == 0
+    assert run_advice(command, daemon).wait(PATIENCE_S) == 0
     picture = (daemon.photos / "0.png").read_bytes()
     assert daemon.client.find(picture)["threshold"] == 0.95
 
@@ -152,7 +153,7 @@ def test_a_limit_of_the_kernel_is_raised_as_advised(daemon: Daemon, tmp_path: Pa
         (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
         (tmp_path / name).chmod(0o755)
     (command,) = re.findall("`([^`]+)`", Situation(None).kernel_limit("max_user_watches", 123))
-    assert run_advice(command, daemon, tmp_path).wait(30) == 0
+    assert run_advice(command, daemon, tmp_path).wait(PATIENCE_S) == 0
     name, value = (tmp_path / "written").read_text().strip().split("=")
     assert (Path("/proc/sys", *name.split(".")).exists(), value) == (True, "123")
     assert (tmp_path / "applied").read_text() == "--system\n"

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from patience import PATIENCE_S
 from running import wait_for
 from structlog.testing import capture_logs
 
@@ -19,8 +20,6 @@ from shazimd import hooks
 from shazimd.config import HookConfig, parse
 from shazimd.errors import ConfigError, DaemonUnreachable
 from shazimd.types import Verdict
-
-PATIENCE_S = 10
 
 
 def alert(number: int, path: str = "/p/a.jpg", verdict: str = "copy") -> dict[str, Any]:
@@ -104,7 +103,7 @@ class Running:
 
 def wait_for_position(folder: Path, name: str, expected: int) -> None:
     pause = threading.Event()
-    for _ in range(PATIENCE_S * 200):
+    for _ in range(int(PATIENCE_S) * 200):
         try:
             if (folder / f"{name}.position").read_text() == str(expected):
                 return

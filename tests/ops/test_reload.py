@@ -54,7 +54,7 @@ def test_what_is_known_stays_known_without_a_decode(daemon: Daemon) -> None:
 def test_a_threshold_counts_from_then_on(daemon: Daemon) -> None:
     """find without a threshold uses the one of the reloaded config."""
     picture = (daemon.photos / "0.png").read_bytes()
-    assert daemon.client.find(picture)["threshold"] == 0.9  # this daemon has no model: 0.75 would mean little
+    assert daemon.client.find(picture)["threshold"] == 0.75
     daemon.configure("[match]\nthreshold = 0.95")
     daemon.client.reload()
     assert daemon.client.find(picture)["threshold"] == 0.95

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 from structlog.testing import capture_logs
 
 from shazimd.index.flat import FlatIndex
@@ -17,7 +18,6 @@ from shazimd.store.lmdb_store import open_store
 from shazimd.types import FileRow, FileState, Fingerprint, Signals, Stat
 from shazimd.words.packing import FEATURE, HEADER, VERSION
 
-PATIENCE_S = 30
 Open = Callable[[], Library]
 
 

@@ -7,14 +7,14 @@ import threading
 import time
 from pathlib import Path
 
+from patience import PATIENCE_S
+
 from shazimd.config import WatchConfig
 from shazimd.watch.debounce import Debouncer
 from shazimd.watch.events import FileEvent, Kind, Stage
 from shazimd.watch.filters import Filter
 from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
-
-PATIENCE_S = 10
 
 
 def test_a_watcher_that_is_not_behind_has_told_of_all_that_happened(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 
-PATIENCE_S = 20.0
 DESK = (1440, 900)
 PHONE = (390, 844)
 SERIOUS = ("serious", "critical")

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from browser import Browser
-from daemon_process import PATIENCE_S, SCRIPTS, DaemonProcess, daemon_process
+from daemon_process import SCRIPTS, DaemonProcess, daemon_process
+from patience import PATIENCE_S
 from scenery import EDITS, landscape, write_album
 from selenium.webdriver.common.keys import Keys
 
