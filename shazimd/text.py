@@ -14,6 +14,7 @@ THRESHOLD_EXPECTED = "a number from 0 to 1"
 NARROW = 60
 """Columns: on a narrower terminal an alert's two paths have lines of their own."""
 BANK_COLUMNS = 24
+"""Of the name of a bank in an alert."""
 WEIGHTS_EXPECTED = "three numbers >= 0 that are not all zero"
 
 
@@ -149,10 +150,11 @@ def alert_line(alert: Mapping[str, Any], columns: int, taken: int = 0) -> str:
     head = f"{alert['verdict']} {100 * alert['score']:.0f}%"
     more = f" and {alert['matches'] - 1} more" if alert.get("matches", 1) > 1 else ""
     more += " (damaged)" if alert.get("damaged") else ""
-    more += f" (bank {shortened(alert['bank'], BANK_COLUMNS)})" if alert.get("bank") else ""
+    bank = f" (bank {shortened(alert['bank'], BANK_COLUMNS)})" if alert.get("bank") else ""
     if columns < NARROW:
         path, match = (shortened(alert[key], columns - 3 - 5 * (key == "match")) for key in ("path", "match"))
-        return f"{head}{more}\n   {path}\n   like {match}"
+        return f"{head}{more}\n   {path}\n   like {match}" + (f"\n  {bank}" if bank else "")
+    more += bank
     room = columns - taken - len(f"{head}:  like {more}")
     match = shortened(alert["match"], max(room // 2, room - len(alert["path"])))
     return f"{head}: {shortened(alert['path'], room - len(match))} like {match}{more}"

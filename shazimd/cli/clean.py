@@ -87,6 +87,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_json(parser)
 
 
+EXACT_ONLY = " among exact duplicates; --verdict exact,copy has edited copies, too"
+
+
 def how(word: str) -> tuple[str, bytes]:
     name, _, folder = word.partition(":")
     if (name == "move" and folder) or (name in ("trash", "hardlink", "reflink") and name == word):
@@ -202,7 +205,7 @@ class _Clean:
 
     def _sum_up(self, run: str | None) -> None:
         if not self._groups:
-            say("Nothing to clean up")
+            say("Nothing to clean up" if "copy" in self._args.verdict else f"Nothing to clean up{EXACT_ONLY}")
             return
         act, when = SUMMARY[self._request.how]
         skipped = f"; {_files(self._skipped)} skipped" if self._skipped else ""

@@ -6,7 +6,7 @@ import os
 import shlex
 from typing import cast
 
-from shazimd.cli.output import say, say_json, size
+from shazimd.cli.output import say_folded, say_json, size
 from shazimd.cli.parser import add_json
 from shazimd.cli.situation import Situation
 from shazimd.cli.status import confinement
@@ -57,9 +57,9 @@ def run(args: Namespace) -> int:
             advice = finding.advice
             say_json({"well": finding.level == "ok", "level": finding.level, "what": finding.message, "advice": advice})
         else:
-            say(f"{finding.level:7}  {finding.message}")
+            say_folded(f"{finding.level:7}  ", finding.message)
             if finding.advice:
-                say(f"         {finding.advice}")
+                say_folded(" " * 9, finding.advice)
     return status
 
 
@@ -184,8 +184,7 @@ def _daemon(args: Namespace, situation: Situation, *, failed: bool) -> Iterator[
     lacking = bool(workers and workers["missing_layers"])
     yield Finding(f"workers: {confinement(workers)}", warning=lacking)
     if status["failed"]:
-        failures = f"images: {status['failed']} could not be indexed; paths and causes: {situation.logs()}"
-        yield Finding(failures, warning=True)
+        yield Finding(f"images: {status['failed']} could not be read: `shazimctl failed` names them", warning=True)
 
 
 def _to_reach(error: ShazimdError, situation: Situation, *, failed: bool) -> str:

@@ -21,6 +21,26 @@ def say(line: str) -> None:
     print(printable(line))
 
 
+def say_folded(label: str, text: str) -> None:
+    """Print a text after a label; on a terminal, lines that are too long go on below the text's beginning."""
+    if not sys.stdout.isatty():
+        say(f"{label}{text}")
+        return
+    import os
+    import textwrap
+
+    columns = os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    label, below = (label, " " * len(label)) if columns > 3 * len(label) else (f"{label.strip()} ".lstrip(), "  ")
+    for line in textwrap.wrap(
+        printable(text),
+        columns,
+        initial_indent=label,
+        subsequent_indent=below,
+        break_on_hyphens=False,
+    ):
+        say(line)
+
+
 def say_json(item: object) -> None:
     """Print an object as a line of ASCII JSON."""
     import json

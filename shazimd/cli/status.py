@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from shazimd.cli.output import duration, path_text, per_cent, say, say_json, size
+from shazimd.cli.output import duration, path_text, per_cent, say_folded, say_json, size
 from shazimd.cli.parser import add_json
 from shazimd.client import Client
 from shazimd.text import scan_progress
@@ -50,7 +50,7 @@ def _show(status: Status, args: Namespace) -> None:
     if args.watch and sys.stdout.isatty():
         sys.stdout.write(HOME_AND_CLEAR)
     for name, value in _summary(status):
-        say(f"{name:<9} {value}")
+        say_folded(f"{name:<9} ", value)
 
 
 def _summary(status: Status) -> Iterator[tuple[str, str]]:

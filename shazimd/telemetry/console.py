@@ -14,11 +14,12 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from shazimd.telemetry.lines import traceback_lines, with_exact_names
+from shazimd.telemetry.phrases import in_words
 from shazimd.text import NARROW, alert_line, printable
 
 CLEAR_LINE = "\r\x1b[K"
 WARNING, PLAIN = "\x1b[33m", "\x1b[0m"
-HINT = "compare them: shazimctl compare A B; act on copies: shazimctl clean"
+HINT = "see them: shazimctl web; clean up: shazimctl clean --verdict exact,copy"
 
 
 class ConsoleHandler(logging.StreamHandler[TextIO]):
@@ -77,7 +78,9 @@ class ConsoleRenderer:
                 text += f"\n         {HINT}" if columns >= NARROW else ""
             return f"{WARNING}{text}{PLAIN}" if self._is_coloured else text
         known = _EVENTS.get(event["event"])
-        return None if known is None or event["level"] not in ("info", "warning") else known(event)
+        words = in_words(event) if known is None else known(event)
+        is_marked = words is not None and event["level"] != "info" and self._is_coloured
+        return f"{WARNING}{words}{PLAIN}" if is_marked else words
 
 
 def columns_of(stream: TextIO) -> int:

@@ -504,18 +504,37 @@ def test_alerts_since_a_time(run: Any, service: FakeService, since: str, ids: li
     assert [item["id"] for item in run("alerts", "--json", "--since", since).json] == ids
 
 
+def on_terminal(columns: int, *words: str) -> list[str]:
+    """The lines of a command on a terminal of this width."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with shazimctl(*words, stdout=its) as process:
+        process.wait(10)
+    shown = os.read(ours, 65536).decode().splitlines()
+    os.close(ours)
+    os.close(its)
+    return shown
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_status_and_doctor_fit_a_terminal(service: FakeService, socket_path: str, columns: int) -> None:
+    """Long lines go on below the beginning of their text, and no word that fits a line is torn."""
+    service.stored = [alert(1)]
+    for command, indent in (("status", " " * 10), ("doctor", " " * 9)):
+        shown = on_terminal(columns, command)
+        assert max(map(len, shown)) <= columns
+        assert any(line.startswith(indent) for line in shown)
+        whole = " ".join(" ".join(shown).split())
+        text = {"status": "1,100 different ones known, 3 could not be read", "doctor": "shazimctl failed"}[command]
+        assert text in whole
+
+
 @pytest.mark.parametrize("columns", [40, 80])
 def test_alerts_fit_a_terminal(service: FakeService, socket_path: str, columns: int) -> None:
     """A line each at 80 columns; the ends of long paths, which have the names, stay. A pipe gets the whole paths."""
     service.stored = [alert(7)]
     service.stored[0]["path"] = "/srv/uploads/2026/01/02/a folder with a long name/holiday.jpg"
-    ours, its = pty.openpty()
-    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    with shazimctl("alerts", stdout=its) as process:
-        assert process.wait(10) == 0
-    shown = os.read(ours, 65536).decode().splitlines()
-    os.close(ours)
-    os.close(its)
+    shown = on_terminal(columns, "alerts")
     assert len(shown) == (1 if columns == 80 else 3)
     assert all(len(line) <= columns for line in shown)
     assert "/holiday.jpg" in "".join(shown)

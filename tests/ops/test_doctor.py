@@ -195,7 +195,7 @@ def test_images_that_failed_are_counted(doctor: Any, daemon: Daemon) -> None:
     status, findings = doctor()
     assert (status, problems(findings)) == (0, [])
     (warning,) = messages(findings, "warning")
-    assert "1 could not be indexed" in warning
+    assert "1 could not be read: `shazimctl failed`" in warning
 
 
 def test_words_for_people(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import logging
+import string
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shazimd.telemetry.console import CLEAR_LINE, ConsoleHandler, ConsoleRenderer
+from shazimd.telemetry.phrases import PHRASES
 from shazimd.text import alert_line
+
+PACKAGE = Path(__file__).resolve().parents[2] / "shazimd"
 
 ALERT = {
     "event": "near_duplicate",
@@ -22,22 +28,28 @@ ALERT = {
 }
 
 
-@pytest.mark.parametrize("columns", [60, 80, 100, 200])
-def test_an_alert_is_one_line_that_fits(columns: int) -> None:
-    """The ends of both paths, which have the names, stay."""
-    line = alert_line(ALERT, columns, len("00:00:00 "))
+BANK = {"bank": "/srv/moderation/bank of the year 2026"}
+
+
+@pytest.mark.parametrize("columns", [80, 100, 200])
+@pytest.mark.parametrize("bank", [{}, BANK])
+def test_an_alert_is_one_line_that_fits(columns: int, bank: dict[str, str]) -> None:
+    """The ends of both paths, which have the names, stay; that of a bank, too."""
+    line = alert_line(ALERT | bank, columns, len("00:00:00 "))
     assert len(f"00:00:00 {line}") <= columns
     assert "\n" not in line
     assert "copy 98%: " in line
-    assert "copy.jpg like " in line
-    assert line.endswith("3.jpg and 11 more")
+    assert "jpg like " in line
+    assert ".jpg and 11 more" in line
+    assert line.endswith("of the year 2026)" if bank else "3.jpg and 11 more")
 
 
-def test_a_narrow_terminal_has_a_line_for_each_path() -> None:
+@pytest.mark.parametrize("bank", [{}, BANK])
+def test_a_narrow_terminal_has_a_line_for_each_path(bank: dict[str, str]) -> None:
     """At 40 columns two paths on one line would say little."""
-    lines = alert_line(ALERT, 40).splitlines()
-    assert [len(line) <= 40 for line in lines] == [True] * 3
-    assert [line.split()[0] for line in lines] == ["copy", "…/DSC00123", "like"]
+    lines = alert_line(ALERT | bank, 40).splitlines()
+    assert max(map(len, lines)) <= 40
+    assert [line.split()[0] for line in lines] == ["copy", "…/DSC00123", "like", *["(bank"] * len(bank)]
 
 
 def rendered(**event: Any) -> str:
@@ -55,11 +67,41 @@ def test_usual_events_are_in_words() -> None:
     assert "reason=full" in rendered(event="store_full", level="error", reason="full")
 
 
+def test_faults_are_in_words_with_their_reason() -> None:
+    """Of a file, a folder, the store and the model."""
+    failed = rendered(event="image_failed", level="warning", path="/p/a.jpg", code="x", reason="no image", cause="x")
+    assert failed == "/p/a.jpg can't be read: no image"
+    held = {"missing": 1200, "known": 2000, "root": "/p", "reason": "a disk", "remedy": "mount it"}
+    assert rendered(event="removal_held", level="warning", **held) == (
+        "1,200 of 2,000 images are missing in /p, and stay known: a disk; mount it"
+    )
+    assert rendered(event="store_migrating", path="/s", schema=6, to=7) == "bringing the store up to date"
+
+
+def logged_facts() -> dict[str, list[set[str]]]:
+    """The names of the facts at each place that logs an event."""
+    found: dict[str, list[set[str]]] = {}
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                facts = {word.arg for word in node.keywords if word.arg is not None}
+                found.setdefault(str(node.args[0].value), []).append(facts)
+    return found
+
+
+def test_each_phrase_has_the_facts_that_it_names() -> None:
+    """At every place that logs the event; one that is logged nowhere is none."""
+    logged = logged_facts()
+    for event, phrase in PHRASES.items():
+        named = {name for _, name, _, _ in string.Formatter().parse(phrase) if name}
+        assert all(named <= facts for facts in logged[event]), event
+
+
 def test_the_hint_comes_with_the_first_alert_only() -> None:
-    """It says how to compare and how to act."""
+    """It says how to see them and how to act."""
     renderer = ConsoleRenderer(io.StringIO())
     first, second = (renderer(None, "warning", dict(ALERT)) for _ in range(2))
-    assert ("shazimctl compare" in first, "shazimctl compare" in second) == (True, False)
+    assert ("shazimctl clean" in first, "shazimctl clean" in second) == (True, False)
 
 
 def test_lines_are_written_above_the_live_line() -> None:
