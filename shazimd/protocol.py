@@ -121,6 +121,8 @@ class ScanStatus(TypedDict):
     directories_pending: int
     known_files: int | None
     """as of the last full scan; null before the first"""
+    passed_over: NotRequired[int | None]
+    """files that were left out since their names are not those of images; likewise, of this run"""
 
 
 class BaselineProgress(TypedDict):

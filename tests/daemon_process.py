@@ -77,10 +77,12 @@ class DaemonProcess:
             time.sleep(0.02)
         return result
 
-    def ctl(self, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
+    def ctl(
+        self, *arguments: str, stdin: bytes | None = None, patience_s: float = PATIENCE_S
+    ) -> subprocess.CompletedProcess[str]:
         """Run `shazimctl`."""
         command = [str(SCRIPTS / "shazimctl"), "--socket", self.socket, *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE_S, check=False)
+        done = subprocess.run(command, input=stdin, capture_output=True, timeout=patience_s, check=False)
         return subprocess.CompletedProcess(
             command, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         )

@@ -64,6 +64,8 @@ def _summary(status: Status) -> Iterator[tuple[str, str]]:
         yield "", _root(root)
         if root.get("failed"):
             yield "", f"{root['failed']:,} could not be read: shazimctl failed"
+        if passed_over := root["reconcile"].get("passed_over"):
+            yield "", f"{passed_over:,} files are not named like images (see sniff in shazimd.toml(5))"
         if root.get("silent_s"):
             yield "", f"no alerts for another {duration(root['silent_s'])}"
         yield from _last_alert(root.get("last_alert"))

@@ -84,6 +84,11 @@ class WatchConfig(Section, frozen=True, kw_only=True):
     follow_symlinks: bool = False
     """Whether symbolic links to image files and directories are followed, but for a link to a directory above itself.
     Example: follow_symlinks = true"""
+    sniff: bool = False
+    """Whether a file without an image's extension counts as an image if its first bytes are those of one: the caches of
+    browsers and messengers, and files that are named by their digests. Each scan then reads 32 bytes of every such
+    file, and copies that programs make meanwhile are taken in too. TGA has no first bytes of its own.
+    Example: sniff = true"""
     reference: bool = False
     """Pictures here are compared with, but raise no alerts themselves.
     Example: reference = true"""

@@ -145,6 +145,10 @@ class Roots:
         root = self.of(path)
         return root is not None and root.config.follow_symlinks
 
+    def needs_sniff(self, path: bytes) -> bool:
+        root = self.of(path)
+        return root is not None and root.rules.needs_sniff(os.path.basename(path))
+
     def matching(self, path: bytes, general: MatchSettings) -> MatchSettings:
         root = self.of(path)
         if root is None:

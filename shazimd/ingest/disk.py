@@ -10,6 +10,7 @@ from shazimd.errors import Unreadable
 from shazimd.ingest.patience import RemoteCalls, Stalled
 from shazimd.ingest.rules import RootPolicy
 from shazimd.types import Digest, Stat, digest_of
+from shazimd.watch.sniff import begins_like_a_picture
 
 
 class FoundFile(NamedTuple):
@@ -32,14 +33,18 @@ class Disk:
         self._roots = roots
 
     def look(self, path: bytes) -> FoundFile | None:
-        """The file at a path, None without a regular file. Raises Unreadable."""
+        """The file at a path, None without a regular file, or without an image where the first bytes tell. Raises
+        Unreadable."""
+        follow = self._roots.follows_symlinks(path)
         try:
-            found = os.stat(path, follow_symlinks=self._roots.follows_symlinks(path))
+            found = os.stat(path, follow_symlinks=follow)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise Unreadable(f"cannot be read: {error.strerror}") from error
         if not stat_module.S_ISREG(found.st_mode):
+            return None
+        if self._roots.needs_sniff(path) and not begins_like_a_picture(path, follow_symlinks=follow):
             return None
         return FoundFile(Stat.of(found), found.st_dev, found.st_nlink)
 

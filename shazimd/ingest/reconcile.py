@@ -157,6 +157,7 @@ class Reconciler:
         with self._store.read() as reader:
             known = reader.listing(directory)
             scan.known += len(known.files)
+            scan.passed_over += disk.passed_over
             missed = self._note_missing(root, scan, directory, disk, known, reader)
         if scan.recursive:
             for name in disk.directories:

@@ -54,6 +54,8 @@ class RootScans:
         self.closing: deque[Scan] = deque()
         """scans at the end of their directories, which may have gaps"""
         self._remote = RemoteCalls()
+        self._passed_over: int | None = None
+        """as of the last full scan"""
         self.trouble: Literal["", "unavailable", "held"] = ""
         """"unavailable" or "held", by the last decision on missing files"""
 
@@ -88,6 +90,7 @@ class RootScans:
             self.running = None
         else:
             self.whole = None
+            self._passed_over = scan.passed_over
         scan.compared_at = now
         self.closing.append(scan)
 
@@ -104,6 +107,7 @@ class RootScans:
         return Entries(
             {name: stat for name, stat in found.files.items() if not self._ignores(os.path.join(directory, name))},
             [name for name in found.directories if not self._ignores(os.path.join(directory, name))],
+            found.passed_over,
         )
 
     def save_guard(self, committer: Committer) -> None:
@@ -138,6 +142,7 @@ class RootScans:
             "directories_done": sum(scan.done for scan in scans),
             "directories_pending": sum(scan.pending for scan in scans),
             "known_files": self.guard.state.known,
+            "passed_over": self._passed_over,
         }
 
     def _request_whole(self, confirmed: bool, depth: Depth) -> None:

@@ -17,6 +17,10 @@ class RootPolicy(Protocol):
 
     def follows_symlinks(self, path: bytes) -> bool: ...
 
+    def needs_sniff(self, path: bytes) -> bool:
+        """Whether the first bytes of a file tell if it is an image, since its name does not."""
+        ...
+
     def only_against(self, path: bytes) -> tuple[bytes, ...]:
         """Directories to which the matches of a file are limited; none: all known files may match."""
         ...

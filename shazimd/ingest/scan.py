@@ -75,6 +75,8 @@ class Scan:
     """number of known files"""
     missing: int = 0
     """known files neither found nor moved"""
+    passed_over: int = 0
+    """number of files that are no images by their names"""
     done: int = 0
     """number of compared directories"""
     gaps: dict[bytes, set[bytes]] = field(default_factory=dict)

@@ -27,6 +27,7 @@ class Filter:
     def __init__(self, config: WatchConfig) -> None:
         self.root = os.path.normpath(os.path.abspath(os.fsencode(config.path)))
         self.follow_symlinks = config.follow_symlinks
+        self._sniff = config.sniff
         self._excluded = _any_of(config.exclude)
 
     def enters(self, name: bytes) -> bool:
@@ -34,14 +35,26 @@ class Filter:
         return not self._excluded(name)
 
     def takes(self, name: bytes) -> bool:
-        """Whether a file with this name may be an image; case does not count."""
-        _, dot, extension = name.rpartition(b".")
-        return bool(dot) and extension.lower() in EXTENSIONS and not self._excluded(name)
+        """Whether a file with this name may be an image: by its extension, in any case, or any with ``sniff``."""
+        return (self._sniff or _is_of_image(name)) and not self._excluded(name)
+
+    def needs_sniff(self, name: bytes) -> bool:
+        """Whether the first bytes of a file with this name tell, see ``watch.sniff``."""
+        return self._sniff and not _is_of_image(name)
+
+    def passes_over(self, name: bytes) -> bool:
+        """Whether a file is left out for its name alone, not by an exclude glob."""
+        return not _is_of_image(name) and not self._excluded(name)
 
     def admits(self, path: bytes) -> bool:
         """Whether a path below the root may be an image in entered directories."""
         *directories, name = path[len(self.root) :].strip(b"/").split(b"/")
         return self.takes(name) and all(map(self.enters, directories))
+
+
+def _is_of_image(name: bytes) -> bool:
+    _, dot, extension = name.rpartition(b".")
+    return bool(dot) and extension.lower() in EXTENSIONS
 
 
 def _any_of(globs: tuple[str, ...]) -> Callable[[bytes], object]:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from shazimd.watch.filters import Filter
+from shazimd.watch.sniff import begins_like_a_picture
 
 
 class Entries(NamedTuple):
@@ -15,6 +16,8 @@ class Entries(NamedTuple):
     """possible images; None for a file whose stat fails"""
     directories: list[bytes]
     """sorted"""
+    passed_over: int = 0
+    """number of files that are no images by their names, nor by their first bytes where these are read"""
 
 
 def entries(directory: bytes, rules: Filter) -> Entries:
@@ -22,18 +25,21 @@ def entries(directory: bytes, rules: Filter) -> Entries:
     follow = rules.follow_symlinks
     files: dict[bytes, os.stat_result | None] = {}
     directories = []
+    passed_over = 0
     with os.scandir(directory) as found:
         for entry in found:
             if _is_entered(entry, rules):
                 directories.append(entry.name)
-            elif rules.takes(entry.name) and entry.is_file(follow_symlinks=follow):
+            elif _is_taken(entry, rules):
                 try:
                     files[entry.name] = entry.stat(follow_symlinks=follow)
                 except FileNotFoundError:
                     continue
                 except OSError:
                     files[entry.name] = None
-    return Entries(files, sorted(directories))
+            else:
+                passed_over += rules.passes_over(entry.name) and entry.is_file(follow_symlinks=follow)
+    return Entries(files, sorted(directories), passed_over)
 
 
 def subdirectories(directory: bytes, rules: Filter) -> list[bytes]:
@@ -43,7 +49,8 @@ def subdirectories(directory: bytes, rules: Filter) -> list[bytes]:
 
 
 def count_files(root: bytes, rules: Filter, is_stopping: Callable[[], bool]) -> int:
-    """The number of files that the rules admit, without a stat of each; unreadable directories count as empty."""
+    """The number of files that the rules admit, without a stat of those named like images; unreadable directories count
+    as empty."""
     count, waiting = 0, [root]
     while waiting and not is_stopping():
         directory = waiting.pop()
@@ -51,9 +58,16 @@ def count_files(root: bytes, rules: Filter, is_stopping: Callable[[], bool]) -> 
             for entry in found:
                 if _is_entered(entry, rules):
                     waiting.append(entry.path)
-                elif rules.takes(entry.name) and entry.is_file(follow_symlinks=rules.follow_symlinks):
+                elif _is_taken(entry, rules):
                     count += 1
     return count
+
+
+def _is_taken(entry: os.DirEntry[bytes], rules: Filter) -> bool:
+    follow = rules.follow_symlinks
+    if not rules.takes(entry.name) or not entry.is_file(follow_symlinks=follow):
+        return False
+    return not rules.needs_sniff(entry.name) or begins_like_a_picture(entry.path, follow_symlinks=follow)
 
 
 def _is_entered(entry: os.DirEntry[bytes], rules: Filter) -> bool:

@@ -111,6 +111,9 @@ class Bench:
     def follows_symlinks(self, path: bytes) -> bool:
         return True
 
+    def needs_sniff(self, path: bytes) -> bool:
+        return False
+
     def only_against(self, path: bytes) -> tuple[bytes, ...]:
         return self.banks
 

@@ -14,6 +14,8 @@ from drawn import encoded
 from numpy.typing import NDArray
 from PIL import Image
 
+import shazimd.imaging.decode  # noqa: F401 - registers Pillow's plug-ins for HEIC and JPEG XL
+
 Writer = Callable[[Image.Image], bytes]
 
 
@@ -225,7 +227,7 @@ WRITERS: dict[str, Writer] = {
     "BMP, 5-6-5": bitmap(16, (0xF800, 0x7E0, 0x1F, 0)),
     "BMP, 4-4-4-4": bitmap(16, (0xF00, 0xF0, 0xF, 0xF000)),
     "BMP, 10 bits a colour": bitmap(32, (0x3FF << 20, 0x3FF << 10, 0x3FF, 0)),
-    "ICO": by_pillow("ICO", sizes=[(256, 192)]),
+    "ICO": lambda image: encoded(image, "ICO", sizes=[(min(image.width, 256), min(image.width, 256) * 3 // 4)]),
     "ICNS": lambda image: encoded(image.resize((512, 512)), "ICNS"),
     "DDS": by_pillow("DDS"),
     "PPM": by_pillow("PPM"),
