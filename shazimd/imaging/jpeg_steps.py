@@ -18,9 +18,9 @@ from shazimd.imaging.laying import Grey, PixelMap, inverted_map, warped
 NEAR, NEAR_MARGIN = 0.23, 0.01
 """Median deviation in quantisation steps up to which coefficients lie near those of a JPEG, 0.25 by chance; and by how
 much nearer they must lie than the other way round. A median: a logo or words change a part of the blocks alone."""
-ROUNDED, NOT_ROUNDED = 0.9, 0.6
+ROUNDED, NOT_ROUNDED = 0.9, 0.75
 """Share of coefficients within half a step of a JPEG's: of a picture that the JPEG was made from, at least 0.97 in 13
-of 14 photos; of a picture that lost more than the JPEG, at most 0.2."""
+of 14 photos; of a picture that lost more than the JPEG, at most 0.65."""
 HALF = 0.55
 """Half a step, and the rounding of pixels."""
 

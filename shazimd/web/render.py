@@ -49,7 +49,7 @@ class Templates:
             why=lambda reason: reason.removeprefix("keep: "),
             relation=words.relation,
             differences=words.differences,
-            covers=words.covers,
+            outline=words.outline,
         )
 
     def text(self, template: str, /, **values: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from shazimd.text import size
 from shazimd.web.places import folder_text, name_text
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 WHOLE = 0.97
 """A region with at least this share of the other picture is all of it: the map is accurate to some pixels of 256."""
 TURN_DEG = 0.7
+EDGE = 0.02
+"""Fraction of a side by which a box may miss the border."""
 SCALE_STEP = 0.03
+
+Box: TypeAlias = tuple[float, float, float, float]
+"""(left, top, right, bottom) as fractions of a picture's size."""
 
 RELATED = {
     "copy": "is {first}, edited",
@@ -89,10 +94,26 @@ def _size(placed: Placement, member: GroupMember, first: GroupMember) -> Iterabl
         yield f"enlarged to {ratio:.0%}"
 
 
-def covers(member: GroupMember) -> bool:
-    """Whether the member shows the whole first file and nothing else: no frame needs to be drawn then."""
+def outline(member: GroupMember, side: str) -> Box | None:
+    """The box to draw on the first file (side "match") or on the member ("query"): the place of the picture that shows
+    less in the one that shows more. None for the other side, for pictures that show the same, and for a box that is
+    turned by no quarter."""
     placed = member.get("mapping")
-    return placed is None or not list(_frame(placed))
+    if placed is None or not list(_frame(placed)):
+        return None
+    left, top, right, bottom = placed["region"]
+    if left > -EDGE and top > -EDGE and right < 1 + EDGE and bottom < 1 + EDGE:
+        return (left, top, right, bottom) if side == "match" else None
+    quarter = round(placed["rotation_deg"] / 90)
+    if side == "match" or abs(placed["rotation_deg"] - 90 * quarter) > TURN_DEG:
+        return None
+    corners = [((x - left) / (right - left) - 0.5, (y - top) / (bottom - top) - 0.5) for x, y in ((0, 0), (1, 1))]
+    for _ in range(quarter % 4):  # turned back, counterclockwise
+        corners = [(y, -x) for x, y in corners]
+    mirror = -1 if placed["mirrored"] else 1
+    xs, ys = ([min(1.0, max(0.0, 0.5 + each)) for each in axis] for axis in zip(*corners, strict=True))
+    xs = [0.5 + mirror * (x - 0.5) for x in xs]
+    return min(xs), min(ys), max(xs), max(ys)
 
 
 def differences(member: GroupMember) -> str:

@@ -7,7 +7,7 @@ import pytest
 from shazimd.errors import BadInput
 from shazimd.web.browse import ListFilter
 from shazimd.web.rules import apply_rule, decision
-from shazimd.web.words import differences, facts, relation
+from shazimd.web.words import differences, facts, outline, relation
 
 
 def member(name: str, **more: Any) -> Any:
@@ -44,6 +44,31 @@ FIRST = member("camera/a.jpg", verdict=None)
 def test_a_relation_in_words(other: Any, words: str) -> None:
     """As a person would say it."""
     assert words == relation(other, FIRST)
+
+
+CROP, FRAME = (0.25, 0.5, 0.75, 1.0), (-0.5, -0.25, 1.5, 1.25)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "on_first", "on_member"),
+    [
+        (placed(0, 0, 1, 1), None, None),
+        (placed(*CROP), CROP, None),
+        (placed(*FRAME), None, (0.25, 1 / 6, 0.75, 5 / 6)),
+        (placed(-1, 0, 1, 1), None, (0.5, 0, 1, 1)),
+        (placed(-1, 0, 1, 1, mirrored=True), None, (0, 0, 0.5, 1)),
+        (placed(-1, 0, 1, 1, rotation_deg=180.2), None, (0, 0, 0.5, 1)),
+        (placed(-1, 0, 1, 1, rotation_deg=90), None, (0, 0, 1, 0.5)),
+        (placed(-1, 0, 1, 1, rotation_deg=-90), None, (0, 0.5, 1, 1)),
+        (placed(-1, 0, 0.5, 1), None, (2 / 3, 0, 1, 1)),
+        (placed(*FRAME, rotation_deg=12), None, None),
+    ],
+)
+def test_the_place_of_the_smaller_view_is_outlined_in_the_larger(mapping: Any, on_first: Any, on_member: Any) -> None:
+    """On one of the two files; nothing is drawn outside of a picture."""
+    other = member("b", mapping=mapping)
+    assert on_first == outline(other, "match")
+    assert on_member == (pytest.approx(outline(other, "query")) if on_member else outline(other, "query"))
 
 
 def test_the_places_that_differ_are_counted() -> None:
