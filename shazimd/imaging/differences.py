@@ -90,12 +90,12 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
 
 def other_strokes(both: Aligned, *, drawn: bool, pixels: int = STROKES_PIXELS) -> Differences | None:
     """Regions in which both pictures have strokes, and not the same; on drawings from so many ``pixels`` on."""
+    least = pixels if drawn else int(np.ceil(WORDS_SHARE * both.inside.sum()))
     unlike = (
-        unlike_strokes(both)
+        unlike_strokes(both, least)
         if drawn
-        else unlike_strokes(both, correlation_max=_WORDS_CORRELATION, contrast_min=_WORDS_CONTRAST)
+        else unlike_strokes(both, least, correlation_max=_WORDS_CORRELATION, contrast_min=_WORDS_CONTRAST)
     )
-    least = pixels if drawn else WORDS_SHARE * both.inside.sum()
     if unlike.sum() >= least and drawn and is_toned(both):
         unlike &= _not_laid_over(both, unlike)
     sure = drawn or unlike.sum() >= WORDS_SHARE_SURE * both.inside.sum()
@@ -130,7 +130,7 @@ def _not_laid_over(both: Aligned, strokes: Mask) -> Mask:
 
 def is_toned(both: Aligned) -> bool:
     """Whether the pictures have the tones of photographs, even if on flat ground."""
-    return min(_tones(side[both.inside]) for side in (both.query, both.match)) >= _TONES_MIN
+    return min(_tones(side, both.inside) for side in (both.query, both.match)) >= _TONES_MIN
 
 
 def differences_of(
@@ -162,9 +162,10 @@ def laid_over(both: Aligned, least: int) -> Mask:
     return found.around(_added(found, _SPREAD_QUIET) != -1)
 
 
-def _tones(luma: Plane) -> int:
+def _tones(luma: Plane, inside: Mask) -> int:
     """How many of 32 ranges of grey hold at least a hundredth of the pixels."""
-    return int((np.bincount(luma // 8, minlength=32) >= 0.01 * luma.size).sum())
+    counts = cv2.calcHist([luma], [0], inside.astype(np.uint8), [32], [0, 256])
+    return int((counts >= 0.01 * inside.sum()).sum())
 
 
 def _is_pasted(stats: NDArray[np.generic], inside: int) -> Mask:
@@ -233,7 +234,7 @@ def _recoloured(both: Aligned, counted: Mask, step: int) -> Mask:
     a, b, inside = both.colours(step)
     height, width = counted.shape
     inside &= cv2.resize(counted.astype(np.uint8), inside.shape[::-1], interpolation=cv2.INTER_AREA) > 0
-    strength = [float(np.abs(side[inside]).mean()) if inside.any() else 0.0 for side in (a, b)]
+    strength = [sum(cv2.mean(np.abs(side), inside.astype(np.uint8))) / 2 for side in (a, b)]
     if min(strength) < 0.25 * max(strength) or max(strength) < 1:
         return np.zeros_like(counted)
     miss = np.minimum(_distances(_saturation(a[inside], b[inside]) * a - b), _distances(a - b))

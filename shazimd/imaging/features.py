@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from shazimd.imaging.small import SIGNATURES, SmallPicture, fit
 from shazimd.words.packing import ASKED_MAX, DRAWN, FEATURE, HEADER, STORED_MAX, VERSION
 
 SIDE = 256
@@ -54,8 +55,6 @@ better. Of 70 photos a tenth are so kept, products on plain ground."""
 _LOSSLESS_SIDE = 64
 """Pixels: sprites and icons up to this side are kept as they are, in fewer bytes than their edges cost a JPEG."""
 
-_LONG_MAX = 3.0
-"""How much longer than others the longest pictures may be: points reach to 1,023 pixels."""
 _CELLS = 4
 """Features are kept from a grid of 4 x 4 cells in turn, so that one busy corner does not take them all."""
 _BIN_FILLED = 32 / 512
@@ -86,12 +85,21 @@ class Features:
     """[n]: the word in the vocabulary"""
     bits: NDArray[np.bool_]
     """[n, 128]: which bins of the descriptor are filled"""
-    picture: NDArray[np.uint8]
-    """[h, w, 3]: the whole picture, small, as Y, Cr, Cb"""
-    luma: NDArray[np.uint8]
-    """[h, w]: luma at the side that agreement is measured at"""
+    small: SmallPicture
+    """the whole picture, never mirrored"""
     drawn: bool
     """a page, chart or drawing rather than a photograph: mostly flat ground"""
+    is_mirrored: bool = False
+
+    @property
+    def picture(self) -> NDArray[np.uint8]:
+        """[h, w, 3]: the whole picture, small, as Y, Cr, Cb. Raises ValueError for features that hold no picture."""
+        return self.small.colours[:, ::-1] if self.is_mirrored else self.small.colours
+
+    @property
+    def luma(self) -> NDArray[np.uint8]:
+        """[h, w]: luma at the side that agreement is measured at. Raises as ``picture``."""
+        return self.small.luma[:, ::-1] if self.is_mirrored else self.small.luma
 
     def mirrored(self) -> Features:
         """The features that the mirror image (left and right swapped) has."""
@@ -103,8 +111,7 @@ class Features:
             angles=np.pi - self.angles,
             words=self.words.byteswap(),
             bits=self.bits[:, _MIRRORED_BINS],
-            picture=self.picture[:, ::-1],
-            luma=self.luma[:, ::-1],
+            is_mirrored=not self.is_mirrored,
         )
 
 
@@ -122,7 +129,8 @@ def extract_both(pixels: NDArray[np.uint8]) -> tuple[bytes, bytes]:
 
 
 def unpack_features(data: bytes) -> Features:
-    """Unpack the bytes of ``extract_features``. Raises ValueError for bytes that it did not make."""
+    """Unpack the bytes of ``extract_features``. Raises ValueError for bytes that it did not make; a picture that is
+    damaged is found when it is looked at."""
     if len(data) < HEADER.size or data[0] != VERSION:
         raise ValueError(
             f"packed features begin with {data[:1]!r} and are {len(data)} bytes, expected version {VERSION}"
@@ -131,12 +139,9 @@ def unpack_features(data: bytes) -> Features:
     end = HEADER.size + count * FEATURE.itemsize
     if len(data) <= end:
         raise ValueError(f"packed features are {len(data)} bytes, expected {count} features and a picture")
-    rows = np.frombuffer(data, FEATURE, count, HEADER.size)
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8, offset=end), cv2.IMREAD_COLOR)
-    if bgr is None:
+    if not data.startswith(SIGNATURES, end):
         raise ValueError(f"packed features end in {len(data) - end} bytes that are no picture")
-    picture = cv2.cvtColor(bgr, cv2.COLOR_BGR2YCrCb).astype(np.uint8, copy=False)
-    side = _LUMA_SIDES[count > STORED.features]  # more than are ever stored: a query
+    rows = np.frombuffer(data, FEATURE, count, HEADER.size)
     return Features(
         width=width,
         height=height,
@@ -145,8 +150,7 @@ def unpack_features(data: bytes) -> Features:
         angles=rows["angle"].astype(np.float32) * (2 * np.pi / 256),
         words=rows["word"],
         bits=np.unpackbits(rows["bits"], axis=1).astype(bool),
-        picture=picture,
-        luma=_fit(np.ascontiguousarray(picture[..., 0]), side),
+        small=SmallPicture(data[end:], _LUMA_SIDES[count > STORED.features]),  # more than are ever stored: a query
         drawn=bool(flags & DRAWN),
     )
 
@@ -169,7 +173,7 @@ class _Found(NamedTuple):
 
 def _strongest(luma: NDArray[np.uint8], limit: int) -> _Found:
     """Descriptors are made of what is kept alone: for all that is found they cost as much as finding it."""
-    frame = _fit(luma, SIDE)
+    frame = fit(luma, SIDE)
     detector = cv2.SIFT.create(contrastThreshold=_CONTRAST_MIN, edgeThreshold=_EDGE_RATIO_MAX)
     found = detector.detect(frame)
     if not found:
@@ -235,7 +239,7 @@ def _small_picture(rgb: NDArray[np.uint8], detail: Detail, drawn: bool) -> bytes
 
 
 def _small_bgr(rgb: NDArray[np.uint8], side: float) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(_fit(rgb, round(side))[..., ::-1])
+    return np.ascontiguousarray(fit(rgb, round(side))[..., ::-1])
 
 
 def _flat_share(frame: NDArray[np.uint8]) -> float:
@@ -284,19 +288,6 @@ def _mirrored_bins() -> NDArray[np.intp]:
     In the feature's own axes a mirror turns the 4 rows over and reverses the 8 directions, 4 columns stay."""
     bins = np.arange(128).reshape(4, 4, 8)
     return bins[::-1, :, (-np.arange(8)) % 8].ravel()
-
-
-def _fit(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The picture with its longer side at most ``side`` pixels, by averaging, so that detail does not alias.
-
-    One longer than 2:1, a strip or panorama, is made as large as 2:1 would be, else 38 rows of it would be left."""
-    height, width = pixels.shape[:2]
-    longer, shorter = max(height, width), max(1, min(height, width))
-    scale = side / longer * min(_LONG_MAX, max(1.0, (longer / shorter / 2) ** 0.5))
-    if scale >= 1:
-        return pixels
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def _codebook() -> NDArray[np.float32]:

@@ -22,9 +22,9 @@ CORRELATION_MAX = 0.6
 """On the tuned seed, edited copies have a lower correlation nowhere but under stamps."""
 _SPREAD_MIN, _SPREAD_RATIO = 16.0, 0.4
 """Grey levels, standard deviation within the window: structure in both, and not much less in one of them."""
-_SHIFTS = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+_SHIFTS = sorted(((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)), key=lambda shift: abs(shift[0]) + abs(shift[1]))
 _SCREENED_MIN = 24
-"""Pixels that are unlike where they are, below which no other place is tried."""
+"""Pixels that are unlike, below which no other place is tried."""
 
 _Grey = NDArray[np.float32]
 
@@ -42,37 +42,53 @@ class _Window(NamedTuple):
         mean = _mean(luma)
         return cls(luma, mean, np.maximum(_mean(luma * luma) - mean * mean, 0))
 
-    def shifted(self, y: int, x: int) -> _Window:
-        """The same, moved by up to a pixel."""
-        return _Window(_shifted(self.luma, y, x), _shifted(self.mean, y, x), _shifted(self.variance, y, x))
+    def widened(self) -> _Window:
+        """The same with a pixel more on each side, to be shifted by one."""
+        return _Window(*(_widened(plane) for plane in self))
+
+    def at(self, rows: slice, columns: slice) -> _Window:
+        return _Window(*(plane[rows, columns] for plane in self))
 
 
-def unlike_strokes(both: Aligned, *, correlation_max: float = CORRELATION_MAX, contrast_min: int = 0) -> Mask:
+def unlike_strokes(
+    both: Aligned, least: int = _SCREENED_MIN, *, correlation_max: float = CORRELATION_MAX, contrast_min: int = 0
+) -> Mask:
     """The pixels around which both pictures have structure that does not correlate; where asked, only those with so
-    much contrast (grey levels within the window) in both."""
+    much contrast (grey levels within the window) in both. Fewer than ``least`` may be too many: they are not compared
+    at all shifts."""
     query, match = _Window.of(both.query), _Window.of(both.match)
     low, high = np.minimum(query.variance, match.variance), np.maximum(query.variance, match.variance)
     unlike = both.inside & (low >= _SPREAD_MIN**2) & (low >= _SPREAD_RATIO**2 * high)
     if contrast_min:
         unlike &= np.minimum(_contrast(both.query), _contrast(both.match)) >= contrast_min
-    unlike &= ~_correlated(query, match, correlation_max)
-    if unlike.sum() < _SCREENED_MIN:
-        return unlike
+    wide = query.widened()
     for y, x in _SHIFTS:
-        if (y, x) != (0, 0):
-            unlike &= ~_correlated(query.shifted(y, x), match, correlation_max)
+        if unlike.sum() < least:
+            break
+        rows, columns = _around(unlike)
+        moved = slice(rows.start + 1 - y, rows.stop + 1 - y), slice(columns.start + 1 - x, columns.stop + 1 - x)
+        some = unlike[rows, columns]
+        some[some] = ~_correlated(wide.at(*moved), match.at(rows, columns), np.nonzero(some), correlation_max)
     return unlike
 
 
-def _correlated(a: _Window, b: _Window, least: float) -> Mask:
-    covariance = _mean(a.luma * b.luma) - a.mean * b.mean
-    return (covariance > 0) & (covariance * covariance >= least**2 * a.variance * b.variance)
+def _around(mask: Mask) -> tuple[slice, slice]:
+    """The rows and columns that hold all of a mask, and what is compared around it."""
+    first, second = (np.flatnonzero(mask.any(axis=1 - axis)) for axis in (0, 1))
+    return tuple(  # type: ignore[return-value]  # of both axes
+        slice(max(0, int(places[0]) - REACH), min(size, int(places[-1]) + REACH + 1))
+        for places, size in zip((first, second), mask.shape, strict=True)
+    )
 
 
-def _shifted(values: _Grey, y: int, x: int) -> _Grey:
-    height, width = values.shape
-    wide = cv2.copyMakeBorder(values, 1, 1, 1, 1, cv2.BORDER_REPLICATE).astype(np.float32, copy=False)
-    return wide[1 - y : 1 - y + height, 1 - x : 1 - x + width]
+def _correlated(a: _Window, b: _Window, places: tuple[NDArray[np.intp], ...], least: float) -> Mask:
+    """Whether the windows around these places correlate."""
+    covariance = _mean(a.luma * b.luma)[places] - a.mean[places] * b.mean[places]
+    return (covariance > 0) & (covariance * covariance >= least**2 * a.variance[places] * b.variance[places])
+
+
+def _widened(values: _Grey) -> _Grey:
+    return cv2.copyMakeBorder(values, 1, 1, 1, 1, cv2.BORDER_REPLICATE).astype(np.float32, copy=False)
 
 
 def _mean(values: _Grey) -> _Grey:

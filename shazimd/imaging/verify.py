@@ -45,6 +45,8 @@ _GROWTH = 3
 """Refined maps have at most so many times the inliers of the best proposal, nearly always."""
 _SURE = 30
 """Inliers from which on a map is exact all over the picture, and the one from the other side would be the same."""
+_ONE_SIDED = 60
+"""Inliers from which on the other view is not tried: a nearly symmetric picture has fewer one way."""
 _NEAR = 1.0
 """Pixels of the candidate's frame."""
 _RATIO = 0.85
@@ -163,7 +165,7 @@ def _best_judged(views: tuple[View, View], candidate: Features, find: Callable[[
         else:
             verification = _judged(views[mirrored].features, candidate, best, bool(mirrored))
             found = _JudgedMap(verification, best, bool(mirrored))
-        if found.verification.verdict is Verdict.COPY:
+        if found.verification.verdict is Verdict.COPY or found.verification.inliers >= _ONE_SIDED:
             break
     return found
 

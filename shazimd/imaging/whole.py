@@ -19,6 +19,7 @@ from shazimd.imaging.differences import differences_of, is_toned, laid_over, oth
 from shazimd.imaging.features import Features
 from shazimd.imaging.mapping import mapping
 from shazimd.imaging.placement import SIDE_MIN, SPREAD_MIN, Whole, best_placement
+from shazimd.imaging.small import SmallPicture
 from shazimd.imaging.tones import gained
 from shazimd.types import Verdict, Verification
 
@@ -128,7 +129,7 @@ def _smaller(features: Features) -> Features:
         return features
     size = max(1, round(width * scale)), max(1, round(height * scale))
     picture = cv2.resize(np.ascontiguousarray(features.picture), size, interpolation=cv2.INTER_AREA)
-    return replace(features, picture=picture.astype(np.uint8, copy=False))
+    return replace(features, small=SmallPicture.of(picture.astype(np.uint8, copy=False)), is_mirrored=False)
 
 
 def _refined(view: Features, candidate: Features, affine: Affine) -> Aligned:
@@ -157,9 +158,12 @@ def _agreement(both: Aligned, inside: Mask) -> float | None:
     there is nothing to compare. The tones of one are adapted to the other's: brightness that is clipped counts little.
     """
     query, match = both.query, both.match
-    adapted = [(query, match), (gained(query, match, inside), match), (query, gained(match, query, inside))]
-    pairs = [[side[inside].astype(np.float64) for side in pair] for pair in adapted]
-    correlation, sides = max(((_correlated(*pair), pair) for pair in pairs), key=lambda each: each[0])
+    sides = [side[inside].astype(np.float64) for side in (query, match)]
+    correlation = _correlated(*sides)
+    if correlation < DRAWN_CORRELATION_MIN:
+        adapted = (gained(query, match, inside), match), (query, gained(match, query, inside))
+        pairs = [sides, *([side[inside].astype(np.float64) for side in pair] for pair in adapted)]
+        correlation, sides = max(((_correlated(*pair), pair) for pair in pairs), key=lambda each: each[0])
     if correlation < CORRELATION_MIN:
         return None
     y, x = np.nonzero(inside)
