@@ -49,8 +49,12 @@ DRAWN_PIXELS = 100
 """Pages and drawings: other unlike pixels from which on content is replaced, on a grid of 384: filled areas."""
 RECOLOURED_SHARE, RECOLOURED_PIXELS = 0.004, 24
 """Pages and drawings: the share of the overlap, and pixels, that have another colour at the same brightness."""
-NATURAL_SHARE, NATURAL_FLAT_MAX = 0.025, 0.36
-"""Photographs: one region with this share of the overlap, natural in both, is another object. Stickers are flatter."""
+NATURAL_SHARE, NATURAL_TONE_MAX = 0.025, 0.36
+"""Photographs: one region with this share of the overlap, natural in both, is another object. A sticker has one tone on
+more of it: on 24 tuned photos .38 at least, objects in a hand .30 at most."""
+_STICKER_SHARES, _STICKER_FILL, _STICKER_TONE = (0.008, 0.07), 0.5, 0.45
+"""A compact region in which one of the pictures alone has mostly one tone: a sticker over a photograph. If both
+have, one label was replaced by another."""
 WORDS_REGIONS, WORDS_PIXELS = 4, 40
 """Photographs: so many small regions of strokes, with so many unlike pixels, are other words over the same picture."""
 _STAMP_SHARE_MAX, _STAMP_SPREAD = 0.035, 25.0
@@ -121,6 +125,8 @@ def _not_laid_over(both: Aligned, strokes: Mask) -> Mask:
     unlike = ours | theirs | strokes
     inside = without_bars(both.inside, unlike)
     closed = cv2.morphologyEx((unlike & inside).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((11, 11), np.uint8))
+    found = regions(both, ours & inside, theirs & inside)
+    inside &= ~found.around(_stickers(found, int(inside.sum())))
     _, _, stats, _ = cv2.connectedComponentsWithStats(closed)
     for left, top, width, height in stats[1:, :4][_is_pasted(stats[1:], int(inside.sum()))].tolist():
         inside[top : top + height, left : left + width] = False
@@ -181,6 +187,14 @@ def _is_laid_over(found: Regions, inside: int) -> Mask:
     return _is_pasted(np.column_stack([found.boxes, found.area]), inside)
 
 
+def _stickers(found: Regions, inside: int) -> Mask:
+    share = found.area / inside
+    filled = found.area >= _STICKER_FILL * found.boxes[:, 2:].astype(np.int64).prod(axis=1)
+    compact = (share > _STICKER_SHARES[0]) & (share < _STICKER_SHARES[1]) & filled
+    one_sided = (found.tone.max(axis=0) >= _STICKER_TONE) & (found.tone.min(axis=0) < NATURAL_TONE_MAX)
+    return np.asarray(compact & one_sided)
+
+
 def _added(found: Regions, quiet_max: float) -> NDArray[np.int8]:
     """Which side alone shows something in each region: 0 the query, 1 the match, -1 both do."""
     other = found.spread[::-1]
@@ -201,7 +215,7 @@ def _replaced_drawn(found: Regions, inside: int, pixels: int, toned: bool) -> li
     # A vignette leaves a rest on level ground, and brightness that is clipped turns two grounds into one.
     clipped = (found.spread < _CLIPPED_SPREAD).all(axis=0) & (found.area < _CLIPPED_SHARE * inside)
     lit = level & (toned | clipped)
-    pasted = _is_laid_over(found, inside) & ~level
+    pasted = (_is_laid_over(found, inside) | (toned & _stickers(found, inside))) & ~level
     both = np.where((added == -1) & balanced & ~pasted & ~lit, found.common, 0)
     one_sided = np.where((added == -1) & ~balanced, found.larger, added)
     each = [np.where(one_sided == side, found.pixels, 0) for side in (0, 1)]
@@ -215,9 +229,10 @@ def _replaced_drawn(found: Regions, inside: int, pixels: int, toned: bool) -> li
 def _replaced_natural(found: Regions, inside: int) -> list[int]:
     """The regions of photographs in which both sides have a natural texture and not the same, or other words."""
     both = (_added(found, np.inf) == -1) & ~_is_laid_over(found, inside)
-    natural = both & (found.flat < NATURAL_FLAT_MAX).all(axis=0) & (found.common >= NATURAL_SHARE * inside)
+    natural = both & (found.tone < NATURAL_TONE_MAX).all(axis=0) & (found.common >= NATURAL_SHARE * inside)
     strokes = (
         both
+        & ~_stickers(found, inside)
         & (found.common >= _STROKES_BALANCE * found.most)
         & (found.most < _STROKES_FILL * found.area)
         & (found.most <= _STROKES_SHARE * inside)

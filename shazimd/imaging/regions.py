@@ -35,6 +35,8 @@ class Regions:
     """[2, n]: share of flat ground in the query and in the match"""
     spread: NDArray[np.float64]
     """[2, n]: standard deviation of the luma in the query and in the match"""
+    tone: NDArray[np.float64]
+    """[2, n]: share of the commonest tone, eight grey levels, in the query and in the match"""
     labels: NDArray[np.uint16]
     """[h, w]: the number of the region around each pixel, from 1 on; 0 for none"""
 
@@ -58,11 +60,13 @@ def regions(both: Aligned, ours: Mask, theirs: Mask) -> Regions:
     def mean(values: NDArray[np.generic]) -> NDArray[np.float64]:
         return np.bincount(label, values, count) / sizes
 
-    flat, spread = [], []
+    flat, spread, tone = [], [], []
     for luma in (both.query, both.match):
         levels = luma.ravel()[place].astype(np.float64)
         flat.append(mean(_span(luma).ravel()[place] <= _FLAT_SPAN))
         spread.append(np.sqrt(np.maximum(0, mean(levels * levels) - mean(levels) ** 2)))
+        tones = np.bincount(label * 64 + luma.ravel()[place] // 4, minlength=64 * count).reshape(count, 64)
+        tone.append((tones[:, :-1] + tones[:, 1:]).max(axis=1) / sizes)
     sides = np.array([np.bincount(labels[side], minlength=count) for side in (ours, theirs)])
     either = np.bincount(labels[ours | theirs], minlength=count)
     return Regions(
@@ -74,6 +78,7 @@ def regions(both: Aligned, ours: Mask, theirs: Mask) -> Regions:
         area=stats[1:, 4].astype(np.int64),
         flat=np.array(flat)[:, 1:],
         spread=np.array(spread)[:, 1:],
+        tone=np.array(tone)[:, 1:],
         labels=widened,
     )
 
