@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -98,8 +99,8 @@ def _counted(client: Client) -> tuple[Counter[str], set[str]]:
         counts[f"indexed as {file['format']}"] += 1
         told.add(file["path"])
     for failed in client.failed():
-        reason = failed["reason"].partition(":")[0][:60]
-        counts[f"failed: {failed['code']}: {''.join(c for c in reason if not c.isdigit())}"] += 1
+        reason = re.split(r"[:;,]| with the bytes", failed["reason"])[0]
+        counts[f"failed: {failed['code']}: {re.sub('[0-9]+', 'N', reason)}"] += 1
         told.add(failed["path"])
     return counts, told
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import importlib.util
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -192,3 +194,25 @@ def test_the_first_frame_of_a_real_animated_jpeg_xl(shared: Path) -> None:
     if HAS_EXTRA:
         first = Image.open(io.BytesIO((folder / "animated_2_frames.first_frame.png").read_bytes()))
         assert np.abs(_small(_decode(moving).image) - _small(first)).mean() < 2
+
+
+DECODE_ALL = """
+import pathlib, sys
+import shazimd.imaging.extract
+before = set(sys.modules)
+opened = []
+sys.addaudithook(lambda event, args: opened.append(args[0]) if event == "open" else None)
+for data in [path.read_bytes() for path in pathlib.Path(sys.argv[1]).iterdir()]:
+    opened.clear()
+    shazimd.imaging.extract.Extractor(None, 5_000_000).query(data)
+    assert not opened, opened
+print(sorted(set(sys.modules) - before))
+"""
+
+
+def test_no_decoder_is_loaded_after_a_workers_start(tmp_path: Path) -> None:
+    """A worker gives up opening files before its first job: no module and no file is opened while it decodes."""
+    for number, write in enumerate((WRITERS | (EXTRA_WRITERS if HAS_EXTRA else {})).values()):
+        (tmp_path / str(number)).write_bytes(write(picture(64, 48)))
+    done = subprocess.run([sys.executable, "-c", DECODE_ALL, tmp_path], capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr

@@ -18,13 +18,19 @@ from shazimd.imaging.readers.jxl import is_animated
 from shazimd.imaging.readers.reading import NeedsExtra, Reading, check_size, named
 from shazimd.imaging.rgb import levels
 
+_CODECS = (
+    *("jpeg8", "jpegls", "jpegxr", "jpegxl", "jpeg2k", "webp", "png", "zstd", "lzw", "packints", "floatpred", "delta"),
+    "lerc",
+)
+"""The codecs that this module and tifffile may use."""
+
 try:
     import imagecodecs
 except ImportError:  # the extra is not installed
     imagecodecs = None
 else:
-    for _codec in ("jpeg8", "jpegls", "jpegxr", "jpegxl", "avif", "lerc", "imcd"):
-        getattr(imagecodecs, f"_{_codec}", None)
+    for _codec in _CODECS:
+        getattr(imagecodecs, f"{_codec}_decode")
 
 _FRAME_OF_JPEG = re.compile(rb"\xff([\xc0-\xc3\xc9\xca\xf7])..(.)(....)", re.DOTALL)
 _JPEG_LS = b"\xf7"
@@ -56,7 +62,7 @@ def first_frame_of_jxl(data: bytes, max_pixels: int) -> Reading | None:
     """The first frame of an animated JPEG XL; pillow-jxl-plugin shows the last."""
     if imagecodecs is None or not is_animated(data):
         return None
-    samples = imagecodecs.jpegxl_decode(data, index=0)
+    samples = imagecodecs.jpegxl_decode(data, index=0, numthreads=1)
     check_size((samples.shape[1], samples.shape[0]), max_pixels)
     return Reading(named(_image(samples, 8), "JXL"))
 

@@ -16,6 +16,8 @@ try:
     import rawpy
 except ImportError:  # the extra is not installed
     rawpy = None
+else:
+    import multiprocessing.reduction  # noqa: F401 - rawpy imports it at its first use
 
 SIDE_MIN = 512
 """Pixels: a preview with a shorter side is a thumbnail, and the raw samples are developed instead where they can be."""
@@ -35,13 +37,23 @@ def read(data: bytes, max_pixels: int) -> Reading | None:
     if not _is_raw(data):
         return None
     found = _largest_preview(data, max_pixels)
-    if found is not None and (min(found.size) >= SIDE_MIN or rawpy is None):
-        return Reading(named(found, "RAW"))
-    if rawpy is None:
+    if found is None or min(found.size) < SIDE_MIN:
+        found = _developed(data, max_pixels) or found
+    if found is None:
         raise NeedsExtra("a raw file without a preview")
-    with rawpy.imread(io.BytesIO(data)) as developed:
-        check_size((developed.sizes.width, developed.sizes.height), max_pixels)
-        return Reading(named(Image.fromarray(developed.postprocess(half_size=True, use_camera_wb=True)), "RAW"))
+    return Reading(named(found, "RAW"))
+
+
+def _developed(data: bytes, max_pixels: int) -> Image.Image | None:
+    """The picture by LibRaw, at half of its size; None without LibRaw, or for a file that it does not know."""
+    if rawpy is None:
+        return None
+    try:
+        with rawpy.imread(io.BytesIO(data)) as raw:
+            check_size((raw.sizes.width, raw.sizes.height), max_pixels)
+            return Image.fromarray(raw.postprocess(half_size=True, use_camera_wb=True))
+    except rawpy.LibRawError:
+        return None
 
 
 def _is_raw(data: bytes) -> bool:
