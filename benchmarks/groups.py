@@ -27,7 +27,7 @@ from shazimd.search.keep import KeepRules
 from shazimd.search.library import Library
 from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import DecisionKind, Evidence, PictureFacts, Stat, UserDecision
+from shazimd.types import DecisionKind, Evidence, FileRow, FileState, PictureFacts, Stat, UserDecision
 
 CROP, FACTS = Evidence(("crop",), (), 0.5), PictureFacts("Camera", "2024:05:01 12:00:00", 90)
 SCORING = Scoring((1.0, 1.0, 2.0), 0.75)
@@ -111,9 +111,11 @@ def main() -> None:
 def measure(duplicates: Duplicates, store: Store, pages: int) -> None:
     process = psutil.Process()
     before = process.memory_info().rss
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), time.thread_time()
     first = next(filter(None, duplicates.groups(RULES, SCORING)))
-    print(f"first group                  {time.perf_counter() - started:8.3f} s, {len(first.members)} files")
+    cpu_s = time.thread_time() - busy
+    took_s = time.perf_counter() - started
+    print(f"first group                  {took_s:8.3f} s, {cpu_s:.3f} s of a processor, {len(first.members)} files")
     took, after, number = [], None, 0
     for _ in range(pages):
         started = time.perf_counter()
@@ -126,6 +128,10 @@ def measure(duplicates: Duplicates, store: Store, pages: int) -> None:
     duplicates.settle([first.id])
     duplicates.page(RULES, SCORING, GroupFilter(), None, 50)
     print(f"page after a decision        {time.perf_counter() - started:8.3f} s")
+    store.write(lambda writer: writer.put_file(b"/srv/photos/new.jpg", FileRow(Stat(1, 1, 1, 1), FileState.INDEXED, 1)))
+    started = time.perf_counter()
+    duplicates.page(RULES, SCORING, GroupFilter(), None, 50)
+    print(f"page after a new file        {time.perf_counter() - started:8.3f} s")
     print(f"memory                       {(process.memory_info().rss - before) / 2**20:8.1f} MiB more")
 
 

@@ -1,22 +1,22 @@
 """Groups of duplicates among all known files, as pages and as a stream.
 
 The relations between contents are rows of the store: alerts write them, and ``ingest.relate`` finds the others in the
-background. A listing of all groups is made from them and kept until the store changes. Without verification there are
-no relations, and the score alone makes pairs.
+background. A listing of all groups is made from them once, and follows the changes of the store. Without verification
+there are no relations, and the score alone makes pairs.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from itertools import islice
 from typing import NamedTuple
 
 from shazimd.search.join import scored_pairs
 from shazimd.search.keep import KeepRules
 from shazimd.search.library import Library
-from shazimd.search.listing import Edge, GroupRows, GroupSummary, list_groups, order
+from shazimd.search.listing import Edge, GroupRows, GroupSummary, connected, list_groups, order
 from shazimd.search.members import GroupMembers, members_of
 from shazimd.search.silence import Silences
 from shazimd.store.base import Reader
@@ -24,9 +24,10 @@ from shazimd.types import ContentId, Digest, Verdict, Weights, check_threshold, 
 
 STALE_FACTOR = 10.0
 STALE_FROM_S = 0.2
-"""While the store changes all the time, a listing that took long to make is used for this multiple of that time. A
-short one is made anew at each change. Processor time: a busy machine must not make it stale."""
-
+"""While so much changes that a listing can't follow, one that took long to make is used for this multiple of that time;
+a short one is made anew at each change. Processor time: a busy machine must not make it stale."""
+CONNECTED_MAX = 2000
+"""Contents that are grouped anew with those that changed: a tenth of a second at most."""
 
 GIVEN_EVERY_S = 1.0
 """The server notices a closed connection only when it writes."""
@@ -65,7 +66,7 @@ class GroupPage(NamedTuple):
 
 class _AllGroups(NamedTuple):
     changes: int
-    """``Store.group_changes`` before the rows were read"""
+    """number of the writes to the store before the rows were read"""
     rules: KeepRules
     scoring: Scoring | None
     groups: list[GroupSummary]
@@ -130,19 +131,13 @@ class Duplicates:
 
     def settle(self, digests: Iterable[Digest]) -> None:
         """Group these contents anew, after a decision about them, with those of their groups; other groups stay."""
-        with self._making, self._library.store.read() as reader:
-            listing = self._listing
-            decided = {content for digest in digests if (content := reader.content(digest)) is not None}
-            if listing is None or listing.scoring is not None:
+        with self._making:
+            if self._listing is None or self._listing.scoring is not None:
                 self._listing = None
                 return
-            taken = {content for group in listing.groups for content in group.contents}
-            partners = {partner for content in decided for partner in reader.relations.partners(content)}
-            affected = [group for group in listing.groups if not decided.isdisjoint(group.contents)]
-            contents = decided | (partners - taken) | {content for group in affected for content in group.contents}
-            again = list_groups(reader, GroupRows.of_some(reader, contents), listing.rules)
-            left = [group for group in listing.groups if decided.isdisjoint(group.contents)]
-            self._listing = listing._replace(groups=sorted(left + again, key=order))
+            with self._library.store.read() as reader:
+                decided = {content for digest in digests if (content := reader.content(digest)) is not None}
+            self._listing = self._regrouped(self._listing, decided)
 
     def _members(
         self, groups: Iterator[GroupSummary], rules: KeepRules, scoring: Scoring
@@ -162,20 +157,45 @@ class Duplicates:
         key = None if self._verified else scoring
         with self._making:
             known = self._listing
-            if known is None or (known.rules, known.scoring) != (rules, key) or not self._is_fresh(known):
+            if known is not None and (known.rules, known.scoring) == (rules, key):
+                known = self._followed(known)
+            else:
+                known = None
+            if known is None:
                 edges = None if self._verified else [edge for some in self._by_score(scoring) for edge in some]
-                known = self._listing = self._listed(rules, scoring, edges)
+                known = self._listed(rules, scoring, edges)
+            self._listing = known
         return known.groups
 
-    def _is_fresh(self, listing: _AllGroups) -> bool:
-        if self._library.store.group_changes == listing.changes:
-            return True
-        return listing.took_s >= STALE_FROM_S and time.monotonic() - listing.made < STALE_FACTOR * listing.took_s
+    def _followed(self, listing: _AllGroups) -> _AllGroups | None:
+        """A listing with the changes since it was made; None if all groups are to be listed anew."""
+        number, contents = self._library.store.group_changes.since(listing.changes)
+        if number == listing.changes:
+            return listing
+        if self._verified and contents is not None:
+            regrouped = self._regrouped(listing, contents)
+            if regrouped is not None:
+                return regrouped._replace(changes=number)
+        is_young = time.monotonic() - listing.made < STALE_FACTOR * listing.took_s
+        return listing if listing.took_s >= STALE_FROM_S and is_young else None
+
+    def _regrouped(self, listing: _AllGroups, contents: Set[ContentId]) -> _AllGroups | None:
+        """A listing with these contents grouped anew, and all that is connected with them; None if that is too much."""
+        affected = [group for group in listing.groups if not contents.isdisjoint(group.contents)]
+        with self._library.store.read() as reader:
+            joined = connected(
+                reader, {*contents, *(each for group in affected for each in group.contents)}, CONNECTED_MAX
+            )
+            if joined is None:
+                return None
+            again = list_groups(reader, GroupRows.of_some(reader, joined), listing.rules)
+        left = [group for group in listing.groups if joined.isdisjoint(group.contents)]
+        return listing._replace(groups=sorted(left + again, key=order))
 
     def _listed(self, rules: KeepRules, scoring: Scoring, edges: list[Edge] | None) -> _AllGroups:
         """A listing by relations, or by these pairs."""
         started = time.thread_time()
-        changes = self._library.store.group_changes  # before the snapshot, which may be newer
+        changes = self._library.store.group_changes.since(0).number  # before the snapshot, which may be newer
         with self._library.store.read() as reader:
             groups = list_groups(reader, GroupRows.of_all(reader, edges), rules)
         took_s = time.thread_time() - started

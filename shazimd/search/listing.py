@@ -76,15 +76,38 @@ class GroupRows(NamedTuple):
 
     @classmethod
     def of_some(cls, reader: Reader, contents: Set[ContentId]) -> GroupRows:
-        """The rows of some contents alone."""
+        """The rows of some contents alone; some may have been removed."""
         twins = {tuple(_twins(reader, content) & contents) for content in contents}
         several = [content for content in contents if reader.count_files(content, 2) > 1]
         return cls(_edges_among(reader, contents), [sorted(each) for each in twins if len(each) > 1], several)
 
 
 def _twins(reader: Reader, content: ContentId) -> Set[ContentId]:
-    pixels = reader.pixels(content)
+    try:
+        pixels = reader.pixels(content)
+    except KeyError:  # removed
+        return frozenset()
     return frozenset(reader.contents_with_pixels(pixels)) if pixels else frozenset()
+
+
+def connected(reader: Reader, contents: Iterable[ContentId], limit: int) -> set[ContentId] | None:
+    """These contents and all that copies and equal pixels connect with them; None for more than ``limit``.
+
+    Groups are made within connected contents: those of others stay as they are."""
+    found = set(contents)
+    waiting = list(found)
+    while waiting and len(found) <= limit:
+        beside = _beside(reader, waiting.pop()) - found
+        found |= beside
+        waiting += beside
+    return found if len(found) <= limit else None
+
+
+def _beside(reader: Reader, content: ContentId) -> set[ContentId]:
+    """The copies of a content, and those of equal pixels."""
+    relations = (reader.relations.between(content, partner) for partner in reader.relations.partners(content))
+    copies = [each for each in relations if each is not None and each.verification.verdict is Verdict.COPY]
+    return {*_twins(reader, content), *(side for each in copies for side in (each.asked, each.known))}
 
 
 def _edges_among(reader: Reader, contents: Set[ContentId]) -> Iterator[Edge]:

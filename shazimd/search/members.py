@@ -103,7 +103,8 @@ class _Listed(NamedTuple):
 def members_of(
     reader: Reader, summary: GroupSummary, rules: KeepRules, silences: Silences, model: str | None, weights: Weights
 ) -> GroupMembers | None:
-    """The files of a group as of now; None if fewer than two are left. Contents removed meanwhile are left out."""
+    """The files of a group as of now; None if fewer than two are left, or its centre is gone. Other contents removed
+    meanwhile are left out."""
     contents = [tuple(c for c in picture if _is_known(reader, c)) for picture in summary.pictures]
     related = _relations(reader, contents)
     pictures = [_picture(position, contents, related) for position in range(len(contents))]
@@ -113,7 +114,7 @@ def members_of(
         for content in picture.contents
         for member, facts in _files(reader, content, picture, rules, silences)
     ]
-    if len(listed) < 2:
+    if len(listed) < 2 or not _is_known(reader, summary.centre):
         return None
     eligible = [each for each in listed if pictures[each.picture].complete]
     choice = choose([each.facts for each in eligible], rules.by)

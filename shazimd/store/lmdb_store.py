@@ -24,6 +24,7 @@ from shazimd.protocol import StoreInfo
 from shazimd.store import environment
 from shazimd.store.check import problems
 from shazimd.store.environment import foreign_errors, lmdb_errors
+from shazimd.store.group_changes import GroupChanges
 from shazimd.store.lock import DirectoryLock
 from shazimd.store.reader import Reader, Sight
 from shazimd.store.schema import SCHEMA, open_tables
@@ -109,8 +110,7 @@ class Store:
         self._writing = threading.Lock()
         self._is_open = True
         self._transactions = count()
-        self.group_changes = 0
-        """durable writes since the opening that may change groups of duplicates: of files, relations or facts"""
+        self.group_changes = GroupChanges()
         self.file_changes = 0
         """durable writes since the opening that changed files of this host"""
         self._open(map_size_bytes)
@@ -220,7 +220,8 @@ class Store:
                 with self._env.begin(write=True) as txn:
                     writer = Writer(txn, self._tables, self._trim, self._sight)
                     result = work(writer)
-                self.group_changes += writer.changes_groups
+                if writer.moves_directories or writer.regrouped:
+                    self.group_changes.add(None if writer.moves_directories else writer.regrouped)
                 self.file_changes += writer.changes_files
                 return result
         except lmdb.Error:

@@ -138,6 +138,11 @@ class RelationReader:
 
 
 class RelationWriter(RelationReader):
+    def __init__(self, txn: Transaction, tables: Tables, written: set[ContentId]) -> None:
+        """``written`` gets the contents whose relations or facts are written."""
+        super().__init__(txn, tables)
+        self._written = written
+
     def put(self, found: Iterable[Relation]) -> None:
         """Store relations, each in place of any other of its pair. Relations of unknown contents are passed over: a
         content may be removed while it is compared. Raises ValueError for a relation without a verdict."""
@@ -146,6 +151,7 @@ class RelationWriter(RelationReader):
             if low != high and self._is_known(low) and self._is_known(high):
                 put(self._txn, self._t.relations, _key(low, high), records.encode(_to_record(relation)))
                 put(self._txn, self._t.relations, _key(high, low), b"")
+                self._written.update((low, high))
 
     def mark(self, content: ContentId) -> None:
         """Note that the relations of a content are still to be found."""
@@ -191,6 +197,7 @@ class RelationWriter(RelationReader):
         """Store the facts of a content; an unknown content is passed over."""
         if self._is_known(content):
             put(self._txn, self._t.facts, number(content), records.encode(_to_facts_record(facts)))
+            self._written.add(content)
 
     def remove_facts(self, content: ContentId) -> None:
         self._txn.delete(number(content), db=self._t.facts)
@@ -202,6 +209,7 @@ class RelationWriter(RelationReader):
     def _remove(self, a: ContentId, b: ContentId) -> None:
         self._txn.delete(_key(a, b), db=self._t.relations)
         self._txn.delete(_key(b, a), db=self._t.relations)
+        self._written.update((a, b))
 
     def _is_known(self, content: ContentId) -> bool:
         return get(self._txn, self._t.contents, number(content)) is not None

@@ -25,15 +25,18 @@ class Writer(Reader):
     A path is a file or a directory: writing a file removes rows of a directory at its path, and the reverse. A content
     without files stays, with the time of its deletion, until ``prune``."""
 
-    changes_groups = False
-    """whether files, contents, relations or facts were written"""
+    moves_directories = False
     changes_files = False
     """whether files of this host were written"""
 
     @property
     def relations(self) -> RelationWriter:
-        self.changes_groups = True
-        return RelationWriter(self._txn, self._t)
+        return RelationWriter(self._txn, self._t, self.regrouped)
+
+    @cached_property
+    def regrouped(self) -> set[ContentId]:
+        """The contents whose files, relations or facts were written."""
+        return set()
 
     @property
     def decisions(self) -> DecisionWriter:
@@ -254,9 +257,9 @@ class Writer(Reader):
     def _put_row(self, directory: int, name: bytes, raw: bytes) -> None:
         """Write a file's row and its counts, in place of any other."""
         self._take_row(directory, name)
-        self._count_row(directory, name, 1)
-        put(self._txn, self._t.files, number(directory) + name, raw)
         row = records.decode_file(raw)
+        self._count_row(directory, name, 1, row.content)
+        put(self._txn, self._t.files, number(directory) + name, raw)
         if row.content is not None:
             self._relate_again(row.content, directory)
             put(self._txn, self._t.holders, number(row.content) + number(directory) + name, b"")
@@ -269,8 +272,8 @@ class Writer(Reader):
         raw = pop(self._txn, self._t.files, number(directory) + name)
         if raw is None:
             return None
-        self._count_row(directory, name, -1)
         row = records.decode_file(raw)
+        self._count_row(directory, name, -1, row.content)
         if row.content is not None:
             self._txn.delete(number(row.content) + number(directory) + name, db=self._t.holders)
             if not self.is_held(row.content):
@@ -279,12 +282,13 @@ class Writer(Reader):
             self._add(b"failed", -1)
         return raw
 
-    def _count_row(self, directory: int, name: bytes, change: int) -> None:
+    def _count_row(self, directory: int, name: bytes, change: int, content: ContentId | None) -> None:
         """Number a change of this host's files; count those of others."""
         if directory >= keys.FOREIGN:
             self._add(b"foreign", change)
             return
-        self.changes_groups = self.changes_files = True
+        self.changes_files = True
+        self.regrouped.update(() if content is None else (content,))
         if self.is_sharing:
             self.changes.note(keys.join(self._tree.path(directory), name))
 
@@ -300,7 +304,7 @@ class Writer(Reader):
     def _note_content(self, content: ContentId) -> None:
         """A new fingerprint is a change of a file that has it."""
         for directory, name in islice(self._holders(content) if self.is_sharing else (), 1):
-            self._count_row(directory, name, 0)
+            self._count_row(directory, name, 0, content)
 
     @cached_property
     def is_sharing(self) -> bool:
@@ -318,6 +322,7 @@ class Writer(Reader):
 
     def _move_directory(self, directory: int, new: bytes) -> None:
         """Detach first: the removal of ``new`` must spare a directory below ``new``."""
+        self.moves_directories = True
         directories, name = keys.split_file(new)
         self._tree.remove_empty(self._tree.detach(directory))
         self._clear(directories, name)
@@ -356,6 +361,7 @@ class Writer(Reader):
         delete_all(self._txn, self._t.features, key)
         self.relations.forget(content)
         self.relations.remove_facts(content)
+        self.regrouped.add(content)
         for model, known in list(self._models()):
             self._remove_vector(content, model, known)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,16 @@ from shazimd.search import duplicates
 from shazimd.search.duplicates import Duplicates, GroupFilter, Scoring
 from shazimd.search.keep import KeepRules
 from shazimd.search.library import Library
+from shazimd.search.listing import GroupRows
 from shazimd.search.members import GroupMembers
+from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import (
     ContentId,
     DecisionKind,
     Evidence,
+    FileRow,
+    FileState,
     Fingerprint,
     PictureFacts,
     Signals,
@@ -307,6 +312,69 @@ def test_a_decision_changes_the_listing_like_a_new_one(shelf: Shelf) -> None:
         shelf.duplicates.settle(undone.contents)
         assert shelf.paths() == whole()
     assert shelf.paths() == before
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_listing_follows_the_changes_of_the_store(shelf: Shelf, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is written, the groups are those of a whole listing, and are made without one."""
+    rng = random.Random(seed)
+    names = "abcdefghijkl"
+    for name in names:
+        shelf.put(name, f"/{name}0", pixels=rng.choice(["", "", "x", "y"]), width=rng.randint(100, 900))
+    shelf.page()
+    passes = []
+    all_rows = GroupRows.of_all
+    monkeypatch.setattr(GroupRows, "of_all", lambda *args: (passes.append(args), all_rows(*args))[1])
+    for step in range(60):
+        a, b = rng.sample(names, 2)
+        with suppress(AssertionError):  # a content was removed for good
+            change(shelf, rng.randrange(9), a, b, step)
+        followed = shelf.page()
+        assert passes == []
+        whole = Duplicates(shelf.library, verified=True).page(RULES, SCORING, ALL, None, 100).groups
+        assert followed == whole
+        passes.clear()
+
+
+def change(shelf: Shelf, kind: int, a: str, b: str, step: int) -> None:
+    """Write something about two contents."""
+    write = shelf.library.store.write
+    if kind < 3:
+        shelf.relate(a, b, (Verdict.COPY, Verdict.COPY, Verdict.VARIANT)[kind], Evidence(("crop",), (), 0.5))
+    elif kind == 3:
+        row = FileRow(Stat(step, step, step, 1), FileState.INDEXED, shelf.content(a))
+        write(lambda writer: writer.put_file(b"/%d" % (step % 7), row))
+    elif kind == 4:
+        write(lambda writer: [writer.remove_file(path) for path in writer.files_of(shelf_content(writer, a))[:1]])
+    elif kind == 5:
+        shelf.decide(DecisionKind.NOT_DUPLICATES, "".join(sorted(a + b)))
+    elif kind == 6:
+        content = shelf.content(a)
+        write(lambda writer: writer.relations.put_facts(content, PictureFacts(camera="X" * (step % 2))))
+    elif kind == 7:
+        write(lambda writer: writer.prune(list(writer.deleted())))
+    else:
+        content = shelf.content(a)
+        write(lambda writer: writer.put_features(content, b""))
+
+
+def shelf_content(writer: Writer, name: str) -> ContentId:
+    found = writer.content(digest(name))
+    assert found is not None
+    return found
+
+
+def test_moved_directories_and_many_changes_list_all_groups_anew(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule may look at directories, and a change of all is no change of some."""
+    shelf.put("a", "/inbox/a", "/album/a")
+    preferring = KeepRules.of(("path:/album/*",), ())
+    assert shelf.page(rules=preferring)[0].members[0].path == b"/album/a"
+    shelf.library.store.write(lambda writer: [writer.move(b"/album", b"/x"), writer.move(b"/inbox", b"/album")])
+    assert shelf.page(rules=preferring)[0].members[0].path == b"/album/a"
+    monkeypatch.setattr(duplicates, "CONNECTED_MAX", 1)
+    shelf.put("b", "/album/b", width=200)
+    shelf.relate("b", "a")
+    assert len(shelf.page(rules=preferring)[0].members) == 3
 
 
 def test_groups_by_score_can_be_broken_off(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
