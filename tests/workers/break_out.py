@@ -80,18 +80,19 @@ def try_all(folder: str, daemon: int, secret: int, port: int) -> dict[str, bool]
     return {name: _leads_out(way) for name, way in ways.items()}
 
 
-def sweep() -> list[int]:
+def sweep(x32: bool) -> list[int]:
     """The numbers of system calls that do not fail with EPERM or ENOSYS, when called with arguments that mean nothing.
 
-    Those that a worker may make are left out, and would do harm here."""
+    Those that a worker may make are left out, and would do harm here. ``x32``: also by that architecture's numbers, for
+    which the unit's SystemCallArchitectures= ends the process."""
     from shazimd.posix import seccomp
     from shazimd.workers.confinement import calls
 
     machine = seccomp.architecture()
     assert machine is not None
     allowed = {machine.numbers[name] for name in calls(0) if name in machine.numbers}
-    x32 = range(0x40000000, 0x40000000 + SWEPT) if platform.machine() == "x86_64" else ()
-    tried = [number for number in (*range(SWEPT), *x32) if number not in allowed | PROBES]
+    others = range(0x40000000, 0x40000000 + SWEPT) if x32 and platform.machine() == "x86_64" else ()
+    tried = [number for number in (*range(SWEPT), *others) if number not in allowed | PROBES]
     return [number for number in tried if not _is_refused(partial(_call, number, *[-1] * 6))]
 
 
