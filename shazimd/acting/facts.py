@@ -5,6 +5,7 @@ Symbolic links are never followed. The header is parsed by Pillow without decodi
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -59,6 +60,8 @@ def shown(path: bytes) -> str:
 
 def why(error: OSError) -> str:
     """The reason of an error without a path, which libraries add in forms of their own."""
+    if error.errno == errno.ENAMETOOLONG:
+        return "its path has 4,096 bytes or more, which programs can't name: move it, or a directory on its way, up"
     return os.strerror(error.errno) if error.errno else str(error)
 
 

@@ -8,6 +8,7 @@ import sys
 from argparse import ArgumentTypeError
 
 from shazimd.errors import BadInput, NotFound, Unreadable
+from shazimd.posix.reach import within_reach
 from shazimd.text import parse_threshold, parse_weights, printable
 
 TYPE_CHECKING = False
@@ -101,7 +102,7 @@ def read_image(word: str) -> bytes:
     try:
         if word == "-":
             return sys.stdin.buffer.read()
-        with open(word, "rb") as file:
+        with within_reach(os.fsencode(word)) as near, open(near, "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) and not stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
                 raise BadInput("not a regular file, expected an image")
             return file.read()
@@ -118,7 +119,7 @@ def digest_of_file(word: str) -> str:
     import hashlib
 
     try:
-        with open(word, "rb") as file:
+        with within_reach(os.fsencode(word)) as near, open(near, "rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
     except FileNotFoundError as error:
         raise NotFound(f"{word}: no such file") from error

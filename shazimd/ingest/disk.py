@@ -9,6 +9,7 @@ from typing import NamedTuple
 from shazimd.errors import Unreadable
 from shazimd.ingest.patience import RemoteCalls, Stalled
 from shazimd.ingest.rules import RootPolicy
+from shazimd.posix.reach import within_reach
 from shazimd.types import Digest, Stat, digest_of
 from shazimd.watch.sniff import begins_like_a_picture
 
@@ -37,7 +38,8 @@ class Disk:
         Unreadable."""
         follow = self._roots.follows_symlinks(path)
         try:
-            found = os.stat(path, follow_symlinks=follow)
+            with within_reach(path) as near:
+                found = os.stat(near, follow_symlinks=follow)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -93,7 +95,9 @@ def read_whole(path: bytes, stat: Stat, *, follow_symlinks: bool) -> bytes | Non
     """All bytes of a file; None if its stat differs from ``stat`` afterwards. Raises Unreadable."""
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO in its place must not block
     try:
-        with open(os.open(path, flags if follow_symlinks else flags | os.O_NOFOLLOW), "rb") as file:
+        with within_reach(path) as near:
+            opened = os.open(near, flags if follow_symlinks else flags | os.O_NOFOLLOW)
+        with open(opened, "rb") as file:
             data = file.read(stat.size + 1)
             after = Stat.of(os.fstat(file.fileno()))
     except (FileNotFoundError, NotADirectoryError):

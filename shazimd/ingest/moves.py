@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from shazimd.ingest.scan import Scan
 from shazimd.posix.mounts import is_at_or_below
+from shazimd.posix.reach import within_reach
 from shazimd.store.base import Writer
 from shazimd.types import Stat
 
@@ -90,6 +91,7 @@ def _explained(scans: Sequence[Scan], move: FoundMove) -> FoundMove:
 
 def _is_there(path: bytes, stat: Stat) -> bool:
     try:
-        return Stat.of(os.lstat(path)).without_ctime == stat
+        with within_reach(path) as near:
+            return Stat.of(os.lstat(near)).without_ctime == stat
     except OSError:
         return False

@@ -25,6 +25,7 @@ from math import inf
 from os.path import dirname, join
 
 from shazimd.posix.open_files import open_for_writing
+from shazimd.posix.reach import within_reach
 from shazimd.types import Stat
 from shazimd.watch.events import FileEvent, Kind, Stage
 from shazimd.watch.writers import Writers
@@ -52,7 +53,8 @@ class _Delayed:
 def stat_of(path: bytes) -> Stat | None:
     """The version of a file; None if stat fails: the ingest then finds the reason."""
     try:
-        return Stat.of(os.stat(path, follow_symlinks=False))
+        with within_reach(path) as near:
+            return Stat.of(os.stat(near, follow_symlinks=False))
     except OSError:
         return None
 

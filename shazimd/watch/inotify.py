@@ -32,6 +32,7 @@ from watchdog.observers.inotify_c import (
 )
 
 from shazimd.errors import WatchError
+from shazimd.posix.reach import within_reach
 
 log = structlog.get_logger()
 
@@ -144,7 +145,8 @@ class Inotify:
         inotify_rm_watch(self._fd, WatchDescriptor(wd))
 
     def _add(self, path: bytes, mask: int) -> int:
-        wd = inotify_add_watch(self._fd, path, Mask(mask))
+        with within_reach(path) as near:
+            wd = inotify_add_watch(self._fd, near, Mask(mask))
         if wd == -1:
             error = ctypes.get_errno()
             raise OSError(error, os.strerror(error), path)

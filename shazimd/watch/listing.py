@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
+from shazimd.posix.reach import within_reach
 from shazimd.watch.filters import Filter
 from shazimd.watch.sniff import begins_like_a_picture
 
@@ -26,9 +27,9 @@ def entries(directory: bytes, rules: Filter) -> Entries:
     files: dict[bytes, os.stat_result | None] = {}
     directories = []
     passed_over = 0
-    with os.scandir(directory) as found:
+    with within_reach(directory) as near, os.scandir(near) as found:
         for entry in found:
-            if _is_entered(entry, rules):
+            if _is_entered(entry, directory, rules):
                 directories.append(entry.name)
             elif _is_taken(entry, rules):
                 try:
@@ -44,8 +45,8 @@ def entries(directory: bytes, rules: Filter) -> Entries:
 
 def subdirectories(directory: bytes, rules: Filter) -> list[bytes]:
     """Directories that the rules enter, without a stat of any file. Raises OSError for an unreadable directory."""
-    with os.scandir(directory) as found:
-        return [entry.name for entry in found if _is_entered(entry, rules)]
+    with within_reach(directory) as near, os.scandir(near) as found:
+        return [entry.name for entry in found if _is_entered(entry, directory, rules)]
 
 
 def count_files(root: bytes, rules: Filter, is_stopping: Callable[[], bool]) -> int:
@@ -54,10 +55,10 @@ def count_files(root: bytes, rules: Filter, is_stopping: Callable[[], bool]) -> 
     count, waiting = 0, [root]
     while waiting and not is_stopping():
         directory = waiting.pop()
-        with suppress(OSError), os.scandir(directory) as found:
+        with suppress(OSError), within_reach(directory) as near, os.scandir(near) as found:
             for entry in found:
-                if _is_entered(entry, rules):
-                    waiting.append(entry.path)
+                if _is_entered(entry, directory, rules):
+                    waiting.append(os.path.join(directory, entry.name))
                 elif _is_taken(entry, rules):
                     count += 1
     return count
@@ -70,19 +71,19 @@ def _is_taken(entry: os.DirEntry[bytes], rules: Filter) -> bool:
     return not rules.needs_sniff(entry.name) or begins_like_a_picture(entry.path, follow_symlinks=follow)
 
 
-def _is_entered(entry: os.DirEntry[bytes], rules: Filter) -> bool:
+def _is_entered(entry: os.DirEntry[bytes], directory: bytes, rules: Filter) -> bool:
     is_directory = entry.is_dir(follow_symlinks=rules.follow_symlinks)
-    return is_directory and rules.enters(entry.name) and not _is_cycle(entry, rules)
+    return is_directory and rules.enters(entry.name) and not _is_cycle(entry, directory, rules)
 
 
-def _is_cycle(entry: os.DirEntry[bytes], rules: Filter) -> bool:
-    """Whether a symlink leads to a directory above itself: the tree would have no end."""
+def _is_cycle(entry: os.DirEntry[bytes], directory: bytes, rules: Filter) -> bool:
+    """Whether a symlink in a directory leads to a directory above itself: the tree would have no end."""
     if not entry.is_symlink():
         return False
-    target = entry.stat()
-    above = os.path.dirname(entry.path)
+    target, above = entry.stat(), directory
     while len(above) >= len(rules.root):
-        if os.path.samestat(os.stat(above), target):
-            return True
+        with within_reach(above) as near:
+            if os.path.samestat(os.stat(near), target):
+                return True
         above = os.path.dirname(above)
     return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 
+from shazimd.posix.reach import within_reach
+
 HEAD_BYTES = 32
 
 _PICTURE = re.compile(
@@ -24,7 +26,8 @@ def begins_like_a_picture(path: bytes, *, follow_symlinks: bool) -> bool:
     """Read the first bytes of a file. True also if it can't be opened: a reader is to report that; False for none."""
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO in its place must not block
     try:
-        opened = os.open(path, flags if follow_symlinks else flags | os.O_NOFOLLOW)
+        with within_reach(path) as near:
+            opened = os.open(near, flags if follow_symlinks else flags | os.O_NOFOLLOW)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
