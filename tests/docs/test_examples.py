@@ -31,6 +31,10 @@ RUN_BY = {
         "tests/durability/soak.py",
         '"--minutes"',
     ),
+    "PYTHONPATH=tests .venv/bin/python tests/durability/anything.py FOLDER": (
+        "tests/durability/test_anything.py",
+        "from anything import made, outcomes",
+    ),
     ".venv/bin/shazimctl find ~/Downloads/holiday.jpg": (HERE, "def test_the_readme_asks_about_a_picture"),
     "sudo python3 -m venv /opt/shazimd": ("tests/boot/conftest.py", "/opt/shazimd"),
     "sudo /opt/shazimd/bin/pip install .": ("tests/boot/conftest.py", "/opt/shazimd"),
