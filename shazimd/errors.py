@@ -15,6 +15,8 @@
         ├── NotReady                   5   not_ready         a directory is missing or read-only, which may pass
         ├── WorkerFailed               5   worker_failed     the decoder crashed, hung or ran out of memory
         │   └── WorkerLost             5   worker_lost       killed from outside or not started; not the picture
+        ├── ClusterError               5   cluster_error     the database of the cluster can't be used at present
+        │   └── HostTaken              5   host_taken        another machine has this host's name
         ├── ModelError                 5   model_error       a model can't be fetched, converted or run
         ├── StoreError                 5   store_error
         │   ├── StoreDamaged           5   store_damaged     refused, never overwritten
@@ -102,6 +104,14 @@ class WorkerLost(WorkerFailed):
 
 class ModelError(InternalError):
     code = "model_error"
+
+
+class ClusterError(InternalError):
+    code = "cluster_error"
+
+
+class HostTaken(ClusterError):
+    code = "host_taken"
 
 
 class StoreError(InternalError):

@@ -427,7 +427,9 @@ class ChangesPage(TypedDict):
     restarted: bool
     """this page begins a reading of all files: files that it does not name are gone"""
     reading: bool
-    """the reading of all files goes on in the next page"""
+    """this page is of a reading of all files"""
+    ended: bool
+    """and the last of it"""
     complete: bool
     """there are no more changes at present"""
 

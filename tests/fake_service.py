@@ -341,9 +341,12 @@ class FakeService:
             raise self.fails
         yield {"stage": "installed", "model": self.models()[0]}
 
+    def file_changes(self) -> int:
+        return 0
+
     def changes(self, after: str | None, limit: int) -> ChangesPage:
         self.asked.append(("changes", after, limit))
-        return {"changes": [], "after": "0.x", "restarted": True, "reading": False, "complete": True}
+        return {"changes": [], "after": "0.x", "restarted": True, "reading": True, "ended": True, "complete": True}
 
     def fingerprints(self, digests: list[bytes]) -> list[FingerprintMessage]:
         self.asked.append(("fingerprints", digests))

@@ -34,6 +34,7 @@ COMMANDS = {
     "doctor": "check the installation, and suggest fixes",
     "store": "check, compact, back up or restore the store",
     "reload": "reload the configuration",
+    "cluster": "make a cluster's tables, list its hosts, forget a host",
     "hooks": "run the hooks of the configuration",
     "service": "install or uninstall the systemd service",
     "completion": "print the completion script for a shell",

@@ -54,6 +54,7 @@ def system_layout(root: str = "") -> Layout:
         templates="systemd",
         others=(
             ("shazimd-model.service", f"{root}/etc/systemd/system/shazimd-model.service"),
+            ("shazimd-link.service", f"{root}/etc/systemd/system/shazimd-link.service"),
             ("shazimd.sysusers", f"{root}/etc/sysusers.d/shazimd.conf"),
             ("shazimd.tmpfiles", f"{root}/etc/tmpfiles.d/shazimd.conf"),
             ("shazimd.env", environment),
@@ -62,6 +63,7 @@ def system_layout(root: str = "") -> Layout:
         links=(
             ("bin/shazimd", f"{root}/usr/local/bin/shazimd"),
             ("bin/shazimctl", f"{root}/usr/local/bin/shazimctl"),
+            ("bin/shazimd-link", f"{root}/usr/local/bin/shazimd-link"),
             ("share/man/man1/shazimctl.1", f"{share}/man/man1/shazimctl.1"),
             ("share/man/man5/shazimd.toml.5", f"{share}/man/man5/shazimd.toml.5"),
             ("share/man/man8/shazimd.8", f"{share}/man/man8/shazimd.8"),

@@ -1,1 +1,1 @@
-"""Other hosts: what a link exchanges between this host's daemon and the cluster's database."""
+"""Other hosts: the exchange between this host's daemon and the database of the cluster, in a process of its own."""

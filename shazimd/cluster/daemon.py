@@ -13,9 +13,9 @@ from shazimd.server.verbs import JSON
 class LinkClient(Client):
     """A client with the verbs for a link, which are for admins of the daemon."""
 
-    def changes(self, after: str | None = None, limit: int | None = None) -> ChangesPage:
-        """Changes of this host's files after a position, or all files."""
-        reply: ChangesPage = self._json(verbs.CHANGES, after=after, limit=limit)
+    def changes(self, after: str | None = None, limit: int | None = None, wait: int | None = None) -> ChangesPage:
+        """Changes of this host's files after a position, or all files; waits for a change if there is none."""
+        reply: ChangesPage = self._json(verbs.CHANGES, after=after, limit=limit, wait=wait)
         return reply
 
     def fingerprints(self, contents: Sequence[str]) -> list[FingerprintMessage]:

@@ -263,7 +263,7 @@ class ClusterConfig(Section, frozen=True, kw_only=True):
     """The name of this host in the cluster. Without the key the daemon shares nothing.
     Example: host = "nas1" """
     url: str | None = None
-    """The database, as libpq takes it.
+    """The database, as libpq takes it. Its password belongs into /etc/shazimd/pgpass, see docs/how-to-cluster.md.
     Example: url = "postgresql://nas1@db.example.org/shazim?sslmode=verify-full" """
     follow: Annotated[tuple[str, ...], Meta(min_length=1)] = ("*",)
     """The hosts whose pictures are known here: names, or "*" for all.

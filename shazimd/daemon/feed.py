@@ -69,6 +69,7 @@ def _changes(reader: Reader, model: str | None, at: _Position, limit: int) -> Ch
         "restarted": False,
         "complete": len(found) < limit,
         "reading": False,
+        "ended": False,
     }
 
 
@@ -81,7 +82,8 @@ def _reading(reader: Reader, model: str | None, at: _Position, limit: int) -> Ch
         "after": str(at._replace(path=None if is_last else found[-1][0])),
         "restarted": False,
         "complete": False,
-        "reading": not is_last,
+        "reading": True,
+        "ended": is_last,
     }
 
 

@@ -9,6 +9,7 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
+import pwd
 import signal
 import socket
 import sys
@@ -44,6 +45,8 @@ logger = structlog.get_logger()
 
 ANSWER_TIMEOUT_S = 10.0
 """Longest turn of the server's event loop; a third of WatchdogSec in the unit."""
+
+LINK_USER = "shazimd-link"
 
 EXAMPLES = """\
 examples:
@@ -124,7 +127,7 @@ def run(read_settings: Callable[[], Config], passed: Sequence[socket.socket]) ->
     stops_on_hangup = has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # nohup(1) ignores it
     stop = StopSignals(signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if stops_on_hangup else []))
     notifier = Notifier()
-    admins = Admins(settings.server.admins)
+    admins = Admins([*settings.server.admins, *_link_users(settings)])
     patience = Patience(stop.wait, notifier, partial(refuse_waiting, passed))
     with suppress(Stopped), ExitStack() as opened:
         app = opened.enter_context(closing(patience.until_done(lambda: App(settings, read_settings))))
@@ -176,6 +179,13 @@ def _status_line(status: Status) -> str:
     """The status in a line, for `systemctl status`."""
     waiting = f", {status['pending']} waiting" if status["pending"] else ""
     return f"{status['state']}: {status['images']} images in {len(status['roots'])} directories{waiting}"
+
+
+def _link_users(settings: Config) -> list[str]:
+    """The user of shazimd-link.service, if this host is of a cluster and has this user."""
+    with suppress(KeyError):
+        return [pwd.getpwnam(LINK_USER).pw_name] if settings.cluster.host else []
+    return []
 
 
 def _bind(settings: Config) -> socket.socket:

@@ -240,6 +240,9 @@ class DaemonService:
     def changes(self, after: str | None, limit: int) -> protocol.ChangesPage:
         return feed.changes(self._app.store, self._app.library.model_id, after, limit)
 
+    def file_changes(self) -> int:
+        return self._app.store.file_changes
+
     def fingerprints(self, digests: list[bytes]) -> list[protocol.FingerprintMessage]:
         return feed.fingerprints(self._app.store, self._app.library.model_id, digests)
 

@@ -47,6 +47,9 @@ ALERTS_PER_ANSWER = 1000
 DECISIONS_PER_ANSWER = 1000
 ALL_VERBS = (*VERBS, *CLUSTER_VERBS)
 CHANGES_PER_PAGE = 1000
+CHANGES_LOOK_S = 0.05
+"""How often a request that waits looks for a change: other hosts are to know of a file within a second."""
+CHANGES_WAIT_S_MAX = 20
 GROUPS_PER_PAGE, GROUPS_PER_PAGE_MAX = 50, 500
 
 
@@ -208,7 +211,15 @@ class _Api:
 
     async def changes(self, _request: Request, given: dict[str, Any]) -> Response:
         limit = min(given["limit"] or CHANGES_PER_PAGE, CHANGES_PER_PAGE)
-        return JsonResponse(await self._verb(self._service.changes, given["after"], limit))
+        end = anyio.current_time() + min(given["wait"] or 0, CHANGES_WAIT_S_MAX)
+        before = self._service.file_changes()
+        page = await self._verb(self._service.changes, given["after"], limit)
+        while page["complete"] and not page["changes"] and anyio.current_time() < end:
+            await anyio.sleep(CHANGES_LOOK_S)
+            if self._service.file_changes() != before:
+                before = self._service.file_changes()
+                page = await self._verb(self._service.changes, given["after"], limit)
+        return JsonResponse(page)
 
     async def fingerprints(self, _request: Request, given: dict[str, Any]) -> Response:
         return JsonResponse({"fingerprints": await self._verb(self._service.fingerprints, given["contents"])})

@@ -30,6 +30,7 @@ def _word(text: str) -> str:
 
 
 POSITION = Parameter("after", _word, "the position that the page before ended with", {"type": "string"})
+WAIT = Parameter("wait", whole(0), "seconds to wait for a change, at most 20", {"type": "integer", "minimum": 0})
 CONTENTS = Parameter("contents", _digests, "digests, with commas between", {"type": "string"}, required=True)
 HOST = Parameter("host", _word, "name of another host", {"type": "string"}, required=True)
 REACHED = Parameter("position", _word, "kept with the files, as one write", {"type": "string"})
@@ -54,7 +55,7 @@ CHANGES = Verb(
     "GET /v1/changes",
     "List changes of this host's files after a position, or all files.",
     Reply("ChangesPage"),
-    (POSITION, LIMIT),
+    (POSITION, LIMIT, WAIT),
     admin=True,
 )
 FINGERPRINTS = Verb(

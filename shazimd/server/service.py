@@ -134,6 +134,9 @@ class Service(Protocol):
         """The present state of files that changed after a position; all files without, or where it is not of this
         store. Raises BadInput, Unavailable where nothing is shared."""
 
+    def file_changes(self) -> int:
+        """A number that grows with each change of this host's files; never waits."""
+
     def fingerprints(self, digests: list[bytes]) -> list[FingerprintMessage]:
         """The fingerprints of those of these contents that are known."""
 

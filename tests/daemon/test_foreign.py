@@ -156,7 +156,8 @@ def test_a_position_of_another_time_begins_anew(tmp_path: Path) -> None:
         files, after, pages = a.feed()
         assert len(files) == 5
         assert [page["restarted"] for page in pages] == [True, False, False, False]
-        assert [page["reading"] for page in pages] == [True, True, False, False]
+        assert [page["reading"] for page in pages] == [True, True, True, False]
+        assert [page["ended"] for page in pages] == [False, False, True, False]
         assert a.service.changes("7.0123456789abcdef", 2)["restarted"]
         with pytest.raises(BadInput, match="after is"):
             a.service.changes("yesterday", 2)

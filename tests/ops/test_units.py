@@ -43,7 +43,7 @@ def runnable(layout: units.Layout, photos: str) -> str:
     install(layout, photos)
     for path in Path(layout.units).rglob("*.service"):
         text = path.read_text()
-        path.write_text(text.replace("/usr/bin/shazimd", "/bin/true").replace("/usr/bin/shazimctl", "/bin/true"))
+        path.write_text(re.sub(r"/usr/bin/shazim[\w-]+", "/bin/true", text))
     return layout.units
 
 
@@ -53,14 +53,14 @@ def systemd_analyze(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["systemd-analyze", *words], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("unit", [*units.UNITS, "shazimd-model.service"])
+@pytest.mark.parametrize("unit", [*units.UNITS, "shazimd-model.service", "shazimd-link.service"])
 def test_systemd_has_nothing_to_say(runnable: str, unit: str) -> None:
     """Every unit is verified in silence: unknown keys would only be warned of."""
     said = systemd_analyze("verify", "--man=no", f"{runnable}/{unit}")
     assert (said.stdout, said.stderr, said.returncode) == ("", "", 0)
 
 
-@pytest.mark.parametrize("unit", [*units.UNITS, "shazimd-model.service"])
+@pytest.mark.parametrize("unit", [*units.UNITS, "shazimd-model.service", "shazimd-link.service"])
 @pytest.mark.parametrize("templates", ["systemd", "systemd/user"])
 def test_no_failure_makes_a_unit_stay_dead(monkeypatch: pytest.MonkeyPatch, templates: str, unit: str) -> None:
     """No limit of starts, and pauses that grow where systemd has them; else five seconds."""
@@ -71,7 +71,7 @@ def test_no_failure_makes_a_unit_stay_dead(monkeypatch: pytest.MonkeyPatch, temp
     monkeypatch.setattr(units, "_systemd_version", lambda: 253)
     old = units._template(templates, unit, PREFIX).splitlines()
     assert not any(line.startswith("@") for line in new + old)
-    if unit in ("shazimd.service", "shazimd-hooks.service"):
+    if unit in ("shazimd.service", "shazimd-hooks.service", "shazimd-link.service"):
         assert "StartLimitIntervalSec=0" in new
         assert [line for line in new if line.startswith("Restart")][1:4] == [
             "RestartSec=1",
@@ -98,14 +98,20 @@ def test_user_units_are_sound_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """The units of a person's own service are verified in silence."""
     for path in (Path(units.__file__).parents[1] / "systemd" / "user").iterdir():
         text = units._template("systemd/user", path.name, PREFIX)
-        (tmp_path / path.name).write_text(re.sub(r"/usr/bin/shazim\w+", "/bin/true", text))
+        (tmp_path / path.name).write_text(re.sub(r"/usr/bin/shazim[\w-]+", "/bin/true", text))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     said = systemd_analyze("verify", "--user", "--man=no", str(tmp_path / unit))
     assert (said.stdout, said.stderr, said.returncode) == ("", "", 0)
 
 
 @pytest.mark.parametrize(
-    ("unit", "most"), [("shazimd.service", 10), ("shazimd-hooks.service", 25), ("shazimd-model.service", 25)]
+    ("unit", "most"),
+    [
+        ("shazimd.service", 10),
+        ("shazimd-hooks.service", 25),
+        ("shazimd-model.service", 25),
+        ("shazimd-link.service", 25),
+    ],
 )
 def test_exposure(runnable: str, unit: str, most: int) -> None:
     """systemd rates the daemon at most 1.0 (in tenths), and what needs a network at most 2.5."""

@@ -7,8 +7,9 @@
 
 _shtab_shazimctl_model_subparsers=(install list)
 _shtab_shazimctl_store_subparsers=(check compact backup repair restore)
+_shtab_shazimctl_cluster_subparsers=(init status forget)
 _shtab_shazimctl_service_subparsers=(install uninstall model)
-_shtab_shazimctl_subparsers=(find compare status wait duplicates clean web ignore decisions undo export failed alerts rescan forget model metrics doctor store reload hooks service completion)
+_shtab_shazimctl_subparsers=(find compare status wait duplicates clean web ignore decisions undo export failed alerts rescan forget model metrics doctor store reload cluster hooks service completion)
 
 _shtab_shazimctl_find_option_strings=(-h --help --from-file --output --threshold --weights --limit -v --verbose --json)
 _shtab_shazimctl_compare_option_strings=(-h --help --weights --json)
@@ -37,6 +38,10 @@ _shtab_shazimctl_store_repair_option_strings=(-h --help)
 _shtab_shazimctl_store_restore_option_strings=(-h --help)
 _shtab_shazimctl_store_option_strings=(-h --help --store)
 _shtab_shazimctl_reload_option_strings=(-h --help)
+_shtab_shazimctl_cluster_init_option_strings=(-h --help --config --json)
+_shtab_shazimctl_cluster_status_option_strings=(-h --help --config --json)
+_shtab_shazimctl_cluster_forget_option_strings=(-h --help --config --json)
+_shtab_shazimctl_cluster_option_strings=(-h --help)
 _shtab_shazimctl_hooks_option_strings=(-h --help --config --state)
 _shtab_shazimctl_service_install_option_strings=(-h --help --user --dry-run --yes)
 _shtab_shazimctl_service_uninstall_option_strings=(-h --help --purge --user --dry-run --yes)
@@ -60,9 +65,10 @@ _shtab_shazimctl___socket_COMPGEN=_shtab_compgen_files
 
 _shtab_shazimctl_model_pos_0_choices=(install list)
 _shtab_shazimctl_store_pos_0_choices=(check compact backup repair restore)
+_shtab_shazimctl_cluster_pos_0_choices=(init status forget)
 _shtab_shazimctl_service_pos_0_choices=(install uninstall model)
 _shtab_shazimctl_completion_pos_0_choices=(bash zsh fish)
-_shtab_shazimctl_pos_0_choices=(find compare status wait duplicates clean web ignore decisions undo export failed alerts rescan forget model metrics doctor store reload hooks service completion)
+_shtab_shazimctl_pos_0_choices=(find compare status wait duplicates clean web ignore decisions undo export failed alerts rescan forget model metrics doctor store reload cluster hooks service completion)
 
 _shtab_shazimctl_find_pos_0_nargs='*'
 _shtab_shazimctl_find__h_nargs=0
@@ -151,6 +157,18 @@ _shtab_shazimctl_store__h_nargs=0
 _shtab_shazimctl_store___help_nargs=0
 _shtab_shazimctl_reload__h_nargs=0
 _shtab_shazimctl_reload___help_nargs=0
+_shtab_shazimctl_cluster_init__h_nargs=0
+_shtab_shazimctl_cluster_init___help_nargs=0
+_shtab_shazimctl_cluster_init___json_nargs=0
+_shtab_shazimctl_cluster_status__h_nargs=0
+_shtab_shazimctl_cluster_status___help_nargs=0
+_shtab_shazimctl_cluster_status___json_nargs=0
+_shtab_shazimctl_cluster_forget__h_nargs=0
+_shtab_shazimctl_cluster_forget___help_nargs=0
+_shtab_shazimctl_cluster_forget___json_nargs=0
+_shtab_shazimctl_cluster_pos_0_nargs=A...
+_shtab_shazimctl_cluster__h_nargs=0
+_shtab_shazimctl_cluster___help_nargs=0
 _shtab_shazimctl_hooks__h_nargs=0
 _shtab_shazimctl_hooks___help_nargs=0
 _shtab_shazimctl_service_install_pos_0_nargs='*'

@@ -50,7 +50,7 @@ function _shtab_shazimctl_using
   test "$_shtab_shazimctl_cmdpath" = "$argv"
 end
 
-set -g _shtab_shazimctl_commands find compare status wait duplicates clean web ignore decisions undo export failed alerts rescan forget model 'model install' 'model list' metrics doctor store 'store check' 'store compact' 'store backup' 'store repair' 'store restore' reload hooks service 'service install' 'service uninstall' 'service model' completion
+set -g _shtab_shazimctl_commands find compare status wait duplicates clean web ignore decisions undo export failed alerts rescan forget model 'model install' 'model list' metrics doctor store 'store check' 'store compact' 'store backup' 'store repair' 'store restore' reload cluster 'cluster init' 'cluster status' 'cluster forget' hooks service 'service install' 'service uninstall' 'service model' completion
 set -g _shtab_shazimctl_opts_with_value --after --config --content --from-file --how --import --limit --output --parquet --port --prefer --reference --root --since --socket --state --store --textfile --threshold --timeout --undo --unignore --verdict --weights
 
 complete -c shazimctl -e
@@ -175,6 +175,20 @@ complete -c shazimctl -n '_shtab_shazimctl_using store restore' -s h -l help -d 
 complete -c shazimctl -n '_shtab_shazimctl_using store restore; and test $_shtab_shazimctl_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a directory made by backup'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a reload -d 'Reload the configuration.'
 complete -c shazimctl -n '_shtab_shazimctl_using reload' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a cluster -d 'Make a cluster'"'"'s tables, list its hosts, forget a host.'
+complete -c shazimctl -n '_shtab_shazimctl_using cluster' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using cluster; and test $_shtab_shazimctl_npos -eq 0' -a init -d 'make the tables, or bring them to this version'
+complete -c shazimctl -n '_shtab_shazimctl_using cluster init' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using cluster init' -l config -x -d 'default: $SHAZIMD_CONFIG, else ~/.config/shazimd/config.toml of a user, else /etc/shazimd/config.toml'
+complete -c shazimctl -n '_shtab_shazimctl_using cluster init' -l json -d 'print JSON, one object per line'
+complete -c shazimctl -n '_shtab_shazimctl_using cluster; and test $_shtab_shazimctl_npos -eq 0' -a status -d 'list the hosts: files, what others have still to read, last seen'
+complete -c shazimctl -n '_shtab_shazimctl_using cluster status' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using cluster status' -l config -x -d 'default: $SHAZIMD_CONFIG, else ~/.config/shazimd/config.toml of a user, else /etc/shazimd/config.toml'
+complete -c shazimctl -n '_shtab_shazimctl_using cluster status' -l json -d 'print JSON, one object per line'
+complete -c shazimctl -n '_shtab_shazimctl_using cluster; and test $_shtab_shazimctl_npos -eq 0' -a forget -d 'remove a host that is gone for good, with all its files'
+complete -c shazimctl -n '_shtab_shazimctl_using cluster forget' -s h -l help -d 'show this help message and exit'
+complete -c shazimctl -n '_shtab_shazimctl_using cluster forget' -l config -x -d 'default: $SHAZIMD_CONFIG, else ~/.config/shazimd/config.toml of a user, else /etc/shazimd/config.toml'
+complete -c shazimctl -n '_shtab_shazimctl_using cluster forget' -l json -d 'print JSON, one object per line'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a hooks -d 'Run the hooks of the configuration.'
 complete -c shazimctl -n '_shtab_shazimctl_using hooks' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using hooks' -l config -x -d 'default: $SHAZIMD_CONFIG, else ~/.config/shazimd/config.toml of a user, else /etc/shazimd/config.toml'

@@ -12,6 +12,7 @@ _shtab_shazimctl_commands() {
   local _commands=(
     alerts:'List alerts, or follow new alerts.'
     clean:'Remove duplicates: dry run by default, with undo.'
+    cluster:'Make a cluster'"'"'s tables, list its hosts, forget a host.'
     compare:'Compare two images.'
     completion:'Print the completion script for a shell.'
     decisions:'List, export or import decisions about duplicates.'
@@ -35,6 +36,15 @@ _shtab_shazimctl_commands() {
     web:'Open the page: see duplicates, decide, clean up.'
   )
   _describe 'shazimctl commands' _commands
+}
+
+_shtab_shazimctl_cluster_commands() {
+  local _commands=(
+    forget:'remove a host that is gone for good, with all its files'
+    init:'make the tables, or bring them to this version'
+    status:'list the hosts: files, what others have still to read, last seen'
+  )
+  _describe 'shazimctl cluster commands' _commands
 }
 
 _shtab_shazimctl_model_commands() {
@@ -99,6 +109,44 @@ _shtab_shazimctl_clean_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_shazimctl_clean_defaults_added=0
+
+_shtab_shazimctl_cluster_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_cluster_defaults_added=0
+
+_shtab_shazimctl_cluster_forget_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--config[default\: \$SHAZIMD_CONFIG, else \~\/.config\/shazimd\/config.toml of a user, else \/etc\/shazimd\/config.toml]:FILE:"
+  "--json[print JSON, one object per line]"
+  ":HOST:"
+  ":the database\; else \[cluster\] url:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_cluster_forget_defaults_added=0
+
+_shtab_shazimctl_cluster_init_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--config[default\: \$SHAZIMD_CONFIG, else \~\/.config\/shazimd\/config.toml of a user, else \/etc\/shazimd\/config.toml]:FILE:"
+  "--json[print JSON, one object per line]"
+  ":the database\; else \[cluster\] url:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_cluster_init_defaults_added=0
+
+_shtab_shazimctl_cluster_status_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--config[default\: \$SHAZIMD_CONFIG, else \~\/.config\/shazimd\/config.toml of a user, else \/etc\/shazimd\/config.toml]:FILE:"
+  "--json[print JSON, one object per line]"
+  ":the database\; else \[cluster\] url:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_shazimctl_cluster_status_defaults_added=0
 
 _shtab_shazimctl_compare_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -401,6 +449,7 @@ _shtab_shazimctl() {
       case $line[1] in
         alerts) _arguments -C -s $_shtab_shazimctl_alerts_options ;;
         clean) _arguments -C -s $_shtab_shazimctl_clean_options ;;
+        cluster) _shtab_shazimctl_cluster ;;
         compare) _arguments -C -s $_shtab_shazimctl_compare_options ;;
         completion) _arguments -C -s $_shtab_shazimctl_completion_options ;;
         decisions) _arguments -C -s $_shtab_shazimctl_decisions_options ;;
@@ -422,6 +471,31 @@ _shtab_shazimctl() {
         undo) _arguments -C -s $_shtab_shazimctl_undo_options ;;
         wait) _arguments -C -s $_shtab_shazimctl_wait_options ;;
         web) _arguments -C -s $_shtab_shazimctl_web_options ;;
+      esac
+  esac
+}
+
+_shtab_shazimctl_cluster() {
+  local context state line curcontext="$curcontext" one_or_more='(*)' remainder='(-)*:' default='*::: :->cluster'
+
+  # Add default positional/remainder specs only if none exist, and only once per session
+  if (( ! _shtab_shazimctl_cluster_defaults_added )); then
+    if (( ${_shtab_shazimctl_cluster_options[(I)${(q)one_or_more}*]} +          ${_shtab_shazimctl_cluster_options[(I)${(q)remainder}*]} +          ${_shtab_shazimctl_cluster_options[(I)${(q)default}]} == 0 )); then
+      _shtab_shazimctl_cluster_options+=(': :_shtab_shazimctl_cluster_commands' '*::: :->cluster')
+    fi
+    _shtab_shazimctl_cluster_defaults_added=1
+  fi
+  _arguments -C -s $_shtab_shazimctl_cluster_options
+
+  case $state in
+    cluster)
+      words=($line[1] "${words[@]}")
+      (( CURRENT += 1 ))
+      curcontext="${curcontext%:*:*}:_shtab_shazimctl_cluster-$line[1]:"
+      case $line[1] in
+        forget) _arguments -C -s $_shtab_shazimctl_cluster_forget_options ;;
+        init) _arguments -C -s $_shtab_shazimctl_cluster_init_options ;;
+        status) _arguments -C -s $_shtab_shazimctl_cluster_status_options ;;
       esac
   esac
 }

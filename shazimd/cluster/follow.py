@@ -1,0 +1,141 @@
+"""Brings the files of other hosts to this host's daemon, and has the alerts about them decided.
+
+The position of each host is kept by the daemon, in one write with the files: whatever is killed or restored, the next
+pass goes on from what the daemon really has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+
+from shazimd.cluster.base import Cluster, FilesPage, SharedFile
+from shazimd.cluster.daemon import LinkClient
+from shazimd.cluster.publish import batches
+from shazimd.text import path_bytes, path_fields
+
+log = structlog.get_logger()
+
+BATCH = 256
+"""Files in a request to the daemon, some 3 MB: other writes have their turn in between."""
+WAIT_S = 5.0
+"""Pause without a notification: one may get lost with a connection."""
+ALL = "*"
+
+
+class Follower:
+    """One thread at a time; ``run`` again after an error."""
+
+    def __init__(self, connect: Callable[[], Cluster], daemon: LinkClient, follow: Sequence[str]) -> None:
+        self._connect = connect
+        self._daemon = daemon
+        self._follow = frozenset(follow)
+
+    def run(self, is_stopped: Callable[[], bool], working: Callable[[], None]) -> None:
+        """Follow until stopped; ``working`` is called whenever all is well. Raises ShazimdError."""
+        cluster = self._connect()
+        try:
+            while not is_stopped():
+                self._pass(cluster)
+                working()
+                cluster.wait(WAIT_S)
+        finally:
+            cluster.close()
+
+    def _pass(self, cluster: Cluster) -> None:
+        """Fetch all that was pushed, then decide what was waiting for it."""
+        foreign = self._daemon.foreign()
+        waiting = foreign["undecided"]
+        files = [(path_bytes(each), bytes.fromhex(each["content"])) for each in waiting]
+        landed = cluster.landed(files) if files else []
+        wanted = [host for host in cluster.others() if ALL in self._follow or host in self._follow]
+        known = {each["host"]: each["position"] for each in foreign["hosts"]}
+        for host in known.keys() - set(wanted):
+            self._daemon.forget_foreign(host)
+        for host in wanted:
+            self._fetch(cluster, host, known.get(host))
+        for each, number in zip(waiting, landed, strict=True):
+            if number is not None or each["gone"]:
+                self._daemon.decide_foreign(each["id"], number or 0)
+
+    def _fetch(self, cluster: Cluster, host: str, position: str | None) -> None:
+        """Bring the daemon up to date with a host."""
+        before = position
+        while page := cluster.changes(host, position):
+            if page.position != position:
+                self._put(cluster, host, page, page.position)
+                position = page.position
+            if page.is_last:
+                if position != before:
+                    cluster.follows(host, page.position)
+                return
+        self._read_all(cluster, host)
+
+    def _read_all(self, cluster: Cluster, host: str) -> None:
+        """Put every file of a host, and remove those that it does not have. Changes meanwhile come after the
+        position that is taken first."""
+        position, after, last = cluster.position(host), "", False
+        if position is None:
+            return
+        log.info("cluster_host_read", host=host, position=position)
+        cluster.follows(host, position)  # its changes from here on are kept
+        while not last:
+            page = cluster.all_files(host, after)
+            self._put(cluster, host, page, None)
+            after, last = page.position, page.is_last
+        self._sweep(cluster, host)
+        self._daemon.put_foreign(host, b"{}", position, complete=True)
+
+    def _sweep(self, cluster: Cluster, host: str) -> None:
+        after: bytes | None = None
+        while paths := [path_bytes(each) for each in self._daemon.foreign_paths(host, after)]:
+            after = paths[-1]
+            if gone := cluster.unknown(host, paths):
+                self._send(host, [], gone, [])
+
+    def _put(self, cluster: Cluster, host: str, page: FilesPage, position: str | None) -> None:
+        """Have the daemon write a page; the position goes with the last files."""
+        parts = [*batches(page.files, BATCH)] or [[]]
+        for part in parts[:-1]:
+            self._put_part(cluster, host, part, [], None)
+        self._put_part(cluster, host, parts[-1], page.gone, position)
+
+    def _put_part(
+        self, cluster: Cluster, host: str, files: Sequence[SharedFile], gone: Sequence[bytes], position: str | None
+    ) -> None:
+        missing = self._send(host, files, gone, [], position, complete=False)
+        if missing:
+            contents = cluster.contents(host, [bytes.fromhex(each) for each in missing])
+            self._send(host, files, gone, contents, position)
+
+    def _send(
+        self,
+        host: str,
+        files: Sequence[SharedFile],
+        gone: Sequence[bytes],
+        contents: Sequence[Any],
+        position: str | None = None,
+        *,
+        complete: bool = True,
+    ) -> list[str]:
+        """The digests of contents that are missing."""
+        batch = {
+            "put": [_message(file) for file in files],
+            "remove": [path_fields(path) for path in gone],
+            "contents": contents,
+        }
+        return self._daemon.put_foreign(host, msgspec.json.encode(batch), position, complete=complete)["missing"]
+
+
+def _message(file: SharedFile) -> dict[str, Any]:
+    return {
+        **path_fields(file.path),
+        "content": file.digest.hex(),
+        "made": file.made,
+        "size_bytes": file.size_bytes,
+        "mtime_ns": file.mtime_ns,
+        "since": file.since,
+    }

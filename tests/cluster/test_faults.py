@@ -1,0 +1,103 @@
+"""Faults of the server, the links and the daemons: nothing is lost, and local work goes on."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+import pytest
+from daemon_process import drawing
+from linked import LinkedHost, known, new_database, wait_until
+from postgres_server import PostgresServer
+
+from shazimd.cluster import postgres
+from shazimd.cluster.postgres import PostgresCluster
+from shazimd.errors import ClusterError
+
+pytestmark = pytest.mark.timeout(200)
+Hosts = Callable[[str, str], LinkedHost]
+
+
+def test_local_work_goes_on_while_the_server_is_away(host: Hosts, server: PostgresServer) -> None:
+    """A link says it once; local copies are told at once, the others when the server is back, each once."""
+    url = new_database(server)
+    a, b = host("a", url), host("b", url)
+    a.start()
+    b.start()
+    drawing(1).save(a.root / "1.png")
+    wait_until(lambda: known(b, a), a, b)
+    server.stop()
+    drawing(1).resize((200, 150)).save(b.root / "copy.jpg", quality=90)
+    drawing(2).save(b.root / "2.png")
+    b.daemon.settled()
+    drawing(2).resize((200, 150)).save(b.root / "2.jpg", quality=90)
+    wait_until(lambda: b.alerts() == [(f"{b.root}/2.jpg", f"{b.root}/2.png")], a, b)
+    wait_until(lambda: {event["work"] for event in b.events("cluster_waits")} == {"tell", "follow"}, a, b)
+    server.start()
+    wait_until(lambda: known(a, b) and b.told_across(), a, b)
+    assert b.told_across() == [(f"{b.root}/copy.jpg", f"a:{a.root}/1.png")]
+    wait_until(lambda: b.events("cluster_works_again"), a, b)
+    assert a.told_across() == []
+
+
+def test_a_server_that_hangs_is_given_up(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it says nothing at all; another connection works once it goes on."""
+    url = new_database(server)
+    with closing(PostgresCluster(url, "a")) as cluster:
+        cluster.join(None)
+        server.hang()
+        monkeypatch.setattr(postgres, "CONNECT_TIMEOUT_S", 2)
+        try:
+            started = time.monotonic()
+            with pytest.raises(ClusterError), cluster._verb(1):
+                cluster._connection.execute("select 1")
+            with pytest.raises(ClusterError):
+                PostgresCluster(url, "a")
+            assert time.monotonic() - started < 30
+        finally:
+            server.go_on()
+    with closing(PostgresCluster(url, "a")) as cluster:
+        assert cluster.others() == []
+
+
+def test_a_server_that_lost_its_last_transactions_is_told_again(host: Hosts, server: PostgresServer) -> None:
+    """An old backup takes its place: the hosts send what it lacks, and followers read what it has."""
+    url = new_database(server)
+    a, b = host("a", url), host("b", url)
+    drawing(1).save(a.root / "1.png")
+    a.start()
+    b.start()
+    wait_until(lambda: known(b, a), a, b)
+    server.stop()
+    saved = server.folder / "saved"
+    shutil.copytree(server.data, saved)
+    for path in (saved, *saved.rglob("*")):
+        shutil.chown(path, *server.owner())
+    server.start()
+    drawing(2).save(a.root / "2.png")
+    (a.root / "1.png").unlink()
+    drawing(3).save(b.root / "3.png")
+    wait_until(lambda: known(a, b) and known(b, a), a, b)
+    server.kill()
+    shutil.rmtree(server.data)
+    saved.rename(server.data)
+    server.start()
+    drawing(4).save(a.root / "4.png")
+    wait_until(lambda: a.events("cluster_lost_changes") and b.events("cluster_lost_changes"), a, b)
+    wait_until(lambda: known(a, b) and known(b, a), a, b)
+
+
+def test_hosts_with_different_models_compare_by_hashes_and_words(host: Hosts, url: str) -> None:
+    """A copy is found on the other host though its vector means nothing there."""
+    a, b = host("a", url), host("b", url)
+    drawing(1).save(a.root / "1.png")
+    a.start()
+    b.daemon.start("--model", "bundled")
+    b.start_link()
+    wait_until(lambda: known(b, a), a, b)
+    drawing(1).resize((200, 150)).save(b.root / "copy.jpg", quality=90)
+    wait_until(lambda: b.told_across() == [(f"{b.root}/copy.jpg", f"a:{a.root}/1.png")], a, b)
+    wait_until(lambda: known(a, b), a, b)
+    assert a.find(b.root / "copy.jpg") == {f"{a.root}/1.png", f"b:{b.root}/copy.jpg"}
