@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from drawn import encoded, photograph, picture
+from file_formats import WRITERS
 from PIL import Image
 
 from shazimd.errors import ShazimdError
@@ -46,6 +47,12 @@ def test_every_format_is_decoded(pool: WorkerPool) -> None:
         _same(pool, jobs.query, data, None, PIXELS_MAX, True)
         _same(pool, jobs.picture_facts, data, PIXELS_MAX)
         _same(pool, jobs.rendition, data, 64, PIXELS_MAX)
+
+
+def test_every_reader_decodes(pool: WorkerPool) -> None:
+    """Files that Pillow refuses need no file and no module that was not there before."""
+    for write in WRITERS.values():
+        _same(pool, jobs.rendition, write(picture(64, 48)), 64, PIXELS_MAX)
 
 
 def test_pairs_are_compared(pool: WorkerPool) -> None:

@@ -1,4 +1,4 @@
-"""PFM, PAM and Radiance HDR, decoded by OpenCV, which every installation has for its local features."""
+"""PFM and PAM, decoded by OpenCV, which every installation has for its local features."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from shazimd.imaging.colour import tone_mapped
 from shazimd.imaging.readers.reading import Reading, check_size, named
 from shazimd.imaging.rgb import levels
 
 _PFM = re.compile(rb"P[Ff]\s+(\d+)\s+(\d+)\s")
 _PAM = re.compile(rb"P7\n(?:[^\n]*\n){0,64}?ENDHDR\n")
 _PAM_SIDES = (re.compile(rb"\nWIDTH\s+(\d+)"), re.compile(rb"\nHEIGHT\s+(\d+)"))
-_RADIANCE = re.compile(rb"#\?R(?:ADIANCE|GBE)\n(?:[^\n]*\n){1,64}?-Y (\d+) \+X (\d+)\n")
 _HEAD_BYTES = 8192
 
 
 def read(data: bytes, max_pixels: int) -> Reading | None:
-    """Samples as they are coded in PFM and PAM; the linear light of a Radiance file by ``colour.tone_mapped``."""
+    """Samples as they are coded."""
     found = _kind_and_size(data[:_HEAD_BYTES])
     if found is None:
         return None
@@ -31,15 +29,12 @@ def read(data: bytes, max_pixels: int) -> Reading | None:
         raise ValueError(f"the {kind} picture is broken")
     if array.ndim == 3:
         array = array[..., [2, 1, 0, *range(3, array.shape[2])]]
-    pixels = tone_mapped(array) if kind == "HDR" else levels(array)
-    return Reading(named(Image.fromarray(np.ascontiguousarray(pixels)), kind), is_whole=array.dtype == np.uint8)
+    return Reading(named(Image.fromarray(np.ascontiguousarray(levels(array))), kind), is_whole=array.dtype == np.uint8)
 
 
 def _kind_and_size(head: bytes) -> tuple[str, tuple[int, int]] | None:
     if found := _PFM.match(head):
         return "PFM", (int(found[1]), int(found[2]))
-    if found := _RADIANCE.match(head):
-        return "HDR", (int(found[2]), int(found[1]))
     if found := _PAM.match(head):
         width, height = (side.search(found[0]) for side in _PAM_SIDES)
         return ("PAM", (int(width[1]), int(height[1]))) if width and height else None
