@@ -44,7 +44,12 @@ OTHER_FORMATS = ("MPO", "RAW", "HDR", "PFM", "PAM", "JXR", "JLS")
 
 def digest_of(data: bytes) -> Digest:
     """The name of these bytes: BLAKE2b (RFC 7693), 32 bytes."""
-    return hashlib.blake2b(data, digest_size=32).digest()
+    return new_digest(data).digest()
+
+
+def new_digest(data: bytes = b"") -> hashlib.blake2b:
+    """The state of ``digest_of``, for bytes that come in pieces."""
+    return hashlib.blake2b(data, digest_size=32)
 
 
 def check_weights(weights: Weights) -> None:

@@ -17,6 +17,7 @@ from shazimd.ingest.commit import Committer
 from shazimd.ingest.disk import read_whole
 from shazimd.ingest.ingest import Decoders
 from shazimd.ingest.lanes import Jobs, Lane
+from shazimd.posix.sealed import SealedBytes
 from shazimd.search.library import Library
 from shazimd.store.base import Reader, Store, Writer
 from shazimd.types import ContentId, Fingerprint
@@ -95,18 +96,18 @@ class Backfill:
         self._library.outdated = max(0, self._library.outdated - 1)
 
 
-def bytes_of(store: Store, content: ContentId) -> bytes | None:
+def bytes_of(store: Store, content: ContentId) -> SealedBytes | None:
     """The bytes of a content, from the first of its unchanged files."""
     with store.read() as reader:
         rows = [(path, reader.file(path)) for path in reader.files_of(content)]
     for path, row in rows:
         try:
-            data = row and read_whole(path, row.stat, follow_symlinks=True)
+            found = row and read_whole(path, row.stat, follow_symlinks=True)
         except Unreadable as error:
             log.debug("backfill_unreadable", path=path, reason=str(error))
             continue
-        if data:
-            return data
+        if found:
+            return found.data
     return None
 
 

@@ -10,7 +10,8 @@ from shazimd.errors import Unreadable
 from shazimd.ingest.patience import RemoteCalls, Stalled
 from shazimd.ingest.rules import RootPolicy
 from shazimd.posix.reach import within_reach
-from shazimd.types import Digest, Stat, digest_of
+from shazimd.posix.sealed import SealedBytes
+from shazimd.types import Digest, Stat, new_digest
 from shazimd.watch.sniff import begins_like_a_picture
 
 
@@ -50,7 +51,7 @@ class Disk:
             return None
         return FoundFile(Stat.of(found), found.st_dev, found.st_nlink)
 
-    def read(self, path: bytes, stat: Stat) -> bytes | None:
+    def read(self, path: bytes, stat: Stat) -> ReadFile | None:
         """See ``read_whole``."""
         return read_whole(path, stat, follow_symlinks=self._roots.follows_symlinks(path))
 
@@ -85,23 +86,32 @@ class Disk:
         if found.stat.is_unchanged_since(known):
             return True
         try:
-            data = self.read(path, found.stat)
+            content = self.read(path, found.stat)
         except Unreadable:
             return False
-        return data is not None and digest_of(data) == digest
+        return content is not None and content.digest == digest
 
 
-def read_whole(path: bytes, stat: Stat, *, follow_symlinks: bool) -> bytes | None:
+class ReadFile(NamedTuple):
+    """The content of a file, which was read once."""
+
+    data: SealedBytes
+    digest: Digest
+
+
+def read_whole(path: bytes, stat: Stat, *, follow_symlinks: bool) -> ReadFile | None:
     """All bytes of a file; None if its stat differs from ``stat`` afterwards. Raises Unreadable."""
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO in its place must not block
     try:
         with within_reach(path) as near:
             opened = os.open(near, flags if follow_symlinks else flags | os.O_NOFOLLOW)
-        with open(opened, "rb") as file:
-            data = file.read(stat.size + 1)
+        with open(opened, "rb", buffering=0) as file:
+            digest = new_digest()
+            data = SealedBytes.read(file, stat.size + 1, digest.update)
             after = Stat.of(os.fstat(file.fileno()))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror}") from error
-    return data if after.is_unchanged_since(stat) and len(data) == stat.size else None
+    is_whole = after.is_unchanged_since(stat) and len(data) == stat.size
+    return ReadFile(data, digest.digest()) if is_whole else None

@@ -37,11 +37,12 @@ from shazimd.ingest.outcome import Outcome
 from shazimd.ingest.pending import PendingAlert, PendingAlerts, is_same_picture
 from shazimd.ingest.retries import Retries
 from shazimd.ingest.rules import IngestRules
+from shazimd.posix.sealed import SealedBytes
 from shazimd.protocol import Alert
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Writer
-from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, Query, Stat, digest_of
+from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, Query, Stat
 
 if TYPE_CHECKING:
     from shazimd.models.model import ModelInfo
@@ -61,9 +62,9 @@ chmod changes no mtime."""
 class Decoders(Protocol):
     """Decodes pictures in other processes; a future fails with a ShazimdError."""
 
-    def fingerprint(self, data: bytes, model: ModelInfo | None) -> Future[Fingerprint]: ...
+    def fingerprint(self, data: SealedBytes, model: ModelInfo | None) -> Future[Fingerprint]: ...
 
-    def query(self, data: bytes, model: ModelInfo | None) -> Future[Query]: ...
+    def query(self, data: SealedBytes, model: ModelInfo | None) -> Future[Query]: ...
 
 
 class Counts(Protocol):
@@ -226,10 +227,10 @@ class Ingest:
         the disk, together with many others."""
         stat = file.found.stat
         with self._memory.taking(stat.size):
-            data = self._disk.read(file.path, stat)
-            if data is None:
+            content = self._disk.read(file.path, stat)
+            if content is None:
                 return None
-            digest = digest_of(data)
+            data, digest = content
             if (known := self._known(digest, file)) is not None:
                 return known
             until_stored.enter_context(self._same_bytes[int.from_bytes(digest[:2]) % STRIPES])
@@ -275,7 +276,7 @@ class Ingest:
         is_same_file = path != file.path and other is not None and other.is_same_file(file.found)
         return is_same_file and not self._arrivals.is_undecided(path)
 
-    def _decoded(self, path: bytes, data: bytes, silent: bool) -> Query:
+    def _decoded(self, path: bytes, data: SealedBytes, silent: bool) -> Query:
         model = self._library.model
         if silent:
             query = _query_of(self._decoders.fingerprint(data, model).result())

@@ -10,6 +10,7 @@ import secrets
 import socket
 import struct
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 _HEADER = struct.Struct(">QQ")
@@ -20,6 +21,8 @@ START = 0
 class Frame(NamedTuple):
     job: int
     message: bytearray
+    descriptors: tuple[int, ...] = ()
+    """received with it, for the receiver to close"""
 
 
 def job_number() -> int:
@@ -27,19 +30,38 @@ def job_number() -> int:
     return START + 1 + secrets.randbelow(2**64 - 1)
 
 
-def send(channel: socket.socket, job: int, message: bytes, deadline: float | None = None) -> None:
+def send(
+    channel: socket.socket,
+    job: int,
+    message: bytes,
+    deadline: float | None = None,
+    descriptors: Sequence[int] = (),
+) -> None:
     """Send a frame. Raises TimeoutError after the deadline (``time.monotonic``), OSError on a broken connection."""
     _until(channel, deadline)
-    channel.sendall(_HEADER.pack(job, len(message)))
+    header = _HEADER.pack(job, len(message))
+    # They travel with the first byte, and the rest of so few bytes is never held back.
+    sent = socket.send_fds(channel, [header], list(descriptors)) if descriptors else 0
+    channel.sendall(header[sent:])
     channel.sendall(message)
 
 
 def receive(channel: socket.socket, *, limit: int | None = None, deadline: float | None = None) -> Frame | None:
     """The next frame, None at the end of the connection. Raises TimeoutError after the deadline, ValueError for a
-    message of more than ``limit`` bytes, OSError on a broken connection."""
+    message of more than ``limit`` bytes, OSError on a broken connection. Takes no descriptors."""
     header = _read(channel, _HEADER.size, deadline)
-    if header is None:
-        return None
+    return None if header is None else _rest(channel, header, limit, deadline)
+
+
+def receive_with_descriptors(channel: socket.socket, most: int) -> Frame | None:
+    """As ``receive``, with up to ``most`` descriptors."""
+    first, descriptors, _, _ = socket.recv_fds(channel, _HEADER.size, most)
+    rest = _read(channel, _HEADER.size - len(first), None) if first else None
+    frame = None if rest is None else _rest(channel, first + rest, None, None)
+    return None if frame is None else frame._replace(descriptors=tuple(descriptors))
+
+
+def _rest(channel: socket.socket, header: bytes | bytearray, limit: int | None, deadline: float | None) -> Frame | None:
     job, length = _HEADER.unpack(header)
     if limit is not None and length > limit:
         raise ValueError(f"a message of {length} bytes is announced, expected at most {limit}")

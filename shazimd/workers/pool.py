@@ -6,7 +6,6 @@ worker.
 
 from __future__ import annotations
 
-import pickle
 import queue
 import threading
 from collections.abc import Callable
@@ -20,10 +19,12 @@ import structlog
 
 from shazimd.errors import InternalError, ModelError, WorkerFailed, WorkerLost
 from shazimd.models.model import ModelInfo
+from shazimd.posix.sealed import SealedBytes
 from shazimd.types import Fingerprint, Query
-from shazimd.workers import checks, jobs, replies
+from shazimd.workers import checks, jobs, replies, requests
 from shazimd.workers.process import WorkerCrashed, WorkerProcess
 from shazimd.workers.replies import MalformedReply
+from shazimd.workers.requests import Request
 
 log = structlog.get_logger()
 
@@ -82,11 +83,11 @@ class WorkerPool:
         for thread in self._threads:
             thread.start()
 
-    def fingerprint(self, data: bytes, model: ModelInfo | None) -> Future[Fingerprint]:
+    def fingerprint(self, data: bytes | SealedBytes, model: ModelInfo | None) -> Future[Fingerprint]:
         """Fingerprint a picture, after all jobs of ``query`` and ``submit``."""
         return self._submit(_SCAN, jobs.fingerprint, (data, model, *self._extraction), model)
 
-    def query(self, data: bytes, model: ModelInfo | None) -> Future[Query]:
+    def query(self, data: bytes | SealedBytes, model: ModelInfo | None) -> Future[Query]:
         """Fingerprint a picture to search for, in all its orientations."""
         return self._submit(_QUERY, jobs.query, (data, model, *self._extraction), model)
 
@@ -190,7 +191,8 @@ class _Keeper:
 
     def _run(self, job: _PoolJob[T]) -> T:
         """The result of a job. A job is tried again, in a fresh worker, unless it is to blame for the failure."""
-        request = pickle.dumps((job.function, job.arguments), protocol=pickle.HIGHEST_PROTOCOL)
+        assert job.function is not None
+        request = requests.pack(job.function, job.arguments)
         before = 0 if self._worker is None else self._worker.jobs_done
         try:
             return self._ask(request, job)
@@ -201,7 +203,7 @@ class _Keeper:
                 raise
             return self._ask(request, job)
 
-    def _ask(self, request: bytes, job: _PoolJob[T]) -> T:
+    def _ask(self, request: Request, job: _PoolJob[T]) -> T:
         """The result of a job; after a failure the worker is replaced."""
         assert job.function is not None
         try:

@@ -16,6 +16,7 @@ from shazimd.models.model import ModelInfo
 from shazimd.workers import channel, replies
 from shazimd.workers.confinement import confine
 from shazimd.workers.replies import MalformedReply
+from shazimd.workers.requests import Request
 
 MODULE = "shazimd.workers.worker_main"
 """The program of a worker."""
@@ -91,7 +92,7 @@ class WorkerProcess:
             except WorkerFailed as error:
                 raise WorkerLost(f"{error}; not the picture's fault") from error
 
-    def ask(self, request: bytes, timeout_s: float) -> bytearray:
+    def ask(self, request: Request, timeout_s: float) -> bytearray:
         """The reply to a job. Raises WorkerFailed without a reply; WorkerLost if no job is to blame, MalformedReply or
         WorkerCrashed if an earlier job may be.
 
@@ -100,12 +101,13 @@ class WorkerProcess:
         self.jobs_done += 1
         return reply
 
-    def _exchange(self, request: bytes | None, timeout_s: float, step: str) -> bytearray:
+    def _exchange(self, request: Request | None, timeout_s: float, step: str) -> bytearray:
         deadline = time.monotonic() + timeout_s
         job = channel.START if request is None else channel.job_number()
         try:
             if request is not None:
-                channel.send(self._connection, job, request, deadline)
+                pictures = [picture.fileno() for picture in request.pictures]
+                channel.send(self._connection, job, request.message, deadline, pictures)
             reply = channel.receive(self._connection, limit=REPLY_BYTES_MAX, deadline=deadline)
             is_followed = reply is not None and channel.has_bytes(self._connection)
         except TimeoutError as error:

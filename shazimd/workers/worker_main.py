@@ -20,7 +20,7 @@ from shazimd.errors import ShazimdError, WorkerFailed
 from shazimd.models.model import ModelInfo
 from shazimd.posix import memory, process
 from shazimd.posix.resident import release_libraries
-from shazimd.workers import channel, replies
+from shazimd.workers import channel, replies, requests
 from shazimd.workers.confinement import confine
 from shazimd.workers.loading import load_libraries, opened
 
@@ -48,16 +48,16 @@ def main() -> None:
 
 def _serve_one(connection: socket.socket, memory_mb: int) -> bool:
     """Run one job; False at the end. A separate function, to free the job before the next wait."""
-    request = channel.receive(connection)
+    request = channel.receive_with_descriptors(connection, requests.PICTURES_MAX)
     if request is None:
         return False
-    channel.send(connection, request.job, _answer(request.message, memory_mb))
+    channel.send(connection, request.job, _answer(request, memory_mb))
     return True
 
 
-def _answer(request: bytearray, memory_mb: int) -> bytes:
+def _answer(request: channel.Frame, memory_mb: int) -> bytes:
     try:
-        function, arguments = pickle.loads(request)  # noqa: S301 - it comes from the daemon; replies are no pickles
+        function, arguments = requests.unpack(request.message, request.descriptors)
         return replies.pack_result(function(*arguments))
     except ShazimdError as error:
         return replies.pack_failure(error)

@@ -19,6 +19,7 @@ from shazimd.index.flat import FlatIndex
 from shazimd.ingest.backfill import Backfill
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.lanes import Jobs
+from shazimd.posix.sealed import SealedBytes
 from shazimd.search.library import Library
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
@@ -41,17 +42,17 @@ class FakeDecoders:
     def __init__(self) -> None:
         self.decoded: list[bytes] = []
 
-    def fingerprint(self, data: bytes, model: ModelInfo | None) -> Future[Fingerprint]:
-        self.decoded.append(data)
+    def fingerprint(self, data: SealedBytes, model: ModelInfo | None) -> Future[Fingerprint]:
+        self.decoded.append(bytes(data))
         done: Future[Fingerprint] = Future()
-        if data == b"bad":
+        if bytes(data) == b"bad":
             done.set_exception(NotAnImage("no picture"))
         else:
             fv = np.eye(1, 8, dtype=np.float32)[0]
             done.set_result(Fingerprint(Signals(1, 1, fv), "m", 10, 10, "PNG", features=packed()))
         return done
 
-    def query(self, data: bytes, model: ModelInfo | None) -> Future[Query]:
+    def query(self, data: SealedBytes, model: ModelInfo | None) -> Future[Query]:
         raise NotImplementedError
 
 

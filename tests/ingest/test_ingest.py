@@ -26,6 +26,7 @@ from shazimd.ingest.pending import PendingAlert
 from shazimd.ingest.retries import TRIES_MAX
 from shazimd.ingest.rules import IngestRules, MatchSettings
 from shazimd.models.model import ModelInfo
+from shazimd.posix.sealed import SealedBytes
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Store, Writer
@@ -51,26 +52,27 @@ class FakeDecoders:
         self.meanwhile: Callable[[], object] = lambda: None
         """what happens on the disk while a picture is decoded"""
 
-    def fingerprint(self, data: bytes, model: ModelInfo | None) -> Future[Fingerprint]:
-        self.decoded.append(data)
+    def fingerprint(self, data: SealedBytes, model: ModelInfo | None) -> Future[Fingerprint]:
+        content = bytes(data)
+        self.decoded.append(content)
         self.meanwhile()
         done: Future[Fingerprint] = Future()
         if self.losses > 0:
             self.losses -= 1
             done.set_exception(WorkerLost("killed; not the picture's fault"))
-        elif data.startswith(b"bad"):
+        elif content.startswith(b"bad"):
             done.set_exception(NotAnImage("no picture"))
-        elif data.startswith(b"crash"):
+        elif content.startswith(b"crash"):
             done.set_exception(WorkerFailed("crashed its worker"))
         else:
-            number = self.number or int.from_bytes(digest_of(data)[:8], "big")
+            number = self.number or int.from_bytes(digest_of(content)[:8], "big")
             signs = np.array([1 if number >> bit & 1 else -1 for bit in range(64)], np.float32)
             vector = signs / np.float32(8) if self.has_model else None
             signals = Signals(number, number, vector)
             done.set_result(Fingerprint(signals, model.id if model else None, 4, 3, "PPM", self.pixels))
         return done
 
-    def query(self, data: bytes, model: ModelInfo | None) -> Future[Query]:
+    def query(self, data: SealedBytes, model: ModelInfo | None) -> Future[Query]:
         done: Future[Query] = Future()
         try:
             fingerprint = self.fingerprint(data, model).result()

@@ -81,11 +81,17 @@ def pack_result(result: object) -> bytes:
     return BYTES[kind](good) if kind in BYTES else good
 
 
-def send(channel: socket.socket, job: int, message: bytes, deadline: float | None = None) -> None:
+def send(
+    channel: socket.socket,
+    job: int,
+    message: bytes,
+    deadline: float | None = None,
+    descriptors: Sequence[int] = (),
+) -> None:
     if taken_over and taken_over[-1] in FRAMES:
         FRAMES[taken_over[-1]](channel, job, message)
     else:
-        plain_send(channel, job, message, deadline)
+        plain_send(channel, job, message, deadline, descriptors)
     taken_over.clear()  # the next job is served honestly, if there is to be one
 
 
