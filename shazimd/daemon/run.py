@@ -391,12 +391,14 @@ class Run:
         """A job: find the relations of some contents, and offer the next."""
         if self.relating.step():
             self._offer_relating()
-        elif contents := self.relating.finished():
-            if contents < COMPARED_TOLD:
-                log.debug("pictures_compared", contents=contents)
-            else:
-                groups = self._duplicates.count(self.keep, self.scoring)
-                log.info("pictures_compared", contents=contents, duplicate_groups=groups)
+            return
+        contents = self.relating.finished()
+        if contents >= COMPARED_TOLD:
+            groups = self._duplicates.count(self.keep, self.scoring)
+            log.info("pictures_compared", contents=contents, duplicate_groups=groups)
+        elif contents:
+            log.debug("pictures_compared", contents=contents)
+        self._duplicates.prepare(self.keep, self.scoring)
 
 
 def _wait(moves: list[Future[None]]) -> None:

@@ -129,6 +129,12 @@ class Duplicates:
         """The number of groups, decided or not."""
         return len(self._groups(rules, scoring))
 
+    def prepare(self, rules: KeepRules, scoring: Scoring) -> None:
+        """List all groups before anyone asks, unless they were listed. Does nothing without verification, where that is
+        a search of minutes."""
+        if self._verified and self._listing is None:
+            self._groups(rules, scoring)
+
     def settle(self, digests: Iterable[Digest]) -> None:
         """Group these contents anew, after a decision about them, with those of their groups; other groups stay."""
         with self._making:

@@ -25,6 +25,8 @@ ROOT = 0
 """The number of the directory "/"."""
 FOREIGN = 1 << 63
 """The number of the directory that has the hosts' roots in it; directories below have greater numbers."""
+_FOREIGN_BEGIN = FOREIGN >> 56
+"""The first byte of such a number."""
 _HOST_ROOT = re.compile(rb"[a-z0-9][a-z0-9.-]{0,62}:/")
 """No name in a directory has a slash: a host's root is none of them."""
 
@@ -82,7 +84,7 @@ def join(directory: bytes, name: bytes) -> bytes:
 
 def is_foreign_key(key: bytes) -> bool:
     """Whether a key begins with a directory of another host."""
-    return len(key) >= NUMBER_BYTES and parse_number(key) >= FOREIGN
+    return len(key) >= NUMBER_BYTES and key[0] >= _FOREIGN_BEGIN
 
 
 def joined(names: list[bytes]) -> bytes:

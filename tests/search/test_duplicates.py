@@ -364,6 +364,20 @@ def shelf_content(writer: Writer, name: str) -> ContentId:
     return found
 
 
+def test_groups_are_listed_before_anyone_asks(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once: later changes are followed when they are asked for. Pairs by score are not searched ahead."""
+    shelf.put("a", "/a1", "/a2")
+    passes = []
+    all_rows = GroupRows.of_all
+    monkeypatch.setattr(GroupRows, "of_all", lambda *args: (passes.append(args), all_rows(*args))[1])
+    for name in "bc":
+        shelf.duplicates.prepare(RULES, SCORING)
+        shelf.put(name, f"/{name}1", f"/{name}2")
+    assert len(shelf.page()) == 3
+    Duplicates(shelf.library, verified=False).prepare(RULES, SCORING)
+    assert len(passes) == 1
+
+
 def test_moved_directories_and_many_changes_list_all_groups_anew(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rule may look at directories, and a change of all is no change of some."""
     shelf.put("a", "/inbox/a", "/album/a")
