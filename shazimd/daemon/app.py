@@ -62,7 +62,12 @@ class App:
             check_presence(roots, parts.store)
             self.store, self.workers, self.library = parts.store, parts.workers, parts.library
             self.alerts, self.committer, self.metrics = parts.alerts, parts.committer, parts.metrics
-            self.foreign = ForeignFiles(parts.library, parts.committer, config.cluster.host)
+            self.foreign = ForeignFiles(
+                parts.library,
+                parts.committer,
+                config.cluster.host,
+                partial(parts.workers.submit, jobs.are_comparable) if config.match.verify else None,
+            )
             self.search, self.duplicates, self.ignored = parts.search, parts.duplicates, parts.ignored
             self.run = Run(parts, roots, RunSettings.of(config))
             self._opened = opened.pop_all()

@@ -9,6 +9,8 @@ that were there before.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
 from itertools import islice
 from typing import Annotated, NamedTuple, TypeVar, cast
@@ -18,7 +20,7 @@ import numpy as np
 import structlog
 from msgspec import Meta, Struct
 
-from shazimd.errors import BadInput
+from shazimd.errors import BadInput, WorkerFailed
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.values import followed_hosts, set_followed_hosts
 from shazimd.protocol import ForeignHost, ForeignReply, PathFields, RefusedRow
@@ -27,16 +29,19 @@ from shazimd.store import keys
 from shazimd.store.base import Reader, Writer
 from shazimd.text import path_fields, printable
 from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, FloatVector, Signals, Stat
-from shazimd.words.packing import VERSION, unpack_words
+from shazimd.words.packing import VERSION, check_packed
 
 log = structlog.get_logger()
 
+Comparable = Callable[[Sequence[bytes]], Future[list[bool]]]
+"""Has a worker look whether local features can be compared."""
+AT_ONCE = 64
+"""Features looked at in a job, some 30 ms."""
 BATCH = 256
 """Files removed in one transaction."""
 ORIENTATIONS = 7
 PIXELS_MAX = 1 << 32
-UNIT_TOLERANCE = 1e-3
-"""As that of the store: rounding to float16 stays well inside."""
+UNIT_TOLERANCE = 1e-3  # as that of the store
 WIDTH_MAX = 8192
 
 Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
@@ -98,7 +103,11 @@ class _SoundRows(NamedTuple):
 
 
 class ForeignFiles:
-    def __init__(self, library: Library, committer: Committer, own_host: str | None) -> None:
+    def __init__(
+        self, library: Library, committer: Committer, own_host: str | None, comparable: Comparable | None
+    ) -> None:
+        """``comparable``: None if local features are not used here."""
+        self._comparable = comparable
         self._library = library
         self._committer = committer
         self._own_host = own_host
@@ -162,6 +171,9 @@ class ForeignFiles:
                     rows.contents[bytes.fromhex(content.content)] = self._fingerprint(content)
                 except ValueError as error:
                     refused.append(_refusal(content.content.encode(), str(error)))
+        for digest in self._incomparable(rows.contents):
+            del rows.contents[digest]
+            refused.append(_refusal(digest.hex().encode(), "its local features can't be compared"))
         for raw in batch.put:
             if (file := _decoded(raw, ForeignFile, refused)) and (path := _path(root, file, refused)):
                 rows.put[path] = file
@@ -175,8 +187,9 @@ class ForeignFiles:
         if len(given.turned) % 16 or len(given.turned) > 16 * ORIENTATIONS:
             raise ValueError(f"turned has {len(given.turned)} bytes, expected 16 for each of at most {ORIENTATIONS}")
         hashes = [int.from_bytes(given.turned[at : at + 8]) for at in range(0, len(given.turned), 8)]
-        features = given.features if given.features[:1] == bytes([VERSION]) else b""
-        unpack_words(features)
+        is_usable = self._comparable is not None and given.features[:1] == bytes([VERSION])
+        features = given.features if is_usable else b""
+        check_packed(features)
         signals = Signals(_hash(given.ah), _hash(given.dh), _vector(given))
         return Fingerprint(
             signals=signals,
@@ -189,6 +202,25 @@ class ForeignFiles:
             features=features,
             turned=tuple(zip(hashes[::2], hashes[1::2], strict=True)),
         )
+
+    def _incomparable(self, contents: Mapping[Digest, Fingerprint]) -> list[Digest]:
+        """Contents whose local features would end a comparison in an error: a worker looks at each."""
+        found: list[Digest] = []
+        for some in _batches([digest for digest, fingerprint in contents.items() if fingerprint.features], AT_ONCE):
+            good = self._looked_at([contents[digest].features for digest in some])
+            found += [digest for digest, is_good in zip(some, good, strict=True) if not is_good]
+        return found
+
+    def _looked_at(self, features: list[bytes]) -> list[bool]:
+        if self._comparable is None:
+            return [True] * len(features)
+        try:
+            return self._comparable(features).result()
+        except WorkerFailed as error:
+            if len(features) == 1:
+                log.warning("foreign_features_failed", code=error.code, reason=str(error))
+                return [False]
+        return [good for each in features for good in self._looked_at([each])]
 
     def _missing(self, rows: _SoundRows) -> list[str]:
         """Contents of files that are neither known nor given, or were made by others since."""
@@ -296,6 +328,11 @@ def _path(root: bytes, row: ForeignFile | _Removed, refused: list[RefusedRow]) -
             return root[:-1] + own
     refused.append(_refusal(own[:100], reason))
     return None
+
+
+def _batches(values: list[Digest], size: int) -> Iterator[list[Digest]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
 
 
 def _refusal(row: bytes, reason: str) -> RefusedRow:

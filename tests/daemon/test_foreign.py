@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import time
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from shazimd.config import ClusterConfig, Config, ModelConfig, StoreConfig, Watc
 from shazimd.daemon.app import App
 from shazimd.daemon.service import DaemonService
 from shazimd.errors import BadInput, Unavailable
+from shazimd.words.packing import HEADER, VERSION
 
 
 class Host:
@@ -259,9 +262,18 @@ def test_a_bad_row_is_refused_and_the_others_are_taken(
     assert b.app.store.check() == []
 
 
+def bomb() -> bytes:
+    """A small file that would be 3 GB of pixels."""
+    buffer = io.BytesIO()
+    Image.new("1", (30_000, 30_000)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 BAD_CONTENTS: list[dict[str, Any]] = [
     {"features": "AwAAAAAA//8="},
     {"features": "Aw=="},
+    {"features": base64.b64encode(HEADER.pack(VERSION, 0, 320, 240, 0) + b"\xff\xd8\xff" + bytes(900)).decode()},
+    {"features": base64.b64encode(HEADER.pack(VERSION, 0, 320, 240, 0) + bomb()).decode()},
     {"vector": "AAAA", "model": "m"},
     {"vector": "AAA", "model": "m"},
     {"width": 0},
