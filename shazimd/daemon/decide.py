@@ -89,7 +89,7 @@ def _lines(body: bytes) -> Iterator[tuple[int, bytes]]:
 def _decision(n: int, line: bytes, uid: int | None, *, keep_origin: bool) -> UserDecision:
     try:
         given = msgspec.json.decode(line, type=DecisionLine)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"line {n}: {error}") from error
     contents = tuple(sorted({bytes.fromhex(digest) for digest in given.contents}))
     keep = None if given.keep is None else bytes.fromhex(given.keep)

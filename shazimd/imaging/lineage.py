@@ -32,6 +32,7 @@ from shazimd.imaging.levels import Rgb, with_lost_levels
 from shazimd.imaging.shading import with_darkened_edges
 from shazimd.types import Evidence, Mapping, PictureFacts
 
+JPEG_START = b"\xff\xd8\xff"
 SIDE_MIN = 1024
 """Pixels of the shorter side: enough to tell detail; a 24-megapixel JPEG is decoded at half its scale."""
 GREY_SIDE = 128
@@ -115,6 +116,8 @@ def _read(data: bytes, max_pixels: int) -> _PairPicture:
 
 
 def _steps(data: bytes) -> Steps | None:
+    if not data.startswith(JPEG_START):
+        return None  # and Pillow may not open it: see ``imaging.readers``
     with Image.open(io.BytesIO(data)) as image:
         table = getattr(image, "quantization", {}).get(0)
         turned = image.getexif().get(0x0112, 1) in range(2, 9)  # its blocks lie elsewhere once upright

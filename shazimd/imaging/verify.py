@@ -108,12 +108,13 @@ class _JudgedMap(NamedTuple):
 def verify_all(query: bytes, candidates: Sequence[bytes]) -> list[Verification]:
     """Compare a query with each candidate by geometry and by the aligned pictures; all are packed features.
 
-    Empty bytes, a picture without features, are related to nothing. Raises ValueError for bytes that are no packed
-    features."""
+    Empty bytes, a picture without features, are related to nothing, and so is a candidate whose bytes are broken: a
+    worker that a hostile picture took over may have made them, and they must not cost the other candidates their
+    answer. Raises ValueError for a query that is no packed features."""
     if not query:
         return [Verification(None) for _ in candidates]
     asked = _Question(unpack_features(query))
-    return [_verify(asked, unpack_features(candidate)) if candidate else Verification(None) for candidate in candidates]
+    return [_verify_packed(asked, candidate) for candidate in candidates]
 
 
 def verify(query: bytes, candidate: bytes) -> Verification:
@@ -130,6 +131,15 @@ def copy_evidence(agreed: float, inliers: int, miss: float) -> float:
 def view(features: Features) -> View:
     """Features, ready to be matched."""
     return View(features, features.bits.astype(np.float32))
+
+
+def _verify_packed(asked: _Question, candidate: bytes) -> Verification:
+    if not candidate:
+        return Verification(None)
+    try:
+        return _verify(asked, unpack_features(candidate))
+    except (ValueError, cv2.error):  # the small picture is decoded when it is first looked at
+        return Verification(None)
 
 
 def _verify(asked: _Question, candidate: Features) -> Verification:

@@ -111,7 +111,7 @@ class Folder:
             found = msgspec.json.decode(body, type=Manifest)
         except FileNotFoundError as error:
             raise Absent("there is no index yet") from error
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise Stale(f"{MANIFEST}: {error}") from error
         if found.model != model:
             raise Stale(f"the index is of the model {found.model}, expected {model}")

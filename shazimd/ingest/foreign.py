@@ -120,7 +120,7 @@ class ForeignFiles:
         root = self._root(host)
         try:
             batch = msgspec.json.decode(body or b"{}", type=ForeignBatch)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadInput(f"the body is no batch of files: {error}") from error
         refused: list[RefusedRow] = []
         rows = self._checked(root, batch, refused)
@@ -310,7 +310,7 @@ def _remove_some(writer: Writer, root: bytes) -> int:
 def _decoded(raw: msgspec.Raw, kind: type[R], refused: list[RefusedRow]) -> R | None:
     try:
         return msgspec.json.decode(raw, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         refused.append(_refusal(bytes(raw)[:100], str(error)))
         return None
 

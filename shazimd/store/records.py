@@ -93,7 +93,7 @@ def decode(raw: bytes, kind: type[R]) -> R:
     """A record from its bytes. Raises StoreDamaged."""
     try:
         return msgspec.msgpack.decode(raw, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StoreDamaged(f"a record is {raw[:40]!r}, expected a {kind.__name__}: {error}") from error
 
 
@@ -116,13 +116,20 @@ def decode_file(raw: bytes) -> FileRow:
     record = decode(raw, FileRecord)
     stat = Stat(record.size, record.mtime_ns, record.inode, record.ctime_ns)
     state = FileState.INDEXED if record.content else FileState.FAILED
-    reason = record.reason.decode("utf-8", _SURROGATES)
+    reason = _text(record.reason)
     return FileRow(stat, state, record.content or None, reason, record.since)
 
 
 def is_failed(raw: bytes) -> bool:
     """Whether a file's row is that of a failed file. Raises StoreDamaged."""
     return not decode(raw, FileRecord).content
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8", _SURROGATES)
+    except UnicodeDecodeError as error:
+        raise StoreDamaged(f"a record has the bytes {raw[:40]!r}, expected UTF-8") from error
 
 
 def features_version(features: bytes) -> int:

@@ -8,8 +8,11 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
@@ -20,9 +23,11 @@ from hypothesis import strategies as st
 
 from shazimd.client import Client
 from shazimd.config import Config, parse
-from shazimd.errors import ConfigError, StoreDamaged
+from shazimd.daemon import decide
+from shazimd.errors import BadInput, ConfigError, StoreDamaged
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.verify import verify_all
+from shazimd.ingest.commit import Committer
 from shazimd.store import records
 from shazimd.types import Query
 from shazimd.words.packing import check_packed, unpack_words
@@ -36,45 +41,55 @@ fuzzed = settings(
 )
 
 
-@pytest.fixture(scope="module")
+@cache
 def query() -> Query:
     return Extractor(None, 1_000_000).query(encoded(photograph(), "PNG"))
 
 
-def spoilt(draw: st.DrawFn, sound: bytes) -> bytes:
-    """Sound bytes with some replaced, inserted or cut off."""
+def rows() -> list[bytes]:
+    return [
+        records.encode(records.to_record(bytes(32), query().fingerprint)),
+        records.encode_pending_alert(b"/p/a.jpg", query()),
+        records.encode(records.FileRecord(1, 2, 3, 4, b"why", 5, 6)),
+        records.encode_json({"path": "/p", "score": 0.5}),
+    ]
+
+
+CHANGES = st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 4), st.binary(max_size=4)), max_size=6)
+"""Positions, numbers of bytes to remove there, and bytes to put in their place."""
+
+
+def spoilt(sound: bytes, changes: list[tuple[int, int, bytes]], kept: float) -> bytes:
+    """Sound bytes with some replaced, inserted or removed, and the end cut off."""
     data = bytearray(sound)
-    for _ in range(draw(st.integers(0, 6))):
-        at = draw(st.integers(0, max(len(data) - 1, 0)) | st.integers(0, 8))
-        data[at : at + draw(st.integers(0, 4))] = draw(st.binary(max_size=4))
-    return bytes(data[: draw(st.integers(0, len(data)) | st.just(len(data)))])
+    for at, removed, put in changes:
+        at %= len(data) + 1
+        data[at : at + removed] = put
+    return bytes(data[: round(len(data) * kept)])
+
+
+KEPT = st.just(1.0) | st.floats(0, 1)
+FEATURES = st.builds(lambda changes, kept: spoilt(query().fingerprint.features, changes, kept), CHANGES, KEPT)
+ROWS = st.builds(lambda number, changes, kept: spoilt(rows()[number], changes, kept), st.integers(0, 3), CHANGES, KEPT)
 
 
 @fuzzed
-@given(data=st.data())
-def test_features_that_pass_the_check_can_be_compared(query: Query, data: st.DataObject) -> None:
+@given(packed=FEATURES | st.binary(max_size=60))
+def test_features_that_pass_the_check_can_be_compared(packed: bytes) -> None:
     """What the daemon takes from a worker, other workers compare, and its words can be looked up."""
-    packed = data.draw(st.composite(spoilt)(query.fingerprint.features) | st.binary(max_size=60))
     try:
         check_packed(packed)
     except ValueError:
         return
-    assert len(verify_all(query.features, [packed])) == 1
-    assert len(verify_all(packed, [query.fingerprint.features])) == 1
+    assert len(verify_all(query().features, [packed])) == 1
+    assert len(verify_all(packed, [query().fingerprint.features])) == 1
     unpack_words(packed)
 
 
 @fuzzed
-@given(data=st.data())
-def test_rows_are_read_or_damaged(query: Query, data: st.DataObject) -> None:
+@given(raw=ROWS | st.binary(max_size=40))
+def test_rows_are_read_or_damaged(raw: bytes) -> None:
     """A row of any bytes is a value or StoreDamaged; nothing else ends a reader."""
-    sound = [
-        records.encode(records.to_record(bytes(32), query.fingerprint)),
-        records.encode_pending_alert(b"/p/a.jpg", query),
-        records.encode(records.FileRecord(1, 2, 3, 4, b"why", 5, 6)),
-        records.encode_json({"path": "/p", "score": 0.5}),
-    ]
-    raw = data.draw(st.sampled_from(sound).flatmap(st.composite(spoilt)) | st.binary(max_size=40))
     for read in (
         lambda: records.decode(raw, records.ContentRecord),
         lambda: records.decode_pending_alert(raw, None),
@@ -83,6 +98,26 @@ def test_rows_are_read_or_damaged(query: Query, data: st.DataObject) -> None:
     ):
         with suppress(StoreDamaged):
             read()
+
+
+class Taker:
+    """A committer that takes each operation and runs none."""
+
+    def submit(self, _work: object) -> Future[list[int]]:
+        taken: Future[list[int]] = Future()
+        taken.set_result([1])
+        return taken
+
+
+LINE = b'{"kind": "keep", "contents": ["%s"], "keep": "%s", "keep_path_b64": "L2E="}' % (b"ab" * 32, b"ab" * 32)
+
+
+@fuzzed
+@given(body=st.builds(spoilt, st.just(LINE), CHANGES, KEPT) | st.binary(max_size=40))
+def test_decisions_are_taken_or_bad_input(body: bytes) -> None:
+    """Lines of any bytes, such as those that are not UTF-8."""
+    with suppress(BadInput):
+        decide.add(cast(Committer, Taker()), body, 0, accept_unknown=True)
 
 
 KEYS = [field.name for field in msgspec.structs.fields(Config)]

@@ -18,9 +18,10 @@ from PIL import Image
 from shazimd.errors import NotAnImage, TooLarge
 from shazimd.imaging.decode import Picture, decode
 from shazimd.imaging.extract import Extractor
+from shazimd.imaging.lineage import lineage, picture_facts
 from shazimd.imaging.readers.jxl import is_animated
 from shazimd.imaging.verify import verify_all
-from shazimd.types import Verdict
+from shazimd.types import Evidence, Mapping, PictureFacts, Verdict
 
 HAS_EXTRA = importlib.util.find_spec("imagecodecs") is not None
 needs_extra = pytest.mark.skipif(not HAS_EXTRA, reason="the extra shazimd[formats] is not installed")
@@ -41,6 +42,15 @@ def test_every_format_shows_the_picture(name: str) -> None:
     found = _decode(WRITERS[name](original))
     assert not found.damaged
     assert np.abs(_small(found.image) - _small(original)).mean() < 12
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_has_a_lineage(name: str) -> None:
+    """A pair of files of any format can be laid on each other for its lineage, and has facts."""
+    data = WRITERS[name](picture(400, 300, seed=4))
+    whole = Mapping(1.0, 0.0, False, (0.0, 0.0, 1.0, 1.0))
+    assert isinstance(lineage(data, encoded(picture(400, 300, seed=4), "JPEG"), whole, 5_000_000), Evidence)
+    assert isinstance(picture_facts(data, 5_000_000), PictureFacts)
 
 
 @needs_extra
