@@ -79,6 +79,15 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun.
+
+    >>> counted(1, "file"), counted(1200, "file"), counted(2, "directory", "directories")
+    ('1 file', '1,200 files', '2 directories')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def duration(seconds: float) -> str:
     """Format a duration in its two largest units.
 

@@ -199,7 +199,7 @@ def read_run(run: str) -> CleanRun:
         for line in lines:
             _replay(result, line)
     except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{journal_path(run)}: damaged: {error!r}") from error
+        raise StoreError(f"{journal_path(run)}: a line is damaged: {error}") from error
     return result
 
 

@@ -22,9 +22,9 @@ examples:
   shazimctl forget --content 5f1b0e4c7a9d2f6083b1c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f70819
 
 `b2sum -l 256 IMAGE` prints the digest of an image. The files themselves are not changed. A file that still lies in a
-root is indexed, and told of, again after its next change or scan; with --ignore it stays out under this path, until
---unignore. Images without a file stay indexed for [store] keep_deleted, 30 days by default; --deleted removes them now.
-`shazimctl store compact` frees their disk space.
+watched directory is indexed, and may raise an alert, again after its next change or scan; with --ignore it stays out
+under this path, until --unignore. Images without a file stay indexed for [store] keep_deleted, 30 days by default;
+--deleted removes them now. `shazimctl store compact` frees their disk space.
 """
 
 

@@ -27,7 +27,7 @@ COMMANDS = {
     "export": "export the fingerprints of all images",
     "failed": "list files that could not be read, or read them again",
     "alerts": "list alerts, or follow new alerts",
-    "rescan": "scan a path, or every root, again",
+    "rescan": "scan a file, a directory, or all that is watched, again",
     "forget": "remove a file, or a directory and everything below it, from the index",
     "model": "install or list models",
     "metrics": "print the metrics, or write them for node_exporter",
@@ -115,10 +115,17 @@ class CommandParser(argparse.ArgumentParser):
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Help formatter with a given width: argparse creates a formatter per argument, and without a width each imports
-    shutil to find the width."""
+    shutil to find the width. Paragraphs of prose are wrapped, examples stay as they are."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=_columns() - 2)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.strip("\n").split("\n\n")
+        return "\n\n".join(
+            paragraph if "\n  " in paragraph else argparse.HelpFormatter._fill_text(self, paragraph, width, indent)
+            for paragraph in paragraphs
+        )
 
 
 def _columns() -> int:

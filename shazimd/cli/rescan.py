@@ -20,7 +20,7 @@ examples:
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "path", nargs="?", type=absolute, metavar="PATH", help="a file or directory (default: every root)"
+        "path", nargs="?", type=absolute, metavar="PATH", help="a file or directory (default: every watched directory)"
     )
     parser.add_argument(
         "--deep",

@@ -7,7 +7,7 @@ import sys
 from shazimd.cli.output import duration, path_text, per_cent, say_folded, say_json, size
 from shazimd.cli.parser import add_json
 from shazimd.client import Client
-from shazimd.text import scan_progress
+from shazimd.text import counted, scan_progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _show(status: Status, args: Namespace) -> None:
 def _summary(status: Status) -> Iterator[tuple[str, str]]:
     yield "state", status["state"] + (f", {status['pending']:,} files to look at" if status["pending"] else "")
     failed = f", {status['failed']:,} could not be read" if status["failed"] else ""
-    yield "images", f"{status['images']:,} files; {status['contents']:,} different ones known{failed}"
+    yield "images", f"{counted(status['images'], 'file')}; {status['contents']:,} different known{failed}"
     if relations := status.get("relations"):
         yield "compared", comparison(relations)
     for root in status["roots"]:
@@ -105,8 +105,7 @@ def _root(root: RootStatus) -> str:
     how = "watched" if root["mode"] == "inotify" else "compared at intervals"
     unread = f", {root['unreadable_dirs']:,} may not be read" if root["unreadable_dirs"] else ""
     polled = f", {root['unwatched_dirs']:,} compared at intervals" if root["unwatched_dirs"] else ""
-    directories = "1 directory" if root["watched_dirs"] == 1 else f"{root['watched_dirs']:,} directories"
-    return f"{how}, {directories}{unread}{polled}"
+    return f"{how}, {counted(root['watched_dirs'], 'directory', 'directories')}{unread}{polled}"
 
 
 _STATES = {

@@ -28,7 +28,7 @@ and the next start of shazimd rebuilds it.
 
 check and backup look for damage first: to the structure of the file, and to each row by its checksum. check names the
 files that damage concerns. repair keeps all that is whole, and the damaged file under another name; shazimd then reads
-or decodes the rest again, and may tell of its duplicates again.
+or decodes the rest again, and may raise alerts for its duplicates again.
 
 exit status of check: 5 for a problem
 """
@@ -41,7 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     verbs.add_parser("compact", help="free the disk space of removed rows")
     backup = verbs.add_parser("backup", help="write a consistent copy to a new directory")
     backup.add_argument("path", metavar="PATH", help="the directory to create")
-    verbs.add_parser("repair", help="make a damaged store anew from all that is whole; the daemon must be stopped")
+    verbs.add_parser("repair", help="rebuild a damaged store from all that is whole; the daemon must be stopped")
     restore = verbs.add_parser("restore", help="replace the store by a backup; the daemon must be stopped")
     restore.add_argument("path", metavar="PATH", help="a directory made by backup")
 

@@ -39,7 +39,7 @@ from shazimd.server.app import create_app
 from shazimd.server.run import Server
 from shazimd.server.sockets import bind_socket, refuse_waiting, systemd_sockets
 from shazimd.telemetry import log
-from shazimd.text import printable
+from shazimd.text import counted, printable
 
 logger = structlog.get_logger()
 
@@ -178,7 +178,8 @@ def _fault(app: App, server: Server) -> str | None:
 def _status_line(status: Status) -> str:
     """The status in a line, for `systemctl status`."""
     waiting = f", {status['pending']} waiting" if status["pending"] else ""
-    return f"{status['state']}: {status['images']} images in {len(status['roots'])} directories{waiting}"
+    directories = counted(len(status["roots"]), "directory", "directories")
+    return f"{status['state']}: {counted(status['images'], 'image')} in {directories}{waiting}"
 
 
 def _link_users(settings: Config) -> list[str]:

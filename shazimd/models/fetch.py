@@ -230,7 +230,7 @@ def _explain(error: Exception, stall_timeout_s: float) -> str:
     if isinstance(error, URLError):
         return f"can't be reached: {cause}"
     if isinstance(error, http.client.HTTPException):
-        return f"the download broke off: {error!r}"
+        return f"the download broke off: {error or type(error).__name__}"
     if isinstance(error, (tarfile.TarError, EOFError, zlib.error)):
         return f"not a whole tar.gz archive: {' '.join(str(error).split())}"
     return str(error)

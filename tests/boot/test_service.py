@@ -77,7 +77,7 @@ def test_it_is_up_and_says_how_it_is(service: Machine) -> None:
     """After installing it runs as its own user, with its status in systemctl."""
     assert service.show("shazimd.service", "ActiveState") == "active"
     assert service.run("ps", "-o", "user=", "-p", service.show("shazimd.service", "MainPID")).strip() == "shazimd"
-    shown = 'Status: "ready: 2 images in 1 directories"'
+    shown = 'Status: "ready: 2 images in 1 directory"'
     service.wait(lambda: shown in service.run("systemctl", "status", "shazimd"))
 
 

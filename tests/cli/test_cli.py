@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import hashlib
 import io
@@ -328,7 +329,7 @@ def test_status(run: Any, service: FakeService) -> None:
     service.stored = [alert(1)]
     assert run("status").out.splitlines() == [
         "state     ready",
-        "images    1,200 files; 1,100 different ones known, 3 could not be read",
+        "images    1,200 files; 1,100 different known, 3 could not be read",
         "folder    /srv/p",
         "          watched, 12 directories",
         "          3 could not be read: shazimctl failed",
@@ -517,6 +518,18 @@ def on_terminal(columns: int, *words: str) -> list[str]:
 
 
 @pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_help_fits_a_terminal(command: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prose is wrapped; examples, which are indented, stay as they can be copied."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with contextlib.redirect_stdout(io.StringIO()) as shown, pytest.raises(SystemExit):
+        parser(command).parse_args([command, "--help"])
+    text = shown.getvalue()
+    prose = [line for line in text.splitlines() if not line.startswith("  ") and not line.startswith("usage: ")]
+    assert max(map(len, prose)) <= columns
+
+
+@pytest.mark.parametrize("columns", [40, 80])
 def test_status_and_doctor_fit_a_terminal(service: FakeService, socket_path: str, columns: int) -> None:
     """Long lines go on below the beginning of their text, and no word that fits a line is torn."""
     service.stored = [alert(1)]
@@ -525,7 +538,7 @@ def test_status_and_doctor_fit_a_terminal(service: FakeService, socket_path: str
         assert max(map(len, shown)) <= columns
         assert any(line.startswith(indent) for line in shown)
         whole = " ".join(" ".join(shown).split())
-        text = {"status": "1,100 different ones known, 3 could not be read", "doctor": "shazimctl failed"}[command]
+        text = {"status": "1,100 different known, 3 could not be read", "doctor": "shazimctl failed"}[command]
         assert text in whole
 
 

@@ -27,7 +27,7 @@ def test_a_run_as_the_service_manager_hears_it(daemon: Daemon, manager: socket.s
     assert heard[0].startswith("READY=1\nSTATUS=")
     while heard.count("WATCHDOG=1") < 3:
         heard.append(manager.recv(1000).decode())
-    assert "STATUS=ready: 3 images in 1 directories" in heard
+    assert "STATUS=ready: 3 images in 1 directory" in heard
     daemon.stop()
     while not heard[-1].startswith("STOPPING=1"):
         heard.append(manager.recv(1000).decode())

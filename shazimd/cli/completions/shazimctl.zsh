@@ -27,7 +27,7 @@ _shtab_shazimctl_commands() {
     metrics:'Print the metrics, or write them for node_exporter.'
     model:'Install or list models.'
     reload:'Reload the configuration.'
-    rescan:'Scan a path, or every root, again.'
+    rescan:'Scan a file, a directory, or all that is watched, again.'
     service:'Install or uninstall the systemd service.'
     status:'Show the state of the daemon.'
     store:'Check, compact, back up or restore the store.'
@@ -69,7 +69,7 @@ _shtab_shazimctl_store_commands() {
     backup:'write a consistent copy to a new directory'
     check:'look for damage, and for contradictions between the tables'
     compact:'free the disk space of removed rows'
-    repair:'make a damaged store anew from all that is whole; the daemon must be stopped'
+    repair:'rebuild a damaged store from all that is whole; the daemon must be stopped'
     restore:'replace the store by a backup; the daemon must be stopped'
   )
   _describe 'shazimctl store commands' _commands
@@ -306,7 +306,7 @@ _shtab_shazimctl_reload_defaults_added=0
 _shtab_shazimctl_rescan_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--deep[read every file, to find changes without a trace\: damage to the disk, or a change on another machine]"
-  ":a file or directory (default\: every root):_files"
+  ":a file or directory (default\: every watched directory):_files"
 )
 
 # guard to ensure default positional specs are added only once per session
