@@ -1,4 +1,4 @@
-"""Every command that a document shows in a block is run: here, in the test or CI step that is named, or by both."""
+"""Every command that a document for users shows in a block is run: here, or in the test or CI step that is named."""
 
 from __future__ import annotations
 
@@ -7,33 +7,19 @@ from pathlib import Path
 
 import pytest
 from daemon_process import daemon_process, drawing
-from test_documents import CHECKOUT, DOCUMENTS, blocks
+from test_documents import CHECKOUT, blocks
 
 HERE = "tests/docs/test_examples.py"
 HOW_TO = "tests/docs/test_how_to.py"
 SERVICE = "tests/boot/test_service.py"
+
+DOCUMENTS = [CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md")]
 
 RUN_BY = {
     "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/shazimd ~/Pictures": (".ci/run", "readme run"),
     "python3 -m venv .venv && .venv/bin/pip install -q '.[hub,test]' && .venv/bin/pytest -n auto": (
         ".ci/run",
         "readme test",
-    ),
-    "python3 -m venv .venv && .venv/bin/pip install -q -e '.[hub,test]'": (".ci/run", "pip install -q '.[hub,test]'"),
-    ".venv/bin/pytest tests/store": (".ci/run", "readme test"),
-    ".venv/bin/pytest -k known_bytes": (".ci/run", "readme test"),
-    ".venv/bin/ruff format . && .venv/bin/ruff check . && .venv/bin/mypy": (".ci/run", ".venv/bin/ruff check ."),
-    "SHAZIMD_SEED=0 SHAZIMD_STEPS=10000 .venv/bin/pytest tests/durability/test_any_history.py": (
-        "tests/durability/test_any_history.py",
-        "SHAZIMD_STEPS",
-    ),
-    "PYTHONPATH=tests .venv/bin/python tests/durability/soak.py --minutes 60": (
-        "tests/durability/soak.py",
-        '"--minutes"',
-    ),
-    "PYTHONPATH=tests .venv/bin/python tests/durability/anything.py FOLDER": (
-        "tests/durability/test_anything.py",
-        "from anything import made, outcomes",
     ),
     ".venv/bin/shazimctl find ~/Downloads/holiday.jpg": (HERE, "def test_the_readme_asks_about_a_picture"),
     "sudo python3 -m venv /opt/shazimd": ("tests/boot/conftest.py", "/opt/shazimd"),
