@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from heapq import merge
 from itertools import islice
 
 import structlog
 
 from shazimd.errors import ShazimdError, Unreadable
 from shazimd.ingest.commit import Committer
-from shazimd.ingest.disk import read_whole
+from shazimd.ingest.disk import ReadFile, read_whole
 from shazimd.ingest.ingest import Decoders
 from shazimd.ingest.lanes import Jobs, Lane
 from shazimd.posix.sealed import SealedBytes
 from shazimd.search.library import Library
 from shazimd.store.base import Reader, Store, Writer
-from shazimd.types import ContentId, Fingerprint
+from shazimd.store.unsound import UnsoundDerived
+from shazimd.types import ContentId, Digest, Fingerprint
 from shazimd.words.packing import VERSION
 
 log = structlog.get_logger()
@@ -57,13 +59,33 @@ class Backfill:
         if damaged:
             self._committer.submit(partial(_drop_features, contents=damaged)).result()
             damaged.clear()
+        if self._library.store.was_changed:
+            self._examine(0)
+        else:
+            self._begin_filling()
+
+    def _examine(self, after: ContentId) -> None:
+        """Remove unsound derived data, batch by batch: its contents then count as outdated."""
+        with self._library.store.read() as reader:
+            batch = list(islice(reader.unsound.derived(after), BATCH))
+        unsound = [found for found in batch if found.features or found.vectors or found.relations]
+        for found in unsound:
+            log.warning("derived_data_unsound", **found._asdict())
+        if unsound:
+            self._committer.submit(partial(_drop_unsound, unsound=unsound)).result()
+        if batch:
+            self._jobs.offer("backfill", partial(self._examine, batch[-1].content), Lane.BACKFILL)
+        else:
+            self._jobs.offer("backfill", self._begin_filling, Lane.BACKFILL)
+
+    def _begin_filling(self) -> None:
         with self._library.store.read() as reader:
             outdated = self._outdated(reader, 0)
             first = next(outdated, None)
             if first is None:
                 return
             self._library.outdated = 1 + sum(1 for _ in outdated)
-            example = reader.files_of(first)[0]
+            example = reader.unsound.files(first)[0]
         log.info("backfill_started", contents=self._library.outdated, example=example, model=self._library.model_id)
         self._next(0)
 
@@ -79,27 +101,41 @@ class Backfill:
             log.info("backfill_complete", model=self._library.model_id)
 
     def _outdated(self, reader: Reader, after: ContentId) -> Iterator[ContentId]:
-        return reader.outdated(self._library.model_id, self._features_version, after)
+        """Outdated contents, and those whose row is unsound, in order of id."""
+        outdated = reader.outdated(self._library.model_id, self._features_version, after)
+        return merge(reader.unsound.contents(after), outdated)
 
     def _fill(self, content: ContentId) -> None:
-        data = bytes_of(self._library.store, content)
-        if data is not None:
+        self._name_unsound(content)
+        found = _read(self._library.store, content)
+        if found is not None:
             try:
-                fingerprint = self._decoders.fingerprint(data, self._library.model).result()
+                fingerprint = self._decoders.fingerprint(found.data, self._library.model).result()
             except ShazimdError as error:
                 log.warning("backfill_failed", content=content, code=error.code, reason=str(error))
             else:
                 self._committer.submit(
-                    partial(_put, content=content, fingerprint=fingerprint),
+                    partial(_put, content=content, digest=found.digest, fingerprint=fingerprint),
                     lambda known: self._library.replace(content, fingerprint) if known else None,
                 ).result()
         self._library.outdated = max(0, self._library.outdated - 1)
 
+    def _name_unsound(self, content: ContentId) -> None:
+        with self._library.store.read() as reader:
+            reason, paths = reader.unsound.fault(content), reader.unsound.files(content)
+        if reason:
+            log.warning("content_unsound", content=content, path=next(iter(paths), None), reason=reason)
+
 
 def bytes_of(store: Store, content: ContentId) -> SealedBytes | None:
     """The bytes of a content, from the first of its unchanged files."""
+    found = _read(store, content)
+    return None if found is None else found.data
+
+
+def _read(store: Store, content: ContentId) -> ReadFile | None:
     with store.read() as reader:
-        rows = [(path, reader.file(path)) for path in reader.files_of(content)]
+        rows = [(path, reader.file(path)) for path in reader.unsound.files(content)]
     for path, row in rows:
         try:
             found = row and read_whole(path, row.stat, follow_symlinks=True)
@@ -107,12 +143,14 @@ def bytes_of(store: Store, content: ContentId) -> SealedBytes | None:
             log.debug("backfill_unreadable", path=path, reason=str(error))
             continue
         if found:
-            return found.data
+            return found
     return None
 
 
-def _put(writer: Writer, content: ContentId, fingerprint: Fingerprint) -> bool:
-    """Store the derived data of a content; False if the content was removed meanwhile."""
+def _put(writer: Writer, content: ContentId, digest: Digest, fingerprint: Fingerprint) -> bool:
+    """Store the derived data of a content, or the whole of an unsound one; False if it was removed meanwhile."""
+    if writer.mend_content(content, digest, fingerprint):
+        return True
     try:
         writer.digest(content)
     except KeyError:
@@ -122,6 +160,18 @@ def _put(writer: Writer, content: ContentId, fingerprint: Fingerprint) -> bool:
     if fingerprint.features:
         writer.put_features(content, fingerprint.features, fingerprint.turned)
     return True
+
+
+def _drop_unsound(writer: Writer, unsound: list[UnsoundDerived]) -> None:
+    """Remove unsound derived data; the relations of its contents are to be found anew."""
+    for found in unsound:
+        for model in found.vectors:
+            writer.remove_vector(found.content, model)
+        if found.features:
+            _drop_features(writer, [found.content])
+        elif found.relations:
+            writer.relations.forget(found.content)
+            writer.relations.mark(found.content)
 
 
 def _drop_features(writer: Writer, contents: list[ContentId]) -> None:

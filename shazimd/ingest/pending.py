@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from typing import Protocol
 
@@ -95,6 +96,7 @@ class PendingAlerts:
 
     def left(self) -> list[PendingAlert]:
         """The alerts left undecided by an earlier run of the daemon, in the order of their files' arrival."""
+        self._remove_unsound()
         with self._store.read() as reader:
             left = [(number, path, query, reader.file(path)) for number, path, query in reader.pending_alerts()]
         pending = []
@@ -103,6 +105,14 @@ class PendingAlerts:
             self._arrivals.publish(arrival, undecided=True)
             pending.append(PendingAlert(number, path, row.content if row else None, query, arrival))
         return pending
+
+    def _remove_unsound(self) -> None:
+        """Remove pending alerts that can't be decided, with the rows of their files, which a scan then finds."""
+        with self._store.read() as reader:
+            unsound = list(reader.unsound.pending_alerts())
+        for number, path in unsound:
+            log.warning("pending_alert_unsound", number=number, path=path)
+            self._committer.submit(partial(_remove_unsound, number=number, path=path)).result()
 
     def decide(self, pending: PendingAlert, *, is_last: bool = False) -> bool:
         """Search for matches of a stored file, and replace its pending alert by the alert, if any.
@@ -212,3 +222,9 @@ def is_same_picture(reader: Reader, content: ContentId | None, other: ContentId 
         return pixels is not None and pixels == reader.pixels(other)
     except KeyError:  # removed for good
         return False
+
+
+def _remove_unsound(writer: Writer, number: int, path: bytes | None) -> None:
+    writer.remove_pending_alert(number)
+    if path:
+        writer.remove_file(path)

@@ -1,6 +1,7 @@
 """The small values of the ingest in the store, with a pair of functions for each key.
 
-The store's FORMAT.md lists the keys and their JSON.
+The store's FORMAT.md lists the keys and their JSON. A value of another shape, which another program wrote, reads as
+unset.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+import msgspec
 
 from shazimd.store.base import Reader, Writer
 
@@ -29,6 +31,16 @@ class GuardState:
     identities: Mapping[bytes, str] = field(default_factory=dict)
     """marks of the directories at the root and at the mount points, see ``posix.identity``; by path without symlinks: a
     link that a person turned is no exchange"""
+
+
+class GuardRecord(msgspec.Struct):
+    """The JSON of a ``GuardState``; paths are in hex."""
+
+    cursor: str
+    known: int
+    mounts: list[str]
+    held_at: int | None = None
+    identities: dict[str, str] = {}
 
 
 def has_baseline(reader: Reader, root: bytes) -> bool:
@@ -51,14 +63,13 @@ def set_first_scan_began(writer: Writer, root: bytes) -> None:
 
 
 def guard_state(reader: Reader, root: bytes) -> GuardState:
-    kept: dict[str, Any] | None = reader.get(_guard_key(root))
-    if kept is None:
+    try:
+        kept = msgspec.convert(reader.get(_guard_key(root)), GuardRecord)
+        mounts = frozenset(bytes.fromhex(point) for point in kept.mounts)
+        identities = {bytes.fromhex(path): marks for path, marks in kept.identities.items()}
+        return GuardState(bytes.fromhex(kept.cursor) or None, kept.known, kept.held_at, mounts, identities)
+    except ValueError:  # as of msgspec, and for text that is not hex
         return GuardState()
-    mounts = frozenset(bytes.fromhex(point) for point in kept["mounts"])
-    identities = {bytes.fromhex(path): marks for path, marks in kept.get("identities", {}).items()}
-    return GuardState(
-        bytes.fromhex(kept["cursor"]) or None, int(kept["known"]), kept.get("held_at"), mounts, identities
-    )
 
 
 def set_guard_state(writer: Writer, root: bytes, state: GuardState) -> None:
@@ -74,7 +85,8 @@ def set_guard_state(writer: Writer, root: bytes, state: GuardState) -> None:
 
 def last_logged_alert(reader: Reader) -> int:
     """Id of the last alert certainly in the log; 0 for none."""
-    return reader.get("alerts_told") or 0
+    last = reader.get("alerts_told")
+    return last if isinstance(last, int) else 0
 
 
 def set_last_logged_alert(writer: Writer, alert: int) -> None:
@@ -83,8 +95,8 @@ def set_last_logged_alert(writer: Writer, alert: int) -> None:
 
 def decoders_of_failures(reader: Reader) -> str | None:
     """Versions of the decoders with which all failed files were tried."""
-    versions: str | None = reader.get("decoders")
-    return versions
+    versions = reader.get("decoders")
+    return versions if isinstance(versions, str) else None
 
 
 def set_decoders_of_failures(writer: Writer, versions: str) -> None:
@@ -102,7 +114,10 @@ def set_judge_of_relations(writer: Writer, judge: int) -> None:
 
 def ignored_paths(reader: Reader) -> frozenset[bytes]:
     """Files and directories that stay out of the index."""
-    return frozenset(bytes.fromhex(path) for path in reader.get("ignored") or ())
+    try:
+        return frozenset(bytes.fromhex(path) for path in msgspec.convert(reader.get("ignored") or [], list[str]))
+    except ValueError:
+        return frozenset()
 
 
 def set_ignored_paths(writer: Writer, paths: frozenset[bytes]) -> None:

@@ -43,6 +43,7 @@ class Library:
         """Done when the words of all contents are loaded: contents whose local features cannot be parsed."""
         self._open_index = open_index
         self._swap = threading.Lock()
+        _expect_width(store, model)
         self.index = open_index(store, self.model_id)
         self.faint = FlatIndex()
         """The hashes of low-information contents, 27 bytes each: candidates for verification, never matches by score.
@@ -101,6 +102,7 @@ class Library:
 
     def use_model(self, model: ModelInfo) -> None:
         """Search with this model's vectors from now on; contents without one are compared by their hashes."""
+        _expect_width(self.store, model)
         with self._swap:
             old, self.model = self.index, model
             self.index = self._open_index(self.store, model.id)
@@ -173,6 +175,17 @@ class Library:
                     damaged.append(content)
             self.words.add(rows)
         return damaged
+
+
+def _expect_width(store: Store, model: ModelInfo | None) -> None:
+    """Drop the vectors kept under a model's id with another width than the model's: no other could be added."""
+    if model is None:
+        return
+    with store.read() as reader:
+        is_unsound = reader.unsound.model_is_unsound(model.id, model.output_width)
+    if is_unsound:
+        log.warning("vectors_unsound", model=model.id, expected_width=model.output_width)
+        store.write(lambda writer: writer.unsound.drop_model(model.id))
 
 
 def _words_directory(indexes: str) -> str:

@@ -13,6 +13,8 @@ import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from shazimd.store import records
 from shazimd.store.tables import Tables, Transaction, get, number, parse_number, pop, put, scan
 
@@ -40,7 +42,10 @@ class ChangeReader:
     def openings(self) -> list[Opening]:
         """Oldest first; none while changes are not numbered."""
         raw = get(self._txn, self._t.values, _OPENINGS)
-        return [] if raw is None else [Opening(*each) for each in records.decode_json(raw)]
+        try:
+            return [] if raw is None else msgspec.convert(records.sound_json(raw), list[Opening])
+        except msgspec.ValidationError:  # another program wrote it
+            return []
 
     def last(self) -> int:
         """The number of the last change, 0 before the first."""

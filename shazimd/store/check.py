@@ -1,4 +1,4 @@
-"""Consistency of the tables with each other."""
+"""Consistency of the tables with each other, and of each row with its kind."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from shazimd.store import records
 from shazimd.store.decisions import DecisionRecord
 from shazimd.store.keys import FOREIGN, ROOT, TOPS, Tree
-from shazimd.store.reader import MODEL_BYTES
 from shazimd.store.records import ContentRecord, FileRecord, ModelRecord
 from shazimd.store.relations import RelationRecord
 from shazimd.store.tables import (
+    MODEL_BYTES,
     NUMBER_BYTES,
     Table,
     Tables,
@@ -23,6 +23,8 @@ from shazimd.store.tables import (
     scan,
     scan_pieces,
 )
+from shazimd.store.unsound import KINDS, UnsoundReader
+from shazimd.text import readable
 
 
 def problems(txn: Transaction, tables: Tables, trim: Callable[[], None]) -> Iterator[str]:
@@ -35,6 +37,7 @@ def problems(txn: Transaction, tables: Tables, trim: Callable[[], None]) -> Iter
 
 def _examinations() -> tuple[Callable[[Transaction, Tables], Iterator[str]], ...]:
     return (
+        _unsound_rows,
         _directories,
         _files,
         _holders,
@@ -48,6 +51,29 @@ def _examinations() -> tuple[Callable[[Transaction, Tables], Iterator[str]], ...
         _changes,
         _numbers,
     )
+
+
+def _unsound_rows(txn: Transaction, t: Tables) -> Iterator[str]:
+    """Rows with values that nothing can use, with the files of contents; a start of the daemon passes over them, and
+    makes what follows from pictures anew."""
+    unsound = UnsoundReader(txn, t)
+    for table, kind in KINDS.items():
+        for key, raw in scan(txn, getattr(t, table), b""):
+            if reason := records.fault(raw, kind):
+                names = unsound.files(parse_number(key)) if table == "contents" else []
+                of = f" of {readable(names[0])}" if names else ""
+                yield f"a row of the table {table} is unsound{of}: key {key!r}: {reason}"
+    for table in ("alerts", "values"):
+        for key, raw in scan(txn, getattr(t, table), b""):
+            if records.sound_json(raw) is None:
+                yield f"a row of the table {table} is unsound: key {key!r}: {raw[:40]!r} is no JSON"
+    for found in unsound.derived():
+        if found.features:
+            yield f"features of content {found.content} are unsound: {found.features}"
+        for model in found.vectors:
+            yield f"the vector of model {model} of content {found.content} is unsound: it has another width or length"
+        if found.relations:
+            yield f"a relation of content {found.content} is unsound"
 
 
 def _directories(txn: Transaction, t: Tables) -> Iterator[str]:
@@ -79,7 +105,9 @@ def _reaches_root(txn: Transaction, t: Tables, directory: int) -> bool:
 def _files(txn: Transaction, t: Tables) -> Iterator[str]:
     failed = foreign = 0
     for key, raw in scan(txn, t.files, b""):
-        record = records.decode(raw, FileRecord)
+        record = records.sound(raw, FileRecord)
+        if record is None:
+            continue
         failed += not record.content
         foreign += parse_number(key) >= FOREIGN
         if parse_number(key) != ROOT and not _has(txn, t.directory_names, key[:NUMBER_BYTES]):
@@ -98,13 +126,16 @@ def _files(txn: Transaction, t: Tables) -> Iterator[str]:
 def _holders(txn: Transaction, t: Tables) -> Iterator[str]:
     for key, _ in scan(txn, t.holders, b""):
         raw = get(txn, t.files, key[NUMBER_BYTES:])
-        if raw is None or records.decode(raw, FileRecord).content != parse_number(key):
+        record = None if raw is None else records.sound(raw, FileRecord)
+        if record is None or record.content != parse_number(key):
             yield f"content {parse_number(key)} lists file {key[NUMBER_BYTES:]!r}, which does not hold it"
 
 
 def _contents(txn: Transaction, t: Tables) -> Iterator[str]:
     for key, raw in scan(txn, t.contents, b""):
-        record = records.decode(raw, ContentRecord)
+        record = records.sound(raw, ContentRecord)
+        if record is None:
+            continue
         if get(txn, t.digests, record.digest) != key:
             yield f"content {parse_number(key)} is not found by its digest"
         if record.pixels and not _has(txn, t.pixels, record.pixels + key):
@@ -116,12 +147,12 @@ def _contents(txn: Transaction, t: Tables) -> Iterator[str]:
 
 def _names_of_contents(txn: Transaction, t: Tables) -> Iterator[str]:
     for key, raw in scan(txn, t.digests, b""):
-        found = get(txn, t.contents, raw)
-        if found is None or records.decode(found, ContentRecord).digest != key:
+        found = _content(txn, t, raw)
+        if found is None or found.digest != key:
             yield f"digest {key.hex()} names content {parse_number(raw)}, which has another or is unknown"
     for key, _ in scan(txn, t.pixels, b""):
-        found = get(txn, t.contents, key[-NUMBER_BYTES:])
-        if found is None or records.decode(found, ContentRecord).pixels != key[:-NUMBER_BYTES]:
+        found = _content(txn, t, key[-NUMBER_BYTES:])
+        if found is None or found.pixels != key[:-NUMBER_BYTES]:
             yield f"pixels {key.hex()} name a content that has others or is unknown"
 
 
@@ -141,17 +172,16 @@ def _deleted(txn: Transaction, t: Tables) -> Iterator[str]:
 
 def _features(txn: Transaction, t: Tables) -> Iterator[str]:
     for key, packed in scan_pieces(txn, t.features, b""):
-        raw = get(txn, t.contents, key)
-        if raw is None:
+        record = _content(txn, t, key)
+        if not _has(txn, t.contents, key):
             yield f"features are kept of the unknown content {parse_number(key)}"
-        elif records.decode(raw, ContentRecord).features_version != packed[0]:
+        elif record is not None and record.features_version != packed[0]:
             yield f"features of content {parse_number(key)} are of version {packed[0]}, the content names another"
 
 
 def _vectors(txn: Transaction, t: Tables) -> Iterator[str]:
-    models = {
-        record.number: record for record in (records.decode(raw, ModelRecord) for _, raw in scan(txn, t.models, b""))
-    }
+    known = (records.sound(raw, ModelRecord) for _, raw in scan(txn, t.models, b""))
+    models = {record.number: record for record in known if record is not None}
     found = dict.fromkeys(models, 0)
     for key, raw in scan_pieces(txn, t.vectors, b""):
         model, content = int.from_bytes(key[:MODEL_BYTES], "big"), key[MODEL_BYTES:]
@@ -175,8 +205,8 @@ def _relations(txn: Transaction, t: Tables) -> Iterator[str]:
         if not _has(txn, t.contents, first):
             yield f"a relation is kept of the unknown content {parse_number(first)}"
         if raw:
-            record = records.decode(raw, RelationRecord)
-            if {number(record.asked), number(record.known)} != {first, second}:
+            record = records.sound(raw, RelationRecord)
+            if record and {number(record.asked), number(record.known)} != {first, second}:
                 yield f"the relation of contents {pair} names {record.asked} and {record.known}"
     for table, what in ((t.unrelated, "relations are to be found"), (t.facts, "facts are kept")):
         for key, _ in scan(txn, table, b""):
@@ -186,12 +216,14 @@ def _relations(txn: Transaction, t: Tables) -> Iterator[str]:
 
 def _decisions(txn: Transaction, t: Tables) -> Iterator[str]:
     for key, raw in scan(txn, t.decisions, b""):
-        for digest in records.decode(raw, DecisionRecord).contents:
+        record = records.sound(raw, DecisionRecord)
+        for digest in record.contents if record else ():
             if not _has(txn, t.decided, digest + key):
                 yield f"decision {parse_number(key)} is not found by the digest {digest.hex()}"
     for key, _ in scan(txn, t.decided, b""):
         found = get(txn, t.decisions, key[-NUMBER_BYTES:])
-        if found is None or key[:-NUMBER_BYTES] not in records.decode(found, DecisionRecord).contents:
+        record = None if found is None else records.sound(found, DecisionRecord)
+        if record is None or key[:-NUMBER_BYTES] not in record.contents:
             yield f"digest {key[:-NUMBER_BYTES].hex()} names decision {parse_number(key[-NUMBER_BYTES:])}, not about it"
 
 
@@ -220,6 +252,11 @@ def _numbers(txn: Transaction, t: Tables) -> Iterator[str]:
             last = max(parse_number(key) & ~FOREIGN for key, _ in scan(txn, table, b""))
         if last > _counter(txn, t, name):
             yield f"the last {name.decode()} is {last}, but {_counter(txn, t, name)} were given out"
+
+
+def _content(txn: Transaction, t: Tables, key: bytes) -> ContentRecord | None:
+    raw = get(txn, t.contents, key)
+    return None if raw is None else records.sound(raw, ContentRecord)
 
 
 def _has(txn: Transaction, table: Table, key: bytes) -> bool:

@@ -28,8 +28,9 @@ class DecisionReader:
 
     def all(self, after: int = 0, limit: int | None = None) -> Iterator[tuple[int, UserDecision]]:
         """Decisions with id > ``after``, oldest first, as (id, decision)."""
-        for key, raw in islice(scan(self._txn, self._t.decisions, b"", number(after + 1)), limit):
-            yield parse_number(key), _decoded(raw)
+        rows = scan(self._txn, self._t.decisions, b"", number(after + 1))
+        found = ((parse_number(key), _decoded(raw)) for key, raw in rows)
+        yield from islice(((key, decision) for key, decision in found if decision is not None), limit)
 
     def about(self, digest: Digest) -> Iterator[tuple[int, UserDecision]]:
         """The decisions about one content, oldest first, as (id, decision)."""
@@ -83,6 +84,9 @@ def _encoded(made: UserDecision) -> bytes:
     return records.encode(record)
 
 
-def _decoded(raw: bytes) -> UserDecision:
-    record = records.decode(raw, DecisionRecord)
+def _decoded(raw: bytes) -> UserDecision | None:
+    """The decision in a row, None for an unsound row."""
+    record = records.sound(raw, DecisionRecord)
+    if record is None:
+        return None
     return UserDecision(record.kind, tuple(record.contents), record.keep, record.uid, record.time, record.keep_path)

@@ -65,11 +65,14 @@ def open_store(
         environment.prepare_directory(path)
         lock = DirectoryLock(path)
         try:
-            if not environment.create_if_missing(path) and not environment.was_closed(path):
+            was_changed = not environment.create_if_missing(path) and not environment.was_closed(path)
+            if was_changed:
                 log.info("store_looked_through", path=path, reason="it was not closed, or was changed since")
                 environment.expect_whole(path)
             environment.note_open(path)
-            return Store(path, map_size_bytes, lock, Sight(features_version, clock), ticks)
+            store = Store(path, map_size_bytes, lock, Sight(features_version, clock), ticks)
+            store.was_changed = was_changed
+            return store  # noqa: TRY300  # the lock is released for a fault of any step
         except BaseException:
             lock.release()
             raise
@@ -113,6 +116,8 @@ class Store:
         self.group_changes = GroupChanges()
         self.file_changes = 0
         """durable writes since the opening that changed files of this host"""
+        self.was_changed = False
+        """whether it was not closed by the last process, or was changed since: its rows may be of another program"""
         self._open(map_size_bytes)
         with self.read() as reader:
             self._seen_before, start = reader.seen_s(), ticks()

@@ -15,6 +15,7 @@ from shazimd.store.keys import Tree
 from shazimd.store.records import ContentRecord, ModelRecord
 from shazimd.store.relations import RelationReader
 from shazimd.store.tables import (
+    MODEL_BYTES,
     NUMBER_BYTES,
     Table,
     Tables,
@@ -29,6 +30,7 @@ from shazimd.store.tables import (
     scan_pieces,
     unsealed,
 )
+from shazimd.store.unsound import UnsoundReader
 from shazimd.types import (
     Appearance,
     ContentId,
@@ -42,7 +44,6 @@ from shazimd.types import (
     Stat,
 )
 
-MODEL_BYTES = 2
 CLOCK_STEP_S_MAX = 86_400
 """A step of the wall clock counts for a day at most. See ``Reader.clock``."""
 _ROWS_BETWEEN_TRIMS = 4096
@@ -85,6 +86,11 @@ class Reader:
         """The numbered changes of this host's files."""
         return ChangeReader(self._txn, self._t)
 
+    @property
+    def unsound(self) -> UnsoundReader:
+        """Rows that read as missing, since nothing can use their values."""
+        return UnsoundReader(self._txn, self._t)
+
     def file(self, path: bytes) -> FileRow | None:
         """The row of one file, None when unknown."""
         directories, name = keys.split_file(path)
@@ -115,7 +121,7 @@ class Reader:
     def content(self, digest: Digest) -> ContentId | None:
         """The content with these bytes, None when unknown."""
         raw = get(self._txn, self._t.digests, digest)
-        return None if raw is None else parse_number(raw)
+        return None if raw is None or self._sound_content(raw) is None else parse_number(raw)
 
     def digest(self, content: ContentId) -> Digest:
         """The digest of a content. Raises KeyError when unknown."""
@@ -197,7 +203,7 @@ class Reader:
     def outdated(self, model: str | None, features_version: int | None, after: ContentId = 0) -> Iterator[ContentId]:
         """Contents with files but without a vector of ``model`` or features of ``features_version``, in order of id.
 
-        None: vectors or features are not wanted."""
+        None: vectors or features are not wanted. ``unsound.contents`` are others."""
         known = self._model(model)
         lack = model is not None and not (known and known.vectors == self._entries(self._t.contents))
         if not lack and features_version is None:
@@ -248,15 +254,17 @@ class Reader:
 
     def alerts(self, after: int = 0, limit: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
         """Alerts with id > ``after``, oldest first, as (id, record)."""
-        for key, raw in islice(scan(self._txn, self._t.alerts, b"", number(after + 1)), limit):
-            yield parse_number(key), records.decode_json(raw)
+        rows = scan(self._txn, self._t.alerts, b"", number(after + 1))
+        found = ((parse_number(key), records.sound_json(raw)) for key, raw in rows)
+        yield from islice((alert for alert in found if isinstance(alert[1], dict)), limit)
 
     def latest_alerts(self, limit: int) -> Iterator[tuple[int, dict[str, Any]]]:
         """The last ``limit`` alerts, newest first, as (id, record)."""
         with self._txn.cursor(self._t.alerts) as cursor:
             if cursor.last():
                 for key, stored in islice(cursor.iterprev(), limit):
-                    yield parse_number(key), records.decode_json(unsealed(key, stored))
+                    if isinstance(alert := records.sound_json(unsealed(key, stored)), dict):
+                        yield parse_number(key), alert
 
     def pending_alerts(self) -> Iterator[tuple[int, bytes, Query]]:
         """Files whose alert is not decided yet, as (number, path, query), in order of number."""
@@ -269,6 +277,8 @@ class Reader:
 
     def _pending(self, *, across: bool, after: int = 0) -> Iterator[tuple[int, records.PendingNote]]:
         for key, raw in scan(self._txn, self._t.pending_alerts, b"", number(after + 1)):
+            if records.sound(raw, records.PendingAlertRecord) is None:
+                continue
             note = records.decode_pending_alert(raw, self._sight.features_version)
             if bool(note.digest) == across:
                 yield parse_number(key), note
@@ -278,7 +288,7 @@ class Reader:
     def get(self, key: str) -> Any:
         """A small value by its name (see ``Writer.set``), None when unset."""
         raw = get(self._txn, self._t.values, key.encode())
-        return None if raw is None else records.decode_json(raw)
+        return None if raw is None else records.sound_json(raw)
 
     def counts(self) -> dict[str, int]:
         """``images`` (indexed files of this host), ``foreign`` (files of others), ``contents``, ``failed`` (files),
@@ -307,10 +317,14 @@ class Reader:
             yield key[NUMBER_BYTES:], records.decode_file(raw)
 
     def _content(self, content: ContentId) -> ContentRecord:
-        raw = get(self._txn, self._t.contents, number(content))
-        if raw is None:
+        record = self._sound_content(number(content))
+        if record is None:
             raise KeyError(content)
-        return records.decode(raw, ContentRecord)
+        return record
+
+    def _sound_content(self, key: bytes) -> ContentRecord | None:
+        raw = get(self._txn, self._t.contents, key)
+        return None if raw is None else records.sound(raw, ContentRecord)
 
     def _features(self, content: ContentId) -> bytes:
         packed = get_pieces(self._txn, self._t.features, number(content))
@@ -320,12 +334,15 @@ class Reader:
         for n, (key, raw) in enumerate(scan(self._txn, self._t.contents, b"", number(after + 1))):
             if n % _ROWS_BETWEEN_TRIMS == 0:
                 self._trim()
-            yield parse_number(key), records.decode(raw, ContentRecord)
+            if (record := records.sound(raw, ContentRecord)) is not None:
+                yield parse_number(key), record
 
     def _holders(self, content: ContentId, foreign: bool = False) -> Iterator[tuple[int, bytes]]:
-        """The files of a content as (directory, name): of this host, which are first, or of the others."""
+        """The files of a content as (directory, name): of this host, which are first, or of the others. None of an
+        unsound content, which is no match of anything."""
         start = number(content) + number(keys.FOREIGN if foreign else keys.ROOT)
-        for key, _ in scan(self._txn, self._t.holders, number(content), start):
+        is_sound = self._sound_content(number(content)) is not None
+        for key, _ in scan(self._txn, self._t.holders, number(content), start) if is_sound else ():
             directory = parse_number(key[NUMBER_BYTES:])
             if not foreign and directory >= keys.FOREIGN:
                 return
@@ -339,16 +356,17 @@ class Reader:
 
     def _model(self, model: str | None) -> ModelRecord | None:
         raw = None if model is None else get(self._txn, self._t.models, model.encode())
-        return None if raw is None else records.decode(raw, ModelRecord)
+        return None if raw is None else records.sound(raw, ModelRecord)
 
     def _models(self) -> Iterator[tuple[str, ModelRecord]]:
         for key, raw in scan(self._txn, self._t.models, b""):
-            yield key.decode(), records.decode(raw, ModelRecord)
+            if (known := records.sound(raw, ModelRecord)) is not None:
+                yield key.decode(), known
 
     def _vector(self, content: ContentId, model: str | None) -> FloatVector | None:
         known = self._model(model)
         raw = b"" if known is None else get_pieces(self._txn, self._t.vectors, vector_key(known, content))
-        return records.decode_vector(raw) if raw else None
+        return records.sound_vector(raw, known.width) if known and raw else None
 
     def _has_vector(self, known: ModelRecord, content: ContentId) -> bool:
         return has_rows(self._txn, self._t.vectors, vector_key(known, content))
@@ -359,9 +377,8 @@ class Reader:
             return
         prefix, start = model_prefix(known), vector_key(known, after + 1)
         for key, raw in scan_pieces(self._txn, self._t.vectors, prefix, start):
-            if len(raw) != 2 * known.width:
-                raise StoreDamaged(f"a vector of {model} is {len(raw)} bytes long, expected {2 * known.width}")
-            yield parse_number(key[MODEL_BYTES:]), records.decode_vector(raw)
+            if (fv := records.sound_vector(raw, known.width)) is not None:
+                yield parse_number(key[MODEL_BYTES:]), fv
 
 
 def model_prefix(known: ModelRecord) -> bytes:

@@ -7,19 +7,43 @@ only: its escapes keep even lone surrogates, which os.fsdecode makes of bytes th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from shazimd.errors import StoreDamaged
-from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, FloatVector, Query, Signals, Stat
+from shazimd.types import (
+    PIXELS_BYTES,
+    ContentId,
+    Digest,
+    FileRow,
+    FileState,
+    Fingerprint,
+    FloatVector,
+    Query,
+    Signals,
+    Stat,
+)
 
 _SURROGATES = "surrogatepass"
 _UNIT_TOLERANCE = 1e-3
 """Rounding to float32 or float16 stays well inside; a vector without normalisation does not."""
+
+
+UNKNOWN_STAT = Stat(-1, -1, -1)
+"""Differs from the stat of every file."""
+_UNSOUND = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""Errors of msgspec for bytes that are not of a kind: deep nesting is a RecursionError."""
+FORMAT_MAX = 32
+"""Characters of a format's name: a later version may know more formats, and no longer names."""
+TURNED_BYTES = 7 * 2 * 8
+Hash: TypeAlias = Annotated[int, Meta(ge=0)]
+"""64 bits; MessagePack has no larger number"""
+Side: TypeAlias = Annotated[int, Meta(ge=1, le=2**32 - 1)]
 
 
 class FileRecord(Struct, frozen=True, array_like=True):
@@ -28,7 +52,7 @@ class FileRecord(Struct, frozen=True, array_like=True):
     size: int
     mtime_ns: int
     inode: int
-    content: ContentId
+    content: Annotated[ContentId, Meta(ge=0)]
     reason: bytes
     ctime_ns: int = 0
     """missing in rows written before it was recorded"""
@@ -40,35 +64,43 @@ class ContentRecord(Struct, frozen=True, array_like=True):
     """One content, without its vectors and its local features."""
 
     digest: Digest
-    ah: int | None
-    dh: int | None
-    width: int
-    height: int
-    format: str
-    pixels: bytes | None
+    ah: Hash | None
+    dh: Hash | None
+    width: Side
+    height: Side
+    format: Annotated[str, Meta(max_length=FORMAT_MAX)]
+    pixels: Annotated[bytes, Meta(min_length=PIXELS_BYTES, max_length=4 * PIXELS_BYTES)] | None
     low_information: bool
-    features_version: int = 0
-    turned: bytes = b""
+    features_version: Annotated[int, Meta(ge=0, le=255)] = 0
+    turned: Annotated[bytes, Meta(max_length=TURNED_BYTES)] = b""
     """8 bytes each, big-endian: average hash and difference hash of the 7 other orientations; missing in rows written
     before these were kept"""
     damaged: bool = False
     """likewise"""
 
+    def __post_init__(self) -> None:
+        if len(self.turned) not in (0, TURNED_BYTES):
+            raise ValueError(f"turned has {len(self.turned)} bytes, expected {TURNED_BYTES} or none")
+
 
 class ModelRecord(Struct, frozen=True, array_like=True):
     """One model: its number in keys, the width and the count of its vectors."""
 
-    number: int
-    width: int
-    vectors: int
+    number: Annotated[int, Meta(ge=1, le=65535)]
+    width: Side
+    vectors: Annotated[int, Meta(ge=0)]
 
 
 class SignalsRecord(Struct, frozen=True, array_like=True):
     """The signals of one orientation."""
 
-    ah: int | None
-    dh: int | None
+    ah: Hash | None
+    dh: Hash | None
     fv: bytes | None
+
+    def __post_init__(self) -> None:
+        if self.fv is not None and sound_vector(self.fv) is None:
+            raise ValueError(f"fv of {len(self.fv)} bytes is no vector of unit length")
 
 
 class PendingAlertRecord(Struct, frozen=True, array_like=True):
@@ -79,9 +111,15 @@ class PendingAlertRecord(Struct, frozen=True, array_like=True):
     path: bytes
     content: ContentRecord
     model: str | None
-    signals: list[SignalsRecord]
+    signals: Annotated[list[SignalsRecord], Meta(min_length=1, max_length=9)]
     features: bytes
     asked_features: bytes
+
+
+class PendingAlertPath(Struct, frozen=True, array_like=True):
+    """The beginning of a pending alert, whatever follows."""
+
+    path: bytes
 
 
 R = TypeVar("R", bound=Struct)
@@ -93,8 +131,26 @@ def decode(raw: bytes, kind: type[R]) -> R:
     """A record from its bytes. Raises StoreDamaged."""
     try:
         return msgspec.msgpack.decode(raw, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except _UNSOUND as error:
         raise StoreDamaged(f"a record is {raw[:40]!r}, expected a {kind.__name__}: {error}") from error
+
+
+def sound(raw: bytes, kind: type[R]) -> R | None:
+    """A record from its bytes, None for values that no record of this kind has."""
+    try:
+        return msgspec.msgpack.decode(raw, type=kind)
+    except _UNSOUND:
+        return None
+
+
+def fault(raw: bytes, kind: type[Struct]) -> str:
+    """The reason for which bytes are no record of this kind; empty for a sound record."""
+    try:
+        msgspec.msgpack.decode(raw, type=kind)
+    except _UNSOUND as error:
+        names = kind.__struct_fields__
+        return re.sub(r"\$\[(\d+)\]", lambda m: f"`{names[int(m[1])] if int(m[1]) < len(names) else m[1]}`", str(error))
+    return ""
 
 
 def encode_file(row: FileRow) -> bytes:
@@ -112,24 +168,22 @@ def stat_bytes(stat: Stat) -> bytes:
 
 
 def decode_file(raw: bytes) -> FileRow:
-    """A file's row from its bytes. Raises StoreDamaged."""
-    record = decode(raw, FileRecord)
+    """A file's row from its bytes; that of a failed file for unsound bytes, so that each scan reads the file again."""
+    record = sound(raw, FileRecord)
+    if record is None:
+        return FileRow(UNKNOWN_STAT, FileState.FAILED, reason="store_damaged: the row of the file is unsound")
     stat = Stat(record.size, record.mtime_ns, record.inode, record.ctime_ns)
     state = FileState.INDEXED if record.content else FileState.FAILED
-    reason = _text(record.reason)
+    try:
+        reason = record.reason.decode("utf-8", _SURROGATES)
+    except UnicodeDecodeError:
+        reason = record.reason.decode("latin-1")  # as another program wrote it
     return FileRow(stat, state, record.content or None, reason, record.since)
 
 
 def is_failed(raw: bytes) -> bool:
-    """Whether a file's row is that of a failed file. Raises StoreDamaged."""
-    return not decode(raw, FileRecord).content
-
-
-def _text(raw: bytes) -> str:
-    try:
-        return raw.decode("utf-8", _SURROGATES)
-    except UnicodeDecodeError as error:
-        raise StoreDamaged(f"a record has the bytes {raw[:40]!r}, expected UTF-8") from error
+    """Whether a file's row is that of a failed file."""
+    return decode_file(raw).state is FileState.FAILED
 
 
 def features_version(features: bytes) -> int:
@@ -235,6 +289,14 @@ def encode_vector(fv: FloatVector) -> bytes:
     return fv.astype("<f2").tobytes()
 
 
+def sound_vector(raw: bytes, width: int | None = None) -> FloatVector | None:
+    """A vector from its bytes, None unless it has this width, is finite and of unit length."""
+    if len(raw) % 2 or (width is not None and len(raw) != 2 * width):
+        return None
+    fv = decode_vector(raw)
+    return fv if abs(float(np.linalg.norm(fv)) - 1) <= 10 * _UNIT_TOLERANCE else None
+
+
 def decode_vector(raw: bytes) -> FloatVector:
     """A vector from its bytes, as float32."""
     return np.frombuffer(raw, "<f2").astype(np.float32)
@@ -245,9 +307,9 @@ def encode_json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
-def decode_json(raw: bytes) -> Any:
-    """A plain JSON value from its bytes. Raises StoreDamaged."""
+def sound_json(raw: bytes) -> Any:
+    """A plain JSON value from its bytes, None for other bytes and for null, which is never stored."""
     try:
         return json.loads(raw)
-    except ValueError as error:
-        raise StoreDamaged(f"a record is {raw[:40]!r}, expected JSON: {error}") from error
+    except (ValueError, RecursionError):
+        return None

@@ -69,7 +69,8 @@ class RelationReader:
     def between(self, a: ContentId, b: ContentId) -> Relation | None:
         """The relation of a pair, in either order; None without one."""
         raw = get(self._txn, self._t.relations, _key(min(a, b), max(a, b)))
-        return _to_relation(records.decode(raw, RelationRecord)) if raw else None
+        record = records.sound(raw, RelationRecord) if raw else None
+        return None if record is None else _to_relation(record)
 
     def partners(self, content: ContentId) -> list[ContentId]:
         """The contents related to this one, in order of id."""
@@ -84,7 +85,7 @@ class RelationReader:
     def copies(self) -> Iterator[tuple[ContentId, ContentId, Evidence | None]]:
         """The pairs with the verdict COPY as (asked, known, evidence), by the smaller id. Reads all relations."""
         for _, raw in scan(self._txn, self._t.relations, b""):
-            record = records.decode(raw, RelationRecord) if raw else None
+            record = records.sound(raw, RelationRecord) if raw else None
             if record and record.verdict is Verdict.COPY:
                 yield record.asked, record.known, _to_evidence(record)
 
@@ -124,7 +125,9 @@ class RelationReader:
 
     def rows(self, content: ContentId) -> Iterator[tuple[bytes, FileRow]]:
         """The files of a content on this host, as (name without directory, row)."""
-        for key, _ in scan(self._txn, self._t.holders, number(content)):
+        own = get(self._txn, self._t.contents, number(content))
+        is_sound = own is not None and records.sound(own, records.ContentRecord) is not None
+        for key, _ in scan(self._txn, self._t.holders, number(content)) if is_sound else ():
             if is_foreign_key(key[NUMBER_BYTES:]):
                 return
             raw = get(self._txn, self._t.files, key[NUMBER_BYTES:])
@@ -134,7 +137,8 @@ class RelationReader:
     def facts(self, content: ContentId) -> PictureFacts | None:
         """Facts about a content beside its fingerprint, None while unknown."""
         raw = get(self._txn, self._t.facts, number(content))
-        return None if raw is None else _to_facts(records.decode(raw, FactsRecord))
+        record = None if raw is None else records.sound(raw, FactsRecord)
+        return None if record is None else _to_facts(record)
 
 
 class RelationWriter(RelationReader):
@@ -162,7 +166,8 @@ class RelationWriter(RelationReader):
         hosts have; the number of these contents."""
         marked = 0
         for key, raw in scan(self._txn, self._t.contents, b""):
-            if records.decode(raw, records.ContentRecord).features_version and not self._is_elsewhere(key):
+            record = records.sound(raw, records.ContentRecord)
+            if record is not None and record.features_version and not self._is_elsewhere(key):
                 put(self._txn, self._t.unrelated, key, b"")
                 marked += 1
         return marked
@@ -178,9 +183,9 @@ class RelationWriter(RelationReader):
         for partner in self.partners(content):
             key = _key(*sorted((content, partner)))
             raw = get(self._txn, self._t.relations, key)
-            if raw:
-                record = structs.replace(records.decode(raw, RelationRecord), judge=0)
-                put(self._txn, self._t.relations, key, records.encode(record))
+            record = records.sound(raw, RelationRecord) if raw else None
+            if record is not None:
+                put(self._txn, self._t.relations, key, records.encode(structs.replace(record, judge=0)))
 
     def remove_outdated(self, content: ContentId, partners: Iterable[ContentId]) -> None:
         """Remove the relations with these partners, but for those that the present version found meanwhile."""

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 from shazimd.store import records
 from shazimd.store.damage import TableRows
 from shazimd.store.decisions import DecisionRecord
-from shazimd.store.reader import MODEL_BYTES
 from shazimd.store.records import ContentRecord
 from shazimd.store.salvage import Salvage
-from shazimd.store.tables import NUMBER_BYTES, number, parse_number
+from shazimd.store.tables import MODEL_BYTES, NUMBER_BYTES, number, parse_number
+from shazimd.store.unsound import features_fault
 from shazimd.store.writer import Writer
 from shazimd.types import FileRow, FileState, Stat
 
@@ -71,7 +71,7 @@ def _with_features(whole: Salvage, large: TableRows) -> Iterator[tuple[bytes, Co
     for key, record in sorted(whole.contents.items()):
         while at and at < key:
             at, value = next(features, (b"", b""))
-        yield key, record, value if at == key else b""
+        yield key, record, value if at == key and not features_fault(value) else b""
 
 
 def _add_content(writer: Writer, content: tuple[bytes, ContentRecord, bytes]) -> None:
@@ -84,8 +84,9 @@ def _vectors(whole: Salvage, large: TableRows) -> Iterator[tuple[int, str, Any]]
     models = {record.number: (name, record.width) for name, record in whole.models.items()}
     for key, raw in large.of("vectors"):
         name, width = models.get(int.from_bytes(key[:MODEL_BYTES], "big"), ("", 0))
-        if key[MODEL_BYTES:] in whole.tables["contents"] and len(raw) == 2 * width:
-            yield parse_number(key[MODEL_BYTES:]), name, records.decode_vector(raw)
+        fv = records.sound_vector(raw, width) if key[MODEL_BYTES:] in whole.tables["contents"] else None
+        if fv is not None:
+            yield parse_number(key[MODEL_BYTES:]), name, fv
 
 
 def _files(whole: Salvage) -> Iterator[tuple[bytes, FileRow]]:

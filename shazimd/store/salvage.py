@@ -19,9 +19,9 @@ from functools import cached_property
 
 from shazimd.store import keys, records
 from shazimd.store.damage import TableRows
-from shazimd.store.reader import MODEL_BYTES
 from shazimd.store.records import ContentRecord, FileRecord, ModelRecord
-from shazimd.store.tables import NUMBER_BYTES, Tables, number, parse_number
+from shazimd.store.tables import MODEL_BYTES, NUMBER_BYTES, Tables, number, parse_number
+from shazimd.store.unsound import is_sound
 from shazimd.text import readable
 
 READ_AGAIN = "its row is lost: the file is read again"
@@ -32,7 +32,7 @@ VECTOR_AGAIN = "a feature vector of it is lost: it is made again"
 
 
 class Salvage:
-    """The whole rows of all tables but the large ones, whose values are only counted."""
+    """The whole and sound rows of all tables but the large ones, whose values are only counted."""
 
     def __init__(self, rows: TableRows) -> None:
         self._read = rows
@@ -47,7 +47,8 @@ class Salvage:
             elif name == "vectors":
                 self.vectors = {key for key, _ in rows.of(name)}
             else:
-                self.tables[name] = {key: value for key, value in rows.of(name) if not _is_foreign(name, key)}
+                rows_of = ((key, value) for key, value in rows.of(name) if not _is_foreign(name, key))
+                self.tables[name] = {key: value for key, value in rows_of if is_sound(name, value)}
 
     def concerned(self) -> dict[bytes, str]:
         """The files that the damage concerns: their paths, and what is done for each by ``store repair``."""

@@ -25,6 +25,8 @@ Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 
 TABLES_MAX = 32
 NUMBER_BYTES = 8
+MODEL_BYTES = 2
+"""of the number of a model in the keys of its vectors"""
 CHECKSUM_BYTES = 4
 _RESIDUE = 0x2144DF1C
 """CRC-32 of any bytes with their own CRC-32 behind them: a comparison without slices, 0.2 us a row"""

@@ -12,10 +12,22 @@ from msgspec import structs
 from shazimd.store import keys, records
 from shazimd.store.changes import ChangeWriter
 from shazimd.store.decisions import DecisionWriter
-from shazimd.store.reader import MODEL_BYTES, Reader, model_prefix, vector_key
-from shazimd.store.records import ModelRecord, PendingAlertRecord
+from shazimd.store.reader import Reader, model_prefix, vector_key
+from shazimd.store.records import ContentRecord, FileRecord, ModelRecord, PendingAlertRecord
 from shazimd.store.relations import RelationWriter
-from shazimd.store.tables import delete_all, get, number, parse_number, pop, put, put_pieces, raw_rows, scan
+from shazimd.store.tables import (
+    MODEL_BYTES,
+    delete_all,
+    get,
+    number,
+    parse_number,
+    pop,
+    put,
+    put_pieces,
+    raw_rows,
+    scan,
+)
+from shazimd.store.unsound import UnsoundWriter
 from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, FloatVector, Query
 
 
@@ -45,6 +57,10 @@ class Writer(Reader):
     @cached_property
     def changes(self) -> ChangeWriter:
         return ChangeWriter(self._txn, self._t)
+
+    @property
+    def unsound(self) -> UnsoundWriter:
+        return UnsoundWriter(self._txn, self._t)
 
     def put_file(self, path: bytes, row: FileRow) -> None:
         """Write the row of a file, and rows of its directories as needed.
@@ -101,16 +117,34 @@ class Writer(Reader):
             self.changes.note(path)
 
     def add_content(self, digest: Digest, fingerprint: Fingerprint, *, related: bool = True) -> ContentId:
-        """Add a content; a known digest keeps its id, and nothing changes. ``related``: its relations are to be found.
+        """Add a content; a known digest keeps its id, and nothing changes unless its row is unsound. ``related``: its
+        relations are to be found.
 
         Raises ValueError for a vector without a model, and as ``put_vector`` does."""
-        known = self.content(digest)
-        if known is not None:
-            return known
+        raw = get(self._txn, self._t.digests, digest)
+        if raw is not None:
+            self.mend_content(parse_number(raw), digest, fingerprint)
+            return parse_number(raw)
         content = self._next(b"content")
+        self._write_content(content, digest, fingerprint, related=related)
+        self._mark_deleted(content)
+        return content
+
+    def mend_content(self, content: ContentId, digest: Digest, fingerprint: Fingerprint) -> bool:
+        """Write an unsound content anew, with all that is derived from it; False for a sound one. Its files stay."""
+        if not self.unsound.fault(content):
+            return False
+        self.unsound.forget_names(content)
+        self._forget_derived(content)
+        self._write_content(content, digest, fingerprint, related=True)
+        return True
+
+    def _write_content(self, content: ContentId, digest: Digest, fingerprint: Fingerprint, *, related: bool) -> None:
         key = number(content)
-        record = records.to_record(digest, fingerprint)
-        put(self._txn, self._t.contents, key, records.encode(record), append=True)
+        record = records.encode(records.to_record(digest, fingerprint))
+        if reason := records.fault(record, ContentRecord):
+            raise ValueError(f"a content can't be stored: {reason}")
+        put(self._txn, self._t.contents, key, record, append=not self.unsound.is_kept(content))
         put(self._txn, self._t.digests, digest, key)
         if fingerprint.pixels:
             put(self._txn, self._t.pixels, fingerprint.pixels + key, b"")
@@ -119,8 +153,6 @@ class Writer(Reader):
             self._put_own_vector(content, fingerprint.model, fingerprint.signals.fv)
         if fingerprint.features and related:
             self.relations.mark(content)
-        self._mark_deleted(content)
-        return content
 
     def put_vector(self, content: ContentId, model: str, fv: FloatVector) -> None:
         """Store the vector of one model, as float16.
@@ -274,6 +306,11 @@ class Writer(Reader):
             return None
         row = records.decode_file(raw)
         self._count_row(directory, name, -1, row.content)
+        if records.sound(raw, FileRecord) is None:
+            for content in self.unsound.forget_file(number(directory) + name):
+                if not self.is_held(content):
+                    self._mark_deleted(content)
+            return raw
         if row.content is not None:
             self._txn.delete(number(row.content) + number(directory) + name, db=self._t.holders)
             if not self.is_held(row.content):
@@ -352,17 +389,29 @@ class Writer(Reader):
         return get(self._txn, self._t.deleted, number(content)) is not None
 
     def _remove_content(self, content: ContentId) -> None:
-        record, key = self._content(content), number(content)
+        record, key = self._sound_content(number(content)), number(content)
         self._unmark_deleted(content)
         self._txn.delete(key, db=self._t.contents)
-        self._txn.delete(record.digest, db=self._t.digests)
-        if record.pixels:
-            self._txn.delete(record.pixels + key, db=self._t.pixels)
-        delete_all(self._txn, self._t.features, key)
+        if record is None:
+            self.unsound.forget_names(content)
+        else:
+            self._txn.delete(record.digest, db=self._t.digests)
+            if record.pixels:
+                self._txn.delete(record.pixels + key, db=self._t.pixels)
+        self._forget_derived(content)
+
+    def _forget_derived(self, content: ContentId) -> None:
+        delete_all(self._txn, self._t.features, number(content))
         self.relations.forget(content)
         self.relations.remove_facts(content)
         self.regrouped.add(content)
         for model, known in list(self._models()):
+            self._remove_vector(content, model, known)
+
+    def remove_vector(self, content: ContentId, model: str) -> None:
+        """Remove the vector of one model, whether or not it is sound; a missing one is passed over."""
+        known = self._model(model)
+        if known is not None:
             self._remove_vector(content, model, known)
 
     def _remove_vector(self, content: ContentId, model: str, known: ModelRecord) -> None:
@@ -373,7 +422,9 @@ class Writer(Reader):
     def _drop_pending_alerts(self) -> None:
         """Remove pending alerts of unknown files: nothing is left to decide, and each holds a whole fingerprint."""
         for key, raw in list(scan(self._txn, self._t.pending_alerts, b"")):
-            record = records.decode(raw, PendingAlertRecord)
+            record = records.sound(raw, PendingAlertRecord)
+            if record is None:
+                continue
             digest = record.content.digest
             if (self.content(digest) if digest else self.file(record.path)) is None:
                 self._txn.delete(key, db=self._t.pending_alerts)

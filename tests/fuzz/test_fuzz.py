@@ -94,7 +94,7 @@ def test_rows_are_read_or_damaged(raw: bytes) -> None:
         lambda: records.decode(raw, records.ContentRecord),
         lambda: records.decode_pending_alert(raw, None),
         lambda: records.decode_file(raw),
-        lambda: records.decode_json(raw),
+        lambda: records.sound_json(raw),
     ):
         with suppress(StoreDamaged):
             read()

@@ -26,6 +26,9 @@ from shazimd.store.lmdb_store import open_store
 from shazimd.types import FileRow, FileState, Fingerprint, Query, Signals, Stat
 from shazimd.words.packing import FEATURE, HEADER, VERSION
 
+SMALL_PICTURE = b"\xff\xd8\xff\xc0\0\x0b\x08\0\x09\0\x09\1\1\x11\0\xff\xd9"
+"""the header of a JPEG of 9 x 9 pixels"""
+
 if TYPE_CHECKING:
     from shazimd.models.model import ModelInfo
 
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 def packed(version: int = VERSION) -> bytes:
     rows = np.zeros(3, FEATURE)
     rows["word"] = [1, 2, 3]
-    return HEADER.pack(version, 0, 10, 10, 3) + rows.tobytes() + b"luma"
+    return HEADER.pack(version, 0, 10, 10, 3) + rows.tobytes() + SMALL_PICTURE
 
 
 class FakeDecoders:
@@ -58,6 +61,7 @@ class FakeDecoders:
 
 class FakeModel:
     id = "m"
+    output_width = 8
 
 
 class Bench:

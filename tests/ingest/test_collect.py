@@ -23,6 +23,9 @@ from shazimd.store.lmdb_store import open_store
 from shazimd.types import ContentId, FileRow, FileState, Fingerprint, Query, Signals, Stat
 from shazimd.words.packing import FEATURE, HEADER, VERSION
 
+SMALL_PICTURE = b"\xff\xd8\xff\xc0\0\x0b\x08\0\x09\0\x09\1\1\x11\0\xff\xd9"
+"""the header of a JPEG of 9 x 9 pixels"""
+
 
 def eventually(condition: Callable[[], object]) -> None:
     end = time.monotonic() + PATIENCE_S
@@ -96,7 +99,7 @@ def _fingerprint(name: str) -> Fingerprint:
     number = int(name)
     rows = np.zeros(3, FEATURE)
     rows["word"] = [number, number + 1, number + 2]
-    features = HEADER.pack(VERSION, 0, 10, 10, 3) + rows.tobytes() + b"luma"
+    features = HEADER.pack(VERSION, 0, 10, 10, 3) + rows.tobytes() + SMALL_PICTURE
     signals = Signals(number, number, np.eye(1, 8, number % 8, dtype=np.float32)[0])
     return Fingerprint(signals, "m", 10, 10, "PNG", _digest(name), features=features)
 

@@ -103,6 +103,7 @@ def verify(_query: bytes, candidates: Sequence[bytes]) -> Future[list[Verificati
 
 class Model:
     id = "m"
+    output_width = 4
     copy_from: float | None = None
 
 

@@ -92,7 +92,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(path=paths, digest=digests)
     def put_indexed(self, path: bytes, digest: bytes) -> None:
         signals = Signals(1, 2, np.eye(1, 8, dtype=np.float32)[0])
-        fingerprint = Fingerprint(signals, "m", 1, 1, "PNG", pixels=digest, features=digest * 1000)
+        fingerprint = Fingerprint(signals, "m", 1, 1, "PNG", pixels=digest * 16, features=digest * 1000)
         content = self.store.write(lambda w: w.add_content(digest, fingerprint))
         assert self.model.add_content(digest) == content
         self._put(path, FileRow(Stat(1, 2, 3), FileState.INDEXED, content))
@@ -158,7 +158,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert all(reader.file(path) == row for path, row in files.items())
             for digest, content in self.model.contents.items():
                 assert reader.content(digest) == content
-                assert reader.contents_with_pixels(digest) == [content]
+                assert reader.contents_with_pixels(digest * 16) == [content]
                 assert reader.fingerprint(content, "m").features == digest * 1000
                 holding = sorted(path for path, row in files.items() if row.content == content)
                 assert reader.files_of(content) == holding

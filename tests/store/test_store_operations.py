@@ -30,7 +30,8 @@ def filled(
     """Two contents in three files below two directories, a failed file, an alert, a removal."""
     one, two, three = store.write(
         lambda w: [
-            w.add_content(b"%d" % n, make_fingerprint(n, pixels=b"p%d" % n, features=b"f" * 5000)) for n in range(3)
+            w.add_content(b"%d" % n, make_fingerprint(n, pixels=b"p%d" % n * 16, features=b"f" * 5000))
+            for n in range(3)
         ]
     )
     store.write(lambda w: [w.put_file(path, indexed(one)) for path in (b"/a/x", b"/a/b/y")])
@@ -51,8 +52,8 @@ WRONGS: dict[str, tuple[str, bytes, bytes | None, str]] = {
     "holder of nothing": ("holders", number(1) + number(1) + b"q", b"", "which does not hold it"),
     "digest gone": ("digests", b"0", None, "is not found by its digest"),
     "digest of another": ("digests", b"q", number(1), "names content 1, which has another"),
-    "pixels gone": ("pixels", b"p0" + number(1), None, "is not found by its pixels"),
-    "pixels of another": ("pixels", b"pq" + number(1), b"", "pixels"),
+    "pixels gone": ("pixels", b"p0" * 16 + number(1), None, "is not found by its pixels"),
+    "pixels of another": ("pixels", b"pq" * 16 + number(1), b"", "pixels"),
     "removed but known": ("removals", number(1), number(1), "known, but listed as removed"),
     "features of nothing": ("features", number(50) + b"\0\0", b"f", "features are kept of the unknown content 50"),
     "vector of nothing": ("vectors", b"\0\1" + number(50) + b"\0\0", b"v" * 128, "vector is kept of the unknown"),

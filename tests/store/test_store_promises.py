@@ -375,7 +375,7 @@ def test_small_values_are_kept_under_a_name(store: Store) -> None:
 
 def test_notes_of_untold_files_are_kept_whole(store: Store, make_fingerprint: Make) -> None:
     """A query comes back with all its orientations; a dropped note is gone, an unknown number passed over."""
-    fingerprint = make_fingerprint(1, pixels=b"p", features=b"f" * 9000)
+    fingerprint = make_fingerprint(1, pixels=b"p" * 16, features=b"f" * 9000)
     turned = make_fingerprint(2, model=None).signals
     query = Query(fingerprint, (fingerprint.signals, turned), b"m" * 100)
     assert store.write(lambda w: [w.add_pending_alert(path, query) for path in (b"/z", b"/\xff")]) == [1, 2]
