@@ -84,6 +84,14 @@ def test_an_edit_has_the_sign_whichever_is_asked(name: str) -> None:
     assert (forward.known, backward.asked) == ((), ())
 
 
+def test_a_mirrored_export_of_a_picture_with_grain_is_told() -> None:
+    """Fitted tones would flatten the grain; the export rounds its coefficients."""
+    grain = np.random.default_rng(2).normal(0, 3, (352, 480, 1))
+    picture = Image.fromarray((np.asarray(drawing(3, (480, 352)), np.float32) + grain).clip(0, 255).astype(np.uint8))
+    original, export = saved(picture, 92), saved(ImageOps.mirror(picture), 80)
+    assert signs(export, original) == Evidence(("recompressed",), (), signs(export, original).detail)
+
+
 def test_levels_lost_at_the_ends_of_the_scale_are_a_sign() -> None:
     """A picture richer in contrast lost shades; one that is darker lost none, also where the original was clipped."""
     bright = ImageEnhance.Brightness(PICTURE).enhance(1.5)
