@@ -25,7 +25,9 @@ from shazimd.daemon.main import parser as shazimd_parser
 from shazimd.models.registry import Registry
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [CHECKOUT / name for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")]
+DOCUMENTS = [
+    CHECKOUT / name for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+]
 DOCUMENTS += sorted((CHECKOUT / "docs").glob("*.md"))
 TINY_MODEL = CHECKOUT / "tests/models/data/tiny_float32.tflite"
 SOCKET = "/run/shazimd/shazimd.sock"

@@ -34,16 +34,24 @@ def main() -> None:
     _drop_privileges(memory_mb, parent)
     memory.keep_freed_memory()
     with socket.socket(fileno=fd) as connection:
-        _warm_up(_models(connection))
-        _silence_decoders()
-        os.environ.clear()
-        missing_layers = confine()
+        channel.send(connection, channel.START, replies.pack_result(_prepare(connection)))
         next_job = select.poll()
         next_job.register(connection, select.POLLIN)
-        channel.send(connection, channel.START, replies.pack_result(missing_layers))
         while _serve_one(connection, memory_mb):
             if not next_job.poll(_IDLE_MS):
                 memory.trim()
+
+
+def _prepare(connection: socket.socket) -> list[str]:
+    """Load everything and give up the rest; see ``confine``. A failure is told to the pool and ends the process."""
+    try:
+        _warm_up(_models(connection))
+        os.environ.clear()
+        return confine()
+    except Exception as error:
+        failure = WorkerFailed(f"the start failed: {type(error).__name__}: {error}")
+        channel.send(connection, channel.START, replies.pack_failure(failure, traceback.format_exc()))
+        raise SystemExit(1) from error
 
 
 def _serve_one(connection: socket.socket, memory_mb: int) -> bool:
@@ -104,14 +112,15 @@ def _warm_up(models: list[ModelInfo]) -> None:
     import cv2
 
     load_libraries()
+    _silence_libraries()
     for model in models:
         opened(model)
     cv2.setNumThreads(1)
     release_libraries()  # of a worker's 100 MiB 30 only loaded the libraries and opened the models
 
 
-def _silence_decoders() -> None:
-    """Redirect stderr to /dev/null: C libraries report each broken file there, as the job's error does."""
+def _silence_libraries() -> None:
+    """Redirect stderr to /dev/null: C libraries report each broken file there, as errors do, and each model."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(null)

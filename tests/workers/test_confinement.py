@@ -17,6 +17,8 @@ import break_out
 import pytest
 import worker_jobs
 
+from shazimd.errors import WorkerLost
+from shazimd.models.model import bundled
 from shazimd.posix import landlock, seccomp
 from shazimd.workers.pool import WorkerPool
 
@@ -127,6 +129,27 @@ def test_a_secret_in_the_environment_never_reaches_a_worker(monkeypatch: pytest.
     with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
         worker = pool.submit(worker_jobs.process_id).result()
         assert b"SECRET" not in Path(f"/proc/{worker}/environ").read_bytes()
+
+
+def test_a_worker_that_cannot_be_confined_has_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says why, and ends."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "from shazimd.workers import confinement\n"
+        "def confine(): raise OSError('not in this test')\n"
+        "confinement.confine = confine\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+        error = pool.query(b"", None).exception()
+    assert isinstance(error, WorkerLost)
+    assert str(error) == "the start failed: OSError: not in this test; not the picture's fault"
+
+
+def test_nothing_is_written_to_the_daemons_error_stream(capfd: pytest.CaptureFixture[str]) -> None:
+    """LiteRT greets there when it opens a model, and each start would be a line in the journal."""
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000, model=bundled()) as pool:
+        pool.query(b"", bundled()).exception()
+    assert capfd.readouterr().err == ""
 
 
 def test_layers_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
