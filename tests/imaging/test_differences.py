@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from benchmarks.quality.edits import EDITS
 from benchmarks.quality.families import TEN_EDITS, TUNED, picture
+from benchmarks.quality.photos import load
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.verify import verify
 from shazimd.types import Query, Verdict, Verification
@@ -158,3 +161,14 @@ def test_a_stamp_on_a_plain_picture_is_a_copy(family: str) -> None:
     image, rng = picture(family, TUNED, 2), np.random.default_rng([2, 5])
     (edit,) = (each for each in TEN_EDITS if each.name == "caption or logo")
     assert judged(edit.apply(image, rng, image), image).verdict is Verdict.COPY
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "seed"), [("clothing_0627", "big-words", 8), ("clothing_0500", "stickers", 11)]
+)
+def test_words_and_stickers_over_a_photograph_replace_nothing(shared: Path, name: str, edit: str, seed: int) -> None:
+    """Also where a garment lies on flat ground, as a drawing does: the photograph lacks what was laid over it."""
+    photo = load(shared / "data" / "photos" / "clothing" / f"{name}.jpg")
+    number = next(place for place, each in enumerate(EDITS) if each.name == edit)
+    copy = EDITS[number].apply(photo, np.random.default_rng([seed, number]), photo)
+    assert judged(copy, photo).verdict is Verdict.COPY
