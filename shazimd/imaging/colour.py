@@ -11,7 +11,7 @@ their ratio to it. The curve is that of Chromium.
 from __future__ import annotations
 
 import io
-import re
+import struct
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -28,8 +28,8 @@ SAME = 3
 _CUBE = 6
 _LUT_SIDE = 65  # the most that Pillow takes
 _PROFILE_BYTES_MAX = 16 << 20
-_NCLX = re.compile(rb"colrnclx(..)(..)", re.DOTALL)
-_CICP_CHUNK = re.compile(rb"\0\0\0\x04cICP(.)(.)", re.DOTALL)
+_NCLX = b"colrnclx"
+_CICP_CHUNK = b"\0\0\0\x04cICP"
 _SRGB_TRANSFERS = frozenset({1, 2, 6, 13, 14, 15})
 _PQ, _HLG, _LINEAR = 16, 18, 8
 _TO_XYZ = {
@@ -88,10 +88,10 @@ def _changes(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 
 def _code_points(data: bytes, format_: str | None) -> tuple[int, int] | None:
     """Code points (primaries, transfer) of a picture that is neither in sRGB nor without them."""
-    if format_ == "PNG" and (found := _CICP_CHUNK.search(data)):
-        primaries, transfer = found[1][0], found[2][0]
-    elif format_ in ("AVIF", "HEIF") and (found := _NCLX.search(data)):
-        primaries, transfer = (int.from_bytes(found[n], "big") for n in (1, 2))
+    if format_ == "PNG" and (at := data.find(_CICP_CHUNK, 0, data.find(b"IDAT"))) >= 0:
+        primaries, transfer = data[at + 8 : at + 10]
+    elif format_ in ("AVIF", "HEIF") and 0 <= (at := data.find(_NCLX)) < len(data) - 12:
+        primaries, transfer = struct.unpack_from(">HH", data, at + 8)
     else:
         return None
     is_known = transfer in _SRGB_TRANSFERS | {_PQ, _HLG, _LINEAR} and primaries in {1, 2, *_TO_XYZ}
