@@ -166,7 +166,7 @@ class WorkersConfig(Section, frozen=True, kw_only=True):
     """The processes that decode and compare pictures, and their limits."""
 
     processes: Positive = max(1, min(8, os.cpu_count() or 1))
-    """Number of processes.
+    """Number of processes; one more is started for a question that finds all of them at work.
     Example: processes = 12"""
     memory_mb: Annotated[int, Meta(ge=256)] = 2048
     """Memory of a worker: 100 megapixels as RGB are 300 MB, and decoding holds them twice.

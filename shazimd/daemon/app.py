@@ -137,6 +137,7 @@ def _open_parts(config: Config, model: ModelInfo | None, opened: ExitStack) -> P
             limits.max_pixels,
             features=config.match.verify,
             model=model,
+            spare=True,
         )
     )
     library = opened.enter_context(closing(Library(store, _open_index, model)))

@@ -28,6 +28,7 @@ from PIL import (
 from pillow_jxl import JpegXLImagePlugin
 
 from shazimd.errors import NotAnImage, ShazimdError, TooLarge
+from shazimd.imaging.bounds import check_density, check_structure
 from shazimd.imaging.colour import to_srgb
 from shazimd.imaging.pixels import name_of_coded_jpeg, name_of_decoded
 from shazimd.imaging.readers import AFTER_PILLOW, BEFORE_PILLOW, tiff
@@ -93,11 +94,12 @@ def decode(data: bytes, *, side_min: int, max_pixels: int) -> Picture:
 
     A JPEG is decoded at 1/2, 1/4 or 1/8 scale if its shorter side keeps ``side_min`` pixels. A JPEG or PNG that ends
     early is decoded as far as it goes, and ``damaged``. Raises TooLarge, before decoding, for a header with more than
-    ``max_pixels``; NotAnImage for a broken picture or another format; MemoryError. Not thread-safe: Pillow's limits
-    are global.
+    ``max_pixels`` and for a structure beyond ``bounds``; NotAnImage for a broken picture or another format;
+    MemoryError. Not thread-safe: Pillow's limits are global.
     """
     Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow refuses twice this much, also in pictures within pictures (ICO)
     failures: list[Exception] = []
+    check_structure(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as of corrupt EXIF: the picture decodes all the same
         for read in (_refuse_documents, *BEFORE_PILLOW, _by_pillow, *AFTER_PILLOW):
@@ -142,6 +144,7 @@ def _not_an_image(data: bytes, failures: list[Exception]) -> NotAnImage:
 def _picture(reading: Reading, data: bytes, side_min: int, max_pixels: int) -> Picture:
     image = reading.image
     check_size(image.size, max_pixels)
+    check_density(str(image.format), image.size, len(data))
     full = image.size
     drafted = _draft(image, side_min)
     with as_far_as_it_goes() if reading.is_damaged else nullcontext():

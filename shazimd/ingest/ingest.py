@@ -64,7 +64,7 @@ class Decoders(Protocol):
 
     def fingerprint(self, data: SealedBytes, model: ModelInfo | None) -> Future[Fingerprint]: ...
 
-    def query(self, data: SealedBytes, model: ModelInfo | None) -> Future[Query]: ...
+    def arrival(self, data: SealedBytes, model: ModelInfo | None) -> Future[Query]: ...
 
 
 class Counts(Protocol):
@@ -281,7 +281,7 @@ class Ingest:
         if silent:
             query = _query_of(self._decoders.fingerprint(data, model).result())
         else:
-            query = self._decoders.query(data, model).result()
+            query = self._decoders.arrival(data, model).result()
         if model is not None and query.fingerprint.signals.fv is None:
             log.warning("vector_missing", path=path, model=model.id, handle=model.source, matching="hashes only")
         return query

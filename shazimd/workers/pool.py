@@ -6,7 +6,6 @@ worker.
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -25,6 +24,7 @@ from shazimd.workers import checks, jobs, replies, requests
 from shazimd.workers.process import WorkerCrashed, WorkerProcess
 from shazimd.workers.replies import MalformedReply
 from shazimd.workers.requests import Request
+from shazimd.workers.turns import JobQueue, Priority
 
 log = structlog.get_logger()
 
@@ -34,12 +34,13 @@ JOBS_A_WORKER = 2000
 """Jobs until a worker is renewed: whatever a picture has left in it ends then. A start takes 0.4 s, and 2,000 pictures
 of a scan 40 s."""
 
-_STOP, _QUERY, _SCAN = range(3)  # priorities: a person waits for a query, a scan can wait
+IDLE_S = 60.0
+"""The spare worker ends after so long without a question: most installations never need it."""
 
 
 @dataclass(order=True, slots=True)
 class _PoolJob(Generic[T]):
-    priority: int
+    priority: Priority
     number: int
     """first come, first served within a priority"""
     function: Callable[..., T] | None = field(compare=False)
@@ -67,15 +68,20 @@ class WorkerPool:
         *,
         features: bool = True,
         model: ModelInfo | None = None,
+        spare: bool = False,
     ) -> None:
-        """``model``: for the workers to open at once. For a job with another one, its worker is replaced."""
+        """``model``: for the workers to open at once. For a job with another one, its worker is replaced.
+
+        ``spare``: a worker more for a question that finds all others at work; these yield the processor to it."""
         self._extraction = max_pixels, features
         self._numbers = count()
-        self._jobs: queue.PriorityQueue[_PoolJob[Any]] = queue.PriorityQueue()
+        self._jobs: JobQueue[_PoolJob[Any]] = JobQueue()
         self._open = True
         self._lock = threading.Lock()
         models = _Models(model)
-        self._keepers = [_Keeper(self._jobs, models, memory_mb, timeout_s) for _ in range(processes)]
+        self._keepers = [_Keeper(self._jobs, models, memory_mb, timeout_s, yields=spare) for _ in range(processes)]
+        if spare:
+            self._keepers.append(_QuestionKeeper(self._jobs, models, memory_mb, timeout_s))
         self._threads = [
             threading.Thread(target=keeper.run, name=f"worker-{i}", daemon=True)
             for i, keeper in enumerate(self._keepers)
@@ -84,20 +90,24 @@ class WorkerPool:
             thread.start()
 
     def fingerprint(self, data: bytes | SealedBytes, model: ModelInfo | None) -> Future[Fingerprint]:
-        """Fingerprint a picture, after all jobs of ``query`` and ``submit``."""
-        return self._submit(_SCAN, jobs.fingerprint, (data, model, *self._extraction), model)
+        """Fingerprint a picture, after all other jobs."""
+        return self._submit(Priority.SCAN, jobs.fingerprint, (data, model, *self._extraction), model)
 
     def query(self, data: bytes | SealedBytes, model: ModelInfo | None) -> Future[Query]:
         """Fingerprint a picture to search for, in all its orientations."""
-        return self._submit(_QUERY, jobs.query, (data, model, *self._extraction), model)
+        return self._submit(Priority.QUESTION, jobs.query, (data, model, *self._extraction), model)
+
+    def arrival(self, data: bytes | SealedBytes, model: ModelInfo | None) -> Future[Query]:
+        """As ``query``, of a new file: after all questions, and never by the spare worker."""
+        return self._submit(Priority.ARRIVAL, jobs.query, (data, model, *self._extraction), model)
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         """Run an importable pure function whose declared return type is plain data (see ``replies``)."""
-        return self._submit(_QUERY, function, arguments)
+        return self._submit(Priority.QUESTION, function, arguments)
 
     def submit_later(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         """As ``submit``, after all jobs of ``query`` and ``submit``."""
-        return self._submit(_SCAN, function, arguments)
+        return self._submit(Priority.SCAN, function, arguments)
 
     def missing_layers(self) -> list[str] | None:
         """Layers that the workers' confinement lacks, each with the reason; None until one of them has begun."""
@@ -108,9 +118,11 @@ class WorkerPool:
         with self._lock:
             if self._open:
                 self._open = False
-                self._cancel_waiting()
+                for job in self._jobs.clear():
+                    job.future.cancel()
+                    job.future.set_running_or_notify_cancel()
                 for _ in self._threads:
-                    self._jobs.put(_PoolJob(_STOP, next(self._numbers), None))
+                    self._jobs.put(_PoolJob(Priority.STOP, next(self._numbers), None))
         for thread in self._threads:
             thread.join()
 
@@ -121,7 +133,7 @@ class WorkerPool:
         self.close()
 
     def _submit(
-        self, priority: int, function: Callable[..., T], arguments: tuple[Any, ...], model: ModelInfo | None = None
+        self, priority: Priority, function: Callable[..., T], arguments: tuple[Any, ...], model: ModelInfo | None = None
     ) -> Future[T]:
         job = _PoolJob(priority, next(self._numbers), function, arguments, model)
         with self._lock:
@@ -129,15 +141,6 @@ class WorkerPool:
                 raise InternalError("the worker pool is closed")
             self._jobs.put(job)
         return job.future
-
-    def _cancel_waiting(self) -> None:
-        while True:
-            try:
-                job = self._jobs.get_nowait()
-            except queue.Empty:
-                return
-            job.future.cancel()
-            job.future.set_running_or_notify_cancel()
 
 
 class _Models:
@@ -158,9 +161,16 @@ class _Keeper:
     """Keeps one worker running and gives it jobs, in a thread of its own."""
 
     def __init__(
-        self, jobs: queue.PriorityQueue[_PoolJob[Any]], models: _Models, memory_mb: int, timeout_s: float
+        self,
+        jobs: JobQueue[_PoolJob[Any]],
+        models: _Models,
+        memory_mb: int,
+        timeout_s: float,
+        *,
+        yields: bool = False,
     ) -> None:
         self._jobs = jobs
+        self._yields = yields
         self._models = models
         self._memory_mb = memory_mb
         self._timeout_s = timeout_s
@@ -169,7 +179,7 @@ class _Keeper:
         """of the last worker that was ready"""
 
     def run(self) -> None:
-        self._replace(None)
+        self._prepare()
         while self._serve_one():
             pass
         if self._worker is not None:
@@ -177,7 +187,7 @@ class _Keeper:
 
     def _serve_one(self) -> bool:
         """Run the next job; False at the end. A separate function, to free the job before the next wait."""
-        job = self._jobs.get()
+        job = self._next()
         if job.function is None:
             return False
         if job.future.set_running_or_notify_cancel():
@@ -188,6 +198,12 @@ class _Keeper:
             if self._worker is not None and self._worker.jobs_done >= JOBS_A_WORKER:
                 self._replace(None)
         return True
+
+    def _prepare(self) -> None:
+        self._replace(None)
+
+    def _next(self) -> _PoolJob[Any]:
+        return self._jobs.take()
 
     def _run(self, job: _PoolJob[T]) -> T:
         """The result of a job. A job is tried again, in a fresh worker, unless it is to blame for the failure."""
@@ -235,4 +251,20 @@ class _Keeper:
             self._worker.kill()
         self._worker = None
         self._worker = WorkerProcess(self._memory_mb, self._models.with_model(model))
+        if self._yields:
+            self._worker.yield_to_others()
         return self._worker
+
+
+class _QuestionKeeper(_Keeper):
+    """Serves the questions for which no other worker is free; has no worker while there are none."""
+
+    def _prepare(self) -> None:
+        """Start no worker yet."""
+
+    def _next(self) -> _PoolJob[Any]:
+        while (job := self._jobs.take_question(None if self._worker is None else IDLE_S)) is None:
+            if self._worker is not None:
+                self._worker.close()
+                self._worker = None
+        return job

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from shazimd.errors import WorkerFailed, WorkerLost
 from shazimd.models.model import ModelInfo
@@ -24,6 +25,9 @@ START_TIMEOUT_S = 60.0
 """A cold disk under load may take long to import NumPy and OpenCV; normally a third of a second."""
 REPLY_BYTES_MAX = 1 << 24
 """A query with 8 vectors is some 70 KB. Limits the memory a hijacked worker can make the daemon allocate."""
+
+NICE = 10
+"""Of workers beside which another answers questions: a tenth of its share where they compete."""
 
 _DEATH_TIMEOUT_S = 5.0
 _FROM_OUTSIDE: dict[int, str] = {
@@ -66,6 +70,11 @@ class WorkerProcess:
                 raise WorkerLost(f"no worker can be started: {error}; not the picture's fault") from error
         self.jobs_done = 0
         """jobs with a reply, errors included"""
+
+    def yield_to_others(self) -> None:
+        """Lower the worker's priority for the processor, for good."""
+        with suppress(ProcessLookupError, PermissionError):  # it is dead, as its next job tells; or a filter of calls
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, NICE)
 
     def is_alive(self) -> bool:
         return self._process.poll() is None

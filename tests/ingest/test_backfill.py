@@ -55,7 +55,7 @@ class FakeDecoders:
             done.set_result(Fingerprint(Signals(1, 1, fv), "m", 10, 10, "PNG", features=packed()))
         return done
 
-    def query(self, data: SealedBytes, model: ModelInfo | None) -> Future[Query]:
+    def arrival(self, data: SealedBytes, model: ModelInfo | None) -> Future[Query]:
         raise NotImplementedError
 
 

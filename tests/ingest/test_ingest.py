@@ -72,7 +72,7 @@ class FakeDecoders:
             done.set_result(Fingerprint(signals, model.id if model else None, 4, 3, "PPM", self.pixels))
         return done
 
-    def query(self, data: SealedBytes, model: ModelInfo | None) -> Future[Query]:
+    def arrival(self, data: SealedBytes, model: ModelInfo | None) -> Future[Query]:
         done: Future[Query] = Future()
         try:
             fingerprint = self.fingerprint(data, model).result()
@@ -423,7 +423,7 @@ def test_a_broken_file_that_is_renamed_before_its_row_is_stored_is_missing(
         bench.rename("broken.ppm", "elsewhere.ppm", told=True)
         raise NotAnImage("no picture")
 
-    monkeypatch.setattr(bench.decoders, "query", decode_and_rename)
+    monkeypatch.setattr(bench.decoders, "arrival", decode_and_rename)
     assert Outcome.MISSING is bench.ingest.ingest(path)
 
 

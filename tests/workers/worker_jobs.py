@@ -88,3 +88,9 @@ def killed() -> int:
 def stop_answering_in(worker: int) -> int:
     """Hangs in the worker with this process number, not in another."""
     return stop_answering() if worker == os.getpid() else 1
+
+
+def busy(seconds: float) -> int:
+    """The number of the process, after some time."""
+    time.sleep(seconds)
+    return os.getpid()

@@ -1,0 +1,76 @@
+"""The queue of jobs of a worker pool: questions first, and one keeper that takes nothing else."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from enum import IntEnum
+from typing import Any, Generic, Protocol, TypeVar
+
+GRACE_S = 0.02
+"""A keeper that has just given a result is free again within less: such a question is no reason to start a worker."""
+
+
+class Priority(IntEnum):
+    STOP = 0
+    QUESTION = 1
+    """a person or a program waits for the answer"""
+    ARRIVAL = 2
+    """a new file: any, so also the work of a hostile one"""
+    SCAN = 3
+
+
+class Ranked(Protocol):
+    @property
+    def priority(self) -> int:
+        """a ``Priority``"""
+
+    def __lt__(self, other: Any, /) -> bool: ...
+
+
+J = TypeVar("J", bound=Ranked)
+
+
+class JobQueue(Generic[J]):
+    """Thread-safe. The least job first."""
+
+    def __init__(self) -> None:
+        self._jobs: list[J] = []
+        self._changed = threading.Condition()
+        self._free = 0
+        """keepers of all jobs that wait for one"""
+
+    def put(self, job: J) -> None:
+        with self._changed:
+            heapq.heappush(self._jobs, job)
+            self._changed.notify_all()
+
+    def take(self) -> J:
+        """The next job."""
+        with self._changed:
+            self._free += 1
+            self._changed.wait_for(lambda: self._jobs)
+            self._free -= 1
+            return self._taken()
+
+    def take_question(self, timeout_s: float | None) -> J | None:
+        """The next question that finds every keeper of all jobs at work, or the end; None after the time."""
+        with self._changed:
+            while self._changed.wait_for(self._is_due, timeout_s):
+                if not self._changed.wait_for(lambda: not self._is_due(), GRACE_S):
+                    return self._taken()
+            return None
+
+    def _is_due(self) -> bool:
+        return bool(self._jobs) and not self._free and self._jobs[0].priority <= Priority.QUESTION
+
+    def clear(self) -> list[J]:
+        """Remove and return all jobs."""
+        with self._changed:
+            jobs, self._jobs = self._jobs, []
+            return jobs
+
+    def _taken(self) -> J:
+        job = heapq.heappop(self._jobs)
+        self._changed.notify_all()  # the next job may find no other keeper free
+        return job

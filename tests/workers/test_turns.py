@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+import worker_jobs
+from drawn import encoded, picture
+
+from shazimd.workers import pool as pools
+from shazimd.workers.pool import WorkerPool
+
+HERE = os.path.dirname(__file__)
+
+
+@pytest.fixture(autouse=True)
+def _workers_find_the_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", HERE, prepend=os.pathsep)
+
+
+@pytest.fixture
+def before() -> set[psutil.Process]:
+    """Other children of this process."""
+    return set(psutil.Process().children())
+
+
+@pytest.fixture
+def pool(before: set[psutil.Process]) -> Iterator[WorkerPool]:
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000, spare=True) as pool:
+        yield pool
+
+
+def test_a_question_does_not_wait_for_other_work(pool: WorkerPool) -> None:
+    """The only worker hangs in a scan's job; a question is answered by another, which runs before it."""
+    ordinary = pool.submit(worker_jobs.process_id).result()
+    hanging = pool.submit_later(worker_jobs.stop_answering_in, ordinary)
+    while not hanging.running():
+        time.sleep(0.01)
+    behind = pool.submit_later(worker_jobs.process_id)
+    arriving = pool.arrival(encoded(picture(), "PNG"), None)
+    answered = pool.submit(worker_jobs.process_id).result()
+    assert [False, False, False] == [hanging.done(), behind.done(), arriving.done()]
+    assert psutil.Process(answered).nice() < psutil.Process(ordinary).nice()
+    os.kill(ordinary, signal.SIGSEGV)
+    assert hanging.result() == 1
+    assert arriving.result().fingerprint.width > 0
+    assert behind.result() not in (answered, ordinary)
+
+
+def test_an_idle_pool_has_no_worker_more(
+    pool: WorkerPool, before: set[psutil.Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker for questions is started for the first that finds no other free, and ends some time after the last."""
+    monkeypatch.setattr(pools, "IDLE_S", 0.05)
+
+    def workers() -> int:
+        return len(set(psutil.Process().children()) - before)
+
+    answers = {pool.submit(worker_jobs.process_id).result()}
+    assert 1 == workers()
+    while len(answers) == 1:  # one of two at a time finds the other at work
+        answers |= {answer.result() for answer in [pool.submit(worker_jobs.busy, 0.5) for _ in range(2)]}
+    while workers() > 1:
+        time.sleep(0.02)
+    assert 3 == pool.submit(worker_jobs.add, 1, 2).result()
+
+
+def test_closing_ends_the_worker_for_questions() -> None:
+    """Whether or not it was started."""
+    others = psutil.Process().children()
+    for asked in (0, 3):
+        with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000, spare=True) as pool:
+            answers = [pool.submit(worker_jobs.add, 1, n) for n in range(asked)]
+        assert all(answer.cancelled() or answer.result() for answer in answers)
+    assert others == psutil.Process().children()
