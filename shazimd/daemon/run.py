@@ -86,11 +86,11 @@ class Run:
             parts.store, parts.committer, filters, may_stall=self._may_stall, ignores=self._roots.ignores
         )
         rules = IngestRules(self._roots, settings.match, settings.max_file_bytes)
-        self.ingest = Ingest(
-            parts.library, parts.committer, parts.workers, parts.search, parts.alerts, rules, parts.metrics
-        )
+        library, committer, workers = parts.library, parts.committer, parts.workers
+        self.ingest = Ingest(library, committer, workers, parts.search, parts.alerts, rules, parts.metrics)
         self._jobs = Jobs(settings.threads)
-        self.backfill = Backfill(parts.library, parts.committer, parts.workers, self._jobs, settings.features_version)
+        memory, version = self.ingest.memory, settings.features_version
+        self.backfill = Backfill(library, committer, workers, self._jobs, memory, version)
         self.relating = Relating(parts.library, parts.committer, parts.comparers)
         self._collector = Collector(parts.library, parts.committer, self._jobs, settings.keep_deleted_s)
         new = self._roots.without_baseline

@@ -18,6 +18,7 @@ from shazimd.ingest.commit import Committer
 from shazimd.ingest.disk import ReadFile, read_whole
 from shazimd.ingest.ingest import Decoders
 from shazimd.ingest.lanes import Jobs, Lane
+from shazimd.ingest.memory_budget import MemoryBudget
 from shazimd.posix.sealed import SealedBytes
 from shazimd.search.library import Library
 from shazimd.store.base import Reader, Store, Writer
@@ -39,6 +40,7 @@ class Backfill:
         committer: Committer,
         decoders: Decoders,
         jobs: Jobs,
+        memory: MemoryBudget,
         features_version: int | None = VERSION,
     ) -> None:
         """``features_version``: None if the workers make no local features."""
@@ -46,6 +48,7 @@ class Backfill:
         self._committer = committer
         self._decoders = decoders
         self._jobs = jobs
+        self._memory = memory
         self._features_version = features_version
 
     def start(self) -> None:
@@ -107,24 +110,34 @@ class Backfill:
 
     def _fill(self, content: ContentId) -> None:
         self._name_unsound(content)
-        found = _read(self._library.store, content)
-        if found is not None:
-            try:
-                fingerprint = self._decoders.fingerprint(found.data, self._library.model).result()
-            except ShazimdError as error:
-                log.warning("backfill_failed", content=content, code=error.code, reason=str(error))
-            else:
-                self._committer.submit(
-                    partial(_put, content=content, digest=found.digest, fingerprint=fingerprint),
-                    lambda known: self._library.replace(content, fingerprint) if known else None,
-                ).result()
+        with self._memory.taking(_size(self._library.store, content)):
+            found = _read(self._library.store, content)
+            fingerprint = found and self._fingerprint(content, found.data)
+        if found and fingerprint:
+            self._committer.submit(
+                partial(_put, content=content, digest=found.digest, fingerprint=fingerprint),
+                lambda known: self._library.replace(content, fingerprint) if known else None,
+            ).result()
         self._library.outdated = max(0, self._library.outdated - 1)
+
+    def _fingerprint(self, content: ContentId, data: SealedBytes) -> Fingerprint | None:
+        try:
+            return self._decoders.fingerprint(data, self._library.model).result()
+        except ShazimdError as error:
+            log.warning("backfill_failed", content=content, code=error.code, reason=str(error))
+            return None
 
     def _name_unsound(self, content: ContentId) -> None:
         with self._library.store.read() as reader:
             reason, paths = reader.unsound.fault(content), reader.unsound.files(content)
         if reason:
             log.warning("content_unsound", content=content, path=next(iter(paths), None), reason=reason)
+
+
+def _size(store: Store, content: ContentId) -> int:
+    """Bytes of the largest of a content's files, as of their rows: no more than this is read."""
+    with store.read() as reader:
+        return max((row.stat.size for path in reader.unsound.files(content) if (row := reader.file(path))), default=0)
 
 
 def bytes_of(store: Store, content: ContentId) -> SealedBytes | None:

@@ -141,7 +141,8 @@ class Ingest:
         self._rules = rules
         self._counts = counts
         self._same_bytes = [threading.Lock() for _ in range(STRIPES)]
-        self._memory = MemoryBudget(READ_BYTES_MAX)
+        self.memory = MemoryBudget(READ_BYTES_MAX)
+        """for all files in memory; the backfill takes its own from it"""
         self._disk = Disk(rules.roots)
         self._arrivals = Arrivals()
         self.retries = Retries()
@@ -226,7 +227,7 @@ class Ingest:
         ``until_stored`` gets the lock on new bytes. The file is in memory only until this returns: a commit waits for
         the disk, together with many others."""
         stat = file.found.stat
-        with self._memory.taking(stat.size):
+        with self.memory.taking(stat.size):
             content = self._disk.read(file.path, stat)
             if content is None:
                 return None

@@ -19,6 +19,7 @@ from shazimd.index.flat import FlatIndex
 from shazimd.ingest.backfill import Backfill
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.lanes import Jobs
+from shazimd.ingest.memory_budget import MemoryBudget
 from shazimd.posix.sealed import SealedBytes
 from shazimd.search.library import Library
 from shazimd.store.base import Writer
@@ -74,6 +75,7 @@ class Bench:
         self.decoders = FakeDecoders()
         self.committer = Committer(self.store)
         self.jobs = Jobs(threads=2)
+        self.memory = MemoryBudget(1 << 20)
         self.library: Library | None = None
 
     def close(self) -> None:
@@ -96,12 +98,16 @@ class Bench:
 
     def run(self, *, with_model: bool = False, features_version: int | None = VERSION) -> None:
         self.library = Library(self.store, lambda _, __: FlatIndex(), FakeModel() if with_model else None)  # type: ignore[arg-type]
-        Backfill(self.library, self.committer, self.decoders, self.jobs, features_version).start()
+        self.start(features_version)
         self.library.loaded.result(PATIENCE_S)
         end = time.monotonic() + PATIENCE_S
         while self.jobs.pending():
             assert time.monotonic() < end
             time.sleep(0.01)
+
+    def start(self, features_version: int | None) -> None:
+        assert self.library is not None
+        Backfill(self.library, self.committer, self.decoders, self.jobs, self.memory, features_version).start()
 
     def features(self) -> list[bytes]:
         with self.store.read() as reader:
@@ -113,6 +119,24 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(tmp_path)
     yield made
     made.close()
+
+
+def test_files_wait_for_memory(bench: Bench) -> None:
+    """No file is read while others have taken all of the budget; then each is."""
+    for name in ("a", "b", "c"):
+        bench.add(name, name.encode(), b"")
+    bench.library = Library(bench.store, lambda _, __: FlatIndex(), None)
+    with bench.memory.taking(1 << 20):
+        bench.start(VERSION)
+        end = time.monotonic() + PATIENCE_S
+        while not bench.memory._turn.locked():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert bench.decoders.decoded == []
+    while bench.jobs.pending():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert sorted(bench.decoders.decoded) == [b"a", b"b", b"c"]
 
 
 def test_features_are_made_anew(bench: Bench) -> None:
