@@ -19,6 +19,7 @@ from shazimd.errors import NotAnImage, TooLarge
 from shazimd.imaging.decode import Picture, decode
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.lineage import lineage, picture_facts
+from shazimd.imaging.readers import codecs, raw
 from shazimd.imaging.readers.jxl import is_animated
 from shazimd.imaging.verify import verify_all
 from shazimd.types import Evidence, Mapping, PictureFacts, Verdict
@@ -144,17 +145,16 @@ def test_a_raw_file_is_turned_as_its_outer_header_says() -> None:
     assert (found.width, found.height, found.format) == (600, 800, "RAW")
 
 
-def test_a_raw_file_without_a_preview_names_the_remedy() -> None:
+def test_a_raw_file_without_a_preview_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where LibRaw is not installed, which would develop it."""
-    if importlib.util.find_spec("rawpy") is not None:
-        pytest.skip("LibRaw is installed")
+    monkeypatch.setattr(raw, "rawpy", None)
     with pytest.raises(NotAnImage, match=r"pip install 'shazimd\[formats\]'"):
         _decode(olympus(picture()).replace(preview(picture()), bytes(2000)))
 
 
-@pytest.mark.skipif(HAS_EXTRA, reason="the extra is installed")
-def test_a_format_of_the_extra_names_the_remedy() -> None:
-    """JPEG XR, JPEG-LS and JPEG of 12 bits."""
+def test_a_format_of_the_extra_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JPEG XR, and JPEG of 12 bits."""
+    monkeypatch.setattr(codecs, "imagecodecs", None)
     jpeg = encoded(picture(), "JPEG")
     frame = jpeg.index(b"\xff\xc0")
     for data in (b"II\xbc\x01\x08\0\0\0\x02\0" + _sizes(), jpeg[: frame + 4] + b"\x0c" + jpeg[frame + 5 :]):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 
 import pytest
 from drawn import encoded, photograph, picture
-from file_formats import WRITERS
+from file_formats import EXTRA_WRITERS, WRITERS
 from PIL import Image
 
 from shazimd.errors import ShazimdError
@@ -51,7 +52,8 @@ def test_every_format_is_decoded(pool: WorkerPool) -> None:
 
 def test_every_reader_decodes(pool: WorkerPool) -> None:
     """Files that Pillow refuses need no file and no module that was not there before."""
-    for write in WRITERS.values():
+    extra = EXTRA_WRITERS if importlib.util.find_spec("imagecodecs") else {}
+    for write in (WRITERS | extra).values():
         _same(pool, jobs.rendition, write(picture(64, 48)), 64, PIXELS_MAX)
 
 
