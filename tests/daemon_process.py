@@ -45,6 +45,7 @@ class DaemonProcess:
 
     def spawn(self, *more: str) -> subprocess.Popen[bytes]:
         options = ["--store", str(self.store), "--socket", self.socket, "--log-format", "json", "--log-level", "debug"]
+        self.log.unlink(missing_ok=True)  # a worker of a killed daemon may still write to the one before
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*self.program, *options, "--model", "none", *more, *self.arguments], stderr=log

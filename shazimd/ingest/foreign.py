@@ -9,10 +9,10 @@ that were there before.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Annotated, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -205,22 +205,24 @@ class ForeignFiles:
 
     def _incomparable(self, contents: Mapping[Digest, Fingerprint]) -> list[Digest]:
         """Contents whose local features would end a comparison in an error: a worker looks at each."""
-        found: list[Digest] = []
-        for some in _batches([digest for digest, fingerprint in contents.items() if fingerprint.features], AT_ONCE):
-            good = self._looked_at([contents[digest].features for digest in some])
-            found += [digest for digest, is_good in zip(some, good, strict=True) if not is_good]
-        return found
-
-    def _looked_at(self, features: list[bytes]) -> list[bool]:
         if self._comparable is None:
-            return [True] * len(features)
+            return []
+        digests = [digest for digest, fingerprint in contents.items() if fingerprint.features]
+        parts = [digests[start : start + AT_ONCE] for start in range(0, len(digests), AT_ONCE)]
+        jobs = [(part, self._comparable([contents[digest].features for digest in part])) for part in parts]
+        looked_at = [self._answers(job, [contents[digest].features for digest in part]) for part, job in jobs]
+        return [digest for digest, good in zip(digests, chain(*looked_at), strict=True) if not good]
+
+    def _answers(self, job: Future[list[bool]], features: Sequence[bytes]) -> list[bool]:
+        """For each of the features whether it is good: those that a worker fails at are not."""
+        assert self._comparable is not None
         try:
-            return self._comparable(features).result()
+            return job.result()
         except WorkerFailed as error:
             if len(features) == 1:
                 log.warning("foreign_features_failed", code=error.code, reason=str(error))
                 return [False]
-        return [good for each in features for good in self._looked_at([each])]
+        return [good for each in features for good in self._answers(self._comparable([each]), [each])]
 
     def _missing(self, rows: _SoundRows) -> list[str]:
         """Contents of files that are neither known nor given, or were made by others since."""
@@ -328,11 +330,6 @@ def _path(root: bytes, row: ForeignFile | _Removed, refused: list[RefusedRow]) -
             return root[:-1] + own
     refused.append(_refusal(own[:100], reason))
     return None
-
-
-def _batches(values: list[Digest], size: int) -> Iterator[list[Digest]]:
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
 
 
 def _refusal(row: bytes, reason: str) -> RefusedRow:
