@@ -86,6 +86,7 @@ def packed(**files: bytes) -> bytes:
         ("sent", packed(a=b"1" * 5000)[:-10], "sent: not a whole tar.gz archive"),
         ("sent#sha256=" + "0" * 64, b"x", "wrong digest"),
     ],
+    ids=["no archive", "no model in it", "cut short", "another digest"],  # an archive's bytes tell the time
 )
 def test_what_was_sent_and_is_no_model_is_refused(models: Path, handle: str, data: bytes, message: str) -> None:
     """The error names the handle and what was found, and nothing is kept."""
