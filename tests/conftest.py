@@ -12,10 +12,36 @@ from PIL import Image
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 
+TESTS = Path(__file__).resolve().parent
+SLOW_FILES = {
+    *(f"daemon/test_{name}.py" for name in ("daemon", "damaged", "decisions", "foreign", "templates")),
+    *(f"docs/test_{name}.py" for name in ("examples", "how_to", "tutorial")),
+    *(f"imaging/test_{name}.py" for name in ("differences", "lineage", "unlike")),
+    *(f"ops/test_{name}.py" for name in ("by_hand", "doctor", "life_cycle", "store_commands")),
+    "durability/test_disks.py",
+    "index/test_promises.py",
+    "search/test_one_answer.py",
+}
+"""Files that take more than five seconds of processor time, most of them for daemons that they start."""
+CACHES = (".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the suite leaves in caches; pytest itself says how long it took."""
+    left = [name for name in CACHES if (TESTS.parent / name).exists()]
+    trees = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shazimd-boot"
+    if trees.is_dir() and (found := len(list(trees.iterdir()))):
+        left.append(f"{trees} ({found} Debian trees, up to 0.8 GB each)")
+    if left:
+        terminalreporter.write_line(f"left in caches: {', '.join(left)}")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several processes, the tests of a file run in one, and so do all that share a booted machine or a browser:
     they have it once."""
     for item in items:
+        if str(item.path).removeprefix(f"{TESTS}/") in SLOW_FILES:
+            item.add_marker(pytest.mark.slow)
         shares = item.path.parent.name in ("boot", "web")
         item.add_marker(pytest.mark.xdist_group(item.path.parent.name if shares else str(item.path)))
 
