@@ -10,6 +10,7 @@ from PIL import Image
 
 from shazimd.imaging.decode import Picture, decode
 from shazimd.imaging.features import SIDE, extract_both, extract_features
+from shazimd.imaging.frames import later_frames
 from shazimd.imaging.hashes import oriented_hashes
 from shazimd.types import Fingerprint, FloatVector, Query, Signals
 
@@ -57,14 +58,18 @@ class Extractor:
         """The fingerprint of a picture. Raises NotAnImage, TooLarge, MemoryError; see ``decode``."""
         picture = self._decode(data)
         luma = picture.image.convert("L")
-        features = extract_features(_reduced(picture.image)) if self._features else b""
+        features = b""
+        if self._features:
+            features = extract_features(_reduced(picture.image), frames=later_frames(data, picture.format))
         return self._fingerprint(picture, luma, features)
 
     def query(self, data: bytes) -> Query:
         """The query for a picture. Raises NotAnImage, TooLarge, MemoryError; see ``decode``."""
         picture = self._decode(data)
         luma = picture.image.convert("L")
-        kept, asked = extract_both(_reduced(picture.image)) if self._features else (b"", b"")
+        kept = asked = b""
+        if self._features:
+            kept, asked = extract_both(_reduced(picture.image), later_frames(data, picture.format))
         fingerprint = self._fingerprint(picture, luma, kept)
         return Query(fingerprint, fingerprint.orientations, asked)
 

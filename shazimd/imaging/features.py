@@ -22,7 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shazimd.imaging.small import SIGNATURES, SmallPicture, fit
-from shazimd.words.packing import ASKED_MAX, DRAWN, FEATURE, HEADER, STORED_MAX, VERSION
+from shazimd.words.packing import (
+    ASKED_MAX,
+    DRAWN,
+    FEATURE,
+    FRAMES_BYTES,
+    FRAMES_SHAPE,
+    HEADER,
+    MOVING,
+    STORED_MAX,
+    VERSION,
+)
 
 SIDE = 256
 """Longer side, in pixels, of the frame that features are looked for in; smaller pictures are not enlarged."""
@@ -90,6 +100,8 @@ class Features:
     drawn: bool
     """a page, chart or drawing rather than a photograph: mostly flat ground"""
     is_mirrored: bool = False
+    frames: NDArray[np.uint8] | None = None
+    """later frames of an animation, never mirrored; see ``frames.later_frames``"""
 
     @property
     def picture(self) -> NDArray[np.uint8]:
@@ -115,17 +127,21 @@ class Features:
         )
 
 
-def extract_features(pixels: NDArray[np.uint8], detail: Detail = STORED) -> bytes:
-    """The features of a picture, RGB [h, w, 3] or luma [h, w], packed; fewer or none where it has no structure."""
+def extract_features(
+    pixels: NDArray[np.uint8], detail: Detail = STORED, frames: NDArray[np.uint8] | None = None
+) -> bytes:
+    """The features of a picture, RGB [h, w, 3] or luma [h, w], packed; fewer or none where it has no structure.
+
+    ``frames``: later ones of an animation, of which this is the first."""
     pixels = _rgb(pixels)
-    return _pack(pixels, detail, _strongest(_luma(pixels), detail.features))
+    return _pack(pixels, detail, _strongest(_luma(pixels), detail.features), frames)
 
 
-def extract_both(pixels: NDArray[np.uint8]) -> tuple[bytes, bytes]:
+def extract_both(pixels: NDArray[np.uint8], frames: NDArray[np.uint8] | None = None) -> tuple[bytes, bytes]:
     """``extract_features`` with ``STORED`` and with ``ASKED`` detail, for the cost of one detection."""
     pixels = _rgb(pixels)
     found = _strongest(_luma(pixels), max(STORED.features, ASKED.features))
-    return _pack(pixels, STORED, found), _pack(pixels, ASKED, found)
+    return _pack(pixels, STORED, found, frames), _pack(pixels, ASKED, found, frames)
 
 
 def unpack_features(data: bytes) -> Features:
@@ -139,7 +155,8 @@ def unpack_features(data: bytes) -> Features:
     end = HEADER.size + count * FEATURE.itemsize
     if len(data) <= end:
         raise ValueError(f"packed features are {len(data)} bytes, expected {count} features and a picture")
-    if not data.startswith(SIGNATURES, end):
+    last = len(data) - (FRAMES_BYTES if flags & MOVING else 0)
+    if last <= end or not data.startswith(SIGNATURES, end):
         raise ValueError(f"packed features end in {len(data) - end} bytes that are no picture")
     rows = np.frombuffer(data, FEATURE, count, HEADER.size)
     return Features(
@@ -150,8 +167,9 @@ def unpack_features(data: bytes) -> Features:
         angles=rows["angle"].astype(np.float32) * (2 * np.pi / 256),
         words=rows["word"],
         bits=np.unpackbits(rows["bits"], axis=1).astype(bool),
-        small=SmallPicture(data[end:], _LUMA_SIDES[count > STORED.features]),  # more than are ever stored: a query
+        small=SmallPicture(data[end:last], _LUMA_SIDES[count > STORED.features]),  # more than are ever stored: a query
         drawn=bool(flags & DRAWN),
+        frames=np.frombuffer(data, np.uint8, offset=last).reshape(FRAMES_SHAPE) if flags & MOVING else None,
     )
 
 
@@ -208,7 +226,7 @@ def _order(keypoints: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np
     return np.lexsort((-strength, turn))
 
 
-def _pack(pixels: NDArray[np.uint8], detail: Detail, found: _Found) -> bytes:
+def _pack(pixels: NDArray[np.uint8], detail: Detail, found: _Found, frames: NDArray[np.uint8] | None) -> bytes:
     keypoints, descriptors = found.keypoints[: detail.features], found.descriptors[: detail.features]
     rows = np.zeros(len(keypoints), FEATURE)
     rows["x"], rows["y"] = np.clip(np.round(keypoints[:, :2].T * 64), 0, 65535)
@@ -218,8 +236,10 @@ def _pack(pixels: NDArray[np.uint8], detail: Detail, found: _Found) -> bytes:
     rows["bits"] = np.packbits(descriptors > _BIN_FILLED, axis=1)
     height, width = found.frame.shape
     drawn = _is_drawn(found.frame)
-    header = HEADER.pack(VERSION, DRAWN if drawn else 0, width, height, len(rows))
-    return header + rows.tobytes() + _small_picture(pixels, detail, drawn)
+    flags = (DRAWN if drawn else 0) | (0 if frames is None else MOVING)
+    header = HEADER.pack(VERSION, flags, width, height, len(rows))
+    small = _small_picture(pixels, detail, drawn)
+    return header + rows.tobytes() + small + (b"" if frames is None else frames.tobytes())
 
 
 def _small_picture(rgb: NDArray[np.uint8], detail: Detail, drawn: bool) -> bytes:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from shazimd.imaging.agreement import agreement
 from shazimd.imaging.differences import differences
 from shazimd.imaging.features import SIDE, Features, unpack_features
+from shazimd.imaging.frames import go_on_alike
 from shazimd.imaging.mapping import mapping, shared_parts
 from shazimd.imaging.whole import WholeView, compared_whole, whole_view
 from shazimd.types import Box, Verdict, Verification
@@ -143,6 +144,15 @@ def _verify_packed(asked: _Question, candidate: bytes) -> Verification:
 
 
 def _verify(asked: _Question, candidate: Features) -> Verification:
+    """Judge the pictures; animations that go on otherwise are variants."""
+    found = _verify_pictures(asked, candidate)
+    ours, theirs = asked.features.frames, candidate.frames
+    if found.verdict is not Verdict.COPY or ours is None or theirs is None or found.mapping is None:
+        return found
+    return found if go_on_alike(ours, theirs, found.mapping) else replace(found, verdict=Verdict.VARIANT)
+
+
+def _verify_pictures(asked: _Question, candidate: Features) -> Verification:
     """Judge the best map; without a copy, also the map that is found from the candidate's side, so that a pair has one
     answer whichever picture is asked, and the whole pictures where features are few."""
     known, views = view(candidate), asked.views

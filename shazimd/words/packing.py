@@ -2,7 +2,8 @@
 
 Packed, little-endian: version u8, flags u8 (``DRAWN``), width u16, height u16 (of the frame the keypoints lie in),
 count u16, then the features as ``FEATURE`` records, strongest first, then the small picture as a colour JPEG, WebP or
-PNG. Both are untrusted: the worker that made them may have been taken over, so they are checked without a decoder.
+PNG, then with the flag ``MOVING`` two later frames of ``FRAMES_SHAPE``. All are untrusted: the worker that made them
+may have been taken over, so they are checked without a decoder.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ features of all known pictures anew."""
 HEADER = struct.Struct("<BBHHH")
 DRAWN = 1
 """Flag: the picture is a page, chart or drawing, kept in more pixels than a photograph."""
+MOVING = 2
+"""Flag: an animation, of which two later frames are kept, too."""
+FRAMES_SHAPE = 2, 16, 16
+"""Luma, u8: later frames, rows, columns."""
+FRAMES_BYTES = 2 * 16 * 16
 FEATURE = np.dtype([("x", "<u2"), ("y", "<u2"), ("size", "u1"), ("angle", "u1"), ("word", "<u2"), ("bits", "u1", 16)])
 """x, y in 1/64 pixel of the frame; diameter in 1/32 octaves; angle in 1/256 of a turn, clockwise as the y axis
 points down; bit i of ``bits`` (first is the most significant) is bin i of the descriptor."""
@@ -51,12 +57,12 @@ def check_packed(data: bytes, *, asked: bool = False) -> None:
     if len(data) < HEADER.size or data[0] != VERSION:
         raise ValueError(f"packed features begin with {data[:1]!r}, expected version {VERSION}")
     _, flags, width, height, count = HEADER.unpack_from(data)
-    if count > count_max or flags not in (0, DRAWN) or not width or not height:
+    if count > count_max or flags > DRAWN | MOVING or not width or not height:
         found = f"{count} features in a frame of {width} x {height} with flags {flags}"
         raise ValueError(
-            f"packed features have {found}, expected at most {count_max} in a frame, and flags 0 or {DRAWN}"
+            f"packed features have {found}, expected at most {count_max} in a frame, and flags up to {DRAWN | MOVING}"
         )
-    picture = data[HEADER.size + count * FEATURE.itemsize :]
+    picture = data[HEADER.size + count * FEATURE.itemsize : len(data) - (FRAMES_BYTES if flags & MOVING else 0)]
     size = _size_of(picture)
     if size is None or not all(1 <= side <= _SIDE_MAX for side in size):
         raise ValueError(f"packed features end in a picture of size {size}, expected 1 to {_SIDE_MAX} pixels a side")

@@ -1,0 +1,78 @@
+"""Animations: how they go on after a first frame that they share."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import pytest
+from PIL import Image
+
+from benchmarks.quality.families import TUNED, picture
+from shazimd.imaging.extract import Extractor
+from shazimd.imaging.frames import later_frames
+from shazimd.imaging.verify import verify
+from shazimd.types import Query, Verdict
+
+EXTRACTOR = Extractor(None, 200_000_000)
+
+
+def frames(*numbers: int) -> list[Image.Image]:
+    """A title, then as many other pictures, three times each."""
+    shown = [picture("memes", TUNED, 0), *(picture("cartons", TUNED + number, number) for number in numbers)]
+    return [image.convert("RGB").resize((240, 240)) for image in shown for _ in range(3)]
+
+
+def saved(images: Sequence[Image.Image], kind: str = "GIF") -> bytes:
+    data = io.BytesIO()
+    images[0].save(data, kind, save_all=True, append_images=images[1:], duration=80)
+    return data.getvalue()
+
+
+def query(images: Sequence[Image.Image], kind: str = "GIF") -> Query:
+    return EXTRACTOR.query(saved(images, kind))
+
+
+def test_animations_that_go_on_otherwise_are_variants() -> None:
+    """Both begin with one title, and the answer is one whichever is asked."""
+    one, other = query(frames(1, 2)), query(frames(3, 4))
+    assert verify(one.features, other.fingerprint.features).verdict is Verdict.VARIANT
+    assert verify(other.features, one.fingerprint.features).verdict is Verdict.VARIANT
+
+
+@pytest.mark.parametrize("edit", ["webp", "halved", "cropped", "mirrored", "turned", "every second frame"])
+def test_an_edited_animation_is_a_copy(edit: str) -> None:
+    """All of its frames are edited, or some are left out."""
+    images = frames(1, 2)
+    made = {
+        "halved": [image.reduce(2) for image in images],
+        "cropped": [image.crop((20, 20, 240, 240)) for image in images],
+        "mirrored": [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in images],
+        "turned": [image.transpose(Image.Transpose.ROTATE_90) for image in images],
+        "every second frame": images[::2],
+    }
+    asked = query(made.get(edit, images), "WEBP" if edit == "webp" else "GIF")
+    assert verify(asked.features, query(images).fingerprint.features).verdict is Verdict.COPY
+
+
+def test_a_still_of_the_first_frame_is_a_copy() -> None:
+    """A still does not go on."""
+    images = frames(1, 2)
+    still = query(images[:1], "PNG")
+    assert verify(still.features, query(images).fingerprint.features).verdict is Verdict.COPY
+
+
+def test_of_a_long_animation_no_more_than_its_beginning_is_decoded() -> None:
+    """Its frames after the first 48 change nothing."""
+    dots = [Image.new("L", (32, 32), 3 * number) for number in range(60)]
+    one, other = saved(dots), saved([*dots[:48], *reversed(dots[:12])])
+    found, again = later_frames(one, "GIF"), later_frames(other, "GIF")
+    assert found is not None
+    assert again is not None
+    assert (found == again).all()
+
+
+def test_a_still_and_a_damaged_animation_have_no_later_frames() -> None:
+    """The first frame is all that is known of them."""
+    assert later_frames(saved(frames()[:1], "PNG"), "PNG") is None
+    assert later_frames(saved(frames(1))[:200], "GIF") is None
