@@ -81,15 +81,23 @@ def _laid_correlation(a: Grey, b: Grey, affine: Affine) -> float | None:
 
 
 def _median_correlation(a: Grey, b: Grey, inside: NDArray[np.bool_]) -> float | None:
+    correlations = _block_correlations(a, b, inside, _FLAT)
+    return float(np.median(correlations)) if len(correlations) >= _BLOCKS_MIN else None
+
+
+def structured_blocks(a: NDArray[np.uint8], b: NDArray[np.uint8], inside: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """The correlations of the blocks of two aligned luma pictures that have structure, the worst first."""
+    return np.sort(_block_correlations(a.astype(np.float32), b.astype(np.float32), inside, 2 * _FLAT))
+
+
+def _block_correlations(a: Grey, b: Grey, inside: NDArray[np.bool_], flat: float) -> NDArray[np.floating]:
     a_blocks, b_blocks, whole = _blocks(a), _blocks(b), _blocks(inside).all(axis=1)
     a_blocks = a_blocks - a_blocks.mean(axis=1, keepdims=True)
     b_blocks = b_blocks - b_blocks.mean(axis=1, keepdims=True)
     a_std, b_std = a_blocks.std(axis=1), b_blocks.std(axis=1)
-    counted = whole & (np.maximum(a_std, b_std) > _FLAT)
-    if counted.sum() < _BLOCKS_MIN:
-        return None
+    counted = whole & (np.maximum(a_std, b_std) > flat)
     covariance = (a_blocks * b_blocks).mean(axis=1)
-    return float(np.median((covariance / np.maximum(a_std * b_std, 1e-6))[counted]))
+    return np.asarray((covariance / np.maximum(a_std * b_std, 1e-6))[counted])
 
 
 def _blocks(picture: NDArray[np.generic]) -> NDArray[np.generic]:

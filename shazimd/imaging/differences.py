@@ -62,6 +62,8 @@ WORDS_REGIONS, WORDS_PIXELS = 4, 40
 _STAMP_SHARE_MAX, _STAMP_SPREAD = 0.035, 25.0
 """Share of the overlap and grey levels: a stamp on flat ground that is not looked at for its colour. A disc on a flag
 has .056, the rest of a wedge of a pie chart 12 levels."""
+_STAMP_NEAR, _WATERMARK_REGIONS = 0.06, 8
+"""Distance of a stamp from the edge, as a share of the side; regions that the words of a watermark make at least."""
 _STROKES_BALANCE, _STROKES_FILL, _STROKES_SPREAD, _STROKES_SHARE = 0.4, 0.65, 20.0, 0.015
 """Strokes: both sides have some (words laid over a texture leave that side ten times fewer), they do not fill the
 region, they are strong in both, and the region is small."""
@@ -143,16 +145,23 @@ def is_toned(both: Aligned) -> bool:
 
 
 def differences_of(
-    both: Aligned, *, drawn: bool, least: int = UNLIKE_MIN, pixels: int = DRAWN_PIXELS, coarser: int = 1
+    both: Aligned,
+    *,
+    drawn: bool,
+    least: int = UNLIKE_MIN,
+    pixels: int = DRAWN_PIXELS,
+    coarser: int = 1,
+    plain: bool = False,
 ) -> Differences | None:
     """``differences`` of aligned pictures; ``least`` grey levels make a pixel unlike, so many ``pixels`` a variant.
-    ``coarser`` tells by how much the pictures were enlarged: JPEG keeps colours at half of the picture's own pixels."""
+    ``coarser`` tells by how much the pictures were enlarged: JPEG keeps colours at half of the picture's own pixels.
+    ``plain``: pictures with few features, on which an emblem is content and no sticker."""
     toned = not drawn or is_toned(both)
     unlike = unlike_pixels(both, toned=toned, least=least)
     inside = without_bars(both.inside, unlike[0] | unlike[1])
     overlap = int(inside.sum())
     found = regions(both, *(side & inside for side in unlike))
-    chosen = _replaced_drawn(found, overlap, pixels, toned) if drawn else _replaced_natural(found, overlap)
+    chosen = _replaced_drawn(found, overlap, pixels, toned, plain=plain) if drawn else _replaced_natural(found, overlap)
     by_colour = drawn and not toned and not chosen
     stamps = (_added(found, _SPREAD_QUIET) != -1) & (found.area <= _STAMP_SHARE_MAX * overlap)
     stamps &= found.spread.max(axis=0) >= _STAMP_SPREAD
@@ -166,9 +175,18 @@ def differences_of(
 
 
 def laid_over(both: Aligned, least: int) -> Mask:
-    """The places where one of the pictures has something on what is flat ground in the other."""
+    """The places where one of the pictures has a stamp near its edge, or words all over, on what is flat ground in the
+    other. A single thing in the middle is content: the mouth of a face."""
+    inside = int(both.inside.sum())
     found = regions(both, *(side & both.inside for side in unlike_pixels(both, toned=False, least=least)))
-    return found.around(_added(found, _SPREAD_QUIET) != -1)
+    small = (_added(found, _SPREAD_QUIET) != -1) & (found.area <= _STAMP_SHARE_MAX * inside)
+    if small.sum() < _WATERMARK_REGIONS:
+        height, width = both.inside.shape
+        left, top, right, bottom = found.boxes.T.astype(np.int64)
+        right, bottom = left + right, top + bottom
+        near = np.minimum(np.minimum(left, width - right) / width, np.minimum(top, height - bottom) / height)
+        small &= near <= _STAMP_NEAR
+    return found.around(small)
 
 
 def _tones(luma: Plane, inside: Mask) -> int:
@@ -209,7 +227,7 @@ def _added(found: Regions, quiet_max: float) -> NDArray[np.int8]:
     return np.where(quiet[0] == quiet[1], -1, np.where(quiet[0], 1, 0)).astype(np.int8)
 
 
-def _replaced_drawn(found: Regions, inside: int, pixels: int, toned: bool) -> list[int]:
+def _replaced_drawn(found: Regions, inside: int, pixels: int, toned: bool, *, plain: bool) -> list[int]:
     """The regions of pages and drawings in which content is replaced: those that both sides fill, and additions where
     there are some in each."""
     added = _added(found, np.inf if toned else _SPREAD_QUIET)
@@ -218,7 +236,7 @@ def _replaced_drawn(found: Regions, inside: int, pixels: int, toned: bool) -> li
     # A vignette leaves a rest on level ground, and brightness that is clipped turns two grounds into one.
     clipped = (found.spread < _CLIPPED_SPREAD).all(axis=0) & (found.area < _CLIPPED_SHARE * inside)
     lit = level & (toned | clipped)
-    pasted = (_is_laid_over(found, inside) | (toned & _stickers(found, inside))) & ~level
+    pasted = (_is_laid_over(found, inside) | ((toned and not plain) & _stickers(found, inside))) & ~level
     both = np.where((added == -1) & balanced & ~pasted & ~lit, found.common, 0)
     one_sided = np.where((added == -1) & ~balanced, found.larger, added)
     each = [np.where(one_sided == side, found.pixels, 0) for side in (0, 1)]

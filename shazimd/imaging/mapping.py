@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 from shazimd.imaging.features import Features
 from shazimd.types import Mapping
 
+CONTAINED_MIN = 0.8
+"""Pages, drawings and plain pictures: the part of one picture that lies on the other. Two months of a calendar agree in
+all days but for a week; a crop in a window of a screen lies whole on its original."""
+
 
 def mapping(affine: NDArray[np.float64], query: Features, candidate: Features, mirrored: bool) -> Mapping:
     """Describe ``affine`` [2, 3]: pixels of the query's frame (mirrored where said) -> pixels of the candidate's."""

@@ -22,7 +22,7 @@ from shazimd.imaging.agreement import agreement
 from shazimd.imaging.differences import differences
 from shazimd.imaging.features import SIDE, Features, unpack_features
 from shazimd.imaging.frames import go_on_alike
-from shazimd.imaging.mapping import mapping, shared_parts
+from shazimd.imaging.mapping import CONTAINED_MIN, mapping, shared_parts
 from shazimd.imaging.whole import WholeView, compared_whole, whole_view
 from shazimd.types import Box, Verdict, Verification
 
@@ -34,9 +34,6 @@ COPY_EVIDENCE_MIN = 1.12
 DRAWN_AGREEMENT_MIN = 0.6
 """Pages and drawings that agree this well are judged by their differences alone: a watermark across a page lowers the
 agreement of most blocks."""
-CONTAINED_MIN = 0.8
-"""Pages and drawings: the part of one picture that lies on the other. Two months of a calendar agree in all days but
-for a week; a crop in a window of a screen lies whole on its original."""
 INLIERS_WEIGHT = 0.06
 MISS_WEIGHT = 0.1
 

@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from shazimd.imaging.agreement import structured_blocks
 from shazimd.imaging.alignment import Aligned, Mask, align
 from shazimd.imaging.differences import differences_of, is_toned, laid_over, other_strokes
 from shazimd.imaging.features import Features
-from shazimd.imaging.mapping import mapping
+from shazimd.imaging.mapping import CONTAINED_MIN, mapping, shared_parts
 from shazimd.imaging.placement import SIDE_MIN, SPREAD_MIN, Whole, best_placement
 from shazimd.imaging.small import SmallPicture
 from shazimd.imaging.tones import gained
@@ -30,11 +31,20 @@ _GRID_SIDE = 96
 """Pixels, longer side: the pictures as they are compared, at most and at least, so that sprites are enlarged."""
 _CANDIDATE_MIN = 0.8
 """Correlation from which on a placement is looked at more closely."""
-CORRELATION_MIN, RELIEF_CORRELATION_MIN = 0.93, 0.93
+CORRELATION_MIN = 0.93
 """Of the aligned luma, and of what a plane leaves of it: two skies with light from one side correlate at .99."""
-DRAWN_CORRELATION_MIN, _TINY_CORRELATION_MIN = 0.972, 0.98
-"""Of copies without the tones of photographs, and of copies with fewer pixels than ``_TINY_SIDE``. Two faces of one
-emoji reach .964, two sprites in one white frame .973; their edits have .98 and more but for watermarks."""
+DRAWN_CORRELATION_MIN, SURE_CORRELATION_MIN, _TINY_CORRELATION_MIN = 0.972, 0.992, 0.98
+"""Of copies without the tones of photographs whose blocks agree, whatever their blocks do, and of copies with fewer
+pixels than ``_TINY_SIDE``. Two faces of one emoji reach .987, two sprites in one white frame .973."""
+_BLOCKS, _BLOCKS_MIN, _BLOCKS_WRONG = 12, 0.86, 2
+"""Blocks with structure, from so many on, but for so many of them, in copies without the tones of photographs: of two
+faces of one emoji with a correlation up to .983 the third worst block has .83 at most, of edits .87."""
+_EVERYWHERE_MIN, _EVERYWHERE_BLOCKS_MIN = 0.9, 0.9
+"""The correlation from which on pictures agree of which the blocks have the second: stars that a smaller JPEG made
+paler correlate at .92, each block at .97."""
+_PART_MAX, _PART_BLOCKS = 0.35, 32
+"""A picture without the tones of photographs that fills less than this share of the other needs so many blocks with
+structure: two stripes of a flag are found in any other stripes."""
 _TINY_SIDE = 64
 """Pixels, longer side: such a picture, blurred, has many tones of few colours, and a stamp hides too much of it."""
 _LAID_OVER_MIN, _BARE_SHARE_MIN = 0.75, 0.5
@@ -101,24 +111,41 @@ def _compared(view: Features, candidate: Features, affine: Affine, mirrored: boo
     both = _refined(view, candidate, affine)
     spread = float(both.match[both.inside].std())
     least = int(np.clip(_UNLIKE_SHARE * spread, *_UNLIKE_RANGE))
-    agreed = _agreement(both, both.inside)
     tiny = min(max(side.picture.shape) for side in (view, candidate)) < _TINY_SIDE
-    if not tiny and (agreed or 0.0) < DRAWN_CORRELATION_MIN and _correlation(both) >= _LAID_OVER_MIN:
+    blocks = structured_blocks(both.query, both.match, both.inside)
+    everywhere = _agree(blocks, _EVERYWHERE_BLOCKS_MIN) and len(blocks) >= _BLOCKS
+    least_agreed = _EVERYWHERE_MIN if everywhere else CORRELATION_MIN
+    agreed = _agreement(both, both.inside, least_agreed)
+    if not tiny and not everywhere and _correlation(both) >= _LAID_OVER_MIN:
         bare = both.inside & ~laid_over(both, least)
         if _BARE_SHARE_MIN * both.inside.sum() <= bare.sum() < both.inside.sum():
-            agreed = max((each for each in (agreed, _agreement(both, bare)) if each is not None), default=None)
-    if agreed is None:
+            again = _agreement(both, bare, least_agreed)
+            agreed = max((each for each in (agreed, again) if each is not None), default=None)
+            blocks = structured_blocks(both.query, both.match, bare)
+    parts = shared_parts(affine, view, candidate)
+    is_part = min(parts) < _PART_MAX and not is_toned(both)
+    if agreed is None or (is_part and not tiny and len(blocks) < _PART_BLOCKS):
         return None
     enlarged = max(1, round(max(both.match.shape) / min(max(side.picture.shape) for side in (view, candidate))))
     pixels = max(6, enlarged**2, int(_UNLIKE_PIXELS_SHARE * both.inside.sum()))
     differs = other_strokes(both, drawn=True)
-    differs = differs or differences_of(both, drawn=True, least=least, pixels=pixels, coarser=enlarged)
+    differs = differs or differences_of(both, drawn=True, least=least, pixels=pixels, coarser=enlarged, plain=True)
     if differs is not None and differs.share > _VARIANT_SHARE_MAX:
         return None
-    needed = _TINY_CORRELATION_MIN if tiny else CORRELATION_MIN if is_toned(both) else DRAWN_CORRELATION_MIN
-    is_copy = differs is None and agreed >= needed
+    if tiny:
+        is_copy = agreed >= _TINY_CORRELATION_MIN
+    elif everywhere or is_toned(both):
+        is_copy = True
+    else:
+        is_copy = agreed >= SURE_CORRELATION_MIN or (agreed >= DRAWN_CORRELATION_MIN and _agree(blocks, _BLOCKS_MIN))
+    is_copy = is_copy and differs is None and max(parts) >= CONTAINED_MIN
     verdict = Verdict.COPY if is_copy else Verdict.VARIANT
     return Verification(verdict, 0, agreed, mapping(affine, view, candidate, mirrored), None if mirrored else differs)
+
+
+def _agree(blocks: NDArray[np.floating], least: float) -> bool:
+    """Whether blocks, worst first, reach a correlation, but for a few; too few of them say nothing against it."""
+    return len(blocks) < _BLOCKS or float(blocks[_BLOCKS_WRONG]) >= least
 
 
 def _smaller(features: Features) -> Features:
@@ -153,7 +180,7 @@ def _correlation(both: Aligned) -> float:
     return _correlated(*(side[both.inside].astype(np.float64) for side in (both.query, both.match)))
 
 
-def _agreement(both: Aligned, inside: Mask) -> float | None:
+def _agreement(both: Aligned, inside: Mask, least: float) -> float | None:
     """The correlation of the aligned luma where it, and what a plane leaves of it, agree; None where not, or where
     there is nothing to compare. The tones of one are adapted to the other's: brightness that is clipped counts little.
     """
@@ -164,13 +191,13 @@ def _agreement(both: Aligned, inside: Mask) -> float | None:
         adapted = (gained(query, match, inside), match), (query, gained(match, query, inside))
         pairs = [sides, *([side[inside].astype(np.float64) for side in pair] for pair in adapted)]
         correlation, sides = max(((_correlated(*pair), pair) for pair in pairs), key=lambda each: each[0])
-    if correlation < CORRELATION_MIN:
+    if correlation < least:
         return None
     y, x = np.nonzero(inside)
     plane = np.column_stack([x, y, np.ones(len(x))]).astype(np.float64)
     reliefs = [side - plane @ np.linalg.lstsq(plane, side, rcond=None)[0] for side in sides]
     quiet = min(side.std() for side in sides) < SPREAD_MIN or min(relief.std() for relief in reliefs) < RELIEF_MIN
-    return None if quiet or _correlated(*reliefs) < RELIEF_CORRELATION_MIN else correlation
+    return None if quiet or _correlated(*reliefs) < least else correlation
 
 
 def _correlated(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

@@ -138,7 +138,18 @@ def test_other_words_over_one_picture_are_a_variant(family: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "one", "other"), [("emoji", 2, 15), ("emoji", 3, 18), ("emoji", 10, 18), ("calendars", 8, 18)]
+    ("family", "one", "other"),
+    [
+        ("emoji", 2, 15),
+        ("emoji", 3, 18),
+        ("emoji", 10, 18),
+        ("calendars", 8, 18),
+        ("emoji", 24, 27),
+        ("emoji", 11, 25),
+        ("flags", 10, 39),
+        ("flags", 25, 18),
+        ("flags", 1, 36),
+    ],
 )
 def test_pictures_of_one_kind_that_differ_little_are_no_copies(family: str, one: int, other: int) -> None:
     """Faces of one emoji with other mouths, and two months of which the days of one fit a week further on."""
