@@ -75,7 +75,7 @@ def _scans(data: bytes, at: int) -> int:
 
 def _check_png(data: bytes) -> None:
     at, parts = 8, 0
-    while at + 8 <= len(data) and parts <= PARTS_MAX:
+    while at + 8 <= len(data) and parts <= PARTS_MAX and data[at + 4 : at + 8] != b"IEND":
         parts += data[at + 4 : at + 8] not in _PIXELS
         at += 12 + int.from_bytes(data[at : at + 4], "big")
     if parts > PARTS_MAX:
