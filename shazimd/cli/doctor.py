@@ -74,6 +74,7 @@ def _findings(args: Namespace) -> Iterator[Finding]:
 
 def _config(args: Namespace, situation: Situation) -> Iterator[Finding]:
     from shazimd import config, paths
+    from shazimd.cli.cluster_health import cluster_health
     from shazimd.errors import ConfigError
 
     path = args.config or paths.config_file()
@@ -88,6 +89,8 @@ def _config(args: Namespace, situation: Situation) -> Iterator[Finding]:
     yield Finding(f"config: {path}")
     for watch in loaded.watch:
         yield from _readable(watch.path)
+    for message, advice, is_warning in cluster_health(loaded.cluster):
+        yield Finding(message, advice, warning=is_warning)
 
 
 def _readable(root: str) -> Iterator[Finding]:

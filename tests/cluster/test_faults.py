@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -101,3 +102,6 @@ def test_hosts_with_different_models_compare_by_hashes_and_words(host: Hosts, ur
     wait_until(lambda: b.told_across() == [(f"{b.root}/copy.jpg", f"a:{a.root}/1.png")], a, b)
     wait_until(lambda: known(a, b), a, b)
     assert a.find(b.root / "copy.jpg") == {f"{a.root}/1.png", f"b:{b.root}/copy.jpg"}
+    said = b.daemon.ctl("doctor", "--config", str(b.config)).stdout
+    assert "cluster: b is one of 2 hosts" in said
+    assert re.search(r"different models .*a:\s+none;\s+b:\s+\S", said, re.DOTALL), said
