@@ -72,6 +72,8 @@ def _reason(record: ActRecord, error: OSError) -> str:
         return "left in place, its file system has no reflinks; try --how hardlink"
     if record.how == "hardlink" and error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK):
         return f"left in place, no hard link can be made here: {why(error)}"
+    if record.how == "trash" and error.errno == errno.EACCES and not os.access(record.path, os.W_OK):
+        return "left in place: the file or its file system is read-only; Send2Trash moves only what may be written to"
     return f"left in place: {why(error)}"
 
 
