@@ -726,7 +726,7 @@ def test_a_damaged_journal_is_named(tree: CleanTree, line: str) -> None:
         file.write(line + "\n")
     said = tree.run("--undo", run.run)
     assert said.status == 5
-    assert f"{run.run}.jsonl: damaged" in said.err
+    assert f"{run.run}.jsonl: a line is damaged" in said.err
 
 
 @pytest.mark.parametrize("words", [("--apply", "--undo"), ("--list", "--undo"), ("--apply", "--list")])
