@@ -187,13 +187,19 @@ def test_each_rule_of_the_sandbox_holds(service: Machine) -> None:
     assert len(told) > 15
 
 
-def test_a_worker_that_was_taken_over_is_stopped_at_every_way_out(service: Machine) -> None:
-    """Under the unit a worker has all layers but a namespace of its own: the service's network is empty."""
+@pytest.mark.parametrize("run", ["unit", "by hand"])
+def test_a_worker_that_was_taken_over_is_stopped_at_every_way_out(service: Machine, run: str) -> None:
+    """With no layer missing: under the unit the service's empty network stands for a namespace of its own."""
     workers = Path(__file__).parents[1] / "workers"
     service.write("/opt/probe/break_out.py", (workers / "break_out.py").read_bytes())
     service.write("/opt/probe/sitecustomize.py", b"import break_out\n")
     service.write("/opt/probe/worker_probe.py", (Path(__file__).parent / "worker_probe.py").read_bytes())
-    said = in_the_daemons_place(service, "/opt/shazimd/bin/python", "/opt/probe/worker_probe.py", PHOTOS)
+    program = ["/opt/shazimd/bin/python", "/opt/probe/worker_probe.py", PHOTOS]
+    if run == "unit":
+        said = in_the_daemons_place(service, *program)
+    else:
+        me = ["runuser", "-u", "member", "--", "env", "STATE_DIRECTORY=/home/member"]
+        said = service.run(*me, *program).splitlines()
     told = [json.loads(line) for line in said if line.startswith("{")][-1]  # the journal has former probes too
     assert [way for way, worked in told["ways"].items() if worked] == []
     assert len(told["ways"]) > 70
