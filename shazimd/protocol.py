@@ -194,8 +194,20 @@ class WorkersStatus(TypedDict):
     """layers of their confinement that could not be had, each with the reason; null until a worker has started"""
 
 
+class ClusterStatus(TypedDict):
+    """The exchange with other hosts that is still to come."""
+
+    owed: int | None
+    """changes of this host's files that the link has not told yet, at most; null before it asked"""
+    undecided: int
+    """alerts that are still to be decided, those about other hosts with them"""
+
+
 class Status(TypedDict):
     """State and counts of the daemon."""
+
+    cluster: NotRequired[ClusterStatus]
+    """absent without a [cluster] host"""
 
     version: str
     state: State

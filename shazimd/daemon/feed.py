@@ -11,7 +11,7 @@ from itertools import islice
 from typing import NamedTuple, cast
 
 from shazimd.errors import BadInput, Unavailable
-from shazimd.protocol import ChangedFile, ChangesPage, FingerprintMessage, PathFields
+from shazimd.protocol import ChangedFile, ChangesPage, ClusterStatus, FingerprintMessage, PathFields
 from shazimd.store.base import Reader, Store
 from shazimd.store.records import encode_turned
 from shazimd.text import path_fields
@@ -51,6 +51,15 @@ def changes(store: Store, model: str | None, after: str | None, limit: int) -> C
             start = _Position(reader.changes.last(), openings[-1].id, b"")
             return _reading(reader, model, start, limit) | {"restarted": True}
         return _reading(reader, model, at, limit) if at.path is not None else _changes(reader, model, at, limit)
+
+
+def cluster_status(store: Store, told: str | None) -> ClusterStatus | None:
+    """None while nothing is shared. ``told``: the position that a link asked after, if any."""
+    with store.read() as reader:
+        if not reader.changes.openings():
+            return None
+        owed = None if told is None else max(0, reader.changes.last() - _Position.parse(told).number)
+        return {"owed": owed, "undecided": reader.count_pending_alerts()}
 
 
 def fingerprints(store: Store, model: str | None, digests: list[Digest]) -> list[FingerprintMessage]:

@@ -34,6 +34,8 @@ class DaemonService:
         self._app = app
         self._facts = FactsOfRoots(app.store)
         self._started = time.monotonic()
+        self._told: str | None = None
+        """the position that a link asked after"""
 
     def find(
         self, data: bytes, threshold: float | None, weights: Weights | None, limit: int | None
@@ -85,7 +87,7 @@ class DaemonService:
 
     def status(self) -> protocol.Status:
         store, counts = self._app.library.store, self._counts()
-        return {
+        status: protocol.Status = {
             "version": __version__,
             "state": self._app.run.state,
             "images": counts["images"],
@@ -102,6 +104,9 @@ class DaemonService:
             "uptime_s": round(time.monotonic() - self._started, 1),
             "rss_bytes": memory.resident_bytes(),
         }
+        if cluster := feed.cluster_status(self._app.store, self._told):
+            status["cluster"] = cluster
+        return status
 
     def _roots(self) -> list[protocol.RootStatus]:
         states = self._app.run.roots()
@@ -238,6 +243,7 @@ class DaemonService:
         return {"before_bytes": before, "after_bytes": store.info()["size_bytes"]}
 
     def changes(self, after: str | None, limit: int) -> protocol.ChangesPage:
+        self._told = after or self._told
         return feed.changes(self._app.store, self._app.library.model_id, after, limit)
 
     def file_changes(self) -> int:

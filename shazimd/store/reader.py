@@ -275,6 +275,10 @@ class Reader:
         """Files for which a match on another host is still to be looked for, by number > ``after``."""
         return self._pending(across=True, after=after)
 
+    def count_pending_alerts(self) -> int:
+        """The number of alerts still to be decided, those about other hosts with them."""
+        return self._entries(self._t.pending_alerts)
+
     def _pending(self, *, across: bool, after: int = 0) -> Iterator[tuple[int, records.PendingNote]]:
         for key, raw in scan(self._txn, self._t.pending_alerts, b"", number(after + 1)):
             if records.sound(raw, records.PendingAlertRecord) is None:

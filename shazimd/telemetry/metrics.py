@@ -87,6 +87,15 @@ class _Gauges(Collector):
             values = {(root["path"], root["mode"]): root[field] or 0 for root in status["roots"]}
             yield _gauge(name, text, values, ["root", "mode"])
         yield self._overflows()
+        yield _gauge("foreign_images", "Image files of other hosts", {(): status.get("foreign", 0)})
+        if cluster := status.get("cluster"):
+            owed = float("nan") if cluster["owed"] is None else cluster["owed"]
+            yield _gauge("cluster_owed", "Changes that the link has not told other hosts yet", {(): owed})
+            yield _gauge(
+                "cluster_undecided",
+                "Alerts still to be decided, those about other hosts with them",
+                {(): cluster["undecided"]},
+            )
 
     def _overflows(self) -> Metric:
         family = CounterMetricFamily(

@@ -143,7 +143,10 @@ def test_a_deletion_and_a_rename_reach_the_other_host(two: tuple[Host, Host]) ->
         f"{a.root}/1.png": False,
     }
     assert not any(page["restarted"] for page in pages)
+    assert a.service.status()["cluster"]["owed"] == 1
     assert a.feed(after)[0] == {}
+    assert a.service.status()["cluster"]["owed"] == 0
+    assert b"shazimd_cluster_owed 0.0" in a.service.metrics()
     told(a, b, "a", after=position)
     assert b.find(image) == []
     assert [each["path"] for each in b.service.foreign_paths("a", None, 10)] == [f"{a.root}/moved/2.png"]
