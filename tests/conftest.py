@@ -20,7 +20,10 @@ SLOW_FILES = {
     *(f"ops/test_{name}.py" for name in ("by_hand", "doctor", "life_cycle", "store_commands")),
     "durability/test_disks.py",
     "index/test_promises.py",
+    *(f"models/test_{name}.py" for name in ("onnx", "registry")),
     "search/test_one_answer.py",
+    *(f"store/test_store_{name}.py" for name in ("crash", "damage", "fixtures", "operations", "repair")),
+    "test_engine.py",
 }
 """Files that take more than five seconds of processor time, most of them for daemons that they start."""
 CACHES = (".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache")
