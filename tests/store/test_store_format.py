@@ -71,7 +71,7 @@ def test_the_example_is_what_is_written(example: dict[str, list[tuple[bytes, byt
     ]
     assert example["files"][0][0].hex() == "0000000000000001" + "612e706e67"
     ((key, raw),) = example["contents"]
-    record = [b"d" * 32, 1, 2, 640, 480, "PNG", b"p" * 32, False, 2, b""]
+    record = [b"d" * 32, 1, 2, 640, 480, "PNG", b"p" * 32, False, 2, b"", False]
     assert (key, msgspec.msgpack.decode(raw)) == (number(1), record)
     assert example["digests"] == [(b"d" * 32, number(1))]
     assert example["pixels"] == [(b"p" * 32 + number(1), b"")]
