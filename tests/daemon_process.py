@@ -91,7 +91,7 @@ class DaemonProcess:
     def settled(self, *more: str) -> None:
         """Wait until all that is on the disk is known; with ``--compared``, until its relations are, too."""
         self.wait_for("root_watched")
-        done = self.ctl("wait", "--timeout", str(int(PATIENCE_S)), *more)
+        done = self.ctl("wait", "--timeout", str(int(PATIENCE_S)), *more, patience_s=PATIENCE_S)
         assert done.returncode == 0, done.stderr
 
     def status(self) -> Event:

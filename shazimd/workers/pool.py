@@ -24,7 +24,7 @@ from shazimd.workers import checks, jobs, replies, requests
 from shazimd.workers.process import WorkerCrashed, WorkerProcess
 from shazimd.workers.replies import MalformedReply
 from shazimd.workers.requests import Request
-from shazimd.workers.turns import JobQueue, Priority
+from shazimd.workers.turns import GRACE_S, JobQueue, Priority
 
 log = structlog.get_logger()
 
@@ -263,8 +263,10 @@ class _QuestionKeeper(_Keeper):
         """Start no worker yet."""
 
     def _next(self) -> _PoolJob[Any]:
-        while (job := self._jobs.take_question(None if self._worker is None else IDLE_S)) is None:
+        while True:
+            timeout_s, grace_s = (None, GRACE_S) if self._worker is None else (IDLE_S, 0.0)
+            if (job := self._jobs.take_question(timeout_s, grace_s)) is not None:
+                return job
             if self._worker is not None:
                 self._worker.close()
                 self._worker = None
-        return job

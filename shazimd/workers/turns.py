@@ -53,11 +53,12 @@ class JobQueue(Generic[J]):
             self._free -= 1
             return self._taken()
 
-    def take_question(self, timeout_s: float | None) -> J | None:
-        """The next question that finds every keeper of all jobs at work, or the end; None after the time."""
+    def take_question(self, timeout_s: float | None, grace_s: float) -> J | None:
+        """The next question that finds every keeper of all jobs at work for ``grace_s``, or the end; None after
+        ``timeout_s`` without."""
         with self._changed:
             while self._changed.wait_for(self._is_due, timeout_s):
-                if not self._changed.wait_for(lambda: not self._is_due(), GRACE_S):
+                if not (grace_s and self._changed.wait_for(lambda: not self._is_due(), grace_s)):
                     return self._taken()
             return None
 
