@@ -24,6 +24,7 @@ SLOW_FILES = {
     "search/test_one_answer.py",
     *(f"store/test_store_{name}.py" for name in ("crash", "damage", "fixtures", "operations", "repair")),
     "test_engine.py",
+    *(f"web/test_{name}.py" for name in ("guard", "page")),
 }
 """Files that take more than five seconds of processor time, most of them for daemons that they start."""
 CACHES = (".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache")
