@@ -8,6 +8,7 @@ meaningless scores: these may propose them as candidates, but only bytes, pixels
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future
 from contextlib import suppress
@@ -44,6 +45,8 @@ BY_SCORE = 10
 BY_WORDS = 20
 """Number of candidates by score and by shared words that are verified first; see benchmarks/quality/README.md. The last
 of those by score tells the level of a query's neighbourhood, above which a match stands out."""
+CROWD = 5
+"""Variants or scenes of one query from which on none of them stands out: pictures of one template."""
 CANDIDATES_MAX = 60
 """Maximum number of candidates where most are copies or variants: 43 copies of one picture are all found."""
 
@@ -106,7 +109,10 @@ class Search:
             and not (hit.content in listed or query.fingerprint.low_information)
         )
         level = max(least, nearest[-1].score if len(nearest) >= BY_SCORE else 0.0)
-        return list(islice(self._files(chain(sure, similar), admit, level, foreign=foreign), limit))
+        counts = Counter(judged.verdict for judged in sure)
+        crowds = {verdict for verdict in (Verdict.VARIANT, Verdict.SCENE) if counts[verdict] >= CROWD}
+        around = _Neighbourhood(level, crowds)
+        return list(islice(self._files(chain(sure, similar), admit, around, foreign=foreign), limit))
 
     def exact_matches(self, exact: Set[ContentId], admit: Admit) -> Iterator[Match]:
         """The contents among ``exact`` with an admitted file, each named by it, in order."""
@@ -254,9 +260,13 @@ class Search:
         )
 
     def _files(
-        self, judged: Iterable[_Judged], admit: Admit | None, level: float = 0.0, *, foreign: bool = False
+        self,
+        judged: Iterable[_Judged],
+        admit: Admit | None,
+        around: _Neighbourhood | None = None,
+        *,
+        foreign: bool = False,
     ) -> Iterator[Match]:
-        """The files of contents; ``level`` is the score that contents of the neighbourhood have."""
         for hit, verdict, verification in judged:
             named = self._named(hit.content) if admit is None else self._admitted(hit.content, admit, foreign)
             for path in named.paths:
@@ -264,7 +274,7 @@ class Search:
                     *(path, hit.content, hit.score, hit.similarities, verdict, named.seen.width, named.seen.height),
                     verification=verification,
                     damaged=named.seen.damaged,
-                    stands_out=stands_out(hit.score, level),
+                    stands_out=around is None or (verdict not in around.crowds and stands_out(hit.score, around.level)),
                 )
 
     def _named(self, content: ContentId) -> _Named:
@@ -312,6 +322,13 @@ _Candidate: TypeAlias = tuple[Hit, bytes]
 
 _Judgement: TypeAlias = tuple[Hit, Verification]
 """A content and the result of its verification."""
+
+
+class _Neighbourhood(NamedTuple):
+    level: float
+    """the score that other contents have with the query"""
+    crowds: Set[Verdict]
+    """verdicts of so many contents that none of them is news"""
 
 
 class _Judged(NamedTuple):

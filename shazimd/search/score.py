@@ -58,7 +58,7 @@ def stands_out(score: float, level: float) -> bool:
 
 
 _HASHES_POWER = 0.6
-_NEARER = 0.5
+_NEARER = 0.25
 """A match stands out if at most this share of the level's distance is left to a score of 1."""
 
 
