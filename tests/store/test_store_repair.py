@@ -157,7 +157,7 @@ def test_a_flipped_schema_number_is_damage(filled: Path) -> None:
 def test_the_files_that_damage_concerns_are_named(filled: Path, table: str, reason: str) -> None:
     """With what becomes of them."""
     spoil(filled, table, 4 if table == "files" else 0)
-    path = "/srv/photos/0/\udcff03.png" if table == "files" else "/srv/photos/0/\udcff00.png"
+    path = "/srv/photos/0/\\xff03.png" if table == "files" else "/srv/photos/0/\\xff00.png"
     assert maintenance.check(str(filled))[1:] == [f"{path}: {reason}"]
 
 
@@ -166,7 +166,7 @@ def test_a_lost_model_loses_its_vectors(filled: Path) -> None:
     spoil(filled, "models", 0)
     named = maintenance.check(str(filled))[1:]
     assert len(named) == 13
-    assert named[0] == "/srv/photos/0/\udcff03.png: a feature vector of it is lost: it is made again"
+    assert named[0] == "/srv/photos/0/\\xff03.png: a feature vector of it is lost: it is made again"
 
 
 def test_repair_keeps_what_is_whole(filled: Path) -> None:
@@ -177,8 +177,8 @@ def test_repair_keeps_what_is_whole(filled: Path) -> None:
     done = maintenance.repair(str(filled), 16 * MIB)
     assert (done.problems[-2:], done.kept) == (
         [
-            "/srv/photos/0/\udcff03.png: its row is lost: the file is read again",
-            "/srv/photos/0/\udcff06.png: its content is lost: the file is decoded again",
+            "/srv/photos/0/\\xff03.png: its row is lost: the file is read again",
+            "/srv/photos/0/\\xff06.png: its content is lost: the file is decoded again",
         ],
         str(filled / "data.mdb.damaged"),
     )
