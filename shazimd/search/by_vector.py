@@ -17,11 +17,11 @@ VECTOR_ALONE: Weights = (0.0, 0.0, 1.0)
 CANDIDATES = 5
 
 
-def by_vector(library: Library, upright: Signals) -> list[ContentId]:
+def by_vector(library: Library, upright: Signals, limit: int = CANDIDATES) -> list[ContentId]:
     """The contents with the nearest vectors, nearest first: those that the largest agreement, 1, would confirm."""
     if library.copy_from is None or upright.fv is None:
         return []
-    (hits,) = library.index.search([upright], VECTOR_ALONE, library.copy_from - 1, CANDIDATES)
+    (hits,) = library.index.search([upright], VECTOR_ALONE, library.copy_from - 1, limit)
     return [hit.content for hit in hits]
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from itertools import chain, islice
 from typing import NamedTuple, TypeAlias
 
-from shazimd.search.by_vector import by_vector, confirmed
+from shazimd.search.by_vector import CANDIDATES, by_vector, confirmed
 from shazimd.search.candidates import (
     PROPOSED_FROM,
     by_hashes,
@@ -154,8 +154,9 @@ class Search:
         closest = chain(self._by_vector(query, weights), nearest, self._by_hashes(query, weights))
         by_score = self._verified(query, list(self._among(query, closest, tried, weights)))
         judged = self._go_on(query, list(verifying), by_words)
-        further = self._among(query, _recorded(ranked, nearest), tried, weights)
-        return judged + self._go_on(query, list(by_score), further)
+        judged += list(by_score)
+        further = self._among(query, chain(_recorded(ranked, nearest), self._crowd(query, weights)), tried, weights)
+        return self._go_on(query, judged, further)
 
     def _go_on(self, query: Query, judged: list[_Judgement], further: Iterator[_Candidate]) -> list[_Judgement]:
         """The judged candidates, and further ones while at least half of the last are copies or variants: a picture
@@ -218,10 +219,15 @@ class Search:
         likely = by_hashes(self._library, query.orientations, BY_SCORE)
         return [_hit(content, query, known, weights) for content, known in self._known(likely)]
 
-    def _by_vector(self, query: Query, weights: Weights) -> list[Hit]:
+    def _crowd(self, query: Query, weights: Weights) -> Iterator[Hit]:
+        """Further candidates, once most of the verified are alike: all of one template share so many words that chance
+        seems to explain them, and the vector still knows the original."""
+        yield from self._by_vector(query, weights, CANDIDATES_MAX)
+
+    def _by_vector(self, query: Query, weights: Weights, limit: int = CANDIDATES) -> list[Hit]:
         if not self._can_verify(query):
             return []
-        likely = by_vector(self._library, query.orientations[0])
+        likely = by_vector(self._library, query.orientations[0], limit)
         return [_hit(content, query, known, weights) for content, known in self._known(likely)]
 
     def _known(self, contents: Iterable[ContentId]) -> Iterator[tuple[ContentId, Fingerprint]]:
