@@ -74,7 +74,7 @@ class WordIndex:
             self._loaded = True
 
     def missing(self, contents: Sequence[ContentId]) -> list[ContentId]:
-        """The contents that were never added."""
+        """The contents that were never added; a merge forgets removed ones, which then count among them."""
         return self._state.missing(contents)
 
     def add(self, rows: Sequence[tuple[ContentId, Words]]) -> None:
