@@ -282,7 +282,7 @@ def test_a_service_that_fails_often_comes_back_by_itself(service: Machine) -> No
 
     for _ in range(6):  # systemd's own limit is 5 starts in 10 s
         pid = service.show("shazimd.service", "MainPID")
-        service.run("systemctl", "kill", "--signal=KILL", "shazimd.service")
+        service.run("systemctl", "kill", "--kill-who=main", "--signal=KILL", "shazimd.service")
         service.wait(partial(runs_anew, pid))
     wait_for_restart(service, "0")
     assert "\nproblem" not in doctor(service)
@@ -397,7 +397,7 @@ def test_a_person_has_a_service_of_their_own(service: Machine) -> None:
     service.run(*me, CTL, "wait", "--timeout", "60")
     service.run(*me, "cp", f"{pictures}/1.png", f"{pictures}/2.png")
     service.wait(lambda: pictures in service.run(*me, CTL, "alerts", check=False))
-    assert "in 1 directories" in service.run(*me, "systemctl", "--user", "show", "-P", "StatusText", "shazimd")
+    assert "in 1 directory" in service.run(*me, "systemctl", "--user", "show", "-P", "StatusText", "shazimd")
     assert alerts(service, f"{pictures}/2.png") == []
     service.run(*me, CTL, "service", "uninstall", "--user", "--yes", "--purge")
     assert service.run("find", "/home/stranger", "-name", "*shazim*") == ""
