@@ -30,6 +30,7 @@ from shazimd.store import child, inspection, maintenance
 from shazimd.store.lmdb_store import open_store
 from shazimd.store.report import Report, unreported
 from shazimd.store.tables import TABLES_MAX
+from shazimd.text import readable
 
 DAMAGES = int(os.environ.get("SHAZIMD_DAMAGES", "60"))
 SEED = int(os.environ.get("SHAZIMD_SEED", "4242")) or random.SystemRandom().getrandbits(32)
@@ -79,14 +80,14 @@ def judged(path: Path, golden: dict[str, Any], found: list[str]) -> str:
     before, after = ({row[0]: row[1:] for row in each["files"]} for each in (golden, repaired))
     for file, row in before.items():
         is_in_range = "files, from" in told or (row[1] == "failed" and "files that failed, from" in told)
-        is_named = is_in_range or os.fsdecode(bytes.fromhex(file)) in told
+        is_named = is_in_range or readable(bytes.fromhex(file)) in told
         assert after.get(file) == row or is_named, f"{file} is not named"
     assert after.keys() <= before.keys()
     for content, row in repaired["contents"].items():
         lost = golden["contents"][content]
         assert row["digest"] == lost["digest"]
         for name in ("pictures", "pixels", "features", "vectors"):
-            names = [os.fsdecode(bytes.fromhex(file)) for file in lost["files"]]
+            names = [readable(bytes.fromhex(file)) for file in lost["files"]]
             is_named = not names or "files, from" in told or any(name in told for name in names)
             assert row[name] == lost[name] or is_named, f"{name} of content {content} is not named"
     return "repaired"
