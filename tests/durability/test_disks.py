@@ -119,7 +119,9 @@ def test_a_store_that_turns_read_only_is_waited_for(tmp_path: Path, mount: Calla
         assert 0 == running.stop()
         assert 1 == len(running.events("store_not_writable"))
         run("umount", str(disk))
-        mount("disk", "-o", "loop", str(image))
+        # As it lies on the disk: a booted test machine may still hold the old mount, which would be mounted again.
+        shutil.copyfile(image, tmp_path / "same image")
+        mount("disk", "-o", "loop", str(tmp_path / "same image"))
         running.start()
         running.rest()
         assert running.on_disk() == running.known().files
