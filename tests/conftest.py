@@ -40,15 +40,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"left in caches: {', '.join(left)}")
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes, the tests of a file run in one, and so do all that share a booted machine or a browser:
-    they have it once."""
-    for item in items:
-        if str(item.path).removeprefix(f"{TESTS}/") in SLOW_FILES:
-            item.add_marker(pytest.mark.slow)
-        shares = item.path.parent.name in ("boot", "web")
-        item.add_marker(pytest.mark.xdist_group(item.path.parent.name if shares else str(item.path)))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if str(item.path).removeprefix(f"{TESTS}/") in SLOW_FILES:
+        item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

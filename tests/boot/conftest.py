@@ -6,6 +6,7 @@ made again when the packages or the dependencies change.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -74,12 +75,14 @@ def _cached(make: Callable[[Path], None], *made_of: str) -> Path:
     """The folder that ``make`` made of these once."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shazimd-boot"
     tree = cache / hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
-    if not tree.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        making = Path(tempfile.mkdtemp(dir=cache))
-        make(making)
-        making.chmod(0o755)
-        making.rename(tree)
+    cache.mkdir(parents=True, exist_ok=True)
+    with open(f"{tree}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of this test run may make it, too
+        if not tree.exists():
+            making = Path(tempfile.mkdtemp(dir=cache))
+            make(making)
+            making.chmod(0o755)
+            making.rename(tree)
     return tree
 
 

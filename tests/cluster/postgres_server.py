@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -104,11 +105,13 @@ class PostgresServer:
     def hang(self) -> None:
         """Stop all its processes without an end: clients see a server that says nothing."""
         for process in self._processes():
-            process.suspend()
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
 
     def go_on(self) -> None:
         for process in self._processes():
-            process.resume()
+            with suppress(psutil.NoSuchProcess):  # a child that ended meanwhile
+                process.resume()
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:
