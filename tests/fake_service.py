@@ -12,6 +12,7 @@ from queue import Queue
 from typing import Any
 
 from shazimd.errors import NotAnImage, NotFound, ShazimdError
+from shazimd.posix.sealed import SealedBytes
 from shazimd.protocol import (
     Alert,
     BaselineProgress,
@@ -90,7 +91,8 @@ class FakeService:
         self.closed = threading.Event()
         self._inboxes: list[Queue[Alert | None]] = []
 
-    def find(self, data: bytes, threshold: float | None, weights: Weights | None, limit: int | None) -> FindReply:
+    def find(self, body: SealedBytes, threshold: float | None, weights: Weights | None, limit: int | None) -> FindReply:
+        data = bytes(body)
         self.asked.append(("find", hashlib.sha256(data).hexdigest(), threshold, weights, limit))
         self._work()
         if not data.startswith(b"image"):
@@ -119,7 +121,8 @@ class FakeService:
             ],
         }
 
-    def compare(self, a: bytes, b: bytes, weights: Weights | None) -> CompareReply:
+    def compare(self, first: SealedBytes, second: SealedBytes, weights: Weights | None) -> CompareReply:
+        a, b = bytes(first), bytes(second)
         self.asked.append(("compare", a, b, weights))
         self._work()
         return {

@@ -89,6 +89,7 @@ class Run:
         library, committer, workers = parts.library, parts.committer, parts.workers
         self.ingest = Ingest(library, committer, workers, parts.search, parts.alerts, rules, parts.metrics)
         self._jobs = Jobs(settings.threads)
+        self._give_up = workers.abandon_files
         memory, version = self.ingest.memory, settings.features_version
         self.backfill = Backfill(library, committer, workers, self._jobs, memory, version)
         self.relating = Relating(parts.library, parts.committer, parts.comparers)
@@ -121,7 +122,8 @@ class Run:
         self._collector.start()
 
     def stop(self) -> None:
-        """Stop the watchers and finish running ingests. A scan at the next start finds the rest."""
+        """Stop the watchers and finish running ingests, but for those that take long. A scan at the next start finds
+        the rest."""
         self._draining.set()
         self._progress.stop()
         self._debouncer.close()
@@ -130,7 +132,7 @@ class Run:
             self._thread.join()  # before the watchers: this thread may still be starting them
             for watcher in self._watchers.values():
                 watcher.stop()
-            self._jobs.close()
+            self._jobs.close(self._give_up)
         self._collector.stop()
         self._reconciler.close()
 

@@ -16,10 +16,11 @@ from shazimd.errors import NotFound
 from shazimd.ingest import collect
 from shazimd.ingest.alerts import Inbox, stored
 from shazimd.posix import memory
+from shazimd.posix.sealed import SealedBytes
 from shazimd.search.duplicates import GroupFilter, GroupPage, Scoring
 from shazimd.search.join import pairs
 from shazimd.text import path_bytes
-from shazimd.types import Digest, Verdict, Weights
+from shazimd.types import Digest, Verdict, Weights, new_digest
 
 MATCHES_MAX = 10_000
 """Maximum of an answer: at a low threshold every image matches, and a million matches would be half a gigabyte."""
@@ -38,7 +39,7 @@ class DaemonService:
         """the position that a link asked after"""
 
     def find(
-        self, data: bytes, threshold: float | None, weights: Weights | None, limit: int | None
+        self, data: SealedBytes, threshold: float | None, weights: Weights | None, limit: int | None
     ) -> protocol.FindReply:
         started = time.perf_counter()
         complete = self._app.run.has_baselines()  # before the search: it may be complete afterwards
@@ -46,7 +47,7 @@ class DaemonService:
         weights = weights or self._app.run.settings.weights
         model = self._app.library.model
         query = self._app.workers.query(data, model).result()
-        content = self._app.library.content_of(data)
+        content = self._app.library.content_of(_digest(data))
         limit = min(limit or MATCHES_MAX, MATCHES_MAX)
         matches = self._app.search.matches(query, content, weights=weights, threshold=threshold, limit=limit)
         self._app.metrics.query_answered("find", time.perf_counter() - started)
@@ -63,7 +64,7 @@ class DaemonService:
             reply["damaged"] = True
         return reply
 
-    def compare(self, a: bytes, b: bytes, weights: Weights | None) -> protocol.CompareReply:
+    def compare(self, a: SealedBytes, b: SealedBytes, weights: Weights | None) -> protocol.CompareReply:
         started = time.perf_counter()
         weights = weights or self._app.run.settings.weights
         model = self._app.library.model
@@ -71,7 +72,7 @@ class DaemonService:
         compared = self._app.search.compare(
             query.result(),
             other.result(),
-            same_bytes=a == b,
+            same_bytes=_digest(a) == _digest(b),
             weights=weights,
             threshold=self._threshold(None),
         )
@@ -274,3 +275,11 @@ class DaemonService:
 
 def _since_ms(started: float) -> float:
     return round((time.perf_counter() - started) * 1000, 1)
+
+
+def _digest(data: SealedBytes) -> Digest:
+    """See ``types.digest_of``."""
+    digest = new_digest()
+    for piece in data.pieces():
+        digest.update(piece)
+    return digest.digest()

@@ -6,7 +6,7 @@ import warnings
 from functools import cache
 from typing import IO, Any
 
-from shazimd.types import PictureFacts
+from shazimd.types import FORMATS, PictureFacts
 
 LOSSLESS_FORMATS = {"PNG", "BMP", "PPM", "QOI", "TGA"}
 EXIF_MAKE, EXIF_MODEL, EXIF_IFD, EXIF_CAPTURED = 0x010F, 0x0110, 0x8769, 0x9003
@@ -27,7 +27,7 @@ def header_facts(file: IO[bytes]) -> PictureFacts:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings(), Image.open(file) as image:
+        with warnings.catch_warnings(), Image.open(file, formats=_formats()) as image:
             warnings.simplefilter("ignore")  # odd EXIF, many pixels: nothing is decoded here
             exif = image.getexif()
             captured = exif.get_ifd(EXIF_IFD).get(EXIF_CAPTURED)
@@ -41,6 +41,15 @@ def header_facts(file: IO[bytes]) -> PictureFacts:
             )
     except Exception:  # a hostile header may raise anything; the picture is judged by other facts then
         return PictureFacts()
+
+
+def _formats() -> list[str]:
+    """Those of ``FORMATS`` that Pillow knows here; its other plug-ins start programs for some files."""
+    from PIL import Image
+
+    if not set(FORMATS) <= Image.OPEN.keys():  # a worker knows all, and can import no more
+        Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _camera(make: Any, model: Any) -> str:

@@ -55,8 +55,8 @@ STRIPES = 4096
 """Locks by digest, for equal bytes to be decoded once. Among 16 concurrent files two different ones share a lock, and
 wait for each other without need, 3 times in 100."""
 UNREAD_STAT = Stat(-1, -1, -1)
-"""Differs from the stat of every file: each scan tries a file again that could not be read or whose worker was lost. A
-chmod changes no mtime."""
+"""Differs from the stat of every file: each scan tries a file again that could not be read, whose worker was lost, or
+that had no model, which may be mended. A chmod changes no mtime."""
 
 
 class Decoders(Protocol):
@@ -215,7 +215,8 @@ class Ingest:
                 return self._fail(file.path, UNREAD_STAT, file.before, error)
             except ShazimdError as error:
                 self.retries.done(file.path)
-                return self._fail(file.path, stat, file.before, error)
+                known = UNREAD_STAT if isinstance(error, ModelError) else stat
+                return self._fail(file.path, known, file.before, error)
             try:
                 return Outcome.UNSETTLED if content is None else self._store(file, content, silent=silent)
             except KeyError:  # known bytes were removed for good meanwhile
@@ -356,7 +357,7 @@ class Ingest:
         )
 
     def _fail(self, path: bytes, stat: Stat, before: FileRow | None, error: ShazimdError) -> Outcome:
-        if isinstance(error, StoreError | ModelError):
+        if isinstance(error, StoreError):
             raise error  # no fault of the file
         row = FileRow(stat, FileState.FAILED, reason=f"{error.code}: {error}", since=int(time.time()))
         if before == row:

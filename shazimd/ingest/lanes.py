@@ -20,6 +20,11 @@ GROUP_SHARE = 4
 """One thread of so many may run jobs of one group."""
 PATIENCE_S = 5.0
 """Longest wait at the end for jobs of groups, which may hang."""
+FINISH_S = 1.0
+"""How long the end waits for jobs before it gives up their work in other processes: files in hand are mostly stored by
+then, and a hostile one would take a minute."""
+GIVE_UP_EVERY_S = 0.1
+"""A job may have begun that work since the last time."""
 
 Work = Callable[[], object]
 
@@ -82,15 +87,27 @@ class Jobs:
             self._again.clear()
             self._changed.notify_all()
 
-    def close(self) -> None:
-        """``drop``, and finish the running jobs. Threads that hang in a job of a group are left behind."""
+    def close(self, give_up: Callable[[], object] = lambda: None) -> None:
+        """``drop``, and finish the running jobs. Threads that hang in a job of a group are left behind.
+
+        ``give_up`` is called again and again when they take long: it makes jobs fail that wait for other processes."""
         self.drop()
+        timeout_s = FINISH_S
+        while not self._are_finished(timeout_s):
+            give_up()
+            timeout_s = GIVE_UP_EVERY_S
         with self._changed:
-            self._changed.wait_for(lambda: all(job.group is not None for job in self._running.values()))
             self._changed.wait_for(lambda: not self._running, PATIENCE_S)
             is_finished = not self._running
         for thread in self._threads if is_finished else ():
             thread.join()
+
+    def _are_finished(self, timeout_s: float) -> bool:
+        """Whether all jobs without a group end in time."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: all(job.group is not None for job in self._running.values()), timeout_s
+            )
 
     def _enqueue(self, key: Hashable, job: _Job) -> None:
         lane = job.lane

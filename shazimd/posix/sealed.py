@@ -16,33 +16,57 @@ _BUFFER_BYTES = 1 << 20
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
+class GrowingBytes:
+    """Takes bytes piece by piece, until they are sealed."""
+
+    def __init__(self) -> None:
+        """Raises OSError without a free descriptor or memory, as ``write`` does."""
+        self._descriptor = -1
+        self._descriptor = os.memfd_create("picture", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def write(self, piece: bytes | memoryview) -> None:
+        left = memoryview(piece)
+        while left:
+            left = left[os.write(self._descriptor, left) :]
+        self._size += len(piece)
+
+    def seal(self) -> int:
+        """The descriptor of the bytes, sealed, for the caller to close."""
+        fcntl.fcntl(self._descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        descriptor, self._descriptor = self._descriptor, -1
+        return descriptor
+
+    def __del__(self) -> None:
+        if self._descriptor != -1:
+            os.close(self._descriptor)
+
+
 class SealedBytes:
     """The memory is freed with the last descriptor of it: this object's is closed with the object."""
 
-    def __init__(self, data: bytes) -> None:
-        """Raises OSError without a free descriptor or memory, as the other ways to make one do."""
+    def __init__(self, data: bytes | GrowingBytes) -> None:
+        """``data`` that has grown is of no use afterwards. Raises OSError without a free descriptor or memory."""
         self._descriptor = -1
-        self._fill(io.BytesIO(data), len(data), lambda _: None)
+        if isinstance(data, bytes):
+            growing = GrowingBytes()
+            growing.write(data)
+            data = growing
+        self._size = len(data)
+        self._descriptor = data.seal()
 
     @classmethod
     def read(cls, file: io.RawIOBase, size_max: int, seen: Callable[[memoryview], object]) -> Self:
         """The file's next bytes, at most ``size_max``. ``seen`` gets them in turn, in pieces that are only lent."""
-        made = cls.__new__(cls)
-        made._descriptor = -1
-        made._fill(file, size_max, seen)
-        return made
-
-    def _fill(self, file: io.RawIOBase | io.BytesIO, size_max: int, seen: Callable[[memoryview], object]) -> None:
-        self._descriptor = os.memfd_create("picture", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        growing = GrowingBytes()
         buffer = memoryview(bytearray(min(size_max, _BUFFER_BYTES)))
-        self._size = 0
-        while count := file.readinto(buffer[: size_max - self._size]):
-            piece = buffer[:count]
-            seen(piece)
-            while piece:
-                piece = piece[os.write(self._descriptor, piece) :]
-            self._size += count
-        fcntl.fcntl(self._descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        while count := file.readinto(buffer[: size_max - len(growing)]):
+            seen(buffer[:count])
+            growing.write(buffer[:count])
+        return cls(growing)
 
     def __len__(self) -> int:
         return self._size

@@ -16,7 +16,7 @@ from shazimd.errors import StoreDamaged
 from shazimd.index.base import Index
 from shazimd.index.flat import FlatIndex
 from shazimd.store.base import Store
-from shazimd.types import ContentId, Fingerprint, Signals, digest_of
+from shazimd.types import ContentId, Digest, Fingerprint, Signals
 from shazimd.words.index import WordIndex
 from shazimd.words.packing import VERSION, unpack_words
 
@@ -62,10 +62,10 @@ class Library:
         """See ``ModelInfo.copy_from``."""
         return self.model.copy_from if self.model else None
 
-    def content_of(self, data: bytes) -> ContentId | None:
-        """The content with these bytes, if known."""
+    def content_of(self, digest: Digest) -> ContentId | None:
+        """The content with the bytes of this digest, if known."""
         with self.store.read() as reader:
-            return reader.content(digest_of(data))
+            return reader.content(digest)
 
     def words_are_loaded(self) -> bool:
         """Whether the words of all contents can be searched."""

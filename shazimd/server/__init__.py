@@ -5,6 +5,7 @@ app.py         the handlers: from a request to a verb of the service, and to a r
   openapi.py     the OpenAPI document of the verbs
   parameters.py  checks the query string
   bodies.py      reads pictures, within limits of size, time and memory
+  forms.py       the two pictures of a form
   answers.py     JSON, errors with their status, streams of lines
   events.py      streams of alerts
 access.py      who asks, and who may change something

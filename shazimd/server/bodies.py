@@ -1,23 +1,23 @@
 """Reads the bodies of requests, within limits of size, time and memory.
 
-A body is in memory until its response is sent. The bodies of all requests together have a limit, too, and half of that
-is the limit of a user: beyond, requests are refused before the daemon runs out of memory.
+A body is in memory until its response is sent: a picture once, in memory of its own that a worker gets. The bodies of
+all requests together have a limit, too, and half of that is the limit of a user: beyond, requests are refused before
+the daemon runs out of memory.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from shazimd.errors import TooLarge, UsageError
+from shazimd.errors import TooLarge, Unavailable, UsageError
 from shazimd.posix import memory
+from shazimd.posix.sealed import GrowingBytes, SealedBytes
+from shazimd.server.forms import FormFiles
 from shazimd.server.sharing import Shares
 
 IDLE_S = 30.0
@@ -56,50 +56,51 @@ class Bodies:
         """The body, which may be empty, counted as in memory until the block ends.
 
         Raises TooLarge, Unavailable (memory limit), BodyTimeout, ClientDisconnect."""
-        async with self._read(request, self._max_bytes) as data:
-            yield data
+        async with self._pieces(request, self._max_bytes) as pieces:
+            yield b"".join([piece async for piece in pieces])
 
     @asynccontextmanager
-    async def picture(self, request: Request) -> AsyncIterator[bytes]:
-        """As ``any``; raises UsageError for an empty body."""
-        async with self.any(request) as data:
-            if not data:
+    async def picture(self, request: Request) -> AsyncIterator[SealedBytes]:
+        """As ``any``, in memory for a worker; raises UsageError for an empty body."""
+        async with self._pieces(request, self._max_bytes) as pieces:
+            with _unavailable_without_memory():
+                growing = GrowingBytes()
+                async for piece in pieces:
+                    growing.write(piece)
+                body = SealedBytes(growing)
+            if not len(body):
                 raise UsageError("the body is empty, expected the bytes of an image")
-            yield data
+            yield body
 
     @asynccontextmanager
-    async def pictures(self, request: Request, *names: str) -> AsyncIterator[list[bytes]]:
+    async def pictures(self, request: Request, *names: str) -> AsyncIterator[list[SealedBytes]]:
         """The files of a form (multipart/form-data) under these names, in their order; errors as for ``picture``."""
-        max_bytes = min(len(names) * self._max_bytes + FORM_OVERHEAD_BYTES, self._user_max_bytes // 2)
-        async with self._read(request, max_bytes) as body:
-            with self._held.taken(request.state.peer.uid, len(body)):  # the parts are a copy
-                yield await self._parts(request, body, names)
-
-    async def _parts(self, request: Request, body: bytes, names: Sequence[str]) -> list[bytes]:
-        parts = await _files(request, body)
-        expected = f"expected multipart/form-data with the files {' and '.join(names)}"
-        if sorted(parts) != sorted(names):
-            raise UsageError(f"the form has {' and '.join(sorted(parts)) or 'no file'}, {expected}")
-        for name in names:
-            _check_size(len(parts[name]), self._max_bytes)
-        return [parts[name] for name in names]
+        max_bytes = min(len(names) * self._max_bytes + FORM_OVERHEAD_BYTES, self._user_max_bytes)
+        async with self._pieces(request, max_bytes) as pieces:
+            with _unavailable_without_memory():
+                form = FormFiles(request.headers.get("content-type", ""), names, self._max_bytes)
+                async for piece in pieces:
+                    form.write(piece)
+            yield form.files()
 
     @asynccontextmanager
-    async def _read(self, request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+    async def _pieces(self, request: Request, max_bytes: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The pieces of a body, as they come, of ``max_bytes`` together."""
         announced = request.headers.get("content-length", "0")
         _check_size(int(announced) if announced.isdigit() else 0, max_bytes)
         uid = request.state.peer.uid
-        chunks: list[bytes] = []
         held = 0
+
+        async def counted() -> AsyncIterator[bytes]:
+            nonlocal held
+            async for piece in self._timed(request.stream()):
+                _check_size(held + len(piece), max_bytes)
+                self._held.take(uid, len(piece))
+                held += len(piece)
+                yield piece
+
         try:
-            async for chunk in self._timed(request.stream()):
-                _check_size(held + len(chunk), max_bytes)
-                self._held.take(uid, len(chunk))
-                held += len(chunk)
-                chunks.append(chunk)
-            body = b"".join(chunks)
-            chunks.clear()
-            yield body
+            yield counted()
         finally:
             self._held.give(uid, held)
 
@@ -119,26 +120,12 @@ class Bodies:
             yield chunk
 
 
-class _InMemory(MultiPartParser):
-    """starlette's parser would write files over 1 MB to the disk; the body's limit is checked before."""
-
-    spool_max_size = sys.maxsize
-
-
-async def _files(request: Request, body: bytes) -> dict[str, bytes]:
-    async def whole() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        return {}
+@contextmanager
+def _unavailable_without_memory() -> Iterator[None]:
     try:
-        form = await _InMemory(request.headers, whole(), max_files=2, max_fields=0).parse()
-    except MultiPartException as error:
-        raise UsageError(f"the form can't be read: {error.message}") from error
-    try:
-        return {name: await file.read() for name, file in form.multi_items() if isinstance(file, UploadFile)}
-    finally:
-        await form.close()
+        yield
+    except OSError as error:
+        raise Unavailable(f"there is no memory for the picture: {error.strerror}; ask again later") from error
 
 
 def _check_size(size: int, max_bytes: int) -> None:

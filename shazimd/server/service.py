@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from queue import Queue
 from typing import Protocol
 
+from shazimd.posix.sealed import SealedBytes
 from shazimd.protocol import (
     Alert,
     ChangesPage,
@@ -38,10 +39,10 @@ class Service(Protocol):
     None for a threshold or weights means the configured value; the reply has the values used. Verbs not available while
     starting or draining raise Unavailable."""
 
-    def find(self, data: bytes, threshold: float | None, weights: Weights | None, limit: int | None) -> FindReply:
+    def find(self, data: SealedBytes, threshold: float | None, weights: Weights | None, limit: int | None) -> FindReply:
         """The known images matching the picture in these bytes, best first, at most ``limit``."""
 
-    def compare(self, a: bytes, b: bytes, weights: Weights | None) -> CompareReply:
+    def compare(self, a: SealedBytes, b: SealedBytes, weights: Weights | None) -> CompareReply:
         """Compare two pictures."""
 
     def status(self) -> Status:

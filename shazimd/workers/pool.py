@@ -7,8 +7,9 @@ worker.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -37,6 +38,10 @@ of a scan 40 s."""
 IDLE_S = 60.0
 """The spare worker ends after so long without a question: most installations never need it."""
 
+CLOSE_S = 5.0
+"""The longest wait for jobs that have begun, when a pool closes: those who wait for the answers have gone."""
+CLOSE_TICK_S = 0.1
+
 
 @dataclass(order=True, slots=True)
 class _PoolJob(Generic[T]):
@@ -49,6 +54,7 @@ class _PoolJob(Generic[T]):
     model: ModelInfo | None = field(compare=False, default=None)
     """among the arguments"""
     future: Future[T] = field(compare=False, default_factory=Future)
+    is_abandoned: bool = field(compare=False, default=False)
 
 
 class WorkerPool:
@@ -113,24 +119,40 @@ class WorkerPool:
         """Layers that the workers' confinement lacks, each with the reason; None until one of them has begun."""
         return next((keeper.missing_layers for keeper in self._keepers if keeper.missing_layers is not None), None)
 
+    def abandon_files(self) -> None:
+        """Give up the jobs of files, begun or not: their futures raise CancelledError. Questions go on."""
+        self._abandon(Priority.QUESTION)
+
     def close(self) -> None:
-        """Cancel the jobs not yet begun, wait for the others, end the workers. A second call does nothing."""
+        """Cancel the jobs not yet begun, wait a while for the others, end the workers. A second call does nothing."""
         with self._lock:
             if self._open:
                 self._open = False
-                for job in self._jobs.clear():
-                    job.future.cancel()
-                    job.future.set_running_or_notify_cancel()
+                self._cancel(Priority.STOP)
                 for _ in self._threads:
                     self._jobs.put(_PoolJob(Priority.STOP, next(self._numbers), None))
+        end = time.monotonic() + CLOSE_S
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, end - time.monotonic()))
+            while thread.is_alive():  # a worker may start just now: it is killed the next time
+                self._abandon(Priority.STOP)
+                thread.join(CLOSE_TICK_S)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _abandon(self, less_urgent_than: Priority) -> None:
+        self._cancel(less_urgent_than)
+        for keeper in self._keepers:
+            keeper.abandon(less_urgent_than)
+
+    def _cancel(self, less_urgent_than: Priority) -> None:
+        for job in self._jobs.clear(less_urgent_than):
+            job.future.cancel()
+            job.future.set_running_or_notify_cancel()
 
     def _submit(
         self, priority: Priority, function: Callable[..., T], arguments: tuple[Any, ...], model: ModelInfo | None = None
@@ -175,6 +197,9 @@ class _Keeper:
         self._memory_mb = memory_mb
         self._timeout_s = timeout_s
         self._worker: WorkerProcess | None = None
+        self._lock = threading.Lock()
+        self._begun: _PoolJob[Any] | None = None
+        """the job of the worker; the lock is held to change it, and to kill the worker for it"""
         self.missing_layers: list[str] | None = None
         """of the last worker that was ready"""
 
@@ -191,13 +216,29 @@ class _Keeper:
         if job.function is None:
             return False
         if job.future.set_running_or_notify_cancel():
+            self._begin(job)
             try:
-                job.future.set_result(self._run(job))
+                result = self._run(job)
             except Exception as error:  # also arguments that can't be pickled: no reason to lose this thread
-                job.future.set_exception(error)
+                job.future.set_exception(CancelledError() if job.is_abandoned else error)
+            else:
+                job.future.set_result(result)
+            self._begin(None)
             if self._worker is not None and self._worker.jobs_done >= JOBS_A_WORKER:
                 self._replace(None)
         return True
+
+    def abandon(self, less_urgent_than: Priority) -> None:
+        """Give up the job that has begun, if it is less urgent. For any thread."""
+        with self._lock:
+            if self._begun is not None and self._begun.priority > less_urgent_than:
+                self._begun.is_abandoned = True
+                if self._worker is not None:
+                    self._worker.end_job()
+
+    def _begin(self, job: _PoolJob[Any] | None) -> None:
+        with self._lock:
+            self._begun = job
 
     def _prepare(self) -> None:
         self._replace(None)
@@ -220,8 +261,10 @@ class _Keeper:
             return self._ask(request, job)
 
     def _ask(self, request: Request, job: _PoolJob[T]) -> T:
-        """The result of a job; after a failure the worker is replaced."""
+        """The result of a job; after a failure the worker is replaced. Raises CancelledError for an abandoned one."""
         assert job.function is not None
+        if job.is_abandoned:
+            raise CancelledError
         try:
             reply = self._live_worker(job.model).ask(request, self._timeout_s)
             return checks.checked(job.function, job.arguments, replies.unpack(reply, job.function))

@@ -27,7 +27,9 @@ REPLY_BYTES_MAX = 1 << 24
 """A query with 8 vectors is some 70 KB. Limits the memory a hijacked worker can make the daemon allocate."""
 
 NICE = 10
-"""Of workers beside which another answers questions: a tenth of its share where they compete."""
+"""Added to the daemon's own, for workers beside which another answers questions: a tenth of its share where they
+compete."""
+NICE_MAX = 19
 
 _DEATH_TIMEOUT_S = 5.0
 _FROM_OUTSIDE: dict[int, str] = {
@@ -74,7 +76,8 @@ class WorkerProcess:
     def yield_to_others(self) -> None:
         """Lower the worker's priority for the processor, for good."""
         with suppress(ProcessLookupError, PermissionError):  # it is dead, as its next job tells; or a filter of calls
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, NICE)
+            own = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, min(own + NICE, NICE_MAX))
 
     def is_alive(self) -> bool:
         return self._process.poll() is None
@@ -144,6 +147,10 @@ class WorkerProcess:
         if cause := _FROM_OUTSIDE.get(-status):
             return WorkerLost(f"the worker was killed by {name}: {cause}; not the picture's fault")
         return WorkerCrashed(f"{step} crashed its worker: {name}")
+
+    def end_job(self) -> None:
+        """Kill the worker, from any thread: who waits for a reply gets WorkerLost."""
+        self._process.kill()
 
     def kill(self) -> None:
         self._process.kill()

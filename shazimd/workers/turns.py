@@ -65,11 +65,12 @@ class JobQueue(Generic[J]):
     def _is_due(self) -> bool:
         return bool(self._jobs) and not self._free and self._jobs[0].priority <= Priority.QUESTION
 
-    def clear(self) -> list[J]:
-        """Remove and return all jobs."""
+    def clear(self, less_urgent_than: Priority) -> list[J]:
+        """Remove and return the less urgent jobs."""
         with self._changed:
-            jobs, self._jobs = self._jobs, []
-            return jobs
+            removed = [job for job in self._jobs if job.priority > less_urgent_than]
+            self._jobs = sorted(job for job in self._jobs if job.priority <= less_urgent_than)  # a heap, too
+            return removed
 
     def _taken(self) -> J:
         job = heapq.heappop(self._jobs)

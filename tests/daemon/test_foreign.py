@@ -20,6 +20,7 @@ from shazimd.config import ClusterConfig, Config, ModelConfig, StoreConfig, Watc
 from shazimd.daemon.app import App
 from shazimd.daemon.service import DaemonService
 from shazimd.errors import BadInput, Unavailable
+from shazimd.posix.sealed import SealedBytes
 from shazimd.words.packing import HEADER, VERSION
 
 
@@ -55,7 +56,7 @@ class Host:
         self.wait(lambda: self.service.status()["images"] == images and self.service.status()["pending"] == 0)
 
     def find(self, image: bytes) -> list[str]:
-        return [match["path"] for match in self.service.find(image, None, None, None)["matches"]]
+        return [match["path"] for match in self.service.find(SealedBytes(image), None, None, None)["matches"]]
 
     def feed(self, after: str | None = None) -> tuple[dict[str, str | None], str, list[protocol.ChangesPage]]:
         """All changes after a position: the content of each file, the last position, and the pages."""

@@ -23,6 +23,7 @@ from benchmarks.quality.edits import (
     vignetted,
 )
 from shazimd.imaging.extract import Extractor
+from shazimd.imaging.header import header_facts
 from shazimd.imaging.lineage import lineage, picture_facts
 from shazimd.imaging.verify import verify
 from shazimd.types import Evidence, Verdict
@@ -30,6 +31,12 @@ from shazimd.types import Evidence, Verdict
 MAX_PIXELS = 10_000_000
 RNG = np.random.default_rng(5)
 EXTRACTOR = Extractor(None, MAX_PIXELS)
+
+
+def test_headers_are_parsed_by_the_plug_ins_of_our_formats() -> None:
+    """A grey XBM, which shazimd does not decode, has no facts; a grey PNG and a grey TIFF have."""
+    files = [io.BytesIO(encoded(Image.new("1", (8, 8)), kind)) for kind in ("PNG", "TIFF", "XBM")]
+    assert [True, True, False] == [header_facts(file).grey for file in files]
 
 
 def saved(image: Image.Image, quality: int) -> bytes:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from shazimd.errors import NotAnImage, WorkerFailed, WorkerLost
+from shazimd.errors import ModelError, NotAnImage, ShazimdError, WorkerFailed, WorkerLost
 from shazimd.index.flat import FlatIndex
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.commit import Committer
@@ -49,6 +49,7 @@ class FakeDecoders:
         """the name of all pictures' pixels"""
         self.losses = 0
         """how many workers are lost from now on"""
+        self.model_fails = False
         self.meanwhile: Callable[[], object] = lambda: None
         """what happens on the disk while a picture is decoded"""
 
@@ -60,6 +61,8 @@ class FakeDecoders:
         if self.losses > 0:
             self.losses -= 1
             done.set_exception(WorkerLost("killed; not the picture's fault"))
+        elif self.model_fails:
+            done.set_exception(ModelError("it can't be opened"))
         elif content.startswith(b"bad"):
             done.set_exception(NotAnImage("no picture"))
         elif content.startswith(b"crash"):
@@ -76,7 +79,7 @@ class FakeDecoders:
         done: Future[Query] = Future()
         try:
             fingerprint = self.fingerprint(data, model).result()
-        except (NotAnImage, WorkerFailed) as error:
+        except ShazimdError as error:
             done.set_exception(error)
         else:
             done.set_result(Query(fingerprint, (fingerprint.signals,)))
@@ -311,6 +314,17 @@ def test_a_file_whose_workers_are_always_lost_fails_until_the_next_start(bench: 
     assert (FileState.FAILED, "worker_lost: killed; not the picture's fault") == (row.state, row.reason)
     assert (Outcome.FAILED, TRIES_MAX) == (bench.ingest.ingest(path), len(bench.decoders.decoded))
     bench.ingest.retries.clear()
+    assert Outcome.STORED is bench.ingest.ingest(path)
+
+
+def test_a_file_without_a_model_fails_until_the_next_look(bench: Bench) -> None:
+    """Whether the model is broken, or a picture forged that: the file is listed, and tried again though unchanged."""
+    bench.decoders.model_fails = True
+    path = bench.look("a.ppm", b"one")
+    row = bench.row(path)
+    assert row is not None
+    assert (FileState.FAILED, "model_error: it can't be opened") == (row.state, row.reason)
+    bench.decoders.model_fails = False
     assert Outcome.STORED is bench.ingest.ingest(path)
 
 

@@ -161,6 +161,22 @@ def test_closing_finishes_what_runs_and_drops_what_waits(held: Held) -> None:
     assert (0, []) == (jobs.pending(), done)
 
 
+def test_closing_gives_up_what_takes_long(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that waits for another process is made to fail; one that begins such a wait meanwhile is, too."""
+    monkeypatch.setattr(lanes, "FINISH_S", 0.01)
+    jobs = Jobs(threads=1)
+    calls = []
+    held.holds(jobs)
+
+    def give_up() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            held.free.set()
+
+    jobs.close(give_up)
+    assert (3, 0) == (len(calls), jobs.pending())
+
+
 def test_jobs_of_a_group_never_take_all_threads() -> None:
     """They may hang; jobs after them and of other groups go on, and the end does not wait for them for ever."""
     jobs = Jobs(GROUP_SHARE * 2)

@@ -19,6 +19,7 @@ from shazimd import protocol, types
 from shazimd.config import AlertsConfig, Config, ModelConfig, StoreConfig, WatchConfig, WorkersConfig
 from shazimd.daemon.app import App
 from shazimd.daemon.service import DaemonService
+from shazimd.posix.sealed import SealedBytes
 
 
 def faults(value: object, declared: Any, at: str = "") -> list[str]:
@@ -123,14 +124,14 @@ def test_the_status_is_as_declared(service: DaemonService) -> None:
 
 def test_answers_about_pictures_are_as_declared(service: DaemonService, picture: bytes) -> None:
     """A search with exact and verified matches, and comparisons with and without a relation."""
-    found = service.find(picture, None, None, None)
+    found = service.find(SealedBytes(picture), None, None, None)
     assert faults(found, protocol.FindReply) == []
     assert (found["complete"], found["known_images"]) == (True, 4)
     assert {match["verdict"] for match in found["matches"]} >= {"exact", "copy"}
     assert any("path_b64" in match for match in found["matches"])
     other = Path(service.status()["roots"][0]["path"], "other.png").read_bytes()
     for against in (picture, other):
-        assert faults(service.compare(picture, against, None), protocol.CompareReply) == []
+        assert faults(service.compare(SealedBytes(picture), SealedBytes(against), None), protocol.CompareReply) == []
 
 
 def test_streams_are_as_declared(app: App, service: DaemonService) -> None:

@@ -176,6 +176,7 @@ BYTES: dict[str, Callable[[bytes], bytes]] = {
         "failed", code="too_large", message='\n{"event":"x"}\x1b[2J\u202e\u2028'
     ),
     "a code of 1 MB": lambda _: _envelope("failed", code="x" * 1_000_000, message=""),
+    "a failure of the model": lambda _: _envelope("failed", code="model_error", message="forged"),
     "an unknown code": lambda _: _envelope("failed", code="ok", message=""),
     **{
         f"the code {code}": partial(

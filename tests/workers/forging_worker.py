@@ -1,6 +1,7 @@
 """In the place of a worker: honest replies that follow from a file's bytes, without a decoder, and forged ones.
 
-A file with ``FORGE:number!`` in it takes the worker over: its reply is of that kind of ``forged_kinds.KINDS``."""
+A file with ``FORGE:number!`` in it takes the worker over: its reply is of that kind of ``forged_kinds.KINDS``. One with
+``HANG!`` has no reply."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import hashlib
 import re
 import socket
 import struct
+import time
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -57,6 +59,8 @@ def png() -> bytes:
 
 def query(data: Any, model: ModelInfo | None, max_pixels: int, features: bool) -> Query:
     found = re.search(rb"FORGE:(\d+)!", data)
+    if b"HANG!" in data:
+        time.sleep(3600)
     if found:
         taken_over.append(KINDS[int(found[1])])
     return honest(bytes(data), model)

@@ -102,6 +102,27 @@ def test_no_forged_reply_changes_anything_but_its_own_row(tmp_path: Path, monkey
         assert 1 == daemon.ctl("duplicates").returncode  # none found
 
 
+def test_a_stop_gives_up_files_that_take_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have no row afterwards, so the next start looks at them again."""
+    monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
+    config = tmp_path / "config.toml"
+    config.write_text("[workers]\nprocesses = 1\ntimeout_s = 3600\n")
+    with daemon_process(tmp_path, "--config", str(config), "--model", "bundled", str(tmp_path / "root")) as daemon:
+        honest, daemon.program = daemon.program, [sys.executable, str(HERE / "forging_daemon.py")]
+        _land(daemon.root, "innocent.png", b"innocent")
+        daemon.start()
+        daemon.settled()
+        for number in range(3):
+            _land(daemon.root, f"{number}-hangs.png", b"HANG!" + bytes([number]))
+        daemon.wait_until(lambda: daemon.status()["pending"] == 3)
+        assert 0 == daemon.stop()
+        assert {b"innocent.png"} == {os.path.basename(path) for path in _rows(daemon)}
+        daemon.program = honest
+        daemon.start()
+        daemon.settled()
+        assert 4 == daemon.status()["images"]
+
+
 def _numbers() -> list[int]:
     return [KINDS.index(kind) for kind in LANDED]
 

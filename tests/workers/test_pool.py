@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from shazimd.imaging.extract import Extractor
 from shazimd.models.model import bundled
 from shazimd.types import Verdict
 from shazimd.workers import jobs, process
+from shazimd.workers import pool as pools
 from shazimd.workers.pool import WorkerPool
 
 HERE = os.path.dirname(__file__)
@@ -246,6 +248,31 @@ def test_closing_finishes_what_has_begun_and_ends_the_workers() -> None:
     assert not process.is_running()
     with pytest.raises(InternalError, match="closed"):
         pool.submit(worker_jobs.add, 1, 2)
+
+
+def test_closing_does_not_wait_long_for_what_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker is killed, and the job is not done again by another."""
+    monkeypatch.setattr(pools, "CLOSE_S", 0.0)
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=600, max_pixels=1_000_000) as pool:
+        begun = pool.submit(worker_jobs.stop_answering)
+        _until(begun.running)
+    assert isinstance(begun.exception(), CancelledError)
+
+
+def test_files_are_given_up_and_questions_are_not() -> None:
+    """The job of a scan ends with its worker, those that wait are cancelled; later ones are done."""
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=600, max_pixels=1_000_000) as pool:
+        asked = pool.submit(worker_jobs.busy, 0.5)
+        _until(asked.running)
+        waiting = pool.submit_later(worker_jobs.add, 1, 2)
+        pool.abandon_files()
+        assert waiting.cancelled()
+        first = asked.result()
+        hanging = pool.submit_later(worker_jobs.stop_answering)
+        _until(hanging.running)
+        pool.abandon_files()
+        assert isinstance(hanging.exception(), CancelledError)
+        assert first != pool.submit_later(worker_jobs.process_id).result()
 
 
 def test_workers_die_with_the_daemon() -> None:
