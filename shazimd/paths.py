@@ -34,8 +34,24 @@ def asking_socket() -> str:
     if given := os.environ.get("SHAZIMD_SOCKET"):
         return given
     own = _sockets_by_hand()
-    found = next(filter(os.path.exists, own), None) or _configured_socket()
-    return found or (SYSTEM_SOCKET if os.path.exists(SYSTEM_SOCKET) else own[0])
+    if found := next(filter(os.path.exists, own), None):
+        return found
+    others = (socket_in(config_file()), SYSTEM_SOCKET)
+    return next((path for path in others if path and os.path.exists(path)), own[0])
+
+
+def socket_in(config: str | None) -> str | None:
+    """The socket path in a configuration, if it has one. A faulty file is left to the daemon, which names it."""
+    if config is None:
+        return None
+    import tomllib  # 10 ms, for these cases alone
+
+    try:
+        with open(config, "rb") as file:
+            given = tomllib.load(file)["server"]["socket"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return expanded(given) if isinstance(given, str) else None
 
 
 def store_directory() -> str:
@@ -91,21 +107,6 @@ def _sockets_by_hand() -> list[str]:
     runtime = (_xdg("XDG_RUNTIME_DIR"), f"/run/user/{os.geteuid()}")
     usable = [directory for directory in runtime if directory and os.access(directory, os.W_OK | os.X_OK)]
     return [os.path.join(directory, SOCKET_NAME) for directory in (*usable, _user_state())]
-
-
-def _configured_socket() -> str | None:
-    """The path in the configuration, if a socket lies there. A faulty file is left to the daemon, which names it."""
-    path = config_file()
-    if path is None:
-        return None
-    import tomllib  # 10 ms, for this case alone
-
-    try:
-        with open(path, "rb") as file:
-            given = tomllib.load(file)["server"]["socket"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    return expanded(given) if isinstance(given, str) and os.path.exists(expanded(given)) else None
 
 
 def _user_state() -> str:

@@ -44,7 +44,7 @@ class Finding:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", help=CONFIG_HELP)
+    parser.add_argument("--config", metavar="FILE", help=f"also asks at its socket; {CONFIG_HELP}")
     add_json(parser)
 
 
@@ -171,7 +171,7 @@ def _ask_systemd(*words: str) -> str:
 def _daemon(args: Namespace, situation: Situation, *, failed: bool) -> Iterator[Finding]:
     from shazimd.client import Client
 
-    client = Client(args.socket, timeout_s=10)
+    client = Client(args.socket or _socket(args.config, situation), timeout_s=10)
     try:
         status = client.status()
     except ShazimdError as error:
@@ -188,6 +188,16 @@ def _daemon(args: Namespace, situation: Situation, *, failed: bool) -> Iterator[
     yield Finding(f"workers: {confinement(workers)}", warning=lacking)
     if status["failed"]:
         yield Finding(f"images: {status['failed']} could not be read: `shazimctl failed` names them", warning=True)
+
+
+def _socket(config: str | None, situation: Situation) -> str | None:
+    """The socket in a configuration that was named; None for the default one, also of a service whose daemon has its
+    socket from a unit."""
+    from shazimd.paths import socket_in
+
+    given = socket_in(config)
+    by_unit = situation.kind in ("system", "user")
+    return given if given and (os.path.exists(given) or not by_unit) else None
 
 
 def _to_reach(error: ShazimdError, situation: Situation, *, failed: bool) -> str:

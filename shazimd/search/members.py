@@ -31,7 +31,7 @@ SIGNS = {
     "crop": "crop",
     "frame": "framed version",
     "corners": "turned version with filled corners",
-    "blur": "version with less detail",
+    "blur": "blurred version",
     "upscaled": "upscaled version",
     "sharpened": "sharpened version",
     "noise": "noisy version",
@@ -178,14 +178,14 @@ def _proof(others: Sequence[tuple[str, ...]], details: Sequence[float]) -> str:
     words = [_counted(SIGNS[sign], number) for sign, number in counted.items()]
     told = [f"original of the {' and the '.join(words)}"] if words else []
     if details and max(details) >= DETAIL_TOLD:
-        told.append(f"{max(details):.1f}x the detail")
+        told.append(f"shows detail {max(details):.1f} times finer")
     return ", ".join(told) or "no sign of an edit"
 
 
 def _counted(words: str, number: int) -> str:
     """
-    >>> _counted("crop", 1), _counted("crop", 2), _counted("version with less detail", 2)
-    ('crop', '2 crops', '2 versions with less detail')
+    >>> _counted("crop", 1), _counted("crop", 2), _counted("version with other colours", 2)
+    ('crop', '2 crops', '2 versions with other colours')
     """
     if number == 1:
         return words

@@ -43,6 +43,7 @@ class Templates:
             matchlink=lambda alert: link(path_of(alert, "match")),
             matchname=lambda alert: os.path.basename(path_text(alert, "match")),
             matchpath=lambda alert: path_text(alert, "match"),
+            bank=lambda alert: path_text(alert, "bank"),
             bytes=shown,
             bytelink=link,
             versioned=lambda item: f"{link(path_of(item))}?v={version(path_of(item))}",

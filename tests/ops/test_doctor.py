@@ -103,6 +103,15 @@ def test_a_daemon_that_is_away(doctor: Any, daemon: Daemon) -> None:
     assert doctor()[0] == 0
 
 
+def test_the_socket_of_the_named_config_is_asked(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another daemon, at the default socket, is not the one in question; --socket counts first."""
+    elsewhere = f"{daemon.socket}.away"
+    daemon.config.write_text(f'[server]\nsocket = "{elsewhere}"\n')
+    assert run(["doctor", "--config", str(daemon.config), "--json"]) == 5
+    assert f"daemon: no daemon at {elsewhere}" in capsys.readouterr().out
+    assert run(["doctor", "--config", str(daemon.config), "--socket", daemon.socket]) == 0
+
+
 def test_without_a_config_the_advice_names_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """There is no configuration that says what to watch."""
     monkeypatch.setenv("SHAZIMD_CONFIG", str(tmp_path / "empty.toml"))

@@ -264,7 +264,23 @@ def test_evidence_decides_before_size_and_headers(shelf: Shelf) -> None:
     shelf.library.store.write(lambda w: w.relations.put_facts(shelf.content("b"), PictureFacts(camera="X")))
     (group,) = shelf.page()
     assert [member.path for member in group.members] == [b"/original", b"/framed"]
-    assert group.reason == "original of the framed version, 2.0x the detail"
+    assert group.reason == "original of the framed version, shows detail 2.0 times finer"
+
+
+@pytest.mark.parametrize(
+    ("signs", "detail", "reason"),
+    [
+        (("blur",), 0.8, "original of the blurred version, shows detail 1.2 times finer"),
+        (("blur",), 0.9, "original of the blurred version"),
+    ],
+)
+def test_the_reason_reads_plainly(shelf: Shelf, signs: tuple[str, ...], detail: float, reason: str) -> None:
+    """A difference in detail is told in a number, a small one not at all."""
+    shelf.put("a", "/original")
+    shelf.put("b", "/other")
+    shelf.relate("b", "a", evidence=Evidence(signs, (), detail))
+    (group,) = shelf.page()
+    assert group.reason == reason
 
 
 def test_rules_and_references_decide_before_evidence(shelf: Shelf) -> None:

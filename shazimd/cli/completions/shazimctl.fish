@@ -156,7 +156,7 @@ complete -c shazimctl -n '_shtab_shazimctl_using metrics' -s h -l help -d 'show 
 complete -c shazimctl -n '_shtab_shazimctl_using metrics' -l textfile -xka "(__fish_complete_path (commandline -ct))" -d 'write to this file instead of standard output'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a doctor -d 'Check the installation, and suggest fixes.'
 complete -c shazimctl -n '_shtab_shazimctl_using doctor' -s h -l help -d 'show this help message and exit'
-complete -c shazimctl -n '_shtab_shazimctl_using doctor' -l config -x -d 'default: $SHAZIMD_CONFIG, else ~/.config/shazimd/config.toml of a user, else /etc/shazimd/config.toml'
+complete -c shazimctl -n '_shtab_shazimctl_using doctor' -l config -x -d 'also asks at its socket; default: $SHAZIMD_CONFIG, else ~/.config/shazimd/config.toml of a user, else /etc/shazimd/config.toml'
 complete -c shazimctl -n '_shtab_shazimctl_using doctor' -l json -d 'print JSON, one object per line'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a store -d 'Check, compact, back up or restore the store.'
 complete -c shazimctl -n '_shtab_shazimctl_using store' -s h -l help -d 'show this help message and exit'

@@ -179,7 +179,7 @@ _shtab_shazimctl_decisions_defaults_added=0
 
 _shtab_shazimctl_doctor_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--config[default\: \$SHAZIMD_CONFIG, else \~\/.config\/shazimd\/config.toml of a user, else \/etc\/shazimd\/config.toml]:FILE:"
+  "--config[also asks at its socket\; default\: \$SHAZIMD_CONFIG, else \~\/.config\/shazimd\/config.toml of a user, else \/etc\/shazimd\/config.toml]:FILE:"
   "--json[print JSON, one object per line]"
 )
 
