@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from itertools import chain, groupby
 from pathlib import Path
 
 import pytest
@@ -13,20 +14,25 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 
 TESTS = Path(__file__).resolve().parent
+STARTING_FIXTURES = {
+    *("daemon", "running", "host", "server", "shared_server", "chrome"),
+    *("machine", "packaged", "installed_tree"),
+}
+STARTING_FUNCTIONS = {"daemon_process", "world", "outcomes"}
+"""They start a daemon, a database, a browser or a machine: tests that use them are slow."""
 SLOW_FILES = {
-    *(f"daemon/test_{name}.py" for name in ("daemon", "damaged", "decisions", "foreign", "templates")),
+    "daemon/test_foreign.py",
     *(f"docs/test_{name}.py" for name in ("examples", "how_to", "tutorial")),
     *(f"imaging/test_{name}.py" for name in ("differences", "lineage", "unlike")),
-    *(f"ops/test_{name}.py" for name in ("by_hand", "doctor", "life_cycle", "store_commands")),
-    "durability/test_disks.py",
+    *(f"ops/test_{name}.py" for name in ("by_hand", "life_cycle")),
     "index/test_promises.py",
     *(f"models/test_{name}.py" for name in ("onnx", "registry")),
     "search/test_one_answer.py",
     *(f"store/test_store_{name}.py" for name in ("crash", "damage", "fixtures", "operations", "repair")),
     "test_engine.py",
-    *(f"web/test_{name}.py" for name in ("guard", "page")),
+    "web/test_guard.py",
 }
-"""Files that take more than five seconds of processor time, most of them for daemons that they start."""
+"""Other files that take more than five seconds of processor time."""
 CACHES = (".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache")
 
 
@@ -41,8 +47,31 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    if str(item.path).removeprefix(f"{TESTS}/") in SLOW_FILES:
+    if str(item.path).removeprefix(f"{TESTS}/") in SLOW_FILES or _starts_a_program(item):
         item.add_marker(pytest.mark.slow)
+
+
+def _starts_a_program(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and not (
+        STARTING_FIXTURES.isdisjoint(item.fixturenames)
+        and STARTING_FUNCTIONS.isdisjoint(item.function.__code__.co_names)
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files that may take longest come first where several processes share them, so that all end at about one time."""
+    if not hasattr(config, "workerinput"):
+        return
+    files = [list(tests) for _, tests in groupby(items, key=lambda item: item.path)]
+    files.sort(key=_longest_first)
+    items[:] = chain.from_iterable(files)
+
+
+def _longest_first(tests: list[pytest.Item]) -> tuple[float, int]:
+    """By the time that a test of the file may take, then by the number of its tests."""
+    limits = [float(mark.args[0]) for test in tests if (mark := test.get_closest_marker("timeout"))]
+    return -max(limits, default=0.0), -len(tests)
 
 
 @pytest.fixture(autouse=True)

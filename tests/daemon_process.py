@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from patience import PATIENCE_S
 from PIL import Image, ImageDraw
+
+from shazimd.client import Client
 
 SCRIPTS = Path(sys.executable).parent
 
@@ -27,6 +29,9 @@ Event = dict[str, Any]
 class DaemonProcess:
     """`shazimd` on a store, a socket and roots of its own; may be stopped or killed, and started again."""
 
+    other_lines: frozenset[bytes] = frozenset()
+    """lines of the log that are no events"""
+
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.root = folder / "root"
         self.root.mkdir(exist_ok=True)
@@ -35,6 +40,12 @@ class DaemonProcess:
         self._sockets = tempfile.mkdtemp(prefix="sz-")  # a socket's path is at most 107 bytes
         self.socket = os.path.join(self._sockets, "s")
         self.arguments = [*arguments] or [str(self.root)]
+        if "--config" not in self.arguments:
+            settings = folder / "settings.toml"
+            settings.write_text("[workers]\nprocesses = 1\n")  # each further one costs half a second of a processor
+            self.arguments += ["--config", str(settings)]
+        self._logged: list[Event] = []
+        self._log_read = 0
         self.program = [str(SCRIPTS / "shazimd")]
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -46,6 +57,7 @@ class DaemonProcess:
     def spawn(self, *more: str) -> subprocess.Popen[bytes]:
         options = ["--store", str(self.store), "--socket", self.socket, "--log-format", "json", "--log-level", "debug"]
         self.log.unlink(missing_ok=True)  # a worker of a killed daemon may still write to the one before
+        self._logged, self._log_read = [], 0
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*self.program, *options, "--model", "none", *more, *self.arguments], stderr=log
@@ -53,10 +65,13 @@ class DaemonProcess:
         return self.process
 
     def events(self, name: str | None = None) -> list[Event]:
-        """What was logged since the last start."""
-        *lines, _ = self.log.read_text().split("\n")
-        events = [json.loads(line) for line in lines]
-        return [event for event in events if name in (None, event["event"])]
+        """What was logged since the last start. Lines are parsed once: a wait asks fifty times a second."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_read)
+            *lines, rest = log.read().split(b"\n")
+            self._logged += [json.loads(line) for line in lines if line not in self.other_lines]
+            self._log_read = log.tell() - len(rest)
+        return [event for event in self._logged if name in (None, event["event"])]
 
     def wait_for(self, name: str, **facts: Any) -> Event:
         """The first such event."""
@@ -95,8 +110,8 @@ class DaemonProcess:
         assert done.returncode == 0, done.stderr
 
     def status(self) -> Event:
-        status: Event = json.loads(self.ctl("status", "--json").stdout)
-        return status
+        """As `shazimctl status --json`, without a process for each question."""
+        return cast(Event, Client(self.socket, timeout_s=PATIENCE_S).status())
 
     def stop(self) -> int:
         """SIGTERM; the exit status."""

@@ -266,18 +266,18 @@ def test_a_bad_row_is_refused_and_the_others_are_taken(
     assert b.app.store.check() == []
 
 
-def bomb() -> bytes:
-    """A small file that would be 3 GB of pixels."""
+def bomb() -> str:
+    """Features whose pictures are a small file that would be 3 GB of pixels."""
     buffer = io.BytesIO()
     Image.new("1", (30_000, 30_000)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return base64.b64encode(HEADER.pack(VERSION, 0, 320, 240, 0) + buffer.getvalue()).decode()
 
 
 BAD_CONTENTS: list[dict[str, Any]] = [
     {"features": "AwAAAAAA//8="},
     {"features": "Aw=="},
     {"features": base64.b64encode(HEADER.pack(VERSION, 0, 320, 240, 0) + b"\xff\xd8\xff" + bytes(900)).decode()},
-    {"features": base64.b64encode(HEADER.pack(VERSION, 0, 320, 240, 0) + bomb()).decode()},
+    {"features": bomb},
     {"vector": "AAAA", "model": "m"},
     {"vector": "AAA", "model": "m"},
     {"width": 0},
@@ -296,7 +296,8 @@ def test_a_bad_fingerprint_is_refused_with_its_files(
     a, b, state, content = shared_pair
     b.service.forget_foreign("a")
     b.service.forget(None, deleted=True)
-    batch = body(put=[state], contents=[{**content, **change}])
+    made = {key: value() if callable(value) else value for key, value in change.items()}
+    batch = body(put=[state], contents=[{**content, **made}])
     reply = b.service.put_foreign("a", batch, "p", complete=True)
     assert len(reply["refused"]) == 2
     assert b.service.status()["foreign"] == 0

@@ -53,6 +53,9 @@ class Known(NamedTuple):
 class World(DaemonProcess):
     """Contents are told apart by their bytes alone: alerts are for exact duplicates, and no model is used."""
 
+    other_lines = frozenset([b"the pool is gone"])
+    """of a worker that was about to start when the daemon died"""
+
     def __init__(self, folder: Path, settle_ms: int = 30, root: Path | None = None) -> None:
         super().__init__(folder)
         if root is not None:
@@ -70,12 +73,6 @@ class World(DaemonProcess):
     def spawn(self, *more: str) -> subprocess.Popen[bytes]:
         self._take_in_log()
         return super().spawn(*more)
-
-    def events(self, name: str | None = None) -> list[Event]:
-        """Beside the daemon's own lines there may be one of a worker that was about to start when the daemon died."""
-        *lines, _ = self.log.read_text().split("\n")
-        events = [json.loads(line) for line in lines if line != "the pool is gone"]
-        return [event for event in events if name in (None, event["event"])]
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None

@@ -55,7 +55,7 @@ class _Daemon(NamedTuple):
 
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[_Daemon]:
+def victim(tmp_path: Path) -> Iterator[_Daemon]:
     for name in ("photo", *"123456789"):
         (tmp_path / name).write_bytes(b"picture")
     secret = ctypes.create_string_buffer(b"secret!!", 8)
@@ -85,21 +85,21 @@ def _skip_without(pool: WorkerPool, *layers: str) -> None:
         pytest.skip(f"the kernel lacks {missing}")
 
 
-def test_the_ways_lead_out_without_confinement(daemon: _Daemon) -> None:
+def test_the_ways_lead_out_without_confinement(victim: _Daemon) -> None:
     """The same program outside a worker: a way that leads nowhere here would prove nothing there."""
-    program = [sys.executable, break_out.__file__, json.dumps(daemon.targets)]
+    program = [sys.executable, break_out.__file__, json.dumps(victim.targets)]
     tried = json.loads(subprocess.run(program, capture_output=True, check=True).stdout)
     assert [way for way in MUST_LEAD_OUT if not tried[way]] == []
 
 
-def test_no_way_leads_out_of_a_worker(pool: WorkerPool, daemon: _Daemon) -> None:
+def test_no_way_leads_out_of_a_worker(pool: WorkerPool, victim: _Daemon) -> None:
     """Each is refused, and nothing has changed: no file, no memory of the daemon, no file beside the photos."""
     _skip_without(pool, "Landlock", "seccomp")
-    tried = pool.submit(break_out.try_all, *daemon.targets).result()
+    tried = pool.submit(break_out.try_all, *victim.targets).result()
     assert [way for way, worked in tried.items() if worked] == []
-    assert sorted(os.listdir(daemon.folder)) == [*"123456789", "photo", "socket"]
-    assert {path.read_bytes() for path in daemon.folder.iterdir() if path.is_file()} == {b"picture"}
-    assert daemon.secret.raw == b"secret!!"
+    assert sorted(os.listdir(victim.folder)) == [*"123456789", "photo", "socket"]
+    assert {path.read_bytes() for path in victim.folder.iterdir() if path.is_file()} == {b"picture"}
+    assert victim.secret.raw == b"secret!!"
 
 
 def test_every_other_system_call_is_refused(pool: WorkerPool) -> None:
