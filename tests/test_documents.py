@@ -19,8 +19,8 @@ from daemon_process import DaemonProcess, daemon_process, drawing
 
 from shazim import ShazimEngine
 from shazimd import __version__, config
+from shazimd.cli import COMMANDS
 from shazimd.cli import parser as shazimctl_parser
-from shazimd.cli.parser import COMMANDS
 from shazimd.daemon.main import parser as shazimd_parser
 from shazimd.models.registry import Registry
 

@@ -1,30 +1,65 @@
 """`shazimctl`: parse a command line, ask the daemon, print text or JSON, return an exit status.
 
-    parser.py     the commands and their parsers        arguments.py  argument types
-    output.py     lines with control characters escaped completions/  scripts for the shells
     find.py ...   a module per command: ``EXAMPLE``, ``add_arguments``, ``run``
+    arguments.py  argument types        output.py     lines with control characters escaped
+    completions/  scripts for the shells
 
 A command imports only the modules needed: `status` takes about 34 ms (tests/cli/test_cli.py checks its imports).
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 
+from shazimd import __version__
 from shazimd.cli.output import complain
-from shazimd.cli.parser import command_of, parser
 from shazimd.errors import InternalError, ShazimdError
+from shazimd.text import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn
-
-__all__ = ["main", "parser", "run"]
+    from typing import Any, NoReturn
 
 INTERRUPTED = 128 + 2
 PIPE_CLOSED = 128 + 13
+
+COMMANDS = {
+    "find": "find indexed images that match the given images",
+    "compare": "compare two images",
+    "status": "show the state of the daemon",
+    "wait": "wait until every image is indexed",
+    "duplicates": "list groups of duplicate images",
+    "clean": "remove duplicates: dry run by default, with undo",
+    "web": "open the page: see duplicates, decide, clean up",
+    "ignore": "stop reporting images as duplicates of each other",
+    "decisions": "list, export or import decisions about duplicates",
+    "undo": "take a decision back",
+    "export": "export the fingerprints of all images",
+    "failed": "list files that could not be read, or read them again",
+    "alerts": "list alerts, or follow new alerts",
+    "rescan": "scan a file, a directory, or all that is watched, again",
+    "forget": "remove a file, or a directory and everything below it, from the index",
+    "model": "install or list models",
+    "metrics": "print the metrics, or write them for node_exporter",
+    "doctor": "check the installation, and suggest fixes",
+    "store": "check, compact, back up or restore the store",
+    "reload": "reload the configuration",
+    "cluster": "make a cluster's tables, list its hosts, forget a host",
+    "hooks": "run the hooks of the configuration",
+    "service": "install or uninstall the systemd service",
+    "completion": "print the completion script for a shell",
+}
+"""Descriptions by command; each command is the module of the same name in this package."""
+
+EXIT_STATUSES = """\
+exit status:
+  0  found or done                 3  the daemon can't be reached, or refuses the user
+  1  nothing found                 4  bad input
+  2  usage                         5  the daemon reported an error, or the timeout expired
+"""
 
 
 def main() -> NoReturn:
@@ -59,3 +94,96 @@ def run(words: Sequence[str]) -> int:
         complain(f"standard output: {error.strerror}")
         return InternalError.exit_status
     return status
+
+
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Build the parser of all commands, or of ``only`` one command, which is faster."""
+    top = CommandParser(
+        prog="shazimctl",
+        description="Query and control the shazimd daemon.",
+        epilog=EXIT_STATUSES,
+        formatter_class=_Formatter,
+        allow_abbrev=False,
+    )
+    top.add_argument(
+        "--socket",
+        metavar="PATH",
+        help="the daemon's socket, also accepted after COMMAND (default: $SHAZIMD_SOCKET, or as in shazimd(8))",
+    )
+    top.add_argument("--version", action="version", version=f"shazimctl {__version__}")
+    commands = top.add_subparsers(prog="shazimctl", dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS if only is None else (only,):
+        module = _module(name)
+        command = commands.add_parser(
+            name,
+            help=COMMANDS[name],
+            description=COMMANDS[name].capitalize() + ".",
+            epilog=module.EXAMPLE,
+            formatter_class=_Formatter,
+            allow_abbrev=False,
+        )
+        module.add_arguments(command)
+        _add_socket(command)
+        command.set_defaults(run=module.run)
+    return top
+
+
+def _add_socket(command: argparse.ArgumentParser) -> None:
+    """Accept --socket after a command and its verb too; hidden, and without a default, to keep a value from before."""
+    command.add_argument("--socket", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    for action in command._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for verb in action.choices.values():
+                _add_socket(verb)
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    """Add --json."""
+    command.add_argument("--json", action="store_true", help="print JSON, one object per line")
+
+
+def command_of(words: Sequence[str]) -> str | None:
+    """Return the command in ``words``, or None if the parser of all commands must report an error or print help."""
+    rest = iter(words)
+    for word in rest:
+        if word == "--socket":
+            next(rest, None)
+        elif not word.startswith("--socket="):
+            return word if word in COMMANDS else None
+    return None
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose errors repeat words of the command line with control characters escaped."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help formatter with a given width: argparse creates a formatter per argument, and without a width each imports
+    shutil to find the width. Paragraphs of prose are wrapped, examples stay as they are."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.strip("\n").split("\n\n")
+        return "\n\n".join(
+            paragraph if "\n  " in paragraph else argparse.HelpFormatter._fill_text(self, paragraph, width, indent)
+            for paragraph in paragraphs
+        )
+
+
+def _columns() -> int:
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
+    try:
+        return os.get_terminal_size().columns or 80
+    except OSError:  # standard output is no terminal
+        return 80
+
+
+def _module(name: str) -> Any:
+    return __import__(f"shazimd.cli.{name}", fromlist=["run"])  # importlib would be one more import

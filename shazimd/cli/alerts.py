@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+from shazimd.cli import add_json
 from shazimd.cli.arguments import since
 from shazimd.cli.output import path_text, per_cent, report_none, say, say_json
-from shazimd.cli.parser import add_json
 from shazimd.client import Client
 from shazimd.text import alert_line
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from shazimd.cli import add_json
 from shazimd.cli.arguments import absolute, unexpected
 from shazimd.cli.output import complain, report_none, say, say_json, size
-from shazimd.cli.parser import add_json
 from shazimd.client import Client
 from shazimd.errors import BadInput, NotFound, ShazimdError, UsageError
 from shazimd.text import path_fields

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from shazimd.cli import add_json
 from shazimd.cli.output import say, say_json
-from shazimd.cli.parser import add_json
 from shazimd.paths import CONFIG_HELP
 from shazimd.text import duration
 

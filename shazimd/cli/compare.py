@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from shazimd.cli import add_json
 from shazimd.cli.arguments import add_weights, read_image
 from shazimd.cli.output import per_cent, say, say_json, similarities, word_text
-from shazimd.cli.parser import add_json
 from shazimd.client import Client
 from shazimd.errors import BadInput
 

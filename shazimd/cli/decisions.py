@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from shazimd.cli import add_json
 from shazimd.cli.output import path_text, report_none, say, say_json
-from shazimd.cli.parser import add_json
 from shazimd.client import Client
 from shazimd.errors import BadInput, NotFound
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from shazimd.protocol import DecisionMessage
+    from shazimd.protocol.groups import DecisionMessage
 
 EXAMPLE = """\
 examples:

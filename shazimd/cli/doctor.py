@@ -6,8 +6,8 @@ import os
 import shlex
 from typing import cast
 
+from shazimd.cli import add_json
 from shazimd.cli.output import say_folded, say_json, size
-from shazimd.cli.parser import add_json
 from shazimd.cli.situation import Situation
 from shazimd.cli.status import confinement
 from shazimd.errors import ShazimdError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
 
-    from shazimd.protocol import ModelStatus, RootStatus, Status, StoreStatus
+    from shazimd.protocol.status import ModelStatus, RootStatus, Status, StoreStatus
 
 EXAMPLE = """\
 examples:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from shazimd.cli import add_json
 from shazimd.cli.arguments import add_scoring, content_id
 from shazimd.cli.output import complain, note_partial, path_text, per_cent, report_none, say, say_json, size
-from shazimd.cli.parser import add_json
 from shazimd.cli.status import comparison
 from shazimd.cli.working import Working
 from shazimd.client import Client
@@ -16,7 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from shazimd.protocol import DuplicateGroup, GroupMember, PairLine
+    from shazimd.protocol import PairLine
+    from shazimd.protocol.groups import DuplicateGroup, GroupMember
 
 EXAMPLE = """\
 examples:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from shazimd.cli import add_json
 from shazimd.cli.arguments import absolute
 from shazimd.cli.output import path_text, report_none, say, say_json
-from shazimd.cli.parser import add_json
 from shazimd.client import Client
 from shazimd.errors import UsageError
 

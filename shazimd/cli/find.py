@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from shazimd.cli import add_json
 from shazimd.cli.arguments import add_scoring, read_image
 from shazimd.cli.output import complain, note_partial, path_text, per_cent, say, say_json, similarities, word_text
-from shazimd.cli.parser import add_json
 from shazimd.client import Client
 from shazimd.errors import DaemonUnreachable, ShazimdError, UsageError
 from shazimd.text import path_fields

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from shazimd.cli import add_json
 from shazimd.cli.output import report_none, say, say_json, size
-from shazimd.cli.parser import add_json
 from shazimd.cli.working import Working
 from shazimd.client import Client
 from shazimd.errors import BadInput, Unreadable
@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from shazimd.protocol import InstalledModel, InstallProgress
+    from shazimd.protocol.status import InstalledModel, InstallProgress
 
 EXAMPLE = """\
 examples:

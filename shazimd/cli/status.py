@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from shazimd.cli import add_json
 from shazimd.cli.output import duration, path_text, per_cent, say_folded, say_json, size
-from shazimd.cli.parser import add_json
 from shazimd.client import Client
 from shazimd.text import counted, scan_progress
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
 
-    from shazimd.protocol import Alert, ModelStatus, RelationsStatus, RootStatus, Status, WorkersStatus
+    from shazimd.protocol import Alert
+    from shazimd.protocol.status import ModelStatus, RelationsStatus, RootStatus, Status, WorkersStatus
 
 EXAMPLE = """\
 examples:

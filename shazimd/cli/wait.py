@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from shazimd.cli.progress import Bar
-    from shazimd.protocol import Status
+    from shazimd.protocol.status import Status
 
 POLL_S = 0.2
 REQUEST_TIMEOUT_S = 10.0

@@ -30,11 +30,11 @@ import pytest
 from fake_service import FakeService, alert, eventually, serving
 
 from shazimd import __version__
-from shazimd.cli import parser
+from shazimd.cli import COMMANDS, parser
 from shazimd.cli import run as run_words
-from shazimd.cli.parser import COMMANDS
 from shazimd.errors import StoreError, Unavailable
-from shazimd.protocol import Alert, DecisionMessage, DuplicateGroup, FailedFile, PairLine
+from shazimd.protocol import Alert, FailedFile, PairLine
+from shazimd.protocol.groups import DecisionMessage, DuplicateGroup
 
 
 @pytest.fixture
@@ -807,7 +807,7 @@ def test_the_help_of_one_command_is_that_of_the_whole_parser(run: Any) -> None:
 )
 def test_a_socket_before_the_command_is_no_command(words: list[str]) -> None:
     """The command is found behind --socket, whatever its value."""
-    from shazimd.cli.parser import command_of
+    from shazimd.cli import command_of
 
     assert command_of(words) == "status"
 
@@ -862,7 +862,6 @@ def test_nothing_heavy_is_imported(socket_path: str) -> None:
     assert ours == {
         "shazimd.cli",
         "shazimd.cli.output",
-        "shazimd.cli.parser",
         "shazimd.cli.status",
         "shazimd.client",
         "shazimd.errors",

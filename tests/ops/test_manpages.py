@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from shazimd import config
-from shazimd.cli.parser import COMMANDS
+from shazimd.cli import COMMANDS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PAGES = ("shazimctl.1", "shazimd.8", "shazimd.toml.5")
