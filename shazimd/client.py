@@ -24,20 +24,16 @@ if TYPE_CHECKING:
         Alert,
         CompactReply,
         CompareReply,
-        DecisionMessage,
-        DuplicateGroup,
         ExportedFile,
         FailedFile,
         FindReply,
         ForgetReply,
-        GroupsPage,
-        InstalledModel,
-        InstallProgress,
         PairLine,
         PathFields,
         ReloadReply,
-        Status,
     )
+    from shazimd.protocol.groups import DecisionMessage, DuplicateGroup, GroupsPage
+    from shazimd.protocol.status import InstalledModel, InstallProgress, Status
     from shazimd.server.verbs import Verb
 
 TIMEOUT_S = 120.0

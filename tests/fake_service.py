@@ -15,28 +15,19 @@ from shazimd.errors import NotAnImage, NotFound, ShazimdError
 from shazimd.posix.sealed import SealedBytes
 from shazimd.protocol import (
     Alert,
-    BaselineProgress,
-    ChangesPage,
     CompactReply,
     CompareReply,
-    DecisionMessage,
-    DuplicateGroup,
     ExportedFile,
     FailedFile,
     FindReply,
-    FingerprintMessage,
-    ForeignReply,
-    ForeignStatus,
     ForgetReply,
-    GroupsPage,
-    InstalledModel,
-    InstallProgress,
     PairLine,
     PathFields,
-    RelationsStatus,
     ReloadReply,
-    Status,
 )
+from shazimd.protocol.cluster import ChangesPage, FingerprintMessage, ForeignReply, ForeignStatus
+from shazimd.protocol.groups import DecisionMessage, DuplicateGroup, GroupsPage
+from shazimd.protocol.status import BaselineProgress, InstalledModel, InstallProgress, RelationsStatus, Status
 from shazimd.server.app import create_app
 from shazimd.server.run import Server
 from shazimd.server.sockets import bind_socket

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from shazimd.protocol import FingerprintMessage
+from shazimd.protocol.cluster import FingerprintMessage
 from shazimd.types import Digest
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shazimd.client import Client
-from shazimd.protocol import ChangesPage, FingerprintMessage, ForeignReply, ForeignStatus, PathFields
+from shazimd.protocol import PathFields
+from shazimd.protocol.cluster import ChangesPage, FingerprintMessage, ForeignReply, ForeignStatus
 from shazimd.server import cluster_verbs as verbs
 from shazimd.server.verbs import JSON
 

@@ -17,7 +17,7 @@ from psycopg.rows import dict_row, tuple_row
 from shazimd import __version__
 from shazimd.cluster.base import FilesPage, Push, SharedFile
 from shazimd.errors import ClusterError, HostTaken
-from shazimd.protocol import FingerprintMessage
+from shazimd.protocol.cluster import FingerprintMessage
 from shazimd.types import Digest
 
 CONNECT_TIMEOUT_S = 10

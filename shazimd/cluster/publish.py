@@ -14,7 +14,7 @@ import structlog
 
 from shazimd.cluster.base import Cluster, Push, SharedFile
 from shazimd.cluster.daemon import LinkClient
-from shazimd.protocol import ChangedFile, ChangesPage
+from shazimd.protocol.cluster import ChangedFile, ChangesPage
 from shazimd.server.cluster_verbs import DIGESTS_MAX
 from shazimd.text import path_bytes
 from shazimd.types import Digest

@@ -6,38 +6,20 @@ from base64 import b64decode
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-from msgspec import Meta
 
 from shazimd.daemon import wire
 from shazimd.errors import BadInput, NotFound
 from shazimd.ingest.commit import Committer
-from shazimd.protocol import DecisionMessage
+from shazimd.protocol.groups import DecisionLine, DecisionMessage
 from shazimd.store.base import Reader, Store, Writer
 from shazimd.types import DecisionKind, Digest, UserDecision
 
 FILES_MAX = 100
 """Files named in a decision's message."""
 LINES_MAX = 10_000
-CONTENTS_MAX = 10_000
-DIGEST_DIGITS = 64
-PATH_MAX = 4096
-
-HexDigest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-
-
-class DecisionLine(msgspec.Struct, frozen=True):
-    """A line of a request. Other fields, such as the files in an export, are ignored."""
-
-    kind: DecisionKind
-    contents: Annotated[list[HexDigest], Meta(min_length=1, max_length=CONTENTS_MAX)]
-    keep: HexDigest | None = None
-    keep_path: Annotated[str, Meta(max_length=PATH_MAX)] = ""
-    keep_path_b64: Annotated[str, Meta(max_length=2 * PATH_MAX)] = ""
-    uid: Annotated[int, Meta(ge=0, lt=1 << 32)] | None = None
-    time: Annotated[str, Meta(max_length=40)] = ""
 
 
 class Decided(NamedTuple):
@@ -91,17 +73,18 @@ def _decision(n: int, line: bytes, uid: int | None, *, keep_origin: bool) -> Use
         given = msgspec.json.decode(line, type=DecisionLine)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"line {n}: {error}") from error
+    kind = DecisionKind(given.kind)
     contents = tuple(sorted({bytes.fromhex(digest) for digest in given.contents}))
     keep = None if given.keep is None else bytes.fromhex(given.keep)
-    if given.kind is DecisionKind.KEEP and keep not in contents:
+    if kind is DecisionKind.KEEP and keep not in contents:
         raise BadInput(f"line {n}: keep is {given.keep}, expected one of the contents")
-    if given.kind is not DecisionKind.KEEP and keep is not None:
-        raise BadInput(f"line {n}: keep is {given.keep}, expected none for {given.kind}")
-    if len(contents) < 2 and given.kind is DecisionKind.NOT_DUPLICATES:
-        raise BadInput(f"line {n}: there is one content, expected two or more for {given.kind}")
+    if kind is not DecisionKind.KEEP and keep is not None:
+        raise BadInput(f"line {n}: keep is {given.keep}, expected none for {kind}")
+    if len(contents) < 2 and kind is DecisionKind.NOT_DUPLICATES:
+        raise BadInput(f"line {n}: there is one content, expected two or more for {kind}")
     keep_path = _keep_path(n, given)
     time = (keep_origin and given.time) or datetime.now(UTC).isoformat(timespec="seconds")
-    return UserDecision(given.kind, contents, keep, given.uid if keep_origin else uid, time, keep_path)
+    return UserDecision(kind, contents, keep, given.uid if keep_origin else uid, time, keep_path)
 
 
 def _keep_path(n: int, given: DecisionLine) -> bytes:
@@ -109,7 +92,7 @@ def _keep_path(n: int, given: DecisionLine) -> bytes:
         path = b64decode(given.keep_path_b64, validate=True) if given.keep_path_b64 else given.keep_path.encode()
     except ValueError as error:
         raise BadInput(f"line {n}: keep_path_b64 is {given.keep_path_b64[:40]!r}, expected base64") from error
-    if path and (given.kind is not DecisionKind.KEEP or not path.startswith(b"/")):
+    if path and (given.kind != "keep" or not path.startswith(b"/")):
         raise BadInput(f"line {n}: keep_path is {given.keep_path!r}, expected an absolute path, for the kind keep only")
     return path
 

@@ -11,7 +11,9 @@ from itertools import islice
 from typing import NamedTuple, cast
 
 from shazimd.errors import BadInput, Unavailable
-from shazimd.protocol import ChangedFile, ChangesPage, ClusterStatus, FingerprintMessage, PathFields
+from shazimd.protocol import PathFields
+from shazimd.protocol.cluster import ChangedFile, ChangesPage, FingerprintMessage
+from shazimd.protocol.status import ClusterStatus
 from shazimd.store.base import Reader, Store
 from shazimd.store.records import encode_turned
 from shazimd.text import path_fields

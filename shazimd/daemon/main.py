@@ -33,11 +33,11 @@ from shazimd.posix import memory
 from shazimd.posix.notify import Notifier
 from shazimd.posix.process import has_terminal
 from shazimd.posix.signals import StopSignals
-from shazimd.protocol import Status
-from shazimd.server.access import Admins
+from shazimd.protocol.status import Status
 from shazimd.server.app import create_app
 from shazimd.server.run import Server
 from shazimd.server.sockets import bind_socket, refuse_waiting, systemd_sockets
+from shazimd.server.users import Admins
 from shazimd.telemetry import log
 from shazimd.text import counted, printable
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from shazimd.protocol import BaselineProgress
+from shazimd.protocol.status import BaselineProgress
 from shazimd.store.base import Store
 from shazimd.types import FileState
 from shazimd.watch.filters import Filter

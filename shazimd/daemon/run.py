@@ -37,7 +37,8 @@ from shazimd.ingest.relate import Relating
 from shazimd.ingest.rules import IngestRules
 from shazimd.ingest.scan import Depth, Findings
 from shazimd.ingest.values import decoders_of_failures, set_baseline, set_decoders_of_failures
-from shazimd.protocol import PathFields, RootState, ScanStatus, State
+from shazimd.protocol import PathFields
+from shazimd.protocol.status import RootState, ScanStatus, State
 from shazimd.search.duplicates import Scoring
 from shazimd.search.keep import KeepRules
 from shazimd.text import path_fields, readable

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
-from shazimd import __version__, protocol
+from shazimd import __version__
 from shazimd.daemon import decide, feed, wire
 from shazimd.daemon.app import App
 from shazimd.daemon.export import exported_files
@@ -17,6 +17,21 @@ from shazimd.ingest import collect
 from shazimd.ingest.alerts import Inbox, stored
 from shazimd.posix import memory
 from shazimd.posix.sealed import SealedBytes
+from shazimd.protocol import (
+    Alert,
+    CompactReply,
+    CompareReply,
+    ExportedFile,
+    FailedFile,
+    FindReply,
+    ForgetReply,
+    PairLine,
+    PathFields,
+    ReloadReply,
+)
+from shazimd.protocol.cluster import ChangesPage, FingerprintMessage, ForeignReply, ForeignStatus
+from shazimd.protocol.groups import DecisionMessage, DuplicateGroup, GroupsPage
+from shazimd.protocol.status import InstalledModel, InstallProgress, RootStatus, Status
 from shazimd.search.duplicates import GroupFilter, GroupPage, Scoring
 from shazimd.search.join import pairs
 from shazimd.text import path_bytes
@@ -38,9 +53,7 @@ class DaemonService:
         self._told: str | None = None
         """the position that a link asked after"""
 
-    def find(
-        self, data: SealedBytes, threshold: float | None, weights: Weights | None, limit: int | None
-    ) -> protocol.FindReply:
+    def find(self, data: SealedBytes, threshold: float | None, weights: Weights | None, limit: int | None) -> FindReply:
         started = time.perf_counter()
         complete = self._app.run.has_baselines()  # before the search: it may be complete afterwards
         threshold = self._threshold(threshold)
@@ -51,7 +64,7 @@ class DaemonService:
         limit = min(limit or MATCHES_MAX, MATCHES_MAX)
         matches = self._app.search.matches(query, content, weights=weights, threshold=threshold, limit=limit)
         self._app.metrics.query_answered("find", time.perf_counter() - started)
-        reply: protocol.FindReply = {
+        reply: FindReply = {
             "threshold": threshold,
             "weights": weights,
             "model": model.id if model else None,
@@ -64,7 +77,7 @@ class DaemonService:
             reply["damaged"] = True
         return reply
 
-    def compare(self, a: SealedBytes, b: SealedBytes, weights: Weights | None) -> protocol.CompareReply:
+    def compare(self, a: SealedBytes, b: SealedBytes, weights: Weights | None) -> CompareReply:
         started = time.perf_counter()
         weights = weights or self._app.run.settings.weights
         model = self._app.library.model
@@ -86,9 +99,9 @@ class DaemonService:
             "took_ms": _since_ms(started),
         }
 
-    def status(self) -> protocol.Status:
+    def status(self) -> Status:
         store, counts = self._app.library.store, self._counts()
-        status: protocol.Status = {
+        status: Status = {
             "version": __version__,
             "state": self._app.run.state,
             "images": counts["images"],
@@ -109,7 +122,7 @@ class DaemonService:
             status["cluster"] = cluster
         return status
 
-    def _roots(self) -> list[protocol.RootStatus]:
+    def _roots(self) -> list[RootStatus]:
         states = self._app.run.roots()
         facts = self._facts.of([path_bytes(state) for state in states])
         return [
@@ -124,7 +137,7 @@ class DaemonService:
         with self._app.library.store.read() as reader:
             return reader.counts()
 
-    def alerts(self, since: int, limit: int) -> list[protocol.Alert]:
+    def alerts(self, since: int, limit: int) -> list[Alert]:
         with self._app.library.store.read() as reader:
             return stored(reader, since, limit)
 
@@ -136,7 +149,7 @@ class DaemonService:
 
     def forget(
         self, path: bytes | None, *, deleted: bool = False, content: Digest | None = None, ignore: bool = False
-    ) -> protocol.ForgetReply:
+    ) -> ForgetReply:
         library, committer = self._app.library, self._app.committer
         if path is not None:
             return self._forget_path(self._app.run.known_path(path), ignore=ignore)
@@ -145,7 +158,7 @@ class DaemonService:
         forgotten = collect.forget_deleted(library, committer) if deleted else 0
         return {"forgotten": forgotten, "comes_back": False}
 
-    def _forget_path(self, path: bytes, *, ignore: bool) -> protocol.ForgetReply:
+    def _forget_path(self, path: bytes, *, ignore: bool) -> ForgetReply:
         if ignore:
             self._app.run.expect_in_root(path)
             self._app.ignored.add(path)
@@ -160,7 +173,7 @@ class DaemonService:
         if self._app.run.comes_back(path):
             self._app.run.rescan(path)
 
-    def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[protocol.DuplicateGroup | None]:
+    def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[DuplicateGroup | None]:
         threshold = self._threshold(threshold)
         scoring = Scoring(weights or self._app.run.settings.weights, threshold)
         groups = self._app.duplicates.groups(self._app.run.keep, scoring)
@@ -175,20 +188,20 @@ class DaemonService:
         *,
         decided: bool,
         modified: tuple[float | None, float | None] = (None, None),
-    ) -> protocol.GroupsPage:
+    ) -> GroupsPage:
         below = None if under is None else self._app.run.known_path(under)
         since_ns, until_ns = (None if seconds is None else int(seconds * 1e9) for seconds in modified)
         wanted = GroupFilter(below, verdict, decided, since_ns, until_ns)
         page = self._app.duplicates.page(self._app.run.keep, self._scoring(), wanted, after, limit)
         return self._page(page)
 
-    def group(self, centre: Digest) -> protocol.GroupsPage:
+    def group(self, centre: Digest) -> GroupsPage:
         found = self._app.duplicates.group(self._app.run.keep, self._scoring(), centre)
         if found is None:
             raise NotFound(f"group {centre.hex()}: there is none with this id; it may have been settled or changed")
         return self._page(GroupPage([found], None, 1, found.saves_bytes))
 
-    def _page(self, page: GroupPage) -> protocol.GroupsPage:
+    def _page(self, page: GroupPage) -> GroupsPage:
         return {
             "groups": [wire.duplicate_group(group, MEMBERS_MAX) for group in page.groups],
             "after": wire.cursor(page.after) if page.after else None,
@@ -200,7 +213,7 @@ class DaemonService:
     def _scoring(self) -> Scoring:
         return Scoring(self._app.run.settings.weights, self._threshold(None))
 
-    def decisions(self, after: int, limit: int) -> list[protocol.DecisionMessage]:
+    def decisions(self, after: int, limit: int) -> list[DecisionMessage]:
         return decide.listed(self._app.store, after, limit)
 
     def decide(self, body: bytes, uid: int | None, *, accept_unknown: bool) -> list[int]:
@@ -208,62 +221,62 @@ class DaemonService:
         self._app.duplicates.settle(made.digests)
         return made.ids
 
-    def undo(self, number: int) -> protocol.DecisionMessage:
+    def undo(self, number: int) -> DecisionMessage:
         undone = decide.undo(self._app.store, self._app.committer, number)
         self._app.duplicates.settle(bytes.fromhex(digest) for digest in undone["contents"])
         return undone
 
-    def export(self, *, vectors: bool) -> Iterator[protocol.ExportedFile]:
+    def export(self, *, vectors: bool) -> Iterator[ExportedFile]:
         return exported_files(self._app.store, self._app.library.model_id, vectors=vectors)
 
-    def failed(self) -> Iterator[protocol.FailedFile]:
+    def failed(self) -> Iterator[FailedFile]:
         return (wire.failed_file(path, row) for path, row in failed_files(self._app.store))
 
     def retry_failed(self, path: bytes | None) -> int:
         return self._app.run.retry(None if path is None else self._app.run.known_path(path))
 
-    def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[protocol.PairLine]:
+    def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[PairLine]:
         threshold = self._threshold(threshold)
         steps = pairs(self._app.library, weights or self._app.run.settings.weights, threshold, after)
         return wire.pair_lines(steps, after)
 
-    def models(self) -> list[protocol.InstalledModel]:
+    def models(self) -> list[InstalledModel]:
         return self._app.provision.list(self._app.library.model_id)
 
-    def install_model(self, handle: str, data: bytes | None) -> Iterator[protocol.InstallProgress]:
+    def install_model(self, handle: str, data: bytes | None) -> Iterator[InstallProgress]:
         return self._app.provision.install(handle, data)
 
-    def reload(self) -> protocol.ReloadReply:
+    def reload(self) -> ReloadReply:
         return self._app.reload()
 
-    def compact(self) -> protocol.CompactReply:
+    def compact(self) -> CompactReply:
         store = self._app.library.store
         before = store.info()["size_bytes"]
         store.compact(self._app.library.model_id)
         self._app.library.compact()
         return {"before_bytes": before, "after_bytes": store.info()["size_bytes"]}
 
-    def changes(self, after: str | None, limit: int) -> protocol.ChangesPage:
+    def changes(self, after: str | None, limit: int) -> ChangesPage:
         self._told = after or self._told
         return feed.changes(self._app.store, self._app.library.model_id, after, limit)
 
     def file_changes(self) -> int:
         return self._app.store.file_changes
 
-    def fingerprints(self, digests: list[bytes]) -> list[protocol.FingerprintMessage]:
+    def fingerprints(self, digests: list[bytes]) -> list[FingerprintMessage]:
         return feed.fingerprints(self._app.store, self._app.library.model_id, digests)
 
-    def foreign(self) -> protocol.ForeignStatus:
+    def foreign(self) -> ForeignStatus:
         undecided = self._app.run.ingest.across.undecided(UNDECIDED_MAX)
         return {"hosts": self._app.foreign.hosts(), "undecided": undecided}
 
-    def foreign_paths(self, host: str, after: bytes | None, limit: int) -> list[protocol.PathFields]:
+    def foreign_paths(self, host: str, after: bytes | None, limit: int) -> list[PathFields]:
         return self._app.foreign.paths(host, after, limit)
 
-    def put_foreign(self, host: str, body: bytes, position: str | None, *, complete: bool) -> protocol.ForeignReply:
+    def put_foreign(self, host: str, body: bytes, position: str | None, *, complete: bool) -> ForeignReply:
         return self._app.foreign.put(host, body, position, complete=complete)
 
-    def forget_foreign(self, host: str) -> protocol.ForgetReply:
+    def forget_foreign(self, host: str) -> ForgetReply:
         return {"forgotten": self._app.foreign.forget(host), "comes_back": False}
 
     def decide_foreign(self, number: int, order: int) -> None:

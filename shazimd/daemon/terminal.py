@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from shazimd.protocol import RootState
+from shazimd.protocol.status import RootState
 from shazimd.text import scan_progress
 
 INTERVAL_S = 0.5

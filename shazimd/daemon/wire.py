@@ -7,19 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from shazimd.ingest.alerts import differs_message
-from shazimd.protocol import (
-    DecisionMessage,
-    DuplicateGroup,
-    FactsMessage,
-    FailedFile,
-    FoundImage,
-    Geometry,
-    GroupMember,
-    PairLine,
-    PathFields,
-    Placement,
-    Scores,
-)
+from shazimd.protocol import FailedFile, FoundImage, Geometry, PairLine, PathFields, Placement, Scores
+from shazimd.protocol.groups import DecisionMessage, DuplicateGroup, FactsMessage, GroupMember
 from shazimd.search.join import Pair, Step
 from shazimd.search.members import GroupMembers, Member
 from shazimd.text import path_fields, printable

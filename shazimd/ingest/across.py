@@ -14,7 +14,8 @@ from itertools import islice
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.decision import Across, Candidate, Decider, Decision, OwnDecisions
 from shazimd.ingest.pending import PendingAlerts
-from shazimd.protocol import Alert, UndecidedFile
+from shazimd.protocol import Alert
+from shazimd.protocol.cluster import UndecidedFile
 from shazimd.store.base import Reader, Store, Writer
 from shazimd.text import path_fields
 from shazimd.types import ContentId, Digest

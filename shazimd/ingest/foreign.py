@@ -23,7 +23,8 @@ from msgspec import Meta, Struct
 from shazimd.errors import BadInput, WorkerFailed
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.values import followed_hosts, set_followed_hosts
-from shazimd.protocol import ForeignHost, ForeignReply, PathFields, RefusedRow
+from shazimd.protocol import PathFields
+from shazimd.protocol.cluster import ForeignHost, ForeignReply, RefusedRow
 from shazimd.search.library import Library
 from shazimd.store import keys
 from shazimd.store.base import Reader, Writer

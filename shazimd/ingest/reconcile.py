@@ -31,7 +31,7 @@ from shazimd.ingest.root_scans import RootScans
 from shazimd.ingest.scan import Depth, Findings, Scan
 from shazimd.ingest.values import guard_state
 from shazimd.posix.mounts import Mounts
-from shazimd.protocol import ScanStatus
+from shazimd.protocol.status import ScanStatus
 from shazimd.store.base import Reader, Store
 from shazimd.text import readable
 from shazimd.types import Listing, Stat

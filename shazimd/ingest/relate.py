@@ -22,7 +22,7 @@ from shazimd.ingest.backfill import bytes_of
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.values import judge_of_relations, set_judge_of_relations
 from shazimd.posix.sealed import SealedBytes
-from shazimd.protocol import RelationsStatus
+from shazimd.protocol.status import RelationsStatus
 from shazimd.search.library import Library
 from shazimd.search.partners import PartnerCheck, check_partners
 from shazimd.search.query import Verify

@@ -15,7 +15,7 @@ from shazimd.ingest.deletion_guard import DeletionGuard
 from shazimd.ingest.patience import RemoteCalls
 from shazimd.ingest.scan import Depth, Scan
 from shazimd.ingest.values import set_guard_state
-from shazimd.protocol import ScanStatus
+from shazimd.protocol.status import ScanStatus
 from shazimd.watch.filters import Filter
 from shazimd.watch.listing import Entries, entries
 

@@ -14,7 +14,7 @@ import structlog
 from shazimd.errors import Forbidden, ModelError
 from shazimd.models.model import BUNDLED, ModelInfo, check_digest, check_runtime
 from shazimd.models.registry import Registry, UnderWay
-from shazimd.protocol import InstalledModel, InstallProgress, ModelStatus
+from shazimd.protocol.status import InstalledModel, InstallProgress, ModelStatus
 
 log = structlog.get_logger()
 

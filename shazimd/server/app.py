@@ -13,17 +13,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from shazimd import protocol
 from shazimd.errors import Forbidden, UsageError
+from shazimd.protocol import AlertsReply, RetryReply
+from shazimd.protocol.status import ModelsReply
 from shazimd.server import answers, openapi, parameters
-from shazimd.server.access import Admins
 from shazimd.server.answers import JsonResponse
 from shazimd.server.bodies import Bodies, memory_budget
 from shazimd.server.cluster_verbs import CLUSTER_VERBS
 from shazimd.server.events import AlertStreams
+from shazimd.server.parameters import SINCE
 from shazimd.server.service import Service
-from shazimd.server.sharing import Pace, Shares, Turns
-from shazimd.server.verbs import EVENTS, JSON, RESCAN, SINCE, UNIGNORE, VERBS, Verb
+from shazimd.server.users import Admins, Pace, Shares, Turns
+from shazimd.server.verbs import EVENTS, JSON, RESCAN, UNIGNORE, VERBS, Verb
 from shazimd.text import path_fields
 from shazimd.types import Verdict
 
@@ -116,7 +117,7 @@ class _Api:
 
     async def alerts(self, _request: Request, given: dict[str, Any]) -> Response:
         limit = min(given["limit"] or ALERTS_PER_ANSWER, ALERTS_PER_ANSWER)
-        reply: protocol.AlertsReply = {"alerts": await self._verb(self._service.alerts, given["since"] or 0, limit)}
+        reply: AlertsReply = {"alerts": await self._verb(self._service.alerts, given["since"] or 0, limit)}
         return JsonResponse(reply)
 
     async def events(self, request: Request, given: dict[str, Any]) -> Response:
@@ -187,7 +188,7 @@ class _Api:
         return self._lines(request, self._service.failed())
 
     async def retry_failed(self, _request: Request, given: dict[str, Any]) -> Response:
-        reply: protocol.RetryReply = {"retried": await self._verb(self._service.retry_failed, given["path"])}
+        reply: RetryReply = {"retried": await self._verb(self._service.retry_failed, given["path"])}
         return JsonResponse(reply, 202)
 
     async def pairs(self, request: Request, given: dict[str, Any]) -> Response:
@@ -195,7 +196,7 @@ class _Api:
         return self._lines(request, pairs)
 
     async def models(self, _request: Request, _given: dict[str, Any]) -> Response:
-        reply: protocol.ModelsReply = {"models": await self._verb(self._service.models)}
+        reply: ModelsReply = {"models": await self._verb(self._service.models)}
         return JsonResponse(reply)
 
     async def install_model(self, request: Request, given: dict[str, Any]) -> Response:

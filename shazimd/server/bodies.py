@@ -18,7 +18,7 @@ from shazimd.errors import TooLarge, Unavailable, UsageError
 from shazimd.posix import memory
 from shazimd.posix.sealed import GrowingBytes, SealedBytes
 from shazimd.server.forms import FormFiles
-from shazimd.server.sharing import Shares
+from shazimd.server.users import Shares
 
 IDLE_S = 30.0
 """The longest silence within a body: a phone's upload over a tunnel stalls for seconds, not for half a minute."""

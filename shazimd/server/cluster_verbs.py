@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from shazimd.server.verbs import LIMIT, Parameter, Reply, Verb, parse_digest, parse_path, parse_true, whole
+from shazimd.server.parameters import (
+    ABSOLUTE_PATH,
+    ASCII_TEXT,
+    HEXADECIMAL,
+    LIMIT,
+    NUMBER,
+    ORDINAL,
+    TRUE,
+    Parameter,
+    parse_digest,
+    text,
+)
+from shazimd.server.verbs import Reply, Verb
 
 FOREIGN_BATCH = "foreign"
 """A body: a JSON object with lists of files to put and to remove, and of contents."""
@@ -13,9 +25,9 @@ WORD_MAX = 8192
 """Room for the base64 of the longest path."""
 
 
-def _digests(text: str) -> list[bytes]:
+def _digests(given: str) -> list[bytes]:
     try:
-        digests = [parse_digest(each) for each in text.split(",")]
+        digests = [parse_digest(each) for each in given.split(",")]
     except ValueError as error:
         raise ValueError(f"at most {DIGESTS_MAX} digests of 64 hexadecimal digits, with commas between") from error
     if len(digests) > DIGESTS_MAX:
@@ -23,32 +35,31 @@ def _digests(text: str) -> list[bytes]:
     return digests
 
 
-def _word(text: str) -> str:
-    if not text or not text.isprintable() or len(text) > WORD_MAX:
+def _word(given: str) -> str:
+    if not given or not given.isprintable() or len(given) > WORD_MAX:
         raise ValueError(f"text of at most {WORD_MAX} characters")
-    return text
+    return given
 
 
-POSITION = Parameter("after", _word, "the position that the page before ended with", {"type": "string"})
-WAIT = Parameter("wait", whole(0), "seconds to wait for a change, at most 20", {"type": "integer", "minimum": 0})
-CONTENTS = Parameter("contents", _digests, "digests, with commas between", {"type": "string"}, required=True)
-HOST = Parameter("host", _word, "name of another host", {"type": "string"}, required=True)
-REACHED = Parameter("position", _word, "kept with the files, as one write", {"type": "string"})
-WHOLE = Parameter(
-    "complete",
-    parse_true,
-    "refuse files of contents that are neither known nor given, instead of asking for these",
-    {"type": "string", "enum": ["true"]},
-)
-AFTER_PATH = Parameter("after", parse_path, "only files after this path", {"type": "string"})
-UNDECIDED_ID = Parameter("id", whole(1), "id of an undecided file", {"type": "integer", "minimum": 1}, required=True)
-ORDER = Parameter(
-    "order",
-    whole(0),
-    "files of a greater number do not match; 0: all do",
-    {"type": "integer", "minimum": 0},
+WORD = text(_word, ASCII_TEXT, maxLength=WORD_MAX)
+HOST_NAME = "^[a-z0-9][a-z0-9.-]{0,62}$"
+
+POSITION = Parameter("after", WORD, "the position that the page before ended with")
+WAIT = Parameter("wait", NUMBER, "seconds to wait for a change, at most 20")
+CONTENTS = Parameter(
+    "contents",
+    text(_digests, f"^{HEXADECIMAL}{{64}}(,{HEXADECIMAL}{{64}}){{0,{DIGESTS_MAX - 1}}}$"),
+    "digests, with commas between",
     required=True,
 )
+HOST = Parameter("host", text(_word, HOST_NAME), "name of another host", required=True)
+REACHED = Parameter("position", WORD, "kept with the files, as one write")
+WHOLE = Parameter(
+    "complete", TRUE, "refuse files of contents that are neither known nor given, instead of asking for these"
+)
+AFTER_PATH = Parameter("after", ABSOLUTE_PATH, "only files after this path")
+UNDECIDED_ID = Parameter("id", ORDINAL, "id of an undecided file", required=True)
+ORDER = Parameter("order", NUMBER, "files of a greater number do not match; 0: all do", required=True)
 
 CHANGES = Verb(
     "changes",

@@ -14,7 +14,7 @@ from collections import Counter
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from shazimd.server.access import Peer, peer_of
+from shazimd.server.users import Peer, peer_of
 
 HEAD_BYTES_MAX = 65536
 HEAD_S = 10.0

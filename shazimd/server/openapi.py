@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 
 from shazimd import __version__, protocol
+from shazimd.protocol import cluster, groups, status
 from shazimd.server.cluster_verbs import FOREIGN_BATCH
+from shazimd.server.parameters import Parameter
 from shazimd.server.verbs import (
     DECISIONS,
     JSON,
@@ -16,27 +18,40 @@ from shazimd.server.verbs import (
     MODEL,
     PICTURE,
     TWO_PICTURES,
-    Parameter,
     Verb,
 )
 
 _BINARY = {"type": "string", "format": "binary"}
+_PICTURE = {**_BINARY, "minLength": 1}
+_OBJECTS = {"type": "array", "items": {"type": "object"}}
 _BODIES: dict[str, dict[str, Any]] = {
-    DECISIONS: {JSON_LINES: {"schema": {"type": "string"}}},
-    FOREIGN_BATCH: {JSON: {"schema": {"type": "object"}}},
-    PICTURE: {"application/octet-stream": {"schema": _BINARY}},
+    DECISIONS: {JSON_LINES: {"schema": {"$ref": "#/components/schemas/DecisionLine"}}},
+    FOREIGN_BATCH: {
+        JSON: {"schema": {"type": "object", "properties": dict.fromkeys(("put", "remove", "contents"), _OBJECTS)}}
+    },
+    PICTURE: {"application/octet-stream": {"schema": _PICTURE}},
     MODEL: {"application/octet-stream": {"schema": _BINARY}},
     TWO_PICTURES: {
         "multipart/form-data": {
-            "schema": {"type": "object", "properties": {"a": _BINARY, "b": _BINARY}, "required": ["a", "b"]}
+            "schema": {
+                "type": "object",
+                "properties": {"a": _BINARY, "b": _BINARY},
+                "required": ["a", "b"],
+                "additionalProperties": False,
+            }
         }
     },
 }
 
 
 def document(verbs: Iterable[Verb]) -> dict[str, Any]:
-    names = ["ErrorReply", *dict.fromkeys(verb.reply.type_name for verb in verbs if verb.reply.type_name)]
-    types = [getattr(protocol, name) for name in names]
+    """The document. The schema of JSON lines is that of a line."""
+    names = [
+        "ErrorReply",
+        "DecisionLine",
+        *dict.fromkeys(verb.reply.type_name for verb in verbs if verb.reply.type_name),
+    ]
+    types = [_message(name) for name in names]
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     by_name = dict(zip(names, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
@@ -48,6 +63,11 @@ def document(verbs: Iterable[Verb]) -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": components},
     }
+
+
+def _message(name: str) -> Any:
+    """The type of a message, by the name that the table of verbs has."""
+    return next(getattr(module, name) for module in (protocol, cluster, groups, status) if hasattr(module, name))
 
 
 def _operation(verb: Verb, schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -74,5 +94,5 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         "in": "query",
         "required": parameter.required,
         "description": parameter.description,
-        "schema": parameter.schema,
+        "schema": parameter.kind.schema,
     }

@@ -10,26 +10,19 @@ from typing import Protocol
 from shazimd.posix.sealed import SealedBytes
 from shazimd.protocol import (
     Alert,
-    ChangesPage,
     CompactReply,
     CompareReply,
-    DecisionMessage,
-    DuplicateGroup,
     ExportedFile,
     FailedFile,
     FindReply,
-    FingerprintMessage,
-    ForeignReply,
-    ForeignStatus,
     ForgetReply,
-    GroupsPage,
-    InstalledModel,
-    InstallProgress,
     PairLine,
     PathFields,
     ReloadReply,
-    Status,
 )
+from shazimd.protocol.cluster import ChangesPage, FingerprintMessage, ForeignReply, ForeignStatus
+from shazimd.protocol.groups import DecisionMessage, DuplicateGroup, GroupsPage
+from shazimd.protocol.status import InstalledModel, InstallProgress, Status
 from shazimd.types import Verdict, Weights
 
 

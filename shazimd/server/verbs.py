@@ -5,16 +5,34 @@ The client imports this module, and must start fast: hence almost no imports.
 
 from __future__ import annotations
 
-import os
-
-from shazimd.text import parse_threshold, parse_weights
+from shazimd.server.parameters import (
+    AFTER,
+    CONTENT,
+    CURSOR,
+    DECIDED,
+    DECISION_ID,
+    DEEP,
+    DELETED,
+    GROUP_ID,
+    HANDLE,
+    IGNORE,
+    LIMIT,
+    MODIFIED_SINCE,
+    MODIFIED_UNTIL,
+    PATH,
+    REQUIRED_PATH,
+    SINCE,
+    THRESHOLD,
+    UNDER,
+    UNKNOWN,
+    VECTORS,
+    VERDICT,
+    WEIGHTS,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
-    Parser = Callable[[str], Any]
+    from shazimd.server.parameters import Parameter
 
 JSON = "application/json"
 JSON_LINES = "application/x-ndjson"
@@ -31,19 +49,6 @@ MODEL = "model"
 
 DECISIONS = "decisions"
 """A body: JSON lines, each a decision."""
-
-
-class Parameter:
-    """A parameter of the query string. ``parse`` raises ValueError with the expectation alone."""
-
-    def __init__(
-        self, name: str, parse: Parser, description: str, schema: dict[str, Any], *, required: bool = False
-    ) -> None:
-        self.name = name
-        self.parse = parse
-        self.description = description
-        self.schema = schema
-        self.required = required
 
 
 class Reply:
@@ -78,145 +83,6 @@ class Verb:
         self.body = body
         self.admin = admin
 
-
-def _weights(text: str) -> tuple[float, float, float]:
-    try:
-        return parse_weights(text)
-    except ValueError as error:
-        raise ValueError("three numbers AH,DH,FV that are >= 0 and not all zero") from error
-
-
-def whole(minimum: int) -> Parser:
-    """A parser of whole numbers from ``minimum``, of at most 18 digits."""
-
-    def parse_whole(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) >= minimum):
-            raise ValueError(f"a whole number from {minimum}")
-        return int(text)
-
-    return parse_whole
-
-
-def parse_path(text: str) -> bytes:
-    raw = os.fsencode(text)
-    if not raw.startswith(b"/") or b"\0" in raw:
-        raise ValueError("an absolute path")
-    return os.path.normpath(raw)
-
-
-def parse_true(text: str) -> bool:
-    if text != "true":
-        raise ValueError("true")
-    return True
-
-
-def parse_digest(text: str) -> bytes:
-    if len(text) != 64 or not set(text) <= set("0123456789abcdefABCDEF"):
-        raise ValueError("64 hexadecimal digits, as b2sum -l 256 prints them")
-    return bytes.fromhex(text)
-
-
-def _handle(text: str) -> str:
-    if not text or not text.isprintable():
-        raise ValueError("a model's URL, or the name of a model in the body")
-    return text
-
-
-def _choice(*words: str) -> Parser:
-    """A parser of one word among some."""
-
-    def parse_choice(text: str) -> str:
-        if text not in words:
-            raise ValueError(" or ".join(words))
-        return text
-
-    return parse_choice
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < SECONDS_MAX:
-        raise ValueError("seconds since 1970")
-    return value
-
-
-def _cursor(text: str) -> tuple[int, int]:
-    saving, dot, centre = text.partition(".")
-    if not (dot and saving.isascii() and saving.isdigit() and centre.isascii() and centre.isdigit() and len(text) < 40):
-        raise ValueError('the "after" of a page of groups')
-    return -int(saving), int(centre)
-
-
-_NUMBER_FROM_0 = {"type": "integer", "minimum": 0}
-_SECONDS = {"type": "number", "minimum": 0}
-SECONDS_MAX = 1 << 33
-"""The year 2242: nanoseconds since 1970 fit 64 bits."""
-
-THRESHOLD = Parameter(
-    "threshold",
-    parse_threshold,
-    "minimum score of a match that geometry does not confirm",
-    {"type": "number", "minimum": 0, "maximum": 1},
-)
-WEIGHTS = Parameter("weights", _weights, "AH,DH,FV: weights of the signals", {"type": "string", "examples": ["1,1,2"]})
-LIMIT = Parameter("limit", whole(1), "maximum number of results", {"type": "integer", "minimum": 1})
-SINCE = Parameter("since", whole(0), "only alerts with a greater id", _NUMBER_FROM_0)
-AFTER = Parameter("after", whole(0), "only contents with a greater id", _NUMBER_FROM_0)
-PATH = Parameter("path", parse_path, "absolute, percent-encoded bytes", {"type": "string"})
-DEEP = Parameter(
-    "deep", parse_true, "read every file, though its stat is unchanged", {"type": "string", "enum": ["true"]}
-)
-REQUIRED_PATH = Parameter("path", parse_path, "absolute, percent-encoded bytes", {"type": "string"}, required=True)
-IGNORE = Parameter("ignore", parse_true, "keep the path out from now on", {"type": "string", "enum": ["true"]})
-DELETED = Parameter("deleted", parse_true, "forget all contents without files", {"type": "string", "enum": ["true"]})
-CONTENT = Parameter(
-    "content",
-    parse_digest,
-    "BLAKE2b-256 digest of the file's bytes",
-    {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
-)
-HANDLE = Parameter(
-    "handle",
-    _handle,
-    "the configured handle, or a URL; with a body the name for the model in it, see shazimd.toml(5)",
-    {"type": "string"},
-    required=True,
-)
-
-CURSOR = Parameter("after", _cursor, "the position that the page before ended with", {"type": "string"})
-UNDER = Parameter("under", parse_path, "only groups with a file below this directory", {"type": "string"})
-MODIFIED_SINCE = Parameter(
-    "modified_since", _seconds, "only groups with a file modified then or later, in seconds since 1970", _SECONDS
-)
-MODIFIED_UNTIL = Parameter("modified_until", _seconds, "and that file modified before", _SECONDS)
-VERDICT = Parameter(
-    "verdict",
-    _choice("exact", "copy"),
-    "only groups with such a file",
-    {"type": "string", "enum": ["exact", "copy"]},
-)
-DECIDED = Parameter(
-    "decided",
-    parse_true,
-    "the groups with a decision about the file to keep, instead of those without",
-    {"type": "string", "enum": ["true"]},
-)
-GROUP_ID = Parameter(
-    "id",
-    parse_digest,
-    "only the group with this id, whatever else is given",
-    {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-)
-DECISION_ID = Parameter("id", whole(1), "id of a decision", {"type": "integer", "minimum": 1}, required=True)
-UNKNOWN = Parameter(
-    "unknown",
-    _choice("accept"),
-    "an import: contents need not be known, and the uid and time of a line count",
-    {"type": "string", "enum": ["accept"]},
-)
 
 FIND = Verb(
     "find",
@@ -307,9 +173,6 @@ UNDO = Verb(
     Reply("DecisionMessage"),
     (DECISION_ID,),
     admin=True,
-)
-VECTORS = Parameter(
-    "vectors", parse_true, "with the feature vectors of the present model", {"type": "string", "enum": ["true"]}
 )
 EXPORT = Verb(
     "export",

@@ -20,7 +20,7 @@ import structlog
 
 from shazimd.errors import StoreError
 from shazimd.posix.resident import MappedFile
-from shazimd.protocol import StoreInfo
+from shazimd.protocol.status import StoreInfo
 from shazimd.store import environment
 from shazimd.store.check import problems
 from shazimd.store.environment import foreign_errors, lmdb_errors

@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from shazimd.protocol import Status
+from shazimd.protocol.status import Status
 from shazimd.types import Verdict
 
 # From known bytes (milliseconds) to the time limit of a worker, 60 s.

@@ -19,7 +19,7 @@ import structlog
 from shazimd.config import WatchConfig
 from shazimd.errors import WatchError
 from shazimd.posix.mounts import Mount, Mounts
-from shazimd.protocol import WatchStatus
+from shazimd.protocol.status import WatchStatus
 from shazimd.text import readable
 from shazimd.watch.events import FileEvent, Kind, OnFileEvent
 from shazimd.watch.filters import Filter

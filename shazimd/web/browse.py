@@ -19,7 +19,7 @@ from shazimd.errors import BadInput
 
 if TYPE_CHECKING:
     from shazimd.client import Client
-    from shazimd.protocol import DuplicateGroup
+    from shazimd.protocol.groups import DuplicateGroup
 
 PAGE = 60
 """Groups read at once, and shown before the reader scrolls on."""

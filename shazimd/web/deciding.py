@@ -20,7 +20,7 @@ from shazimd.web.places import name_text
 from shazimd.web.rules import RULES, Ruled, apply_rule, decision
 
 if TYPE_CHECKING:
-    from shazimd.protocol import DuplicateGroup
+    from shazimd.protocol.groups import DuplicateGroup
 
 KINDS = ("keep", "not_duplicates", "leave")
 GROUPS_AT_ONCE = 500

@@ -19,7 +19,7 @@ from shazimd.web.pictures import SIDES, ReadPicture, problem_with
 from shazimd.web.places import path_of
 
 if TYPE_CHECKING:
-    from shazimd.protocol import DuplicateGroup
+    from shazimd.protocol.groups import DuplicateGroup
 
 FILMSTRIP_MAX = 60
 """Members of a group shown beside a pair."""

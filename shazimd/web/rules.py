@@ -10,7 +10,7 @@ from shazimd.errors import BadInput
 from shazimd.web.places import path_of
 
 if TYPE_CHECKING:
-    from shazimd.protocol import DuplicateGroup, GroupMember
+    from shazimd.protocol.groups import DuplicateGroup, GroupMember
 
 RULES = {
     "suggested": "keep the suggested file",

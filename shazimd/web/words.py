@@ -14,7 +14,8 @@ from shazimd.text import size
 from shazimd.web.places import folder_text, name_text
 
 if TYPE_CHECKING:
-    from shazimd.protocol import GroupMember, Placement
+    from shazimd.protocol import Placement
+    from shazimd.protocol.groups import GroupMember
 
 WHOLE = 0.97
 """A region with at least this share of the other picture is all of it: the map is accurate to some pixels of 256."""

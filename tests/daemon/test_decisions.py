@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from shazimd.client import Client
 from shazimd.errors import BadInput, NotFound
-from shazimd.protocol import DuplicateGroup
+from shazimd.protocol.groups import DuplicateGroup
 from shazimd.text import path_fields
 
 

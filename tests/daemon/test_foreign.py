@@ -15,12 +15,12 @@ import pytest
 from daemon_process import drawing
 from PIL import Image
 
-from shazimd import protocol
 from shazimd.config import ClusterConfig, Config, ModelConfig, StoreConfig, WatchConfig, WorkersConfig
 from shazimd.daemon.app import App
 from shazimd.daemon.service import DaemonService
 from shazimd.errors import BadInput, Unavailable
 from shazimd.posix.sealed import SealedBytes
+from shazimd.protocol.cluster import ChangesPage, ForeignReply
 from shazimd.words.packing import HEADER, VERSION
 
 
@@ -58,10 +58,10 @@ class Host:
     def find(self, image: bytes) -> list[str]:
         return [match["path"] for match in self.service.find(SealedBytes(image), None, None, None)["matches"]]
 
-    def feed(self, after: str | None = None) -> tuple[dict[str, str | None], str, list[protocol.ChangesPage]]:
+    def feed(self, after: str | None = None) -> tuple[dict[str, str | None], str, list[ChangesPage]]:
         """All changes after a position: the content of each file, the last position, and the pages."""
         files: dict[str, str | None] = {}
-        pages: list[protocol.ChangesPage] = []
+        pages: list[ChangesPage] = []
         while not pages or not pages[-1]["complete"]:
             pages.append(self.service.changes(after, 2))
             after = pages[-1]["after"]
@@ -74,7 +74,7 @@ class Host:
         self.app.close()
 
 
-def told(source: Host, target: Host, name: str, *, since: int = 0, after: str | None = None) -> protocol.ForeignReply:
+def told(source: Host, target: Host, name: str, *, since: int = 0, after: str | None = None) -> ForeignReply:
     """Tell one host of the files of another, as a link does."""
     states = [each for page in source.feed(after)[2] for each in page["changes"]]
     put = [{**each, "since": since} for each in states if each["content"]]

@@ -174,7 +174,7 @@ def test_any_path_survives_the_query_string(path: bytes) -> None:
     target = _target(verbs.FORGET, path=path)
     assert target.isascii()
     query = target.partition("?")[2].encode()
-    assert parameters.parse(query, (verbs.PATH,)) == {"path": os.path.normpath(path)}
+    assert parameters.parse(query, (parameters.PATH,)) == {"path": os.path.normpath(path)}
 
 
 @settings(max_examples=200)

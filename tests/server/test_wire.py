@@ -15,11 +15,14 @@ import pytest
 from daemon_process import drawing
 from PIL import Image
 
-from shazimd import protocol, types
+from shazimd import types
 from shazimd.config import AlertsConfig, Config, ModelConfig, StoreConfig, WatchConfig, WorkersConfig
 from shazimd.daemon.app import App
 from shazimd.daemon.service import DaemonService
 from shazimd.posix.sealed import SealedBytes
+from shazimd.protocol import Alert, CompactReply, CompareReply, ExportedFile, FailedFile, FindReply, PairLine, Verdict
+from shazimd.protocol.groups import DecisionMessage, DuplicateGroup, GroupsPage
+from shazimd.protocol.status import Health, InstalledModel, ModelsReply, Status
 
 
 def faults(value: object, declared: Any, at: str = "") -> list[str]:
@@ -118,20 +121,20 @@ def picture(app: App, service: DaemonService) -> bytes:
 def test_the_status_is_as_declared(service: DaemonService) -> None:
     """Every key of the status is declared, with its type, and a root has all its keys."""
     status = service.status()
-    assert faults(status, protocol.Status) == []
+    assert faults(status, Status) == []
     assert len(status["roots"][0]) == 14
 
 
 def test_answers_about_pictures_are_as_declared(service: DaemonService, picture: bytes) -> None:
     """A search with exact and verified matches, and comparisons with and without a relation."""
     found = service.find(SealedBytes(picture), None, None, None)
-    assert faults(found, protocol.FindReply) == []
+    assert faults(found, FindReply) == []
     assert (found["complete"], found["known_images"]) == (True, 4)
     assert {match["verdict"] for match in found["matches"]} >= {"exact", "copy"}
     assert any("path_b64" in match for match in found["matches"])
     other = Path(service.status()["roots"][0]["path"], "other.png").read_bytes()
     for against in (picture, other):
-        assert faults(service.compare(SealedBytes(picture), SealedBytes(against), None), protocol.CompareReply) == []
+        assert faults(service.compare(SealedBytes(picture), SealedBytes(against), None), CompareReply) == []
 
 
 def test_streams_are_as_declared(app: App, service: DaemonService) -> None:
@@ -140,23 +143,23 @@ def test_streams_are_as_declared(app: App, service: DaemonService) -> None:
     alerts, groups = service.alerts(0, 10), list(service.duplicates(None, None))
     pairs = list(service.pairs(0.5, None, 0))
     assert (len(alerts), len(groups), len(pairs) > 2) == (2, 1, True)
-    assert faults(alerts, list[protocol.Alert]) == []
-    assert faults(groups, list[protocol.DuplicateGroup]) == []
-    assert faults(pairs, list[protocol.PairLine]) == []
+    assert faults(alerts, list[Alert]) == []
+    assert faults(groups, list[DuplicateGroup]) == []
+    assert faults(pairs, list[PairLine]) == []
 
 
 def test_answers_about_groups_and_decisions_are_as_declared(app: App, service: DaemonService) -> None:
     """A page with an exact member, a copy with its map, and a file without UTF-8; a decision, and its undoing."""
     _compared(app)
     page = service.group_page(None, None, None, 10, decided=False)
-    assert faults(page, protocol.GroupsPage) == []
+    assert faults(page, GroupsPage) == []
     (group,) = page["groups"]
     assert service.group(bytes.fromhex(group["id"])) == {**page, "after": None}
     contents = sorted({member["content"] for member in group["members"]})
     line = json.dumps({"kind": "keep", "contents": contents, "keep": contents[0]}).encode()
     (made,) = service.decide(line, 7, accept_unknown=False)
     decisions = service.decisions(0, 10)
-    assert faults(decisions, list[protocol.DecisionMessage]) == []
+    assert faults(decisions, list[DecisionMessage]) == []
     assert [(each["id"], each["uid"], each["keep"]) for each in decisions] == [(made, 7, contents[0])]
     assert (service.undo(made), service.decisions(0, 10)) == (decisions[0], [])
 
@@ -164,34 +167,34 @@ def test_answers_about_groups_and_decisions_are_as_declared(app: App, service: D
 def test_the_export_is_as_declared(service: DaemonService) -> None:
     """Every indexed file once, with both hashes."""
     exported = list(service.export(vectors=True))
-    assert faults(exported, list[protocol.ExportedFile]) == []
+    assert faults(exported, list[ExportedFile]) == []
     assert len(exported) == 4
     assert all(len(each["ah"] or "") == len(each["dh"] or "") == 16 for each in exported)
 
 
 def test_failures_are_as_declared(service: DaemonService) -> None:
     (failed,) = service.failed()
-    assert faults(failed, protocol.FailedFile) == []
+    assert faults(failed, FailedFile) == []
     assert failed["code"] == "not_an_image"
     assert failed["since"] is not None
 
 
 def test_answers_to_the_administrator_are_as_declared(service: DaemonService) -> None:
     """Models, and the sizes before and after a compaction."""
-    assert faults(service.models(), list[protocol.InstalledModel]) == []
-    assert faults(service.compact(), protocol.CompactReply) == []
+    assert faults(service.models(), list[InstalledModel]) == []
+    assert faults(service.compact(), CompactReply) == []
 
 
 def test_an_undeclared_key_is_a_fault() -> None:
     """The check itself finds an extra key, a missing key, and a wrong type, at any depth."""
     health = {"state": "odd", "extra": 1}
-    assert faults(health, protocol.Health) == [
+    assert faults(health, Health) == [
         ".extra: not declared",
         ".state: 'odd' is none of ('starting', 'baseline', 'ready', 'draining')",
     ]
-    assert faults({"models": [{}]}, protocol.ModelsReply)[0].startswith(".models[0].")
+    assert faults({"models": [{}]}, ModelsReply)[0].startswith(".models[0].")
 
 
 def test_the_verdicts_are_those_of_the_search() -> None:
     """The protocol names every verdict of the search, and no other."""
-    assert get_args(protocol.Verdict) == tuple(types.Verdict)
+    assert get_args(Verdict) == tuple(types.Verdict)

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from shazimd.protocol import RootStatus, Status
+from shazimd.protocol.status import RootStatus, Status
 from shazimd.telemetry.metrics import Metrics
 
 CONTRIB = Path(__file__).resolve().parents[2] / "contrib"

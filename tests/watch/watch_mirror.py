@@ -11,7 +11,7 @@ from typing import Any
 
 from shazimd.config import WatchConfig
 from shazimd.posix.mounts import is_at_or_below
-from shazimd.protocol import WatchStatus
+from shazimd.protocol.status import WatchStatus
 from shazimd.watch.debounce import Debouncer, stat_of
 from shazimd.watch.events import FileEvent, Kind
 from shazimd.watch.filters import Filter

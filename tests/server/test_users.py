@@ -20,10 +20,9 @@ from test_server import ask, connect, error
 
 from shazimd.errors import ConfigError, Unavailable
 from shazimd.server import guard
-from shazimd.server.access import Admins, Peer, peer_of
 from shazimd.server.app import ALL_VERBS
 from shazimd.server.cluster_verbs import CLUSTER_VERBS
-from shazimd.server.sharing import Pace, Shares, Turns
+from shazimd.server.users import Admins, Pace, Peer, Shares, Turns, peer_of
 from shazimd.server.verbs import VERBS
 
 NOBODY = 65534
