@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from shazimd.search.by_vector import by_vector, confirmed
 from shazimd.search.candidates import (
     PROPOSED_FROM,
     by_hashes,
+    by_vector,
     by_words,
     fingerprints,
     may_be_faint,
@@ -21,7 +21,7 @@ from shazimd.search.candidates import (
 )
 from shazimd.search.library import Library
 from shazimd.search.query import Verify
-from shazimd.search.score import similarities
+from shazimd.search.score import confirmed, similarities
 from shazimd.store.base import Reader
 from shazimd.types import DEFAULT_WEIGHTS, ContentId, Fingerprint, Relation, Verification
 

@@ -15,17 +15,18 @@ from contextlib import suppress
 from itertools import chain, islice
 from typing import NamedTuple, TypeAlias
 
-from shazimd.search.by_vector import CANDIDATES, by_vector, confirmed
 from shazimd.search.candidates import (
+    BY_VECTOR,
     PROPOSED_FROM,
     by_hashes,
+    by_vector,
     by_words,
     fingerprints,
     may_be_faint,
     with_same_pixels,
 )
 from shazimd.search.library import Library
-from shazimd.search.score import best_orientation, hashes_threshold, least_score, stands_out
+from shazimd.search.score import best_orientation, confirmed, hashes_threshold, least_score, stands_out
 from shazimd.types import (
     Appearance,
     ContentId,
@@ -224,7 +225,7 @@ class Search:
         seems to explain them, and the vector still knows the original."""
         yield from self._by_vector(query, weights, CANDIDATES_MAX)
 
-    def _by_vector(self, query: Query, weights: Weights, limit: int = CANDIDATES) -> list[Hit]:
+    def _by_vector(self, query: Query, weights: Weights, limit: int = BY_VECTOR) -> list[Hit]:
         if not self._can_verify(query):
             return []
         likely = by_vector(self._library, query.orientations[0], limit)

@@ -12,8 +12,9 @@ score = <q, s> + (w1 + w2) / 2, and any engine for one float vector and inner pr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from shazimd.types import HASH_BITS, Signals, Similarities, Weights
+from shazimd.types import HASH_BITS, Signals, Similarities, Verdict, Verification, Weights
 
 
 def similarities(a: Signals, b: Signals) -> Similarities:
@@ -55,6 +56,16 @@ def hashes_threshold(threshold: float) -> float:
 def stands_out(score: float, level: float) -> bool:
     """Whether a score is far above a level that other contents have with this query."""
     return 1 - score <= _NEARER * (1 - level)
+
+
+def confirmed(found: Verification, dfv: float | None, copy_from: float | None) -> Verification:
+    """The verification of a pair; a scene is a copy if agreement and cosine together reach the model's border.
+
+    A copy of which few features are left (tilted, reposted, pixelated) has a map and agrees with its original once
+    aligned, as does another shot of the scene; the vector of a model made for copies tells these apart."""
+    if found.verdict is not Verdict.SCENE or found.agreement is None or dfv is None or copy_from is None:
+        return found
+    return replace(found, verdict=Verdict.COPY) if found.agreement + dfv >= copy_from else found
 
 
 _HASHES_POWER = 0.6

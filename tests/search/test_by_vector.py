@@ -12,10 +12,11 @@ import pytest
 
 from shazimd.index.flat import FlatIndex
 from shazimd.models.model import ModelInfo
-from shazimd.search.by_vector import CANDIDATES, confirmed
+from shazimd.search.candidates import BY_VECTOR
 from shazimd.search.library import Library
 from shazimd.search.partners import check_partners
 from shazimd.search.query import Search
+from shazimd.search.score import confirmed
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import FileRow, FileState, Fingerprint, Query, Signals, Stat, Verdict, Verification
@@ -117,7 +118,7 @@ def test_partners_are_proposed_and_confirmed_too(tmp_path: Path) -> None:
 def test_few_are_proposed(tmp_path: Path) -> None:
     """Of many near vectors only the nearest few are verified."""
     asked: list[int] = []
-    with opened(tmp_path, BORDER, [fingerprint(0.95, FAR) for _ in range(3 * CANDIDATES)]) as library:
+    with opened(tmp_path, BORDER, [fingerprint(0.95, FAR) for _ in range(3 * BY_VECTOR)]) as library:
         query = Query(QUERY, (QUERY.signals,), NO_WORDS)
         Search(library, verifying(Verification(None), asked)).matches(query, None, weights=WEIGHTS, threshold=0.75)
-    assert sum(asked) == CANDIDATES
+    assert sum(asked) == BY_VECTOR
