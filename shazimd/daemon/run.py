@@ -152,8 +152,8 @@ class Run:
 
     def has_baselines(self) -> bool:
         """Whether the first scan of every reachable root is complete, in this run or an earlier one."""
-        reachable = {root for root, watcher in self._watchers.items() if watcher.status()["state"] != "unavailable"}
-        return not self._roots.without_baseline & reachable
+        waiting = [self._watchers[root] for root in list(self._roots.without_baseline)]
+        return all(watcher.status()["state"] == "unavailable" for watcher in waiting)
 
     def pending(self) -> int:
         """Number of files and directories to be compared or ingested. At 0 the store has all changes before the

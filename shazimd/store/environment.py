@@ -1,4 +1,4 @@
-"""Making, checking, copying and opening the LMDB file in a store's directory, and the translation of its errors.
+"""Making, checking, copying and opening the LMDB file in a store's directory, for one process alone.
 
 A data file is made in another directory and renamed into place when complete. So an empty or a short file under its
 name is damage, never a beginning, and is left for a person to inspect.
@@ -6,7 +6,6 @@ name is damage, never a beginning, and is left for a person to inspect.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import stat
@@ -15,8 +14,9 @@ from contextlib import contextmanager
 
 import lmdb
 
-from shazimd.errors import StoreDamaged, StoreError, StoreFull
+from shazimd.errors import StoreDamaged, StoreError
 from shazimd.posix import files, mounts
+from shazimd.posix.files import try_lock
 from shazimd.store import child
 from shazimd.store.schema import create_tables
 from shazimd.store.tables import TABLES_MAX
@@ -25,62 +25,33 @@ DATA = "data.mdb"
 READERS_MAX = 1024
 """Slots of 64 bytes each; LMDB's default of 126 is fewer than a server may have threads."""
 
-_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
-_FULL_BYTES = 1 << 20
-_DAMAGED = (
-    lmdb.CorruptedError,
-    lmdb.IncompatibleError,
-    lmdb.InvalidError,
-    lmdb.PageNotFoundError,
-    lmdb.VersionMismatchError,
-)
 
+class DirectoryLock:
+    """Holds a directory until ``release`` or the end of the process, a crash included.
 
-@contextmanager
-def lmdb_errors(path: str) -> Iterator[None]:
-    """Turn LMDB's errors about the store at ``path`` into StoreError, with the cause. OSError passes: the caller's own
-    work runs inside."""
-    try:
-        yield
-    except lmdb.Error as error:
-        raise _from_lmdb(path, error) from error
+    LMDB alone would let two daemons write, each unaware of the other. The file ``lock`` stays behind: only the kernel's
+    lock counts, not the file. It names the last holder's process.
+    """
 
+    def __init__(self, directory: str) -> None:
+        """Raises StoreError when another process, or another store in this one, holds the directory; OSError."""
+        name = os.path.join(directory, "lock")
+        self._fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            self._take(directory)
+        except BaseException:
+            os.close(self._fd)
+            raise
 
-@contextmanager
-def foreign_errors(path: str) -> Iterator[None]:
-    """Turn errors of LMDB and of the file system into StoreError."""
-    try:
-        with lmdb_errors(path):
-            yield
-    except OSError as error:
-        raise _from_system(path, error) from error
+    def _take(self, directory: str) -> None:
+        if not try_lock(self._fd):
+            holder = os.pread(self._fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            raise StoreError(f"store {directory}: held by process {holder}, expected no other")
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
 
-
-def _from_lmdb(path: str, error: lmdb.Error) -> StoreError:
-    if isinstance(error, _DAMAGED):
-        return StoreDamaged(f"store {path}: found damage, expected an intact LMDB file: {error}")
-    if error.code == errno.EIO and _is_full(path):  # LMDB reports a short write as EIO
-        return _cannot_write(path, errno.ENOSPC)
-    if error.code in _CANNOT_WRITE:
-        return _cannot_write(path, error.code)
-    return StoreError(f"store {path}: {error}")
-
-
-def _is_full(path: str) -> bool:
-    disk = os.statvfs(path)
-    return disk.f_bavail * disk.f_frsize < _FULL_BYTES
-
-
-def _from_system(path: str, error: OSError) -> StoreError:
-    if error.errno in _CANNOT_WRITE:
-        return _cannot_write(path, error.errno)
-    return StoreError(f"store {error.filename or path}: {error.strerror or error}")
-
-
-def _cannot_write(path: str, code: int) -> StoreFull:
-    return StoreFull(
-        f"store {path}: can't write: {os.strerror(code)}; nothing was kept, expected room on a writable disk"
-    )
+    def release(self) -> None:
+        os.close(self._fd)
 
 
 def data_path(directory: str) -> str:

@@ -13,11 +13,19 @@ from shazimd.errors import StoreDamaged, StoreError
 from shazimd.store import environment
 from shazimd.store.check import EXAMINATIONS, problems
 from shazimd.store.damage import Snapshot, held, last, readable
-from shazimd.store.environment import as_owner, foreign_errors
+from shazimd.store.environment import as_owner
 from shazimd.store.report import Report, growth, reader_of, unreported
 from shazimd.store.salvage import Salvage
 from shazimd.store.schema import SCHEMA
-from shazimd.store.tables import CHECKSUM_BYTES, NUMBER_BYTES, Tables, Transaction, is_sealed, parse_number
+from shazimd.store.tables import (
+    CHECKSUM_BYTES,
+    NUMBER_BYTES,
+    Tables,
+    Transaction,
+    foreign_errors,
+    is_sealed,
+    parse_number,
+)
 
 
 def verify(path: str, report: Report = unreported) -> list[str]:

@@ -23,12 +23,11 @@ from shazimd.posix.resident import MappedFile
 from shazimd.protocol.status import StoreInfo
 from shazimd.store import environment
 from shazimd.store.check import problems
-from shazimd.store.environment import foreign_errors, lmdb_errors
+from shazimd.store.environment import DirectoryLock
 from shazimd.store.group_changes import GroupChanges
-from shazimd.store.lock import DirectoryLock
 from shazimd.store.reader import Reader, Sight
 from shazimd.store.schema import SCHEMA, open_tables
-from shazimd.store.tables import Tables
+from shazimd.store.tables import Tables, foreign_errors, lmdb_errors
 from shazimd.store.writer import Writer
 
 log = structlog.get_logger()

@@ -18,12 +18,12 @@ from shazimd.errors import NotFound, StoreDamaged, StoreError
 from shazimd.posix import files
 from shazimd.store import child, environment
 from shazimd.store.damage import readable
-from shazimd.store.environment import as_owner, foreign_errors
+from shazimd.store.environment import DirectoryLock, as_owner
 from shazimd.store.lmdb_store import open_data, open_store
-from shazimd.store.lock import DirectoryLock
 from shazimd.store.repair import rebuild
 from shazimd.store.report import Report, reader_of, unreported
 from shazimd.store.salvage import Salvage
+from shazimd.store.tables import foreign_errors
 from shazimd.store.writer import Writer
 
 IDS_SKIPPED_MIN = 1_000_000

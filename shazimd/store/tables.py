@@ -1,4 +1,4 @@
-"""The tables of the store in LMDB, and rows in them: numbers as keys, checksums, scans by prefix, values in pieces.
+"""LMDB in the store's terms: its errors, the tables, and their rows, with checksums, scans by prefix, values in pieces.
 
 Each value ends with a CRC-32 of its key and itself, compared at every read: LMDB sees damage to its pages, but no bit
 that flipped in a row. A large value has one checksum, in its last piece. All rows are written and read by the functions
@@ -11,14 +11,17 @@ value and the position of the piece, 2 bytes.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import groupby
 from typing import NamedTuple, TypeAlias
 from zlib import crc32
 
 import lmdb
 
-from shazimd.errors import StoreDamaged
+from shazimd.errors import StoreDamaged, StoreError, StoreFull
 
 Table: TypeAlias = "lmdb._Database"
 Transaction: TypeAlias = "lmdb.Transaction[bytes]"
@@ -33,6 +36,16 @@ _RESIDUE = 0x2144DF1C
 PIECE_BYTES = 1338
 """(4096 - 16) / 3 is 1360 for a row, less 10 for LMDB and 12 for the longest key"""
 _POSITION_BYTES = 2
+
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
+_FULL_BYTES = 1 << 20
+_DAMAGED = (
+    lmdb.CorruptedError,
+    lmdb.IncompatibleError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+    lmdb.VersionMismatchError,
+)
 
 
 class Tables(NamedTuple):
@@ -185,3 +198,50 @@ def joined(pieces: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes
 def piece_key(key: bytes, position: int) -> bytes:
     """The key of a piece of a large value."""
     return key + position.to_bytes(_POSITION_BYTES, "big")
+
+
+@contextmanager
+def lmdb_errors(path: str) -> Iterator[None]:
+    """Turn LMDB's errors about the store at ``path`` into StoreError, with the cause. OSError passes: the caller's own
+    work runs inside."""
+    try:
+        yield
+    except lmdb.Error as error:
+        raise _from_lmdb(path, error) from error
+
+
+@contextmanager
+def foreign_errors(path: str) -> Iterator[None]:
+    """Turn errors of LMDB and of the file system into StoreError."""
+    try:
+        with lmdb_errors(path):
+            yield
+    except OSError as error:
+        raise _from_system(path, error) from error
+
+
+def _from_lmdb(path: str, error: lmdb.Error) -> StoreError:
+    if isinstance(error, _DAMAGED):
+        return StoreDamaged(f"store {path}: found damage, expected an intact LMDB file: {error}")
+    if error.code == errno.EIO and _is_full(path):  # LMDB reports a short write as EIO
+        return _cannot_write(path, errno.ENOSPC)
+    if error.code in _CANNOT_WRITE:
+        return _cannot_write(path, error.code)
+    return StoreError(f"store {path}: {error}")
+
+
+def _is_full(path: str) -> bool:
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize < _FULL_BYTES
+
+
+def _from_system(path: str, error: OSError) -> StoreError:
+    if error.errno in _CANNOT_WRITE:
+        return _cannot_write(path, error.errno)
+    return StoreError(f"store {error.filename or path}: {error.strerror or error}")
+
+
+def _cannot_write(path: str, code: int) -> StoreFull:
+    return StoreFull(
+        f"store {path}: can't write: {os.strerror(code)}; nothing was kept, expected room on a writable disk"
+    )
