@@ -31,7 +31,7 @@ from shazimd.cluster import admin
 from shazimd.cluster.base import Push, SharedFile
 from shazimd.cluster.postgres import PostgresCluster
 from shazimd.imaging.features import extract_features
-from shazimd.protocol import FingerprintMessage
+from shazimd.protocol.cluster import FingerprintMessage
 from shazimd.words.packing import FEATURE, HEADER, VERSION
 
 WIDTH = 256
