@@ -26,7 +26,7 @@ SECONDS_MAX = 1 << 33
 """The year 2242: nanoseconds since 1970 fit 64 bits."""
 
 
-class Kind:
+class ValueKind:
     """The values of a parameter. ``parse`` raises ValueError with the expectation alone; ``schema``, in /openapi.json,
     describes the same texts."""
 
@@ -38,19 +38,19 @@ class Kind:
 class Parameter:
     """A parameter of the query string."""
 
-    def __init__(self, name: str, kind: Kind, description: str, *, required: bool = False) -> None:
+    def __init__(self, name: str, kind: ValueKind, description: str, *, required: bool = False) -> None:
         self.name = name
         self.kind = kind
         self.description = description
         self.required = required
 
 
-def text(parse: Parser, pattern: str, **more: Any) -> Kind:
+def text(parse: Parser, pattern: str, **more: Any) -> ValueKind:
     """The texts that match a regular expression."""
-    return Kind(parse, {"type": "string", "pattern": pattern, **more})
+    return ValueKind(parse, {"type": "string", "pattern": pattern, **more})
 
 
-def whole(minimum: int) -> Kind:
+def whole(minimum: int) -> ValueKind:
     """The whole numbers from ``minimum``, of at most 18 digits."""
 
     def parse_whole(given: str) -> int:
@@ -59,10 +59,10 @@ def whole(minimum: int) -> Kind:
             raise ValueError(f"a whole number from {minimum}")
         return int(given)
 
-    return Kind(parse_whole, {"type": "integer", "minimum": minimum, "maximum": 10**WHOLE_DIGITS - 1})
+    return ValueKind(parse_whole, {"type": "integer", "minimum": minimum, "maximum": 10**WHOLE_DIGITS - 1})
 
 
-def choice(*words: str) -> Kind:
+def choice(*words: str) -> ValueKind:
     """One word among some."""
 
     def parse_choice(given: str) -> str:
@@ -70,7 +70,7 @@ def choice(*words: str) -> Kind:
             raise ValueError(" or ".join(words))
         return given
 
-    return Kind(parse_choice, {"type": "string", "enum": list(words)})
+    return ValueKind(parse_choice, {"type": "string", "enum": list(words)})
 
 
 def parse_digest(given: str) -> bytes:
@@ -129,12 +129,12 @@ _A_WEIGHT = "[0-9]{1,9}([.][0-9]{1,9})?"
 NUMBER, ORDINAL = whole(0), whole(1)
 ABSOLUTE_PATH = text(_path, "^/[^\\u0000]*$")
 DIGEST = text(parse_digest, f"^{HEXADECIMAL}{{64}}$")
-TRUE = Kind(_true, {"type": "string", "enum": ["true"]})
-_TIME = Kind(_seconds, {"type": "number", "minimum": 0, "exclusiveMaximum": SECONDS_MAX})
+TRUE = ValueKind(_true, {"type": "string", "enum": ["true"]})
+_TIME = ValueKind(_seconds, {"type": "number", "minimum": 0, "exclusiveMaximum": SECONDS_MAX})
 
 THRESHOLD = Parameter(
     "threshold",
-    Kind(parse_threshold, {"type": "number", "minimum": 0, "maximum": 1}),
+    ValueKind(parse_threshold, {"type": "number", "minimum": 0, "maximum": 1}),
     "minimum score of a match that geometry does not confirm",
 )
 WEIGHTS = Parameter(
