@@ -867,6 +867,7 @@ def test_nothing_heavy_is_imported(socket_path: str) -> None:
         "shazimd.errors",
         "shazimd.paths",
         "shazimd.server",
+        "shazimd.server.parameters",
         "shazimd.server.verbs",
         "shazimd.text",
     }
