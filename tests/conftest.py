@@ -46,6 +46,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"left in caches: {', '.join(left)}")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Two more than processors: half of the time tests wait, for a daemon or for events to settle."""
+    return len(os.sched_getaffinity(0)) + 2
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     if str(item.path).removeprefix(f"{TESTS}/") in SLOW_FILES or _starts_a_program(item):
         item.add_marker(pytest.mark.slow)

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import io
 import os
+import re
 import signal
 import sys
 import warnings
@@ -188,3 +189,22 @@ def other_file_system(than: Path) -> Path | None:
 
 
 assert sys.platform == "linux"
+
+
+def pair(tree: CleanTree) -> tuple[bytes, bytes]:
+    """A group of two files with the same bytes; the first is kept, as it is older."""
+    kept, other = tree.file("a.jpg", age=2), tree.file("b.jpg", age=1)
+    tree.group(kept, other)
+    return kept, other
+
+
+def write(path: bytes, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+
+
+def run_id(out: str) -> str:
+    """The run that an output names for its undo."""
+    found = re.search(r"--undo (\S+)", out)
+    assert found is not None, out
+    return found[1]

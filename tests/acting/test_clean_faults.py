@@ -1,0 +1,248 @@
+"""`shazimctl clean` where something goes wrong before or during an act, on real files."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cleaning import CleanTree, files_below, pair, reflinks, write
+
+from shazimd.acting import acts, journal
+from shazimd.acting.trash import Trash
+from shazimd.errors import StoreError
+
+
+def test_a_file_that_vanished_or_changed_is_named_and_the_rest_goes_on(tree: CleanTree) -> None:
+    """Each is a message, and the exit status is 4."""
+    paths = [tree.file(name, age=9 - n) for n, name in enumerate("abcde")]
+    tree.group(*paths)
+    os.unlink(paths[1])
+    tree.file("c", b"another size")
+    said = tree.run("--apply")
+    assert said.status == 4
+    assert said.err.splitlines() == [
+        f"shazimctl: {tree.root}/b: no such file",
+        f"shazimctl: {tree.root}/c: changed since it was indexed",
+    ]
+    assert tree.names() == ["a", "c"]
+    assert "2 files to the trash, 14 B saved once the trash is emptied; 2 files skipped" in said.out
+
+
+def edit_other(kept: bytes, other: bytes) -> None:
+    write(other, b"PICTURE")
+
+
+def touch_other(kept: bytes, other: bytes) -> None:
+    os.utime(other)
+
+
+def edit_kept(kept: bytes, other: bytes) -> None:
+    write(kept, b"PICTURE")
+
+
+def remove_kept(kept: bytes, other: bytes) -> None:
+    os.unlink(kept)
+
+
+def make_kept_a_symbolic_link(kept: bytes, other: bytes) -> None:
+    os.unlink(kept)
+    os.symlink(other, kept)
+
+
+def make_kept_a_hard_link(kept: bytes, other: bytes) -> None:
+    os.unlink(kept)
+    os.link(other, kept)
+
+
+def make_kept_a_fifo(kept: bytes, other: bytes) -> None:
+    os.unlink(kept)
+    os.mkfifo(kept)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (edit_other, "b.jpg: changed since it was planned"),
+        (touch_other, "b.jpg: changed since it was planned"),
+        (edit_kept, "a.jpg: changed since it was planned"),
+        (remove_kept, "a.jpg: no such file"),
+        (make_kept_a_symbolic_link, "a.jpg: a symbolic link, left alone"),
+        (make_kept_a_hard_link, "a.jpg: changed since it was planned"),
+        (make_kept_a_fifo, "a.jpg: not a regular file"),
+    ],
+)
+@pytest.mark.parametrize("how", ["trash", "hardlink"])
+def test_a_change_after_the_plan_stops_the_act(
+    tree: CleanTree, monkeypatch: pytest.MonkeyPatch, change: Callable[[bytes, bytes], None], message: str, how: str
+) -> None:
+    """Both files are compared again right before the act: the last copy is never acted on."""
+    kept, other = pair(tree)
+    check = acts.check
+
+    def change_and_check(record: journal.ActRecord) -> None:
+        change(kept, other)
+        check(record)
+
+    monkeypatch.setattr(acts, "check", change_and_check)
+    inode = os.lstat(other).st_ino
+    said = tree.run("--apply", "--how", how)
+    assert said.status == 4
+    assert message in said.err
+    assert f"skipped   {other.decode()}" in said.out
+    assert os.lstat(other).st_ino == inode
+    assert [path for path in os.listdir(tree.root) if path.startswith(".shazimd")] == []
+
+
+def test_a_read_only_file_is_not_trashed(tree: CleanTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason says so; "Permission denied" alone would send the user to look at the trash."""
+    _, other = pair(tree)
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != other and access(path, mode))
+    said = tree.run("--apply")
+    assert said.status == 4
+    assert f"{other.decode()}: left in place: the file or its file system is read-only" in said.err
+    assert os.path.exists(other)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("how", ["trash", "move", "hardlink", "reflink"])
+def test_an_act_that_fails_leaves_the_file_in_place(
+    tree: CleanTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, error: int
+) -> None:
+    """A full disk, a read-only one, lost rights: named, skipped, nothing left behind."""
+    _, other = pair(tree)
+    before = tree.snapshot()
+
+    def failing(*_args: object, **_more: object) -> None:
+        raise OSError(error, os.strerror(error), "somewhere")
+
+    with monkeypatch.context() as patch, reflinks():
+        patch.setattr(os, "rename", failing)
+        patch.setattr(os, "link", failing)
+        said = tree.run("--apply", "--how", f"move:{tmp_path / 'm'}" if how == "move" else how)
+    assert said.status == 4
+    assert f"{other.decode()}: left in place" in said.err
+    assert os.strerror(error) in said.err
+    assert ("no room for" in said.err) == (error == errno.ENOSPC)
+    assert "Take it back" not in said.out
+    assert tree.snapshot() == before
+    assert "nothing done" in tree.run("--list").out
+    assert list(files_below(os.fsencode(tmp_path / "m"))) == []
+
+
+def test_a_file_system_without_reflinks_is_said(tree: CleanTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file stays, and another way is named."""
+    pair(tree)
+
+    def unsupported(*_args: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "ioctl", unsupported)
+    before = tree.snapshot()
+    said = tree.run("--apply", "--how", "reflink")
+    assert said.status == 4
+    assert "its file system has no reflinks; try --how hardlink" in said.err
+    assert tree.snapshot() == before
+
+
+def test_a_full_disk_is_met_in_truth(tree: CleanTree) -> None:
+    """A move to a small file system that has no room: the file stays, and no part of it is left there."""
+    kept, other = tree.file("a", b"x" * 3_000_000, 9), tree.file("b", b"x" * 3_000_000)
+    target = tree.root.parent / "small"
+    target.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", target], check=False).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        tree.group(kept, other)
+        said = tree.run("--apply", "--how", f"move:{target}")
+        left = list(files_below(os.fsencode(target)))
+    finally:
+        subprocess.run(["umount", target], check=True)
+    assert (said.status, tree.names(), left) == (4, ["a", "b"], [])
+    assert "left in place, no room for" in said.err
+
+
+@pytest.mark.parametrize("how", ["trash", "move", "hardlink"])
+def test_a_read_only_file_system_is_named(tree: CleanTree, tmp_path: Path, how: str) -> None:
+    """The file system itself refuses; the message has its reason."""
+    _, other = pair(tree)
+    before = tree.snapshot()
+    if subprocess.run(["mount", "--bind", tree.root, tree.root], check=False).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", tree.root], check=True)
+        said = tree.run("--apply", "--how", f"move:{tmp_path / 'm'}" if how == "move" else how)
+    finally:
+        subprocess.run(["umount", tree.root], check=True)
+    assert said.status == 4
+    reason = "the file or its file system is read-only" if how == "trash" else "Read-only file system"
+    assert said.err.startswith(f"shazimctl: {other.decode()}: left in place: {reason}")
+    assert tree.snapshot() == before
+    assert "nothing done" in tree.run("--list").out
+
+
+def test_a_bind_mount_saves_nothing(tree: CleanTree) -> None:
+    """A file under two paths is one directory entry; a reference root is known by the other path."""
+    path = tree.file("real/a")
+    (tree.root / "bound").mkdir()
+    if subprocess.run(["mount", "--bind", tree.root / "real", tree.root / "bound"], check=False).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        tree.group(path, os.fsencode(tree.root / "bound/a"))
+        alone = tree.run("--apply")
+        tree.groups.clear()
+        tree.group(tree.file("b", age=9), os.fsencode(tree.root / "bound/a"))
+        reference = tree.run("--apply", "--reference", str(tree.root / "real"))
+        names = tree.names()
+    finally:
+        subprocess.run(["umount", tree.root / "bound"], check=True)
+    assert (alone.status, reference.status, names) == (1, 0, ["bound/a", "real/a"])
+
+
+def test_a_journal_that_cannot_be_written_stops_the_run(tree: CleanTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a journal there is no act."""
+    pair(tree)
+    (tree.root.parent / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tree.root.parent / "file"))
+    said = tree.run("--apply")
+    assert (said.status, tree.names()) == (5, ["a.jpg", "b.jpg"])
+    assert "no journal can be written" in said.err
+
+
+def test_two_runs_at_once_are_refused(tree: CleanTree) -> None:
+    """Each could remove the copy that the other keeps."""
+    pair(tree)
+    with journal.only_one():
+        said = tree.run("--apply")
+        undo = tree.run("--undo")
+    assert (said.status, undo.status, tree.names()) == (5, 5, ["a.jpg", "b.jpg"])
+    assert "another `shazimctl clean` is running" in said.err
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 130), (StoreError("full"), 5)])
+def test_a_run_that_is_broken_off_says_how_to_take_it_back(
+    tree: CleanTree, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int
+) -> None:
+    """By Ctrl-C, or by a journal that cannot be written; the run counts as interrupted and is taken back."""
+    tree.group(*[tree.file(name, age=9 - n) for n, name in enumerate("abc")])
+    before = tree.snapshot()
+    perform = acts.perform
+
+    def perform_once(record: journal.ActRecord, trash: Trash) -> None:
+        if record.n == 2:
+            raise error
+        perform(record, trash)
+
+    monkeypatch.setattr(acts, "perform", perform_once)
+    said = tree.run("--apply")
+    assert said.status == status
+    assert said.err.startswith("shazimctl: interrupted; undo with: shazimctl clean --undo ")
+    assert tree.names() == ["a", "c"]
+    assert tree.run("--list").out.split()[1:] == ["interrupted", "2", "files,", "14", "B,", "trash"]
+    assert tree.run("--undo").status == 0
+    assert tree.snapshot() == before

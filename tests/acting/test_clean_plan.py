@@ -1,0 +1,244 @@
+"""`shazimctl clean` before it acts: the groups and files that it chooses, on real files."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from cleaning import CleanTree, pair, read
+
+from shazimd.acting import journal
+
+PACKAGE = Path(__file__).resolve().parents[2] / "shazimd"
+
+
+def test_a_dry_run_shows_what_would_happen_and_writes_nothing(tree: CleanTree) -> None:
+    """Kept file with the reason, files to act on, totals; no journal, no trash."""
+    kept, other = pair(tree)
+    before = tree.snapshot()
+    assert tree.run() == (
+        0,
+        f"keep      {kept.decode()}\n          400x300, 7 B: oldest\n"
+        f"trash     {other.decode()}\n          400x300, 7 B, exact\n\n"
+        "1 group, 1 file to the trash, 7 B to save once the trash is emptied\n"
+        "Nothing was changed: act with --apply\n",
+        "",
+    )
+    assert tree.snapshot() == before
+    assert sorted(path.name for path in tree.root.parent.iterdir()) == ["root"]
+
+
+def test_nothing_to_do_is_status_one(tree: CleanTree) -> None:
+    """As with grep."""
+    edited = "among exact duplicates; --verdict exact,copy has edited copies, too"
+    assert tree.run() == (1, f"Nothing to clean up {edited}\n", "")
+    assert tree.run("--apply", "--verdict", "exact,copy") == (1, "Nothing to clean up\n", "")
+
+
+def test_only_exact_by_default_and_copy_when_asked_for(tree: CleanTree) -> None:
+    """A copy is left in place unless the verdict is named."""
+    tree.group(tree.file("a", b"one", 9), tree.file("b", b"one"), tree.file("c", b"two"), verdicts=["exact", "copy"])
+    assert tree.run("--apply").status == 0
+    assert tree.names() == ["a", "c"]
+    tree.groups.clear()
+    tree.group(tree.file("a", b"one", 9), tree.file("c", b"two"), verdicts=["copy"])
+    assert tree.run("--apply", "--verdict", "exact,copy").status == 0
+    assert tree.names() == ["a"]
+
+
+@pytest.mark.parametrize("verdict", ["variant", "scene", "similar", "exact,scene", ""])
+def test_other_verdicts_are_never_acted_on(tree: CleanTree, verdict: str) -> None:
+    """They cannot be asked for, and a group that has them is left alone."""
+    assert tree.run("--verdict", verdict).status == 2
+    tree.group(tree.file("a", b"one", 9), tree.file("b", b"two"), verdicts=[verdict])
+    assert tree.run("--apply", "--verdict", "exact,copy").status == 1
+    assert tree.names() == ["a", "b"]
+
+
+def test_copies_with_the_same_bytes_are_exact_to_each_other(tree: CleanTree) -> None:
+    """Both are tied to the first as copies; one of the two is kept, and so is the first."""
+    tree.group(tree.file("a", b"1", 9), tree.file("b", b"2", 3), tree.file("c", b"2"), verdicts=["copy", "copy"])
+    assert tree.run("--apply").status == 0
+    assert tree.names() == ["a", "b"]
+
+
+def test_two_copies_of_the_first_are_not_related_to_each_other(tree: CleanTree) -> None:
+    """Where a copy is kept, the first is acted on; the other copy may show something else of it."""
+    paths = tree.file("a", b"1"), tree.file("b", b"2", 9), tree.file("c", b"3")
+    tree.group(*paths, verdicts=["copy", "copy"])
+    assert tree.run("--apply", "--verdict", "copy").status == 0
+    assert tree.names() == ["b", "c"]
+
+
+def test_a_copy_that_is_larger_than_the_kept_file_is_left_alone(tree: CleanTree) -> None:
+    """The kept file may be a crop of it; a turned one has the same size."""
+    paths = tree.file("album/a", b"1", 9), tree.file("b", b"2"), tree.file("c", b"3")
+    tree.group(paths[1], paths[0], verdicts=["copy"], sizes=[(400, 400), (400, 300)])
+    said = tree.run("--apply", "--verdict", "copy", "--prefer", "path:*/album/*")
+    assert (said.status, tree.names()) == (1, ["album/a", "b", "c"])
+    assert "b: left alone: it is larger than " in said.err
+    tree.groups.clear()
+    tree.group(paths[2], paths[0], verdicts=["copy"], sizes=[(300, 400), (400, 300)])
+    assert tree.run("--apply", "--verdict", "copy").status == 0
+    assert tree.names() == ["album/a", "b"]
+
+
+def test_a_reference_root_is_kept_and_never_acted_on(tree: CleanTree) -> None:
+    """Its files are preferred, however they compare; two of them both stay."""
+    tree.group(tree.file("a", age=9), tree.file("ref/b"), tree.file("ref/c"))
+    said = tree.run("--apply", "--reference", str(tree.root / "ref"))
+    assert said.status == 0
+    assert "in a reference root" in said.out
+    assert tree.names() == ["ref/b", "ref/c"]
+
+
+def test_a_reference_root_is_known_by_any_name(tree: CleanTree) -> None:
+    """A link to its folder leads into it."""
+    tree.file("ref/b")
+    os.symlink("ref", tree.root / "link")
+    tree.group(tree.file("a", age=9), os.fsencode(tree.root / "link/b"))
+    assert tree.run("--apply", "--reference", str(tree.root / "ref")).status == 0
+    assert tree.names() == ["link", "ref/b"] or tree.names() == ["ref/b"]
+
+
+def test_only_files_below_a_root_are_acted_on(tree: CleanTree) -> None:
+    """The kept file may lie elsewhere; the name of a root is no prefix of a name."""
+    tree.group(tree.file("a", age=9), tree.file("in/b"), tree.file("inner/c"))
+    assert tree.run("--apply", "--root", str(tree.root / "in")).status == 0
+    assert tree.names() == ["a", "inner/c"]
+
+
+def test_bins_and_snapshots_are_left_alone(tree: CleanTree) -> None:
+    """A file in a bin is neither kept nor acted on."""
+    tree.group(tree.file("#recycle/a", age=9), tree.file("b"))
+    assert tree.run("--apply").status == 1
+    assert tree.names() == ["#recycle/a", "b"]
+
+
+def test_a_symbolic_link_is_never_followed(tree: CleanTree) -> None:
+    """It is named and left alone, and is no copy of its target."""
+    kept = tree.file("a", age=9)
+    os.symlink("a", tree.root / "b")
+    tree.group(kept, os.fsencode(tree.root / "b"))
+    said = tree.run("--apply")
+    assert (said.status, tree.names()) == (4, ["a", "b"])
+    assert said.err == f"shazimctl: {tree.root}/b: a symbolic link, left alone\n"
+
+
+def test_two_names_of_one_file_save_nothing(tree: CleanTree) -> None:
+    """Hard links are one file."""
+    kept = tree.file("a")
+    os.link(kept, tree.root / "b")
+    tree.group(kept, os.fsencode(tree.root / "b"))
+    assert tree.run("--apply").status == 1
+    assert tree.names() == ["a", "b"]
+
+
+def test_a_folder_under_two_names_saves_nothing(tree: CleanTree) -> None:
+    """By a link here; a bind mount has the same inodes."""
+    path = tree.file("real/a")
+    os.symlink("real", tree.root / "root2")
+    tree.group(path, os.fsencode(tree.root / "root2/a"))
+    assert tree.run("--apply").status == 1
+    assert read(path) == b"picture"
+
+
+def test_every_name_of_a_file_is_acted_on_or_none(tree: CleanTree) -> None:
+    """A file whose other name is unknown would free nothing; one with all names known is acted on whole."""
+    kept, other = tree.file("a", age=9), tree.file("b")
+    os.link(other, tree.root / "c")
+    tree.group(kept, other)
+    said = tree.run("--apply")
+    assert (said.status, tree.names()) == (1, ["a", "b", "c"])
+    assert "b: left alone: it has other names (hard links)" in said.err
+    tree.groups.clear()
+    tree.group(kept, other, os.fsencode(tree.root / "c"))
+    before = tree.snapshot()
+    said = tree.run("--apply")
+    assert (said.status, tree.names()) == (0, ["a"])
+    assert "2 files to the trash, 7 B saved" in said.out
+    assert tree.run("--undo").status == 0
+    assert tree.snapshot() == before
+
+
+@pytest.mark.parametrize("how", ["hardlink", "reflink"])
+def test_only_files_with_the_same_bytes_are_linked(tree: CleanTree, how: str) -> None:
+    """The same pixels in other bytes are exact, too, and may go to the trash only."""
+    tree.group(tree.file("a", b"1", 9), tree.file("b", b"2"))
+    said = tree.run("--apply", "--how", how)
+    assert (said.status, tree.names()) == (1, ["a", "b"])
+    assert "but its bytes differ" in said.err
+    assert tree.run("--apply").status == 0
+    assert tree.names() == ["a"]
+
+
+def test_a_rule_chooses_the_kept_file(tree: CleanTree) -> None:
+    """--prefer, with the reason."""
+    tree.group(tree.file("a", age=9), tree.file("album/b"))
+    said = tree.run("--apply", "--prefer", "path:*/album/*")
+    assert tree.names() == ["album/b"]
+    assert "preferred path */album/*" in said.out
+
+
+def test_the_choice_of_the_daemon_counts(tree: CleanTree) -> None:
+    """Its first file is kept for its reason, though headers speak for another; rules of the command are stronger."""
+    original, framed = tree.file("original.jpg", b"a"), tree.file("framed.jpg", b"b", age=9)
+    tree.group(original, framed)
+    tree.groups[0]["reason"] = "original of the framed version"
+    said = tree.run()
+    assert "original.jpg\n          400x300, 1 B: original of the framed version" in said.out
+    said = tree.run("--prefer", "name:framed*")
+    assert "framed.jpg\n          400x300, 1 B: preferred name framed*" in said.out
+    tree.groups[0]["decision"] = 7
+    assert "original.jpg\n          400x300, 1 B: your decision" in tree.run("--prefer", "name:framed*").out
+
+
+def test_other_names_that_the_daemon_lists_are_names_of_one_file(tree: CleanTree) -> None:
+    """All of them are acted on together, as when each was a member."""
+    kept, other = tree.file("a.jpg", age=1), tree.file("b.jpg")
+    os.link(other, tree.root / "c.jpg")
+    tree.group(kept, other)
+    tree.groups[0]["members"][1]["also"] = [{"path": str(tree.root / "c.jpg")}]
+    assert tree.run("--apply").status == 0
+    assert sorted(path.name for path in tree.root.iterdir()) == ["a.jpg"]
+
+
+def test_json_has_each_plan_and_the_totals(tree: CleanTree) -> None:
+    """One object a line; a path that is not UTF-8 is exact in base64."""
+    kept, other = tree.file("a", age=9), tree.file(b"b\xff")
+    tree.group(kept, other)
+    plan, totals = map(json.loads, tree.run("--json").out.splitlines())
+    assert plan["keep"] == {"path": kept.decode(), "size_bytes": 7, "reason": "oldest"}
+    (act,) = plan["acts"]
+    assert journal.exact_path(act) == other
+    assert (act["how"], act["verdict"], act["size_bytes"], act["error"]) == ("trash", "exact", 7, None)
+    assert totals == {"groups": 1, "files": 1, "saves_bytes": 7, "skipped": 0, "applied": False, "run": None}
+    totals = json.loads(tree.run("--json", "--apply").out.splitlines()[-1])
+    assert totals["applied"]
+    assert [json.loads(line)["state"] for line in tree.run("--list", "--json").out.splitlines()] == ["done"]
+
+
+@pytest.mark.parametrize("words", [("--apply", "--undo"), ("--list", "--undo"), ("--apply", "--list")])
+def test_only_one_thing_at_a_time(tree: CleanTree, words: tuple[str, ...]) -> None:
+    """The three exclude each other."""
+    assert tree.run(*words).status == 2
+
+
+@pytest.mark.parametrize("how", ["delete", "move", "move:", "trash:x", ""])
+def test_an_unknown_way_is_refused(tree: CleanTree, how: str) -> None:
+    """The ways that there are, are named."""
+    said = tree.run("--how", how)
+    assert said.status == 2
+    assert "expected trash, move:DIR, hardlink or reflink" in said.err
+
+
+def test_the_daemon_never_imports_the_acts() -> None:
+    """Only the command and the page do, in the user's process: the daemon writes to no watched file."""
+    users = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if "shazimd.acting" in path.read_text() and path.parent.name not in ("acting", "web")
+    }
+    assert users == {"cli/clean.py"}
