@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from ingest_bench import Bench
 
 from shazimd.ingest.commit import Committer
 from shazimd.store.base import Store
@@ -22,3 +23,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def committer(store: Store) -> Iterator[Committer]:
     with closing(Committer(store)) as made:
         yield made
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.close()
