@@ -354,8 +354,14 @@ class FakeService:
         self.asked.append(("foreign_paths", host, after, limit))
         return []
 
-    def put_foreign(self, host: str, body: bytes, position: str | None, *, complete: bool) -> ForeignReply:
-        self.asked.append(("put_foreign", host, body, position, complete))
+    def missing_contents(self, host: str, body: bytes, *, packed: bool) -> list[str]:
+        self.asked.append(("missing_contents", host, body, packed))
+        return []
+
+    def put_foreign(
+        self, host: str, body: bytes, position: str | None, *, complete: bool, packed: bool
+    ) -> ForeignReply:
+        self.asked.append(("put_foreign", host, body, position, complete, packed))
         return {"missing": [], "refused": []}
 
     def forget_foreign(self, host: str) -> ForgetReply:

@@ -8,10 +8,13 @@ files that changed after a position, or reads all where the position is not know
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from shazimd.protocol.cluster import FingerprintMessage
 from shazimd.types import Digest
+
+Content: TypeAlias = Mapping[str, Any]
+"""A fingerprint with the fields of ``FingerprintMessage``, its bytes as they are."""
 
 
 class SharedFile(NamedTuple):
@@ -102,8 +105,9 @@ class Cluster(Protocol):
     def unknown(self, host: str, paths: Sequence[bytes]) -> list[bytes]:
         """Those of these paths that the host does not have."""
 
-    def contents(self, host: str, digests: Sequence[Digest]) -> list[FingerprintMessage]:
-        """Fingerprints of a host; missing ones are left out."""
+    def contents(self, host: str, digests: Sequence[Digest]) -> list[Content]:
+        """Fingerprints of a host; missing ones and such as are larger than any picture's are left out. May be called
+        beside another verb, from another thread."""
 
     def landed(self, files: Sequence[tuple[bytes, Digest]]) -> list[int | None]:
         """The number of the push that told of each of these files of this host; None for files that were not pushed."""

@@ -8,7 +8,6 @@ from shazimd.client import Client
 from shazimd.protocol import PathFields
 from shazimd.protocol.cluster import ChangesPage, FingerprintMessage, ForeignReply, ForeignStatus
 from shazimd.server import cluster_verbs as verbs
-from shazimd.server.verbs import JSON
 
 
 class LinkClient(Client):
@@ -34,12 +33,19 @@ class LinkClient(Client):
         paths: list[PathFields] = self._json(verbs.FOREIGN_PATHS, host=host, after=after)["paths"]
         return paths
 
+    def missing_contents(self, host: str, batch: bytes) -> list[str]:
+        """The contents of files in ``put`` of a batch that are missing, by their digests in hexadecimal."""
+        missing: list[str] = self._json(verbs.MISSING_CONTENTS, batch, verbs.PACKED, host=host)["missing"]
+        return missing
+
     def put_foreign(
         self, host: str, batch: bytes, position: str | None = None, *, complete: bool = False
     ) -> ForeignReply:
-        """Put and remove files of another host, in a JSON object with ``put``, ``remove`` and ``contents``."""
+        """Put and remove files of another host: an object in MessagePack with ``put``, ``remove`` and ``contents``."""
         whole = "true" if complete else None
-        reply: ForeignReply = self._json(verbs.PUT_FOREIGN, batch, JSON, host=host, position=position, complete=whole)
+        reply: ForeignReply = self._json(
+            verbs.PUT_FOREIGN, batch, verbs.PACKED, host=host, position=position, complete=whole
+        )
         return reply
 
     def forget_foreign(self, host: str) -> int:

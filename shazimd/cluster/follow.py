@@ -7,20 +7,18 @@ pass goes on from what the daemon really has.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import msgspec
 import structlog
 
-from shazimd.cluster.base import Cluster, FilesPage, SharedFile
+from shazimd.cluster.base import Cluster, FilesPage
 from shazimd.cluster.daemon import LinkClient
-from shazimd.cluster.publish import batches
-from shazimd.text import path_bytes, path_fields
+from shazimd.cluster.deliver import Delivery
+from shazimd.text import path_bytes
 
 log = structlog.get_logger()
 
-BATCH = 256
-"""Files in a request to the daemon, some 3 MB: other writes have their turn in between."""
+READ_AT_ONCE = 2
+"""Parts that the daemon writes at a time while all files of a host are read: one is checked while one is flushed."""
 WAIT_S = 5.0
 """Pause without a notification: one may get lost with a connection."""
 ALL = "*"
@@ -63,16 +61,18 @@ class Follower:
 
     def _fetch(self, cluster: Cluster, host: str, position: str | None) -> None:
         """Bring the daemon up to date with a host."""
-        before = position
-        while page := cluster.changes(host, position):
-            if page.position != position:
-                self._put(cluster, host, page, page.position)
-                position = page.position
-            if page.is_last:
-                if position != before:
-                    cluster.follows(host, page.position)
-                return
-        self._read_all(cluster, host)
+        at = position
+        with Delivery(cluster, self._daemon, host) as delivery:
+            while (page := cluster.changes(host, at)) is not None:
+                if page.position != at:
+                    delivery.put(page, page.position)
+                    at = page.position
+                if page.is_last:
+                    break
+        if page is None:
+            self._read_all(cluster, host)
+        elif at is not None and at != position:
+            cluster.follows(host, at)
 
     def _read_all(self, cluster: Cluster, host: str) -> None:
         """Put every file of a host, and remove those that it does not have. Changes meanwhile come after the
@@ -82,60 +82,18 @@ class Follower:
             return
         log.info("cluster_host_read", host=host, position=position)
         cluster.follows(host, position)  # its changes from here on are kept
-        while not last:
-            page = cluster.all_files(host, after)
-            self._put(cluster, host, page, None)
-            after, last = page.position, page.is_last
+        with Delivery(cluster, self._daemon, host, READ_AT_ONCE) as delivery:
+            while not last:
+                page = cluster.all_files(host, after)
+                delivery.put(page, None)
+                after, last = page.position, page.is_last
         self._sweep(cluster, host)
-        self._daemon.put_foreign(host, b"{}", position, complete=True)
+        self._daemon.put_foreign(host, b"", position, complete=True)
 
     def _sweep(self, cluster: Cluster, host: str) -> None:
         after: bytes | None = None
         while paths := [path_bytes(each) for each in self._daemon.foreign_paths(host, after)]:
             after = paths[-1]
             if gone := cluster.unknown(host, paths):
-                self._send(host, [], gone, [])
-
-    def _put(self, cluster: Cluster, host: str, page: FilesPage, position: str | None) -> None:
-        """Have the daemon write a page; the position goes with the last files."""
-        parts = [*batches(page.files, BATCH)] or [[]]
-        for part in parts[:-1]:
-            self._put_part(cluster, host, part, [], None)
-        self._put_part(cluster, host, parts[-1], page.gone, position)
-
-    def _put_part(
-        self, cluster: Cluster, host: str, files: Sequence[SharedFile], gone: Sequence[bytes], position: str | None
-    ) -> None:
-        missing = self._send(host, files, gone, [], position, complete=False)
-        if missing:
-            contents = cluster.contents(host, [bytes.fromhex(each) for each in missing])
-            self._send(host, files, gone, contents, position)
-
-    def _send(
-        self,
-        host: str,
-        files: Sequence[SharedFile],
-        gone: Sequence[bytes],
-        contents: Sequence[Any],
-        position: str | None = None,
-        *,
-        complete: bool = True,
-    ) -> list[str]:
-        """The digests of contents that are missing."""
-        batch = {
-            "put": [_message(file) for file in files],
-            "remove": [path_fields(path) for path in gone],
-            "contents": contents,
-        }
-        return self._daemon.put_foreign(host, msgspec.json.encode(batch), position, complete=complete)["missing"]
-
-
-def _message(file: SharedFile) -> dict[str, Any]:
-    return {
-        **path_fields(file.path),
-        "content": file.digest.hex(),
-        "made": file.made,
-        "size_bytes": file.size_bytes,
-        "mtime_ns": file.mtime_ns,
-        "since": file.since,
-    }
+                with Delivery(cluster, self._daemon, host) as delivery:
+                    delivery.put(FilesPage([], gone, "", is_last=True), None)

@@ -15,7 +15,7 @@ import psycopg
 from psycopg.rows import dict_row, tuple_row
 
 from shazimd import __version__
-from shazimd.cluster.base import FilesPage, Push, SharedFile
+from shazimd.cluster.base import Content, FilesPage, Push, SharedFile
 from shazimd.errors import ClusterError, HostTaken
 from shazimd.protocol.cluster import FingerprintMessage
 from shazimd.types import Digest
@@ -30,6 +30,8 @@ FOLLOWER_GONE = "1 day"
 CHANNEL = "shazim"
 LOCKS = 0x7368617A
 """The class of the advisory locks of hosts: "shaz"."""
+FEATURES_BYTES_MAX, VECTOR_BYTES_MAX = 1 << 16, 1 << 15
+"""Larger values are no picture's: a host that writes them does not fill the memory of others."""
 _BYTES = ("pixels", "turned", "features", "vector")
 _COLUMNS = (
     *("digest", "made", "width", "height", "format", "ah", "dh", "pixels", "low_information", "turned", "features"),
@@ -209,14 +211,15 @@ class PostgresCluster:
             )
             return [row[0] for row in rows]
 
-    def contents(self, host: str, digests: Sequence[Digest]) -> list[FingerprintMessage]:
+    def contents(self, host: str, digests: Sequence[Digest]) -> list[Content]:
+        columns = f"encode(digest, 'hex') as content, {', '.join(_COLUMNS[1:])}"
         with self._verb() as db:
             db.row_factory = dict_row
-            rows = db.execute(
-                f"select {', '.join(_COLUMNS)} from contents where host = %s and digest = any(%s)",  # noqa: S608
-                [host, list(digests)],
+            return db.execute(
+                f"select {columns} from contents where host = %s and digest = any(%s) "  # noqa: S608
+                "and octet_length(features) <= %s and coalesce(octet_length(vector), 0) <= %s",
+                [host, list(digests), FEATURES_BYTES_MAX, VECTOR_BYTES_MAX],
             ).fetchall()
-        return [_message(row) for row in rows]
 
     def landed(self, files: Sequence[tuple[bytes, Digest]]) -> list[int | None]:
         with self._verb() as db:
@@ -247,7 +250,10 @@ class PostgresCluster:
     def _verb(self, timeout_s: float = VERB_TIMEOUT_S) -> Iterator[psycopg.Cursor[Any]]:
         """A cursor; a verb that takes too long ends in an error, though the server says nothing at all."""
         try:
-            with limited(self._connection, timeout_s), self._connection.cursor(row_factory=tuple_row) as cursor:
+            with (
+                limited(self._connection, timeout_s),
+                self._connection.cursor(binary=True, row_factory=tuple_row) as cursor,  # as text a byte is two
+            ):
                 yield cursor
         except psycopg.Error as error:
             raise ClusterError(reason(error)) from error
@@ -313,13 +319,6 @@ def _row(message: FingerprintMessage) -> dict[str, Any]:
     """The columns of a fingerprint."""
     row: dict[str, Any] = {**message, "digest": bytes.fromhex(message["content"])}
     return row | {name: None if row[name] is None else base64.b64decode(row[name]) for name in _BYTES}
-
-
-def _message(row: dict[str, Any]) -> FingerprintMessage:
-    text = {name: None if row[name] is None else base64.b64encode(row[name]).decode() for name in _BYTES}
-    message = {**row, **text, "content": row["digest"].hex()}
-    del message["digest"]
-    return cast(FingerprintMessage, message)
 
 
 def _value(cursor: psycopg.Cursor[Any]) -> Any:

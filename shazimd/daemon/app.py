@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from functools import partial
 
 import structlog
 
@@ -32,10 +31,11 @@ from shazimd.search.query import Search
 from shazimd.store.base import Store
 from shazimd.store.lmdb_store import open_store
 from shazimd.telemetry.metrics import Metrics
+from shazimd.types import Digest
 from shazimd.words.packing import VERSION
 from shazimd.workers import jobs
-from shazimd.workers.jobs import verify_all
 from shazimd.workers.pool import WorkerPool
+from shazimd.workers.verifying import Verifier
 
 log = structlog.get_logger()
 
@@ -63,10 +63,7 @@ class App:
             self.store, self.workers, self.library = parts.store, parts.workers, parts.library
             self.alerts, self.committer, self.metrics = parts.alerts, parts.committer, parts.metrics
             self.foreign = ForeignFiles(
-                parts.library,
-                parts.committer,
-                config.cluster.host,
-                partial(parts.workers.submit, jobs.are_comparable) if config.match.verify else None,
+                parts.library, parts.committer, config.cluster.host, verified=config.match.verify
             )
             self.search, self.duplicates, self.ignored = parts.search, parts.duplicates, parts.ignored
             self.run = Run(parts, roots, RunSettings.of(config))
@@ -143,8 +140,9 @@ def _open_parts(config: Config, model: ModelInfo | None, opened: ExitStack) -> P
     library = opened.enter_context(closing(Library(store, _open_index, model)))
     committer = opened.enter_context(closing(Committer(store)))
     alerts = opened.enter_context(closing(Alerts(store, committer)))
-    verify = partial(workers.submit, verify_all) if config.match.verify else None
-    comparers = _comparers(workers, limits.max_pixels) if config.match.verify else None
+    failed: set[Digest] = set()
+    verify = Verifier(workers.submit, failed) if config.match.verify else None
+    comparers = _comparers(workers, limits.max_pixels, failed) if config.match.verify else None
     search, duplicates = Search(library, verify), Duplicates(library, verified=config.match.verify)
     return Parts(
         store,
@@ -160,10 +158,10 @@ def _open_parts(config: Config, model: ModelInfo | None, opened: ExitStack) -> P
     )
 
 
-def _comparers(workers: WorkerPool, max_pixels: int) -> Comparers:
+def _comparers(workers: WorkerPool, max_pixels: int, failed: set[Digest]) -> Comparers:
     later = workers.submit_later
     return Comparers(
-        partial(later, jobs.verify_all),
+        Verifier(later, failed),
         lambda asked, known, mapping: later(jobs.lineage, asked, known, mapping, max_pixels),
         lambda data: later(jobs.picture_facts, data, max_pixels),
     )

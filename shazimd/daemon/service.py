@@ -273,8 +273,13 @@ class DaemonService:
     def foreign_paths(self, host: str, after: bytes | None, limit: int) -> list[PathFields]:
         return self._app.foreign.paths(host, after, limit)
 
-    def put_foreign(self, host: str, body: bytes, position: str | None, *, complete: bool) -> ForeignReply:
-        return self._app.foreign.put(host, body, position, complete=complete)
+    def missing_contents(self, host: str, body: bytes, *, packed: bool) -> list[str]:
+        return self._app.foreign.missing(host, body, packed=packed)
+
+    def put_foreign(
+        self, host: str, body: bytes, position: str | None, *, complete: bool, packed: bool
+    ) -> ForeignReply:
+        return self._app.foreign.put(host, body, position, complete=complete, packed=packed)
 
     def forget_foreign(self, host: str) -> ForgetReply:
         return {"forgotten": self._app.foreign.forget(host), "comes_back": False}

@@ -173,14 +173,6 @@ def unpack_features(data: bytes) -> Features:
     )
 
 
-def is_comparable(data: bytes) -> bool:
-    """Whether these are packed features with a picture that can be looked at."""
-    try:
-        return unpack_features(data).luma.size > 0
-    except (ValueError, cv2.error):
-        return False
-
-
 def half_descriptors(luma: NDArray[np.uint8], limit: int) -> NDArray[np.float32]:
     """Training data of a vocabulary: the halves of the ``limit`` strongest descriptors, float32 [2 n, 64]."""
     upper, lower = _halves(_strongest(luma, limit).descriptors)

@@ -116,7 +116,7 @@ class Backfill:
         if found and fingerprint:
             self._committer.submit(
                 partial(_put, content=content, digest=found.digest, fingerprint=fingerprint),
-                lambda known: self._library.replace(content, fingerprint) if known else None,
+                lambda known: self._library.replace([(content, fingerprint)]) if known else None,
             ).result()
         self._library.outdated = max(0, self._library.outdated - 1)
 

@@ -99,6 +99,11 @@ class RefusedRow(TypedDict):
     reason: str
 
 
+class MissingReply(TypedDict):
+    missing: list[str]
+    """digests of contents that are neither known nor given"""
+
+
 class ForeignReply(TypedDict):
     missing: list[str]
     """digests of contents that are needed: nothing was written, send all again with these contents"""

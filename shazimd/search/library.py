@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -79,14 +79,14 @@ class Library:
         """Add a stored content to the indexes unless they have it."""
         with self._swap:
             if content not in self.index and content not in self.faint:
-                self._put(content, fingerprint)
-        self._put_words(content, fingerprint)
+                self._put([(content, fingerprint)])
+        self._put_words([(content, fingerprint)])
 
-    def replace(self, content: ContentId, fingerprint: Fingerprint) -> None:
-        """Replace the vector of a stored content in the index, and add its words if they were missing."""
+    def replace(self, rows: Sequence[tuple[ContentId, Fingerprint]]) -> None:
+        """Put stored contents into the indexes, in place of what they have of them, but for words, which stay."""
         with self._swap:
-            self._put(content, fingerprint)
-        self._put_words(content, fingerprint)
+            self._put(rows)
+        self._put_words(rows)
 
     def remove(self, contents: list[ContentId]) -> None:
         """Remove contents from the indexes, after the store. A search passes over candidates unknown to the store."""
@@ -115,15 +115,22 @@ class Library:
         with self._swap:
             self.index.close()
 
-    def _put(self, content: ContentId, fingerprint: Fingerprint) -> None:
+    def _put(self, rows: Sequence[tuple[ContentId, Fingerprint]]) -> None:
+        for index, is_faint in ((self.index, False), (self.faint, True)):
+            signals = [(content, self._signals(each)) for content, each in rows if each.low_information is is_faint]
+            if signals:
+                index.add(signals)
+
+    def _signals(self, fingerprint: Fingerprint) -> Signals:
         signals = fingerprint.signals
         if fingerprint.low_information or fingerprint.model != self.model_id:
-            signals = Signals(signals.ah, signals.dh, None)
-        (self.faint if fingerprint.low_information else self.index).add([(content, signals)])
+            return Signals(signals.ah, signals.dh, None)
+        return signals
 
-    def _put_words(self, content: ContentId, fingerprint: Fingerprint) -> None:
-        if fingerprint.features:
-            self.words.add([(content, unpack_words(fingerprint.features))])
+    def _put_words(self, rows: Sequence[tuple[ContentId, Fingerprint]]) -> None:
+        words = [(content, unpack_words(each.features)) for content, each in rows if each.features]
+        if words:
+            self.words.add(words)
 
     def _load(self) -> None:
         try:

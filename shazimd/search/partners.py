@@ -7,7 +7,6 @@ score. This finds mirrored, turned and cropped copies, too. Geometry confirms th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future
 from typing import NamedTuple
 
 from shazimd.search.candidates import (
@@ -20,10 +19,10 @@ from shazimd.search.candidates import (
     with_same_pixels,
 )
 from shazimd.search.library import Library
-from shazimd.search.query import Verify
+from shazimd.search.query import StartedVerification, Verify
 from shazimd.search.score import confirmed, similarities
 from shazimd.store.base import Reader
-from shazimd.types import DEFAULT_WEIGHTS, ContentId, Fingerprint, Relation, Verification
+from shazimd.types import DEFAULT_WEIGHTS, ContentId, Fingerprint, Relation
 
 PARTNERS_MAX = 100
 """Maximum number of verified partners of a content, likeliest first."""
@@ -41,7 +40,7 @@ class PartnerCheck(NamedTuple):
     """with each partner; None without vectors of the model"""
     copy_from: float | None
     """see ``ModelInfo.copy_from``"""
-    verified: Future[list[Verification]] | None
+    verified: StartedVerification | None
 
     def relations(self) -> Iterator[Relation]:
         """The relations found; waits for the workers. Raises WorkerFailed."""

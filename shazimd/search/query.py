@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from concurrent.futures import Future
 from contextlib import suppress
 from itertools import chain, islice
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from shazimd.search.candidates import (
     BY_VECTOR,
@@ -62,7 +61,15 @@ IDENTICAL = Similarities(1.0, 1.0, 1.0)
 _RANK = {verdict: rank for rank, verdict in enumerate(Verdict)}
 _ALIKE = (Verdict.COPY, Verdict.VARIANT)
 
-Verify = Callable[[bytes, Sequence[bytes]], "Future[list[Verification]]"]
+
+class StartedVerification(Protocol):
+    """Comparisons that were started."""
+
+    def result(self) -> list[Verification]:
+        """Wait for the answers, in the order of the candidates. Raises WorkerFailed."""
+
+
+Verify = Callable[[bytes, Sequence[bytes]], StartedVerification]
 """Compares a query's local features with each candidate's, in a worker."""
 
 Admit = Callable[[bytes, Stat, Digest], bool]

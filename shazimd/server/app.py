@@ -15,11 +15,12 @@ from starlette.routing import Route
 
 from shazimd.errors import Forbidden, UsageError
 from shazimd.protocol import AlertsReply, RetryReply
+from shazimd.protocol.cluster import MissingReply
 from shazimd.protocol.status import ModelsReply
 from shazimd.server import answers, openapi, parameters
 from shazimd.server.answers import JsonResponse
 from shazimd.server.bodies import Bodies, memory_budget
-from shazimd.server.cluster_verbs import CLUSTER_VERBS
+from shazimd.server.cluster_verbs import CLUSTER_VERBS, PACKED
 from shazimd.server.events import AlertStreams
 from shazimd.server.parameters import SINCE
 from shazimd.server.service import Service
@@ -233,10 +234,21 @@ class _Api:
         paths = await self._verb(self._service.foreign_paths, given["host"], given["after"], limit)
         return JsonResponse({"paths": paths})
 
+    async def missing_contents(self, request: Request, given: dict[str, Any]) -> Response:
+        async with self._bodies.any(request) as body:
+            ask = partial(self._service.missing_contents, given["host"], body, packed=_is_packed(request))
+            reply: MissingReply = {"missing": await self._verb(ask)}
+            return JsonResponse(reply)
+
     async def put_foreign(self, request: Request, given: dict[str, Any]) -> Response:
         async with self._bodies.any(request) as body:
             put = partial(
-                self._service.put_foreign, given["host"], body, given["position"], complete=bool(given["complete"])
+                self._service.put_foreign,
+                given["host"],
+                body,
+                given["position"],
+                complete=bool(given["complete"]),
+                packed=_is_packed(request),
             )
             return JsonResponse(await self._verb(put))
 
@@ -269,3 +281,7 @@ class _Api:
             if await request.is_disconnected():  # while waiting
                 raise ClientDisconnect
             return await anyio.to_thread.run_sync(ask)
+
+
+def _is_packed(request: Request) -> bool:
+    return request.headers.get("content-type") == PACKED

@@ -17,7 +17,9 @@ from shazimd.server.parameters import (
 from shazimd.server.verbs import Reply, Verb
 
 FOREIGN_BATCH = "foreign"
-"""A body: a JSON object with lists of files to put and to remove, and of contents."""
+"""A body: an object with lists of files to put and to remove, and of contents, in JSON or MessagePack."""
+PACKED = "application/msgpack"
+"""MessagePack has bytes as they are; JSON has them in base64."""
 
 DIGESTS_MAX = 100
 """So many fit into a request's line."""
@@ -88,6 +90,15 @@ FOREIGN_PATHS = Verb(
     (HOST, AFTER_PATH, LIMIT),
     admin=True,
 )
+MISSING_CONTENTS = Verb(
+    "missing_contents",
+    "POST /v1/foreign/missing",
+    "List the contents of files of another host that are neither known nor given.",
+    Reply("MissingReply"),
+    (HOST,),
+    FOREIGN_BATCH,
+    admin=True,
+)
 PUT_FOREIGN = Verb(
     "put_foreign",
     "PUT /v1/foreign",
@@ -113,4 +124,7 @@ DECIDE_FOREIGN = Verb(
     (UNDECIDED_ID, ORDER),
     admin=True,
 )
-CLUSTER_VERBS = (CHANGES, FINGERPRINTS, FOREIGN, FOREIGN_PATHS, PUT_FOREIGN, FORGET_FOREIGN, DECIDE_FOREIGN)
+CLUSTER_VERBS = (
+    *(CHANGES, FINGERPRINTS),
+    *(FOREIGN, FOREIGN_PATHS, MISSING_CONTENTS, PUT_FOREIGN, FORGET_FOREIGN, DECIDE_FOREIGN),
+)

@@ -9,7 +9,7 @@ import msgspec
 
 from shazimd import __version__, protocol
 from shazimd.protocol import cluster, groups, status
-from shazimd.server.cluster_verbs import FOREIGN_BATCH
+from shazimd.server.cluster_verbs import FOREIGN_BATCH, PACKED
 from shazimd.server.parameters import Parameter
 from shazimd.server.verbs import (
     DECISIONS,
@@ -27,7 +27,8 @@ _OBJECTS = {"type": "array", "items": {"type": "object"}}
 _BODIES: dict[str, dict[str, Any]] = {
     DECISIONS: {JSON_LINES: {"schema": {"$ref": "#/components/schemas/DecisionLine"}}},
     FOREIGN_BATCH: {
-        JSON: {"schema": {"type": "object", "properties": dict.fromkeys(("put", "remove", "contents"), _OBJECTS)}}
+        kind: {"schema": {"type": "object", "properties": dict.fromkeys(("put", "remove", "contents"), _OBJECTS)}}
+        for kind in (JSON, PACKED)
     },
     PICTURE: {"application/octet-stream": {"schema": _PICTURE}},
     MODEL: {"application/octet-stream": {"schema": _BINARY}},

@@ -140,7 +140,12 @@ class Service(Protocol):
     def foreign_paths(self, host: str, after: bytes | None, limit: int) -> list[PathFields]:
         """The files of another host after a path, in order. Raises BadInput for a bad name."""
 
-    def put_foreign(self, host: str, body: bytes, position: str | None, *, complete: bool) -> ForeignReply:
+    def missing_contents(self, host: str, body: bytes, *, packed: bool) -> list[str]:
+        """Contents of files that are neither known nor given. Raises BadInput."""
+
+    def put_foreign(
+        self, host: str, body: bytes, position: str | None, *, complete: bool, packed: bool
+    ) -> ForeignReply:
         """Put and remove files of another host, durable and with the position, all at once; bad rows are refused.
         Raises BadInput."""
 

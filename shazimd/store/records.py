@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from collections.abc import Sequence
+from itertools import chain
 from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -41,6 +43,7 @@ _UNSOUND = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 FORMAT_MAX = 32
 """Characters of a format's name: a later version may know more formats, and no longer names."""
 TURNED_BYTES = 7 * 2 * 8
+_TWO_HASHES = struct.Struct(">QQ")
 Hash: TypeAlias = Annotated[int, Meta(ge=0)]
 """64 bits; MessagePack has no larger number"""
 Side: TypeAlias = Annotated[int, Meta(ge=1, le=2**32 - 1)]
@@ -225,19 +228,19 @@ def to_fingerprint(record: ContentRecord, fv: FloatVector | None, model: str | N
         pixels=record.pixels,
         low_information=record.low_information,
         features=features,
-        turned=_decode_turned(record.turned),
+        turned=decode_turned(record.turned),
         damaged=record.damaged,
     )
 
 
 def encode_turned(turned: Sequence[tuple[int, int]]) -> bytes:
     """The hashes of the other orientations, as in ``ContentRecord``."""
-    return b"".join(each.to_bytes(8, "big") for pair in turned for each in pair)
+    return struct.pack(f">{2 * len(turned)}Q", *chain.from_iterable(turned))
 
 
-def _decode_turned(raw: bytes) -> tuple[tuple[int, int], ...]:
-    hashes = [int.from_bytes(raw[start : start + 8], "big") for start in range(0, len(raw), 8)]
-    return tuple(zip(hashes[::2], hashes[1::2], strict=True))
+def decode_turned(raw: bytes) -> tuple[tuple[int, int], ...]:
+    """The inverse of ``encode_turned``."""
+    return tuple(_TWO_HASHES.iter_unpack(raw))
 
 
 class PendingNote(NamedTuple):

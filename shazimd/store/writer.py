@@ -116,18 +116,21 @@ class Writer(Reader):
         for path in (*(new + path[len(old) :] for path in moved), *moved):  # a follower must not see them gone first
             self.changes.note(path)
 
-    def add_content(self, digest: Digest, fingerprint: Fingerprint, *, related: bool = True) -> ContentId:
+    def add_content(
+        self, digest: Digest, fingerprint: Fingerprint, *, related: bool = True, held: bool = False
+    ) -> ContentId:
         """Add a content; a known digest keeps its id, and nothing changes unless its row is unsound. ``related``: its
-        relations are to be found.
+        relations are to be found. ``held``: the caller writes a file of it in this transaction.
 
-        Raises ValueError for a vector without a model, and as ``put_vector`` does."""
+        Raises ValueError for a vector without a model, and as ``put_vector`` does; then nothing was written."""
         raw = get(self._txn, self._t.digests, digest)
         if raw is not None:
             self.mend_content(parse_number(raw), digest, fingerprint)
             return parse_number(raw)
         content = self._next(b"content")
         self._write_content(content, digest, fingerprint, related=related)
-        self._mark_deleted(content)
+        if not held:
+            self._mark_deleted(content)
         return content
 
     def mend_content(self, content: ContentId, digest: Digest, fingerprint: Fingerprint) -> bool:
@@ -137,6 +140,7 @@ class Writer(Reader):
         self.unsound.forget_names(content)
         self._forget_derived(content)
         self._write_content(content, digest, fingerprint, related=True)
+        self._note_content(content)
         return True
 
     def _write_content(self, content: ContentId, digest: Digest, fingerprint: Fingerprint, *, related: bool) -> None:
@@ -144,13 +148,15 @@ class Writer(Reader):
         record = records.encode(records.to_record(digest, fingerprint))
         if reason := records.fault(record, ContentRecord):
             raise ValueError(f"a content can't be stored: {reason}")
+        if fingerprint.signals.fv is not None:
+            if fingerprint.model is None:
+                raise ValueError("fingerprint has a vector and no model, expected the id of the model that made it")
+            self._write_vector(content, fingerprint.model, fingerprint.signals.fv)
         put(self._txn, self._t.contents, key, record, append=not self.unsound.is_kept(content))
         put(self._txn, self._t.digests, digest, key)
         if fingerprint.pixels:
             put(self._txn, self._t.pixels, fingerprint.pixels + key, b"")
         put_pieces(self._txn, self._t.features, key, fingerprint.features)
-        if fingerprint.signals.fv is not None:
-            self._put_own_vector(content, fingerprint.model, fingerprint.signals.fv)
         if fingerprint.features and related:
             self.relations.mark(content)
 
@@ -160,16 +166,20 @@ class Writer(Reader):
         Raises KeyError for an unknown content, ValueError for a vector with more than one dimension, of another length
         than 1, or of another width than the model's others."""
         self._content(content)
+        self._write_vector(content, model, fv)
+        self._note_content(content)
+
+    def _write_vector(self, content: ContentId, model: str, fv: FloatVector) -> None:
         raw = records.encode_vector(fv)
         known = self._model(model) or ModelRecord(self._next(b"model"), len(fv), 0)
         if len(fv) != known.width:
             raise ValueError(f"fv has {len(fv)} numbers, expected {known.width}, as the others of {model} have")
         key = vector_key(known, content)
         added = not self._has_vector(known, content)
-        delete_all(self._txn, self._t.vectors, key)
+        if not added:
+            delete_all(self._txn, self._t.vectors, key)
         put_pieces(self._txn, self._t.vectors, key, raw)
         self._put_model(model, ModelRecord(known.number, known.width, known.vectors + added))
-        self._note_content(content)
 
     def put_features(
         self, content: ContentId, features: bytes, turned: Sequence[tuple[int, int]] | None = None
@@ -271,6 +281,8 @@ class Writer(Reader):
 
     def _make(self, directories: list[bytes]) -> int:
         """The number of a directory, added with its parents as needed."""
+        if (known := self._tree.find(directories)) is not None:
+            return known
         at = keys.FOREIGN if keys.is_below_host(directories) else keys.ROOT
         for name in directories:
             child = self._tree.child(at, name)
@@ -283,7 +295,8 @@ class Writer(Reader):
 
     def _clear(self, directories: list[bytes], name: bytes) -> None:
         """Remove any directory at a path."""
-        if self._tree.find([*directories, name]) is not None:
+        parent = self._tree.find(directories)
+        if parent is not None and self._tree.child(parent, name) is not None:
             self.remove_tree(keys.joined([*directories, name]))
 
     def _put_row(self, directory: int, name: bytes, raw: bytes) -> None:
@@ -366,11 +379,6 @@ class Writer(Reader):
         at = self._make(directories)
         self._take_row(at, name)
         self._tree.attach(directory, at, name)
-
-    def _put_own_vector(self, content: ContentId, model: str | None, fv: FloatVector) -> None:
-        if model is None:
-            raise ValueError("fingerprint has a vector and no model, expected the id of the model that made it")
-        self.put_vector(content, model, fv)
 
     def _put_model(self, model: str, record: ModelRecord) -> None:
         put(self._txn, self._t.models, model.encode(), records.encode(record))

@@ -57,10 +57,6 @@ def checked(function: Callable[..., T], arguments: Sequence[Any], result: T) -> 
     return result
 
 
-def _one_for_each(found: list[bool], asked: dict[str, Any]) -> None:
-    _expect(len(found) == len(asked["features"]), f"{len(asked['features'])} answers", len(found))
-
-
 def _fingerprint(found: Fingerprint, asked: dict[str, Any]) -> None:
     model: ModelInfo | None = asked["model"]
     _signals(found.signals)
@@ -163,7 +159,6 @@ CHECKS: dict[Callable[..., Any], Callable[[Any, dict[str, Any]], None]] = {
     jobs.fingerprint: _fingerprint,
     jobs.query: _query,
     jobs.verify_all: _verifications,
-    jobs.are_comparable: _one_for_each,
     jobs.lineage: _evidence,
     jobs.picture_facts: _facts,
     jobs.rendition: _jpeg,

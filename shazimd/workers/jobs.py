@@ -43,13 +43,6 @@ def verify_all(query: bytes, candidates: Sequence[bytes]) -> list[Verification]:
     return verify.verify_all(query, candidates)
 
 
-def are_comparable(features: Sequence[bytes]) -> list[bool]:
-    """See ``imaging.features.is_comparable``; for features that this host's workers did not make."""
-    from shazimd.imaging.features import is_comparable
-
-    return [is_comparable(each) for each in features]
-
-
 def lineage(asked: bytes, known: bytes, mapping: Mapping, max_pixels: int) -> Evidence:
     """See ``imaging.lineage.lineage``."""
     from shazimd.imaging import lineage

@@ -11,6 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 from daemon_process import drawing
 from PIL import Image
@@ -21,6 +23,7 @@ from shazimd.daemon.service import DaemonService
 from shazimd.errors import BadInput, Unavailable
 from shazimd.posix.sealed import SealedBytes
 from shazimd.protocol.cluster import ChangesPage, ForeignReply
+from shazimd.text import path_bytes
 from shazimd.words.packing import HEADER, VERSION
 
 
@@ -79,9 +82,13 @@ def told(source: Host, target: Host, name: str, *, since: int = 0, after: str | 
     states = [each for page in source.feed(after)[2] for each in page["changes"]]
     put = [{**each, "since": since} for each in states if each["content"]]
     remove = [{"path": each["path"]} for each in states if each["content"] is None]
-    missing = target.service.put_foreign(name, body(put=put, remove=remove), "p1", complete=False)["missing"]
+    missing = target.service.put_foreign(name, body(put=put, remove=remove), "p1", complete=False, packed=False)[
+        "missing"
+    ]
     contents = source.service.fingerprints([bytes.fromhex(each) for each in missing])
-    return target.service.put_foreign(name, body(put=put, remove=remove, contents=contents), "p1", complete=True)
+    return target.service.put_foreign(
+        name, body(put=put, remove=remove, contents=contents), "p1", complete=True, packed=False
+    )
 
 
 def body(**lists: Any) -> bytes:
@@ -259,7 +266,7 @@ def test_a_bad_row_is_refused_and_the_others_are_taken(
     """No row names a file of this host or of a third, and none holds up the rest."""
     _, b, state, content = shared_pair
     rows = [{**state, "path": "/x/good.png"}, {**state, **change}]
-    reply = b.service.put_foreign("a", body(put=rows, contents=[content]), None, complete=True)
+    reply = b.service.put_foreign("a", body(put=rows, contents=[content]), None, complete=True, packed=False)
     assert len(reply["refused"]) == 1
     assert [each["path"] for each in b.service.foreign_paths("a", None, 10)] == ["/x/good.png"]
     assert b.service.status()["images"] == 0
@@ -277,6 +284,9 @@ BAD_CONTENTS: list[dict[str, Any]] = [
     {"features": "AwAAAAAA//8="},
     {"features": "Aw=="},
     {"features": base64.b64encode(HEADER.pack(VERSION, 0, 320, 240, 0) + b"\xff\xd8\xff" + bytes(900)).decode()},
+    {"format": "x" * 35},
+    {"pixels": "AAAA"},
+    {"turned": base64.b64encode(bytes(32)).decode()},
     {"features": bomb},
     {"vector": "AAAA", "model": "m"},
     {"vector": "AAA", "model": "m"},
@@ -298,18 +308,54 @@ def test_a_bad_fingerprint_is_refused_with_its_files(
     b.service.forget(None, deleted=True)
     made = {key: value() if callable(value) else value for key, value in change.items()}
     batch = body(put=[state], contents=[{**content, **made}])
-    reply = b.service.put_foreign("a", batch, "p", complete=True)
+    reply = b.service.put_foreign("a", batch, "p", complete=True, packed=False)
     assert len(reply["refused"]) == 2
     assert b.service.status()["foreign"] == 0
     assert told(a, b, "a")["refused"] == []
     assert len(b.find(Path(state["path"]).read_bytes())) == 1
 
 
+def test_a_vector_of_another_width_is_refused_with_its_files(shared_pair: tuple[Host, Host, Any, Any]) -> None:
+    """A host can name any model: the vectors of one model have the width of the first, and others are taken."""
+    _, b, state, content = shared_pair
+    b.service.forget_foreign("a")
+    b.service.forget(None, deleted=True)
+    rows, contents = [], []
+    for number, width in enumerate((4, 8, 4)):
+        digest = bytes([number] * 32).hex()
+        vector = np.eye(1, width, dtype="<f2").tobytes()
+        rows.append({**state, "path": f"/{number}.png", "content": digest})
+        contents.append({**content, "content": digest, "model": "m", "vector": base64.b64encode(vector).decode()})
+    reply = b.service.put_foreign("a", body(put=rows, contents=contents), None, complete=True, packed=False)
+    assert [each["row"] for each in reply["refused"]] == ["a:/1.png"]
+    assert {each["path"] for each in b.service.foreign_paths("a", None, 10)} == {"/0.png", "/2.png"}
+    assert b.app.store.check() == []
+
+
+def test_a_batch_in_messagepack_has_bytes_as_they_are(shared_pair: tuple[Host, Host, Any, Any]) -> None:
+    """With paths that are not UTF-8, it is taken as the same in JSON is; missing contents are named without a write."""
+    _, b, state, content = shared_pair
+    b.service.forget_foreign("a")
+    b.service.forget(None, deleted=True)
+    raw = {name: base64.b64decode(content[name]) for name in ("pixels", "turned", "features")}
+    file = {**state, "path": "", "path_b64": b"/srv/\xff.png"}
+    asked = msgspec.msgpack.encode({"put": [file]})
+    assert b.service.missing_contents("a", asked, packed=True) == [state["content"]]
+    assert b.service.foreign()["hosts"] == []
+    batch = msgspec.msgpack.encode({"put": [file], "contents": [{**content, **raw}]})
+    assert b.service.put_foreign("a", batch, "p", complete=False, packed=True) == {"missing": [], "refused": []}
+    assert [path_bytes(each) for each in b.service.foreign_paths("a", None, 10)] == [b"/srv/\xff.png"]
+    assert len(b.find(Path(state["path"]).read_bytes())) == 1
+    assert b.service.missing_contents("a", asked, packed=True) == []
+    with pytest.raises(BadInput, match="no batch"):
+        b.service.put_foreign("a", b"{}", None, complete=True, packed=True)
+
+
 @pytest.mark.parametrize("name", ["b", "", "A", "a/b", "..", "a:", "/a", "x" * 64])
 def test_a_host_has_a_name_of_another(shared_pair: tuple[Host, Host, Any, Any], name: str) -> None:
     """Neither this host's own name, nor such as would end in another's files."""
     with pytest.raises(BadInput, match="expected the name of another host"):
-        shared_pair[1].service.put_foreign(name, b"{}", None, complete=True)
+        shared_pair[1].service.put_foreign(name, b"{}", None, complete=True, packed=False)
 
 
 def test_a_content_stays_while_any_host_has_a_file_of_it(two: tuple[Host, Host]) -> None:

@@ -77,7 +77,7 @@ def test_features_that_were_made_anew_are_found(store: Store, open_library: Open
         known = reader.fingerprint(1, None)
     assert 1 not in library.words
     fresh = Fingerprint(known.signals, None, 1, 1, "PNG", features=packed([3]))
-    library.replace(1, fresh)
+    library.replace([(1, fresh)])
     assert 1 in library.words
 
 

@@ -1,0 +1,184 @@
+"""The rows of other hosts as they come from a network: each is checked by itself.
+
+A bad row is refused without holding up the others. Local features are checked without a decoder, like those of a
+worker's reply; their small pictures are decoded by workers alone, when they are compared.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+
+from shazimd.errors import BadInput
+from shazimd.protocol.cluster import RefusedRow
+from shazimd.store import keys
+from shazimd.store.records import decode_turned
+from shazimd.text import printable
+from shazimd.types import Digest, Fingerprint, FloatVector, Signals
+from shazimd.words.packing import VERSION, check_packed
+
+TURNED_BYTES = 7 * 2 * 8
+"""average and difference hash of the 7 other orientations; none in rows written before these were kept"""
+PIXELS_MAX = (1 << 32) - 1
+UNIT_TOLERANCE = 1e-3  # as that of the store
+WIDTH_MAX = 8192
+
+Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+HexDigest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Size = Annotated[int, Meta(ge=1, le=PIXELS_MAX)]
+Whole = Annotated[int, Meta(ge=0, lt=1 << 62)]
+R = TypeVar("R", bound=Struct)
+
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""Errors of msgspec for bytes that are not of a kind: deep nesting is a RecursionError."""
+
+
+class ForeignFile(Struct, frozen=True, kw_only=True):
+    """A file as it is on its host."""
+
+    path: str
+    path_b64: bytes = b""
+    content: HexDigest
+    made: str
+    size_bytes: Whole
+    mtime_ns: Annotated[int, Meta(gt=-(1 << 62), lt=1 << 62)]
+    since: Whole = 0
+    """the cluster's number of the transaction in which the host told of this content first; 0: before all others"""
+
+
+class ForeignContent(Struct, frozen=True, kw_only=True):
+    """A fingerprint, as ``protocol.FingerprintMessage`` has it."""
+
+    content: HexDigest
+    made: Annotated[str, Meta(max_length=300)]
+    width: Size
+    height: Size
+    format: Annotated[str, Meta(min_length=1, max_length=32)]
+    ah: Hex64 | None
+    dh: Hex64 | None
+    pixels: Annotated[bytes, Meta(min_length=16, max_length=64)] | None
+    low_information: bool
+    turned: bytes
+    features: Annotated[bytes, Meta(max_length=1 << 18)]
+    """some 6 kB; a page some more"""
+    model: Annotated[str, Meta(min_length=1, max_length=250)] | None
+    vector: bytes | None
+
+
+class ForeignBatch(Struct, frozen=True, kw_only=True):
+    """The body of a PUT, in JSON with bytes in base64, or in MessagePack. Rows are decoded one by one."""
+
+    put: list[msgspec.Raw] = []
+    remove: list[msgspec.Raw] = []
+    contents: list[msgspec.Raw] = []
+
+
+class _Removed(Struct, frozen=True, kw_only=True):
+    path: str
+    path_b64: bytes = b""
+
+
+class SoundRows(NamedTuple):
+    put: dict[bytes, ForeignFile]
+    """by their paths in the store"""
+    remove: list[bytes]
+    contents: dict[Digest, Fingerprint]
+    refused: list[RefusedRow]
+
+
+class Checker:
+    """Reads batches of rows."""
+
+    def __init__(self, *, packed: bool, verified: bool) -> None:
+        """``packed``: in MessagePack rather than JSON. ``verified``: local features are used here."""
+        self._decode: Any = msgspec.msgpack.decode if packed else msgspec.json.decode
+        self._empty = b"\x80" if packed else b"{}"
+        self._verified = verified
+
+    def sound(self, root: bytes, body: bytes) -> SoundRows:
+        """The sound rows of a batch, of files below ``root``. Raises BadInput for another body."""
+        try:
+            batch = self._decode(body or self._empty, type=ForeignBatch)
+        except _UNREADABLE as error:
+            raise BadInput(f"the body is no batch of files: {error}") from error
+        rows = SoundRows({}, [], {}, [])
+        for raw in batch.contents:
+            if content := self._decoded(raw, ForeignContent, rows.refused):
+                try:
+                    rows.contents[bytes.fromhex(content.content)] = self._fingerprint(content)
+                except ValueError as error:
+                    rows.refused.append(refusal(content.content.encode(), str(error)))
+        for raw in batch.put:
+            if (file := self._decoded(raw, ForeignFile, rows.refused)) and (path := _path(root, file, rows.refused)):
+                rows.put[path] = file
+        for raw in batch.remove:
+            if (gone := self._decoded(raw, _Removed, rows.refused)) and (path := _path(root, gone, rows.refused)):
+                rows.remove.append(path)
+        return rows
+
+    def _decoded(self, raw: msgspec.Raw, kind: type[R], refused: list[RefusedRow]) -> R | None:
+        try:
+            row: R = self._decode(raw, type=kind)
+        except _UNREADABLE as error:
+            refused.append(refusal(bytes(raw)[:100], str(error)))
+            return None
+        return row
+
+    def _fingerprint(self, given: ForeignContent) -> Fingerprint:
+        """Raises ValueError for values that no picture has."""
+        if len(given.turned) not in (0, TURNED_BYTES):
+            raise ValueError(f"turned has {len(given.turned)} bytes, expected {TURNED_BYTES} or none")
+        is_usable = self._verified and given.features[:1] == bytes([VERSION])
+        features = given.features if is_usable else b""
+        check_packed(features)
+        signals = Signals(_hash(given.ah), _hash(given.dh), _vector(given))
+        return Fingerprint(
+            signals=signals,
+            model=None if signals.fv is None else given.model,
+            width=given.width,
+            height=given.height,
+            format=given.format,
+            pixels=given.pixels,
+            low_information=given.low_information,
+            features=features,
+            turned=decode_turned(given.turned),
+        )
+
+
+def refusal(row: bytes, reason: str) -> RefusedRow:
+    return {"row": printable(row.decode(errors="replace")), "reason": printable(reason)}
+
+
+def _path(root: bytes, row: ForeignFile | _Removed, refused: list[RefusedRow]) -> bytes | None:
+    """The path of a file in the store, below the root of its host and nowhere else."""
+    own = row.path_b64 or row.path.encode(errors="replace")
+    reason = f"path is {own!r}, expected an absolute one"
+    if own.startswith(b"/"):
+        try:
+            keys.split_file(root[:-1] + own)
+        except ValueError as error:
+            reason = str(error)
+        else:
+            return root[:-1] + own
+    refused.append(refusal(own[:100], reason))
+    return None
+
+
+def _hash(text: str | None) -> int | None:
+    return None if text is None else int(text, 16)
+
+
+def _vector(given: ForeignContent) -> FloatVector | None:
+    if given.vector is None or given.model is None:
+        return None
+    if not given.vector or len(given.vector) % 2 or len(given.vector) > 2 * WIDTH_MAX:
+        raise ValueError(f"vector has {len(given.vector)} bytes, expected 2 for each of at most {WIDTH_MAX} numbers")
+    fv = np.frombuffer(given.vector, "<f2").astype(np.float32)
+    length = math.sqrt(float(fv @ fv))
+    if not abs(length - 1) <= UNIT_TOLERANCE:
+        raise ValueError(f"vector has length {length:.4f}, expected 1")
+    return fv
