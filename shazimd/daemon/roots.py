@@ -72,7 +72,8 @@ class Roots:
         hang."""
         self.ignores = ignores
         self._store = store
-        self._by_length = sorted(roots, key=lambda root: -len(root.rules.root))
+        prefixes = [(root.rules.root.rstrip(b"/") + b"/", root) for root in roots]
+        self._by_length = sorted(prefixes, key=lambda each: -len(each[0]))
         self._alert_on_baseline = alert_on_baseline
         self._may_stall = may_stall
         self._silent_for_s = {root.rules.root: root.config.silent_for_s for root in roots if root.config.silent_for_s}
@@ -83,14 +84,18 @@ class Roots:
 
     def of(self, path: bytes) -> RootConfig | None:
         """The innermost root around a path."""
-        return next((root for root in self._by_length if is_at_or_below(path, root.rules.root)), None)
+        below = path + b"/"
+        for prefix, root in self._by_length:
+            if below.startswith(prefix):
+                return root
+        return None
 
     def known_path(self, path: bytes) -> bytes:
         """The path by the name of its root, if it is in one by another name: a root or the path may be a symlink."""
         if self.of(path) is not None:
             return path
         real = os.path.realpath(path)
-        for root in (each.rules.root for each in self._by_length):
+        for root in (each.rules.root for _, each in self._by_length):
             if is_at_or_below(real, real_root := os.path.realpath(root)):
                 return root + real[len(real_root) :]
         return path
@@ -154,6 +159,8 @@ class Roots:
         if root is None:
             return general
         own = root.config
+        if own.threshold is None and own.verdicts is None:
+            return general
         return replace(
             general,
             threshold=general.threshold if own.threshold is None else own.threshold,

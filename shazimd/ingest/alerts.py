@@ -155,14 +155,18 @@ class Alerts:
             self._logged = last_logged_alert(reader)
             unlogged = stored(reader, since=self._logged)
             before = stored(reader, since=self._logged - 1, limit=1) if self._logged else []
+        self._noted: Writer | None = None
+        """the transaction that last stored the id of the last logged alert"""
         self.last: Alert | None = before[0] if before else None
         """the latest alert of all"""
         for alert in unlogged:
             self.publish(alert)
 
     def keep(self, writer: Writer, record: AlertRecord) -> Alert:
-        """Store an alert, and the id of the last logged alert."""
-        set_last_logged_alert(writer, self._logged)
+        """Store an alert, and the id of the last logged alert, once in a transaction: it grows between two."""
+        if self._noted is not writer:
+            set_last_logged_alert(writer, self._logged)
+            self._noted = writer
         return as_wire(writer.add_alert(record.encode()), record)
 
     def publish(self, alert: Alert) -> None:

@@ -15,11 +15,10 @@ import structlog
 
 from shazimd.errors import ShazimdError, Unreadable
 from shazimd.ingest.commit import Committer
-from shazimd.ingest.disk import ReadFile, read_whole
+from shazimd.ingest.disk import Picture, ReadFile, read_whole
 from shazimd.ingest.ingest import Decoders
 from shazimd.ingest.lanes import Jobs, Lane
 from shazimd.ingest.memory_budget import MemoryBudget
-from shazimd.posix.sealed import SealedBytes
 from shazimd.search.library import Library
 from shazimd.store.base import Reader, Store, Writer
 from shazimd.store.unsound import UnsoundDerived
@@ -120,7 +119,7 @@ class Backfill:
             ).result()
         self._library.outdated = max(0, self._library.outdated - 1)
 
-    def _fingerprint(self, content: ContentId, data: SealedBytes) -> Fingerprint | None:
+    def _fingerprint(self, content: ContentId, data: Picture) -> Fingerprint | None:
         try:
             return self._decoders.fingerprint(data, self._library.model).result()
         except ShazimdError as error:
@@ -140,7 +139,7 @@ def _size(store: Store, content: ContentId) -> int:
         return max((row.stat.size for path in reader.unsound.files(content) if (row := reader.file(path))), default=0)
 
 
-def bytes_of(store: Store, content: ContentId) -> SealedBytes | None:
+def bytes_of(store: Store, content: ContentId) -> Picture | None:
     """The bytes of a content, from the first of its unchanged files."""
     found = _read(store, content)
     return None if found is None else found.data

@@ -20,6 +20,7 @@ import structlog
 
 from shazimd.errors import StoreError, StoreFull
 from shazimd.store.base import Store, Writer
+from shazimd.telemetry.log import lines_together
 
 log = structlog.get_logger()
 
@@ -120,8 +121,9 @@ class Committer:
                 for operation in batch:
                     self._write([operation])
             return
-        for operation, result in zip(batch, results, strict=True):
-            self._finish(operation, result)
+        with lines_together():  # of the alerts
+            for operation, result in zip(batch, results, strict=True):
+                self._finish(operation, result)
 
     def _finish(self, operation: _Operation[T], result: T) -> None:
         """``then`` may find a full disk as well: the index has files of its own."""

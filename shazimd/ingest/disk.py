@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat as stat_module
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 from shazimd.errors import Unreadable
 from shazimd.ingest.patience import RemoteCalls, Stalled
@@ -13,6 +14,13 @@ from shazimd.posix.reach import within_reach
 from shazimd.posix.sealed import SealedBytes
 from shazimd.types import Digest, Stat, new_digest
 from shazimd.watch.sniff import begins_like_a_picture
+
+PLAIN_BYTES_MAX = 1 << 20
+"""A file of so many bytes is read into memory of this process: most have known bytes, or are small, and sealed memory
+costs six system calls."""
+
+Picture: TypeAlias = "bytes | SealedBytes"
+"""The bytes of a file, sealed if they are many."""
 
 
 class FoundFile(NamedTuple):
@@ -95,7 +103,7 @@ class Disk:
 class ReadFile(NamedTuple):
     """The content of a file, which was read once."""
 
-    data: SealedBytes
+    data: Picture
     digest: Digest
 
 
@@ -105,13 +113,26 @@ def read_whole(path: bytes, stat: Stat, *, follow_symlinks: bool) -> ReadFile | 
     try:
         with within_reach(path) as near:
             opened = os.open(near, flags if follow_symlinks else flags | os.O_NOFOLLOW)
-        with open(opened, "rb", buffering=0) as file:
+        try:
             digest = new_digest()
-            data = SealedBytes.read(file, stat.size + 1, digest.update)
-            after = Stat.of(os.fstat(file.fileno()))
-    except (FileNotFoundError, NotADirectoryError):
+            data = _read(opened, stat.size + 1, digest.update)
+            after = Stat.of(os.fstat(opened))
+        finally:
+            os.close(opened)
+    except (FileNotFoundError, NotADirectoryError, BlockingIOError):  # gone, or a FIFO by now
         return None
     except OSError as error:
         raise Unreadable(f"cannot be read: {error.strerror}") from error
     is_whole = after.is_unchanged_since(stat) and len(data) == stat.size
     return ReadFile(data, digest.digest()) if is_whole else None
+
+
+def _read(descriptor: int, size_max: int, seen: Callable[[bytes | memoryview], object]) -> Picture:
+    if size_max > PLAIN_BYTES_MAX:
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
+            return SealedBytes.read(file, size_max, seen)
+    data = b""
+    while len(data) < size_max and (piece := os.read(descriptor, size_max - len(data))):
+        seen(piece)
+        data += piece
+    return data

@@ -30,14 +30,13 @@ from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.arrivals import Arrivals
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.decision import Candidate, Decider, Decision, OwnDecisions
-from shazimd.ingest.disk import Disk, FoundFile
+from shazimd.ingest.disk import Disk, FoundFile, Picture
 from shazimd.ingest.memory_budget import MemoryBudget
 from shazimd.ingest.moves import apply_move
 from shazimd.ingest.outcome import Outcome
 from shazimd.ingest.pending import PendingAlert, PendingAlerts, is_same_picture
 from shazimd.ingest.retries import Retries
 from shazimd.ingest.rules import IngestRules
-from shazimd.posix.sealed import SealedBytes
 from shazimd.protocol import Alert
 from shazimd.search.library import Library
 from shazimd.search.query import Search
@@ -62,9 +61,9 @@ that had no model, which may be mended. A chmod changes no mtime."""
 class Decoders(Protocol):
     """Decodes pictures in other processes; a future fails with a ShazimdError."""
 
-    def fingerprint(self, data: SealedBytes, model: ModelInfo | None) -> Future[Fingerprint]: ...
+    def fingerprint(self, data: Picture, model: ModelInfo | None) -> Future[Fingerprint]: ...
 
-    def arrival(self, data: SealedBytes, model: ModelInfo | None) -> Future[Query]: ...
+    def arrival(self, data: Picture, model: ModelInfo | None) -> Future[Query]: ...
 
 
 class Counts(Protocol):
@@ -278,7 +277,7 @@ class Ingest:
         is_same_file = path != file.path and other is not None and other.is_same_file(file.found)
         return is_same_file and not self._arrivals.is_undecided(path)
 
-    def _decoded(self, path: bytes, data: SealedBytes, silent: bool) -> Query:
+    def _decoded(self, path: bytes, data: Picture, silent: bool) -> Query:
         model = self._library.model
         if silent:
             query = _query_of(self._decoders.fingerprint(data, model).result())

@@ -20,8 +20,8 @@ import structlog
 from shazimd.errors import BadInput, WorkerFailed
 from shazimd.ingest.backfill import bytes_of
 from shazimd.ingest.commit import Committer
+from shazimd.ingest.disk import Picture
 from shazimd.ingest.values import judge_of_relations, set_judge_of_relations
-from shazimd.posix.sealed import SealedBytes
 from shazimd.protocol.status import RelationsStatus
 from shazimd.search.library import Library
 from shazimd.search.partners import PartnerCheck, check_partners
@@ -44,8 +44,8 @@ class Comparers(NamedTuple):
     """Comparisons in the workers, after all that anyone waits for."""
 
     verify: Verify
-    lineage: Callable[[SealedBytes, SealedBytes, Mapping], Future[Evidence]]
-    facts: Callable[[SealedBytes], Future[PictureFacts]]
+    lineage: Callable[[Picture, Picture, Mapping], Future[Evidence]]
+    facts: Callable[[Picture], Future[PictureFacts]]
 
 
 class Relating:
@@ -100,7 +100,7 @@ class Relating:
             self._committer.submit(partial(_put_signs, other, facts, pair, evidence)).result()
 
     def _evidence(
-        self, comparers: Comparers, pair: Relation, content: ContentId, own: SealedBytes, other: SealedBytes
+        self, comparers: Comparers, pair: Relation, content: ContentId, own: Picture, other: Picture
     ) -> Evidence | None:
         asked, known = (own, other) if pair.asked == content else (other, own)
         mapping = pair.verification.mapping

@@ -52,8 +52,8 @@ CANDIDATES_MAX = 60
 
 JOB_CANDIDATES = 4
 """Candidates in one verification job: few enough for all workers to share, enough to outweigh the cost of a job."""
-FILES_TRIED = (4, 100)
-"""Files of a content that are offered to ``admit``: a few at first, since the first is mostly admitted, then more."""
+FILES_TRIED = (1, 8, 100)
+"""Files of a content that are offered to ``admit``: one at first, since it is mostly admitted, then more."""
 LIMIT_GROWTH = 8
 """Factor of the next search's limit if too few of the found contents have files to name."""
 

@@ -107,20 +107,23 @@ class Tree:
     def __init__(self, txn: Transaction, tables: Tables) -> None:
         self._txn = txn
         self._t = tables
-        self._found: tuple[list[bytes], int] | None = None
-        """the last answer: the next file is mostly in the same directory"""
+        self._found: dict[tuple[bytes, ...], int] = {}
+        """directories by their names, until one is detached: many files of a batch are in one directory"""
 
     def find(self, names: list[bytes]) -> int | None:
         """The number of the directory with this path, None when unknown."""
-        if self._found is not None and self._found[0] == names:
-            return self._found[1]
+        whole = tuple(names)
+        if (known := self._found.get(whole)) is not None:
+            return known
+        if len(names) > 1 and (parent := self._found.get(whole[:-1])) is not None:
+            return self.child(parent, names[-1])
         directory = FOREIGN if is_below_host(names) else ROOT
         for name in names:
             found = self.child(directory, name)
             if found is None:
                 return None
             directory = found
-        self._found = names, directory
+        self._found[whole] = directory
         return directory
 
     def child(self, directory: int, name: bytes) -> int | None:
@@ -180,7 +183,7 @@ class Tree:
         """Take a directory with its subtree out of its parent; the number of the parent. The tops stay."""
         if directory in TOPS:
             return directory
-        self._found = None
+        self._found.clear()
         parent, name = self._place(directory)
         self._txn.delete(number(parent) + name, db=self._t.directories)
         self._txn.delete(number(directory), db=self._t.directory_names)

@@ -309,7 +309,8 @@ class Gate:
                 self._inside[me] -= 1
                 if not self._inside[me]:
                     del self._inside[me]
-                self._changed.notify_all()
+                if self._claims:
+                    self._changed.notify_all()
 
     def holds(self) -> bool:
         """True if this thread is inside."""

@@ -128,6 +128,7 @@ class PendingAlertPath(Struct, frozen=True, array_like=True):
 R = TypeVar("R", bound=Struct)
 
 encode = msgspec.msgpack.Encoder().encode
+_as_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def decode(raw: bytes, kind: type[R]) -> R:
@@ -307,7 +308,7 @@ def decode_vector(raw: bytes) -> FloatVector:
 
 def encode_json(value: Any) -> bytes:
     """A plain JSON value. Raises TypeError or ValueError for any other."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+    return _as_json(value).encode("ascii")
 
 
 def sound_json(raw: bytes) -> Any:

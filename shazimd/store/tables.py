@@ -15,7 +15,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import groupby, islice, takewhile
 from typing import NamedTuple, TypeAlias
 from zlib import crc32
 
@@ -147,6 +147,14 @@ def raw_rows(txn: Transaction, table: Table, prefix: bytes, start: bytes = b"") 
             if not key.startswith(prefix):
                 return
             yield key, stored
+
+
+def keys_between(txn: Transaction, table: Table, start: bytes, end: bytes, limit: int | None = None) -> list[bytes]:
+    """The keys from ``start`` on and before ``end``, at most ``limit``, in order: without a step in Python for each."""
+    with txn.cursor(table) as cursor:
+        if not cursor.set_range(start):
+            return []
+        return list(islice(takewhile(end.__gt__, cursor.iternext(values=False)), limit))
 
 
 def has_rows(txn: Transaction, table: Table, prefix: bytes) -> bool:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, TextIO
 
 import msgspec
@@ -26,6 +28,8 @@ Format = Literal["auto", "console", "journal", "json"]
 
 def configure(log_format: Format = "auto", level: str = "info", stream: TextIO | None = None) -> None:
     """Send every log line, including those of libraries, to ``stream`` (standard error)."""
+    logging._srcfile = None  # see "Optimization" in Python's Logging HOWTO: no line names its caller,
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # thread or process
     stream = stream or sys.stderr
     if log_format == "auto":
         log_format = "console" if stream.isatty() else "journal" if journal.leads_to_journal(stream) else "json"
@@ -56,6 +60,50 @@ def configure(log_format: Format = "auto", level: str = "info", stream: TextIO |
     root.setLevel(level.upper())
 
 
+class LineHandler(logging.StreamHandler[TextIO]):
+    """Writes each line at once, but those of a thread inside ``lines_together`` in one go; errors never wait."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._held = threading.local()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        held: list[logging.LogRecord] | None = getattr(self._held, "records", None)
+        if held is None:
+            super().emit(record)
+            return
+        held.append(record)
+        if record.levelno >= logging.ERROR:
+            self._write(held)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Hold the lines that this thread logs until the end."""
+        held = self._held.records = []
+        try:
+            yield
+        finally:
+            del self._held.records
+            if held:
+                with self.lock or nullcontext():
+                    self._write(held)
+
+    def _write(self, held: list[logging.LogRecord]) -> None:
+        try:
+            self.stream.write("".join(self.format(record) + self.terminator for record in held))
+            self.flush()
+        except Exception:  # logging's own way to report a faulty handler
+            self.handleError(held[-1])
+        held.clear()
+
+
+def lines_together() -> AbstractContextManager[None]:
+    """While entered, hold the lines that this thread logs, where they go to a file or pipe: with a write for each, a
+    batch of alerts waits for the system and for other threads between any two."""
+    handler = next(iter(logging.getLogger().handlers), None)
+    return handler.together() if isinstance(handler, LineHandler) else nullcontext()
+
+
 def live_line() -> Callable[[str], None] | None:
     """A function that shows a line of progress below the log; None where the log is on no terminal."""
     handler = logging.getLogger().handlers[0]
@@ -65,7 +113,7 @@ def live_line() -> Callable[[str], None] | None:
 def _handler(log_format: str, stream: TextIO) -> logging.Handler:
     if log_format == "journal":
         return journal.JournalHandler(stream)
-    return ConsoleHandler(stream) if log_format == "console" else logging.StreamHandler(stream)
+    return ConsoleHandler(stream) if log_format == "console" else LineHandler(stream)
 
 
 def _renderers(log_format: str, stream: TextIO) -> list[Any]:

@@ -14,11 +14,11 @@ from shazimd.errors import ModelError, NotAnImage, ShazimdError, WorkerFailed, W
 from shazimd.index.flat import FlatIndex
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.commit import Committer
+from shazimd.ingest.disk import Picture
 from shazimd.ingest.ingest import Ingest
 from shazimd.ingest.moves import apply_move
 from shazimd.ingest.rules import IngestRules, MatchSettings
 from shazimd.models.model import ModelInfo
-from shazimd.posix.sealed import SealedBytes
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Store
@@ -45,7 +45,7 @@ class FakeDecoders:
         self.meanwhile: Callable[[], object] = lambda: None
         """what happens on the disk while a picture is decoded"""
 
-    def fingerprint(self, data: SealedBytes, model: ModelInfo | None) -> Future[Fingerprint]:
+    def fingerprint(self, data: Picture, model: ModelInfo | None) -> Future[Fingerprint]:
         content = bytes(data)
         self.decoded.append(content)
         self.meanwhile()
@@ -67,7 +67,7 @@ class FakeDecoders:
             done.set_result(Fingerprint(signals, model.id if model else None, 4, 3, "PPM", self.pixels))
         return done
 
-    def arrival(self, data: SealedBytes, model: ModelInfo | None) -> Future[Query]:
+    def arrival(self, data: Picture, model: ModelInfo | None) -> Future[Query]:
         done: Future[Query] = Future()
         try:
             fingerprint = self.fingerprint(data, model).result()

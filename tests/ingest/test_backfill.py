@@ -18,9 +18,9 @@ from shazimd.errors import NotAnImage
 from shazimd.index.flat import FlatIndex
 from shazimd.ingest.backfill import Backfill
 from shazimd.ingest.commit import Committer
+from shazimd.ingest.disk import Picture
 from shazimd.ingest.lanes import Jobs
 from shazimd.ingest.memory_budget import MemoryBudget
-from shazimd.posix.sealed import SealedBytes
 from shazimd.search.library import Library
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
@@ -46,7 +46,7 @@ class FakeDecoders:
     def __init__(self) -> None:
         self.decoded: list[bytes] = []
 
-    def fingerprint(self, data: SealedBytes, model: ModelInfo | None) -> Future[Fingerprint]:
+    def fingerprint(self, data: Picture, model: ModelInfo | None) -> Future[Fingerprint]:
         self.decoded.append(bytes(data))
         done: Future[Fingerprint] = Future()
         if bytes(data) == b"bad":
@@ -56,7 +56,7 @@ class FakeDecoders:
             done.set_result(Fingerprint(Signals(1, 1, fv), "m", 10, 10, "PNG", features=packed()))
         return done
 
-    def arrival(self, data: SealedBytes, model: ModelInfo | None) -> Future[Query]:
+    def arrival(self, data: Picture, model: ModelInfo | None) -> Future[Query]:
         raise NotImplementedError
 
 

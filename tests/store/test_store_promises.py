@@ -175,6 +175,25 @@ def test_a_path_is_a_file_or_a_directory(store: Store, failed: FileRow) -> None:
     assert everything(store) == [b"/a/b/c/y"]
 
 
+def test_directories_come_go_and_move_within_a_transaction(store: Store, failed: FileRow) -> None:
+    """A batch of operations finds each directory as those before it left it."""
+
+    def work(writer: Writer) -> list[bytes]:
+        writer.put_file(b"/a/b/x", failed)
+        writer.remove_file(b"/a/b/x")
+        writer.put_file(b"/a/b/y", failed)
+        writer.move(b"/a/b", b"/c/b")
+        assert writer.file(b"/a/b/y") is None
+        writer.put_file(b"/a/b/z", failed)
+        writer.put_file(b"nas:/z", failed)
+        writer.put_file(b"/z", failed)
+        assert [b"z"] == list(writer.listing(b"/").files) == list(writer.listing(b"nas:/").files)
+        return [path for path, _ in writer.walk(b"/")]
+
+    assert [b"/z", b"/a/b/z", b"/c/b/y"] == store.write(work)
+    assert [] == store.check()
+
+
 def test_a_directory_moves_without_touching_what_lies_below(store: Store, failed: FileRow) -> None:
     """The cost of a rename does not grow with the directory: it writes a few pages, not the rows."""
     put(store, *(b"/a/%06d" % n for n in range(5000)), row=failed)

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, TextIO
@@ -155,3 +156,27 @@ def test_a_terminal_shows_two_names_differently() -> None:
         )
         lines.append(stream.getvalue().partition(" ")[2])
     assert lines[0] != lines[1]
+
+
+def test_lines_of_a_batch_are_written_together_and_errors_at_once() -> None:
+    """The lines of other threads do not wait; an error takes the lines before it along."""
+    stream = io.StringIO()
+    log.configure("json", stream=stream)
+    logger = structlog.get_logger()
+
+    def written() -> list[str]:
+        return [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+
+    with log.lines_together():
+        logger.warning("first")
+        assert [] == written()
+        other = threading.Thread(target=lambda: logger.warning("of_another_thread"))
+        other.start()
+        other.join()
+        assert ["of_another_thread"] == written()
+        logger.error("second")
+        assert ["of_another_thread", "first", "second"] == written()
+        logger.warning("third")
+    assert ["of_another_thread", "first", "second", "third"] == written()
+    logger.warning("last")
+    assert "last" == written()[-1]
