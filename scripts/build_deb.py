@@ -125,7 +125,7 @@ def run(*words: str | Path) -> str:
     """Run a program; its output. Ends with its own words when it fails."""
     if shutil.which(words[0]) is None:
         sys.exit(f"{words[0]} is needed, and not found")
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 (our own words)
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, words))} ended with {done.returncode}")
     return done.stdout

@@ -138,11 +138,11 @@ def _changelog(checkout: Path) -> str:
 
 def _git(*words: str) -> str:
     words = ("git", "-C", str(CHECKOUT), *words)
-    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603 (our own words)
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _run(*words: str) -> None:
-    if subprocess.run(words, stdout=sys.stderr, check=False).returncode:  # noqa: S603 (our own words)
+    if subprocess.run(words, stdout=sys.stderr, check=False).returncode:
         sys.exit(f"{' '.join(words)} failed")
 
 

@@ -98,7 +98,7 @@ def trace(folder: Path) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
     draw(1).resize((300, 225)).save(folder / "query.jpg")
     arguments = [str(root), "--store", str(folder / "store"), "--socket", socket, "--model", "none"]
     command = [sys.executable, __file__, "--daemon", str(output), *arguments, "--log-level", "error"]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})  # noqa: S603  # this script
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
     try:
         wait_for(lambda: os.path.exists(socket))
         shazimctl("--socket", socket, "wait")

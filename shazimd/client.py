@@ -17,7 +17,7 @@ from shazimd.server import verbs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from typing import Any
 
     from shazimd.protocol import (
@@ -219,7 +219,7 @@ class Client:
                     raise _error(item)
                 yield item
 
-    def _lines(self, verb: Verb, body: bytes = b"", **parameters: object) -> Iterator[bytes]:
+    def _lines(self, verb: Verb, body: bytes = b"", **parameters: object) -> Generator[bytes, None, None]:
         with _Connection(self.socket_path, self._timeout_s) as connection:
             _send(connection, verb, parameters, body)
             rest = b""

@@ -176,9 +176,7 @@ def _as_bytes(alert: Alert, key: str) -> bytes:
 def _run_command(words: list[bytes], body: bytes, timeout_s: float) -> None:
     """Run in a new session, to end a command that hangs together with its children."""
     try:
-        process = subprocess.Popen(  # noqa: S603 (the words are the administrator's, and there is no shell)
-            words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
-        )
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
     except OSError as error:
         raise HookFailed(f"{os.fsdecode(words[0])}: {error.strerror}") from error
     try:

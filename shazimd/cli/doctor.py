@@ -103,7 +103,7 @@ def _readable(root: str) -> Iterator[Finding]:
     import subprocess
 
     test = ["test", "-r", root, "-a", "-x", root]
-    done = subprocess.run(test, user=USER, group=GROUP, extra_groups=[], check=False)  # noqa: S603 (our own words)
+    done = subprocess.run(test, user=USER, group=GROUP, extra_groups=[], check=False)
     if done.returncode:
         access = f"`setfacl -R -m u:{USER}:rX -m d:u:{USER}:rX {shlex.quote(root)}`"
         advice = f"{access}, and x for it on the directories above"
@@ -162,7 +162,7 @@ def _ask_systemd(*words: str) -> str:
     import subprocess
 
     try:
-        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)  # noqa: S603 (our own words)
+        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     except OSError:
         return ""  # no systemd: no units to check
     return done.stdout.decode(errors="replace")

@@ -199,7 +199,7 @@ def _run_steps(steps: Sequence[Sequence[str]]) -> None:
 
     for words in steps:
         try:
-            done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)  # noqa: S603 (our own words)
+            done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         except OSError as error:
             raise InternalError(f"{words[0]}: {error.strerror}; systemd is required") from error
         if done.returncode:

@@ -75,10 +75,11 @@ def unlike_strokes(
 def _around(mask: Mask) -> tuple[slice, slice]:
     """The rows and columns that hold all of a mask, and what is compared around it."""
     first, second = (np.flatnonzero(mask.any(axis=1 - axis)) for axis in (0, 1))
-    return tuple(  # type: ignore[return-value]  # of both axes
-        slice(max(0, int(places[0]) - REACH), min(size, int(places[-1]) + REACH + 1))
-        for places, size in zip((first, second), mask.shape, strict=True)
-    )
+    return _span(first, mask.shape[0]), _span(second, mask.shape[1])
+
+
+def _span(places: NDArray[np.intp], size: int) -> slice:
+    return slice(max(0, int(places[0]) - REACH), min(size, int(places[-1]) + REACH + 1))
 
 
 def _correlated(a: _Window, b: _Window, places: tuple[NDArray[np.intp], ...], least: float) -> Mask:

@@ -168,7 +168,7 @@ class Registry:
         given = os.path.join(staging, GIVEN)
         program = [sys.executable, "-m", "shazimd.models.convert", f"--stall-timeout={self._stall_timeout_s}"]
         options = [f"--given={given}"] if os.path.exists(given) else []
-        return subprocess.Popen(  # noqa: S603 - our own module; the handle is one argument, after "--"
+        return subprocess.Popen(
             [*program, *options, "--", handle, staging],
             env=os.environ | {"TMPDIR": staging},  # TensorFlow's temporary files go with the rest
             stdin=subprocess.DEVNULL,

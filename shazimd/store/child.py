@@ -28,7 +28,7 @@ def run(verb: str, path: str, *arguments: str, report: Report = unreported) -> l
     """Run a verb of ``WORK`` on the store at ``path``; its sentences. Raises the verb's errors, and StoreDamaged when
     its process ended by a signal."""
     acts_as_owner = os.geteuid() != os.getuid()
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+    process = subprocess.Popen(
         [sys.executable, "-P", "-B", "-m", "shazimd.store.child", str(os.getpid()), verb, path, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -60,11 +60,6 @@ def root_of(path: bytes) -> bytes:
     return found[0] if found else b""
 
 
-def is_foreign(path: bytes) -> bool:
-    """Whether a path of the store is a file of another host."""
-    return not path.startswith(b"/")
-
-
 def split_file(path: bytes) -> tuple[list[bytes], bytes]:
     """The names of the directories above a file, and the file's own. Raises ValueError, also for "/"."""
     *directories, name = split(path) or [b""]

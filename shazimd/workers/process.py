@@ -174,7 +174,7 @@ def _named(number: int) -> str:
 
 def _started(theirs: socket.socket, memory_mb: int) -> subprocess.Popen[bytes]:
     arguments = [str(theirs.fileno()), str(memory_mb), str(os.getpid())]
-    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+    return subprocess.Popen(
         [sys.executable, "-P", "-B", "-m", MODULE, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

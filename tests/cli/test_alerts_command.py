@@ -63,10 +63,11 @@ def test_followed_alerts_survive_being_dropped(service: FakeService, socket_path
     """--follow tells what was missed, then what comes, each once, also when the daemon ends the stream in between."""
     service.stored = [alert(1), alert(2)]
     process = shazimctl("alerts", "--since", "1", "--follow", "--json")
-    assert process.stdout is not None
+    lines = process.stdout
+    assert lines is not None
 
     def next_alert() -> Alert:
-        told: Alert = json.loads(process.stdout.readline())  # type: ignore[union-attr]  # asserted above
+        told: Alert = json.loads(lines.readline())
         return told
 
     assert next_alert() == alert(2)

@@ -11,7 +11,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import psycopg
 import pytest
 from daemon_process import drawing
 from linked import LinkedHost, known, wait_until
+from PIL import Image
 from postgres_server import PostgresServer, binaries
 
 from shazimd.cluster import admin
@@ -150,9 +151,9 @@ class History:
         assert set(told) == {frozenset(pair) for pair in self.pairs}, self.steps
         self._compare_answers()
 
-    def _wait(self, condition: object) -> None:
+    def _wait(self, condition: Callable[[], object]) -> None:
         try:
-            wait_until(condition, *self.hosts, patience_s=120)  # type: ignore[arg-type]
+            wait_until(condition, *self.hosts, patience_s=120)
         except AssertionError as error:
             raise AssertionError(f"{self.steps}\n{error}") from error
 
@@ -179,10 +180,10 @@ KINDS = [
 ]
 
 
-def save(image: object, path: Path) -> None:
+def save(image: Image.Image, path: Path) -> None:
     """As a careful program writes: a whole file appears."""
     part = path.with_name(f".{path.name}.part")
-    image.save(part, "JPEG" if path.suffix == ".jpg" else "PNG")  # type: ignore[attr-defined]
+    image.save(part, "JPEG" if path.suffix == ".jpg" else "PNG")
     part.rename(path)
 
 

@@ -235,7 +235,8 @@ def test_a_second_daemon_is_refused_and_a_dead_one_is_followed(daemon: DaemonPro
     with daemon_process(tmp_path / "second") as second:
         second.store = daemon.store
         assert 5 == second.spawn().wait(PATIENCE_S)
-        assert str(daemon.process.pid) in second.events("stopped")[0]["reason"]  # type: ignore[union-attr]
+        assert daemon.process is not None
+        assert str(daemon.process.pid) in second.events("stopped")[0]["reason"]
         second.store = tmp_path / "second" / "store"
         second.socket = daemon.socket
         assert 2 == second.spawn().wait(PATIENCE_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from operator import methodcaller
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def alert(store: Store, path: bytes) -> int:
 def fail(store: Store, *paths: bytes) -> None:
     row = FileRow(Stat(1, 1, 1), FileState.FAILED, reason="not_an_image: no")
     for path in paths:
-        store.write(lambda writer, path=path: writer.put_file(path, row))  # type: ignore[misc]
+        store.write(methodcaller("put_file", path, row))
 
 
 def last_paths(facts: FactsOfRoots) -> list[str | None]:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -104,7 +105,11 @@ def test_what_many_submit_at_once_is_one_write(store: Store, disk: Disk, committ
     """What gathers during a write goes together, in the order in which it came."""
     disk.free.clear()
     order: list[int] = []
-    done = [committer.submit(set_value(f"{n}", n), lambda _, n=n: order.append(n)) for n in range(100)]  # type: ignore[misc]
+
+    def note(number: int, _: object) -> None:
+        order.append(number)
+
+    done = [committer.submit(set_value(f"{n}", n), partial(note, n)) for n in range(100)]
     disk.free.set()
     for future in done:
         future.result(PATIENCE_S)

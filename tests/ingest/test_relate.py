@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
+from operator import methodcaller
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ def renewal(tmp_path: Path) -> Iterator[Renewal]:
     with closing(open_store(str(tmp_path / "store"), 1 << 26, VERSION)) as store:
         for n in range(1, 5):
             made = Fingerprint(Signals(n << 40, n << 50, None), None, 9, 9, "PNG", features=features(n))
-            store.write(lambda w, n=n, made=made: w.add_content(b"%032d" % n, made))  # type: ignore[misc]
+            store.write(methodcaller("add_content", b"%032d" % n, made))
         pairs = [Relation(2, 1, COPY, OLD, JUDGE - 1), Relation(3, 1, COPY, OLD, JUDGE - 1), Relation(4, 1, COPY)]
         store.write(lambda w: [w.relations.put(pairs), w.relations.unmark(range(5)), w.set("judge", JUDGE - 1)])
         yield Renewal(store)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 
 from shazimd.acting.facts import read_header
 from shazimd.errors import UsageError
@@ -200,7 +201,8 @@ def test_the_quality_is_estimated(tmp_path: Path, quality: int) -> None:
     """Within two of the setting that Pillow was given."""
     photo().save(tmp_path / "a.jpg", quality=quality)
     with Image.open(tmp_path / "a.jpg") as image:
-        tables = image.quantization  # type: ignore[attr-defined]  # a JPEG has it
+        assert isinstance(image, JpegImageFile)
+        tables = image.quantization
     assert abs(jpeg_quality(tables) - quality) <= 2
 
 

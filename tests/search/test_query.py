@@ -125,7 +125,9 @@ def library(tmp_path: Path, index: Index) -> Iterator[Library]:
         def fill(writer: Writer) -> None:
             for number in range(1, KNOWN + 1):
                 content = writer.add_content(number.to_bytes(32, "big"), fingerprint(near(random, 40)))
-                writer.put_vector(content, "m", near(random, 40).fv)  # type: ignore[arg-type]  # it has one
+                vector = near(random, 40).fv
+                assert vector is not None
+                writer.put_vector(content, "m", vector)
                 for name in (b"/p/%d", b"/p/%d-again")[: 1 + (number % 10 == 0)]:
                     writer.put_file(name % number, FileRow(Stat(1, 1, number), FileState.INDEXED, content))
 
@@ -218,7 +220,8 @@ def test_what_geometry_confirms_comes_first_and_below_the_threshold(library: Lib
 
     def add(writer: Writer) -> ContentId:
         content = writer.add_content(b"c" * 32, fingerprint(signals, COPY))
-        writer.put_vector(content, "m", signals.fv)  # type: ignore[arg-type]  # it has one
+        assert signals.fv is not None
+        writer.put_vector(content, "m", signals.fv)
         writer.put_file(b"/p/copy", FileRow(Stat(1, 1, 1), FileState.INDEXED, content))
         return content
 
