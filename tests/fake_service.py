@@ -25,12 +25,13 @@ from shazimd.protocol import (
     PathFields,
     ReloadReply,
 )
-from shazimd.protocol.cluster import ChangesPage, FingerprintMessage, ForeignReply, ForeignStatus
+from shazimd.protocol.cluster import ChangedFile, ChangesPage, FingerprintMessage, ForeignReply, ForeignStatus
 from shazimd.protocol.groups import DecisionMessage, DuplicateGroup, GroupsPage
 from shazimd.protocol.status import BaselineProgress, InstalledModel, InstallProgress, RelationsStatus, Status
 from shazimd.server.app import create_app
 from shazimd.server.run import Server
 from shazimd.server.sockets import bind_socket
+from shazimd.store.file_changes import FileChanges
 from shazimd.text import path_fields
 from shazimd.types import Verdict, Weights
 
@@ -80,6 +81,7 @@ class FakeService:
         self.failures: list[FailedFile] = []
         self.joined: list[PairLine] = []
         self.closed = threading.Event()
+        self.changed = FileChanges()
         self._inboxes: list[Queue[Alert | None]] = []
 
     def find(self, body: SealedBytes, threshold: float | None, weights: Weights | None, limit: int | None) -> FindReply:
@@ -336,11 +338,21 @@ class FakeService:
         yield {"stage": "installed", "model": self.models()[0]}
 
     def file_changes(self) -> int:
-        return 0
+        return self.changed.number
+
+    def wait_for_file_change(self, after: int, timeout_s: float) -> None:
+        self.working.release()
+        self.changed.wait(after, timeout_s)
+
+    def end_waits(self) -> None:
+        self.changed.end_waits()
 
     def changes(self, after: str | None, limit: int) -> ChangesPage:
         self.asked.append(("changes", after, limit))
-        return {"changes": [], "after": "0.x", "restarted": True, "reading": True, "ended": True, "complete": True}
+        number = self.changed.number
+        gone: ChangedFile = {"path": "/gone.jpg", "content": None, "made": "", "size_bytes": 0, "mtime_ns": 0}
+        position = {"changes": [gone] * number, "after": f"{number}.x"}
+        return {**position, "restarted": True, "reading": True, "ended": True, "complete": True}  # type: ignore[typeddict-item]
 
     def fingerprints(self, digests: list[bytes]) -> list[FingerprintMessage]:
         self.asked.append(("fingerprints", digests))
@@ -363,6 +375,9 @@ class FakeService:
     ) -> ForeignReply:
         self.asked.append(("put_foreign", host, body, position, complete, packed))
         return {"missing": [], "refused": []}
+
+    def link_is_behind(self, changes: int) -> None:
+        self.asked.append(("link_is_behind", changes))
 
     def forget_foreign(self, host: str) -> ForgetReply:
         self.asked.append(("forget_foreign", host))

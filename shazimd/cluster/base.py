@@ -99,6 +99,9 @@ class Cluster(Protocol):
     def position(self, host: str) -> str | None:
         """The present position; None for a host that never pushed."""
 
+    def count(self, host: str, position: str | None) -> int:
+        """The number of changes after a position; of all files without one."""
+
     def all_files(self, host: str, after: str) -> FilesPage:
         """A page of all files of a host, by key; "" begins."""
 

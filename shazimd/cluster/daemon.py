@@ -48,6 +48,10 @@ class LinkClient(Client):
         )
         return reply
 
+    def link_is_behind(self, changes: int) -> None:
+        """Say how many changes of other hosts are still to be brought."""
+        self._json(verbs.LINK_IS_BEHIND, changes=changes)
+
     def forget_foreign(self, host: str) -> int:
         """Forget all files of another host; their number."""
         forgotten: int = self._json(verbs.FORGET_FOREIGN, host=host)["forgotten"]

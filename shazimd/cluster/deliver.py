@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
+import queue
+import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, Self
 
 import msgspec
@@ -32,18 +32,22 @@ class Delivery:
         self._daemon = daemon
         self._host = host
         self._at_once = at_once
-        self._writing: deque[Future[None]] = deque()
-        self._failed = False
+        self._parts: queue.Queue[tuple[_Part, list[Content]] | None] = queue.Queue(1)
+        self._threads: list[threading.Thread] = []
+        self._error: BaseException | None = None
+        """nothing is written after it: a later position must not pass over lost files"""
 
     def __enter__(self) -> Self:
-        self._pool = ThreadPoolExecutor(self._at_once, "deliver")
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._failed |= kind is not None
-        with self._pool:
-            while self._writing and not self._failed:
-                self._writing.popleft().result()
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        self._error = self._error or error
+        for _ in self._threads:
+            self._parts.put(None)
+        for thread in self._threads:
+            thread.join()
+        if self._error is not None and error is None:
+            raise self._error
 
     def put(self, page: FilesPage, position: str | None) -> None:
         """Have the daemon write a page; ``position`` goes with its last files. Raises ShazimdError, also of an earlier
@@ -57,21 +61,26 @@ class Delivery:
         contents: list[Content] = []
         if part.files:
             contents = self._fetched(self._daemon.missing_contents(self._host, _packed(part._replace(gone=[]), [])))
-        self._writing.append(self._pool.submit(self._write, part, contents))
-        while len(self._writing) > self._at_once:
-            self._writing.popleft().result()
+        if self._error is not None:
+            raise self._error
+        if not self._threads:
+            self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(self._at_once)]
+            for thread in self._threads:
+                thread.start()
+        self._parts.put((part, contents))
+
+    def _run(self) -> None:
+        while (taken := self._parts.get()) is not None:
+            try:
+                if self._error is None:
+                    self._write(*taken)
+            except BaseException as error:
+                self._error = error
 
     def _write(self, part: _Part, contents: list[Content]) -> None:
-        """Nothing is written after a failure: a later position must not pass over lost files."""
-        if self._failed:
-            return
-        try:
-            missing = self._send(part, contents, complete=False)
-            if missing:  # since the daemon was asked
-                self._send(part, [*contents, *self._fetched(missing)], complete=True)
-        except BaseException:
-            self._failed = True
-            raise
+        missing = self._send(part, contents, complete=False)
+        if missing:  # since the daemon was asked
+            self._send(part, [*contents, *self._fetched(missing)], complete=True)
 
     def _send(self, part: _Part, contents: list[Content], *, complete: bool) -> list[str]:
         """The digests of contents that are missing."""

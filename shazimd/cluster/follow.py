@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 READ_AT_ONCE = 2
 """Parts that the daemon writes at a time while all files of a host are read: one is checked while one is flushed."""
-WAIT_S = 5.0
+WAIT_S = 10.0
 """Pause without a notification: one may get lost with a connection."""
 ALL = "*"
 
@@ -55,15 +55,18 @@ class Follower:
             self._daemon.forget_foreign(host)
         for host in wanted:
             self._fetch(cluster, host, known.get(host))
+        self._daemon.link_is_behind(0)
         for each, number in zip(waiting, landed, strict=True):
             if number is not None or each["gone"]:
                 self._daemon.decide_foreign(each["id"], number or 0)
 
     def _fetch(self, cluster: Cluster, host: str, position: str | None) -> None:
         """Bring the daemon up to date with a host."""
-        at = position
+        at, left = position, 0
         with Delivery(cluster, self._daemon, host) as delivery:
             while (page := cluster.changes(host, at)) is not None:
+                if not page.is_last:
+                    left = self._say_left(left or cluster.count(host, at), page)
                 if page.position != at:
                     delivery.put(page, page.position)
                     at = page.position
@@ -82,13 +85,20 @@ class Follower:
             return
         log.info("cluster_host_read", host=host, position=position)
         cluster.follows(host, position)  # its changes from here on are kept
+        left = cluster.count(host, None)
         with Delivery(cluster, self._daemon, host, READ_AT_ONCE) as delivery:
             while not last:
                 page = cluster.all_files(host, after)
+                left = self._say_left(left, page)
                 delivery.put(page, None)
                 after, last = page.position, page.is_last
         self._sweep(cluster, host)
         self._daemon.put_foreign(host, b"", position, complete=True)
+
+    def _say_left(self, left: int, page: FilesPage) -> int:
+        """Tell the daemon how many changes follow, those of a page included; the number after it."""
+        self._daemon.link_is_behind(max(1, left))
+        return max(0, left - len(page.files) - len(page.gone))
 
     def _sweep(self, cluster: Cluster, host: str) -> None:
         after: bytes | None = None

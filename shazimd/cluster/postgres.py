@@ -192,6 +192,13 @@ class PostgresCluster:
             row = db.execute(last, [host]).fetchone()
             return None if row is None else _position(*row)
 
+    def count(self, host: str, position: str | None) -> int:
+        with self._verb() as db:
+            if position is None:
+                return int(_value(db.execute("select count(*) from files where host = %s", [host])))
+            later = "select count(*) from entries where host = %s and n > %s"
+            return int(_value(db.execute(later, [host, _parsed(position)[0]])))
+
     def all_files(self, host: str, after: str) -> FilesPage:
         with self._verb() as db:
             rows = db.execute(

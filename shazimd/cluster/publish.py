@@ -22,7 +22,7 @@ from shazimd.types import Digest
 log = structlog.get_logger()
 
 PAGE = 500
-WAIT_S = 5
+WAIT_S = 10
 """The daemon answers earlier when a file changes."""
 TRIM_EVERY_S = 10.0
 """Also the time until a link without changes notices that the server is another."""

@@ -13,7 +13,6 @@ from typing import NamedTuple, cast
 from shazimd.errors import BadInput, Unavailable
 from shazimd.protocol import PathFields
 from shazimd.protocol.cluster import ChangedFile, ChangesPage, FingerprintMessage
-from shazimd.protocol.status import ClusterStatus
 from shazimd.store.base import Reader, Store
 from shazimd.store.records import encode_turned
 from shazimd.text import path_fields
@@ -55,13 +54,9 @@ def changes(store: Store, model: str | None, after: str | None, limit: int) -> C
         return _reading(reader, model, at, limit) if at.path is not None else _changes(reader, model, at, limit)
 
 
-def cluster_status(store: Store, told: str | None) -> ClusterStatus | None:
-    """None while nothing is shared. ``told``: the position that a link asked after, if any."""
-    with store.read() as reader:
-        if not reader.changes.openings():
-            return None
-        owed = None if told is None else max(0, reader.changes.last() - _Position.parse(told).number)
-        return {"owed": owed, "undecided": reader.count_pending_alerts()}
+def owed(reader: Reader, told: str) -> int:
+    """The number of changes after a position, at most."""
+    return max(0, reader.changes.last() - _Position.parse(told).number)
 
 
 def fingerprints(store: Store, model: str | None, digests: list[Digest]) -> list[FingerprintMessage]:

@@ -11,6 +11,7 @@ from shazimd.daemon import decide, feed, wire
 from shazimd.daemon.app import App
 from shazimd.daemon.export import exported_files
 from shazimd.daemon.failures import failed_files
+from shazimd.daemon.link_progress import LinkProgress
 from shazimd.daemon.root_facts import FactsOfRoots
 from shazimd.errors import NotFound
 from shazimd.ingest import collect
@@ -50,7 +51,7 @@ class DaemonService:
         self._app = app
         self._facts = FactsOfRoots(app.store)
         self._started = time.monotonic()
-        self._told: str | None = None
+        self._link = LinkProgress()
         """the position that a link asked after"""
 
     def find(self, data: SealedBytes, threshold: float | None, weights: Weights | None, limit: int | None) -> FindReply:
@@ -118,7 +119,7 @@ class DaemonService:
             "uptime_s": round(time.monotonic() - self._started, 1),
             "rss_bytes": memory.resident_bytes(),
         }
-        if cluster := feed.cluster_status(self._app.store, self._told):
+        if cluster := self._link.status(self._app.store):
             status["cluster"] = cluster
         return status
 
@@ -257,11 +258,18 @@ class DaemonService:
         return {"before_bytes": before, "after_bytes": store.info()["size_bytes"]}
 
     def changes(self, after: str | None, limit: int) -> ChangesPage:
-        self._told = after or self._told
-        return feed.changes(self._app.store, self._app.library.model_id, after, limit)
+        page = feed.changes(self._app.store, self._app.library.model_id, after, limit)
+        self._link.asked(after, page)
+        return page
 
     def file_changes(self) -> int:
-        return self._app.store.file_changes
+        return self._app.store.file_changes.number
+
+    def wait_for_file_change(self, after: int, timeout_s: float) -> None:
+        self._app.store.file_changes.wait(after, timeout_s)
+
+    def end_waits(self) -> None:
+        self._app.store.file_changes.end_waits()
 
     def fingerprints(self, digests: list[bytes]) -> list[FingerprintMessage]:
         return feed.fingerprints(self._app.store, self._app.library.model_id, digests)
@@ -280,6 +288,9 @@ class DaemonService:
         self, host: str, body: bytes, position: str | None, *, complete: bool, packed: bool
     ) -> ForeignReply:
         return self._app.foreign.put(host, body, position, complete=complete, packed=packed)
+
+    def link_is_behind(self, changes: int) -> None:
+        self._link.is_behind(changes)
 
     def forget_foreign(self, host: str) -> ForgetReply:
         return {"forgotten": self._app.foreign.forget(host), "comes_back": False}

@@ -110,6 +110,10 @@ class ForeignReply(TypedDict):
     refused: list[RefusedRow]
 
 
+class BehindReply(TypedDict):
+    behind: int
+
+
 class DecidedReply(TypedDict):
     decided: int
     """id of the file"""

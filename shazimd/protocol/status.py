@@ -109,6 +109,12 @@ class ClusterStatus(TypedDict):
 
     owed: int | None
     """changes of this host's files that the link has not told yet, at most; null before it asked"""
+    tell_lag_s: float | None
+    """seconds since all was told; null before that"""
+    behind: int | None
+    """changes of other hosts' files that the link has not brought yet, at most; null before it said so"""
+    follow_lag_s: float | None
+    """seconds since all was brought; the link looks each 10 s at least. Null before that"""
     undecided: int
     """alerts that are still to be decided, those about other hosts with them"""
 

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from shazimd.errors import Forbidden, UsageError
 from shazimd.protocol import AlertsReply, RetryReply
-from shazimd.protocol.cluster import MissingReply
+from shazimd.protocol.cluster import BehindReply, MissingReply
 from shazimd.protocol.status import ModelsReply
 from shazimd.server import answers, openapi, parameters
 from shazimd.server.answers import JsonResponse
@@ -49,9 +49,9 @@ ALERTS_PER_ANSWER = 1000
 DECISIONS_PER_ANSWER = 1000
 ALL_VERBS = (*VERBS, *CLUSTER_VERBS)
 CHANGES_PER_PAGE = 1000
-CHANGES_LOOK_S = 0.05
-"""How often a request that waits looks for a change: other hosts are to know of a file within a second."""
 CHANGES_WAIT_S_MAX = 20
+WAITS_AT_ONCE = 32
+"""Threads of requests that wait for a change."""
 GROUPS_PER_PAGE, GROUPS_PER_PAGE_MAX = 50, 500
 
 
@@ -65,7 +65,7 @@ def create_app(
     admins = admins or Admins()
     routes = [_route(verb, getattr(api, verb.name), admins, api.pace) for verb in ALL_VERBS]
     app = Starlette(routes=routes, exception_handlers=answers.HANDLERS)
-    app.state.end_streams = api.alerts_live.end
+    app.state.end_streams = api.end_streams
     return app
 
 
@@ -101,8 +101,14 @@ class _Api:
         self._verbs = anyio.CapacityLimiter(VERBS_AT_ONCE)
         self._steps = anyio.CapacityLimiter(VERBS_AT_ONCE)
         self._streams = Shares("streams", STREAMS_OF_A_USER_MAX, STREAMS_MAX)
+        self._waits = anyio.CapacityLimiter(WAITS_AT_ONCE)
         self.pace = Pace(REQUESTS_PER_S, REQUESTS_BURST_S)
         self.alerts_live = AlertStreams(service)
+
+    def end_streams(self) -> None:
+        """End the streams of alerts, and the waits for changes. Called in the event loop."""
+        self.alerts_live.end()
+        self._service.end_waits()
 
     async def find(self, request: Request, given: dict[str, Any]) -> Response:
         async with self._bodies.picture(request) as data:
@@ -216,11 +222,14 @@ class _Api:
         end = anyio.current_time() + min(given["wait"] or 0, CHANGES_WAIT_S_MAX)
         before = self._service.file_changes()
         page = await self._verb(self._service.changes, given["after"], limit)
-        while page["complete"] and not page["changes"] and anyio.current_time() < end:
-            await anyio.sleep(CHANGES_LOOK_S)
-            if self._service.file_changes() != before:
-                before = self._service.file_changes()
-                page = await self._verb(self._service.changes, given["after"], limit)
+        while page["complete"] and not page["changes"] and (left_s := end - anyio.current_time()) > 0:
+            await anyio.to_thread.run_sync(
+                self._service.wait_for_file_change, before, left_s, abandon_on_cancel=True, limiter=self._waits
+            )
+            if self._service.file_changes() == before:
+                break
+            before = self._service.file_changes()
+            page = await self._verb(self._service.changes, given["after"], limit)
         return JsonResponse(page)
 
     async def fingerprints(self, _request: Request, given: dict[str, Any]) -> Response:
@@ -251,6 +260,11 @@ class _Api:
                 packed=_is_packed(request),
             )
             return JsonResponse(await self._verb(put))
+
+    async def link_is_behind(self, _request: Request, given: dict[str, Any]) -> Response:
+        await self._verb(self._service.link_is_behind, given["changes"])
+        reply: BehindReply = {"behind": given["changes"]}
+        return JsonResponse(reply)
 
     async def forget_foreign(self, _request: Request, given: dict[str, Any]) -> Response:
         return JsonResponse(await self._verb(self._service.forget_foreign, given["host"]))

@@ -63,6 +63,8 @@ AFTER_PATH = Parameter("after", ABSOLUTE_PATH, "only files after this path")
 UNDECIDED_ID = Parameter("id", ORDINAL, "id of an undecided file", required=True)
 ORDER = Parameter("order", NUMBER, "files of a greater number do not match; 0: all do", required=True)
 
+BEHIND = Parameter("changes", NUMBER, "changes that are still to be brought; 0: all is here", required=True)
+
 CHANGES = Verb(
     "changes",
     "GET /v1/changes",
@@ -108,6 +110,14 @@ PUT_FOREIGN = Verb(
     FOREIGN_BATCH,
     admin=True,
 )
+LINK_IS_BEHIND = Verb(
+    "link_is_behind",
+    "PUT /v1/foreign/behind",
+    "Say how many changes of other hosts are still to be brought, for the status and the metrics.",
+    Reply("BehindReply"),
+    (BEHIND,),
+    admin=True,
+)
 FORGET_FOREIGN = Verb(
     "forget_foreign",
     "DELETE /v1/foreign",
@@ -126,5 +136,5 @@ DECIDE_FOREIGN = Verb(
 )
 CLUSTER_VERBS = (
     *(CHANGES, FINGERPRINTS),
-    *(FOREIGN, FOREIGN_PATHS, MISSING_CONTENTS, PUT_FOREIGN, FORGET_FOREIGN, DECIDE_FOREIGN),
+    *(FOREIGN, FOREIGN_PATHS, MISSING_CONTENTS, PUT_FOREIGN, LINK_IS_BEHIND, FORGET_FOREIGN, DECIDE_FOREIGN),
 )

@@ -131,6 +131,12 @@ class Service(Protocol):
     def file_changes(self) -> int:
         """A number that grows with each change of this host's files; never waits."""
 
+    def wait_for_file_change(self, after: int, timeout_s: float) -> None:
+        """Wait until the number is greater, the time is over, or waits are ended."""
+
+    def end_waits(self) -> None:
+        """Let no request wait any more; never waits."""
+
     def fingerprints(self, digests: list[bytes]) -> list[FingerprintMessage]:
         """The fingerprints of those of these contents that are known."""
 
@@ -148,6 +154,9 @@ class Service(Protocol):
     ) -> ForeignReply:
         """Put and remove files of another host, durable and with the position, all at once; bad rows are refused.
         Raises BadInput."""
+
+    def link_is_behind(self, changes: int) -> None:
+        """Note how many changes of other hosts are known to the link, and not here yet."""
 
     def forget_foreign(self, host: str) -> ForgetReply:
         """Remove all files of another host. Raises BadInput."""

@@ -24,6 +24,7 @@ from shazimd.protocol.status import StoreInfo
 from shazimd.store import environment
 from shazimd.store.check import problems
 from shazimd.store.environment import DirectoryLock
+from shazimd.store.file_changes import FileChanges
 from shazimd.store.group_changes import GroupChanges
 from shazimd.store.reader import Reader, Sight
 from shazimd.store.schema import SCHEMA, open_tables
@@ -113,8 +114,7 @@ class Store:
         self._is_open = True
         self._transactions = count()
         self.group_changes = GroupChanges()
-        self.file_changes = 0
-        """durable writes since the opening that changed files of this host"""
+        self.file_changes = FileChanges()
         self.was_changed = False
         """whether it was not closed by the last process, or was changed since: its rows may be of another program"""
         self._open(map_size_bytes)
@@ -226,7 +226,8 @@ class Store:
                     result = work(writer)
                 if writer.moves_directories or writer.regrouped:
                     self.group_changes.add(None if writer.moves_directories else writer.regrouped)
-                self.file_changes += writer.changes_files
+                if writer.changes_files:
+                    self.file_changes.add()
                 return result
         except lmdb.Error:
             self._revive()

@@ -89,13 +89,9 @@ class _Gauges(Collector):
         yield self._overflows()
         yield _gauge("foreign_images", "Image files of other hosts", {(): status.get("foreign", 0)})
         if cluster := status.get("cluster"):
-            owed = float("nan") if cluster["owed"] is None else cluster["owed"]
-            yield _gauge("cluster_owed", "Changes that the link has not told other hosts yet", {(): owed})
-            yield _gauge(
-                "cluster_undecided",
-                "Alerts still to be decided, those about other hosts with them",
-                {(): cluster["undecided"]},
-            )
+            for number, (name, text) in _FROM_CLUSTER.items():
+                value = cluster[number]
+                yield _gauge(name, text, {(): float("nan") if value is None else value})
 
     def _overflows(self) -> Metric:
         family = CounterMetricFamily(
@@ -123,6 +119,15 @@ _FROM_STATUS: dict[_StatusCount, tuple[str, str]] = {
     "uptime_s": ("uptime_seconds", "Time since the daemon started"),
     "rss_bytes": ("resident_memory_bytes", "Resident memory of the daemon, its workers not included"),
 }
+_ClusterNumber = Literal["owed", "tell_lag_s", "behind", "follow_lag_s", "undecided"]
+_FROM_CLUSTER: dict[_ClusterNumber, tuple[str, str]] = {
+    "owed": ("cluster_owed", "Changes that the link has not told other hosts yet"),
+    "tell_lag_s": ("cluster_tell_lag_seconds", "Time since other hosts were told of all changes"),
+    "behind": ("cluster_behind", "Changes of other hosts that the link has not brought yet"),
+    "follow_lag_s": ("cluster_follow_lag_seconds", "Time since all changes of other hosts were here"),
+    "undecided": ("cluster_undecided", "Alerts still to be decided, those about other hosts with them"),
+}
+"""NaN before the link has said anything."""
 _RootNumber = Literal["watched_dirs", "unwatched_dirs", "unreadable_dirs", "compared_at"]
 _FROM_ROOTS: dict[_RootNumber, tuple[str, str]] = {
     "watched_dirs": ("watched_directories", "Directories watched"),

@@ -154,7 +154,10 @@ def test_a_deletion_and_a_rename_reach_the_other_host(two: tuple[Host, Host]) ->
     assert a.service.status()["cluster"]["owed"] == 1
     assert a.feed(after)[0] == {}
     assert a.service.status()["cluster"]["owed"] == 0
-    assert b"shazimd_cluster_owed 0.0" in a.service.metrics()
+    metrics = a.service.metrics()
+    assert b"shazimd_cluster_owed 0.0" in metrics
+    assert b"shazimd_cluster_tell_lag_seconds " in metrics
+    assert b"shazimd_cluster_follow_lag_seconds NaN" in metrics
     told(a, b, "a", after=position)
     assert b.find(image) == []
     assert [each["path"] for each in b.service.foreign_paths("a", None, 10)] == [f"{a.root}/moved/2.png"]

@@ -625,6 +625,31 @@ def test_a_dropped_subscriber_is_hung_up_on(service: FakeService, path: str) -> 
 # ---- start and stop
 
 
+def test_a_request_that_waits_for_a_change_is_answered_with_it(service: FakeService, path: str) -> None:
+    answers: list[Any] = []
+    asking = threading.Thread(target=lambda: answers.append(ask(path, "GET", "/v1/changes?after=0.x&wait=20")))
+    asking.start()
+    assert service.working.acquire(timeout=10)
+    assert answers == []
+    service.changed.add()
+    asking.join(10)
+    assert (answers[0][0], answers[0][1]["after"]) == (200, "1.x")
+
+
+def test_stop_ends_the_waits_for_changes(service: FakeService, tmp_path: Path) -> None:
+    """They are answered without a change."""
+    path = str(tmp_path / "s")
+    server = Server(create_app(service, max_body_bytes=100), bind_socket(path))
+    server.start()
+    answers: list[Any] = []
+    asking = threading.Thread(target=lambda: answers.append(ask(path, "GET", "/v1/changes?after=0.x&wait=20")))
+    asking.start()
+    assert service.working.acquire(timeout=10)
+    assert server.stop(10)
+    asking.join(10)
+    assert (answers[0][0], answers[0][1]["after"]) == (200, "0.x")
+
+
 def test_stop_finishes_what_is_in_hand(service: FakeService, tmp_path: Path) -> None:
     """A question that was being worked on is answered, streams end, and the path is gone."""
     service.holds = threading.Event()

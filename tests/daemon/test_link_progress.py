@@ -1,0 +1,81 @@
+"""How far a link is: seconds and changes, in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from shazimd.daemon import feed
+from shazimd.daemon.link_progress import LinkProgress
+from shazimd.ingest.foreign import begin_sharing
+from shazimd.store.base import Store
+from shazimd.store.lmdb_store import open_store
+from shazimd.types import FileRow, FileState, Stat
+
+FAILED = FileRow(Stat(1, 1, 1), FileState.FAILED, reason="not_an_image: text")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(open_store(str(tmp_path / "store"), 1 << 24)) as store:
+        yield store
+
+
+def ask(store: Store, progress: LinkProgress, after: str | None) -> str:
+    """As a link asks for changes; the position that it has then."""
+    page = feed.changes(store, None, after, 1)
+    progress.asked(after, page)
+    return page["after"]
+
+
+def test_the_lag_of_telling_grows_while_changes_are_owed(store: Store) -> None:
+    clock = Clock()
+    progress = LinkProgress(clock)
+    assert progress.status(store) is None
+    store.write(lambda writer: begin_sharing(writer, is_shared=True))
+    status = progress.status(store)
+    assert status is not None
+    assert (status["owed"], status["tell_lag_s"]) == (None, None)
+    after = ask(store, progress, ask(store, progress, None))
+    for name in (b"/a.txt", b"/b.txt"):
+        store.write(lambda writer, name=name: writer.put_file(name, FAILED))  # type: ignore[misc]
+    clock.now += 30
+    status = progress.status(store)
+    assert status is not None
+    assert (status["owed"], status["tell_lag_s"]) == (2, 30.0)
+    after = ask(store, progress, after)
+    status = progress.status(store)
+    assert status is not None
+    assert (status["owed"], status["tell_lag_s"]) == (2, 30.0)
+    ask(store, progress, ask(store, progress, after))
+    status = progress.status(store)
+    assert status is not None
+    assert (status["owed"], status["tell_lag_s"]) == (0, 0.0)
+
+
+def test_the_lag_of_following_grows_until_all_is_here(store: Store) -> None:
+    clock = Clock()
+    progress = LinkProgress(clock)
+    store.write(lambda writer: begin_sharing(writer, is_shared=True))
+    progress.is_behind(0)
+    clock.now += 5
+    progress.is_behind(700)
+    clock.now += 5
+    status = progress.status(store)
+    assert status is not None
+    assert (status["behind"], status["follow_lag_s"]) == (700, 10.0)
+    progress.is_behind(0)
+    status = progress.status(store)
+    assert status is not None
+    assert (status["behind"], status["follow_lag_s"]) == (0, 0.0)
