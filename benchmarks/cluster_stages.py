@@ -30,8 +30,9 @@ from shazimd.cluster import admin
 from shazimd.cluster.deliver import PART
 from shazimd.cluster.postgres import PostgresCluster
 from shazimd.index.cascade import CascadeIndex
-from shazimd.ingest.foreign import begin_sharing, write_rows
+from shazimd.ingest.foreign import write_rows
 from shazimd.ingest.foreign_rows import Checker, SoundRows
+from shazimd.ingest.sharing import begin_sharing
 from shazimd.models.model import bundled
 from shazimd.store.lmdb_store import Store, open_store
 from shazimd.words.index import WordIndex
@@ -56,7 +57,7 @@ def main() -> None:
         timed("pages and fingerprints from the database", rows, lambda: read(server.url("shazim")))
         made = list(batches(maker, rows, PART))
         bodies = timed("requests packed", rows, lambda: [msgspec.msgpack.encode(each) for each in made])
-        checker = Checker(packed=True, verified=True)
+        checker = Checker(packed=True, features=True)
         sound = timed("rows checked", rows, lambda: [checker.sound(b"made:/", each) for each in bodies])
         assert not any(each.refused for each in sound)
         store = opened.enter_context(closing(open_store(str(folder / "store"), 4 << 30, VERSION)))

@@ -386,6 +386,12 @@ class FakeService:
     def decide_foreign(self, number: int, order: int) -> None:
         self.asked.append(("decide_foreign", number, order))
 
+    def wanted_features(self, timeout_s: float) -> list[str]:
+        return []
+
+    def put_features(self, body: bytes) -> None:
+        self.asked.append(("put_features", body))
+
     def metrics(self) -> bytes:
         return b"shazimd_images 1200\n"
 

@@ -6,7 +6,17 @@ import os
 
 from shazimd.cli import add_json
 from shazimd.cli.arguments import add_scoring, read_image
-from shazimd.cli.output import complain, note_partial, path_text, per_cent, say, say_json, similarities, word_text
+from shazimd.cli.output import (
+    complain,
+    note_partial,
+    note_unverified,
+    path_text,
+    per_cent,
+    say,
+    say_json,
+    similarities,
+    word_text,
+)
 from shazimd.client import Client
 from shazimd.errors import DaemonUnreachable, ShazimdError, UsageError
 from shazimd.text import path_fields
@@ -67,7 +77,7 @@ def _find_named(args: Namespace, working: Working | None) -> int:
     """Ask about the images one after the other, and print each answer, in their order."""
     client = Client(args.socket)
     threshold = _threshold(args)
-    found, worst, partial = False, 0, None
+    found, worst, partial, unverified = False, 0, None, 0
     for position, image in enumerate(args.images):
         reply: FindReply | ShazimdError
         try:
@@ -79,6 +89,7 @@ def _find_named(args: Namespace, working: Working | None) -> int:
         else:
             found = found or bool(reply["matches"])
             partial = partial if reply["complete"] else reply["known_images"]
+            unverified += reply.get("unverified", 0)
         if working is None:
             _print_answer(image, reply, args, position)
         else:
@@ -88,6 +99,8 @@ def _find_named(args: Namespace, working: Working | None) -> int:
         working.close()
     if partial is not None:
         note_partial(partial)
+    if unverified:
+        note_unverified(unverified)
     return worst or (0 if found else 1)
 
 
@@ -114,7 +127,7 @@ def _find_many(args: Namespace) -> int:
     file = None if args.output is None else bulk.AnswersFile(args.output)
     words = [word for word in words if file is None or word not in file.answered]
     client, threshold = Client(args.socket), _threshold(args)
-    found, failed, worst, partial = 0, 0, 0, None
+    found, failed, worst, partial, unverified = 0, 0, 0, None, 0
     try:
         for word, reply in bulk.answers(words, lambda data: client.find(data, threshold, args.weights, args.limit)):
             if isinstance(reply, ShazimdError):
@@ -123,12 +136,15 @@ def _find_many(args: Namespace) -> int:
             else:
                 found += bool(reply["matches"])
                 partial = partial if reply["complete"] else reply["known_images"]
+                unverified += reply.get("unverified", 0)
             _report(word, reply, args, file)
     finally:
         if file is not None:
             file.close()
     if partial is not None:
         note_partial(partial)
+    if unverified:
+        note_unverified(unverified)
     complain(f"{len(words):,} images asked about: {found:,} with a match, {failed:,} failed")
     return worst or (0 if found else 1)
 

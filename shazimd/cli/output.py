@@ -63,6 +63,11 @@ def note_partial(known_images: int) -> None:
     complain(f"the first scan is not finished: only the {known_images:,} images known so far were searched")
 
 
+def note_unverified(pictures: int) -> None:
+    """Likewise, of other hosts' pictures that were not compared in detail."""
+    complain(f"{pictures:,} likely matches of other hosts not verified: the cluster's database did not answer in time")
+
+
 def path_text(item: Mapping[str, Any], key: str = "path") -> str:
     """Return a path of a reply as text, see ``text.readable``."""
     return readable(path_bytes(item, key))

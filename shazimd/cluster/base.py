@@ -109,8 +109,11 @@ class Cluster(Protocol):
         """Those of these paths that the host does not have."""
 
     def contents(self, host: str, digests: Sequence[Digest]) -> list[Content]:
-        """Fingerprints of a host; missing ones and such as are larger than any picture's are left out. May be called
-        beside another verb, from another thread."""
+        """Fingerprints of a host, with local features if these are kept here; missing ones and such as are larger than
+        any picture's are left out. May be called beside another verb, from another thread."""
+
+    def features(self, digests: Sequence[Digest]) -> dict[Digest, bytes]:
+        """Local features of contents, of any host that has some."""
 
     def landed(self, files: Sequence[tuple[bytes, Digest]]) -> list[int | None]:
         """The number of the push that told of each of these files of this host; None for files that were not pushed."""

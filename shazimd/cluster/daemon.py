@@ -8,6 +8,7 @@ from shazimd.client import Client
 from shazimd.protocol import PathFields
 from shazimd.protocol.cluster import ChangesPage, FingerprintMessage, ForeignReply, ForeignStatus
 from shazimd.server import cluster_verbs as verbs
+from shazimd.server.verbs import JSON
 
 
 class LinkClient(Client):
@@ -56,6 +57,15 @@ class LinkClient(Client):
         """Forget all files of another host; their number."""
         forgotten: int = self._json(verbs.FORGET_FOREIGN, host=host)["forgotten"]
         return forgotten
+
+    def wanted_features(self, wait: int) -> Sequence[str]:
+        """Contents whose local features searches wait for; waits for one."""
+        wanted: list[str] = self._json(verbs.WANTED_FEATURES, wait=wait)["wanted"]
+        return wanted
+
+    def put_features(self, batch: bytes) -> None:
+        """Hand features to the searches: a JSON object with ``contents``, each with ``content`` and ``features``."""
+        self._json(verbs.PUT_FEATURES, batch, JSON)
 
     def decide_foreign(self, number: int, order: int) -> None:
         """Have the alert about other hosts of an undecided file decided."""

@@ -1,7 +1,8 @@
 """The command `shazimd-link`: joins this host's daemon to a cluster, until it is stopped.
 
-Two threads with a connection each, one telling and one following, are independent: while one waits for a full disk, the
-other goes on. The link keeps nothing of its own, so it may be killed at any time.
+Threads with a connection each, one telling, one following, and one fetching features where they are not kept, are
+independent: while one waits for a full disk, the others go on. The link keeps nothing of its own, so it may be killed
+at any time.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import structlog
 from shazimd import __version__, config, paths
 from shazimd.cluster.base import Cluster
 from shazimd.cluster.daemon import LinkClient
+from shazimd.cluster.features import FeatureFetcher
 from shazimd.cluster.follow import Follower
 from shazimd.cluster.publish import Publisher
 from shazimd.config import ClusterConfig
@@ -88,10 +90,10 @@ def connector(settings: ClusterConfig) -> Callable[[], Cluster]:
         from shazimd.cluster.postgres import PostgresCluster
     except ImportError as error:
         raise ConfigError("psycopg is not installed, expected the extra: pip install 'shazimd[cluster]'") from error
-    url, host = settings.url, settings.host
+    url, host, keeps_features = settings.url, settings.host, settings.features == "keep"
     assert url is not None
     assert host is not None
-    return lambda: PostgresCluster(url, host)
+    return lambda: PostgresCluster(url, host, keeps_features=keeps_features)
 
 
 def run(settings: ClusterConfig, connect: Callable[[], Cluster], daemon: LinkClient, stop: threading.Event) -> None:
@@ -100,6 +102,8 @@ def run(settings: ClusterConfig, connect: Callable[[], Cluster], daemon: LinkCli
         "tell": Publisher(connect, daemon).run,
         "follow": Follower(connect, daemon, settings.follow).run,
     }
+    if settings.features == "fetch":
+        works["fetch"] = FeatureFetcher(connect, daemon).run
     log.info("link_started", host=settings.host, follow=list(settings.follow), pid=os.getpid())
     for name, work in works.items():
         threading.Thread(target=keep, args=(work, stop, name), name=name, daemon=True).start()

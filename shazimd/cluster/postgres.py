@@ -42,8 +42,9 @@ _COLUMNS = (
 class PostgresCluster:
     """See ``base.Cluster``; one thread at a time."""
 
-    def __init__(self, url: str, host: str) -> None:
+    def __init__(self, url: str, host: str, *, keeps_features: bool = True) -> None:
         """Connect. Raises ClusterError."""
+        self._keeps_features = keeps_features
         self._host = host
         self._known = 0
         """the greatest number seen: a server that lost its last transactions must not give it out again"""
@@ -220,6 +221,8 @@ class PostgresCluster:
 
     def contents(self, host: str, digests: Sequence[Digest]) -> list[Content]:
         columns = f"encode(digest, 'hex') as content, {', '.join(_COLUMNS[1:])}"
+        if not self._keeps_features:
+            columns = columns.replace("features", "''::bytea as features")
         with self._verb() as db:
             db.row_factory = dict_row
             return db.execute(
@@ -227,6 +230,15 @@ class PostgresCluster:
                 "and octet_length(features) <= %s and coalesce(octet_length(vector), 0) <= %s",
                 [host, list(digests), FEATURES_BYTES_MAX, VECTOR_BYTES_MAX],
             ).fetchall()
+
+    def features(self, digests: Sequence[Digest]) -> dict[Digest, bytes]:
+        with self._verb() as db:
+            rows = db.execute(
+                "select digest, features from hosts join contents on host = name "
+                "where digest = any(%s) and octet_length(features) between 1 and %s",
+                [list(digests), FEATURES_BYTES_MAX],
+            )
+            return {row[0]: row[1] for row in rows}
 
     def landed(self, files: Sequence[tuple[bytes, Digest]]) -> list[int | None]:
         with self._verb() as db:

@@ -19,13 +19,15 @@ from shazimd.index.base import Index
 from shazimd.index.cascade import CascadeIndex
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.commit import Committer
-from shazimd.ingest.foreign import ForeignFiles, begin_sharing
+from shazimd.ingest.foreign import ForeignFiles
 from shazimd.ingest.relate import Comparers, renew_relations
+from shazimd.ingest.sharing import begin_sharing
 from shazimd.models.model import ModelInfo
 from shazimd.models.provision import Provision
 from shazimd.models.registry import Registry
 from shazimd.protocol import ReloadReply
 from shazimd.search.duplicates import Duplicates
+from shazimd.search.fetching import Fetching, WantedFeatures
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Store
@@ -63,8 +65,12 @@ class App:
             self.store, self.workers, self.library = parts.store, parts.workers, parts.library
             self.alerts, self.committer, self.metrics = parts.alerts, parts.committer, parts.metrics
             self.foreign = ForeignFiles(
-                parts.library, parts.committer, config.cluster.host, verified=config.match.verify
+                parts.library,
+                parts.committer,
+                config.cluster.host,
+                keeps_features=config.match.verify and _keeps_features(config),
             )
+            self.wanted = WantedFeatures()
             self.search, self.duplicates, self.ignored = parts.search, parts.duplicates, parts.ignored
             self.run = Run(parts, roots, RunSettings.of(config))
             self._opened = opened.pop_all()
@@ -96,6 +102,11 @@ class App:
         """Whether the threads of the run and the library are alive; during a reload they may be between two runs."""
         return self._reloading.locked() or (self.run.alive() and self.library.alive())
 
+    def fetching(self) -> Fetching | None:
+        """For one search: brings local features that are not kept here; None where all are."""
+        is_needed = self._config.match.verify and not _keeps_features(self._config)
+        return Fetching(self.store, self.wanted) if is_needed else None
+
     def stop(self) -> None:
         """Stop the run; queries are answered until ``close``."""
         self.provision.stop()
@@ -122,7 +133,8 @@ def _open_parts(config: Config, model: ModelInfo | None, opened: ExitStack) -> P
     """Open the parts in an order in which each may use those before, and be closed before them."""
     assert config.store.path is not None
     store = opened.enter_context(closing(open_store(config.store.path, config.store.map_size_gb << 30, VERSION)))
-    store.write(lambda writer: begin_sharing(writer, config.cluster.host is not None))
+    keeps = _keeps_features(config)
+    store.write(lambda writer: begin_sharing(writer, config.cluster.host is not None, keeps_features=keeps))
     if config.match.verify:
         renew_relations(store)
     limits = config.workers
@@ -156,6 +168,10 @@ def _open_parts(config: Config, model: ModelInfo | None, opened: ExitStack) -> P
         IgnoredPaths(store, committer),
         comparers,
     )
+
+
+def _keeps_features(config: Config) -> bool:
+    return config.cluster.features == "keep"
 
 
 def _comparers(workers: WorkerPool, max_pixels: int, failed: set[Digest]) -> Comparers:

@@ -16,6 +16,7 @@ from shazimd.daemon.root_facts import FactsOfRoots
 from shazimd.errors import NotFound
 from shazimd.ingest import collect
 from shazimd.ingest.alerts import Inbox, stored
+from shazimd.ingest.fetched import take
 from shazimd.posix import memory
 from shazimd.posix.sealed import SealedBytes
 from shazimd.protocol import (
@@ -35,6 +36,7 @@ from shazimd.protocol.groups import DecisionMessage, DuplicateGroup, GroupsPage
 from shazimd.protocol.status import InstalledModel, InstallProgress, RootStatus, Status
 from shazimd.search.duplicates import GroupFilter, GroupPage, Scoring
 from shazimd.search.join import pairs
+from shazimd.server.cluster_verbs import DIGESTS_MAX
 from shazimd.text import path_bytes
 from shazimd.types import Digest, Verdict, Weights, new_digest
 
@@ -63,7 +65,10 @@ class DaemonService:
         query = self._app.workers.query(data, model).result()
         content = self._app.library.content_of(_digest(data))
         limit = min(limit or MATCHES_MAX, MATCHES_MAX)
-        matches = self._app.search.matches(query, content, weights=weights, threshold=threshold, limit=limit)
+        fetching = self._app.fetching()
+        matches = self._app.search.matches(
+            query, content, weights=weights, threshold=threshold, limit=limit, fetch=fetching
+        )
         self._app.metrics.query_answered("find", time.perf_counter() - started)
         reply: FindReply = {
             "threshold": threshold,
@@ -76,6 +81,8 @@ class DaemonService:
         }
         if query.fingerprint.damaged:
             reply["damaged"] = True
+        if fetching is not None and fetching.missed:
+            reply["unverified"] = fetching.missed
         return reply
 
     def compare(self, a: SealedBytes, b: SealedBytes, weights: Weights | None) -> CompareReply:
@@ -270,6 +277,7 @@ class DaemonService:
 
     def end_waits(self) -> None:
         self._app.store.file_changes.end_waits()
+        self._app.wanted.end_waits()
 
     def fingerprints(self, digests: list[bytes]) -> list[FingerprintMessage]:
         return feed.fingerprints(self._app.store, self._app.library.model_id, digests)
@@ -296,7 +304,13 @@ class DaemonService:
         return {"forgotten": self._app.foreign.forget(host), "comes_back": False}
 
     def decide_foreign(self, number: int, order: int) -> None:
-        self._app.run.ingest.across.decide(number, order)
+        self._app.run.ingest.across.decide(number, order, self._app.fetching())
+
+    def wanted_features(self, timeout_s: float) -> list[str]:
+        return [digest.hex() for digest in self._app.wanted.wanted(DIGESTS_MAX, timeout_s)]
+
+    def put_features(self, body: bytes) -> None:
+        take(self._app.wanted, body)
 
     def metrics(self) -> bytes:
         return self._app.metrics.render(self.status())

@@ -11,11 +11,13 @@ from __future__ import annotations
 import time
 from itertools import islice
 
+from shazimd.errors import Unavailable
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.decision import Across, Candidate, Decider, Decision, OwnDecisions
 from shazimd.ingest.pending import PendingAlerts
 from shazimd.protocol import Alert
 from shazimd.protocol.cluster import UndecidedFile
+from shazimd.search.fetching import Fetching
 from shazimd.store.base import Reader, Store, Writer
 from shazimd.text import path_fields
 from shazimd.types import ContentId, Digest
@@ -42,10 +44,12 @@ class CrossHostAlerts:
                 for number, note in notes
             ]
 
-    def decide(self, number: int, order: int) -> None:
+    def decide(self, number: int, order: int, fetching: Fetching | None = None) -> None:
         """Look for matches of a file on other hosts, and replace its note by the alert, if any; an unknown note is
         passed over. ``order``: the cluster's number of the transaction that told of the file, all before are known
-        here; files told of later do not match. 0: all match. Raises WorkerFailed, and the note stays."""
+        here; files told of later do not match. 0: all match. Raises WorkerFailed, or Unavailable for features that
+        ``fetching`` could not bring, and the note stays."""
+        self._committer.expect_writable()
         started = time.perf_counter()
         with self._store.read() as reader:
             found = next(reader.pending_across(after=number - 1), None)
@@ -56,8 +60,10 @@ class CrossHostAlerts:
             decided = OwnDecisions.read(reader, note.digest)
         decision = Decision(None)
         if content is not None and path is not None:
-            file = Candidate(path, None, started, decided=decided, across=Across(order))
+            file = Candidate(path, None, started, decided=decided, across=Across(order, fetching))
             decision = self._decider.by_search(file, note.query, content)
+            if fetching is not None and fetching.missed:
+                raise Unavailable(f"features of {fetching.missed} pictures of other hosts are not here yet")
         self._commit(number, content, decision)
 
     def _commit(self, number: int, content: ContentId | None, decision: Decision) -> None:

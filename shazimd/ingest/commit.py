@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 
-from shazimd.errors import StoreError, StoreFull
+from shazimd.errors import StoreError, StoreFull, Unavailable
 from shazimd.store.base import Store, Writer
 from shazimd.telemetry.log import lines_together
 
@@ -74,6 +74,11 @@ class Committer:
             self._queue.append(operation)
             self._changed.notify_all()
         return operation.done
+
+    def expect_writable(self) -> None:
+        """Raise Unavailable while the store is not writable: a client that tries again would fill the queue."""
+        if fault := self.fault:
+            raise Unavailable(f"the store is not writable at present: {fault}")
 
     @contextmanager
     def giving_up_when_full(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ from shazimd.ingest.arrivals import Arrivals
 from shazimd.ingest.disk import Disk, FoundFile
 from shazimd.ingest.rules import IngestRules
 from shazimd.posix.mounts import is_at_or_below
+from shazimd.search.fetching import Fetch
 from shazimd.search.query import Search
 from shazimd.store.base import Reader, Store
 from shazimd.types import ContentId, Digest, Match, Query, Relation, Stat, UserDecision, Verdict
@@ -45,6 +46,8 @@ class Across(NamedTuple):
 
     order: int
     """the cluster's number of the file: files with this number or a greater one came later; 0: all match"""
+    fetch: Fetch | None = None
+    """brings local features that are not kept here"""
 
 
 class Candidate(NamedTuple):
@@ -114,6 +117,7 @@ class Decider:
             admit=admission,
             exact=exact,
             foreign=file.across is not None,
+            fetch=file.across.fetch if file.across else None,
         )
         alerting = [match for match in matches if settings.alert_on(match)]
         log_related(file.path, [match for match in matches if not settings.alert_on(match)], alerts=bool(alerting))

@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 
 import structlog
 
-from shazimd.errors import BadInput
+from shazimd.errors import BadInput, Unavailable
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.foreign_rows import Checker, ForeignFile, SoundRows, refusal
 from shazimd.ingest.values import followed_hosts, set_followed_hosts
@@ -30,12 +30,14 @@ log = structlog.get_logger()
 
 BATCH = 256
 """Files removed in one transaction."""
+RESERVE_PARTS, RESERVE_MAX = 20, 1 << 30
+"""A twentieth of the disk, but at most a GiB, is left to this host's own files."""
 
 
 class ForeignFiles:
-    def __init__(self, library: Library, committer: Committer, own_host: str | None, *, verified: bool) -> None:
-        """``verified``: local features are used here."""
-        self._verified = verified
+    def __init__(self, library: Library, committer: Committer, own_host: str | None, *, keeps_features: bool) -> None:
+        """Without ``keeps_features`` no local features are stored, and contents without any lack nothing."""
+        self._keeps_features = keeps_features
         self._library = library
         self._committer = committer
         self._own_host = own_host
@@ -45,11 +47,14 @@ class ForeignFiles:
 
         Nothing is written, and the lacking contents are named, if files have contents that are neither known nor given;
         with ``complete`` such files are refused. Doing it again changes nothing. ``packed``: see ``Checker``. Raises
-        BadInput for another body."""
+        BadInput for another body, and Unavailable while the disk of the store is full, or nearly so."""
         rows = self._sound(host, body, packed)
         if not complete and (missing := self._missing(rows)):
             return {"missing": missing, "refused": []}
-        work = partial(write_rows, rows=rows, host=host, position=position)
+        if rows.put or rows.contents:
+            self._expect_room()
+        self._committer.expect_writable()
+        work = partial(write_rows, rows=rows, host=host, position=position, features=self._keeps_features)
         refused = rows.refused + self._committer.submit(work, self._index).result().refused
         for each in refused:
             log.warning("foreign_row_refused", host=host, row=each["row"], reason=each["reason"])
@@ -83,7 +88,14 @@ class ForeignFiles:
         return total
 
     def _sound(self, host: str, body: bytes, packed: bool) -> SoundRows:
-        return Checker(packed=packed, verified=self._verified).sound(self._root(host), body)
+        return Checker(packed=packed, features=self._keeps_features).sound(self._root(host), body)
+
+    def _expect_room(self) -> None:
+        """Raise Unavailable where other hosts' files would take the space that this host's own need."""
+        disk = os.statvfs(self._library.store.info()["path"])
+        reserve = min(RESERVE_MAX, disk.f_blocks * disk.f_frsize // RESERVE_PARTS)
+        if disk.f_bavail * disk.f_frsize < reserve:
+            raise Unavailable(f"the disk of the store has less than {reserve >> 20} MiB free: other hosts wait")
 
     def _root(self, host: str) -> bytes:
         root = host.encode(errors="replace") + b":/"
@@ -99,19 +111,11 @@ class ForeignFiles:
                 digest.hex()
                 for digest, made in wanted.items()
                 if digest not in rows.contents
-                and ((content := reader.content(digest)) is None or _lacks(reader, content, made))
+                and _lacks(reader, reader.content(digest), made, features=self._keeps_features)
             ]
 
     def _index(self, written: Applied) -> None:
         self._library.replace(written.contents)
-
-
-def begin_sharing(writer: Writer, is_shared: bool) -> None:
-    """Number the changes of this host's files from now on for others to follow, or end it."""
-    if is_shared:
-        writer.changes.begin(os.urandom(8).hex())
-    else:
-        writer.changes.end()
 
 
 class Applied(NamedTuple):
@@ -121,12 +125,13 @@ class Applied(NamedTuple):
     """files whose content is unknown, or can't be stored"""
 
 
-def write_rows(writer: Writer, rows: SoundRows, host: str, position: str | None) -> Applied:
-    """Write checked rows of a host and the position, if one is given."""
+def write_rows(writer: Writer, rows: SoundRows, host: str, position: str | None, *, features: bool = True) -> Applied:
+    """Write checked rows of a host and the position, if one is given. ``features``: they are kept here."""
     written = Applied([], [])
     for path, file in rows.put.items():
         try:
-            content = _put_content(writer, file, rows.contents.get(bytes.fromhex(file.content)), written)
+            given = rows.contents.get(bytes.fromhex(file.content))
+            content = _put_content(writer, file, given, written, features=features)
         except ValueError as error:  # such as a vector of another width than the model's others: nothing is written yet
             written.refused.append(refusal(path, str(error)))
             continue
@@ -145,12 +150,12 @@ def write_rows(writer: Writer, rows: SoundRows, host: str, position: str | None)
 
 
 def _put_content(
-    writer: Writer, file: ForeignFile, fingerprint: Fingerprint | None, written: Applied
+    writer: Writer, file: ForeignFile, fingerprint: Fingerprint | None, written: Applied, *, features: bool
 ) -> ContentId | None:
     """The content of a file, put or renewed as given; None if it is unknown."""
     digest = bytes.fromhex(file.content)
     known = writer.content(digest)
-    if fingerprint is None or (known is not None and not _lacks(writer, known, file.made)):
+    if fingerprint is None or not _lacks(writer, known, file.made, features=features):
         return known
     if known is None:
         known = writer.add_content(digest, fingerprint, related=False, held=True)
@@ -164,11 +169,14 @@ def _put_content(
     return known
 
 
-def _lacks(reader: Reader, content: ContentId, made: str) -> bool:
-    """Whether a content that only other hosts have was fingerprinted in another way than ``made`` says."""
+def _lacks(reader: Reader, content: ContentId | None, made: str, *, features: bool) -> bool:
+    """Whether a content is unknown, or only other hosts have it and it was fingerprinted in another way than ``made``
+    says; local ``features`` count if they are kept."""
+    if content is None:
+        return True
     version, _, model = made.partition("/")
     found, has_vector = reader.made(content, model or None)
-    is_as_made = version == str(found) and (has_vector or not model)
+    is_as_made = (version == str(found) or not features) and (has_vector or not model)
     return not is_as_made and not reader.count_files(content, 1)
 
 

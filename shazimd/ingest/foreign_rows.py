@@ -93,11 +93,11 @@ class SoundRows(NamedTuple):
 class Checker:
     """Reads batches of rows."""
 
-    def __init__(self, *, packed: bool, verified: bool) -> None:
-        """``packed``: in MessagePack rather than JSON. ``verified``: local features are used here."""
+    def __init__(self, *, packed: bool, features: bool) -> None:
+        """``packed``: in MessagePack rather than JSON. ``features``: local features are kept here."""
         self._decode: Any = msgspec.msgpack.decode if packed else msgspec.json.decode
         self._empty = b"\x80" if packed else b"{}"
-        self._verified = verified
+        self._features = features
 
     def sound(self, root: bytes, body: bytes) -> SoundRows:
         """The sound rows of a batch, of files below ``root``. Raises BadInput for another body."""
@@ -132,7 +132,7 @@ class Checker:
         """Raises ValueError for values that no picture has."""
         if len(given.turned) not in (0, TURNED_BYTES):
             raise ValueError(f"turned has {len(given.turned)} bytes, expected {TURNED_BYTES} or none")
-        is_usable = self._verified and given.features[:1] == bytes([VERSION])
+        is_usable = self._features and given.features[:1] == bytes([VERSION])
         features = given.features if is_usable else b""
         check_packed(features)
         signals = Signals(_hash(given.ah), _hash(given.dh), _vector(given))

@@ -37,6 +37,7 @@ from shazimd.ingest.outcome import Outcome
 from shazimd.ingest.pending import PendingAlert, PendingAlerts, is_same_picture
 from shazimd.ingest.retries import Retries
 from shazimd.ingest.rules import IngestRules
+from shazimd.ingest.sharing import is_bare
 from shazimd.protocol import Alert
 from shazimd.search.library import Library
 from shazimd.search.query import Search
@@ -260,7 +261,7 @@ class Ingest:
         last_arrival = self._arrivals.visible
         with self._library.store.read() as reader:
             content = reader.content(digest)
-            if content is None:
+            if content is None or is_bare(reader, content):
                 return None
             pixels = reader.pixels(content)
             same = reader.contents_with_pixels(pixels) if pixels else []

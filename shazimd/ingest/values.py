@@ -148,3 +148,12 @@ def followed_hosts(reader: Reader) -> dict[str, str | None]:
 
 def set_followed_hosts(writer: Writer, hosts: Mapping[str, str | None]) -> None:
     writer.set("foreign", dict(hosts) or None)
+
+
+def features_are_kept(reader: Reader) -> bool:
+    """Whether the local features of other hosts' pictures were kept at the last start."""
+    return not reader.get("features fetched")
+
+
+def set_features_are_kept(writer: Writer, are_kept: bool) -> None:
+    writer.set("features fetched", None if are_kept else True)

@@ -87,6 +87,9 @@ class FindReply(TypedDict):
     took_ms: float
     damaged: NotRequired[bool]
     """true where the picture asked about ends early or has broken parts; absent otherwise"""
+    unverified: NotRequired[int]
+    """likely matches of other hosts that are judged by hashes and vector alone, since their local features are in the
+    cluster's database and did not come in time; absent for none"""
     matches: list[FoundImage]
 
 

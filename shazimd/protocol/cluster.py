@@ -114,6 +114,12 @@ class BehindReply(TypedDict):
     behind: int
 
 
+class WantedReply(TypedDict):
+    """Contents whose local features searches wait for."""
+
+    wanted: list[str]
+
+
 class DecidedReply(TypedDict):
     decided: int
     """id of the file"""

@@ -24,6 +24,7 @@ from shazimd.search.candidates import (
     may_be_faint,
     with_same_pixels,
 )
+from shazimd.search.fetching import Fetch
 from shazimd.search.library import Library
 from shazimd.search.score import best_orientation, confirmed, hashes_threshold, least_score, stands_out
 from shazimd.types import (
@@ -92,19 +93,21 @@ class Search:
         admit: Admit | None = None,
         exact: Set[ContentId] | None = None,
         foreign: bool = False,
+        fetch: Fetch | None = None,
     ) -> list[Match]:
         """The known image files that match: strongest verdict first, then most inliers, best score, content and path.
 
         ``content`` is the content with the query's bytes, if known; ``exact`` the contents with its bytes or pixels,
         looked up if not given. With ``admit``, each content is named by a single file, the first admitted, of this
         host or with ``foreign`` of the others; without, by all its files. Pairs that lack a vector must reach
-        ``least_score``. Raises ValueError for invalid weights or threshold. With a ``limit``, time and memory do not
-        grow with the number of contents over the threshold."""
+        ``least_score``. ``fetch`` brings features of candidates that are not kept here. Raises ValueError for invalid
+        weights or threshold. With a ``limit``, time and memory do not grow with the number of contents over the
+        threshold."""
         least = hashes_threshold(threshold) if query.fingerprint.signals.fv is None and weights[2] else threshold
         exact = self._exact(query, content) if exact is None else exact
         ranked = self._ranked(query, weights, least, limit)
         nearest: list[Hit] = []
-        verified = self._verify_candidates(query, exact, weights, ranked, nearest)
+        verified = self._verify_candidates(query, exact, weights, ranked, nearest, fetch)
         sure = [_Judged(Hit(same, 1.0, IDENTICAL), Verdict.EXACT, None) for same in exact]
         sure += [_Judged(hit, found.verdict, found) for hit, found in verified if found.verdict]
         sure.sort(key=_strength)
@@ -151,7 +154,13 @@ class Search:
         return same | {content} if content else same
 
     def _verify_candidates(
-        self, query: Query, exact: Set[ContentId], weights: Weights, ranked: Iterator[Hit], nearest: list[Hit]
+        self,
+        query: Query,
+        exact: Set[ContentId],
+        weights: Weights,
+        ranked: Iterator[Hit],
+        nearest: list[Hit],
+        fetch: Fetch | None,
     ) -> list[_Judgement]:
         """Verify candidates by words, then by score. Hits taken from ``ranked`` are added to ``nearest``."""
         tried = set(exact)
@@ -160,18 +169,20 @@ class Search:
         verifying = self._verified(query, first)  # in the workers, while this thread searches by score
         nearest.extend(islice(ranked, BY_SCORE))
         closest = chain(self._by_vector(query, weights), nearest, self._by_hashes(query, weights))
-        by_score = self._verified(query, list(self._among(query, closest, tried, weights)))
-        judged = self._go_on(query, list(verifying), by_words)
+        by_score = self._verified(query, list(self._among(query, closest, tried, weights)), fetch)
+        judged = self._go_on(query, list(verifying), by_words, fetch)
         judged += list(by_score)
         further = self._among(query, chain(_recorded(ranked, nearest), self._crowd(query, weights)), tried, weights)
-        return self._go_on(query, judged, further)
+        return self._go_on(query, judged, further, fetch)
 
-    def _go_on(self, query: Query, judged: list[_Judgement], further: Iterator[_Candidate]) -> list[_Judgement]:
+    def _go_on(
+        self, query: Query, judged: list[_Judgement], further: Iterator[_Candidate], fetch: Fetch | None
+    ) -> list[_Judgement]:
         """The judged candidates, and further ones while at least half of the last are copies or variants: a picture
         with many copies or one template has more of them than are verified first."""
         last = judged
         while last and len(judged) < CANDIDATES_MAX and 2 * sum(f.verdict in _ALIKE for _, f in last) >= len(last):
-            last = list(self._verified(query, list(islice(further, BY_SCORE))))
+            last = list(self._verified(query, list(islice(further, BY_SCORE)), fetch))
             judged = judged + last
         return judged
 
@@ -260,10 +271,16 @@ class Search:
     def _can_verify(self, query: Query) -> bool:
         return self._verify is not None and bool(query.features)
 
-    def _verified(self, query: Query, candidates: Sequence[_Candidate]) -> Iterator[_Judgement]:
+    def _verified(
+        self, query: Query, candidates: Sequence[_Candidate], fetch: Fetch | None = None
+    ) -> Iterator[_Judgement]:
         """Verify candidates: all jobs start at once, and each result is awaited when read."""
         if self._verify is None:
             return iter(())
+        lacking = [hit.content for hit, features in candidates if not features] if fetch else []
+        if fetch and lacking:
+            fetched = fetch(lacking)
+            candidates = [(hit, features or fetched.get(hit.content, b"")) for hit, features in candidates]
         parts = [candidates[start : start + JOB_CANDIDATES] for start in range(0, len(candidates), JOB_CANDIDATES)]
         jobs = [(part, self._verify(query.features, [features for _, features in part])) for part in parts]
         border = self._library.copy_from

@@ -273,6 +273,18 @@ class _Api:
         await self._verb(self._service.decide_foreign, given["id"], given["order"])
         return JsonResponse({"decided": given["id"]})
 
+    async def wanted_features(self, _request: Request, given: dict[str, Any]) -> Response:
+        wait_s = min(given["wait"] or 0, CHANGES_WAIT_S_MAX)
+        wanted = await anyio.to_thread.run_sync(
+            self._service.wanted_features, wait_s, abandon_on_cancel=True, limiter=self._waits
+        )
+        return JsonResponse({"wanted": wanted})
+
+    async def put_features(self, request: Request, _given: dict[str, Any]) -> Response:
+        async with self._bodies.any(request) as body:
+            await self._verb(self._service.put_features, body)
+            return JsonResponse({"wanted": self._service.wanted_features(0)})
+
     async def metrics(self, _request: Request, _given: dict[str, Any]) -> Response:
         text = await self._verb(self._service.metrics)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

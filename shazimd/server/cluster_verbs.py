@@ -134,7 +134,25 @@ DECIDE_FOREIGN = Verb(
     (UNDECIDED_ID, ORDER),
     admin=True,
 )
+WANTED_FEATURES = Verb(
+    "wanted_features",
+    "GET /v1/foreign/features",
+    "List contents of other hosts whose local features searches wait for.",
+    Reply("WantedReply"),
+    (WAIT,),
+    admin=True,
+)
+PUT_FEATURES = Verb(
+    "put_features",
+    "PUT /v1/foreign/features",
+    "Hand local features to the searches that wait for them.",
+    Reply("WantedReply"),
+    (),
+    FOREIGN_BATCH,
+    admin=True,
+)
 CLUSTER_VERBS = (
     *(CHANGES, FINGERPRINTS),
     *(FOREIGN, FOREIGN_PATHS, MISSING_CONTENTS, PUT_FOREIGN, LINK_IS_BEHIND, FORGET_FOREIGN, DECIDE_FOREIGN),
+    *(WANTED_FEATURES, PUT_FEATURES),
 )

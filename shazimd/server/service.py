@@ -162,7 +162,15 @@ class Service(Protocol):
         """Remove all files of another host. Raises BadInput."""
 
     def decide_foreign(self, number: int, order: int) -> None:
-        """Decide on the alert about other hosts of a file; an unknown one is passed over. Raises WorkerFailed."""
+        """Decide on the alert about other hosts of a file; an unknown one is passed over. Raises WorkerFailed, and
+        Unavailable while features are missing that a link is to bring."""
+
+    def wanted_features(self, timeout_s: float) -> list[str]:
+        """Contents whose local features searches wait for, at most ``DIGESTS_MAX``. Waits for some, until the time is
+        over or waits are ended."""
+
+    def put_features(self, body: bytes) -> None:
+        """Hand local features to the searches that wait for them. Raises BadInput."""
 
     def metrics(self) -> bytes:
         """The Prometheus text format, version 0.0.4."""

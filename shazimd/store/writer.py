@@ -93,14 +93,18 @@ class Writer(ValueWriter):
     def add_content(
         self, digest: Digest, fingerprint: Fingerprint, *, related: bool = True, held: bool = False
     ) -> ContentId:
-        """Add a content; a known digest keeps its id, and nothing changes unless its row is unsound. ``related``: its
-        relations are to be found. ``held``: the caller writes a file of it in this transaction.
+        """Add a content; a known digest keeps its id, and nothing changes unless its row is unsound or it lacks local
+        features. ``related``: its relations are to be found. ``held``: the caller writes a file of it in this
+        transaction.
 
         Raises ValueError for a vector without a model, and as ``put_vector`` does; then nothing was written."""
         raw = get(self._txn, self._t.digests, digest)
         if raw is not None:
-            self.mend_content(parse_number(raw), digest, fingerprint)
-            return parse_number(raw)
+            known = parse_number(raw)
+            is_mended = self.mend_content(known, digest, fingerprint)
+            if not is_mended and fingerprint.features and not self._content(known).features_version:
+                self.put_features(known, fingerprint.features, fingerprint.turned)
+            return known
         content = self._next(b"content")
         self._write_content(content, digest, fingerprint, related=related)
         if not held:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from daemon_process import drawing
@@ -105,3 +108,42 @@ def test_hosts_with_different_models_compare_by_hashes_and_words(host: Hosts, ur
     said = b.daemon.ctl("doctor", "--config", str(b.config)).stdout
     assert "cluster: b is one of 2 hosts" in said
     assert re.search(r"different models .*a:\s+none;\s+b:\s+\S", said, re.DOTALL), said
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    point = tmp_path / "disk"
+    point.mkdir()
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(point)], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"mounting is needed, which takes root: {error}")
+    yield point
+    subprocess.run(["umount", "--lazy", str(point)], check=True)
+
+
+def test_a_followers_full_disk_pauses_following_alone(host: Hosts, url: str, small_disk: Path) -> None:
+    """What room is left is for the host's own pictures: they are taken in, told and shared, others wait. With room
+    again all is followed."""
+    a, b = host("a", url), host("b", url)
+    b.daemon.store = small_disk / "store"
+    drawing(1).save(a.root / "1.png")
+    a.start()
+    b.start()
+    wait_until(lambda: known(b, a), a, b)
+    ballast = small_disk / "ballast"
+    free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+    ballast.write_bytes(bytes(free - (2 << 20)))
+    drawing(2).save(a.root / "2.png")
+    wait_until(lambda: b.events("cluster_waits"), a, b)
+    assert "less than 3 MiB free" in b.events("cluster_waits")[0]["reason"]
+    drawing(3).save(b.root / "3.png")
+    b.daemon.settled()
+    drawing(3).resize((200, 150)).save(b.root / "3.jpg", quality=90)
+    wait_until(lambda: b.alerts() == [(f"{b.root}/3.jpg", f"{b.root}/3.png")], a, b)
+    wait_until(lambda: known(a, b), a, b)
+    assert b.foreign() == {"a": {f"{a.root}/1.png"}}
+    ballast.unlink()
+    wait_until(lambda: known(b, a), a, b)
+    assert [(event["work"], event["code"]) for event in b.events("cluster_waits")] == [("follow", "unavailable")]
+    wait_until(lambda: [event["work"] for event in b.events("cluster_works_again")] == ["follow"], a, b)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -22,6 +23,7 @@ from shazimd.daemon.app import App
 from shazimd.daemon.service import DaemonService
 from shazimd.errors import BadInput, Unavailable
 from shazimd.posix.sealed import SealedBytes
+from shazimd.protocol import FindReply
 from shazimd.protocol.cluster import ChangesPage, ForeignReply
 from shazimd.text import path_bytes
 from shazimd.words.packing import HEADER, VERSION
@@ -30,7 +32,7 @@ from shazimd.words.packing import HEADER, VERSION
 class Host:
     """A daemon in this process, without a server."""
 
-    def __init__(self, folder: Path, name: str | None) -> None:
+    def __init__(self, folder: Path, name: str | None, features: Literal["keep", "fetch"] = "keep") -> None:
         self.root = folder / "root"
         self.root.mkdir(parents=True, exist_ok=True)
         self.config = Config(
@@ -38,7 +40,7 @@ class Host:
             model=ModelConfig(handle="none"),
             workers=WorkersConfig(processes=1),
             store=StoreConfig(path=str(folder / "store")),
-            cluster=ClusterConfig(host=name),
+            cluster=ClusterConfig(host=name, features=features),
         )
         self.app = App(self.config, lambda: self.config)
         self.service = DaemonService(self.app)
@@ -59,7 +61,10 @@ class Host:
         self.wait(lambda: self.service.status()["images"] == images and self.service.status()["pending"] == 0)
 
     def find(self, image: bytes) -> list[str]:
-        return [match["path"] for match in self.service.find(SealedBytes(image), None, None, None)["matches"]]
+        return [match["path"] for match in self.ask(image)["matches"]]
+
+    def ask(self, image: bytes) -> FindReply:
+        return self.service.find(SealedBytes(image), None, None, None)
 
     def feed(self, after: str | None = None) -> tuple[dict[str, str | None], str, list[ChangesPage]]:
         """All changes after a position: the content of each file, the last position, and the pages."""
@@ -375,3 +380,120 @@ def test_a_content_stays_while_any_host_has_a_file_of_it(two: tuple[Host, Host])
     b.service.forget(None, deleted=True)
     assert b.find(image) == [f"a:{a.root}/1.png"]
     assert b.app.store.check() == []
+
+
+class FeatureLink:
+    """Brings one host's features to another, as a link that fetches them does."""
+
+    def __init__(self, source: Host, target: Host) -> None:
+        self.brought: list[str] = []
+        self._ended = threading.Event()
+        self._hosts = source, target
+        self._thread = threading.Thread(target=self._run)
+        target.service.wanted_features(0)  # the link is there
+        self._thread.start()
+
+    def _run(self) -> None:
+        source, target = self._hosts
+        while not self._ended.wait(0.01):
+            if wanted := target.service.wanted_features(0):
+                found = source.service.fingerprints([bytes.fromhex(digest) for digest in wanted])
+                features = {each["content"]: each["features"] for each in found}
+                rows = [{"content": digest, "features": features.get(digest, "")} for digest in wanted]
+                target.service.put_features(body(contents=rows))
+                self.brought += wanted
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+@pytest.fixture
+def fetching_pair(tmp_path: Path) -> Iterator[tuple[Host, Host]]:
+    """The second fetches the features of the first's pictures: an original, and one that lands there later."""
+    with closing(Host(tmp_path / "a", "a")) as a, closing(Host(tmp_path / "b", "b", "fetch")) as b:
+        drawing(1).save(a.root / "original.png")
+        a.known(1)
+        assert told(a, b, "a", since=5) == {"missing": [], "refused": []}
+        assert told(a, b, "a", since=5) == {"missing": [], "refused": []}
+        yield a, b
+
+
+def stored_features(host: Host) -> list[int]:
+    """The bytes of the local features of each content."""
+    with host.app.store.read() as reader:
+        return [len(reader.features(content)) for content, *_ in reader.hashes()]
+
+
+def copy_of(seed: int) -> bytes:
+    buffer = io.BytesIO()
+    drawing(seed).resize((200, 150)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def test_features_that_are_not_kept_are_fetched(fetching_pair: tuple[Host, Host]) -> None:
+    """Without a link an answer goes by hashes and vector, and says so; with one it is that of a host that keeps all."""
+    a, b = fetching_pair
+    assert stored_features(b) == [0]
+    reply = b.ask(copy_of(1))
+    assert ([match["verdict"] for match in reply["matches"]], reply["unverified"]) == (["similar"], 1)
+    with closing(FeatureLink(a, b)) as link:
+        reply = b.ask(copy_of(1))
+        assert ([match["verdict"] for match in reply["matches"]], reply.get("unverified")) == (["copy"], None)
+        b.ask(copy_of(1))
+    assert len(link.brought) == 1
+    assert stored_features(b) == [0]
+
+
+def test_an_alert_waits_for_features(fetching_pair: tuple[Host, Host]) -> None:
+    """Its note stays until the picture can be verified; a copy on this host is told without."""
+    a, b = fetching_pair
+    (b.root / "copy.jpg").write_bytes(copy_of(1))
+    b.known(1)
+    (note,) = b.service.foreign()["undecided"]
+    with pytest.raises(Unavailable, match="1 pictures of other hosts"):
+        b.service.decide_foreign(note["id"], 9)
+    with closing(FeatureLink(a, b)):
+        b.service.decide_foreign(note["id"], 9)
+    assert [alert["verdict"] for alert in b.service.alerts(0, 10)] == ["copy"]
+    assert b.service.foreign()["undecided"] == []
+
+
+def test_a_picture_that_lands_here_too_gets_features(fetching_pair: tuple[Host, Host]) -> None:
+    """Its bytes were known, but nothing that verifies it."""
+    a, b = fetching_pair
+    (b.root / "same.png").write_bytes((a.root / "original.png").read_bytes())
+    b.known(1)
+    (size,) = stored_features(b)
+    assert size > 0
+    reply = b.ask(copy_of(1))
+    assert {match["verdict"] for match in reply["matches"]} == {"copy"}
+    assert "unverified" not in reply
+    assert b.app.store.check() == []
+
+
+def test_features_that_cannot_be_compared_count_as_none(fetching_pair: tuple[Host, Host]) -> None:
+    """Whatever the database hands out costs no answer; another body is refused."""
+    b = fetching_pair[1]
+    digest = (b.service.wanted_features(0), "ab" * 32)[1]
+    for features in (bomb(), "AwAAAAAA//8=", ""):
+        b.service.put_features(body(contents=[{"content": digest, "features": features}]))
+        assert b.app.wanted.get([bytes.fromhex(digest)], 0) == {bytes.fromhex(digest): b""}
+    with pytest.raises(BadInput, match="no batch of features"):
+        b.service.put_features(b"[]")
+
+
+def test_a_host_that_keeps_features_again_reads_all_anew(tmp_path: Path) -> None:
+    """The positions of its hosts are forgotten at the start, and the features come with the files."""
+    with closing(Host(tmp_path / "a", "a")) as a:
+        drawing(1).save(a.root / "original.png")
+        a.known(1)
+        with closing(Host(tmp_path / "b", "b", "fetch")) as b:
+            told(a, b, "a")
+        with closing(Host(tmp_path / "b", "b", "fetch")) as b:
+            assert b.service.foreign()["hosts"] == [{"host": "a", "position": "p1"}]
+        with closing(Host(tmp_path / "b", "b")) as b:
+            assert b.service.foreign()["hosts"] == [{"host": "a", "position": None}]
+            told(a, b, "a")
+            assert min(stored_features(b)) > 0
+            assert b.ask(copy_of(1))["matches"][0]["verdict"] == "copy"

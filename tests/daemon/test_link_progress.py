@@ -10,7 +10,7 @@ import pytest
 
 from shazimd.daemon import feed
 from shazimd.daemon.link_progress import LinkProgress
-from shazimd.ingest.foreign import begin_sharing
+from shazimd.ingest.sharing import begin_sharing
 from shazimd.store.base import Store
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import FileRow, FileState, Stat
