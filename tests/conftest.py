@@ -23,7 +23,7 @@ STARTING_FUNCTIONS = {"daemon_process", "world", "outcomes"}
 SLOW_FILES = {
     "daemon/test_foreign.py",
     *(f"docs/test_{name}.py" for name in ("examples", "how_to", "tutorial")),
-    *(f"imaging/test_{name}.py" for name in ("differences", "lineage", "unlike")),
+    *(f"imaging/test_{name}.py" for name in ("differences", "frames", "lineage", "unlike")),
     *(f"ops/test_{name}.py" for name in ("by_hand", "life_cycle")),
     "index/test_promises.py",
     *(f"models/test_{name}.py" for name in ("onnx", "registry")),
@@ -31,6 +31,7 @@ SLOW_FILES = {
     *(f"store/test_store_{name}.py" for name in ("crash", "damage", "fixtures", "operations", "repair")),
     "test_engine.py",
     "web/test_guard.py",
+    "workers/test_border.py",
 }
 """Other files that take more than five seconds of processor time."""
 CACHES = (".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache")
@@ -73,10 +74,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = chain.from_iterable(files)
 
 
-def _longest_first(tests: list[pytest.Item]) -> tuple[float, int]:
-    """By the time that a test of the file may take, then by the number of its tests."""
+def _longest_first(tests: list[pytest.Item]) -> tuple[float, int, int]:
+    """By the time that a test of the file may take, then by the number of its slow tests, then of all."""
     limits = [float(mark.args[0]) for test in tests if (mark := test.get_closest_marker("timeout"))]
-    return -max(limits, default=0.0), -len(tests)
+    slow = sum(test.get_closest_marker("slow") is not None for test in tests)
+    return -max(limits, default=0.0), -slow, -len(tests)
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,8 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
+from patience import PATIENCE_S
+
 from shazimd.errors import NotAnImage, NotFound, ShazimdError
 from shazimd.posix.sealed import SealedBytes
 from shazimd.protocol import (
@@ -397,7 +399,7 @@ class FakeService:
 
     def _work(self) -> None:
         self.working.release()
-        if self.holds is not None and not self.holds.wait(30):
+        if self.holds is not None and not self.holds.wait(PATIENCE_S):
             raise AssertionError("held for 30 s")
 
 
@@ -414,9 +416,9 @@ def serving(service: FakeService, folder: Path, **limits: Any) -> Iterator[str]:
         server.stop(1)
 
 
-def eventually(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+def eventually(condition: Callable[[], object]) -> None:
     """Wait for a condition, and fail when it does not come true."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.01)

@@ -54,7 +54,6 @@ def check_every_kill(tree: CleanTree, how: str, *places: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", ["trash", "hardlink", "reflink"])
 def test_a_kill_at_any_call_is_taken_back(tree: CleanTree, how: str) -> None:
     """Every file is at its path again, with its bytes, time and mode, and no temporary file is left."""
@@ -66,7 +65,6 @@ def test_a_kill_at_any_call_is_taken_back(tree: CleanTree, how: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_kill_in_a_move_is_taken_back(tree: CleanTree, tmp_path: Path) -> None:
     """On one file system a move is a rename."""
     check_every_kill(tree, f"move:{tmp_path / 'moved'}", tmp_path / "moved")
@@ -74,7 +72,6 @@ def test_a_kill_in_a_move_is_taken_back(tree: CleanTree, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_kill_in_a_move_to_another_file_system_is_taken_back(tree: CleanTree, elsewhere: Path) -> None:
     """A move across file systems is a copy and a removal."""
     check_every_kill(tree, f"move:{elsewhere}", elsewhere)

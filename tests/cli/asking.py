@@ -12,6 +12,8 @@ import sys
 import termios
 from typing import Any
 
+from patience import PATIENCE_S
+
 from shazimd.protocol import PairLine
 from shazimd.protocol.groups import DuplicateGroup
 
@@ -58,7 +60,7 @@ def on_terminal(columns: int, *words: str) -> list[str]:
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     with shazimctl(*words, stdout=its) as process:
-        process.wait(10)
+        process.wait(PATIENCE_S)
     shown = os.read(ours, 65536).decode().splitlines()
     os.close(ours)
     os.close(its)

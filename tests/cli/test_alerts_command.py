@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from asking import PAIRS, shazimctl
 from fake_service import FakeService, alert, eventually, serving
+from patience import PATIENCE_S
 
 from shazimd.protocol import Alert, PairLine
 
@@ -104,7 +105,7 @@ def test_pairs_reach_a_pipe_at_once(service: FakeService, socket_path: str) -> N
 
     def pairs() -> Iterator[PairLine]:
         yield from PAIRS[:2]
-        more.wait(20)
+        more.wait(PATIENCE_S)
         yield from PAIRS[2:]
 
     service.joined = pairs()  # type: ignore[assignment]  # the service iterates once

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from asking import PAIRS, group, shazimctl
 from fake_service import FakeService, alert, serving
+from patience import PATIENCE_S
 
 from shazimd.errors import StoreError
 
@@ -68,7 +69,7 @@ def test_status_is_shown_again_until_interrupted(service: FakeService, socket_pa
         lines = iter(process.stdout.readline, "")
         states = list(islice((line for line in lines if line.startswith("state")), 2))
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(PATIENCE_S) == 130
     assert states == ["state     ready\n"] * 2
 
 
@@ -80,7 +81,7 @@ def test_wait_returns_once_ready_with_nothing_pending(service: FakeService, sock
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.7)
     service.state = "ready"
-    assert (process.wait(20), *process.communicate()) == (0, "", "")
+    assert (process.wait(PATIENCE_S), *process.communicate()) == (0, "", "")
 
 
 def test_wait_gives_up(run: Any, service: FakeService, tmp_path: Path) -> None:
@@ -98,7 +99,7 @@ def test_wait_with_a_time_waits_for_the_daemon_too(service: FakeService, tmp_pat
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.5)
     with serving(service, tmp_path):
-        assert (process.wait(20), *process.communicate()) == (0, "", "")
+        assert (process.wait(PATIENCE_S), *process.communicate()) == (0, "", "")
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -113,7 +114,7 @@ def test_wait_shows_progress_on_a_terminal(service: FakeService, socket_path: st
     while b"1203/2003" not in shown:
         shown += os.read(ours, 65536)
     service.state, service.pending = "ready", 0
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert b"baseline" in shown
     assert bool(re.search(rb"\x1b\[[0-9;]*3[0-8]", shown)) is not plain
     process.communicate()

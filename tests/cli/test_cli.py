@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from asking import PAIRS, group, shazimctl
 from fake_service import FakeService, alert
+from patience import PATIENCE_S
 
 from shazimd import __version__
 from shazimd.cli import COMMANDS, parser
@@ -62,7 +63,7 @@ def test_a_closed_pipe_is_no_complaint(socket_path: str, service: FakeService) -
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr is not None
-    assert (process.stderr.read(), process.wait(20)) == ("", 141)
+    assert (process.stderr.read(), process.wait(PATIENCE_S)) == ("", 141)
     process.stderr.close()
 
 
@@ -78,7 +79,7 @@ def test_an_interrupt_ends_without_a_traceback(service: FakeService, socket_path
     """Ctrl-C in the middle of a question is exit status 130 and silence."""
     service.holds = threading.Event()
     process = shazimctl("find", "ski.jpg")
-    assert service.working.acquire(timeout=20)
+    assert service.working.acquire(timeout=PATIENCE_S)
     process.send_signal(signal.SIGINT)
     assert (*process.communicate(), process.returncode) == ("", "", 130)
     service.holds.set()

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 from daemon_process import drawing
+from patience import PATIENCE_S
 from PIL import Image
 
 from shazimd.config import ClusterConfig, Config, ModelConfig, StoreConfig, WatchConfig, WorkersConfig
@@ -52,7 +53,7 @@ class Host:
         self.wait(lambda: self.service.status()["state"] == "ready" and self.service.status()["pending"] == 0)
 
     def wait(self, condition: Any) -> None:
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 
 from shazimd.config import WatchConfig
 from shazimd.daemon.progress import BaselineCount
@@ -42,7 +43,7 @@ def test_progress_counts_what_was_known_and_what_is_done(root: Filter, tmp_path:
         store.write(lambda writer: writer.put_file(root.root + b"/a.jpg", known))
         progress = BaselineCount(store, {root.root: root})
         progress.start()
-        end = time.monotonic() + 10
+        end = time.monotonic() + PATIENCE_S
         while (found := progress.of(root.root)) is None or found["total"] is None:
             assert time.monotonic() < end
             time.sleep(0.01)

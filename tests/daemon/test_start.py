@@ -153,7 +153,7 @@ def test_a_long_start_asks_for_time(monkeypatch: pytest.MonkeyPatch) -> None:
     patient, notifier, _ = patience(60)
     asked = threading.Event()
     notifier.starting.side_effect = lambda *_: asked.set()
-    assert patient.until_done(lambda: asked.wait(30))
+    assert patient.until_done(lambda: asked.wait(PATIENCE_S))
     assert notifier.starting.call_args.args == ("starting: reading the store", 0.03)
     assert "start-time" not in {thread.name for thread in threading.enumerate()}
 

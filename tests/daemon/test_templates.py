@@ -29,7 +29,6 @@ def on_a_canvas(image: Image.Image) -> Image.Image:
     return canvas
 
 
-@pytest.mark.timeout(240)
 def test_different_content_of_one_template_is_silent_and_a_screenshot_is_not(daemon: DaemonProcess) -> None:
     """Each screenshot raises exactly one alert, a copy, and names the picture on it. Of the rest, at most a line at
     info for each file names a related picture."""

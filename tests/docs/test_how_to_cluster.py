@@ -24,7 +24,6 @@ from shazimd import config
 from shazimd.cluster import admin
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.timeout(200)
 
 
 def shell(title: str) -> list[str]:

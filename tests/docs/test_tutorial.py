@@ -24,8 +24,6 @@ SCRIPTS = Path(sys.executable).parent
 PATIENCE_S = 60
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[mK]")
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @pytest.fixture
 def home() -> Iterator[Path]:

@@ -65,7 +65,7 @@ class World(DaemonProcess):
         self._runs.mkdir()
         self._decoded: Counter[int] = Counter()
         self._logged_alerts: Counter[int] = Counter()
-        self.client = Client(self.socket, timeout_s=10)
+        self.client = Client(self.socket, timeout_s=PATIENCE_S)
         config = folder / "config.toml"
         config.write_text(CONFIG.format(root=json.dumps(str(self.root)), settle_ms=settle_ms))
         self.arguments = ["--config", str(config)]

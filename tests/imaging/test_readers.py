@@ -63,7 +63,6 @@ def test_the_extra_decodes_more(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_one_photo_in_every_format_is_a_copy_of_each_other(groceries: Path) -> None:
     """Every pair of files is judged a copy; files with the same features, as lossless ones have, are judged once."""
     photo = Image.open(sorted(groceries.iterdir())[100]).convert("RGB").resize((400, 300))

@@ -69,7 +69,6 @@ def verdicts(one: Path, other: Path) -> list[Verdict | None]:
     ]
 
 
-@pytest.mark.timeout(300)  # 30 pairs, both ways
 def test_no_pair_of_the_families_is_a_copy(unlike: Path) -> None:
     """Forms, codes, charts, emoji, cartons, objects in a hand, garments, logos and pages of one template."""
     with open(unlike / "manifest.tsv", encoding="utf-8") as file:

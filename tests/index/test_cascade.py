@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from index_rows import Contents, Row, brute_force, kept, library, random_signals, unit
 from numpy.typing import NDArray
+from patience import PATIENCE_S
 
 from shazimd.errors import StoreFull
 from shazimd.index import cascade, files
@@ -224,7 +225,7 @@ def test_a_rewrite_beside_half_an_add_copies_each_row_once(monkeypatch: pytest.M
 
     def retire_late(contents: Collection[int]) -> None:
         halfway.set()
-        assert copied.wait(30)
+        assert copied.wait(PATIENCE_S)
         retiring(contents)
 
     def copy_and_tell(*arguments: object) -> bool:
@@ -236,7 +237,7 @@ def test_a_rewrite_beside_half_an_add_copies_each_row_once(monkeypatch: pytest.M
     monkeypatch.setattr(index, "_copy", copy_and_tell)
     adding = threading.Thread(target=index.add, args=(rows[:5],))  # replaced by the same
     adding.start()
-    assert halfway.wait(30)
+    assert halfway.wait(PATIENCE_S)
     index.compact()
     adding.join()
     assert_answers(index, rows)
@@ -350,14 +351,14 @@ def test_closing_breaks_off_a_rewrite(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
     def slow(view: object, which: object) -> object:
         reached.set()
-        assert go_on.wait(30)
+        assert go_on.wait(PATIENCE_S)
         return living(view, which)  # type: ignore[arg-type]  # handed on as they are
 
     with monkeypatch.context() as patch:
         patch.setattr(type(index._views[0]), "rows", slow)
         rewriting = threading.Thread(target=index.compact)
         rewriting.start()
-        assert reached.wait(30)
+        assert reached.wait(PATIENCE_S)
         index._closed = True
         go_on.set()
         rewriting.join()

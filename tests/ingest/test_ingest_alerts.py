@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ingest_bench import Bench
+from patience import PATIENCE_S
 
 from shazimd.errors import NotAnImage, WorkerLost
 from shazimd.ingest.moves import apply_move
@@ -31,7 +32,7 @@ def test_an_alert_whose_worker_was_lost_is_decided_later(bench: Bench, monkeypat
     bench.look("b.ppm", b"two")
     assert Outcome.PUT_OFF is bench.outcome
     assert [] == decide_due(bench)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while not decide_due(bench):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -247,7 +248,7 @@ def test_of_two_known_contents_that_arrive_together_only_the_later_is_told(
     real = bench.ingest._commit
 
     def commit_together(*arguments: Any, **options: Any) -> Any:
-        meeting.wait(10)
+        meeting.wait(PATIENCE_S)
         return real(*arguments, **options)
 
     monkeypatch.setattr(bench.ingest, "_commit", commit_together)

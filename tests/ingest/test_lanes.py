@@ -184,7 +184,7 @@ def test_jobs_of_a_group_never_take_all_threads() -> None:
     for number in range(20):
         jobs.offer(("hangs", number), answers.wait, Lane.LIVE, group="mount")
     jobs.offer("other", done.set, Lane.BACKLOG)
-    assert done.wait(10)
+    assert done.wait(PATIENCE_S)
     assert 20 == jobs.pending(Lane.LIVE)
     answers.set()
     while jobs.pending():
@@ -203,6 +203,6 @@ def test_a_close_leaves_jobs_of_a_group_behind(monkeypatch: pytest.MonkeyPatch) 
         answers.wait()
 
     jobs.offer("hangs", hang, Lane.LIVE, group="mount")
-    assert begun.wait(10)
+    assert begun.wait(PATIENCE_S)
     jobs.close()
     answers.set()

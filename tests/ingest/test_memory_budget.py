@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from patience import PATIENCE_S
+
 from shazimd.ingest.memory_budget import MemoryBudget
 
 
@@ -18,11 +20,11 @@ def test_a_large_file_is_alone_and_is_not_overtaken() -> None:
             order.append(name)
             taken.set()
             if until is not None:
-                until.wait(10)
+                until.wait(PATIENCE_S)
 
     first = threading.Thread(target=take, args=("first", 60), kwargs={"until": release})
     first.start()
-    taken.wait(10)
+    taken.wait(PATIENCE_S)
     large = threading.Thread(target=take, args=("larger than all", 1000))
     large.start()
     while not budget._turn.locked():
@@ -31,7 +33,7 @@ def test_a_large_file_is_alone_and_is_not_overtaken() -> None:
     small.start()
     release.set()
     for thread in (first, large, small):
-        thread.join(10)
+        thread.join(PATIENCE_S)
     assert ["first", "larger than all", "small"] == order
     with budget.taking(100):  # all was given back
         pass

@@ -25,8 +25,6 @@ from shazimd.models.convert import _resolve, agreement, sample_pictures
 from shazimd.models.model import EmbeddingModel, ModelInfo, describe
 from shazimd.models.registry import Registry
 
-slow = [pytest.mark.slow, pytest.mark.timeout(240)]
-
 CONVERT_ALL = """
 import json, sys
 from pathlib import Path
@@ -99,7 +97,7 @@ def installed(saved_models: Path, hub: Hub, tmp_path_factory: pytest.TempPathFac
 
 
 class TestTiny:
-    pytestmark = slow
+    pytestmark = pytest.mark.slow
 
     def test_a_handle_becomes_a_model(self, installed: ModelInfo) -> None:
         """Its vectors are what the SavedModel computes, within the rounding of int8."""
@@ -158,7 +156,7 @@ class TestTiny:
 
 
 class TestReal:
-    pytestmark = slow
+    pytestmark = pytest.mark.slow
 
     def test_the_flatbuffer_agrees_with_the_saved_model_on_photos(self, shared: Path, hub: Hub, tmp_path: Path) -> None:
         """A real MobileNet V2, downloaded as from TensorFlow Hub: in int8 the least cosine over 20 photos is over 0.98,

@@ -14,6 +14,7 @@ import pytest
 from make_models import HEIGHT, WIDTH, vectors_of
 from make_onnx import DOUBLE, FLOAT, NCHW, NHWC, UINT8, Size, write
 from numpy.typing import NDArray
+from patience import PATIENCE_S
 from PIL import Image
 from structlog.testing import capture_logs
 
@@ -184,7 +185,7 @@ def test_a_wrong_handle_goes_on_with_hashes_and_doctor_says_how_to_go_on(tmp_pat
     provision = Provision(Registry(str(tmp_path / "models")), handle)
     with capture_logs() as logs:
         provision.start(lambda _: None)
-        assert provision.first_try.wait(30)
+        assert provision.first_try.wait(PATIENCE_S)
         provision.stop()
     (missing,) = [log for log in logs if log["event"] == "model_missing"]
     assert missing["matching"] == "hashes only"

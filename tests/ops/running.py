@@ -41,7 +41,7 @@ class Daemon:
         self.log = folder / "log"
         self.photos = folder / "p"
         self.photos.mkdir()
-        self.client = Client(self.socket, timeout_s=10)
+        self.client = Client(self.socket, timeout_s=PATIENCE_S)
         self.configure()
 
     def configure(self, *tables: str, roots: tuple[Path, ...] = ()) -> None:

@@ -11,6 +11,7 @@ from unittest.mock import Mock
 
 import psutil
 import pytest
+from patience import PATIENCE_S
 from running import Daemon, draw, wait_for
 
 from shazimd.config import Config, ModelConfig, StoreConfig, WatchConfig, WorkersConfig
@@ -178,7 +179,7 @@ def test_a_run_that_is_still_starting_is_stopped_whole(app: App, monkeypatch: py
 
     monkeypatch.setattr(threading.Thread, "start", start_slowly)
     app.start()
-    assert starting.wait(10)
+    assert starting.wait(PATIENCE_S)
     app.reload()
     wait_for(lambda: app.run.state == "ready")
     assert app.alive()

@@ -21,7 +21,7 @@ import shazimd
 CHECKOUT = Path(__file__).resolve().parents[2]
 NAME = f"shazimd-{shazimd.__version__}"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

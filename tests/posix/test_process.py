@@ -3,6 +3,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from patience import PATIENCE_S
+
 from shazimd.posix import memory
 
 
@@ -37,7 +39,7 @@ def test_a_child_ends_with_its_parent() -> None:
         "child.stdout.readline()\n"
         "os.kill(os.getpid(), 9)"
     )
-    process = subprocess.run([sys.executable, "-c", parent], stderr=subprocess.PIPE, check=False, timeout=30)
+    process = subprocess.run([sys.executable, "-c", parent], stderr=subprocess.PIPE, check=False, timeout=PATIENCE_S)
     assert -9 == process.returncode
 
 

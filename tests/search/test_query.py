@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 
 from shazimd.index.base import Index
 from shazimd.index.cascade import CascadeIndex
@@ -391,7 +392,7 @@ def test_low_information_pictures_are_loaded_and_removed(library: Library, query
     """A start reads their hashes from the store."""
     content = put(library, 1, fingerprint(query.fingerprint.signals, COPY, faint=True))
     with closing(Library(library.store, lambda _store, _model: FlatIndex(), Model())) as again:  # type: ignore[arg-type]
-        again.loaded.result(30)
+        again.loaded.result(PATIENCE_S)
         assert content in again.faint
         again.remove([content])
         assert content not in again.faint

@@ -16,6 +16,7 @@ import pytest
 from fake_service import MAX_BODY_BYTES, FakeService, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE_S
 
 from shazimd import errors
 from shazimd.client import Client, _target
@@ -39,9 +40,9 @@ def answering(folder: Path, answer: bytes) -> Iterator[Client]:
         thread = threading.Thread(target=serve)
         thread.start()
         try:
-            yield Client(path, timeout_s=10)
+            yield Client(path, timeout_s=PATIENCE_S)
         finally:
-            thread.join(10)
+            thread.join(PATIENCE_S)
 
 
 def test_no_daemon(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from fake_service import MAX_BODY_BYTES, FakeService, alert, eventually, serving
+from patience import PATIENCE_S
 from starlette.routing import Route
 
 from shazimd import errors
@@ -257,10 +258,10 @@ def test_a_reader_who_leaves_closes_the_groups(service: FakeService, path: str) 
     service.holds = threading.Event()
     connection = connect(path)
     connection.sendall(b"GET /v1/duplicates HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert service.working.acquire(timeout=10)
+    assert service.working.acquire(timeout=PATIENCE_S)
     connection.close()
     service.holds.set()
-    assert service.closed.wait(10)
+    assert service.closed.wait(PATIENCE_S)
 
 
 def test_pairs_come_as_lines_while_they_are_made(service: FakeService, path: str) -> None:
@@ -278,10 +279,10 @@ def test_pairs_come_as_lines_while_they_are_made(service: FakeService, path: str
     connection = connect(path)
     connection.sendall(b"GET /v1/pairs HTTP/1.1\r\nHost: x\r\n\r\n")
     for _ in range(4):
-        assert service.working.acquire(timeout=10)
+        assert service.working.acquire(timeout=PATIENCE_S)
     connection.close()
     service.holds.set()
-    assert service.closed.wait(10)
+    assert service.closed.wait(PATIENCE_S)
 
 
 def test_metrics_and_health(service: FakeService, path: str) -> None:
@@ -471,10 +472,10 @@ def test_bodies_together_have_a_limit(service: FakeService, tmp_path: Path) -> N
     with serving(service, tmp_path, held_max_bytes=200) as path:
         first = threading.Thread(target=ask, args=(path, "POST", "/v1/find", b"image".ljust(80)))
         first.start()
-        assert service.working.acquire(timeout=10)
+        assert service.working.acquire(timeout=PATIENCE_S)
         assert error(ask(path, "POST", "/v1/find", b"image".ljust(80))) == (503, "unavailable")
         service.holds.set()
-        first.join(10)
+        first.join(PATIENCE_S)
         assert ask(path, "POST", "/v1/find", b"image".ljust(80))[0] == 200
 
 
@@ -485,12 +486,12 @@ def test_status_answers_while_every_picture_waits(service: FakeService, path: st
     for thread in asking:
         thread.start()
     for _ in range(4):
-        assert service.working.acquire(timeout=10)
+        assert service.working.acquire(timeout=PATIENCE_S)
     assert ask(path, "GET", "/v1/status")[0] == 200
     assert len(service.asked) == 4
     service.holds.set()
     for thread in asking:
-        thread.join(10)
+        thread.join(PATIENCE_S)
     assert len(service.asked) == 8
 
 
@@ -501,7 +502,7 @@ def test_who_hangs_up_while_waiting_is_not_worked_for(service: FakeService, path
     working = [connect(path) for _ in range(4)]
     for number, connection in enumerate(working):
         connection.sendall(head + b"%d" % number)
-        assert service.working.acquire(timeout=10)
+        assert service.working.acquire(timeout=PATIENCE_S)
     gone = connect(path)
     gone.sendall(head + b"x")
     ask(path, "GET", "/v1/status")
@@ -560,7 +561,7 @@ def test_an_answer_that_nobody_reads_is_cut_off(
     service.groups = [{"saves_bytes": 1, "members": []}] * 200_000
     with connect(path) as connection:
         connection.sendall(b"GET /v1/duplicates HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert service.closed.wait(20)
+        assert service.closed.wait(PATIENCE_S)
 
 
 # ---- events
@@ -659,7 +660,7 @@ def test_stop_finishes_what_is_in_hand(service: FakeService, tmp_path: Path) -> 
     answers: list[Any] = []
     asking = threading.Thread(target=lambda: answers.append(ask(path, "POST", "/v1/find", IMAGE)))
     asking.start()
-    assert service.working.acquire(timeout=10)
+    assert service.working.acquire(timeout=PATIENCE_S)
     stream = Client(path)._lines(verbs.STREAM)
     next(stream)
     stopped: list[bool] = []
@@ -668,7 +669,7 @@ def test_stop_finishes_what_is_in_hand(service: FakeService, tmp_path: Path) -> 
     assert list(stream) == [b""]
     service.holds.set()
     for thread in (asking, stopping):
-        thread.join(10)
+        thread.join(PATIENCE_S)
     assert (answers[0][0], stopped, server.alive(), Path(path).exists()) == (200, [True], False, False)
     assert server.stop(1)
 
@@ -681,7 +682,7 @@ def test_stop_abandons_what_does_not_finish(service: FakeService, tmp_path: Path
     server.start()
     with connect(path) as connection:
         connection.sendall(b"POST /v1/find HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nimage1")
-        assert service.working.acquire(timeout=10)
+        assert service.working.acquire(timeout=PATIENCE_S)
         assert server.stop(0) is False
     service.holds.set()
     eventually(lambda: not server.alive())
@@ -737,7 +738,7 @@ def test_only_one_of_many_starts_gets_a_dead_socket(tmp_path: Path) -> None:
     for thread in starts:
         thread.start()
     for thread in starts:
-        thread.join(10)
+        thread.join(PATIENCE_S)
     assert (len(bound), len(refused)) == (1, 7)
     connect(path).close()
     bound[0].close()

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from fake_service import FakeService, eventually, serving
+from patience import PATIENCE_S
 from test_server import ask, connect, error
 
 from shazimd.errors import ConfigError, Unavailable
@@ -180,16 +181,16 @@ def test_a_users_pictures_leave_room_for_others(
         as_user(monkeypatch, STRANGER)
         first = threading.Thread(target=ask, args=(path, "POST", "/v1/find", b"image".ljust(100)))
         first.start()
-        assert service.working.acquire(timeout=10)
+        assert service.working.acquire(timeout=PATIENCE_S)
         assert error(ask(path, "POST", "/v1/find", b"image")) == (503, "unavailable")
         as_user(monkeypatch, Peer(1, frozenset()))
         answers: list[Any] = []
         second = threading.Thread(target=lambda: answers.append(ask(path, "POST", "/v1/find", b"image".ljust(100))))
         second.start()
-        assert service.working.acquire(timeout=10)
+        assert service.working.acquire(timeout=PATIENCE_S)
         service.holds.set()
         for thread in (first, second):
-            thread.join(10)
+            thread.join(PATIENCE_S)
         assert answers[0][0] == 200
 
 
@@ -211,14 +212,14 @@ def test_a_user_with_many_questions_waits_for_the_other(
     for thread in asking:
         thread.start()
     for _ in asking:
-        assert in_line.acquire(timeout=10)
+        assert in_line.acquire(timeout=PATIENCE_S)
     as_user(monkeypatch, Peer(1, frozenset()))
     single = threading.Thread(target=ask, args=(path, "POST", "/v1/find", b"image single"))
     single.start()
-    assert in_line.acquire(timeout=10)
+    assert in_line.acquire(timeout=PATIENCE_S)
     service.holds.set()
     for thread in (single, *asking):
-        thread.join(10)
+        thread.join(PATIENCE_S)
     position = [number for number, asked in enumerate(service.asked) if asked[1] != service.asked[0][1]]
     assert position[0] < 10  # the last of 13 by order of coming
 

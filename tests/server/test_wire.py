@@ -13,6 +13,7 @@ from typing import Any, Literal, NotRequired, Union, get_args, get_origin, get_t
 
 import pytest
 from daemon_process import drawing
+from patience import PATIENCE_S
 from PIL import Image
 
 from shazimd import types
@@ -93,7 +94,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 
 def _wait_until_idle(app: App, **counts: int) -> None:
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + PATIENCE_S
     status = DaemonService(app).status
     while not (counts.items() <= (now := status()).items() and now["state"] == "ready" and now["pending"] == 0):
         assert time.monotonic() < deadline, now
@@ -107,7 +108,7 @@ def service(app: App) -> DaemonService:
 
 def _compared(app: App) -> None:
     """Wait until all pictures were compared with each other."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while app.run.relating.status()["left"]:
         assert time.monotonic() < deadline
         time.sleep(0.02)

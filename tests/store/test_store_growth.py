@@ -11,6 +11,7 @@ from pathlib import Path
 
 import lmdb
 import pytest
+from patience import PATIENCE_S
 
 from shazimd.errors import StoreError
 from shazimd.store import lmdb_store
@@ -161,7 +162,7 @@ def test_a_gate_lets_a_thread_in_again_while_another_waits_to_be_alone() -> None
     order: list[str] = []
 
     def alone() -> None:
-        with gate.alone(timeout_s=20):
+        with gate.alone(timeout_s=PATIENCE_S):
             order.append("alone")
 
     def newcomer() -> None:

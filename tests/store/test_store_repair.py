@@ -10,6 +10,7 @@ from pathlib import Path
 import lmdb
 import pytest
 from make_store import PENDING, fill
+from patience import PATIENCE_S
 
 from shazimd.errors import StoreDamaged, StoreError
 from shazimd.store import child, environment, inspection, maintenance
@@ -273,5 +274,5 @@ def test_the_growth_of_a_file_is_reported(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb", buffering=0) as file:
         file.write(b"x" * 5000)
         with growth(report, "copying", file.fileno()):
-            assert told.wait(20)
+            assert told.wait(PATIENCE_S)
     assert texts[0] == "copying: 5.0 kB"

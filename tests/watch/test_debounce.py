@@ -5,6 +5,7 @@ import threading
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from patience import PATIENCE_S
 from watch_mirror import wait_for
 
 from shazimd.posix.mounts import is_at_or_below
@@ -71,7 +72,7 @@ def test_a_waiting_take_can_be_woken() -> None:
     debouncer.wake()
     assert [] == debouncer.take()
     debouncer.put(FileEvent(Kind.FILE, b"/r/a", stage=Stage.CLOSED))
-    assert [b"/r/a"] == [event.path for event in debouncer.take(timeout=10)]
+    assert [b"/r/a"] == [event.path for event in debouncer.take(timeout=PATIENCE_S)]
 
 
 def test_more_events_mean_more_quiet() -> None:

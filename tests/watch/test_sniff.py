@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from drawn import picture
 from file_formats import WRITERS
+from patience import PATIENCE_S
 
 from shazimd.config import WatchConfig
 from shazimd.watch.filters import Filter
@@ -47,7 +48,7 @@ def test_what_is_no_file_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     found = threading.Thread(target=lambda: begins_like_a_picture(bytes(tmp_path / "pipe"), follow_symlinks=True))
     found.start()
-    found.join(10)
+    found.join(PATIENCE_S)
     assert not found.is_alive()
     assert not begins_like_a_picture(bytes(tmp_path / "gone"), follow_symlinks=True)
 

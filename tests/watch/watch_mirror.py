@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE_S
+
 from shazimd.config import WatchConfig
 from shazimd.posix.mounts import is_at_or_below
 from shazimd.protocol.status import WatchStatus
@@ -21,9 +23,9 @@ from shazimd.watch.watcher import Watcher
 QUIET_S = 0.05
 
 
-def wait_for(condition: Callable[[], object], timeout_s: float = 20) -> None:
+def wait_for(condition: Callable[[], object]) -> None:
     """Until a condition holds; fails the test when it never does."""
-    end = time.monotonic() + timeout_s
+    end = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < end, "the condition never held"
         time.sleep(0.02)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from page_serving import ServedPage
+from patience import PATIENCE_S
 
 from shazimd.web.guard import is_of_this_user
 
@@ -22,7 +23,7 @@ class Visitor:
 
     def ask(self, path: str, method: str = "GET", body: str = "", **headers: str) -> http.client.HTTPResponse:
         """A response, read; ``text`` of the last one is kept."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         sent = {"Host": self.host, "Content-Type": "application/x-www-form-urlencoded"}
         sent |= {"Cookie": self.cookie} if self.cookie else {}
         connection.request(method, path, body, sent | {name.replace("_", "-"): v for name, v in headers.items()})

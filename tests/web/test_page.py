@@ -12,8 +12,6 @@ from page_serving import ServedPage
 from scenery import landscape
 from selenium.webdriver.common.keys import Keys
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def decided(page: ServedPage) -> list[tuple[str, list[str]]]:
     return [(d["kind"], d["contents"]) for d in page.client.made.values()]

@@ -22,8 +22,6 @@ from selenium.webdriver.common.keys import Keys
 
 from shazimd.errors import DaemonUnreachable, Unavailable, UsageError
 
-pytestmark = pytest.mark.timeout(180)
-
 SIZE = (600, 400)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from patience import PATIENCE_S
 from word_rows import contents_of
 
 from shazimd.words import index as module
@@ -46,7 +47,7 @@ def wait_for_merges(index: WordIndex) -> None:
             merging = index._merging
         if merging is None or merging.done():
             return
-        merging.result(timeout=60)
+        merging.result(timeout=PATIENCE_S)
 
 
 def found(index: WordIndex) -> set[int]:
@@ -124,8 +125,8 @@ def test_compacting_beside_merges_keeps_each_content_once(directory: Path) -> No
     """A merge chooses its segments when it begins: those of a merge in the queue may be gone by then."""
     with opened(directory, removed=(1, 2, 7)) as index:
         begun, go_on = threading.Event(), threading.Event()
-        index._executor.submit(lambda: (begun.set(), go_on.wait(60)))
-        assert begun.wait(60)
+        index._executor.submit(lambda: (begun.set(), go_on.wait(PATIENCE_S)))
+        assert begun.wait(PATIENCE_S)
         compacting = threading.Thread(target=index.compact)
         compacting.start()
         while not index._executor._work_queue.qsize():
