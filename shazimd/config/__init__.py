@@ -169,10 +169,13 @@ class WorkersConfig(Section, frozen=True, kw_only=True):
     """Number of processes; one more is started for a question that finds all of them at work.
     Example: processes = 12"""
     memory_mb: Annotated[int, Meta(ge=256)] = 2048
-    """Memory of a worker: 100 megapixels as RGB are 300 MB, and decoding holds them twice.
+    """Memory of a worker, of which a small picture may take a part: 256 MB and 128 bytes a pixel besides what a worker
+    has at its start. 100 megapixels as RGB are 300 MB, and decoding holds them twice.
     Example: memory_mb = 4096"""
     timeout_s: Positive = 60
-    """Longest time for one picture; a worker that takes longer is ended, and the file counts as failed.
+    """Longest time for one picture; a worker that takes longer is ended, and the file counts as failed. Of the
+    processor's time a small picture may take a tenth of it, and one of 12 megapixels or 50 MB all: a JPEG from 200
+    megapixels on.
     Example: timeout_s = 120"""
     max_pixels: Positive = 200_000_000  # 1.2 GB while decoding, within memory_mb
     """Pictures with more pixels are not decoded.

@@ -28,6 +28,7 @@ from PIL import (
 from pillow_jxl import JpegXLImagePlugin
 
 from shazimd.errors import NotAnImage, ShazimdError, TooLarge
+from shazimd.imaging import effort
 from shazimd.imaging.bounds import check_density, check_structure
 from shazimd.imaging.colour import to_srgb
 from shazimd.imaging.pixels import name_of_coded_jpeg, name_of_decoded
@@ -99,6 +100,7 @@ def decode(data: bytes, *, side_min: int, max_pixels: int) -> Picture:
     """
     Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow refuses twice this much, also in pictures within pictures (ICO)
     failures: list[Exception] = []
+    effort.begin_picture(len(data))
     check_structure(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as of corrupt EXIF: the picture decodes all the same
@@ -143,7 +145,7 @@ def _not_an_image(data: bytes, failures: list[Exception]) -> NotAnImage:
 
 def _picture(reading: Reading, data: bytes, side_min: int, max_pixels: int) -> Picture:
     image = reading.image
-    check_size(image.size, max_pixels)
+    check_size(image.size, max_pixels, image.format)
     check_density(str(image.format), image.size, len(data))
     full = image.size
     drafted = _draft(image, side_min)

@@ -25,6 +25,7 @@ _THREADS_MAX = 64
 """Decoders and models are told to use one thread; this is room for a library that starts some all the same."""
 _CLONE_THREAD = 0x10000  # <sched.h>
 _PR_SET_NAME = 15  # <sys/prctl.h>
+_ITIMER_PROF = 2  # <sys/time.h>
 _FCNTL = fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL, fcntl.F_SETFL, fcntl.F_DUPFD_CLOEXEC
 
 MEMORY = "brk madvise mremap munmap"
@@ -50,6 +51,10 @@ def calls(pid: int) -> dict[str, seccomp.Condition | None]:
         "fcntl": seccomp.Only(1, _FCNTL),
         "ioctl": seccomp.Only(1, (termios.FIONBIO,)),
         "prctl": seccomp.Only(0, (_PR_SET_NAME,)),
+        # What the job may cost, see ``imaging.effort``: its processor time, and soft limits of this process alone.
+        "getitimer": seccomp.Only(0, (_ITIMER_PROF,)),
+        "setitimer": seccomp.Only(0, (_ITIMER_PROF,)),
+        "prlimit64": seccomp.Only(0, (0,)),
     }
 
 

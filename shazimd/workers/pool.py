@@ -266,7 +266,7 @@ class _Keeper:
         if job.is_abandoned:
             raise CancelledError
         try:
-            reply = self._live_worker(job.model).ask(request, self._timeout_s)
+            reply = self._live_worker(job.model).ask(request)
             return checks.checked(job.function, job.arguments, replies.unpack(reply, job.function))
         except (WorkerFailed, ModelError):  # the model's file may be mended, and only a new worker can open it
             self._replace(job.model)
@@ -293,7 +293,7 @@ class _Keeper:
         if self._worker is not None:
             self._worker.kill()
         self._worker = None
-        self._worker = WorkerProcess(self._memory_mb, self._models.with_model(model))
+        self._worker = WorkerProcess(self._memory_mb, self._timeout_s, self._models.with_model(model))
         if self._yields:
             self._worker.yield_to_others()
         return self._worker

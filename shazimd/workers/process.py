@@ -55,18 +55,19 @@ class WorkerProcess:
     The process ends with its starting thread, even if the daemon is killed.
     """
 
-    def __init__(self, memory_mb: int, models: Sequence[ModelInfo] = ()) -> None:
-        """``models``: the only models that its jobs may name.
+    def __init__(self, memory_mb: int, timeout_s: float, models: Sequence[ModelInfo] = ()) -> None:
+        """``timeout_s``: the most time of a job. ``models``: the only models that its jobs may name.
 
         Raises WorkerLost if there is no process to be had, or no interpreter."""
         self._models = models
+        self._timeout_s = timeout_s
         self.missing_layers: list[str] | None = None
         """layers of the confinement that could not be had, each with the reason; None until the worker is ready"""
         self._connection, theirs = socket.socketpair()
         with theirs:
             channel.send(self._connection, channel.START, pickle.dumps(list(models)))
             try:
-                self._process = _started(theirs, memory_mb)
+                self._process = _started(theirs, memory_mb, timeout_s)
             except OSError as error:
                 self._connection.close()
                 raise WorkerLost(f"no worker can be started: {error}; not the picture's fault") from error
@@ -104,12 +105,12 @@ class WorkerProcess:
             except WorkerFailed as error:
                 raise WorkerLost(f"{error}; not the picture's fault") from error
 
-    def ask(self, request: Request, timeout_s: float) -> bytearray:
+    def ask(self, request: Request) -> bytearray:
         """The reply to a job. Raises WorkerFailed without a reply; WorkerLost if no job is to blame, MalformedReply or
         WorkerCrashed if an earlier job may be.
 
         The worker must then be replaced."""
-        reply = self._exchange(request, timeout_s, "the job")
+        reply = self._exchange(request, self._timeout_s, "the job")
         self.jobs_done += 1
         return reply
 
@@ -143,6 +144,8 @@ class WorkerProcess:
             return WorkerCrashed(f"{step} closed its worker's connection")
         if status >= 0:
             return WorkerCrashed(f"{step} ended its worker: exit status {status}")
+        if -status == signal.SIGPROF:
+            return WorkerFailed(f"{step} took more processor time than a picture of its size may")
         name = _named(-status)
         if cause := _FROM_OUTSIDE.get(-status):
             return WorkerLost(f"the worker was killed by {name}: {cause}; not the picture's fault")
@@ -172,8 +175,8 @@ def _named(number: int) -> str:
     return f"signal {number} ({signal.Signals(number).name})" if known else f"signal {number}"
 
 
-def _started(theirs: socket.socket, memory_mb: int) -> subprocess.Popen[bytes]:
-    arguments = [str(theirs.fileno()), str(memory_mb), str(os.getpid())]
+def _started(theirs: socket.socket, memory_mb: int, timeout_s: float) -> subprocess.Popen[bytes]:
+    arguments = [str(theirs.fileno()), str(memory_mb), str(round(1000 * timeout_s)), str(os.getpid())]
     return subprocess.Popen(
         [sys.executable, "-P", "-B", "-m", MODULE, *arguments],
         stdin=subprocess.DEVNULL,

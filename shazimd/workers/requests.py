@@ -44,6 +44,11 @@ def unpack(message: bytes | bytearray, descriptors: Sequence[int]) -> tuple[Call
     return function, arguments
 
 
+def length_of(descriptors: Sequence[int]) -> int:
+    """Bytes of the pictures together."""
+    return sum(os.lseek(descriptor, 0, os.SEEK_END) for descriptor in descriptors)
+
+
 def _is_picture(value: object) -> bool:
     return isinstance(value, SealedBytes) or (isinstance(value, bytes) and len(value) >= SEALED_BYTES_MIN)
 

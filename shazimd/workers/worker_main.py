@@ -1,7 +1,7 @@
 """A worker process: limits itself, loads libraries and models, is confined, then runs jobs until the pool closes the
 socket.
 
-Started by ``workers.process`` as ``python -m shazimd.workers.worker_main SOCKET_FD MEMORY_MB PARENT_PID``.
+Started by ``workers.process`` as ``python -m shazimd.workers.worker_main SOCKET_FD MEMORY_MB TIMEOUT_MS PARENT_PID``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import traceback
 
 from shazimd.errors import ShazimdError, WorkerFailed
+from shazimd.imaging import effort
 from shazimd.models.model import ModelInfo
 from shazimd.posix import memory, process
 from shazimd.posix.resident import release_libraries
@@ -30,23 +31,24 @@ _IDLE_MS = 20  # between the pictures of a scan pauses are shorter: only then do
 
 
 def main() -> None:
-    fd, memory_mb, parent = (int(argument) for argument in sys.argv[1:])
+    fd, memory_mb, timeout_ms, parent = (int(argument) for argument in sys.argv[1:])
     _drop_privileges(memory_mb, parent)
     memory.keep_freed_memory()
     with socket.socket(fileno=fd) as connection:
-        channel.send(connection, channel.START, replies.pack_result(_prepare(connection)))
+        channel.send(connection, channel.START, replies.pack_result(_prepare(connection, memory_mb, timeout_ms / 1000)))
         next_job = select.poll()
         next_job.register(connection, select.POLLIN)
-        while _serve_one(connection, memory_mb):
+        while _serve_one(connection):
             if not next_job.poll(_IDLE_MS):
                 memory.trim()
 
 
-def _prepare(connection: socket.socket) -> list[str]:
+def _prepare(connection: socket.socket, memory_mb: int, timeout_s: float) -> list[str]:
     """Load everything and give up the rest; see ``confine``. A failure is told to the pool and ends the process."""
     try:
         _warm_up(_models(connection))
         os.environ.clear()
+        effort.limit(timeout_s, memory_mb << 20)
         return confine()
     except Exception as error:
         failure = WorkerFailed(f"the start failed: {type(error).__name__}: {error}")
@@ -54,28 +56,33 @@ def _prepare(connection: socket.socket) -> list[str]:
         raise SystemExit(1) from error
 
 
-def _serve_one(connection: socket.socket, memory_mb: int) -> bool:
+def _serve_one(connection: socket.socket) -> bool:
     """Run one job; False at the end. A separate function, to free the job before the next wait."""
     request = channel.receive_with_descriptors(connection, requests.PICTURES_MAX)
     if request is None:
         return False
-    channel.send(connection, request.job, _answer(request, memory_mb))
+    channel.send(connection, request.job, _answer(request))
     return True
 
 
-def _answer(request: channel.Frame, memory_mb: int) -> bytes:
+def _answer(request: channel.Frame) -> bytes:
     try:
+        effort.begin_job(requests.length_of(request.descriptors))
         function, arguments = requests.unpack(request.message, request.descriptors)
         return replies.pack_result(function(*arguments))
     except ShazimdError as error:
         return replies.pack_failure(error)
     except MemoryError:
         gc.collect()
-        return replies.pack_failure(WorkerFailed(f"the job ran out of memory: a worker has {memory_mb} MiB"))
+        allowed = effort.memory_allowed() >> 20
+        reason = f"the job ran out of memory: by the size of its picture it may have {allowed} MiB"
+        return replies.pack_failure(WorkerFailed(reason))
     except Exception as error:
         # A bug here, or an exception of a library that decode() does not turn into NotAnImage.
         failure = WorkerFailed(f"the job failed: {type(error).__name__}: {error}")
         return replies.pack_failure(failure, traceback.format_exc())
+    finally:
+        effort.end_job()
 
 
 def _drop_privileges(memory_mb: int, parent: int) -> None:

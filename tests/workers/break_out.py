@@ -189,6 +189,7 @@ def _processes(to: Targets) -> dict[str, Callable[[], object]]:
         "a handle of the daemon": lambda: os.close(_call("pidfd_open", to.daemon, 0)),
         "take a descriptor of the daemon": lambda: _call("pidfd_getfd", -1, 0, 0),
         "limit the daemon": lambda: resource.prlimit(to.daemon, resource.RLIMIT_NOFILE),
+        "raise its memory": lambda: resource.setrlimit(resource.RLIMIT_DATA, (1 << 50, 1 << 50)),
         "raise a limit": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)),
         "change the daemon's priority": lambda: _call("setpriority", 0, to.daemon, 0),
         "pin the daemon": lambda: os.sched_setaffinity(to.daemon, os.sched_getaffinity(0)),

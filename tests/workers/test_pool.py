@@ -118,8 +118,9 @@ def test_a_mistake_of_ours_fails_the_job_and_says_where(pool: WorkerPool) -> Non
     [
         (worker_jobs.crash, (), r"the job crashed its worker: signal 11 \(SIGSEGV\)"),
         (worker_jobs.leave, (3,), "the job ended its worker: exit status 3"),
+        (worker_jobs.use_up_time, (), "the job took more processor time than a picture of its size may"),
     ],
-    ids=["crash", "exit"],
+    ids=["crash", "exit", "time"],
 )
 def test_a_crash_costs_one_job(
     pool: WorkerPool, job: Callable[..., int], arguments: tuple[int, ...], message: str
@@ -158,9 +159,12 @@ def test_a_job_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_job_that_takes_too_much_memory_fails_alone(pool: WorkerPool) -> None:
-    """The message tells the limit, and less memory is granted."""
-    with pytest.raises(WorkerFailed, match="ran out of memory: a worker has 512 MiB"):
-        pool.submit(worker_jobs.allocate, 600).result()
+    """The message tells the limit, and less memory is granted; those with a large picture have more."""
+    with pytest.raises(WorkerFailed, match=r"ran out of memory: by the size of its picture it may have 3\d\d MiB"):
+        pool.submit(worker_jobs.allocate, 400).result()
+    with pytest.raises(WorkerFailed, match="ran out of memory: by the size of its picture it may have 512 MiB"):
+        pool.submit(worker_jobs.allocate_for_picture, 600, 10**8).result()
+    assert pool.submit(worker_jobs.allocate_for_picture, 400, 10**8).result() == 400 << 20
     assert pool.submit(worker_jobs.allocate, 200).result() == 200 << 20
 
 
@@ -187,7 +191,8 @@ def test_a_worker_has_few_rights(pool: WorkerPool) -> None:
         psutil.RLIMIT_CORE: 0,
         psutil.RLIMIT_FSIZE: 0,
     }
-    assert {kind: worker.rlimit(kind) for kind in limits} == {kind: (most, most) for kind, most in limits.items()}
+    assert {kind: worker.rlimit(kind)[1] for kind in limits} == limits
+    assert all(soft <= limits[kind] for kind in limits for soft in worker.rlimit(kind)[:1])
     with open(f"/proc/{worker.pid}/status") as status:
         fields = dict(line.split(":\t", 1) for line in status.read().splitlines())
     shown = {name: fields[name] for name in ("NoNewPrivs", "Threads", "CapEff", "CapPrm")}

@@ -10,6 +10,7 @@ import time
 from typing import Any, cast
 
 from shazimd.errors import NotAnImage
+from shazimd.imaging import effort
 
 
 def add(a: int, b: int) -> int:
@@ -49,6 +50,19 @@ def stop_answering() -> int:
 
 def allocate(mebibytes: int) -> int:
     return len(bytearray(mebibytes << 20))
+
+
+def allocate_for_picture(mebibytes: int, pixels: int) -> int:
+    effort.begin_picture(0)
+    effort.has_pixels(pixels)
+    return allocate(mebibytes)
+
+
+def use_up_time() -> int:
+    """As a decoder does that a picture gives too much work; not for as long."""
+    signal.setitimer(signal.ITIMER_PROF, 0.01)
+    while True:
+        pass
 
 
 def environment() -> list[str]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from shazimd.errors import TooLarge
+from shazimd.imaging import effort
 
 
 class NeedsExtra(ValueError):
@@ -31,10 +32,13 @@ def named(image: Image.Image, format_: str) -> Image.Image:
     return image
 
 
-def check_size(size: tuple[int, int], max_pixels: int) -> None:
-    """Raises TooLarge for more pixels than allowed, ValueError for none."""
+def check_size(size: tuple[int, int], max_pixels: int, format_: str | None = None) -> None:
+    """Allow the work on a picture of this size and Pillow's name of its format; see ``effort``.
+
+    Raises TooLarge for more pixels than allowed, ValueError for none."""
     width, height = size
     if width <= 0 or height <= 0:
         raise ValueError(f"the picture is {width}x{height}, expected at least 1x1")
     if width * height > max_pixels:
         raise TooLarge(f"the picture is {width}x{height} = {width * height} pixels, expected at most {max_pixels}")
+    effort.has_pixels(width * height, format_)

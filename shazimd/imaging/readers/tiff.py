@@ -75,9 +75,11 @@ def _unpacked(page: tifffile.TiffPage, data: bytes) -> NDArray[Any]:
     planes = page.samplesperpixel if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE else 1
     across, bits = page.imagewidth * (page.samplesperpixel // planes), page.bitspersample
     raw = b"".join(data[at : at + count] for at, count in zip(page.dataoffsets, page.databytecounts, strict=True))
-    rows = np.unpackbits(np.frombuffer(raw, np.uint8)).reshape(planes * page.imagelength, -1)[:, : across * bits]
+    packed = np.frombuffer(raw, np.uint8).reshape(planes * page.imagelength, -1)
+    samples = np.empty((len(packed), across), np.uint32)
     weights = (1 << np.arange(bits - 1, -1, -1, dtype=np.uint64)) << np.uint64(32 - bits)
-    samples: NDArray[Any] = (rows.reshape(-1, bits) @ weights).astype(np.uint32)
+    for row, row_packed in zip(samples, packed, strict=True):  # of all rows together each bit would be 8 bytes
+        row[:] = np.unpackbits(row_packed)[: across * bits].reshape(-1, bits) @ weights
     shape = page.imagelength, page.imagewidth, page.samplesperpixel // planes
     if planes == 1:
         return samples.reshape(shape)

@@ -1,0 +1,68 @@
+"""What a picture may cost a worker; in a process of its own, since its limits stay."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+LIMITED = """
+import json, resource, signal
+from shazimd.imaging import effort
+resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, 2 << 30))
+effort.limit(60.0, 2 << 30)
+steps = []
+def note():
+    steps.append([round(signal.getitimer(signal.ITIMER_PROF)[0], 1), resource.getrlimit(resource.RLIMIT_DATA)[0]])
+"""
+
+
+def steps(program: str) -> list[list[Any]]:
+    """Seconds and bytes at each ``note()`` of a program."""
+    whole = f"{LIMITED}{program}\nprint(json.dumps(steps))"
+    done = subprocess.run([sys.executable, "-c", whole], stdout=subprocess.PIPE, check=True)
+    found: list[list[Any]] = json.loads(done.stdout)
+    return found
+
+
+def test_it_grows_with_bytes_and_pixels() -> None:
+    """Pixels count once, though a reader and its caller tell them; those of a second picture are another's."""
+    found = steps("""
+effort.begin_job(0); note()
+effort.begin_picture(1_000_000); note()
+effort.has_pixels(2_000_000); note()
+effort.has_pixels(2_000_000); note()
+effort.begin_picture(0); effort.has_pixels(1_000_000, "JPEG"); note()
+effort.end_job(); note()
+effort.begin_job(0); note()
+""")
+    assert [6.0, 7.2, 17.2, 17.2, 17.5, 0.0, 6.0] == [seconds for seconds, _ in found]
+    first, *others = [memory for _, memory in found]
+    assert [3_000_000, 259_000_000, 259_000_000, 387_000_000, 387_000_000, 0] == [each - first for each in others]
+
+
+def test_the_largest_picture_may_have_what_the_settings_allow() -> None:
+    """And no more."""
+    found = steps("effort.begin_job(1 << 30); effort.begin_picture(1 << 30); effort.has_pixels(10**9); note()")
+    assert [[60.0, 2 << 30]] == found
+
+
+def test_a_process_that_uses_up_its_time_ends() -> None:
+    """Only while a job is under way."""
+    spins = LIMITED.replace("60.0", "1.0") + "effort.begin_job(0); {}\nfor _ in range(10**9): pass"
+    done = subprocess.run([sys.executable, "-c", spins.format("")], check=False)
+    assert -signal.SIGPROF == done.returncode
+    ended = "effort.begin_job(0); effort.end_job(); signal.raise_signal(signal.SIGTERM)"
+    assert -signal.SIGTERM == subprocess.run([sys.executable, "-c", LIMITED + ended], check=False).returncode
+
+
+@pytest.mark.parametrize("call", ["begin_job(0)", "begin_picture(1)", "has_pixels(1)", "end_job()"])
+def test_nothing_is_limited_unasked(call: str) -> None:
+    """As in a program that decodes by ``ShazimEngine.load_image``."""
+    program = LIMITED.replace("effort.limit(60.0, 2 << 30)", "") + f"effort.{call}; note(); print(json.dumps(steps))"
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True)
+    assert [[0.0, 2 << 30]] == json.loads(done.stdout)
