@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
@@ -9,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from shazimd.acting.facts import shown
 from shazimd.errors import BadInput, ShazimdError
 from shazimd.text import path_fields
 from shazimd.types import digest_of
@@ -16,7 +19,7 @@ from shazimd.web import words
 from shazimd.web.browse import PAGE, GroupList, ListFilter
 from shazimd.web.page import Page, page_of
 from shazimd.web.pictures import SIDES, ReadPicture, problem_with
-from shazimd.web.places import path_of
+from shazimd.web.places import host_of, path_of
 
 if TYPE_CHECKING:
     from shazimd.protocol.groups import DuplicateGroup
@@ -29,6 +32,14 @@ BROKEN = """<svg xmlns="http://www.w3.org/2000/svg" width="320" height="240" vie
 <rect x="128" y="72" width="64" height="52" rx="5"/><path d="M128 112l20-18 16 14 10-8 18 16M120 132l80-68"/></g>
 <text x="160" y="164" font-family="sans-serif" font-size="15" fill="#888" text-anchor="middle">%s</text></svg>"""
 """Shown in place of a picture: browsers show the picture in an error response as well."""
+ELSEWHERE = """<svg xmlns="http://www.w3.org/2000/svg" width="320" height="240" viewBox="0 0 320 240">
+<rect width="320" height="240" fill="#8884"/><g fill="none" stroke="#888" stroke-width="3">
+<rect x="104" y="60" width="112" height="26" rx="5"/><rect x="104" y="92" width="112" height="26" rx="5"/>
+<path d="M116 73h10M116 105h10"/></g><g font-family="sans-serif" font-size="15" fill="#888" text-anchor="middle">
+<text x="160" y="148">on {host}</text><text x="160" y="170">{name}</text></g></svg>"""
+"""Shown in place of a picture of another host, which is not read from here."""
+NAME_SHOWN = 36
+"""Characters that fit into it."""
 
 
 def show_groups(request: Request) -> Response:
@@ -128,6 +139,8 @@ async def send_picture(request: Request) -> Response:
         if size not in SIDES:
             raise BadInput(f"the size is {size}, expected one of: {', '.join(SIDES)}")
         path = page.pictures.path_of(request.path_params["link"])
+        if host := host_of(path):
+            return Response(_elsewhere(host, path), media_type="image/svg+xml")
         key = await run_in_threadpool(page.pictures.key, path, size)
         headers = {"ETag": f'"{key}"', "Cache-Control": _caching(request)}
         if request.headers.get("if-none-match") == headers["ETag"]:
@@ -136,6 +149,12 @@ async def send_picture(request: Request) -> Response:
     except ShazimdError as error:
         return Response(BROKEN % _short(error), 404, media_type="image/svg+xml")
     return Response(picture.jpeg, headers=headers | {"ETag": f'"{picture.key}"'}, media_type="image/jpeg")
+
+
+def _elsewhere(host: str, path: bytes) -> str:
+    name = shown(os.path.basename(path))
+    short = name if len(name) <= NAME_SHOWN else f"…{name[1 - NAME_SHOWN :]}"
+    return ELSEWHERE.format(host=escape(host), name=escape(short))
 
 
 def _caching(request: Request) -> str:

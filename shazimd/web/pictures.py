@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from shazimd.errors import BadInput, NotFound, TooLarge, Unreadable
 from shazimd.web.cache import PictureCache
+from shazimd.web.places import host_of
 from shazimd.workers.jobs import matched_points, rendition, upright_size
 from shazimd.workers.pool import WorkerPool
 
@@ -126,7 +127,7 @@ def _state(path: bytes) -> os.stat_result:
 
 def _open(path: bytes) -> int:
     """A descriptor of a regular file; symbolic links are not followed, as the daemon does not follow them."""
-    if not path.startswith(b"/"):
+    if host_of(path):
         raise NotFound("on another host")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

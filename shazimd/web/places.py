@@ -15,6 +15,11 @@ def path_of(item: Mapping[str, Any], key: str = "path") -> bytes:
     return exact_path(dict(item), key)
 
 
+def host_of(path: bytes) -> str:
+    """The other host on which a file lies; empty for this one."""
+    return "" if path.startswith(b"/") else shown(path.partition(b":")[0])
+
+
 def path_text(item: Mapping[str, Any], key: str = "path") -> str:
     return shown(path_of(item, key))
 

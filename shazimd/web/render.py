@@ -13,7 +13,7 @@ from shazimd import __version__
 from shazimd.acting.facts import shown
 from shazimd.text import duration, size
 from shazimd.web import words
-from shazimd.web.places import folder_text, name_text, path_of, path_text
+from shazimd.web.places import folder_text, host_of, name_text, path_of, path_text
 
 HERE = os.path.dirname(__file__)
 
@@ -43,6 +43,7 @@ class Templates:
             matchlink=lambda alert: link(path_of(alert, "match")),
             matchname=lambda alert: os.path.basename(path_text(alert, "match")),
             matchpath=lambda alert: path_text(alert, "match"),
+            matchhost=lambda alert: host_of(path_of(alert, "match")),
             bank=lambda alert: path_text(alert, "bank"),
             bytes=shown,
             bytelink=link,

@@ -406,3 +406,20 @@ def test_without_its_script_the_page_works(chrome: Browser, page: ServedPage) ->
     finally:
         chrome.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     assert [("keep", contents(page.client.every[0]))] == decided(page)
+
+
+def test_a_match_on_another_host_is_named_in_place_of_its_picture(browser: Browser, page: ServedPage) -> None:
+    """In the alerts and in an answer: no picture is broken, and there is nothing to compare side by side."""
+    known, _ = page.client.every[0]["members"][:2]
+    elsewhere = {"path": "nas2:/srv/<b>photos/a & b.jpg"}
+    browser.until("return !document.getElementById('state').hidden")
+    page.client.coming.put(alert_of(known, elsewhere))
+    browser.click("nav a[href='/new']")
+    browser.has_text("matches a & b.jpg on nas2", ".alerts")
+    assert 0 == browser.run("return document.querySelectorAll('.alerts a').length")
+    browser.until("return [...document.querySelectorAll('.alerts img')].every(image => image.naturalWidth > 0)")
+    placeholder = browser.run("return document.querySelectorAll('.alerts img')[1].src")
+    fetched = "const r = new XMLHttpRequest(); r.open('GET', arguments[0], false); r.send(); return r.responseText"
+    shown = browser.run(fetched, placeholder)
+    assert ("on nas2</text>" in shown, ">a &amp; b.jpg</text>" in shown) == (True, True)
+    assert [] == browser.faults()
