@@ -37,7 +37,7 @@ class Push(NamedTuple):
     gone: Sequence[bytes]
     position: str
     is_old: bool = False
-    """the files were there before: their contents are told of as before all others"""
+    """the files were told of before: their contents count as before all others, as in the host's first reading"""
     begins_reading: bool = False
     """these are the first files of a reading of all"""
     reads: bool = False

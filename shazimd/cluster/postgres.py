@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.resources import files as package_files
 from typing import Any, cast
 
@@ -54,10 +54,13 @@ class PostgresCluster:
             )
         except psycopg.Error as error:
             raise ClusterError(reason(error)) from error
-        with self._verb() as db:
-            db.execute("set search_path = shazim, pg_temp")
-            db.execute(f"listen {CHANNEL}")
-            expect_version(db)
+        with ExitStack() as opened:
+            opened.callback(self._connection.close)
+            with self._verb() as db:
+                db.execute("set search_path = shazim, pg_temp")
+                db.execute(f"listen {CHANNEL}")
+                expect_version(db)
+            opened.pop_all()
 
     def join(self, model: str | None) -> str | None:
         with self._verb() as db:
@@ -146,7 +149,8 @@ class PostgresCluster:
                 is distinct from (excluded.digest, excluded.size_bytes, excluded.mtime_ns)
             returning path
         """
-        given = {"host": self._host, "since": 0 if push.is_old else n, "n": n, "reading": reading, "paths": paths}
+        is_old = push.is_old or (push.reads and reading == 1)  # in later readings what is not known yet is new
+        given = {"host": self._host, "since": 0 if is_old else n, "n": n, "reading": reading, "paths": paths}
         given |= {"digests": digests, "sizes": sizes, "times": times}
         return [row[0] for row in db.execute(statement, given)]
 

@@ -24,6 +24,9 @@ log = structlog.get_logger()
 PAGE = 500
 WAIT_S = 10
 """The daemon answers earlier when a file changes."""
+LOOK_S = 0.5
+NOT_COMPARED = ("unavailable", "held", "failed")
+"""States of roots whose files are kept as they are known."""
 TRIM_EVERY_S = 10.0
 """Also the time until a link without changes notices that the server is another."""
 
@@ -51,8 +54,10 @@ class Publisher:
             while not is_stopped():
                 working()
                 page = self._daemon.changes(position, PAGE, WAIT_S)
-                if page["after"] != position:
-                    is_old = page["reading"] or (lost_until is not None and not is_behind(lost_until, page["after"]))
+                if page["restarted"] and position is not None and not self._has_compared():
+                    time.sleep(LOOK_S)
+                elif page["after"] != position:
+                    is_old = lost_until is not None and not is_behind(lost_until, page["after"])
                     self._push(cluster, page, is_old=is_old)
                     position = self._pushed = page["after"]
                 if time.monotonic() - trimmed > TRIM_EVERY_S:
@@ -60,6 +65,13 @@ class Publisher:
                     trimmed = time.monotonic()
         finally:
             cluster.close()
+
+    def _has_compared(self) -> bool:
+        """Whether the daemon has compared its roots with the disk. A store from a backup lacks the files that came
+        later: read before, they would be gone, then new, and their copies told a second time."""
+        status = self._daemon.status()
+        roots = [root for root in status["roots"] if root["state"] not in NOT_COMPARED]
+        return status["pending"] == 0 and all(root["compared_at"] is not None for root in roots)
 
     def _push(self, cluster: Cluster, page: ChangesPage, *, is_old: bool) -> None:
         shared = [_shared(each) for each in page["changes"] if each["content"] is not None]

@@ -27,37 +27,46 @@ from shazimd.cluster import admin
 SEED = int(os.environ.get("SHAZIMD_SEED", "1"))
 STEPS = int(os.environ.get("SHAZIMD_STEPS", "30"))
 REST_EVERY = 50
+BRUTE_FORCE = 100
+"""Files compared with one picture, besides all that were found."""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + 6 * STEPS)]
 
 
 class Servers:
-    """A primary and a standby that has every commit before it is answered; a killed primary is replaced."""
+    """A primary and two standbys, one of which at least has every commit before it is answered."""
 
     def __init__(self, opened: ExitStack) -> None:
-        self.all = [opened.enter_context(closing(PostgresServer())) for _ in range(2)]
-        self.primary, self.standby = self.all
+        self.all = [opened.enter_context(closing(PostgresServer())) for _ in range(3)]
+        self.primary, *self.standbys = self.all
         self.primary.create()
         self.primary.start()
         self.primary.createdb("shazim")
         admin.init(self.primary.url("shazim"))
-        self._add_standby(self.standby)
+        self._add_standbys(*self.standbys)
 
     @property
     def url(self) -> str:
         return self.all[0].url("shazim", "shazim", *self.all[1:])
 
     def promote(self) -> None:
-        """The primary is lost for good, and its disk too: the standby takes over and gets a standby."""
+        """The primary is lost for good, and its disk too: the standby that has most takes over, the others are made
+        anew from it."""
         self.primary.kill()
-        self.standby.promote()
-        self.primary, self.standby = self.standby, self.primary
-        self.standby.erase()
-        self._add_standby(self.standby)
+        lost, chosen = self.primary, max(self.standbys, key=_received)
+        others = [server for server in self.standbys if server is not chosen]
+        chosen.promote()
+        self.primary, self.standbys = chosen, [*others, lost]
+        for server in others:
+            server.kill()
+        for server in self.standbys:
+            server.erase()
+        self._add_standbys(*self.standbys)
 
-    def _add_standby(self, standby: PostgresServer) -> None:
+    def _add_standbys(self, *standbys: PostgresServer) -> None:
         self._wait_for_standbys("")
-        standby.create_standby(self.primary)
-        standby.start()
+        for standby in standbys:
+            standby.create_standby(self.primary)
+            standby.start()
         self._wait_for_standbys("ANY 1 (*)")
 
     def _wait_for_standbys(self, names: str) -> None:
@@ -67,6 +76,13 @@ class Servers:
             db.execute("select pg_reload_conf()")
 
 
+def _received(standby: PostgresServer) -> int:
+    """How much of the primary's log a standby has."""
+    with psycopg.connect(standby.url("shazim"), autocommit=True) as db:
+        (bytes_,) = db.execute("select pg_last_wal_receive_lsn() - '0/0'").fetchone() or (0,)
+        return int(bytes_)
+
+
 class History:
     def __init__(self, hosts: list[LinkedHost], servers: Servers, rng: random.Random) -> None:
         self.hosts = hosts
@@ -74,6 +90,7 @@ class History:
         self.rng = rng
         self.pairs: list[tuple[str, str]] = []
         self.noise: dict[LinkedHost, list[Path]] = {host: [] for host in hosts}
+        self.backups: dict[LinkedHost, Path] = {}
         self.steps: list[str] = []
         self._numbers = iter(range(1, 1_000_000))
 
@@ -129,19 +146,43 @@ class History:
         host.daemon.start()
 
     def hang(self) -> None:
-        self.servers.primary.hang()
+        server = self.rng.choice(self.servers.all)
+        server.hang()
         time.sleep(1)
-        self.servers.primary.go_on()
+        server.go_on()
 
     def crash(self) -> None:
         self.servers.primary.kill()
         self.servers.primary.start()
 
+    def crash_standby(self) -> None:
+        standby = self.rng.choice(self.servers.standbys)
+        standby.kill()
+        standby.start()
+
     def promote(self) -> None:
         self.servers.promote()
 
+    def back_up(self) -> None:
+        host = self.rng.choice(self.hosts)
+        backup = host.root.parent / f"backup {next(self._numbers)}"
+        done = host.daemon.ctl("store", "--store", str(host.daemon.store), "backup", str(backup))
+        assert done.returncode == 0, done.stderr
+        self.backups[host] = backup
+
+    def restore(self) -> None:
+        """A host's store is an older one again; its link runs on."""
+        if self.backups:
+            host = self.rng.choice(sorted(self.backups, key=lambda host: host.name))
+            host.daemon.kill()
+            done = host.daemon.ctl("store", "--store", str(host.daemon.store), "restore", str(self.backups[host]))
+            assert done.returncode == 0, done.stderr
+            host.daemon.start()
+
     def rest(self) -> None:
         """Wait until all is told, then compare."""
+        for host in self.hosts:
+            host.daemon.settled()
         self._wait(lambda: all(known(a, b) for a in self.hosts for b in self.hosts if a is not b))
         self._wait(lambda: not any(host.client.foreign()["undecided"] for host in self.hosts))
         told = Counter(
@@ -150,6 +191,7 @@ class History:
         assert {pair: told[frozenset(pair)] for pair in self.pairs} == dict.fromkeys(self.pairs, 1), self.steps
         assert set(told) == {frozenset(pair) for pair in self.pairs}, self.steps
         self._compare_answers()
+        self._compare_with_brute_force()
 
     def _wait(self, condition: Callable[[], object]) -> None:
         try:
@@ -173,10 +215,26 @@ class History:
                 found = asked.client.find(Path(path).read_bytes())["matches"]
                 assert {match["path"] for match in found if match["verdict"] == "exact"} == expected
 
+    def _compare_with_brute_force(self) -> None:
+        """A picture that one host asks about matches as when it is compared with every file of all hosts."""
+        files = [(host, name) for host in self.hosts for name in sorted(host.on_disk())]
+        for asked in self.hosts:
+            image = Path(self.rng.choice(files)[1]).read_bytes()
+            found = {match["path"]: match["verdict"] for match in asked.client.find(image)["matches"]}
+            tried = self.rng.sample(files, min(BRUTE_FORCE, len(files)))
+            verdicts = {
+                name if host is asked else f"{host.name}:{name}": asked.client.compare(image, Path(name).read_bytes())
+                for host, name in files
+                if (host, name) in tried or name in found or f"{host.name}:{name}" in found
+            }
+            expected = {path: answer["verdict"] for path, answer in verdicts.items() if answer["verdict"]}
+            assert found == expected, self.steps
+
 
 KINDS = [
     *(("pair", 8), ("come", 6), ("go", 2), ("rename", 2), ("rename_folder", 1)),
-    *(("kill_link", 3), ("kill_daemon", 2), ("hang", 1), ("crash", 1), ("promote", 0.5)),
+    *(("kill_link", 3), ("kill_daemon", 2), ("hang", 1), ("crash", 1), ("crash_standby", 1), ("promote", 0.5)),
+    *(("back_up", 1), ("restore", 1)),
 ]
 
 
@@ -202,7 +260,8 @@ def history(tmp_path: Path) -> Iterator[History]:
 
 
 def test_any_history_leaves_nothing_untold(history: History) -> None:
-    """Copies, moves and deletions on all hosts, kill -9 of links, daemons and servers, a hanging server, failovers."""
+    """Copies, moves and deletions on all hosts, kill -9 of links, daemons and servers, a hanging server, failovers, and
+    stores from a backup."""
     for number in range(STEPS):
         history.step()
         if number % REST_EVERY == REST_EVERY - 1:

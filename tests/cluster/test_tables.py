@@ -1,0 +1,144 @@
+"""The tables of the database: migrations, partitions, trimming."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+
+import psycopg
+import pytest
+from postgres_server import PostgresServer
+
+from shazimd.cluster import admin, postgres
+from shazimd.cluster.base import Push, SharedFile
+from shazimd.cluster.postgres import PostgresCluster
+from shazimd.errors import ClusterError
+from shazimd.protocol.cluster import FingerprintMessage
+
+Join = Callable[[str], PostgresCluster]
+
+
+@pytest.fixture
+def join(url: str) -> Iterator[Join]:
+    """Makes connections of hosts, which end with the test."""
+    with ExitStack() as opened:
+
+        def join(name: str) -> PostgresCluster:
+            cluster = opened.enter_context(closing(PostgresCluster(url, name)))
+            cluster.join(None)
+            return cluster
+
+        yield join
+
+
+def fingerprint(path: bytes) -> FingerprintMessage:
+    return {
+        "content": digest(path).hex(),
+        "made": "3/",
+        "width": 40,
+        "height": 30,
+        "format": "PNG",
+        "ah": None,
+        "dh": None,
+        "pixels": None,
+        "low_information": False,
+        "turned": "",
+        "features": "",
+        "model": None,
+        "vector": None,
+    }
+
+
+def digest(path: bytes) -> bytes:
+    return hashlib.sha256(path).digest()
+
+
+def tell(cluster: PostgresCluster, *paths: bytes) -> None:
+    """Push a file each time."""
+    for number, path in enumerate(paths):
+        cluster.put_contents([fingerprint(path)])
+        cluster.push(Push([SharedFile(path, digest(path), "3/", 1, 1)], [], f"{number}.x"), frozenset())
+
+
+def numbers(url: str, host: str) -> list[int]:
+    """The numbers of the pushes of a host that are kept."""
+    with psycopg.connect(url) as db:
+        rows = db.execute("select distinct n from shazim.entries where host = %s order by n", [host]).fetchall()
+    return [row[0] for row in rows]
+
+
+def partitions(url: str) -> list[str]:
+    with psycopg.connect(url) as db:
+        found = "select relname from pg_inherits join pg_class c on c.oid = inhrelid "
+        found += "where inhparent = 'shazim.entries'::regclass"
+        return [row[0] for row in db.execute(found)]
+
+
+def test_entries_are_kept_until_every_follower_has_read_them(join: Join, url: str) -> None:
+    """The last push stays, whose mark the followers know; a follower that was not heard of for a day does not count."""
+    a, b, c = join("a"), join("b"), join("c")
+    tell(a, b"/1", b"/2", b"/3", b"/4")
+    tell(b, b"/5")
+    _, two, three, four = numbers(url, "a")
+    b.follows("a", f"{two}.")
+    c.follows("a", f"{three}.")
+    a.trim()
+    assert numbers(url, "a") == [two, three, four]
+    with psycopg.connect(url) as db:
+        db.execute("update shazim.followers set seen = now() - interval '2 days' where follower = 'b'")
+    a.trim()
+    assert numbers(url, "a") == [three, four]
+    c.follows("a", f"{four}.")
+    a.trim()
+    assert numbers(url, "a") == [four]
+    assert len(numbers(url, "b")) == 1
+
+
+def test_each_host_has_a_partition(join: Join, url: str) -> None:
+    """Made when it joins first, of a name however long, and dropped when it is forgotten; it may join anew."""
+    long = "x" * 63
+    for name in ("a", long, f"{long[1:]}y"):
+        tell(join(name), b"/1")
+    assert len(partitions(url)) == 3
+    admin.forget(url, long)
+    assert (len(partitions(url)), len(numbers(url, "a"))) == (2, 1)
+    tell(join("b"), b"/1")
+    assert len(partitions(url)) == 3
+
+
+def test_a_partition_is_closed_to_every_role(join: Join, shared_server: PostgresServer, url: str) -> None:
+    """Rows are read and written by way of the whole table, where row-level security holds."""
+    join("a")
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute("drop role if exists nas9")
+        db.execute("create role nas9 login")
+    (name,) = partitions(url)
+    database = url.split("///")[1].split("?")[0]
+    with psycopg.connect(shared_server.url(database, "nas9"), autocommit=True) as db:
+        for statement in (f"select from shazim.{name}", f"delete from shazim.{name}", "select shazim.add_partition('z')"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                db.execute(statement)
+
+
+def test_a_database_of_an_earlier_version_keeps_its_rows(
+    shared_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`shazimctl cluster init` brings it to this version; until then a link says so."""
+    shared_server.createdb("earlier")
+    url = shared_server.url("earlier")
+    every = postgres.migrations()
+    monkeypatch.setattr(admin, "migrations", lambda: {1: every[1]})
+    assert admin.init(url) == [1]
+    monkeypatch.undo()
+    with psycopg.connect(url) as db:
+        db.execute("insert into shazim.hosts (name) values ('a'), ('b')")
+        db.execute("insert into shazim.entries (host, n, path, mark) values ('a', 1, '/1', 'm'), ('b', 2, '/2', 'm')")
+    with pytest.raises(ClusterError, match="are of version 1, expected 2: run shazimctl cluster init"):
+        PostgresCluster(url, "a")
+    assert admin.init(url) == [2]
+    assert (numbers(url, "a"), numbers(url, "b"), len(partitions(url))) == ([1], [2], 2)
+    with closing(PostgresCluster(url, "c")) as cluster:
+        cluster.join(None)
+        tell(cluster, b"/3")
+        assert len(numbers(url, "c")) == 1
