@@ -61,18 +61,19 @@ def forget(url: str, host: str) -> int:
         return int(row[0])
 
 
-def _passwords() -> dict[str, str]:
-    """The file that the link's unit has its password from, for root, who may read it and has no other."""
+def _password_file() -> str | None:
+    """The file that the link's unit has its password from, for root, who may read it and has no other; else libpq's."""
     others = (os.environ.get("PGPASSFILE"), os.path.expanduser("~/.pgpass"))
     is_wanted = os.access(PASSWORDS, os.R_OK) and not any(each and os.path.exists(each) for each in others)
-    return {"passfile": PASSWORDS} if is_wanted else {}
+    return PASSWORDS if is_wanted else None
 
 
 @contextmanager
 def _database(url: str) -> Iterator[psycopg.Cursor[Any]]:
+    options = {"connect_timeout": CONNECT_TIMEOUT_S, "passfile": _password_file()}
     try:
         with (
-            psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, **_passwords()) as connection,
+            psycopg.connect(psycopg.conninfo.make_conninfo(url, **options), autocommit=True) as connection,
             limited(connection, TIMEOUT_S),
             connection.cursor() as cursor,
         ):
