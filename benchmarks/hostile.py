@@ -30,6 +30,7 @@ from PIL import Image
 
 from benchmarks.running import PATIENCE_S, draw, running
 from shazimd.client import Client
+from shazimd.posix.threads import beside
 
 PICTURES = 200
 SIDE = 14_000
@@ -78,9 +79,8 @@ def hostile_files() -> list[bytes]:
 @contextmanager
 def landing(root: Path, files: list[bytes]) -> Iterator[None]:
     """While entered, hostile files land, each another."""
-    ended = threading.Event()
 
-    def land() -> None:
+    def land(ended: threading.Event) -> None:
         for number, data in enumerate(itertools.cycle(files)):
             aside = root / f"{number}.part"
             aside.write_bytes(data + b"%d" % number)
@@ -88,13 +88,8 @@ def landing(root: Path, files: list[bytes]) -> Iterator[None]:
             if ended.wait(LAND_EVERY_S):
                 return
 
-    thread = threading.Thread(target=land, daemon=True)
-    thread.start()
-    try:
+    with beside(land, "landing"):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def asked(client: Client, pictures: list[bytes], seconds: float) -> list[float]:

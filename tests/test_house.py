@@ -6,9 +6,13 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+from shazimd.cli import COMMANDS
+
 PACKAGE = Path(__file__).resolve().parent.parent / "shazimd"
+ARCHITECTURE = PACKAGE.parent / "ARCHITECTURE.md"
 
 VAGUE_WORDS = {"what", "who", "where", "that", "one", "it", "so"}
 VAGUE_SHARE_MAX = 0.035
@@ -18,11 +22,13 @@ PARAMETERS_MAX = 7
 TOP_LEVEL_MODULES_MAX = 10
 DEPTH_MAX = 2
 """Folders below the package."""
+OTHER_PROCESSES = {"cli", "cluster", "engine.py", "hooks.py", "web"}
+"""Rooms and modules with threads outside of the daemon."""
 
 
-def modules() -> Iterator[tuple[Path, ast.Module]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        yield path.relative_to(PACKAGE), ast.parse(path.read_text())
+@cache
+def modules() -> list[tuple[Path, ast.Module]]:
+    return [(path.relative_to(PACKAGE), ast.parse(path.read_text())) for path in sorted(PACKAGE.rglob("*.py"))]
 
 
 def docstrings(tree: ast.Module) -> Iterator[str]:
@@ -77,6 +83,70 @@ def test_the_top_level_is_small_and_the_tree_is_flat() -> None:
     """Ten modules at the top at most, and no folder more than two deep."""
     assert len(list(PACKAGE.glob("*.py"))) <= TOP_LEVEL_MODULES_MAX
     assert max(len(path.parts) - 1 for path, _ in modules()) <= DEPTH_MAX
+
+
+def room(name: str) -> str:
+    """A room's part of the map in ARCHITECTURE.md."""
+    _, _, parts = ARCHITECTURE.read_text().partition("## The map")
+    drawn, _, _ = parts.partition("Imports point down")
+    found = re.search(rf"^    {name}/.*(?:\n {{8}}.*)*", drawn, re.M)
+    assert found, f"ARCHITECTURE.md: the map has no {name}/"
+    return found[0]
+
+
+def test_the_map_names_every_module() -> None:
+    """A newcomer finds each module in ARCHITECTURE.md; those of commands have the commands' names."""
+    unnamed = [
+        str(path)
+        for path, _ in modules()
+        if len(path.parts) == 2 and path.stem != "__init__" and path.stem not in COMMANDS
+        if not re.search(rf"\b{path.stem}\b", room(path.parts[0]))
+    ]
+    assert unnamed == [], "expected in the map of ARCHITECTURE.md"
+
+
+def test_what_the_lives_name_exists() -> None:
+    """The functions named in the life of a file, the life of a query and the places of changes are there."""
+    text = ARCHITECTURE.read_text()
+    told = "".join(part for part in text.split("\n## ") if part.startswith(("The life of", "Where a change begins")))
+    named = re.findall(r"`(?:([a-z]\w*(?:/\w+)?)\.|(?=[A-Z]\w+\.))((?:[A-Z]\w+\.)?\w+)`", told)
+    defined = {path: set(definitions(tree)) for path, tree in modules()}
+    missing = []
+    for module, name in named:
+        places = [names for path, names in defined.items() if not module or dotted(path) == module]
+        if not any(name in names for names in places):
+            missing.append(f"{module}.{name}")
+    assert missing == []
+    assert len(named) > 30
+
+
+def test_threads_and_locks_stand_in_their_tables() -> None:
+    """Each module of the daemon that starts a thread or makes a lock is in the tables at the end of ARCHITECTURE.md."""
+    _, _, tables = ARCHITECTURE.read_text().partition("## Threads and locks")
+    made = {
+        str(path)
+        for path, _ in modules()
+        if str(path.parts[0]) not in OTHER_PROCESSES
+        if re.search(r"threading\.(?:Thread|R?Lock|Condition)\(|ThreadPoolExecutor\(", (PACKAGE / path).read_text())
+    }
+    assert {path for path in made if f"`{path}`" not in tables} == set()
+
+
+def dotted(path: Path) -> str:
+    """A module as ARCHITECTURE.md names it: "cli" for cli/__init__.py."""
+    return str(path.with_suffix("")).removesuffix("/__init__")
+
+
+def definitions(tree: ast.Module) -> Iterator[str]:
+    """Functions, classes, constants and "Class.method" of a module."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef):
+            yield node.name
+            if isinstance(node, ast.ClassDef):
+                yield from (f"{node.name}.{each.name}" for each in node.body if isinstance(each, ast.FunctionDef))
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ import structlog
 
 from shazimd.errors import ConfigError, NotReady, ShazimdError, StoreDamaged, StoreFull, UsageError
 from shazimd.posix.notify import Notifier
+from shazimd.posix.threads import beside
 
 T = TypeVar("T")
 
@@ -82,20 +83,14 @@ class Patience:
     @contextmanager
     def _asking_for_time(self) -> Iterator[None]:
         """Until the end of the block, tell the service manager now and then that the start takes longer."""
-        ended = threading.Event()
 
-        def ask() -> None:
+        def ask(ended: threading.Event) -> None:
             end = time.monotonic() + ATTEMPT_MAX_S
             while not ended.wait(ASK_EVERY_S) and time.monotonic() < end:
                 self._notifier.starting("starting: reading the store", 3 * ASK_EVERY_S)
 
-        thread = threading.Thread(target=ask, name="start-time", daemon=True)
-        thread.start()
-        try:
+        with beside(ask, "start-time"):
             yield
-        finally:
-            ended.set()
-            thread.join()
 
     def _wait(self, error: ShazimdError) -> None:
         if str(error) != self._reason:

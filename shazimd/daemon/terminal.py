@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from shazimd.posix.threads import beside
 from shazimd.protocol.status import RootState
 from shazimd.text import scan_progress
 
@@ -18,21 +19,15 @@ def shown_baseline(roots: Callable[[], list[RootState]], show: Callable[[str], N
     if show is None:
         yield
         return
-    ended = threading.Event()
 
-    def run() -> None:
+    def run(ended: threading.Event) -> None:
         while not ended.is_set() and (text := baseline_line(roots())) is not None:
             show(text)
             ended.wait(INTERVAL_S)
         show("")
 
-    thread = threading.Thread(target=run, name="live-line", daemon=True)
-    thread.start()
-    try:
+    with beside(run, "live-line"):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def baseline_line(roots: list[RootState]) -> str | None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from shazimd.posix.threads import beside
 from shazimd.text import size
 
 Report = Callable[[str, int, int], None]
@@ -33,16 +34,10 @@ def reader_of(report: Report, text: str, total_bytes: int) -> Callable[[int], No
 @contextmanager
 def growth(report: Report, text: str, descriptor: int) -> Iterator[None]:
     """While entered, report the size of a file that another library writes."""
-    ended = threading.Event()
 
-    def run() -> None:
+    def run(ended: threading.Event) -> None:
         while not ended.wait(INTERVAL_S):
             report(f"{text}: {size(os.fstat(descriptor).st_size)}", 0, 0)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
+    with beside(run, "report"):
         yield
-    finally:
-        ended.set()
-        thread.join()
