@@ -54,6 +54,10 @@ class LiveHub:
         """The latest alerts, newest first."""
         return list(reversed(self._recent))
 
+    def since(self, last_id: int) -> list[Alert]:
+        """The alerts after one, oldest first, as far as they are among the latest."""
+        return [alert for alert in list(self._recent) if alert["id"] > last_id]
+
     def subscribe(self) -> LiveQueue:
         """A queue of events, None at the end. Called in the event loop."""
         queue: LiveQueue = asyncio.Queue(WAITING_MAX)

@@ -33,19 +33,33 @@ def show_new(request: Request) -> Response:
 
 
 async def stream_live(request: Request) -> Response:
-    """Server-sent events: ``alert`` and ``status``, each a JSON object with the HTML to show."""
-    page = page_of(request)
-    return StreamingResponse(_events(page), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    """Server-sent events: ``alert`` and ``status``, each a JSON object with the HTML to show.
+
+    The id of an event is its alert's. With such an id, in ``after`` or the header of a browser that connects again, the
+    alerts since then come first."""
+    shown = request.headers.get("last-event-id") or request.query_params.get("after", "")
+    events = _events(page_of(request), int(shown) if shown.isdecimal() else None)
+    return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
-async def _events(page: Page) -> AsyncIterator[bytes]:
+async def _events(page: Page, last_id: int | None) -> AsyncIterator[bytes]:
     queue = page.live.subscribe()
     try:
         yield b"retry: 2000\n\n"
+        for alert in [] if last_id is None else page.live.since(last_id):
+            last_id = alert["id"]
+            yield _encoded(page, ("alert", alert))
         while (event := await queue.get()) is not None:
-            yield f"event: {event[0]}\ndata: {json.dumps(_message(page, event))}\n\n".encode()
+            if event[0] != "alert" or last_id is None or event[1]["id"] > last_id:
+                yield _encoded(page, event)
     finally:
         page.live.unsubscribe(queue)
+
+
+def _encoded(page: Page, event: LiveEvent) -> bytes:
+    name, value = event
+    number = f"id: {value['id']}\n" if name == "alert" else ""
+    return f"event: {name}\n{number}data: {json.dumps(_message(page, event))}\n\n".encode()
 
 
 def _message(page: Page, event: LiveEvent) -> dict[str, Any]:

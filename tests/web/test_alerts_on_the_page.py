@@ -1,6 +1,15 @@
 from __future__ import annotations
 
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
+
+import pytest
+from page_serving import ServedPage
+from patience import PATIENCE_S
 
 from shazimd.text import path_fields
 from shazimd.web.render import Templates
@@ -22,3 +31,36 @@ def test_an_alert_names_the_bank_of_its_match() -> None:
     assert "in the bank <b>/bank</b>" in shown({**ALERT, **path_fields(b"/bank", "bank")})
     assert "in the bank <b>/b\\x07&lt;</b>" in shown({**ALERT, **path_fields(b"/b\x07<", "bank")})
     assert "bank <b>" not in shown(ALERT)
+
+
+@pytest.mark.parametrize("how", ["the address", "the header of a browser that connects again"])
+def test_an_alert_that_came_before_the_stream_is_sent_by_it(page: ServedPage, how: str) -> None:
+    """The list of new arrivals names the last alert that it has; those after it, and later ones, come once each."""
+    for number in (1, 2):
+        page.client.coming.put({**ALERT, "id": number})
+    with asked(page, page.access.link().removeprefix(page.address)) as answer:
+        cookie = str(answer.getheader("Set-Cookie")).partition(";")[0]
+    while len(page.page.live.recent()) < 2:
+        time.sleep(0.01)
+    after = {"Last-Event-ID": "1"} if how.startswith("the header") else {}
+    with asked(page, "/live" if after else "/live?after=1", Cookie=cookie, **after) as stream:
+        assert next_alert(stream) == 2
+        page.client.coming.put({**ALERT, "id": 3})
+        assert next_alert(stream) == 3
+
+
+@contextmanager
+def asked(page: ServedPage, path: str, **headers: str) -> Iterator[http.client.HTTPResponse]:
+    with closing(http.client.HTTPConnection("127.0.0.1", page.port, timeout=PATIENCE_S)) as connection:
+        connection.request("GET", path, headers=headers)
+        with connection.getresponse() as response:
+            yield response
+
+
+def next_alert(stream: http.client.HTTPResponse) -> int:
+    """The id of the next alert in a stream of events."""
+    while stream.readline() != b"event: alert\n":
+        pass
+    number = int(stream.readline().removeprefix(b"id: "))
+    assert "html" in json.loads(stream.readline().removeprefix(b"data: "))
+    return number

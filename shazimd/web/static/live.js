@@ -2,6 +2,7 @@
 const TOASTS_MAX = 3;
 const TOAST_MS = 9000;
 let source;
+let last = document.getElementById("alerts")?.dataset.last;  // the id of the latest alert shown
 
 export function listen() {
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
@@ -15,8 +16,11 @@ function stop() {
 
 function start() {
   if (source) return;
-  source = new EventSource("/live");
-  source.addEventListener("alert", (event) => showAlert(JSON.parse(event.data)));
+  source = new EventSource(last === undefined ? "/live" : `/live?after=${last}`);
+  source.addEventListener("alert", (event) => {
+    last = event.lastEventId;
+    showAlert(JSON.parse(event.data), last);
+  });
   source.addEventListener("status", (event) => showState(JSON.parse(event.data)));
   source.addEventListener("gone", (event) => showState(JSON.parse(event.data)));
   source.addEventListener("error", () => showState({ state: "gone", text: "The page has ended", more: "start `shazimctl web` again" }));
@@ -34,11 +38,22 @@ function showState({ state, text, share, more }) {
   if (share != null) bar.value = share;
 }
 
-function showAlert({ html }) {
+/** Ask for the alerts that came while a list was on its way here: they were shown elsewhere. */
+export function catchUp() {
+  const shown = document.getElementById("alerts")?.dataset.last;
+  if (!source || Number(shown) >= Number(last) || shown === undefined || last === undefined) return;
+  stop();
+  last = shown;
+  start();
+}
+
+function showAlert({ html }, id) {
   const template = document.createElement("template");
   template.innerHTML = html;  // made and escaped by the server
   const list = document.getElementById("alerts");
   if (list) {
+    if (Number(id) <= Number(list.dataset.last)) return;  // the list had it from the start
+    list.dataset.last = id;
     list.prepend(template.content.cloneNode(true));
     document.getElementById("no-alerts")?.remove();
     return;

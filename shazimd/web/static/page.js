@@ -1,6 +1,6 @@
 // The page without this script works as links and forms. The script saves reloads, adds keys, and shows news.
 import { setUpViewer } from "./viewer.js";
-import { listen } from "./live.js";
+import { catchUp, listen } from "./live.js";
 import { acceptPictures } from "./ask.js";
 import { say, main } from "./say.js";
 
@@ -38,6 +38,7 @@ function setUp() {
   setUpViewer(document.querySelector(".viewer"));
   prepareNext();
   watchEnd();
+  catchUp();
   const working = document.querySelector("[data-refresh]");
   if (working) setTimeout(() => working.isConnected && visit(location.href, { push: false }), Number(working.dataset.refresh));
 }
