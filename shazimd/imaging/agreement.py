@@ -30,14 +30,16 @@ Grey = NDArray[np.float32]
 Affine = NDArray[np.float64]
 
 
-def agreement(query: Features, candidate: Features, affine: Affine, enough: float = 1.0) -> float | None:
+def agreement(
+    query: Features, candidate: Features, affine: Affine, enough: float = 1.0, least: float = -1.0
+) -> float | None:
     """The median correlation of the blocks of the overlap, [-1, 1]; None where too little overlaps to say.
 
     ``affine`` [2, 3] maps pixels of the query's frame to pixels of the candidate's. A map that gives ``enough``
-    agreement is not refined, a quarter of the cost of a pair."""
+    agreement, or less than ``least``, is not refined, a quarter of the cost of a pair."""
     a, b, between = _same_resolution(query, candidate, affine)
     found = _laid_correlation(a, b, between)
-    if found is not None and found >= enough:
+    if found is not None and not least <= found < enough:
         return found
     refined = _laid_correlation(a, b, _refined(a, b, between))
     return max((each for each in (found, refined) if each is not None), default=None)

@@ -56,7 +56,7 @@ class Aligned:
         They are made coarser once they lie on one grid: small cells of colour mix with other neighbours otherwise."""
         grid = self.sizes[1]
         coarse = max(1, grid[0] // step), max(1, grid[1] // step)
-        ours, theirs = (_resized(side[..., 1:], size) for side, size in zip(self.pictures, self.sizes, strict=True))
+        ours, theirs = (_resized(_chroma(side), size) for side, size in zip(self.pictures, self.sizes, strict=True))
         moved = cv2.warpAffine(ours, self.between, grid, borderMode=cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
         a, b = (_resized(side, coarse).astype(np.float32) - 128 for side in (moved, theirs))
         return a, b, _resized(self.inside.astype(np.uint8), coarse) > 0
@@ -91,8 +91,13 @@ def _laid_on(
 
 
 def _smooth_luma(picture: Colour, size: tuple[int, int]) -> Plane:
-    luma = _resized(picture[..., 0], size)
+    luma = _resized(cv2.extractChannel(np.ascontiguousarray(picture), 0).astype(np.uint8, copy=False), size)
     return cv2.GaussianBlur(luma, (0, 0), _SMOOTHING).astype(np.uint8, copy=False)
+
+
+def _chroma(picture: Colour) -> NDArray[np.uint8]:
+    whole = np.ascontiguousarray(picture)
+    return cv2.merge([cv2.extractChannel(whole, number) for number in (1, 2)]).astype(np.uint8, copy=False)
 
 
 def _reduced(picture: Colour, factor: float) -> Colour:

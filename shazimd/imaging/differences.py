@@ -86,54 +86,58 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
     drawn = query.drawn and match.drawn
     if drawn and max(match.picture.shape) > _GLANCE_SIDE:
         glance = align(query, match, affine, most=_GLANCE_SIDE)
-        found = other_strokes(glance, drawn=True) if glance.inside.sum() >= _OVERLAP_MIN else None
+        found = other_strokes(glance, drawn=True) if np.count_nonzero(glance.inside) >= _OVERLAP_MIN else None
         if found is not None:
             return found
     both = align(query, match, affine)
-    if both.inside.sum() < _OVERLAP_MIN:
+    if np.count_nonzero(both.inside) < _OVERLAP_MIN:
         return None
-    least = STROKES_PIXELS_EXACT if exact and not is_toned(both) else STROKES_PIXELS
-    return other_strokes(both, drawn=drawn, pixels=least) or differences_of(both, drawn=drawn)
+    toned = not drawn or is_toned(both)
+    least = STROKES_PIXELS_EXACT if exact and not toned else STROKES_PIXELS
+    return other_strokes(both, drawn=drawn, pixels=least) or differences_of(both, drawn=drawn, toned=toned)
 
 
 def other_strokes(both: Aligned, *, drawn: bool, pixels: int = STROKES_PIXELS) -> Differences | None:
     """Regions in which both pictures have strokes, and not the same; on drawings from so many ``pixels`` on."""
-    least = pixels if drawn else int(np.ceil(WORDS_SHARE * both.inside.sum()))
+    least = pixels if drawn else int(np.ceil(WORDS_SHARE * np.count_nonzero(both.inside)))
     unlike = (
         unlike_strokes(both, least)
         if drawn
         else unlike_strokes(both, least, correlation_max=_WORDS_CORRELATION, contrast_min=_WORDS_CONTRAST)
     )
-    toned = not drawn or is_toned(both)
-    if unlike.sum() >= least and toned:
-        unlike &= _not_laid_over(both, unlike)
-    sure = not toned or (not drawn and unlike.sum() >= WORDS_SHARE_SURE * both.inside.sum())
-    if unlike.sum() < least or not (sure or _is_mutual(both, unlike)):
+    if np.count_nonzero(unlike) < least:
         return None
+    toned = not drawn or is_toned(both)
+    if toned:
+        pixels_of = unlike_pixels(both, toned=True)
+        unlike &= _not_laid_over(both, unlike, pixels_of)
+        sure = not drawn and np.count_nonzero(unlike) >= WORDS_SHARE_SURE * np.count_nonzero(both.inside)
+        if np.count_nonzero(unlike) < least or not (sure or _is_mutual(pixels_of, unlike)):
+            return None
     gathered = _boxes(cv2.morphologyEx(unlike.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)) > 0)
     boxes = np.array(sorted(gathered, key=lambda box: -int(box[2]) * int(box[3]))[:_REGIONS_MAX], float)
     boxes += (REACH, REACH, -2 * REACH, -2 * REACH)  # strokes are felt this far around them
     boxes[:, 2:] = np.maximum(1, boxes[:, 2:])
-    return Differences(min(1.0, float(unlike.sum() / both.inside.sum())), _places(both, boxes))
+    return Differences(min(1.0, float(np.count_nonzero(unlike) / np.count_nonzero(both.inside))), _places(both, boxes))
 
 
-def _is_mutual(both: Aligned, strokes: Mask) -> bool:
+def _is_mutual(unlike: tuple[Mask, Mask], strokes: Mask) -> bool:
     """Whether both pictures have pixels there that the other lacks: words over a photograph are in one alone."""
     near = cv2.dilate(strokes.astype(np.uint8), np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)) > 0
-    counts = [int((side & near).sum()) for side in unlike_pixels(both, toned=True)]
+    counts = [int(np.count_nonzero(side & near)) for side in unlike]
     return min(counts) >= _WORDS_BALANCE * max(counts)
 
 
-def _not_laid_over(both: Aligned, strokes: Mask) -> Mask:
+def _not_laid_over(both: Aligned, strokes: Mask, pixels: tuple[Mask, Mask]) -> Mask:
     """The overlap without bars at its edges and without pictures that were pasted over one of the two."""
-    ours, theirs = unlike_pixels(both, toned=True)
+    ours, theirs = pixels
     unlike = ours | theirs | strokes
     inside = without_bars(both.inside, unlike)
     closed = cv2.morphologyEx((unlike & inside).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((11, 11), np.uint8))
     found = regions(both, ours & inside, theirs & inside)
-    inside &= ~found.around(_stickers(found, int(inside.sum())))
+    inside &= ~found.around(_stickers(found, int(np.count_nonzero(inside))))
     _, _, stats, _ = cv2.connectedComponentsWithStats(closed)
-    for left, top, width, height in stats[1:, :4][_is_pasted(stats[1:], int(inside.sum()))].tolist():
+    for left, top, width, height in stats[1:, :4][_is_pasted(stats[1:], int(np.count_nonzero(inside)))].tolist():
         inside[top : top + height, left : left + width] = False
     reach = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
     return cv2.erode(inside.astype(np.uint8), reach, borderValue=1) > 0
@@ -152,14 +156,16 @@ def differences_of(
     pixels: int = DRAWN_PIXELS,
     coarser: int = 1,
     plain: bool = False,
+    toned: bool | None = None,
 ) -> Differences | None:
     """``differences`` of aligned pictures; ``least`` grey levels make a pixel unlike, so many ``pixels`` a variant.
     ``coarser`` tells by how much the pictures were enlarged: JPEG keeps colours at half of the picture's own pixels.
-    ``plain``: pictures with few features, on which an emblem is content and no sticker."""
-    toned = not drawn or is_toned(both)
+    ``plain``: pictures with few features, on which an emblem is content and no sticker. ``toned``: the result of
+    ``is_toned``, if known."""
+    toned = not drawn or is_toned(both) if toned is None else toned
     unlike = unlike_pixels(both, toned=toned, least=least)
     inside = without_bars(both.inside, unlike[0] | unlike[1])
-    overlap = int(inside.sum())
+    overlap = int(np.count_nonzero(inside))
     found = regions(both, *(side & inside for side in unlike))
     chosen = _replaced_drawn(found, overlap, pixels, toned, plain=plain) if drawn else _replaced_natural(found, overlap)
     by_colour = drawn and not toned and not chosen
@@ -170,14 +176,14 @@ def differences_of(
     boxes = [found.boxes[number] for number in chosen] + _boxes(recoloured)
     if not boxes:
         return None
-    share = float(found.pixels[chosen].sum() + recoloured.sum()) / overlap
+    share = float(found.pixels[chosen].sum() + np.count_nonzero(recoloured)) / overlap
     return Differences(min(1.0, share), _places(both, np.array(boxes[:_REGIONS_MAX], float)))
 
 
 def laid_over(both: Aligned, least: int) -> Mask:
     """The places where one of the pictures has a stamp near its edge, or words all over, on what is flat ground in the
     other. A single thing in the middle is content: the mouth of a face."""
-    inside = int(both.inside.sum())
+    inside = np.count_nonzero(both.inside)
     found = regions(both, *(side & both.inside for side in unlike_pixels(both, toned=False, least=least)))
     small = (_added(found, _SPREAD_QUIET) != -1) & (found.area <= _STAMP_SHARE_MAX * inside)
     if small.sum() < _WATERMARK_REGIONS:
@@ -192,7 +198,7 @@ def laid_over(both: Aligned, least: int) -> Mask:
 def _tones(luma: Plane, inside: Mask) -> int:
     """How many of 32 ranges of grey hold at least a hundredth of the pixels."""
     counts = cv2.calcHist([luma], [0], inside.astype(np.uint8), [32], [0, 256])
-    return int((counts >= 0.01 * inside.sum()).sum())
+    return int((counts >= 0.01 * np.count_nonzero(inside)).sum())
 
 
 def _is_pasted(stats: NDArray[np.generic], inside: int) -> Mask:
@@ -273,11 +279,12 @@ def _recoloured(both: Aligned, counted: Mask, step: int) -> Mask:
     strength = [sum(cv2.mean(np.abs(side), inside.astype(np.uint8))) / 2 for side in (a, b)]
     if min(strength) < 0.25 * max(strength) or max(strength) < 1:
         return np.zeros_like(counted)
-    miss = np.minimum(_distances(_saturation(a[inside], b[inside]) * a - b), _distances(a - b))
+    saturated = _saturation(a[inside], b[inside]) * a
+    miss = np.minimum(_square_sums(saturated - b), _square_sums(a - b))
     unlike = cv2.morphologyEx(
-        ((miss > _UNLIKE_CHROMA) & inside).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)
+        ((miss > _UNLIKE_CHROMA**2) & inside).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)
     )
-    if unlike.sum() < max(RECOLOURED_PIXELS / step**2, RECOLOURED_SHARE * inside.sum()):
+    if np.count_nonzero(unlike) < max(RECOLOURED_PIXELS / step**2, RECOLOURED_SHARE * np.count_nonzero(inside)):
         return np.zeros_like(counted)
     return cv2.resize(unlike, (width, height), interpolation=cv2.INTER_NEAREST) > 0
 
@@ -291,11 +298,13 @@ def _saturation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     return float(np.clip(np.median((a * b).sum(axis=1)[vivid] / strength[vivid]), 0.6, 1.7))
 
 
-def _distances(chroma: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.hypot(chroma[..., 0], chroma[..., 1]).astype(np.float32, copy=False)
+def _square_sums(chroma: NDArray[np.float32]) -> NDArray[np.float32]:
+    return chroma[..., 0] * chroma[..., 0] + chroma[..., 1] * chroma[..., 1]
 
 
 def _boxes(mask: Mask) -> list[NDArray[np.generic]]:
+    if not mask.any():
+        return []
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     return [stats[number, :4] for number in range(1, count)]
 

@@ -92,6 +92,8 @@ def _span(luma: Plane) -> Plane:
 def without_bars(inside: Mask, unlike: Mask) -> Mask:
     """The overlap without the rows and columns at its edges that agree nearly nowhere: a caption's bar, or a screen
     around a picture of which a part was cut off."""
+    if not unlike.any():
+        return inside
     kept = inside.copy()
     for axis in (0, 1):
         closed = cv2.morphologyEx(unlike.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)) > 0

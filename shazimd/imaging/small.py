@@ -41,7 +41,7 @@ class SmallPicture:
     @cached_property
     def luma(self) -> NDArray[np.uint8]:
         """[h, w], of the side asked for at most. Raises as ``colours``."""
-        return fit(np.ascontiguousarray(self.colours[..., 0]), self._luma_side)
+        return fit(cv2.extractChannel(self.colours, 0).astype(np.uint8, copy=False), self._luma_side)
 
 
 def fit(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

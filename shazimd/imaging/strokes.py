@@ -38,16 +38,9 @@ class _Window(NamedTuple):
 
     @classmethod
     def of(cls, plane: Plane) -> _Window:
-        luma = plane.astype(np.float32)
-        mean = _mean(luma)
-        return cls(luma, mean, np.maximum(_mean(luma * luma) - mean * mean, 0))
-
-    def widened(self) -> _Window:
-        """The same with a pixel more on each side, to be shifted by one."""
-        return _Window(*(_widened(plane) for plane in self))
-
-    def at(self, rows: slice, columns: slice) -> _Window:
-        return _Window(*(plane[rows, columns] for plane in self))
+        mean = _grey(cv2.boxFilter(plane, cv2.CV_32F, _WINDOW))
+        square = _grey(cv2.sqrBoxFilter(plane, cv2.CV_32F, _WINDOW))
+        return cls(plane.astype(np.float32), mean, square - mean * mean)
 
 
 def unlike_strokes(
@@ -57,43 +50,54 @@ def unlike_strokes(
     much contrast (grey levels within the window) in both. Fewer than ``least`` may be too many: they are not compared
     at all shifts."""
     query, match = _Window.of(both.query), _Window.of(both.match)
-    low, high = np.minimum(query.variance, match.variance), np.maximum(query.variance, match.variance)
-    unlike = both.inside & (low >= _SPREAD_MIN**2) & (low >= _SPREAD_RATIO**2 * high)
-    if contrast_min:
-        unlike &= np.minimum(_contrast(both.query), _contrast(both.match)) >= contrast_min
-    wide = query.widened()
-    for y, x in _SHIFTS:
-        if unlike.sum() < least:
+    structured = (query.variance >= _SPREAD_MIN**2) & (match.variance >= _SPREAD_MIN**2) & both.inside
+    if contrast_min and structured.any():
+        structured &= np.minimum(_contrast(both.query), _contrast(both.match)) >= contrast_min
+    rows, columns = np.nonzero(structured)
+    one, other = query.variance[rows, columns], match.variance[rows, columns]
+    near = (one >= _SPREAD_RATIO**2 * other) & (other >= _SPREAD_RATIO**2 * one)
+    rows, columns = rows[near], columns[near]
+    wide = _grey(cv2.copyMakeBorder(query.luma, 1, 1, 1, 1, cv2.BORDER_REPLICATE))
+    for shift in _SHIFTS:
+        if len(rows) < least:
             break
-        rows, columns = _around(unlike)
-        moved = slice(rows.start + 1 - y, rows.stop + 1 - y), slice(columns.start + 1 - x, columns.stop + 1 - x)
-        some = unlike[rows, columns]
-        some[some] = ~_correlated(wide.at(*moved), match.at(rows, columns), np.nonzero(some), correlation_max)
-    return unlike
+        unlike = ~_correlated(query, wide, match, (rows, columns), shift, correlation_max)
+        rows, columns = rows[unlike], columns[unlike]
+    left = np.zeros_like(both.inside)
+    left[rows, columns] = True
+    return left
 
 
-def _around(mask: Mask) -> tuple[slice, slice]:
-    """The rows and columns that hold all of a mask, and what is compared around it."""
-    first, second = (np.flatnonzero(mask.any(axis=1 - axis)) for axis in (0, 1))
-    return _span(first, mask.shape[0]), _span(second, mask.shape[1])
+def _correlated(
+    query: _Window,
+    wide: _Grey,
+    match: _Window,
+    places: tuple[NDArray[np.intp], NDArray[np.intp]],
+    shift: tuple[int, int],
+    least: float,
+) -> Mask:
+    """Whether the windows around these places correlate, the query's moved by ``shift``; ``wide`` is its luma with a
+    pixel more on each side."""
+    rows, columns = places
+    height, width = match.luma.shape
+    (top, bottom), (start, end) = _span(rows, height), _span(columns, width)
+    moved = wide[top + 1 - shift[0] : bottom + 1 - shift[0], start + 1 - shift[1] : end + 1 - shift[1]]
+    products = _grey(cv2.boxFilter(moved * match.luma[top:bottom, start:end], -1, _WINDOW))
+    there = np.clip(rows - shift[0], 0, height - 1) * width + np.clip(columns - shift[1], 0, width - 1)
+    here = rows * width + columns
+    covariance = products.ravel()[(rows - top) * (end - start) + columns - start]
+    covariance -= query.mean.ravel()[there] * match.mean.ravel()[here]
+    limit = least**2 * query.variance.ravel()[there] * match.variance.ravel()[here]
+    return np.asarray((covariance > 0) & (covariance * covariance >= limit))
 
 
-def _span(places: NDArray[np.intp], size: int) -> slice:
-    return slice(max(0, int(places[0]) - REACH), min(size, int(places[-1]) + REACH + 1))
+def _span(places: NDArray[np.intp], size: int) -> tuple[int, int]:
+    """The first of the lines that hold these places and what is compared around them, and the one after the last."""
+    return max(0, int(places.min()) - REACH), min(size, int(places.max()) + REACH + 1)
 
 
-def _correlated(a: _Window, b: _Window, places: tuple[NDArray[np.intp], ...], least: float) -> Mask:
-    """Whether the windows around these places correlate."""
-    covariance = _mean(a.luma * b.luma)[places] - a.mean[places] * b.mean[places]
-    return (covariance > 0) & (covariance * covariance >= least**2 * a.variance[places] * b.variance[places])
-
-
-def _widened(values: _Grey) -> _Grey:
-    return cv2.copyMakeBorder(values, 1, 1, 1, 1, cv2.BORDER_REPLICATE).astype(np.float32, copy=False)
-
-
-def _mean(values: _Grey) -> _Grey:
-    return cv2.boxFilter(values, -1, _WINDOW).astype(np.float32, copy=False)
+def _grey(values: NDArray[np.generic]) -> _Grey:
+    return values.astype(np.float32, copy=False)
 
 
 def _contrast(plane: Plane) -> Plane:

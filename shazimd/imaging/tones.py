@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from shazimd.imaging.alignment import Mask, Plane
+
+_TONES = np.arange(256, dtype=np.float32)
 
 
 def gained(a: Plane, b: Plane, inside: Mask) -> Plane:
@@ -30,7 +33,7 @@ def gained(a: Plane, b: Plane, inside: Mask) -> Plane:
         kept = miss <= max(6.0, _most(miss))
     if not 0.4 < gain < 2.5:
         gain, offset = 1.0, 0.0
-    return _clipped(gain * a.astype(np.float32) + offset)
+    return _bytes(cv2.LUT(a, _clipped(gain * _TONES + offset)))
 
 
 def _most(misses: NDArray[np.floating]) -> float:
@@ -52,16 +55,20 @@ def curved(a: Plane, b: Plane, inside: Mask) -> NDArray[np.float32]:
     if seen.sum() < 2:
         return a.astype(np.float32)
     curve = np.interp(np.arange(256), np.flatnonzero(seen) * 8 + 3.5, np.maximum.accumulate(level[seen]))
-    return curve[a].astype(np.float32)
+    return cv2.LUT(a, curve.astype(np.float32)).astype(np.float32, copy=False)
 
 
 def lit(a: NDArray[np.float32], b: Plane, inside: Mask) -> Plane:
     """The luma of a in the light of b: a gain that changes linearly and with the distance from the middle, as a
     vignette does, by least squares on the pixels that fit."""
     step = max(1, int(np.sqrt(a.size / 2500)))
-    terms = _light_terms(a)
     known = inside[::step, ::step]
-    sample, wanted = terms[::step, ::step][known], b[::step, ::step][known].astype(np.float32) / 255
+    height, width = a.shape
+    y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, np.newaxis], np.linspace(-1, 1, width, dtype=np.float32)
+    part = a[::step, ::step] / 255
+    light = y[::step] ** 2 + x[::step] ** 2, x[::step], y[::step]
+    terms = np.stack([part, np.ones_like(part), *(part * each for each in light)], axis=-1)
+    sample, wanted = terms[known], b[::step, ::step][known].astype(np.float32) / 255
     kept, identity = np.ones(len(wanted), bool), np.array([1, 0, 0, 0, 0], np.float64)
     solution: NDArray[np.floating] = identity
     for _ in range(3):
@@ -69,16 +76,13 @@ def lit(a: NDArray[np.float32], b: Plane, inside: Mask) -> Plane:
         solution = np.linalg.solve(some.T @ some + weight * np.eye(5), some.T @ wanted[kept] + weight * identity)
         miss = np.abs(sample @ solution - wanted)
         kept = miss <= max(6 / 255, _most(miss))
-    return _clipped(255 * (terms @ solution))
-
-
-def _light_terms(a: NDArray[np.float32]) -> NDArray[np.float32]:
-    height, width = a.shape
-    y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, np.newaxis], np.linspace(-1, 1, width, dtype=np.float32)
-    part = a / 255
-    return np.stack([part, np.ones_like(part), part * (x * x + y * y), part * x, part * y], axis=-1)
+    gain, offset, fall, right, down = solution.astype(np.float32)
+    return _clipped(a * ((gain + right * x + fall * x * x) + (fall * y * y + down * y)) + 255 * offset)
 
 
 def _clipped(luma: NDArray[np.floating]) -> Plane:
-    clipped: Plane = np.clip(luma, 0, 255).astype(np.uint8)
-    return clipped
+    return _bytes(np.clip(luma, 0, 255))
+
+
+def _bytes(luma: NDArray[np.generic]) -> Plane:
+    return luma.astype(np.uint8, copy=False)

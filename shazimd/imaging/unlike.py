@@ -7,6 +7,8 @@ that are unlike are compared once more where they fit best, for a map may be a l
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 import cv2
@@ -46,24 +48,41 @@ class _Side(NamedTuple):
         return _Side(*(plane[place] for plane in self))
 
 
-class _Sides(NamedTuple):
+class _Sides:
     """The pictures as they are, and each in the other's tones: an edit that clips tones is undone in one direction
-    alone."""
+    alone. The second pair is made when the first one is unlike anywhere."""
 
-    query: _Side
-    match: _Side
-    query_in_match: _Side
-    match_in_query: _Side
+    def __init__(self, both: Aligned, adapted: Callable[[Plane, Plane, Mask], Plane]) -> None:
+        self._both = both
+        self._adapted = adapted
 
-    @classmethod
-    def of(cls, query: Plane, match: Plane, query_in_match: Plane, match_in_query: Plane) -> _Sides:
-        return cls(*(_Side.of(luma) for luma in (query, match, query_in_match, match_in_query)))
+    @cached_property
+    def one(self) -> tuple[_Side, _Side]:
+        """the query in the match's tones, the match"""
+        both = self._both
+        return _Side.of(self._adapted(both.query, both.match, both.inside)), _Side.of(both.match)
+
+    @cached_property
+    def other(self) -> tuple[_Side, _Side]:
+        """the query, the match in the query's tones"""
+        both = self._both
+        return _Side.of(both.query), _Side.of(self._adapted(both.match, both.query, both.inside))
 
     def unlike(self, least: int) -> tuple[Mask, Mask]:
         """(pixels of the query that the match lacks, pixels of the match that the query lacks)"""
-        one = _beyond_each_other(self.query_in_match, self.match, least)
-        other = _beyond_each_other(self.query, self.match_in_query, least)
-        return one[0] & other[0], one[1] & other[1]
+        inside = self._both.inside
+        ours, theirs = (side & inside for side in _beyond_each_other(*self.one, least))
+        if not (ours.any() or theirs.any()):
+            return ours, theirs
+        other = _beyond_each_other(*self.other, least)
+        return ours & other[0], theirs & other[1]
+
+    def unlike_at(self, there: _Place, here: _Place, least: int) -> tuple[Mask, Mask]:
+        """The same for tiles: the query's at one place, the match's at another."""
+        one = _beyond_each_other(self.one[0].at(there), self.one[1].at(here), least)
+        other = _beyond_each_other(self.other[0].at(there), self.other[1].at(here), least)
+        inside = self._both.inside[here]
+        return one[0] & other[0] & inside, one[1] & other[1] & inside
 
 
 _Place = tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -74,27 +93,24 @@ def unlike_pixels(both: Aligned, *, toned: bool, least: int = UNLIKE_MIN) -> tup
     """(pixels of the query that the match lacks, pixels of the match that the query lacks)
 
     ``toned``: the tones are those of photographs, which a curve and a slope of light can't explain away."""
-    a, b, inside = both.query, both.match, both.inside
-    sides = _Sides.of(a, b, gained(a, b, inside), gained(b, a, inside))
-    ours, theirs = (side & inside for side in sides.unlike(least))
-    if toned and (ours | theirs).sum() >= TONES_UNLIKE_MIN:
-        sides = _Sides.of(a, b, lit(curved(a, b, inside), b, inside), lit(curved(b, a, inside), a, inside))
-        ours, theirs = (side & inside for side in sides.unlike(least))
-    _compare_again(sides, ours, theirs, inside, least)
+    sides = _Sides(both, gained)
+    ours, theirs = sides.unlike(least)
+    if toned and np.count_nonzero(ours | theirs) >= TONES_UNLIKE_MIN:
+        sides = _Sides(both, lambda a, b, inside: lit(curved(a, b, inside), b, inside))
+        ours, theirs = sides.unlike(least)
+    _compare_again(sides, ours, theirs, least)
     return ours, theirs
 
 
-def _compare_again(sides: _Sides, ours: Mask, theirs: Mask, inside: Mask, least: int) -> None:
+def _compare_again(sides: _Sides, ours: Mask, theirs: Mask, least: int) -> None:
     """Compare the tiles with most unlike pixels once more, each where it fits best, and keep what is better."""
-    tops, lefts = _most_unlike(ours | theirs)
+    unlike = ours | theirs
+    tops, lefts = _most_unlike(unlike) if unlike.any() else (np.empty(0, np.intp), np.empty(0, np.intp))
     if not len(tops):
         return
     places = np.array([_best_place(sides, int(top), int(left)) for top, left in zip(tops, lefts, strict=True)])
-    here, there = _pixels(tops, lefts, inside.shape), _pixels(places[:, 0], places[:, 1], inside.shape)
-    moved = _Sides(
-        sides.query.at(there), sides.match.at(here), sides.query_in_match.at(there), sides.match_in_query.at(here)
-    )
-    again = [mask & inside[here] for mask in moved.unlike(least)]
+    here, there = _pixels(tops, lefts, ours.shape), _pixels(places[:, 0], places[:, 1], ours.shape)
+    again = sides.unlike_at(there, here, least)
     better = (again[0] | again[1]).sum(axis=(1, 2)) < (ours[here] | theirs[here]).sum(axis=(1, 2))
     rows, columns = here[0][better], here[1][better]
     for mask, found in zip((ours, theirs), again, strict=True):
@@ -114,9 +130,10 @@ def _most_unlike(unlike: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 def _best_place(sides: _Sides, top: int, left: int) -> tuple[int, int]:
     """Top and left of the query's pixels that are most like a tile of the match."""
-    tile = sides.match.luma[top : top + _TILE, left : left + _TILE]
+    query, match = sides.one
+    tile = match.luma[top : top + _TILE, left : left + _TILE]
     upper, outer = max(0, top - _SHIFT), max(0, left - _SHIFT)
-    around = sides.query_in_match.luma[upper : top + tile.shape[0] + _SHIFT, outer : left + tile.shape[1] + _SHIFT]
+    around = query.luma[upper : top + tile.shape[0] + _SHIFT, outer : left + tile.shape[1] + _SHIFT]
     place = cv2.minMaxLoc(cv2.matchTemplate(around, tile, cv2.TM_SQDIFF))[2]
     return upper + place[1], outer + place[0]
 
@@ -130,19 +147,13 @@ def _pixels(tops: NDArray[np.intp], lefts: NDArray[np.intp], shape: tuple[int, .
 
 
 def _beyond_each_other(a: _Side, b: _Side, least: int) -> tuple[Mask, Mask]:
-    contrast = np.maximum(a.contrast, b.contrast)
-    limit = np.maximum(_LIMITS[contrast], np.uint8(least))
+    limit = cv2.LUT(cv2.max(a.contrast, b.contrast), np.maximum(_LIMITS, np.uint8(least)))
     return _beyond(a, b) > limit, _beyond(b, a) > limit
 
 
 def _beyond(a: _Side, b: _Side) -> Plane:
     """How far each pixel of a lies outside of the range of b around it."""
-    return np.maximum(_minus(a.luma, b.high), _minus(b.low, a.luma))
-
-
-def _minus(a: Plane, b: Plane) -> Plane:
-    """a - b, 0 where that is negative."""
-    return np.maximum(a, b) - b
+    return _bytes(cv2.max(cv2.subtract(a.luma, b.high), cv2.subtract(b.low, a.luma)))
 
 
 def _bytes(picture: NDArray[np.generic]) -> Plane:

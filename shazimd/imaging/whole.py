@@ -22,6 +22,7 @@ from shazimd.imaging.mapping import CONTAINED_MIN, mapping, shared_parts
 from shazimd.imaging.placement import SIDE_MIN, SPREAD_MIN, Whole, best_placement
 from shazimd.imaging.small import SmallPicture
 from shazimd.imaging.tones import gained
+from shazimd.imaging.watermarks import without_words
 from shazimd.types import Verdict, Verification
 
 Affine = NDArray[np.float64]
@@ -47,6 +48,9 @@ _PART_MAX, _PART_BLOCKS = 0.35, 32
 structure: two stripes of a flag are found in any other stripes."""
 _TINY_SIDE = 64
 """Pixels, longer side: such a picture, blurred, has many tones of few colours, and a stamp hides too much of it."""
+_CAPTIONED_SIDE_MAX, _CAPTIONED_MAX, _HIDDEN_SHARE = 64, 1.4, 0.25
+"""Pixels, up to which a caption's words may reach into a picture, the height with the caption, as a multiple, and the
+share of the picture that words hide."""
 _LAID_OVER_MIN, _BARE_SHARE_MIN = 0.75, 0.5
 """Correlation from which on something that an edit laid over one of the pictures is left out, and the share of the
 overlap that must be left."""
@@ -96,19 +100,59 @@ def compared_whole(
         if _is_whole(view, candidate, affine):
             again = _compared(view, candidate, affine, is_mirrored)
             found = again if again is not None and (found is None or again.verdict is Verdict.COPY) else found
+    if found is None or found.verdict is not Verdict.COPY:
+        return _beside_a_caption(views[0].features, candidate) or found
     return found
+
+
+def _beside_a_caption(view: Features, candidate: Features) -> Verification | None:
+    """COPY for a sprite, and the same beside a bar with words that reach into the sprite, if its other rows agree."""
+    heights = view.picture.shape[0], candidate.picture.shape[0]
+    higher, lower = max(heights), min(heights)
+    if max(view.picture.shape[1], candidate.picture.shape[1], lower) > _CAPTIONED_SIDE_MAX:
+        return None
+    if view.picture.shape[1] != candidate.picture.shape[1] or not lower < higher <= _CAPTIONED_MAX * lower:
+        return None
+    hidden = round(_HIDDEN_SHARE * lower)
+    for above in (True, False):
+        rows = [height - lower + hidden if above else 0 for height in heights]
+        ours, theirs = _rows(view, rows[0], lower - hidden), _rows(candidate, rows[1], lower - hidden)
+        found = _compared(ours, theirs, np.eye(2, 3), mirrored=False)
+        if found is not None and found.verdict is Verdict.COPY:
+            affine = np.array([[1.0, 0, 0], [0, 1, rows[1] - rows[0]]])
+            return replace(found, mapping=mapping(affine, view, candidate, mirrored=False))
+    return None
+
+
+def _rows(features: Features, first: int, count: int) -> Features:
+    """Some rows of a picture that is kept at its own size."""
+    part = SmallPicture.of(np.ascontiguousarray(features.picture[first : first + count]))
+    return replace(features, height=count, small=part, is_mirrored=False)
 
 
 def _is_whole(view: Features, candidate: Features, affine: Affine) -> bool:
     """Whether a map lays most of one picture on the other, where they correlate."""
     both = align(view, candidate, affine, least=_GRID_SIDE)
     mapped = abs(np.linalg.det(both.between[:, :2])) * both.sizes[0][0] * both.sizes[0][1]
-    return both.inside.sum() >= _WHOLE_SHARE * min(mapped, both.inside.size) and _correlation(both) >= _CANDIDATE_MIN
+    return (
+        np.count_nonzero(both.inside) >= _WHOLE_SHARE * min(mapped, both.inside.size)
+        and _correlation(both) >= _CANDIDATE_MIN
+    )
 
 
 def _compared(view: Features, candidate: Features, affine: Affine, mirrored: bool) -> Verification | None:
-    """The verdict on pictures that are laid on each other by a map; None where they do not agree."""
+    """The verdict on pictures that are laid on each other by a map, words laid across one of them left out; None where
+    they do not agree."""
     both = _refined(view, candidate, affine)
+    found = _judged(view, candidate, affine, both, mirrored)
+    if found is None or found.verdict is not Verdict.COPY:
+        plain = without_words(both)
+        again = None if plain is None else _judged(view, candidate, affine, plain, mirrored)
+        found = again if again is not None and (found is None or again.verdict is Verdict.COPY) else found
+    return found
+
+
+def _judged(view: Features, candidate: Features, affine: Affine, both: Aligned, mirrored: bool) -> Verification | None:
     spread = float(both.match[both.inside].std())
     least = int(np.clip(_UNLIKE_SHARE * spread, *_UNLIKE_RANGE))
     tiny = min(max(side.picture.shape) for side in (view, candidate)) < _TINY_SIDE
@@ -118,7 +162,7 @@ def _compared(view: Features, candidate: Features, affine: Affine, mirrored: boo
     agreed = _agreement(both, both.inside, least_agreed)
     if not tiny and not everywhere and _correlation(both) >= _LAID_OVER_MIN:
         bare = both.inside & ~laid_over(both, least)
-        if _BARE_SHARE_MIN * both.inside.sum() <= bare.sum() < both.inside.sum():
+        if _BARE_SHARE_MIN * np.count_nonzero(both.inside) <= np.count_nonzero(bare) < np.count_nonzero(both.inside):
             again = _agreement(both, bare, least_agreed)
             agreed = max((each for each in (agreed, again) if each is not None), default=None)
             blocks = structured_blocks(both.query, both.match, bare)
@@ -127,7 +171,7 @@ def _compared(view: Features, candidate: Features, affine: Affine, mirrored: boo
     if agreed is None or (is_part and not tiny and len(blocks) < _PART_BLOCKS):
         return None
     enlarged = max(1, round(max(both.match.shape) / min(max(side.picture.shape) for side in (view, candidate))))
-    pixels = max(6, enlarged**2, int(_UNLIKE_PIXELS_SHARE * both.inside.sum()))
+    pixels = max(6, enlarged**2, int(_UNLIKE_PIXELS_SHARE * np.count_nonzero(both.inside)))
     differs = other_strokes(both, drawn=True)
     differs = differs or differences_of(both, drawn=True, least=least, pixels=pixels, coarser=enlarged, plain=True)
     if differs is not None and differs.share > _VARIANT_SHARE_MAX:
@@ -175,7 +219,7 @@ def _refined(view: Features, candidate: Features, affine: Affine) -> Aligned:
 
 
 def _correlation(both: Aligned) -> float:
-    if both.inside.sum() < 64:
+    if np.count_nonzero(both.inside) < 64:
         return -1.0
     return _correlated(*(side[both.inside].astype(np.float64) for side in (both.query, both.match)))
 

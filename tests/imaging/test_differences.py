@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from benchmarks.quality.edits import EDITS
+from benchmarks.quality.edits import EDITS, watermarked
 from benchmarks.quality.families import TEN_EDITS, TUNED, picture
 from benchmarks.quality.photos import load
 from shazimd.imaging.extract import Extractor
@@ -172,6 +172,47 @@ def test_a_stamp_on_a_plain_picture_is_a_copy(family: str) -> None:
     image, rng = picture(family, TUNED, 2), np.random.default_rng([2, 5])
     (edit,) = (each for each in TEN_EDITS if each.name == "caption or logo")
     assert judged(edit.apply(image, rng, image), image).verdict is Verdict.COPY
+
+
+@pytest.mark.parametrize(("family", "number"), [("sprites", 0), ("sprites", 3), ("near-uniform", 1), ("flags", 5)])
+def test_half_transparent_words_across_a_plain_picture_replace_nothing(family: str, number: int) -> None:
+    """They cover most of a sprite's columns and all of a sky, and show what is below."""
+    image = picture(family, TUNED, number)
+    marked = watermarked(image)
+    assert [judged(marked, image).verdict, judged(image, marked).verdict] == [Verdict.COPY] * 2
+
+
+def test_half_transparent_words_do_not_make_two_pictures_one() -> None:
+    """Words across one of two sprites, or of two faces, leave them two."""
+    for family, one, other in (("sprites", 0, 1), ("emoji", 2, 15), ("near-uniform", 1, 2)):
+        pair = watermarked(picture(family, TUNED, one)), picture(family, TUNED, other)
+        assert Verdict.COPY not in (judged(*pair).verdict, judged(*reversed(pair)).verdict)
+
+
+def test_opaque_words_are_no_watermark() -> None:
+    """Strokes that hide what is below are content of a plain picture: a smile that lacks on the other."""
+    sky = picture("near-uniform", TUNED, 1)
+    other = sky.copy()
+    draw = ImageDraw.Draw(other)
+    for left in range(40, 360, 60):
+        draw.arc((left, 100, left + 50, 200), 0, 180, fill="black", width=4)
+    assert judged(other, sky).verdict is not Verdict.COPY
+
+
+@pytest.mark.parametrize("at", ["above", "below"])
+def test_a_caption_whose_words_reach_into_a_sprite_replaces_nothing(at: str) -> None:
+    """The rows under the words are not compared; another sprite under the same words is another."""
+    sprite, other = picture("sprites", TUNED, 1), picture("sprites", TUNED, 2)
+
+    def captioned(image: Image.Image) -> Image.Image:
+        out = Image.new("RGB", (32, 37), "white")
+        out.paste(image, (0, 5 if at == "above" else 0))
+        ImageDraw.Draw(out).text((6, -1 if at == "above" else 29), "you sti", "black")
+        return out
+
+    assert judged(captioned(sprite), sprite).verdict is Verdict.COPY
+    assert judged(sprite, captioned(sprite)).verdict is Verdict.COPY
+    assert judged(captioned(other), sprite).verdict is not Verdict.COPY
 
 
 @pytest.mark.parametrize(
