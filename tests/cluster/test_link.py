@@ -104,6 +104,36 @@ def test_a_store_from_a_backup_and_a_lost_store_are_told_anew(host: Hosts, url: 
     wait_until(lambda: known(b, a), a, b)
 
 
+def test_a_store_from_a_backup_tells_of_no_copy_twice(host: Hosts, url: str) -> None:
+    """Files that came after the backup are known to the cluster: they are neither gone nor new, and their copies on
+    another host are not told of again."""
+    a, b = host("a", url), host("b", url)
+    a.start()
+    b.start()
+    backup = a.root.parent / "backup"
+    done = a.daemon.ctl("store", "--store", str(a.daemon.store), "backup", str(backup))
+    assert done.returncode == 0, done.stderr
+    for number in range(20):
+        drawing(number).save(a.root / f"{number}.png")
+    wait_until(lambda: known(b, a), a, b)
+    drawing(1).resize((200, 150)).save(b.root / "copy.jpg", quality=90)
+    wait_until(lambda: known(a, b) and b.told_across() == [(f"{b.root}/copy.jpg", f"a:{a.root}/1.png")], a, b)
+    before = landed(url)
+    a.daemon.kill()
+    shutil.rmtree(a.daemon.store)
+    backup.rename(a.daemon.store)
+    a.daemon.start()
+    a.daemon.settled()
+    wait_until(lambda: known(a, b) and not a.client.foreign()["undecided"], a, b)
+    assert (a.told_across(), len(b.told_across()), landed(url)) == ([], 1, before)
+
+
+def landed(url: str) -> list[tuple[bytes, int]]:
+    """Every file of the cluster with the number of the push that told of it."""
+    with psycopg.connect(url) as db:
+        return db.execute("select path, landed from shazim.files order by path").fetchall()
+
+
 def test_a_follower_that_was_away_for_long_reads_all(host: Hosts, url: str) -> None:
     """Its entries were trimmed: it reads every file, and removes those that are gone."""
     a, b = host("a", url), host("b", url)

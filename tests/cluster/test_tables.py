@@ -95,6 +95,19 @@ def test_entries_are_kept_until_every_follower_has_read_them(join: Join, url: st
     assert len(numbers(url, "b")) == 1
 
 
+def test_files_of_a_later_reading_are_new(join: Join, url: str) -> None:
+    """Those of a host's first reading were there before all others, and stay so. What is unknown in a later one came
+    since."""
+    a = join("a")
+    for number, paths in enumerate(([b"/1"], [b"/1", b"/2"])):
+        a.put_contents([fingerprint(path) for path in paths])
+        files = [SharedFile(path, digest(path), "3/", 1, 1) for path in paths]
+        reading = Push(files, [], f"{number}.x", begins_reading=True, reads=True, ends_reading=True)
+        a.push(reading, frozenset())
+    since = {file.path: file.since for file in a.all_files("a", "").files}
+    assert (since[b"/1"], since[b"/2"] > 0) == (0, True)
+
+
 def test_each_host_has_a_partition(join: Join, url: str) -> None:
     """Made when it joins first, of a name however long, and dropped when it is forgotten; it may join anew."""
     long = "x" * 63

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-import tomllib
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -24,7 +24,6 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "cluster"))
 
 from postgres_server import SETTINGS, PostgresServer, running_server
 
-from shazimd import config
 from shazimd.cluster import admin
 from shazimd.cluster.daemon import LinkClient
 from shazimd.cluster.postgres import PostgresCluster
@@ -179,12 +178,73 @@ def test_the_database_is_set_up_as_it_stands(server: PostgresServer, tmp_path: P
     assert (pgpass.stat().st_mode & 0o777, pgpass.read_text().count(":")) == (0o600, 4)
 
 
-def test_the_compose_file_is_one() -> None:
-    """Every host has a daemon, a link, a configuration that is accepted, and a volume that both share."""
-    compose = yaml.safe_load((CHECKOUT / "packaging/cluster.yaml").read_text())
-    for host in ("nas1", "nas2", "nas3"):
-        settings = config.parse(tomllib.loads(compose["configs"][host]["content"]), host).cluster
-        assert settings.host == host
-        daemon, link = compose["services"][host], compose["services"][f"{host}-link"]
-        assert daemon["volumes"][0] == link["volumes"][0] == f"{host}:/var/lib/shazimd"
-        assert link["entrypoint"] == ["shazimd-link"]
+class ComposedHosts:
+    """The containers of packaging/cluster.yaml as processes: the words, variables and volumes of each are the file's
+    and the image's, and the database is a server of the test."""
+
+    def __init__(self, folder: Path, server: PostgresServer) -> None:
+        self.services = yaml.safe_load((CHECKOUT / "packaging/cluster.yaml").read_text())["services"]
+        self._configs = yaml.safe_load((CHECKOUT / "packaging/cluster.yaml").read_text())["configs"]
+        self._folder = folder
+        self._server = server
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def run(self, name: str, *command: str) -> subprocess.CompletedProcess[str]:
+        """A command in a container, its own by default."""
+        words, environment = self._prepared(name, list(command))
+        return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=100)
+
+    def start(self, name: str) -> None:
+        words, environment = self._prepared(name, [])
+        with (self._folder / f"{name}.log").open("wb") as log:
+            self._started.append(subprocess.Popen(words, env=environment, stderr=log))
+
+    def close(self) -> None:
+        for process in self._started:
+            process.terminate()
+        for process in self._started:
+            process.wait(60)
+
+    def _prepared(self, name: str, command: list[str]) -> tuple[list[str], dict[str, str]]:
+        service, image = self.services[name], (CHECKOUT / "packaging/Dockerfile").read_text()
+        lists = re.findall(r"^(?:ENTRYPOINT|CMD) (\[.*\])$", image, re.MULTILINE)
+        own = [word for words in lists for word in json.loads(words)]
+        (socket,) = re.findall(r"SHAZIMD_SOCKET=(\S+)", image)
+        places = {"postgresql://shazim@db/shazim": self._server.url("shazim")}
+        for volume in service.get("volumes", []):
+            source, target, *_ = volume.split(":")
+            place = self._folder / (source if source.startswith("./") else f"volume {source}")
+            place.mkdir(exist_ok=True)
+            places[target] = str(place)
+        for config_name in service.get("configs", []):
+            (self._folder / f"{config_name}.toml").write_text(_replaced(self._configs[config_name]["content"], places))
+            places[f"/{config_name}"] = str(self._folder / f"{config_name}.toml")
+        environment = {"SHAZIMD_SOCKET": socket, **service.get("environment", {})}
+        words = [_replaced(word, places) for word in command or service.get("entrypoint", own)]
+        path = {"PATH": f"{SCRIPTS}:{os.environ['PATH']}", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+        return words, {**path, **{key: _replaced(value, places) for key, value in environment.items()}}
+
+
+def _replaced(text: str, places: dict[str, str]) -> str:
+    for inside, outside in places.items():
+        text = text.replace(inside, outside) if "://" in inside or text.startswith(inside) else text
+    return text
+
+
+def test_the_containers_of_the_compose_file_find_each_others_pictures(server: PostgresServer) -> None:
+    """Without a container tool, which CI may lack. The daemons have no network, the links only the database's."""
+    server.createdb("shazim")
+    with tempfile.TemporaryDirectory(prefix="sz-") as folder, closing(ComposedHosts(Path(folder), server)) as hosts:
+        assert hosts.run("init").returncode == 0
+        for name in ("nas1", "nas2", "nas3"):
+            assert hosts.services[name]["network_mode"] == "none"
+            assert hosts.services[f"{name}-link"]["networks"] == hosts.services["db"]["networks"]
+            hosts.start(name)
+            hosts.start(f"{name}-link")
+        server.wait_until(lambda: len(admin.hosts(server.url("shazim"))) == 3)
+        picture = Path(folder, "nas1/picture.png")
+        drawing(1).save(picture.with_suffix(".part"), "PNG")
+        picture.with_suffix(".part").rename(picture)
+        server.wait_until(lambda: hosts.run("nas2", "shazimctl", "find", str(picture)).returncode == 0)
+        assert f"nas1:{picture}" in hosts.run("nas2", "shazimctl", "find", str(picture)).stdout
+        assert hosts.run("nas1-link", "shazimctl", "cluster", "status").stdout.count(" files, seen ") == 3
