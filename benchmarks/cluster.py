@@ -41,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--features", choices=["keep", "fetch"], default="keep")
     options = parser.parse_args()
     print(f"load average {os.getloadavg()[0]:.1f}")
     with ExitStack() as opened:
@@ -53,6 +54,7 @@ def main() -> None:
         admin.init(url)
         follower, source = (opened.enter_context(closing(LinkedHost(folder / name, name, url))) for name in ("b", "c"))
         for host in (follower, source):
+            host.configure(url, features=options.features)
             host.daemon.start("--model", "bundled")
             host.daemon.settled()
         fill(url, Maker(follower.client.status()["model"]["id"], WIDTH), options.rows)
