@@ -7,11 +7,13 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from patience import PATIENCE_S
 
 from shazimd.config import WatchConfig
+from shazimd.daemon import progress as progress_module
 from shazimd.daemon.progress import BaselineCount
 from shazimd.daemon.terminal import baseline_line
 from shazimd.store.lmdb_store import open_store
@@ -36,8 +38,13 @@ def test_the_files_that_a_scan_would_look_at_are_counted(root: Filter) -> None:
     assert count_files(root.root, root, lambda: True) == 0
 
 
-def test_progress_counts_what_was_known_and_what_is_done(root: Filter, tmp_path: Path) -> None:
+def test_progress_counts_what_was_known_and_what_is_done(
+    root: Filter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An interrupted scan goes on where it was; the rate is of this run."""
+    clock = Mock()
+    clock.monotonic.return_value = 100.0
+    monkeypatch.setattr(progress_module, "time", clock)
     with closing(open_store(str(tmp_path / "store"), 1 << 24)) as store:
         known = FileRow(Stat(1, 1, 1), FileState.FAILED, reason="x")
         store.write(lambda writer: writer.put_file(root.root + b"/a.jpg", known))
@@ -48,13 +55,13 @@ def test_progress_counts_what_was_known_and_what_is_done(root: Filter, tmp_path:
             assert time.monotonic() < end
             time.sleep(0.01)
         assert (found["done"], found["total"], found["per_second"]) == (1, 3, 0)
+        clock.monotonic.return_value = 102.0
         progress.note(root.root)
         progress.note(b"/elsewhere")
         found = progress.of(root.root)
         assert found is not None
         assert (found["done"], found["total"]) == (2, 3)
-        assert found["per_second"] > 0
-        assert found["seconds_left"] is not None
+        assert (found["per_second"], found["seconds_left"]) == (0.5, 2.0)
         assert progress.of(os.fsencode("/elsewhere")) is None
         progress.stop()
 
