@@ -385,8 +385,8 @@ class FakeService:
         self.asked.append(("forget_foreign", host))
         return {"forgotten": 0, "comes_back": False}
 
-    def decide_foreign(self, number: int, order: int) -> None:
-        self.asked.append(("decide_foreign", number, order))
+    def decide_foreign(self, number: int, order: int, content: bytes) -> None:
+        self.asked.append(("decide_foreign", number, order, content))
 
     def wanted_features(self, timeout_s: float) -> list[str]:
         return []

@@ -67,6 +67,6 @@ class LinkClient(Client):
         """Hand features to the searches: a JSON object with ``contents``, each with ``content`` and ``features``."""
         self._json(verbs.PUT_FEATURES, batch, JSON)
 
-    def decide_foreign(self, number: int, order: int) -> None:
-        """Have the alert about other hosts of an undecided file decided."""
-        self._json(verbs.DECIDE_FOREIGN, id=number, order=order)
+    def decide_foreign(self, number: int, order: int, content: str) -> None:
+        """Have the alert about other hosts of an undecided file decided, if it still has this content."""
+        self._json(verbs.DECIDE_FOREIGN, id=number, order=order, content=content)

@@ -58,7 +58,8 @@ class Follower:
         self._daemon.link_is_behind(0)
         for each, number in zip(waiting, landed, strict=True):
             if number is not None or each["gone"]:
-                self._daemon.decide_foreign(each["id"], number or 0)
+                self._daemon.decide_foreign(each["id"], number or 0, each["content"])
+                log.debug("cluster_decided", id=each["id"], path=each["path"], order=number)
 
     def _fetch(self, cluster: Cluster, host: str, position: str | None) -> None:
         """Bring the daemon up to date with a host."""

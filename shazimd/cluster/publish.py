@@ -53,8 +53,10 @@ class Publisher:
             trimmed = 0.0
             while not is_stopped():
                 working()
-                page = self._daemon.changes(position, PAGE, WAIT_S)
-                if page["restarted"] and position is not None and not self._has_compared():
+                page: ChangesPage | None = self._daemon.changes(position, PAGE, WAIT_S)
+                if page and page["restarted"] and position is not None:
+                    page = self._daemon.changes(position, PAGE) if self._has_compared() else None
+                if page is None:
                     time.sleep(LOOK_S)
                 elif page["after"] != position:
                     is_old = lost_until is not None and not is_behind(lost_until, page["after"])

@@ -303,8 +303,8 @@ class DaemonService:
     def forget_foreign(self, host: str) -> ForgetReply:
         return {"forgotten": self._app.foreign.forget(host), "comes_back": False}
 
-    def decide_foreign(self, number: int, order: int) -> None:
-        self._app.run.ingest.across.decide(number, order, self._app.fetching())
+    def decide_foreign(self, number: int, order: int, content: Digest) -> None:
+        self._app.run.ingest.across.decide(number, order, content, self._app.fetching())
 
     def wanted_features(self, timeout_s: float) -> list[str]:
         return [digest.hex() for digest in self._app.wanted.wanted(DIGESTS_MAX, timeout_s)]

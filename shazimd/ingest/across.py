@@ -44,16 +44,16 @@ class CrossHostAlerts:
                 for number, note in notes
             ]
 
-    def decide(self, number: int, order: int, fetching: Fetching | None = None) -> None:
-        """Look for matches of a file on other hosts, and replace its note by the alert, if any; an unknown note is
-        passed over. ``order``: the cluster's number of the transaction that told of the file, all before are known
+    def decide(self, number: int, order: int, digest: Digest, fetching: Fetching | None = None) -> None:
+        """Look for matches of a file on other hosts, and replace its note by the alert, if any; an unknown note, and
+        that of another content, is passed over. ``order``: the cluster's number of the transaction that told of the file, all before are known
         here; files told of later do not match. 0: all match. Raises WorkerFailed, or Unavailable for features that
         ``fetching`` could not bring, and the note stays."""
         self._committer.expect_writable()
         started = time.perf_counter()
         with self._store.read() as reader:
             found = next(reader.pending_across(after=number - 1), None)
-            if found is None or found[0] != number:
+            if found is None or found[0] != number or found[1].digest != digest:
                 return
             note = found[1]
             content, path = reader.content(note.digest), _path_now(reader, note.path, note.digest)

@@ -270,7 +270,7 @@ class _Api:
         return JsonResponse(await self._verb(self._service.forget_foreign, given["host"]))
 
     async def decide_foreign(self, _request: Request, given: dict[str, Any]) -> Response:
-        await self._verb(self._service.decide_foreign, given["id"], given["order"])
+        await self._verb(self._service.decide_foreign, given["id"], given["order"], given["content"])
         return JsonResponse({"decided": given["id"]})
 
     async def wanted_features(self, _request: Request, given: dict[str, Any]) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from shazimd.server.parameters import (
     ABSOLUTE_PATH,
     ASCII_TEXT,
+    DIGEST,
     HEXADECIMAL,
     LIMIT,
     NUMBER,
@@ -61,6 +62,9 @@ WHOLE = Parameter(
 )
 AFTER_PATH = Parameter("after", ABSOLUTE_PATH, "only files after this path")
 UNDECIDED_ID = Parameter("id", ORDINAL, "id of an undecided file", required=True)
+UNDECIDED_CONTENT = Parameter(
+    "content", DIGEST, "its digest: once a store comes from a backup, the id may be another file's", required=True
+)
 ORDER = Parameter("order", NUMBER, "files of a greater number do not match; 0: all do", required=True)
 
 BEHIND = Parameter("changes", NUMBER, "changes that are still to be brought; 0: all is here", required=True)
@@ -131,7 +135,7 @@ DECIDE_FOREIGN = Verb(
     "POST /v1/foreign",
     "Look for matches of a new file on other hosts, now that all before it are known here.",
     Reply("DecidedReply"),
-    (UNDECIDED_ID, ORDER),
+    (UNDECIDED_ID, ORDER, UNDECIDED_CONTENT),
     admin=True,
 )
 WANTED_FEATURES = Verb(

@@ -23,7 +23,7 @@ from shazimd.protocol import (
 from shazimd.protocol.cluster import ChangesPage, FingerprintMessage, ForeignReply, ForeignStatus
 from shazimd.protocol.groups import DecisionMessage, DuplicateGroup, GroupsPage
 from shazimd.protocol.status import InstalledModel, InstallProgress, Status
-from shazimd.types import Verdict, Weights
+from shazimd.types import Digest, Verdict, Weights
 
 
 class Service(Protocol):
@@ -161,7 +161,7 @@ class Service(Protocol):
     def forget_foreign(self, host: str) -> ForgetReply:
         """Remove all files of another host. Raises BadInput."""
 
-    def decide_foreign(self, number: int, order: int) -> None:
+    def decide_foreign(self, number: int, order: int, content: Digest) -> None:
         """Decide on the alert about other hosts of a file; an unknown one is passed over. Raises WorkerFailed, and
         Unavailable while features are missing that a link is to bring."""
 

@@ -188,7 +188,8 @@ class History:
         told = Counter(
             frozenset([f"{host.name}:{path}", match]) for host in self.hosts for path, match in host.told_across()
         )
-        assert {pair: told[frozenset(pair)] for pair in self.pairs} == dict.fromkeys(self.pairs, 1), self.steps
+        wrong = [pair for pair in self.pairs if told[frozenset(pair)] != 1]
+        assert wrong == [], self._explained(wrong)
         assert set(told) == {frozenset(pair) for pair in self.pairs}, self.steps
         self._compare_answers()
         self._compare_with_brute_force()
@@ -198,6 +199,17 @@ class History:
             wait_until(condition, *self.hosts, patience_s=120)
         except AssertionError as error:
             raise AssertionError(f"{self.steps}\n{error}") from error
+
+    def _explained(self, pairs: list[tuple[str, str]]) -> str:
+        """The alerts about the files of these pairs, and what the database has of them."""
+        names = {name.partition(":")[2] for pair in pairs for name in pair}
+        lines = [str(self.steps)]
+        for host in self.hosts:
+            lines += [f"{host.name} {alert}" for alert in host.client.alerts() if alert["path"] in names]
+        with psycopg.connect(self.servers.primary.url("shazim")) as db:
+            rows = db.execute("select host, convert_from(path, 'utf8'), since, landed, reading from shazim.files")
+            lines += [str(row) for row in rows if row[1] in names]
+        return "\n".join(lines)
 
     def _compare_answers(self) -> None:
         """By the bytes of some pictures, every host finds what the disks have."""

@@ -25,7 +25,7 @@ from shazimd.daemon.service import DaemonService
 from shazimd.errors import BadInput, Unavailable
 from shazimd.posix.sealed import SealedBytes
 from shazimd.protocol import FindReply
-from shazimd.protocol.cluster import ChangesPage, ForeignReply
+from shazimd.protocol.cluster import ChangesPage, ForeignReply, UndecidedFile
 from shazimd.text import path_bytes
 from shazimd.words.packing import HEADER, VERSION
 
@@ -95,6 +95,10 @@ def told(source: Host, target: Host, name: str, *, since: int = 0, after: str | 
     return target.service.put_foreign(
         name, body(put=put, remove=remove, contents=contents), "p1", complete=True, packed=False
     )
+
+
+def decide(host: Host, undecided: UndecidedFile, order: int) -> None:
+    host.service.decide_foreign(undecided["id"], order, bytes.fromhex(undecided["content"]))
 
 
 def body(**lists: Any) -> bytes:
@@ -208,9 +212,11 @@ def test_a_match_on_another_host_is_told_once(two: tuple[Host, Host]) -> None:
     (first,), (second,) = a.service.foreign()["undecided"], b.service.foreign()["undecided"]
     assert (first["path"], second["gone"]) == (f"{a.root}/original.png", False)
     assert a.service.alerts(0, 10) == []
-    a.service.decide_foreign(first["id"], 10)
-    b.service.decide_foreign(second["id"], 11)
-    b.service.decide_foreign(second["id"], 11)
+    b.service.decide_foreign(second["id"], 11, bytes(32))  # another file's, from before a restore
+    assert b.service.alerts(0, 10) == []
+    decide(a, first, 10)
+    decide(b, second, 11)
+    decide(b, second, 11)
     assert a.service.alerts(0, 10) == []
     (alert,) = b.service.alerts(0, 10)
     assert (alert["path"], alert["match"]) == (f"{b.root}/copy.jpg", f"a:{a.root}/original.png")
@@ -235,7 +241,7 @@ def test_a_file_that_is_renamed_before_the_decision_is_told_under_its_new_name(t
     b.known(1)
     b.wait(lambda: {each["path"] for each in b.service.foreign()["undecided"]} >= {f"{b.root}/renamed.jpg"})
     for each in b.service.foreign()["undecided"]:
-        b.service.decide_foreign(each["id"], 0)
+        decide(b, each, 0)
     assert [alert["path"] for alert in b.service.alerts(0, 10)] == [f"{b.root}/renamed.jpg"]
     assert b.service.foreign()["undecided"] == []
 
@@ -453,9 +459,9 @@ def test_an_alert_waits_for_features(fetching_pair: tuple[Host, Host]) -> None:
     b.known(1)
     (note,) = b.service.foreign()["undecided"]
     with pytest.raises(Unavailable, match="1 pictures of other hosts"):
-        b.service.decide_foreign(note["id"], 9)
+        decide(b, note, 9)
     with closing(FeatureLink(a, b)):
-        b.service.decide_foreign(note["id"], 9)
+        decide(b, note, 9)
     assert [alert["verdict"] for alert in b.service.alerts(0, 10)] == ["copy"]
     assert b.service.foreign()["undecided"] == []
 
