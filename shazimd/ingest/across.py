@@ -46,9 +46,9 @@ class CrossHostAlerts:
 
     def decide(self, number: int, order: int, digest: Digest, fetching: Fetching | None = None) -> None:
         """Look for matches of a file on other hosts, and replace its note by the alert, if any; an unknown note, and
-        that of another content, is passed over. ``order``: the cluster's number of the transaction that told of the file, all before are known
-        here; files told of later do not match. 0: all match. Raises WorkerFailed, or Unavailable for features that
-        ``fetching`` could not bring, and the note stays."""
+        that of another content, is passed over. ``order``: the cluster's number of the transaction that told of the
+        file, all before are known here; files told of later do not match. 0: all match. Raises WorkerFailed, or
+        Unavailable for features that ``fetching`` could not bring, and the note stays."""
         self._committer.expect_writable()
         started = time.perf_counter()
         with self._store.read() as reader:
