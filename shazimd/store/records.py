@@ -7,6 +7,7 @@ only: its escapes keep even lone surrogates, which os.fsdecode makes of bytes th
 from __future__ import annotations
 
 import json
+import math
 import re
 import struct
 from collections.abc import Sequence
@@ -287,7 +288,7 @@ def _from_signals_record(record: SignalsRecord) -> Signals:
 
 def encode_vector(fv: FloatVector) -> bytes:
     """A vector as float16, little-endian. Raises ValueError unless one-dimensional, finite and of unit length."""
-    length = float(np.linalg.norm(fv)) if fv.ndim == 1 else float("nan")
+    length = math.sqrt(float(fv @ fv)) if fv.ndim == 1 else math.nan  # a third of the time of np.linalg.norm
     if not abs(length - 1) <= _UNIT_TOLERANCE:
         raise ValueError(f"fv has shape {fv.shape} and length {length:.4f}, expected [d] and length 1")
     return fv.astype("<f2").tobytes()
