@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from shazimd.imaging.agreement import structured_blocks
 from shazimd.imaging.alignment import Aligned, Mask, align
 from shazimd.imaging.differences import differences_of, is_toned, laid_over, other_strokes
+from shazimd.imaging.displaced import has_displaced_parts
 from shazimd.imaging.features import Features
 from shazimd.imaging.mapping import CONTAINED_MIN, mapping, shared_parts
 from shazimd.imaging.placement import SIDE_MIN, SPREAD_MIN, Whole, best_placement
@@ -60,6 +61,8 @@ RELIEF_MIN = 1.0
 """Grey levels, standard deviation of what a plane leaves: below this there is nothing to compare."""
 _UNLIKE_SHARE, _UNLIKE_RANGE = 0.35, (4, 16)
 """Grey levels that make a pixel unlike, as a share of the spread, and their limits."""
+_ALL = 0.97
+"""Parts of both pictures that lie on the other one, from which on they are compared to fractions of a pixel."""
 _UNLIKE_PIXELS_SHARE = 0.0006
 _VARIANT_SHARE_MAX = 0.12
 """Pictures that differ in more than this share are not of one template: a white border alone correlates."""
@@ -160,11 +163,13 @@ def _judged(view: Features, candidate: Features, affine: Affine, both: Aligned, 
     everywhere = _agree(blocks, _EVERYWHERE_BLOCKS_MIN) and len(blocks) >= _BLOCKS
     least_agreed = _EVERYWHERE_MIN if everywhere else CORRELATION_MIN
     agreed = _agreement(both, both.inside, least_agreed)
+    is_bare = False
     if not tiny and not everywhere and _correlation(both) >= _LAID_OVER_MIN:
         bare = both.inside & ~laid_over(both, least)
         if _BARE_SHARE_MIN * np.count_nonzero(both.inside) <= np.count_nonzero(bare) < np.count_nonzero(both.inside):
             again = _agreement(both, bare, least_agreed)
             agreed = max((each for each in (agreed, again) if each is not None), default=None)
+            is_bare = agreed is again
             blocks = structured_blocks(both.query, both.match, bare)
     parts = shared_parts(affine, view, candidate)
     is_part = min(parts) < _PART_MAX and not is_toned(both)
@@ -183,6 +188,8 @@ def _judged(view: Features, candidate: Features, affine: Affine, both: Aligned, 
     else:
         is_copy = agreed >= SURE_CORRELATION_MIN or (agreed >= DRAWN_CORRELATION_MIN and _agree(blocks, _BLOCKS_MIN))
     is_copy = is_copy and differs is None and max(parts) >= CONTAINED_MIN
+    if is_copy and not (tiny or is_bare) and min(parts) >= _ALL:  # what lies on a part is placed less exactly
+        is_copy = not has_displaced_parts(both)
     verdict = Verdict.COPY if is_copy else Verdict.VARIANT
     return Verification(verdict, 0, agreed, mapping(affine, view, candidate, mirrored), None if mirrored else differs)
 
