@@ -31,7 +31,7 @@ from shazimd.types import (
 )
 from shazimd.words.packing import ASKED_MAX, check_packed
 from shazimd.workers import jobs
-from shazimd.workers.replies import MalformedReply
+from shazimd.workers.messages import MalformedReply
 
 T = TypeVar("T")
 

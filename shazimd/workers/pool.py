@@ -21,10 +21,9 @@ from shazimd.errors import InternalError, ModelError, WorkerFailed, WorkerLost
 from shazimd.models.model import ModelInfo
 from shazimd.posix.sealed import SealedBytes
 from shazimd.types import Fingerprint, Query
-from shazimd.workers import checks, jobs, replies, requests
+from shazimd.workers import checks, jobs, messages
+from shazimd.workers.messages import MalformedReply, Request
 from shazimd.workers.process import WorkerCrashed, WorkerProcess
-from shazimd.workers.replies import MalformedReply
-from shazimd.workers.requests import Request
 from shazimd.workers.turns import GRACE_S, JobQueue, Priority
 
 log = structlog.get_logger()
@@ -108,7 +107,7 @@ class WorkerPool:
         return self._submit(Priority.ARRIVAL, jobs.query, (data, model, *self._extraction), model)
 
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
-        """Run an importable pure function whose declared return type is plain data (see ``replies``)."""
+        """Run an importable pure function whose declared return type is plain data (see ``messages``)."""
         return self._submit(Priority.QUESTION, function, arguments)
 
     def submit_later(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
@@ -249,7 +248,7 @@ class _Keeper:
     def _run(self, job: _PoolJob[T]) -> T:
         """The result of a job. A job is tried again, in a fresh worker, unless it is to blame for the failure."""
         assert job.function is not None
-        request = requests.pack(job.function, job.arguments)
+        request = messages.pack_job(job.function, job.arguments)
         before = 0 if self._worker is None else self._worker.jobs_done
         try:
             return self._ask(request, job)
@@ -267,7 +266,7 @@ class _Keeper:
             raise CancelledError
         try:
             reply = self._live_worker(job.model).ask(request)
-            return checks.checked(job.function, job.arguments, replies.unpack(reply, job.function))
+            return checks.checked(job.function, job.arguments, messages.unpack_reply(reply, job.function))
         except (WorkerFailed, ModelError):  # the model's file may be mended, and only a new worker can open it
             self._replace(job.model)
             raise

@@ -14,10 +14,9 @@ from contextlib import suppress
 
 from shazimd.errors import WorkerFailed, WorkerLost
 from shazimd.models.model import ModelInfo
-from shazimd.workers import channel, replies
+from shazimd.workers import messages
 from shazimd.workers.confinement import confine
-from shazimd.workers.replies import MalformedReply
-from shazimd.workers.requests import Request
+from shazimd.workers.messages import MalformedReply, Request
 
 MODULE = "shazimd.workers.worker_main"
 """The program of a worker."""
@@ -65,7 +64,7 @@ class WorkerProcess:
         """layers of the confinement that could not be had, each with the reason; None until the worker is ready"""
         self._connection, theirs = socket.socketpair()
         with theirs:
-            channel.send(self._connection, channel.START, pickle.dumps(list(models)))
+            messages.send(self._connection, messages.START, pickle.dumps(list(models)))
             try:
                 self._process = _started(theirs, memory_mb, timeout_s)
             except OSError as error:
@@ -90,7 +89,7 @@ class WorkerProcess:
     def has_sent_unasked(self) -> bool:
         """Whether a worker without a job has sent anything."""
         try:
-            return self.missing_layers is not None and channel.has_bytes(self._connection)
+            return self.missing_layers is not None and messages.has_bytes(self._connection)
         except OSError:  # it is dead
             return False
 
@@ -99,7 +98,7 @@ class WorkerProcess:
         if self.missing_layers is None:
             try:
                 reply = self._exchange(None, START_TIMEOUT_S, "the start")
-                self.missing_layers = replies.unpack(reply, confine)
+                self.missing_layers = messages.unpack_reply(reply, confine)
             except WorkerLost:
                 raise
             except WorkerFailed as error:
@@ -116,13 +115,13 @@ class WorkerProcess:
 
     def _exchange(self, request: Request | None, timeout_s: float, step: str) -> bytearray:
         deadline = time.monotonic() + timeout_s
-        job = channel.START if request is None else channel.job_number()
+        job = messages.START if request is None else messages.job_number()
         try:
             if request is not None:
                 pictures = [picture.fileno() for picture in request.pictures]
-                channel.send(self._connection, job, request.message, deadline, pictures)
-            reply = channel.receive(self._connection, limit=REPLY_BYTES_MAX, deadline=deadline)
-            is_followed = reply is not None and channel.has_bytes(self._connection)
+                messages.send(self._connection, job, request.message, deadline, pictures)
+            reply = messages.receive(self._connection, limit=REPLY_BYTES_MAX, deadline=deadline)
+            is_followed = reply is not None and messages.has_bytes(self._connection)
         except TimeoutError as error:
             raise WorkerFailed(f"{step} took longer than {timeout_s:g} s") from error
         except ConnectionError as error:

@@ -21,7 +21,7 @@ from shazimd.imaging import effort
 from shazimd.models.model import ModelInfo
 from shazimd.posix import memory, process
 from shazimd.posix.resident import release_libraries
-from shazimd.workers import channel, replies, requests
+from shazimd.workers import messages
 from shazimd.workers.confinement import confine
 from shazimd.workers.loading import load_libraries, opened
 
@@ -35,7 +35,8 @@ def main() -> None:
     _drop_privileges(memory_mb, parent)
     memory.keep_freed_memory()
     with socket.socket(fileno=fd) as connection:
-        channel.send(connection, channel.START, replies.pack_result(_prepare(connection, memory_mb, timeout_ms / 1000)))
+        missing_layers = _prepare(connection, memory_mb, timeout_ms / 1000)
+        messages.send(connection, messages.START, messages.pack_result(missing_layers))
         next_job = select.poll()
         next_job.register(connection, select.POLLIN)
         while _serve_one(connection):
@@ -52,35 +53,35 @@ def _prepare(connection: socket.socket, memory_mb: int, timeout_s: float) -> lis
         return confine()
     except Exception as error:
         failure = WorkerFailed(f"the start failed: {type(error).__name__}: {error}")
-        channel.send(connection, channel.START, replies.pack_failure(failure, traceback.format_exc()))
+        messages.send(connection, messages.START, messages.pack_failure(failure, traceback.format_exc()))
         raise SystemExit(1) from error
 
 
 def _serve_one(connection: socket.socket) -> bool:
     """Run one job; False at the end. A separate function, to free the job before the next wait."""
-    request = channel.receive_with_descriptors(connection, requests.PICTURES_MAX)
+    request = messages.receive_with_descriptors(connection, messages.PICTURES_MAX)
     if request is None:
         return False
-    channel.send(connection, request.job, _answer(request))
+    messages.send(connection, request.job, _answer(request))
     return True
 
 
-def _answer(request: channel.Frame) -> bytes:
+def _answer(request: messages.Frame) -> bytes:
     try:
-        effort.begin_job(requests.length_of(request.descriptors))
-        function, arguments = requests.unpack(request.message, request.descriptors)
-        return replies.pack_result(function(*arguments))
+        effort.begin_job(messages.length_of(request.descriptors))
+        function, arguments = messages.unpack_job(request.message, request.descriptors)
+        return messages.pack_result(function(*arguments))
     except ShazimdError as error:
-        return replies.pack_failure(error)
+        return messages.pack_failure(error)
     except MemoryError:
         gc.collect()
         allowed = effort.memory_allowed() >> 20
         reason = f"the job ran out of memory: by the size of its picture it may have {allowed} MiB"
-        return replies.pack_failure(WorkerFailed(reason))
+        return messages.pack_failure(WorkerFailed(reason))
     except Exception as error:
         # A bug here, or an exception of a library that decode() does not turn into NotAnImage.
         failure = WorkerFailed(f"the job failed: {type(error).__name__}: {error}")
-        return replies.pack_failure(failure, traceback.format_exc())
+        return messages.pack_failure(failure, traceback.format_exc())
     finally:
         effort.end_job()
 
@@ -107,7 +108,7 @@ def _drop_privileges(memory_mb: int, parent: int) -> None:
 
 def _models(connection: socket.socket) -> list[ModelInfo]:
     """The models that jobs will name, which the pool sends first."""
-    frame = channel.receive(connection)
+    frame = messages.receive(connection)
     if frame is None:
         raise SystemExit("the pool is gone")
     models: list[ModelInfo] = pickle.loads(frame.message)  # noqa: S301 - it comes from the daemon

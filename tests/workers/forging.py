@@ -9,7 +9,7 @@ import threading
 import time
 
 from shazimd.errors import ConfigError, StoreDamaged
-from shazimd.workers import replies
+from shazimd.workers import messages
 
 HEADER = struct.Struct(">QQ")
 
@@ -42,7 +42,7 @@ def reply_raw(message: bytes) -> int:
 
 def reply_to(job: int) -> int:
     """Reply to another job."""
-    send(replies.pack_result(7), job)
+    send(messages.pack_result(7), job)
     time.sleep(60)
     return 0
 
@@ -56,7 +56,7 @@ def reply_of_length(length: int) -> int:
 def reply_and(surplus: bytes) -> int:
     """The number of this worker, followed by other bytes."""
     job = present_job()
-    message = replies.pack_result(os.getpid())
+    message = messages.pack_result(os.getpid())
     write(HEADER.pack(job, len(message)) + message + surplus)
     time.sleep(60)
     return 0

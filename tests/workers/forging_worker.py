@@ -21,8 +21,7 @@ from forged_kinds import BYTES, FRAMES, KINDS, VALUES
 from shazimd.models.model import ModelInfo
 from shazimd.types import Fingerprint, Query, Signals, Verification
 from shazimd.words.packing import HEADER, VERSION
-from shazimd.workers import channel as channels
-from shazimd.workers import jobs, replies, worker_main
+from shazimd.workers import jobs, messages, worker_main
 
 taken_over: list[str] = []
 
@@ -107,12 +106,12 @@ def load_nothing(models: list[ModelInfo]) -> None:
 def main() -> None:
     for job in (query, fingerprint, verify_all):
         setattr(jobs, job.__name__, job)
-    replies.pack_result = pack_result
-    channels.send = send
+    messages.pack_result = pack_result
+    messages.send = send
     worker_main._warm_up = load_nothing
     worker_main.main()
 
 
-pack, plain_send = replies.pack_result, channels.send
+pack, plain_send = messages.pack_result, messages.send
 if __name__ == "__main__":
     main()

@@ -10,10 +10,10 @@ import pytest
 import worker_jobs
 
 from shazimd.errors import ModelError, ShazimdError, WorkerFailed
+from shazimd.workers import messages
 from shazimd.workers import pool as pools
-from shazimd.workers import replies
+from shazimd.workers.messages import MalformedReply
 from shazimd.workers.pool import WorkerPool
-from shazimd.workers.replies import MalformedReply
 
 HERE = os.path.dirname(__file__)
 
@@ -26,7 +26,7 @@ def pool() -> Iterator[WorkerPool]:
             yield pool
 
 
-GOOD = replies.pack_result(7)
+GOOD = messages.pack_result(7)
 SPELLINGS = {
     "empty": b"",
     "junk": b"\xc1" * 4,
@@ -35,7 +35,7 @@ SPELLINGS = {
     "result of a wider number": GOOD[:-1] + b"\xcd\0\x07",
     "deep": b"\x91" * (1 << 20),
     "deep result": GOOD[:-1] + b"\x91" * (1 << 20) + b"\x07",
-    "another type": replies.pack_result("7"),
+    "another type": messages.pack_result("7"),
     "no UTF-8": b"\x83\xa4type\xa6failed\xa4code\xacnot_an_image\xa7message\xa3\xed\xa0\x80",
 }
 
@@ -65,7 +65,7 @@ def test_an_announced_length_is_not_believed(pool: WorkerPool, length: int) -> N
     assert pool.submit(worker_jobs.add, 1, 2).result() == 3
 
 
-@pytest.mark.parametrize("surplus", [b"\0", b"\xc1" * 40, replies.pack_result(7)], ids=["byte", "junk", "reply"])
+@pytest.mark.parametrize("surplus", [b"\0", b"\xc1" * 40, messages.pack_result(7)], ids=["byte", "junk", "reply"])
 def test_bytes_behind_a_reply_never_become_the_next(pool: WorkerPool, surplus: bytes) -> None:
     """The worker is ended before it has another job, whether or not they came before its reply was read."""
     error = pool.submit(forging.reply_and, surplus).exception()
@@ -89,9 +89,9 @@ def test_a_worker_names_three_errors_only(pool: WorkerPool) -> None:
     assert isinstance(error, ShazimdError)
     assert error.message.startswith("the worker reports bad_config: forged\\n\\x1b[2J\\u202exxx")
     assert len(error.message) < 600
-    sent = replies.pack_failure(ModelError("m" * 600))
+    sent = messages.pack_failure(ModelError("m" * 600))
     with pytest.raises(ModelError, match=r"^m{500}$"):
-        replies.unpack(sent, worker_jobs.process_id)
+        messages.unpack_reply(sent, worker_jobs.process_id)
 
 
 def test_a_worker_is_renewed_after_many_jobs(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,8 @@ from shazimd.errors import WorkerFailed
 from shazimd.models.model import bundled
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import FileState, Fingerprint
-from shazimd.workers import checks, jobs, replies
-from shazimd.workers.replies import MalformedReply
+from shazimd.workers import checks, jobs, messages
+from shazimd.workers.messages import MalformedReply
 
 HERE = Path(__file__).parent
 LANDED = KINDS if "SHAZIMD_LONG" in os.environ else [*list(VALUES)[::4], *BYTES, *FRAMES]
@@ -39,14 +39,14 @@ def test_a_forged_reply_is_refused(kind: str) -> None:
     model = bundled()
     arguments = (b"picture", model, 1_000_000, True)
     good = forging_worker.honest(b"picture", model)
-    checks.checked(jobs.query, arguments, replies.unpack(replies.pack_result(good), jobs.query))
+    checks.checked(jobs.query, arguments, messages.unpack_reply(messages.pack_result(good), jobs.query))
     forging_worker.taken_over[:] = [kind]
     try:
         forged = forging_worker.pack_result(good)
     finally:
         forging_worker.taken_over.clear()
     with pytest.raises(MalformedReply if kind not in ("a code of 1 MB", "an unknown code") else WorkerFailed):
-        checks.checked(jobs.query, arguments, replies.unpack(forged, jobs.query))
+        checks.checked(jobs.query, arguments, messages.unpack_reply(forged, jobs.query))
 
 
 def test_every_job_has_a_check() -> None:
