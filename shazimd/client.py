@@ -53,6 +53,12 @@ class Client:
         self.socket_path = socket_path or asking_socket()
         self._timeout_s = timeout_s
 
+    def ask(self, verb: Verb, body: bytes = b"", content_type: str = "", **parameters: object) -> Any:
+        """The reply of any verb that answers in one piece of JSON, by the table in ``server.verbs``."""
+        with _Connection(self.socket_path, self._timeout_s) as connection:
+            _send(connection, verb, parameters, body, content_type)
+            return json.loads(b"".join(_answer(connection)))
+
     def find(
         self,
         data: bytes,
@@ -61,23 +67,23 @@ class Client:
         limit: int | None = None,
     ) -> FindReply:
         """Find the known images that match the picture in these bytes, best first."""
-        reply: FindReply = self._json(verbs.FIND, data, threshold=threshold, weights=weights, limit=limit)
+        reply: FindReply = self.ask(verbs.FIND, data, threshold=threshold, weights=weights, limit=limit)
         return reply
 
     def compare(self, a: bytes, b: bytes, weights: Sequence[float] | None = None) -> CompareReply:
         """Compare two pictures."""
         content_type, body = _form(a=a, b=b)
-        reply: CompareReply = self._json(verbs.COMPARE, body, content_type, weights=weights)
+        reply: CompareReply = self.ask(verbs.COMPARE, body, content_type, weights=weights)
         return reply
 
     def status(self) -> Status:
         """The daemon's state and counts."""
-        reply: Status = self._json(verbs.STATUS)
+        reply: Status = self.ask(verbs.STATUS)
         return reply
 
     def alerts(self, since: int = 0) -> Iterator[Alert]:
         """Every stored alert with id > ``since``, oldest first."""
-        while page := self._json(verbs.ALERTS, since=since)["alerts"]:
+        while page := self.ask(verbs.ALERTS, since=since)["alerts"]:
             yield from page
             since = page[-1]["id"]
 
@@ -108,7 +114,7 @@ class Client:
     ) -> GroupsPage:
         """A page of groups of duplicates, with a file below a directory, of a verdict, or modified from a time on and
         before another, in seconds since 1970; or one group by its id."""
-        reply: GroupsPage = self._json(
+        reply: GroupsPage = self.ask(
             verbs.GROUPS,
             limit=limit,
             after=after,
@@ -123,7 +129,7 @@ class Client:
 
     def decisions(self, after: int = 0) -> Iterator[DecisionMessage]:
         """Every decision with id > ``after``, oldest first."""
-        while page := self._json(verbs.LIST_DECISIONS, after=after)["decisions"]:
+        while page := self.ask(verbs.LIST_DECISIONS, after=after)["decisions"]:
             yield from page
             after = page[-1]["id"]
 
@@ -131,12 +137,12 @@ class Client:
         """Make decisions, all or none: objects with ``kind``, ``contents`` and, for "keep", ``keep``. Their ids."""
         body = b"".join(json.dumps(each).encode() + b"\n" for each in decisions)
         unknown = "accept" if accept_unknown else None
-        ids: list[int] = self._json(verbs.DECIDE, body, verbs.JSON_LINES, unknown=unknown)["ids"]
+        ids: list[int] = self.ask(verbs.DECIDE, body, verbs.JSON_LINES, unknown=unknown)["ids"]
         return ids
 
     def undo(self, decision: int) -> DecisionMessage:
         """Take a decision back."""
-        reply: DecisionMessage = self._json(verbs.UNDO, id=decision)
+        reply: DecisionMessage = self.ask(verbs.UNDO, id=decision)
         return reply
 
     def export(self, *, vectors: bool = False) -> Iterator[ExportedFile]:
@@ -149,7 +155,7 @@ class Client:
 
     def retry_failed(self, path: bytes | None = None) -> int:
         """Have failed files read again, all or those at or below a path; their number."""
-        retried: int = self._json(verbs.RETRY_FAILED, path=path)["retried"]
+        retried: int = self.ask(verbs.RETRY_FAILED, path=path)["retried"]
         return retried
 
     def pairs(
@@ -160,7 +166,7 @@ class Client:
 
     def rescan(self, path: bytes | None = None, *, deep: bool = False) -> None:
         """Request a comparison of a path, or of every root, with the disk; ``deep`` has every file read."""
-        self._json(verbs.RESCAN, path=path, deep="true" if deep else None)
+        self.ask(verbs.RESCAN, path=path, deep="true" if deep else None)
 
     def forget(
         self, path: bytes | None = None, *, deleted: bool = False, content: str | None = None, ignore: bool = False
@@ -169,26 +175,26 @@ class Client:
         hexadecimal. With ``ignore`` the path stays out from now on."""
         flags = {name: "true" for name, given in (("deleted", deleted), ("ignore", ignore)) if given}
         parameters: dict[str, Any] = {"path": path, "content": content, **flags}
-        reply: ForgetReply = self._json(verbs.FORGET, **parameters)
+        reply: ForgetReply = self.ask(verbs.FORGET, **parameters)
         return reply
 
     def ignored(self) -> list[PathFields]:
         """The files and directories that were forgotten and stay out."""
-        paths: list[PathFields] = self._json(verbs.LIST_IGNORED)["ignored"]
+        paths: list[PathFields] = self.ask(verbs.LIST_IGNORED)["ignored"]
         return paths
 
     def unignore(self, path: bytes) -> None:
         """Let an ignored path in again."""
-        self._json(verbs.UNIGNORE, path=path)
+        self.ask(verbs.UNIGNORE, path=path)
 
     def reload(self) -> ReloadReply:
         """Reload the configuration."""
-        reply: ReloadReply = self._json(verbs.RELOAD)
+        reply: ReloadReply = self.ask(verbs.RELOAD)
         return reply
 
     def compact(self) -> CompactReply:
         """Compact the store."""
-        reply: CompactReply = self._json(verbs.COMPACT)
+        reply: CompactReply = self.ask(verbs.COMPACT)
         return reply
 
     def metrics(self) -> bytes:
@@ -199,17 +205,12 @@ class Client:
 
     def models(self) -> list[InstalledModel]:
         """The installed models."""
-        models: list[InstalledModel] = self._json(verbs.MODELS)["models"]
+        models: list[InstalledModel] = self.ask(verbs.MODELS)["models"]
         return models
 
     def install_model(self, handle: str, data: bytes = b"") -> Iterator[InstallProgress]:
         """Install a model; yields each step, the model with the last. ``data`` is its flatbuffer or tar.gz, if any."""
         return self._objects(verbs.INSTALL_MODEL, data, handle=handle)
-
-    def _json(self, verb: Verb, body: bytes = b"", content_type: str = "", **parameters: object) -> Any:
-        with _Connection(self.socket_path, self._timeout_s) as connection:
-            _send(connection, verb, parameters, body, content_type)
-            return json.loads(b"".join(_answer(connection)))
 
     def _objects(self, verb: Verb, body: bytes = b"", **parameters: object) -> Iterator[Any]:
         for line in self._lines(verb, body, **parameters):

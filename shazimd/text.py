@@ -18,6 +18,24 @@ BANK_COLUMNS = 24
 WEIGHTS_EXPECTED = "three numbers >= 0 that are not all zero"
 
 
+RELATIONS = {
+    "exact": "same picture as",
+    "copy": "copy of",
+    "variant": "variant of",
+    "scene": "same scene as",
+    "similar": "similar to",
+}
+"""The words between a new file and its match in a log line, by verdict."""
+RELATED = {
+    "exact": "is {first} to the pixel, in another format or with other metadata",
+    "copy": "is {first}, edited",
+    "variant": "has the template of {first}, with other content",
+    "scene": "shows the scene of {first} in another shot",
+    "similar": "looks like {first}",
+}
+"""The words between a file and the first of its group, on the page; other bytes than those of the first."""
+
+
 def path_fields(path: bytes, key: str = "path") -> dict[str, str]:
     """A path as JSON fields: ``key`` is readable, ``key_b64`` is exact, and present unless the path is UTF-8."""
     try:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shazimd import text
-from shazimd.types import check_threshold, check_weights, rounded_score
+from shazimd import protocol, text
+from shazimd.types import Verdict, check_threshold, check_weights, rounded_score
 
 
 @pytest.mark.parametrize("written", ["", "x", "-0.1", "1.01", "nan", "inf", "0,5"])
@@ -84,3 +85,8 @@ def test_what_turns_or_breaks_a_line_is_escaped(name: bytes, shown: str) -> None
     """C1 controls, marks of direction, line separators, tags; bytes that are not UTF-8 differ from characters."""
     assert text.readable(name) == shown
     assert text.printable(os.fsdecode(name)) == shown.replace("\\\\", "\\")
+
+
+def test_every_verdict_has_its_words() -> None:
+    """A log line and the page say each verdict, and the messages name them all."""
+    assert set(Verdict) == set(text.RELATIONS) == set(text.RELATED) == set(get_args(protocol.Verdict))

@@ -16,27 +16,27 @@ class LinkClient(Client):
 
     def changes(self, after: str | None = None, limit: int | None = None, wait: int | None = None) -> ChangesPage:
         """Changes of this host's files after a position, or all files; waits for a change if there is none."""
-        reply: ChangesPage = self._json(verbs.CHANGES, after=after, limit=limit, wait=wait)
+        reply: ChangesPage = self.ask(verbs.CHANGES, after=after, limit=limit, wait=wait)
         return reply
 
     def fingerprints(self, contents: Sequence[str]) -> list[FingerprintMessage]:
         """The fingerprints of contents by their digests in hexadecimal, at most 100."""
-        found: list[FingerprintMessage] = self._json(verbs.FINGERPRINTS, contents=contents)["fingerprints"]
+        found: list[FingerprintMessage] = self.ask(verbs.FINGERPRINTS, contents=contents)["fingerprints"]
         return found
 
     def foreign(self) -> ForeignStatus:
         """The other hosts, and the files to be decided."""
-        reply: ForeignStatus = self._json(verbs.FOREIGN)
+        reply: ForeignStatus = self.ask(verbs.FOREIGN)
         return reply
 
     def foreign_paths(self, host: str, after: bytes | None = None) -> Sequence[PathFields]:
         """A page of the files of another host."""
-        paths: list[PathFields] = self._json(verbs.FOREIGN_PATHS, host=host, after=after)["paths"]
+        paths: list[PathFields] = self.ask(verbs.FOREIGN_PATHS, host=host, after=after)["paths"]
         return paths
 
     def missing_contents(self, host: str, batch: bytes) -> list[str]:
         """The contents of files in ``put`` of a batch that are missing, by their digests in hexadecimal."""
-        missing: list[str] = self._json(verbs.MISSING_CONTENTS, batch, verbs.PACKED, host=host)["missing"]
+        missing: list[str] = self.ask(verbs.MISSING_CONTENTS, batch, verbs.PACKED, host=host)["missing"]
         return missing
 
     def put_foreign(
@@ -44,29 +44,29 @@ class LinkClient(Client):
     ) -> ForeignReply:
         """Put and remove files of another host: an object in MessagePack with ``put``, ``remove`` and ``contents``."""
         whole = "true" if complete else None
-        reply: ForeignReply = self._json(
+        reply: ForeignReply = self.ask(
             verbs.PUT_FOREIGN, batch, verbs.PACKED, host=host, position=position, complete=whole
         )
         return reply
 
     def link_is_behind(self, changes: int) -> None:
         """Say how many changes of other hosts are still to be brought."""
-        self._json(verbs.LINK_IS_BEHIND, changes=changes)
+        self.ask(verbs.LINK_IS_BEHIND, changes=changes)
 
     def forget_foreign(self, host: str) -> int:
         """Forget all files of another host; their number."""
-        forgotten: int = self._json(verbs.FORGET_FOREIGN, host=host)["forgotten"]
+        forgotten: int = self.ask(verbs.FORGET_FOREIGN, host=host)["forgotten"]
         return forgotten
 
     def wanted_features(self, wait: int) -> Sequence[str]:
         """Contents whose local features searches wait for; waits for one."""
-        wanted: list[str] = self._json(verbs.WANTED_FEATURES, wait=wait)["wanted"]
+        wanted: list[str] = self.ask(verbs.WANTED_FEATURES, wait=wait)["wanted"]
         return wanted
 
     def put_features(self, batch: bytes) -> None:
         """Hand features to the searches: a JSON object with ``contents``, each with ``content`` and ``features``."""
-        self._json(verbs.PUT_FEATURES, batch, JSON)
+        self.ask(verbs.PUT_FEATURES, batch, JSON)
 
     def decide_foreign(self, number: int, order: int, content: str) -> None:
         """Have the alert about other hosts of an undecided file decided, if it still has this content."""
-        self._json(verbs.DECIDE_FOREIGN, id=number, order=order, content=content)
+        self.ask(verbs.DECIDE_FOREIGN, id=number, order=order, content=content)

@@ -25,7 +25,7 @@ from shazimd.server.events import AlertStreams
 from shazimd.server.parameters import SINCE
 from shazimd.server.service import Service
 from shazimd.server.users import Admins, Pace, Shares, Turns
-from shazimd.server.verbs import EVENTS, JSON, RESCAN, UNIGNORE, VERBS, Verb
+from shazimd.server.verbs import EVENTS, JSON, JSON_LINES, RESCAN, UNIGNORE, VERBS, Verb
 from shazimd.text import path_fields
 from shazimd.types import Verdict
 
@@ -63,7 +63,7 @@ def create_app(
     ``app.state.end_streams()``, called in its event loop, ends the streams of events, for a quick stop."""
     api = _Api(service, Bodies(max_body_bytes, held_max_bytes or memory_budget(max_body_bytes)))
     admins = admins or Admins()
-    routes = [_route(verb, getattr(api, verb.name), admins, api.pace) for verb in ALL_VERBS]
+    routes = [_route(verb, api.handler(verb), admins, api.pace) for verb in ALL_VERBS]
     app = Starlette(routes=routes, exception_handlers=answers.HANDLERS)
     app.state.end_streams = api.end_streams
     return app
@@ -92,7 +92,7 @@ def _description() -> bytes:
 
 
 class _Api:
-    """A handler for each verb, by its name."""
+    """Handlers by the names of verbs; a verb without one is answered by the service's method of its name."""
 
     def __init__(self, service: Service, bodies: Bodies) -> None:
         self._service = service
@@ -104,6 +104,18 @@ class _Api:
         self._waits = anyio.CapacityLimiter(WAITS_AT_ONCE)
         self.pace = Pace(REQUESTS_PER_S, REQUESTS_BURST_S)
         self.alerts_live = AlertStreams(service)
+
+    def handler(self, verb: Verb) -> Handler:
+        """The verb's own handler; else one that calls the service with the parameters by their names."""
+        own: Handler | None = getattr(self, verb.name, None)
+
+        async def answer(request: Request, given: dict[str, Any]) -> Response:
+            found = await self._verb(partial(getattr(self._service, verb.name), **given))
+            if verb.reply.media_type == JSON_LINES:
+                return self._lines(request, found)
+            return JsonResponse(found, verb.reply.status)
+
+        return own or answer
 
     def end_streams(self) -> None:
         """End the streams of alerts, and the waits for changes. Called in the event loop."""
@@ -118,9 +130,6 @@ class _Api:
     async def compare(self, request: Request, given: dict[str, Any]) -> Response:
         async with self._bodies.pictures(request, "a", "b") as (a, b):
             return JsonResponse(await self._query(request, partial(self._service.compare, a, b, given["weights"])))
-
-    async def status(self, _request: Request, _given: dict[str, Any]) -> Response:
-        return JsonResponse(await self._verb(self._service.status))
 
     async def alerts(self, _request: Request, given: dict[str, Any]) -> Response:
         limit = min(given["limit"] or ALERTS_PER_ANSWER, ALERTS_PER_ANSWER)
@@ -191,9 +200,6 @@ class _Api:
     async def export(self, request: Request, given: dict[str, Any]) -> Response:
         return self._lines(request, self._service.export(vectors=bool(given["vectors"])))
 
-    async def failed(self, request: Request, _given: dict[str, Any]) -> Response:
-        return self._lines(request, self._service.failed())
-
     async def retry_failed(self, _request: Request, given: dict[str, Any]) -> Response:
         reply: RetryReply = {"retried": await self._verb(self._service.retry_failed, given["path"])}
         return JsonResponse(reply, 202)
@@ -210,12 +216,6 @@ class _Api:
         async with self._bodies.any(request) as data:
             steps = await self._verb(self._service.install_model, given["handle"], data or None)
         return self._lines(request, steps)
-
-    async def reload(self, _request: Request, _given: dict[str, Any]) -> Response:
-        return JsonResponse(await self._verb(self._service.reload))
-
-    async def compact(self, _request: Request, _given: dict[str, Any]) -> Response:
-        return JsonResponse(await self._verb(self._service.compact))
 
     async def changes(self, _request: Request, given: dict[str, Any]) -> Response:
         limit = min(given["limit"] or CHANGES_PER_PAGE, CHANGES_PER_PAGE)
@@ -234,9 +234,6 @@ class _Api:
 
     async def fingerprints(self, _request: Request, given: dict[str, Any]) -> Response:
         return JsonResponse({"fingerprints": await self._verb(self._service.fingerprints, given["contents"])})
-
-    async def foreign(self, _request: Request, _given: dict[str, Any]) -> Response:
-        return JsonResponse(await self._verb(self._service.foreign))
 
     async def foreign_paths(self, _request: Request, given: dict[str, Any]) -> Response:
         limit = min(given["limit"] or CHANGES_PER_PAGE, CHANGES_PER_PAGE)
@@ -265,9 +262,6 @@ class _Api:
         await self._verb(self._service.link_is_behind, given["changes"])
         reply: BehindReply = {"behind": given["changes"]}
         return JsonResponse(reply)
-
-    async def forget_foreign(self, _request: Request, given: dict[str, Any]) -> Response:
-        return JsonResponse(await self._verb(self._service.forget_foreign, given["host"]))
 
     async def decide_foreign(self, _request: Request, given: dict[str, Any]) -> Response:
         await self._verb(self._service.decide_foreign, given["id"], given["order"], given["content"])

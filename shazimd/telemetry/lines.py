@@ -6,16 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from shazimd.text import path_bytes, printable, readable
-
-RELATIONS = {
-    "exact": "same picture as",
-    "copy": "copy of",
-    "variant": "variant of",
-    "scene": "same scene as",
-    "similar": "similar to",
-}
-"""The words between a new file and its match, by verdict."""
+from shazimd.text import RELATIONS, path_bytes, printable, readable
 
 _PATHS = frozenset({"path", "match", "bank", "root", "directory"})
 """Facts that are paths, also where they are UTF-8."""

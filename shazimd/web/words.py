@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from shazimd.text import size
+from shazimd.text import RELATED, size
 from shazimd.web.places import folder_text, name_text
 
 if TYPE_CHECKING:
@@ -26,14 +26,6 @@ SCALE_STEP = 0.03
 
 Box: TypeAlias = tuple[float, float, float, float]
 """(left, top, right, bottom) as fractions of a picture's size."""
-
-RELATED = {
-    "copy": "is {first}, edited",
-    "variant": "has the template of {first}, with other content",
-    "scene": "shows the scene of {first} in another shot",
-    "similar": "looks like {first}",
-}
-
 
 UNRELATED = "shows something else than {first}"
 
@@ -58,8 +50,6 @@ def relation(member: GroupMember, first: GroupMember, name: str = "1") -> str:
     """The relation of a member to the first file, such as "is 1, cropped to 62% of it, turned by 90°"."""
     if member.get("content") == first.get("content"):
         return f"is {name}, byte for byte"
-    if member["verdict"] == "exact":
-        return f"is {name} to the pixel, in another format or with other metadata"
     placed = member.get("mapping")
     if member["verdict"] != "copy" or placed is None:
         return RELATED.get(str(member["verdict"]), UNRELATED).format(first=name)
