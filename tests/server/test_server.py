@@ -360,12 +360,14 @@ def test_the_description_is_sent_whole(path: str) -> None:
     assert ask(path, "GET", "/openapi.json") == sent
 
 
-def test_the_client_has_every_verb() -> None:
-    """Each verb is a method of the client by the same name, except the two for other programs; those for a link are
-    methods of its own."""
+def test_the_client_has_every_verb(service: FakeService, path: str) -> None:
+    """Each method is a verb, and ``ask`` asks any verb by the table; those for a link are methods of its own."""
     assert {verb.name for verb in CLUSTER_VERBS} == {name for name in vars(LinkClient) if name[0] != "_"}
-    for_others = {"healthz", "openapi"}
-    assert {verb.name for verb in verbs.VERBS} - for_others == {name for name in vars(Client) if name[0] != "_"}
+    assert {name for name in vars(Client) if name[0] != "_"} - {"ask"} <= {verb.name for verb in verbs.VERBS}
+    client = Client(path)
+    assert client.ask(verbs.HEALTHZ) == {"state": "ready"}
+    assert client.ask(verbs.MODELS)["models"] == client.models()
+    assert client.ask(verbs.RESCAN, path=b"/srv/p/a.jpg") == {"path": "/srv/p/a.jpg"}
 
 
 # ---- bad callers
