@@ -38,6 +38,15 @@ def shell(title: str) -> list[str]:
     return re.findall(r"^```bash\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
 
 
+def test_every_block_of_commands_is_run() -> None:
+    """By the tests below, but for the last of the setup, which tests/boot/test_link_unit.py runs."""
+    text = (CHECKOUT / "docs/how-to-cluster.md").read_text()
+    sections = {title: len(shell(title)) for title in re.findall(r"^## (.*)$", text, re.MULTILINE)}
+    run = {"Set up": 4, "Three hosts on one machine, to try it": 2, "Backup": 2, "Failover": 2, "Leaving": 2}
+    assert {title: blocks for title, blocks in sections.items() if blocks} == run
+    assert "```sh\n" not in text
+
+
 @pytest.fixture
 def server() -> Iterator[PostgresServer]:
     with running_server() as server:
