@@ -1,17 +1,20 @@
 """Does one user of the socket take the service away from the others?
 
-    python -m benchmarks.crowd [--seconds 45] [--per-second 10000]
+    python -m benchmarks.crowd [--seconds 45] [--per-second 10000] [--only storms]
 
 The time of `find` is taken, over connections of its own: while 256 connections are held that trickle a body, trickle
-chunks, or ask now and then; and while two processes send cheap requests at a rate; before each, alone. All are the same
-user, the hardest case. Told are medians, failed questions, the longest gap between two answers to the service manager's
-watchdog, and the daemon's memory. Exits with 1 if a promise is broken: a question failed, a median over three times the
-quiet one, or a gap over the 30 s after which systemd would restart the daemon.
+chunks, or ask now and then; while two processes send cheap requests at a rate; and while 20 processes open a thousand
+connections a second, to hold thousands, to hang up amid a question, or to send what is huge, cut or ahead of its turn;
+before each, alone. All are the same user, the hardest case. Told are medians, failed questions, the longest gap between
+two answers to the service manager's watchdog, and the daemon's memory. Exits with 1 if a promise is broken: a question
+failed, the log has an error, a median is over three times the quiet one, or a gap is over the 30 s after which systemd
+would restart the daemon.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import select
 import socket
@@ -49,6 +52,51 @@ HOLDERS = {
     "a request every 4 s": (ASKS, ASKS),
 }
 """Sent at first and every 4 s."""
+
+STORMERS = 20
+STORM_EVERY_S = 0.02
+"""The pause of each between two connections: a thousand a second in all. Without one they would take the processors."""
+QUESTION = POST + b"Content-Length: %d\r\n\r\n"
+
+
+class Storm(NamedTuple):
+    """What each process of a storm sends over a connection, and how many it keeps open."""
+
+    sends: bytes
+    keeps: int = 0
+
+
+def storms(picture: bytes) -> dict[str, Storm]:
+    return {
+        "4,000 connections that say nothing": Storm(b"", 200),
+        "questions whose asker hangs up": Storm(QUESTION % len(picture) + picture),
+        "bodies that are cut": Storm(QUESTION % (2 * len(picture)) + picture),
+        "64 requests ahead, answers unread": Storm(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n" * 64, 20),
+        "bodies of 9 GB": Storm(QUESTION % 9_000_000_000 + bytes(60_000), 20),
+        "heads of 1 MB": Storm(b"GET /" + b"x" * 1_000_000, 5),
+    }
+
+
+STORM = """
+import socket, sys, time
+path, keeps, pause, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
+sends, kept, opened = sys.stdin.buffer.read(), [], 0
+end = time.monotonic() + seconds
+while time.monotonic() < end:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(1)
+    try:
+        connection.connect(path)
+        opened += 1
+        connection.sendall(sends)
+    except OSError:
+        pass
+    kept.append(connection)
+    while len(kept) > keeps:
+        kept.pop(0).close()
+    time.sleep(pause)
+print(opened)
+"""
 
 CHEAP = ("/v1/status", "/healthz", "/openapi.json", "/v1/alerts")
 FLOOD = """
@@ -96,12 +144,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=45.0, help="of each measurement")
     parser.add_argument("--per-second", type=float, default=10_000.0, help="cheap requests of two processes together")
+    parser.add_argument("--only", choices=["holders", "floods", "storms"])
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sz-") as folder:
-        sys.exit(measure(Path(folder), args.seconds, args.per_second))
+        sys.exit(measure(Path(folder), args.seconds, args.per_second, args.only))
 
 
-def measure(folder: Path, seconds: float, per_second: float) -> bool:
+def measure(folder: Path, seconds: float, per_second: float, only: str | None) -> bool:
     """Print the answer; whether a promise is broken."""
     (folder / "root").mkdir()
     for number in range(PICTURES):
@@ -112,19 +161,26 @@ def measure(folder: Path, seconds: float, per_second: float) -> bool:
         asks = partial(ask, client, picture, watchdog, process)
         print("| beside | find, median ms | alone | times | failed | longest watchdog gap, s | resident MiB |")
         print("|---|---|---|---|---|---|---|")
-        for kind, (first, again) in HOLDERS.items():
+        for kind, (first, again) in HOLDERS.items() if only in (None, "holders") else ():
             alone = asks(seconds / 3)
             with holding(client.socket_path, first, again):
                 asked = asks(seconds)
             broken |= report(f"{HELD} connections, {kind}", asked, alone)
-        for target in CHEAP:
+        for target in CHEAP if only in (None, "floods") else ():
             alone = asks(seconds / 3)
             with flooding(client.socket_path, target, per_second, seconds / 3) as done:
                 asked = asks(seconds / 3)
             answered = 3 * sum(done) / seconds
             beside = f"{per_second:,.0f} requests of {target} wanted a second, {answered:,.0f} answered"
             broken |= report(beside, asked, alone)
-    return broken
+        for kind, storm in storms(picture).items() if only in (None, "storms") else ():
+            alone = asks(seconds / 3)
+            with storming(client.socket_path, storm, seconds / 3) as done:
+                asked = asks(seconds / 3)
+            broken |= report(f"{kind}: {sum(done):,} connections of {STORMERS} processes", asked, alone)
+        errors = [line for line in (folder / "log").read_bytes().splitlines() if json.loads(line)["level"] == "error"]
+        print(f"errors in the daemon's log: {len(errors)}")
+    return broken or bool(errors)
 
 
 def report(beside: str, asked: Asked, alone: Asked) -> bool:
@@ -245,6 +301,23 @@ def flooding(path: str, target: str, per_second: float, seconds: float) -> Itera
     done: list[int] = []
     yield done
     done += [int(flood.communicate()[0]) for flood in floods]
+
+
+@contextmanager
+def storming(path: str, storm: Storm, seconds: float) -> Iterator[list[int]]:
+    """Processes open connections; afterwards the list has how many they opened."""
+    words = [sys.executable, "-c", STORM, path, str(storm.keeps), str(STORM_EVERY_S), str(seconds)]
+    processes = [subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(STORMERS)]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(storm.sends)
+        process.stdin.close()
+    done: list[int] = []
+    yield done
+    for process in processes:
+        assert process.stdout is not None
+        done.append(int(process.stdout.read()))
+        process.wait()
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ def running(
         wait_until(lambda: is_settled(client))
         yield process, client
     finally:
-        process.terminate()
+        if process.poll() is None:  # a benchmark may have stopped it
+            process.terminate()
         process.wait(PATIENCE_S)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from functools import cache, partial
 from typing import Any, TypeVar
@@ -44,6 +45,7 @@ STREAMS_OF_A_USER_MAX, STREAMS_MAX = 8, 32
 REQUESTS_PER_S = 500.0
 """Pace of a user's requests without pictures: about a fifth of the event loop's time."""
 REQUESTS_BURST_S = 0.5
+REQUESTS_WAIT_S_MAX = 2.0
 
 ALERTS_PER_ANSWER = 1000
 DECISIONS_PER_ANSWER = 1000
@@ -102,7 +104,7 @@ class _Api:
         self._steps = anyio.CapacityLimiter(VERBS_AT_ONCE)
         self._streams = Shares("streams", STREAMS_OF_A_USER_MAX, STREAMS_MAX)
         self._waits = anyio.CapacityLimiter(WAITS_AT_ONCE)
-        self.pace = Pace(REQUESTS_PER_S, REQUESTS_BURST_S)
+        self.pace = Pace(REQUESTS_PER_S, REQUESTS_BURST_S, REQUESTS_WAIT_S_MAX)
         self.alerts_live = AlertStreams(service)
 
     def handler(self, verb: Verb) -> Handler:
@@ -298,6 +300,7 @@ class _Api:
 
     async def _query(self, request: Request, ask: Callable[[], T]) -> T:
         async with self._queries.turn(request.state.peer.uid):
+            await asyncio.sleep(0)  # for the event loop to see the end of a connection that was closed behind the body
             if await request.is_disconnected():  # while waiting
                 raise ClientDisconnect
             return await anyio.to_thread.run_sync(ask)

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from shazimd.server.users import Peer, peer_of
 
@@ -44,6 +44,8 @@ class GuardedProtocol(HttpToolsProtocol):
     _waiting_since = 0.0
     """when the client's turn began; the event loop's own clock has milliseconds only"""
     peer: Peer
+    _at_work: RequestResponseCycle | None = None
+    """the request whose answer is made; ``cycle`` is the last one that was sent, perhaps ahead"""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         super().connection_made(transport)
@@ -58,6 +60,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         _cancel(self._head_timer)
         _cancel(self._unread_timer)
+        if (at_work := self._abandoned()) is not None:
+            at_work.message_event.set()
+        self.pipeline.clear()  # the request at work keeps this object for a while
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -80,6 +85,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_timer = None
         self._in_head, self._in_body = False, True
         super().on_headers_complete()
+        if not self.pipeline:
+            self._at_work = self.cycle
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -87,7 +94,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
 
     def on_response_complete(self) -> None:
+        following = self.pipeline[-1][0] if self.pipeline else None
         super().on_response_complete()
+        self._at_work = following
         self._waiting_since = time.monotonic()
         # uvicorn would read the rest of a refused body to its end, without a time limit.
         if self._in_body and not self.pipeline:
@@ -136,10 +145,18 @@ class GuardedProtocol(HttpToolsProtocol):
     def _head_too_slow(self) -> None:
         self._refuse(408, "timeout", f"the headers took more than {HEAD_S:g} s")
 
+    def _abandoned(self) -> RequestResponseCycle | None:
+        """The request at work, whose answer goes nowhere from now on: to write it to a closed transport is an error
+        with a traceback in the log. uvicorn ends the last request alone, also where that waits for others."""
+        if self._at_work is not None:
+            self._at_work.disconnected = True
+        return self._at_work
+
     def _refuse(self, status: int, code: str, message: str) -> None:
         body = msgspec.json.encode({"error": {"code": code, "message": message}})
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[status] + head + body)
+        self._abandoned()
         self.transport.close()
 
 

@@ -160,18 +160,24 @@ class Turns:
 
 
 class Pace:
-    """Spreads a user's requests to at most ``per_second``, after a burst of as many as come in ``burst_s``."""
+    """Spreads a user's requests to at most ``per_second``, after a burst of as many as come in ``burst_s``.
 
-    def __init__(self, per_second: float, burst_s: float) -> None:
+    None waits longer than ``wait_max_s``: with one request at a time on each of the connections that a user may have,
+    none has to. Those who hang up and come again would leave ever more behind."""
+
+    def __init__(self, per_second: float, burst_s: float, wait_max_s: float) -> None:
         self._interval_s = 1 / per_second
         self._burst_s = burst_s
+        self._wait_max_s = wait_max_s
         self._next: dict[int, float] = {}
         """by user: the time of the next request without a burst"""
 
     async def turn(self, uid: int) -> None:
-        """Wait as long as the user's earlier requests are too many."""
+        """Wait as long as the user's earlier requests are too many. Raises Unavailable rather than wait for long."""
         now = time.monotonic()
         due = max(self._next.get(uid, 0.0), now - self._burst_s)
+        if due - now > self._wait_max_s:
+            raise Unavailable("requests: too many of this user wait; ask again later")
         self._next[uid] = due + self._interval_s
         if due > now:
             await asyncio.sleep(due - now)

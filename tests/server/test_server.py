@@ -394,6 +394,22 @@ def test_requests_sent_ahead_have_a_limit(service: FakeService, path: str) -> No
     assert b"more than 16 requests were sent ahead" in received[2]
 
 
+def test_a_refusal_amid_a_request_leaves_no_error_in_the_log(
+    service: FakeService, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who sends too many requests ahead is hung up on while the first is in work; its answer goes nowhere."""
+    service.holds = threading.Event()
+    first = b"POST /v1/find HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nimage"
+    with connect(path) as connection:
+        connection.sendall(first)
+        assert service.working.acquire(timeout=10)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400")
+        service.holds.set()
+    assert ask(path, "POST", "/v1/find", IMAGE)[0] == 200
+    assert [] == [record.message for record in caplog.records if record.levelname == "ERROR"]
+
+
 def test_headers_that_never_end_are_cut_off(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that opens a connection and says little or nothing gets a 408."""
     monkeypatch.setattr(guard, "HEAD_S", 0.05)

@@ -289,7 +289,7 @@ def test_a_pace_delays_only_the_user_who_is_too_fast(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
     monkeypatch.setattr(users, "time", Mock(monotonic=lambda: 100.0))
-    pace = Pace(per_second=0.1, burst_s=20)
+    pace = Pace(per_second=0.1, burst_s=20, wait_max_s=1000)
 
     async def ask_often() -> None:
         for _ in range(5):
@@ -298,6 +298,19 @@ def test_a_pace_delays_only_the_user_who_is_too_fast(monkeypatch: pytest.MonkeyP
 
     asyncio.run(ask_often())
     assert slept == [10, 20]
+
+
+def test_a_pace_refuses_who_would_wait_for_long() -> None:
+    """The requests of those who have hung up would pile up; another user is not concerned."""
+    pace = Pace(per_second=0.1, burst_s=0, wait_max_s=5)
+
+    async def asked() -> None:
+        await pace.turn(1)
+        with pytest.raises(Unavailable, match="too many of this user wait"):
+            await pace.turn(1)
+        await pace.turn(2)
+
+    asyncio.run(asked())
 
 
 def test_the_requests_of_a_user_are_paced(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
