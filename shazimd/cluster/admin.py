@@ -10,7 +10,8 @@ from typing import Any
 import psycopg
 
 from shazimd.cluster.base import HostState
-from shazimd.cluster.postgres import CONNECT_TIMEOUT_S, applied, expect_version, limited, migrations, reason
+from shazimd.cluster.postgres import CONNECT_TIMEOUT_S, limited, reason
+from shazimd.cluster.tables import applied, expect_version, migrations
 from shazimd.errors import ClusterError, NotFound
 
 TIMEOUT_S = 600.0

@@ -8,7 +8,6 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from importlib.resources import files as package_files
 from typing import Any, cast
 
 import psycopg
@@ -16,6 +15,7 @@ from psycopg.rows import dict_row, tuple_row
 
 from shazimd import __version__
 from shazimd.cluster.base import Content, FilesPage, Push, SharedFile
+from shazimd.cluster.tables import expect_version, value_of
 from shazimd.errors import ClusterError, HostTaken
 from shazimd.protocol.cluster import FingerprintMessage
 from shazimd.types import Digest
@@ -65,7 +65,7 @@ class PostgresCluster:
     def join(self, model: str | None) -> str | None:
         with self._verb() as db:
             lock = "select pg_try_advisory_lock(%s, hashtext(%s))"
-            if not _value(db.execute(lock, [LOCKS, self._host])):
+            if not value_of(db.execute(lock, [LOCKS, self._host])):
                 raise HostTaken(
                     f'the host "{self._host}" is connected already: expected another [cluster] host on each machine'
                 )
@@ -98,7 +98,7 @@ class PostgresCluster:
     def push(self, push: Push, renewed: frozenset[Digest]) -> None:
         paths, mark = [file.path for file in push.files], os.urandom(8)
         with self._verb() as db, self._connection.transaction():
-            n = _value(db.execute("update clock set n = greatest(n, %s) + 1 returning n", [self._known]))
+            n = value_of(db.execute("update clock set n = greatest(n, %s) + 1 returning n", [self._known]))
             begun = "update hosts set position = %s, reading = reading + %s, n = %s, seen = now() where name = %s"
             begun += " returning reading"
             row = db.execute(begun, [push.position, int(push.begins_reading), n, self._host]).fetchone()
@@ -200,9 +200,9 @@ class PostgresCluster:
     def count(self, host: str, position: str | None) -> int:
         with self._verb() as db:
             if position is None:
-                return int(_value(db.execute("select count(*) from files where host = %s", [host])))
+                return int(value_of(db.execute("select count(*) from files where host = %s", [host])))
             later = "select count(*) from entries where host = %s and n > %s"
-            return int(_value(db.execute(later, [host, _parsed(position)[0]])))
+            return int(value_of(db.execute(later, [host, _parsed(position)[0]])))
 
     def all_files(self, host: str, after: str) -> FilesPage:
         with self._verb() as db:
@@ -299,30 +299,6 @@ def _shut(own: socket.socket) -> None:
         own.shutdown(socket.SHUT_RDWR)
 
 
-def migrations() -> dict[int, str]:
-    """The statements of each migration, by number."""
-    folder = package_files("shazimd.cluster").joinpath("migrations")
-    found = {int(each.name[:4]): each.read_text("utf-8") for each in folder.iterdir() if each.name.endswith(".sql")}
-    return dict(sorted(found.items()))
-
-
-def expect_version(db: psycopg.Cursor[Any]) -> None:
-    """Raise ClusterError unless the tables are those of this version."""
-    needed = max(migrations())
-    found = applied(db)
-    if found != needed:
-        raise ClusterError(
-            f"the tables of the database are of version {found}, expected {needed}: run shazimctl cluster init"
-        )
-
-
-def applied(db: psycopg.Cursor[Any]) -> int:
-    """The number of the last migration, 0 without tables."""
-    if _value(db.execute("select to_regclass('shazim.migrations')::text")) is None:
-        return 0
-    return int(_value(db.execute("select coalesce(max(number), 0) from shazim.migrations")))
-
-
 def _digests(db: psycopg.Cursor[Any], host: str, paths: Sequence[bytes]) -> set[Digest]:
     """The contents that files at these paths have at present."""
     statement = "select digest from files where host = %s and key in (select sha256(p) from unnest(%s::bytea[]) p)"
@@ -342,12 +318,6 @@ def _row(message: FingerprintMessage) -> dict[str, Any]:
     """The columns of a fingerprint."""
     row: dict[str, Any] = {**message, "digest": bytes.fromhex(message["content"])}
     return row | {name: None if row[name] is None else base64.b64decode(row[name]) for name in _BYTES}
-
-
-def _value(cursor: psycopg.Cursor[Any]) -> Any:
-    row = cursor.fetchone()
-    assert row is not None
-    return row[0]
 
 
 def reason(error: psycopg.Error) -> str:

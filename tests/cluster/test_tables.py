@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from postgres_server import PostgresServer
 
-from shazimd.cluster import admin, postgres
+from shazimd.cluster import admin, tables
 from shazimd.cluster.base import Push, SharedFile
 from shazimd.cluster.postgres import PostgresCluster
 from shazimd.errors import ClusterError
@@ -141,7 +141,7 @@ def test_a_database_of_an_earlier_version_keeps_its_rows(
     """`shazimctl cluster init` brings it to this version; until then a link says so."""
     shared_server.createdb("earlier")
     url = shared_server.url("earlier")
-    every = postgres.migrations()
+    every = tables.migrations()
     monkeypatch.setattr(admin, "migrations", lambda: {1: every[1]})
     assert admin.init(url) == [1]
     monkeypatch.undo()
