@@ -134,13 +134,13 @@ def extract_features(
 
     ``frames``: later ones of an animation, of which this is the first."""
     pixels = _rgb(pixels)
-    return _pack(pixels, detail, _strongest(_luma(pixels), detail.features), frames)
+    return _pack(pixels, detail, _described(_luma(pixels), detail.features), frames)
 
 
 def extract_both(pixels: NDArray[np.uint8], frames: NDArray[np.uint8] | None = None) -> tuple[bytes, bytes]:
     """``extract_features`` with ``STORED`` and with ``ASKED`` detail, for the cost of one detection."""
     pixels = _rgb(pixels)
-    found = _strongest(_luma(pixels), max(STORED.features, ASKED.features))
+    found = _described(_luma(pixels), max(STORED.features, ASKED.features))
     return _pack(pixels, STORED, found, frames), _pack(pixels, ASKED, found, frames)
 
 
@@ -202,6 +202,28 @@ def _strongest(luma: NDArray[np.uint8], limit: int) -> _Found:
     return _Found(frame, _as_rows(kept), np.sqrt(descriptors / np.maximum(sums, 1)).astype(np.float32))
 
 
+class _Described(NamedTuple):
+    """The strongest features of a picture as they are packed, best first."""
+
+    width: int
+    height: int
+    """of the frame, pixels"""
+    drawn: bool
+    rows: NDArray[np.void]
+    """[n], ``packing.FEATURE``"""
+
+
+def _described(luma: NDArray[np.uint8], limit: int) -> _Described:
+    frame, keypoints, descriptors = _strongest(luma, limit)
+    rows = np.zeros(len(keypoints), FEATURE)
+    rows["x"], rows["y"] = np.clip(np.round(keypoints[:, :2].T * 64), 0, 65535)
+    rows["size"] = np.clip(np.round(32 * np.log2(np.maximum(keypoints[:, 2], 1))), 0, 255)
+    rows["angle"] = np.round(keypoints[:, 3] * (256 / 360)).astype(int) % 256
+    rows["word"] = _words(descriptors)
+    rows["bits"] = np.packbits(descriptors > _BIN_FILLED, axis=1)
+    return _Described(frame.shape[1], frame.shape[0], _is_drawn(frame), rows)
+
+
 def _as_rows(keypoints: Sequence[cv2.KeyPoint]) -> NDArray[np.float32]:
     return np.array([(*k.pt, k.size, k.angle, k.response) for k in keypoints], np.float32)
 
@@ -218,19 +240,11 @@ def _order(keypoints: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np
     return np.lexsort((-strength, turn))
 
 
-def _pack(pixels: NDArray[np.uint8], detail: Detail, found: _Found, frames: NDArray[np.uint8] | None) -> bytes:
-    keypoints, descriptors = found.keypoints[: detail.features], found.descriptors[: detail.features]
-    rows = np.zeros(len(keypoints), FEATURE)
-    rows["x"], rows["y"] = np.clip(np.round(keypoints[:, :2].T * 64), 0, 65535)
-    rows["size"] = np.clip(np.round(32 * np.log2(np.maximum(keypoints[:, 2], 1))), 0, 255)
-    rows["angle"] = np.round(keypoints[:, 3] * (256 / 360)).astype(int) % 256
-    rows["word"] = _words(descriptors)
-    rows["bits"] = np.packbits(descriptors > _BIN_FILLED, axis=1)
-    height, width = found.frame.shape
-    drawn = _is_drawn(found.frame)
-    flags = (DRAWN if drawn else 0) | (0 if frames is None else MOVING)
-    header = HEADER.pack(VERSION, flags, width, height, len(rows))
-    small = _small_picture(pixels, detail, drawn)
+def _pack(pixels: NDArray[np.uint8], detail: Detail, found: _Described, frames: NDArray[np.uint8] | None) -> bytes:
+    rows = found.rows[: detail.features]
+    flags = (DRAWN if found.drawn else 0) | (0 if frames is None else MOVING)
+    header = HEADER.pack(VERSION, flags, found.width, found.height, len(rows))
+    small = _small_picture(pixels, detail, found.drawn)
     return header + rows.tobytes() + small + (b"" if frames is None else frames.tobytes())
 
 
