@@ -1,4 +1,4 @@
-"""A daemon for a benchmark: a process of its own on a scratch folder, without a model, mostly with one worker."""
+"""A daemon for a benchmark: a process of its own on a scratch folder, mostly without a model and with one worker."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PATIENCE_S = 60.0
 
 @contextmanager
 def running(
-    folder: Path, environ: Mapping[str, str] | None = None, processes: int = 1
+    folder: Path, environ: Mapping[str, str] | None = None, processes: int = 1, model: str = "none"
 ) -> Iterator[tuple[psutil.Process, Client]]:
     """The daemon and a client of it; it watches ``folder/root`` and has seen all that lies there."""
     (folder / "root").mkdir(exist_ok=True)
-    words = [sys.executable, "-m", "shazimd.daemon.main", str(folder / "root"), "--model", "none"]
+    words = [sys.executable, "-m", "shazimd.daemon.main", str(folder / "root"), "--model", model]
     (folder / "config.toml").write_text(f"[workers]\nprocesses = {processes}\n")
     options = ["--config", folder / "config.toml", "--store", folder / "store", "--socket", folder / "s"]
     client = Client(str(folder / "s"))

@@ -15,6 +15,7 @@ import io
 import math
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,25 +53,52 @@ class Copy:
     found: dict[int, Match]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Copies that were asked, and the photos among which they were."""
+
+    product: Product
+    known: list[Path]
+    grocery: list[int]
+    """rows of the known grocery photos of this half"""
+    codes: Codes
+    copies: list[Copy]
+    scores: dict[str, NDArray[np.float32]]
+
+
 def main() -> None:
     options = _options()
-    shared = shared_folder()
-    tuned, untouched = split(shared)
-    mine, others = (untouched, tuned) if options.part == "untouched" else (tuned, untouched)
-    rng = np.random.default_rng(options.seed)
+    asked = print_table(options.part, options.model, options.photos, options.tier or TIERS, options.seed, options.out)
+    known = asked.known
+    _edits(asked.copies, asked.scores)
+    _growth(asked.product, asked.copies, asked.scores, len(known))
+    _false_copies(asked.copies, known)
+    _shelves(asked.product, known, asked.grocery, asked.codes)
+    _real(asked.product.model, shared_folder())
+    for step, spent in asked.product.spent_ms.items():
+        print(f"cost, {step}: {np.median(spent):.1f} ms of CPU time, median; {np.quantile(spent, 0.95):.1f} ms at 95 %")
+
+
+def print_table(
+    part: str, model: str, photos: int, tiers: Sequence[str] = TIERS, seed: int = 0, out: str | None = None
+) -> Asked:
+    """Print the table of copies told before the first false one; draw its curves into the folder ``out``, if given."""
+    tuned, untouched = split(shared_folder())
+    mine, others = (untouched, tuned) if part == "untouched" else (tuned, untouched)
+    rng = np.random.default_rng(seed)
     held = set(rng.permutation(len(others))[:HELD_OUT].tolist())
     known = mine + [photo for number, photo in enumerate(others) if number not in held]
     strangers = [others[number] for number in sorted(held)]
 
-    product, codes = Product(installed(options.model)), Codes()
+    product, codes = Product(installed(model)), Codes()
     for row, photo in enumerate(known):
         fingerprint = product.fingerprint(photo.read_bytes())
         product.add(row, fingerprint)
         codes.add(fingerprint, load(photo))
 
     clothing, grocery = range(len(mine) // 2), range(len(mine) // 2, len(mine))
-    sources = [int(n) for kind in (clothing, grocery) for n in rng.permutation(kind)[: options.photos]]
-    edits = [edit for edit in EDITS if edit.tier in (options.tier or TIERS)]
+    sources = [int(n) for kind in (clothing, grocery) for n in rng.permutation(kind)[:photos]]
+    edits = [edit for edit in EDITS if edit.tier in tiers]
     copies, asked = [], Codes()
     for number, source in enumerate([*sources, *([None] * (len(sources) // 4))]):
         photo = known[source] if source is not None else strangers[number % HELD_OUT]
@@ -83,18 +111,12 @@ def main() -> None:
             copies.append(Copy(source, edit, query, product.matches(query)))
 
     print(
-        f"# {options.part} half: {len(sources)} photos x {len(edits)} edits among {len(known)} photos, "
+        f"# photographs, {part} half: {len(sources)} photos x {len(edits)} edits among {len(known)} photos, "
         f"and {len(copies) - len(sources) * len(edits)} copies of photos that are not known\n"
     )
     scores = asked.similarities(codes)
-    _table(copies, scores, options.out)
-    _edits(copies, scores)
-    _growth(product, copies, scores, len(known))
-    _false_copies(copies, known)
-    _shelves(product, known, list(grocery), codes)
-    _real(product.model, shared)
-    for step, spent in product.spent_ms.items():
-        print(f"cost, {step}: {np.median(spent):.1f} ms of CPU time, median; {np.quantile(spent, 0.95):.1f} ms at 95 %")
+    _table(copies, scores, out)
+    return Asked(product, known, list(grocery), codes, copies, scores)
 
 
 def _options() -> argparse.Namespace:
@@ -132,7 +154,7 @@ def _ranks(copies: list[Copy], known: int, verdicts: set[Verdict]) -> NDArray[np
     return ranks
 
 
-def _table(copies: list[Copy], scores: dict[str, NDArray[np.float32]], out: str) -> None:
+def _table(copies: list[Copy], scores: dict[str, NDArray[np.float32]], out: str | None) -> None:
     known = next(iter(scores.values())).shape[1]
     truth = _truth(copies, known)
     rows: dict[str, NDArray[np.float64]] = {PRODUCT: _ranks(copies, known, set(COPY))}
@@ -150,8 +172,9 @@ def _table(copies: list[Copy], scores: dict[str, NDArray[np.float32]], out: str)
             f"| {recall_at(points, 0.9):.3f} | {tiers} |"
         )
     print()
-    os.makedirs(out, exist_ok=True)
-    _plot(curves, os.path.join(out, "precision_recall.png"))
+    if out is not None:
+        os.makedirs(out, exist_ok=True)
+        _plot(curves, os.path.join(out, "precision_recall.png"))
 
 
 def _tier_recall(copies: list[Copy], values: NDArray[np.float64], truth: NDArray[np.bool_], tier: str) -> float:
