@@ -6,6 +6,7 @@ pass goes on from what the daemon really has.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -21,30 +22,43 @@ READ_AT_ONCE = 2
 """Parts that the daemon writes at a time while all files of a host are read: one is checked while one is flushed."""
 WAIT_S = 10.0
 """Pause without a notification: one may get lost with a connection."""
+DECIDE_S = 0.3
+"""Time for decisions before the next look for changes: each is a search, and other hosts' pictures are not to wait for
+many of them."""
+UNDECIDED_MAX = 100
+"""Files that the daemon lists at once."""
 ALL = "*"
 
 
 class Follower:
     """One thread at a time; ``run`` again after an error."""
 
-    def __init__(self, connect: Callable[[], Cluster], daemon: LinkClient, follow: Sequence[str]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Cluster],
+        daemon: LinkClient,
+        follow: Sequence[str],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._connect = connect
         self._daemon = daemon
         self._follow = frozenset(follow)
+        self._monotonic = monotonic
 
     def run(self, is_stopped: Callable[[], bool], working: Callable[[], None]) -> None:
         """Follow until stopped; ``working`` is called whenever all is well. Raises ShazimdError."""
         cluster = self._connect()
         try:
             while not is_stopped():
-                self._pass(cluster)
+                is_done = self._pass(cluster)
                 working()
-                cluster.wait(WAIT_S)
+                if is_done:
+                    cluster.wait(WAIT_S)
         finally:
             cluster.close()
 
-    def _pass(self, cluster: Cluster) -> None:
-        """Fetch all that was pushed, then decide what was waiting for it."""
+    def _pass(self, cluster: Cluster) -> bool:
+        """Fetch all that was pushed, then decide for a while what was waiting for it; False if more can be decided."""
         foreign = self._daemon.foreign()
         waiting = foreign["undecided"]
         files = [(path_bytes(each), bytes.fromhex(each["content"])) for each in waiting]
@@ -56,10 +70,16 @@ class Follower:
         for host in wanted:
             self._fetch(cluster, host, known.get(host))
         self._daemon.link_is_behind(0)
-        for each, number in zip(waiting, landed, strict=True):
-            if number is not None or each["gone"]:
-                self._daemon.decide_foreign(each["id"], number or 0, each["content"])
-                log.debug("cluster_decided", id=each["id"], path=each["path"], order=number)
+        decidable = [
+            (each, number) for each, number in zip(waiting, landed, strict=True) if number is not None or each["gone"]
+        ]
+        end = self._monotonic() + DECIDE_S
+        for each, number in decidable:
+            if self._monotonic() > end:
+                return False
+            self._daemon.decide_foreign(each["id"], number or 0, each["content"])
+            log.debug("cluster_decided", id=each["id"], path=each["path"], order=number)
+        return not decidable or len(waiting) < UNDECIDED_MAX
 
     def _fetch(self, cluster: Cluster, host: str, position: str | None) -> None:
         """Bring the daemon up to date with a host."""

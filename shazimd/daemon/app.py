@@ -155,7 +155,8 @@ def _open_parts(config: Config, model: ModelInfo | None, opened: ExitStack) -> P
     failed: set[Digest] = set()
     verify = Verifier(workers.submit, failed) if config.match.verify else None
     comparers = _comparers(workers, limits.max_pixels, failed) if config.match.verify else None
-    search, duplicates = Search(library, verify), Duplicates(library, verified=config.match.verify)
+    search = Search(library, verify, comparers.verify if comparers else None)
+    duplicates = Duplicates(library, verified=config.match.verify)
     return Parts(
         store,
         workers,

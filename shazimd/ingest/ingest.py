@@ -150,7 +150,8 @@ class Ingest:
         self.pending = PendingAlerts(
             library.store, committer, alerts, self._decider, self._disk, self._arrivals, counts
         )
-        self.across = CrossHostAlerts(library.store, committer, self._decider, self.pending)
+        later = Decider(library.store, search.in_background(), rules, self._disk, self._arrivals)
+        self.across = CrossHostAlerts(library.store, committer, later, self.pending)
 
     def ingest(self, path: bytes, *, deleted: bool = False, is_deep: bool = False) -> Outcome:
         """Make the row of ``path`` agree with its file, and raise an alert if the file is a near-duplicate.

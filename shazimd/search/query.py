@@ -78,9 +78,15 @@ Admit = Callable[[bytes, Stat, Digest], bool]
 
 
 class Search:
-    def __init__(self, library: Library, verify: Verify | None) -> None:
+    def __init__(self, library: Library, verify: Verify | None, later: Verify | None = None) -> None:
+        """``later``: as ``verify``, after the work that others wait for."""
         self._library = library
         self._verify = verify
+        self._later = later
+
+    def in_background(self) -> Search:
+        """A search that leaves the workers to questions and new files."""
+        return Search(self._library, self._later or self._verify)
 
     def matches(
         self,

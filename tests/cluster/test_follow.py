@@ -1,0 +1,70 @@
+"""The turns of a link that follows: changes of other hosts first, then decisions, for a while."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from shazimd.cluster import follow
+from shazimd.cluster.base import Cluster, FilesPage
+from shazimd.cluster.daemon import LinkClient
+
+
+class Hosts:
+    """A daemon with undecided files, and a database without changes; each decision takes a second of its clock."""
+
+    def __init__(self, undecided: int) -> None:
+        self.did: list[str] = []
+        self.now = 0.0
+        self._undecided = [
+            {"id": n, "path": f"/{n}.jpg", "content": "00" * 32, "gone": False} for n in range(undecided)
+        ]
+
+    def foreign(self) -> dict[str, Any]:
+        return {"hosts": [{"host": "nas", "position": "1.00"}], "undecided": self._undecided[:100]}
+
+    def landed(self, files: list[Any]) -> list[int]:
+        return [1] * len(files)
+
+    def others(self) -> list[str]:
+        return ["nas"]
+
+    def changes(self, _host: str, position: str) -> FilesPage:
+        self.did.append("look")
+        return FilesPage([], [], position, is_last=True)
+
+    def link_is_behind(self, _changes: int) -> None:
+        """Told to a daemon."""
+
+    def decide_foreign(self, number: int, _order: int, _content: str) -> None:
+        self.did.append(f"decide {number}")
+        self.now += 1.0
+        self._undecided = [each for each in self._undecided if each["id"] != number]
+
+    def wait(self, _timeout_s: float) -> None:
+        self.did.append("wait")
+
+    def close(self) -> None:
+        self.did.append("close")
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_other_hosts_wait_for_few_decisions() -> None:
+    """Between decisions that take long, changes are looked for; nothing is waited for while files are undecided."""
+    hosts = Hosts(undecided=3)
+    follower = follow.Follower(lambda: cast(Cluster, hosts), cast(LinkClient, hosts), ["*"], hosts.monotonic)
+    follower.run(lambda: "wait" in hosts.did, lambda: None)
+    looked = ["look", "decide 0", "look", "decide 1", "look", "decide 2"]
+    assert hosts.did == [*looked, "wait", "close"]
+
+
+def test_more_files_than_are_listed_are_decided_without_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = Hosts(undecided=101)
+    monkeypatch.setattr(follow, "DECIDE_S", 1000.0)
+    follower = follow.Follower(lambda: cast(Cluster, hosts), cast(LinkClient, hosts), ["*"], hosts.monotonic)
+    follower.run(lambda: "wait" in hosts.did, lambda: None)
+    assert [did for did in hosts.did if not did.startswith("decide")] == ["look", "look", "wait", "close"]
+    assert "decide 100" in hosts.did
