@@ -33,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "boot: boots a Debian; needs root, debootstrap and systemd-nspawn")
 
 
-def call(*words: str | Path, timeout_s: float = 300, **options: Any) -> str:
+def call(*words: str | Path, timeout_s: float = 800, **options: Any) -> str:
     """Run a program here; what it wrote. A failure shows its words."""
     done = subprocess.run(
         words, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout_s, check=False, **options

@@ -19,7 +19,7 @@ events: list[FileEvent] = []
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 90  # as tests/patience.py
+    end = time.monotonic() + 180  # as tests/patience.py
     while not condition():
         if time.monotonic() > end:
             sys.exit(f"found {watcher.status()} {events}")

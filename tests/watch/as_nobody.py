@@ -16,7 +16,7 @@ from shazimd.watch.watcher import Watcher
 
 
 def wait_for(key: Literal["watched_dirs", "unreadable_dirs"], value: int) -> None:
-    end = time.monotonic() + 90  # as tests/patience.py
+    end = time.monotonic() + 180  # as tests/patience.py
     while watcher.status()[key] != value:
         if time.monotonic() > end:
             sys.exit(f"expected {key} = {value}, found {watcher.status()}")

@@ -21,7 +21,7 @@ FEW = {
 
 
 def wait_for_status(expected: dict[str, object]) -> None:
-    end = time.monotonic() + 90  # as tests/patience.py
+    end = time.monotonic() + 180  # as tests/patience.py
     while not expected.items() <= watcher.status().items() or not watcher.alive():
         if time.monotonic() > end:
             sys.exit(f"expected {expected}, found {watcher.status()}")
@@ -29,7 +29,7 @@ def wait_for_status(expected: dict[str, object]) -> None:
 
 
 def wait_for_events(paths: list[Path]) -> None:
-    end = time.monotonic() + 90  # as tests/patience.py
+    end = time.monotonic() + 180  # as tests/patience.py
     while not all(any(is_at_or_below(os.fsencode(path), event.path) for event in events) for path in paths):
         if time.monotonic() > end:
             sys.exit(f"expected all of {paths}, found {events}")

@@ -60,7 +60,7 @@ def test_no_forged_reply_changes_anything_but_its_own_row(tmp_path: Path, monkey
     """Each kind lands beside an innocent file, which has the row of an honest worker, and is found, also after a start
     with honest workers; the forger's file is listed as failed, in a short line."""
     monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
-    monkeypatch.setattr(daemon_process_module, "PATIENCE_S", 300.0)
+    monkeypatch.setattr(daemon_process_module, "PATIENCE_S", 500.0)
     with daemon_process(tmp_path, "--model", "bundled", str(tmp_path / "root")) as daemon:
         honest, daemon.program = daemon.program, [sys.executable, str(HERE / "forging_daemon.py")]
         _land(daemon.root, "first.png", b"first")
