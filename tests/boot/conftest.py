@@ -119,7 +119,7 @@ def _overlay(lower: Path, work: Path) -> Iterator[Path]:
     try:
         yield merged
     finally:
-        call("umount", merged)
+        call("umount", "--lazy", merged)  # a program that was ended may have left others in it
 
 
 @pytest.fixture(scope="session")
