@@ -49,6 +49,7 @@ def _prepare(connection: socket.socket, memory_mb: int, timeout_s: float) -> lis
     try:
         _warm_up(_models(connection))
         os.environ.clear()
+        gc.freeze()  # what is loaded stays: a collection looks at the last job alone
         effort.limit(timeout_s, memory_mb << 20)
         return confine()
     except Exception as error:
@@ -62,26 +63,30 @@ def _serve_one(connection: socket.socket) -> bool:
     request = messages.receive_with_descriptors(connection, messages.PICTURES_MAX)
     if request is None:
         return False
-    messages.send(connection, request.job, _answer(request))
+    answer, has_failed = _answer(request)
+    messages.send(connection, request.job, answer)
+    if has_failed:
+        gc.collect()  # tracebacks refer to each other and to the picture, which the next job may have no memory for
     return True
 
 
-def _answer(request: messages.Frame) -> bytes:
+def _answer(request: messages.Frame) -> tuple[bytes, bool]:
+    """The reply, and whether it is a failure."""
     try:
         effort.begin_job(messages.length_of(request.descriptors))
         function, arguments = messages.unpack_job(request.message, request.descriptors)
-        return messages.pack_result(function(*arguments))
+        return messages.pack_result(function(*arguments)), False
     except ShazimdError as error:
-        return messages.pack_failure(error)
+        return messages.pack_failure(error), True
     except MemoryError:
         gc.collect()
         allowed = effort.memory_allowed() >> 20
         reason = f"the job ran out of memory: by the size of its picture it may have {allowed} MiB"
-        return messages.pack_failure(WorkerFailed(reason))
+        return messages.pack_failure(WorkerFailed(reason)), True
     except Exception as error:
         # A bug here, or an exception of a library that decode() does not turn into NotAnImage.
         failure = WorkerFailed(f"the job failed: {type(error).__name__}: {error}")
-        return messages.pack_failure(failure, traceback.format_exc())
+        return messages.pack_failure(failure, traceback.format_exc()), True
     finally:
         effort.end_job()
 

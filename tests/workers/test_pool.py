@@ -169,6 +169,14 @@ def test_a_job_that_takes_too_much_memory_fails_alone(pool: WorkerPool) -> None:
     assert pool.submit(worker_jobs.allocate, 200).result() == 200 << 20
 
 
+def test_a_picture_that_failed_is_not_kept() -> None:
+    """Not even until the next collection of garbage: after one of 300 MiB there is no room for another beside it."""
+    with WorkerPool(processes=1, memory_mb=1024, timeout_s=60, max_pixels=1_000_000) as pool:
+        for _ in range(3):
+            with pytest.raises(NotAnImage):
+                pool.fingerprint(bytes(300 << 20), None).result()
+
+
 def test_a_worker_that_died_while_idle_costs_no_job(pool: WorkerPool) -> None:
     """As when the kernel takes it because memory is short."""
     process = psutil.Process(pool.submit(worker_jobs.process_id).result())
