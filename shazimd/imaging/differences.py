@@ -32,6 +32,8 @@ STROKES_PIXELS, STROKES_PIXELS_EXACT = 70, 30
 """Pages and drawings: pixels around which both have strokes that do not correlate, from which on content is replaced.
 On the tuned seed 95 % of the pairs of 20 families have more than 90, and edited copies none but under stamps.
 Where the map is exact a single digit is enough, which has 40 to 60; a map of few features leaves up to 66."""
+_STROKES_SIDE = 384
+"""Pixels, longer side of the grid that these are for; on a coarser one, as under a screenshot, a word has fewer."""
 WORDS_SHARE, WORDS_SHARE_SURE, _WORDS_CORRELATION, _WORDS_CONTRAST, _WORDS_BALANCE = 0.028, 0.04, 0.5, 100, 0.35
 """Photographs: the share of the overlap in which both have strokes of much contrast (grey levels), and not the same.
 Below the second share, both must have unlike pixels there, in this ratio at least. On the tuned seed stickers reached
@@ -93,7 +95,8 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
     if np.count_nonzero(both.inside) < _OVERLAP_MIN:
         return None
     toned = not drawn or is_toned(both)
-    least = STROKES_PIXELS_EXACT if exact and not toned else STROKES_PIXELS
+    coarse = min(1.0, max(both.match.shape) / _STROKES_SIDE) ** 2
+    least = STROKES_PIXELS_EXACT if exact and not toned else max(STROKES_PIXELS_EXACT, round(coarse * STROKES_PIXELS))
     return other_strokes(both, drawn=drawn, pixels=least) or differences_of(both, drawn=drawn, toned=toned)
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from benchmarks.quality.edits import EDITS, watermarked
-from benchmarks.quality.families import TEN_EDITS, TUNED, picture
+from benchmarks.quality.families import TEN_EDITS, TUNED, picture, windowed
 from benchmarks.quality.photos import load
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.verify import verify
@@ -155,6 +155,14 @@ def test_pictures_of_one_kind_that_differ_little_are_no_copies(family: str, one:
     """Faces of one emoji with other mouths, and two months of which the days of one fit a week further on."""
     pair = picture(family, TUNED, one), picture(family, TUNED, other)
     assert Verdict.COPY not in (judged(*pair).verdict, judged(*reversed(pair)).verdict)
+
+
+def test_a_screenshot_of_one_form_is_no_copy_of_another_with_few_other_words() -> None:
+    """The form is smaller there, so its words have fewer pixels."""
+    forms = {number: picture("forms", TUNED, number) for number in (24, 30)}
+    screenshot = windowed(forms[30], np.random.default_rng(3))
+    verdicts = {number: judged(screenshot, form).verdict for number, form in forms.items()}
+    assert verdicts == {24: Verdict.VARIANT, 30: Verdict.COPY}
 
 
 @pytest.mark.parametrize(("seed", "one", "other"), [(13, 25, 4), (14, 30, 16)])
