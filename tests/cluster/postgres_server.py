@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from patience import PATIENCE_S
 
 SETTINGS = {
     "listen_addresses": "",
@@ -28,7 +29,6 @@ SETTINGS = {
     "wal_keep_size": "256MB",
     "log_min_messages": "warning",
 }
-PATIENCE_S = 60.0
 
 
 def binaries() -> Path | None:

@@ -29,7 +29,7 @@ STEPS = int(os.environ.get("SHAZIMD_STEPS", "30"))
 REST_EVERY = 50
 BRUTE_FORCE = 100
 """Files compared with one picture, besides all that were found."""
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + 6 * STEPS)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600 + 6 * STEPS)]
 
 
 class Servers:
@@ -196,7 +196,7 @@ class History:
 
     def _wait(self, condition: Callable[[], object]) -> None:
         try:
-            wait_until(condition, *self.hosts, patience_s=120)
+            wait_until(condition, *self.hosts)
         except AssertionError as error:
             raise AssertionError(f"{self.steps}\n{error}") from error
 

@@ -20,7 +20,6 @@ from shazimd.cluster import postgres
 from shazimd.cluster.postgres import PostgresCluster
 from shazimd.errors import ClusterError
 
-pytestmark = pytest.mark.timeout(200)
 Hosts = Callable[[str, str], LinkedHost]
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
 from daemon_process import drawing
 from linked import LinkedHost, known, wait_until
 
-pytestmark = pytest.mark.timeout(200)
 Hosts = Callable[[str, str], LinkedHost]
 
 

@@ -6,14 +6,12 @@ import shutil
 from collections.abc import Callable
 
 import psycopg
-import pytest
 from daemon_process import drawing
 from linked import LinkedHost, known, wait_until
 from postgres_server import PostgresServer
 
 from shazimd.cluster import admin
 
-pytestmark = pytest.mark.timeout(200)
 Hosts = Callable[[str, str], LinkedHost]
 
 

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 from daemon_process import drawing
+from patience import PATIENCE_S
 from PIL import ImageOps
 
 TUTORIAL = Path(__file__).resolve().parents[2] / "docs/tutorial.md"
 SCRIPTS = Path(sys.executable).parent
-PATIENCE_S = 60
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[mK]")
 
 
