@@ -18,12 +18,14 @@ from patience import PATIENCE_S
 from running import Daemon, draw, wait_for
 
 ON_A_TERMINAL = """\
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 os.setsid()
 os.close(os.open(os.ttyname(0), os.O_RDWR))
 os.execv(sys.argv[1], sys.argv[1:])
 """
-"""Makes the terminal on standard input the controlling one: credentials(7), tty_ioctl(2)."""
+"""Makes the terminal on standard input the controlling one: credentials(7), tty_ioctl(2). Hang-up
+is not ignored, though the tests themselves may run under nohup(1)."""
 AS_NOBODY = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps", "+dac_read_search"]
 AS_NOBODY += ["--ambient-caps", "+dac_read_search"]
 """Another user, but for the right to read the interpreter, which may lie in a home."""
