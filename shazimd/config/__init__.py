@@ -159,6 +159,7 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     height, width] in, as uint8 levels or as float colours in [0, 1]; vectors [n, width] out. FILE#sha256=HEX must have
     that digest. Without a model, only the same bytes, the same pixels and geometry raise alerts. A threshold keeps its
     meaning: scores by hashes alone are higher among unrelated pictures, so 0.75 asks for 0.84 of them.
+    While a model is being installed, alerts wait for its vectors, but for those of equal bytes.
     Example: handle = "none" """
 
 

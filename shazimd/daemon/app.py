@@ -63,6 +63,7 @@ class App:
             self._parts = parts = _open_parts(config, self.provision.installed(), opened)
             check_presence(roots, parts.store)
             self.store, self.workers, self.library = parts.store, parts.workers, parts.library
+            self.library.model_will_come = self.provision.will_come
             self.alerts, self.committer, self.metrics = parts.alerts, parts.committer, parts.metrics
             self.foreign = ForeignFiles(
                 parts.library,

@@ -55,7 +55,8 @@ of groups, and counting them takes a second at 100,000 images."""
 BACKLOG_MAX = 64
 """Scanned files that wait for ingest before the next directory is scanned: enough for all workers, small in memory."""
 MODEL_WAIT_S = 120.0
-"""Longest wait of a first start for its model: files decoded without a model are decoded again later."""
+"""Longest wait of a first start for its model: files decoded without a model are decoded again later. A root with a
+baseline has few new files: they are stored, and their alerts wait."""
 MODEL_TICK_S = 0.2
 """How often the wait for the model looks for the run's end."""
 RETRY_S = 5.0
@@ -114,7 +115,7 @@ class Run:
         self._thread = threading.Thread(target=self._run, name="run", daemon=True)
 
     def start(self, model: threading.Event | None = None) -> None:
-        """Begin once ``model`` is set, or after MODEL_WAIT_S; returns at once."""
+        """Begin once ``model`` is set, or after MODEL_WAIT_S; at once if all roots have baselines. Does not block."""
         self._model = model
         self._thread.start()
         self._progress.start()
@@ -247,6 +248,8 @@ class Run:
                 self._draining.wait(RETRY_S)
 
     def _wait_for_model(self) -> None:
+        if not self._roots.without_baseline:
+            return
         end = time.monotonic() + MODEL_WAIT_S
         while self._model and not self._model.wait(MODEL_TICK_S) and time.monotonic() < end:
             if self._draining.is_set():

@@ -18,22 +18,27 @@ from shazimd.ingest.pending import PendingAlerts
 from shazimd.protocol import Alert
 from shazimd.protocol.cluster import UndecidedFile
 from shazimd.search.fetching import Fetching
-from shazimd.store.base import Reader, Store, Writer
+from shazimd.search.library import Library
+from shazimd.store.base import Reader, Writer
 from shazimd.text import path_fields
 from shazimd.types import ContentId, Digest
 
 
 class CrossHostAlerts:
-    def __init__(self, store: Store, committer: Committer, decider: Decider, pending: PendingAlerts) -> None:
-        self._store = store
+    def __init__(self, library: Library, committer: Committer, decider: Decider, pending: PendingAlerts) -> None:
+        self._library = library
+        self._store = library.store
         self._committer = committer
         self._decider = decider
         self._pending = pending
 
     def undecided(self, limit: int) -> list[UndecidedFile]:
-        """The files whose matches on other hosts are still to be looked for, in the order of their arrival."""
+        """The files whose matches on other hosts are still to be looked for, in the order of their arrival. Those that
+        wait for vectors are left out."""
+        awaits = self._library.awaits_vectors
         with self._store.read() as reader:
-            notes = list(islice(reader.pending_across(), limit))
+            ready = (found for found in reader.pending_across() if not awaits(found[1].query.fingerprint.model))
+            notes = list(islice(ready, limit))
             return [
                 {
                     "id": number,
@@ -61,7 +66,7 @@ class CrossHostAlerts:
         decision = Decision(None)
         if content is not None and path is not None:
             file = Candidate(path, None, started, decided=decided, across=Across(order, fetching))
-            decision = self._decider.by_search(file, note.query, content)
+            decision = self._decider.by_search(file, self._pending.with_vector(note.query, content), content)
             if fetching is not None and fetching.missed:
                 raise Unavailable(f"features of {fetching.missed} pictures of other hosts are not here yet")
         self._commit(number, content, decision)

@@ -81,26 +81,34 @@ class Backfill:
             self._jobs.offer("backfill", self._begin_filling, Lane.BACKFILL)
 
     def _begin_filling(self) -> None:
+        model = self._library.model_id
+        self._library.unfilled.clear()  # a run that was stopped may have left some
         with self._library.store.read() as reader:
             outdated = self._outdated(reader, 0)
             first = next(outdated, None)
             if first is None:
+                self._library.filled_for = model
                 return
             self._library.outdated = 1 + sum(1 for _ in outdated)
             example = reader.unsound.files(first)[0]
-        log.info("backfill_started", contents=self._library.outdated, example=example, model=self._library.model_id)
-        self._next(0)
+        log.info("backfill_started", contents=self._library.outdated, example=example, model=model)
+        self._next(0, model)
 
-    def _next(self, after: ContentId) -> None:
+    def _next(self, after: ContentId, model: str | None) -> None:
+        """Offer the next contents. ``model``: the model in use when this began."""
         with self._library.store.read() as reader:
             contents = list(islice(self._outdated(reader, after), BATCH))
+        self._library.unfilled.update(contents)
         for content in contents:
             self._jobs.offer(content, partial(self._fill, content), Lane.BACKFILL)
         if contents:
-            self._jobs.offer("backfill", partial(self._next, contents[-1]), Lane.BACKFILL)
+            self._jobs.offer("backfill", partial(self._next, contents[-1], model), Lane.BACKFILL)
+        elif model != self._library.model_id:  # the first contents have vectors of the model before, or none
+            self._begin_filling()
         else:
             self._library.outdated = 0
-            log.info("backfill_complete", model=self._library.model_id)
+            self._library.filled_for = model
+            log.info("backfill_complete", model=model)
 
     def _outdated(self, reader: Reader, after: ContentId) -> Iterator[ContentId]:
         """Outdated contents, and those whose row is unsound, in order of id."""
@@ -108,6 +116,12 @@ class Backfill:
         return merge(reader.unsound.contents(after), outdated)
 
     def _fill(self, content: ContentId) -> None:
+        try:
+            self._renew(content)
+        finally:
+            self._library.unfilled.discard(content)
+
+    def _renew(self, content: ContentId) -> None:
         self._name_unsound(content)
         with self._memory.taking(_size(self._library.store, content)):
             found = _read(self._library.store, content)

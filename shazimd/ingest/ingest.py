@@ -147,11 +147,9 @@ class Ingest:
         self._arrivals = Arrivals()
         self.retries = Retries()
         self._decider = Decider(library.store, search, rules, self._disk, self._arrivals)
-        self.pending = PendingAlerts(
-            library.store, committer, alerts, self._decider, self._disk, self._arrivals, counts
-        )
+        self.pending = PendingAlerts(library, committer, alerts, self._decider, self._disk, self._arrivals, counts)
         later = Decider(library.store, search.in_background(), rules, self._disk, self._arrivals)
-        self.across = CrossHostAlerts(library.store, committer, later, self.pending)
+        self.across = CrossHostAlerts(library, committer, later, self.pending)
 
     def ingest(self, path: bytes, *, deleted: bool = False, is_deep: bool = False) -> Outcome:
         """Make the row of ``path`` agree with its file, and raise an alert if the file is a near-duplicate.
@@ -290,13 +288,16 @@ class Ingest:
         return query
 
     def _decided(self, file: _File, content: _Content) -> _Made | None:
-        """The decision on the alert of known bytes; None if a worker failed. Raises KeyError for a removed content."""
+        """The decision on the alert of known bytes; None if a worker failed, or vectors are to be made. Raises KeyError
+        for a removed content."""
         candidate = Candidate(file.path, file.found, file.started, decided=content.decided)
         decision = self._decider.by_bytes(candidate, content.exact)
         if decision is None:
             assert content.known is not None
             with self._library.store.read() as reader:
                 query = _query_of(reader.fingerprint(content.known, self._library.model_id))
+            if self._library.awaits_vectors(query.fingerprint.model):  # the pending alert waits for them
+                return None
             try:
                 decision = self._decider.by_search(candidate, query, content.known, content.exact)
             except WorkerFailed:  # the pending alert is decided later

@@ -3,6 +3,9 @@
 A pending alert is decided once. While files of its matches are missing it is put off: their renames may not be in the
 store yet. It is tried again when a missing file's row was moved or removed, and for the last time when all events and
 scans before it were handled.
+
+While vectors are to be made that it needs, it is held: its model is being installed, or the backfill is at work. Of a
+held alert only the number is kept in memory: the store has the rest.
 """
 
 from __future__ import annotations
@@ -12,8 +15,9 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from math import inf
 from typing import Protocol
 
@@ -27,13 +31,16 @@ from shazimd.ingest.decision import Candidate, Decider, Decision, OwnDecisions
 from shazimd.ingest.disk import Disk
 from shazimd.ingest.retries import DELAY_S, TRIES_MAX
 from shazimd.protocol import Alert
-from shazimd.store.base import Reader, Store, Writer
+from shazimd.search.library import Library
+from shazimd.store.base import Reader, Writer
 from shazimd.types import ContentId, Query
 
 log = structlog.get_logger()
 
 PATIENCE_S = 60.0
 """Longest delay of a decision while events keep coming and no directory is being scanned."""
+RELEASED = 64
+"""Held alerts that are in memory at a time when they are decided: their queries take some 20 kB each."""
 
 
 class AlertCounts(Protocol):
@@ -71,7 +78,7 @@ class PendingAlerts:
 
     def __init__(
         self,
-        store: Store,
+        library: Library,
         committer: Committer,
         alerts: Alerts,
         decider: Decider,
@@ -79,7 +86,8 @@ class PendingAlerts:
         arrivals: Arrivals,
         counts: AlertCounts,
     ) -> None:
-        self._store = store
+        self._library = library
+        self._store = library.store
         self._committer = committer
         self._alerts = alerts
         self._decider = decider
@@ -88,11 +96,13 @@ class PendingAlerts:
         self._counts = counts
         self._lock = threading.Lock()
         self._put_off: dict[int, _PutOff] = {}
+        self._held: dict[int, int] = {}
+        """arrivals of held alerts, by number"""
 
     def __len__(self) -> int:
-        """Number of alerts put off."""
+        """Number of alerts put off or held."""
         with self._lock:
-            return len(self._put_off)
+            return len(self._put_off) + len(self._held)
 
     def left(self) -> list[PendingAlert]:
         """The alerts left undecided by an earlier run of the daemon, in the order of their files' arrival."""
@@ -117,13 +127,16 @@ class PendingAlerts:
     def decide(self, pending: PendingAlert, *, is_last: bool = False) -> bool:
         """Search for matches of a stored file, and replace its pending alert by the alert, if any.
 
-        False if the alert was put off: files of matches are missing (never with ``is_last``), or a worker was lost.
-        Raises WorkerFailed."""
+        False if the alert was put off: files of matches are missing (never with ``is_last``), a worker was lost, or
+        vectors are to be made. Raises WorkerFailed."""
+        if self._library.awaits_vectors(pending.query.fingerprint.model):
+            self._hold(pending)
+            return False
         put_off = None
         try:
             found, decided = self._disk.glance(pending.path), self._decided(pending.content)
             file = Candidate(pending.path, found, pending.started, pending.arrival, decided)
-            decision = self._decider.by_search(file, pending.query, pending.content)
+            decision = self._decider.by_search(file, self.with_vector(pending.query, pending.content), pending.content)
             if not decision.is_final and not is_last:
                 put_off = _PutOff(pending, decision.missing)
             else:
@@ -140,12 +153,12 @@ class PendingAlerts:
         """The alerts to decide now, each with the ``is_last`` for ``decide``.
 
         ``is_scanning``: directories are being compared; ``is_behind``: events or files wait for their ingest."""
+        due = [(each, False) for each in self._released()]
         with self._lock:
             waiting = [each for each in self._put_off.values() if not each.is_taken]
         if not waiting:
-            return []
+            return due
         now = time.perf_counter()
-        due = []
         with self._store.read() as reader:
             for each in waiting:
                 is_late = now - each.pending.started > PATIENCE_S
@@ -160,6 +173,18 @@ class PendingAlerts:
         with self._lock:
             return {os.path.dirname(path) for each in self._put_off.values() for path in each.missing}
 
+    def with_vector(self, query: Query, content: ContentId | None) -> Query:
+        """The query of a stored picture with the vector that was made of it since, if any."""
+        model = self._library.model_id
+        if content is None or query.fingerprint.model == model:
+            return query
+        with suppress(KeyError), self._store.read() as reader:  # removed for good
+            known = reader.fingerprint(content, model)
+            fingerprint = replace(query.fingerprint, signals=known.signals, model=known.model)
+            orientations = tuple(replace(signals, fv=known.signals.fv) for signals in query.orientations)
+            return replace(query, fingerprint=fingerprint, orientations=orientations)
+        return query
+
     def settle(self, writer: Writer, content: ContentId, decision: Decision) -> Alert | None:
         """Store the result of a decision about a content's file, with the file's row or after it: relations, and the
         alert for ``publish``."""
@@ -171,6 +196,40 @@ class PendingAlerts:
         if alert:
             self._counts.alert_told(alert["verdict"])
             self._alerts.publish(alert)
+
+    def _hold(self, pending: PendingAlert) -> None:
+        with self._lock:
+            is_first = not self._held
+            self._held[pending.number] = pending.arrival
+            self._put_off.pop(pending.number, None)
+        if is_first:
+            log.info("alerts_held", path=pending.path, model=self._library.model_id)
+
+    def _released(self) -> list[PendingAlert]:
+        """Some of the held alerts, once all vectors are there or no model comes."""
+        with self._lock:
+            held = dict(self._held)
+            room = RELEASED - sum(each.is_taken for each in self._put_off.values())
+        if not held or room <= 0 or self._library.awaits_vectors():
+            return []
+        released = []
+        with self._store.read() as reader:
+            notes = ((note, held[note[0]]) for note in reader.pending_alerts() if note[0] in held)
+            for (number, path, query), arrival in islice(notes, room):
+                row = reader.file(path)
+                released.append(PendingAlert(number, path, row.content if row else None, query, arrival))
+        gone = held if not released else {}
+        with self._lock:
+            for number in gone:
+                del self._held[number]
+            for each in released:
+                del self._held[each.number]
+                self._put_off[each.number] = _PutOff(each, is_taken=True)
+        for arrival in gone.values():
+            self._arrivals.decided(arrival)
+        if released:
+            log.info("alerts_released", alerts=len(released), model=self._library.model_id)
+        return released
 
     def _commit(self, pending: PendingAlert, decision: Decision, *, is_missing: bool) -> None:
         def work(writer: Writer) -> Alert | None:

@@ -44,6 +44,7 @@ class Provision:
         """set when the model is there, can't be had yet, or none is wanted"""
         self._thread: threading.Thread | None = None
         self._use: Callable[[ModelInfo], None] = lambda _: None
+        self._is_tried = handle in (NO_MODEL, BUNDLED)
         self.fault: str | None = None
         """why there is no model yet"""
 
@@ -72,6 +73,10 @@ class Provision:
             log.info("model_installing", handle=self._handle)
             self._thread = threading.Thread(target=self._run, name="model", daemon=True)
             self._thread.start()
+
+    def will_come(self) -> bool:
+        """Whether the first try to install a model is still to end: a later one may never succeed."""
+        return not self._is_tried
 
     def stop(self) -> None:
         self._stopping.set()
@@ -135,12 +140,14 @@ class Provision:
                 self._stopping.wait(UNDER_WAY_S)
             except ModelError as error:
                 self._log_fault(error, retry_s=delay_s)
+                self._is_tried = self._is_tried or not self._stopping.is_set()
                 self.first_try.set()
                 self._pause(delay_s)
                 delay_s = min(2 * delay_s, RETRY_MAX_S)
             else:
                 self.fault = None
                 self._use(model)
+                self._is_tried = True
                 self.first_try.set()
                 return
 

@@ -39,6 +39,12 @@ class Library:
         self.model = model
         self.outdated = 0
         """contents whose vector or features the backfill has still to make"""
+        self.unfilled: set[ContentId] = set()
+        """contents whose vector or features are being made"""
+        self.filled_for: str | None = None
+        """the model for which the backfill has gone through all contents"""
+        self.model_will_come: Callable[[], bool] = lambda: False
+        """whether a model is being installed"""
         self.loaded: Future[list[ContentId]] = Future()
         """Done when the words of all contents are loaded: contents whose local features cannot be parsed."""
         self._open_index = open_index
@@ -66,6 +72,13 @@ class Library:
         """The content with the bytes of this digest, if known."""
         with self.store.read() as reader:
             return reader.content(digest)
+
+    def awaits_vectors(self, model: str | None = None) -> bool:
+        """Whether vectors are still to be made for a picture that was fingerprinted with ``model``: its own, and those
+        of pictures known before it. So while a model is being installed, then until the backfill is done."""
+        if self.model is None:
+            return self.model_will_come()
+        return model != self.model_id and (self.filled_for != self.model_id or bool(self.unfilled))
 
     def words_are_loaded(self) -> bool:
         """Whether the words of all contents can be searched."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 PHRASES = {
+    "alerts_held": "alerts wait until the vectors of all images are there",
+    "alerts_released": "{alerts:,} alerts that waited are decided now",
     "backfill_complete": "vectors and features of all images are up to date",
     "backfill_started": "vectors and features of {contents:,} images are made again in the background",
     "directory_unreadable": "{path} can't be read: {reason}",

@@ -205,3 +205,23 @@ def test_progress_is_a_number_that_falls(bench: Bench, monkeypatch: pytest.Monke
     bench.run()
     assert seen[0] == 5
     assert seen == sorted(seen, reverse=True)
+
+
+def test_a_model_that_comes_meanwhile_is_used_for_all(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backfill of features that ends with another model than it began with begins again."""
+    make = bench.decoders.fingerprint
+
+    def with_model(data: Picture, model: ModelInfo | None) -> Future[Fingerprint]:
+        assert bench.library is not None
+        if bench.library.model is None:
+            bench.library.use_model(FakeModel())  # type: ignore[arg-type]
+        return make(data, model)
+
+    monkeypatch.setattr(bench.decoders, "fingerprint", with_model)
+    bench.jobs.close()
+    bench.jobs = Jobs(threads=1)  # the picture is decoded before the backfill looks for the next
+    bench.add("a", b"1", b"")
+    bench.run()
+    assert bench.library is not None
+    assert bench.library.filled_for == "m"
+    assert not bench.library.awaits_vectors()
