@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn import encoded, photograph
 from PIL import Image, ImageDraw
 
 from benchmarks.quality.edits import EDITS, watermarked
@@ -242,3 +243,37 @@ def test_words_and_stickers_over_a_photograph_replace_nothing(shared: Path, name
     number = next(place for place, each in enumerate(EDITS) if each.name == edit)
     copy = EDITS[number].apply(photo, np.random.default_rng([seed, number]), photo)
     assert judged(copy, photo).verdict is Verdict.COPY
+
+
+def stripes(*colours: tuple[int, int, int]) -> Image.Image:
+    image = Image.new("RGB", (300, 200))
+    for number, colour in enumerate(colours):
+        image.paste(colour, (100 * number, 0, 100 * number + 100, 200))
+    return image
+
+
+def test_three_stripes_of_other_colours_are_another_picture() -> None:
+    """Also where the brightness of each is the same; the same stripes, saved again or halved, are a copy."""
+    flag = stripes((200, 40, 40), (230, 230, 230), (30, 60, 160))
+    as_bright = stripes((30, 126, 47), (230, 230, 230), (160, 15, 50))
+    assert judged(flag.convert("L"), as_bright.convert("L")).verdict is Verdict.COPY
+    for other in (as_bright, stripes((0, 146, 70), (241, 242, 241), (206, 43, 55))):
+        assert Verdict.COPY not in (judged(flag, other).verdict, judged(other, flag).verdict)
+    assert judged(flag.reduce(2), flag).verdict is Verdict.COPY
+    assert judged(flag, reopened(flag)).verdict is Verdict.COPY
+
+
+def test_a_cut_out_picture_laid_on_white_is_a_copy() -> None:
+    """Transparent pixels count as white, as most programs show them."""
+    cut = photograph().convert("RGBA")
+    mask = Image.new("L", cut.size)
+    ImageDraw.Draw(mask).ellipse((60, 40, 340, 260), fill=255)
+    cut.putalpha(mask)
+    laid = Image.new("RGBA", cut.size, "white")
+    laid.alpha_composite(cut)
+    assert judged(cut, reopened(laid.convert("RGB"))).verdict is Verdict.COPY
+    assert judged(reopened(laid.convert("RGB")), cut).verdict is Verdict.COPY
+
+
+def reopened(image: Image.Image) -> Image.Image:
+    return Image.open(io.BytesIO(encoded(image, "JPEG", quality=80)))
