@@ -247,12 +247,13 @@ class Ingest:
             made = self._decided(file, content)
             if self._disk.is_missing(file.path):
                 return self._absent(file.path, file.before, deleted=False)
-        stored = self._commit(file, content, made, silent=silent)
-        if stored is None:
-            return Outcome.UNSETTLED
-        self._count_stored(file, stored, decoded=content.known is None)
-        if stored.pending is not None:
-            return Outcome.STORED if self.pending.decide(stored.pending) else Outcome.PUT_OFF
+        with self._library.store.file_changes.deferring():
+            stored = self._commit(file, content, made, silent=silent)
+            if stored is None:
+                return Outcome.UNSETTLED
+            self._count_stored(file, stored, decoded=content.known is None)
+            if stored.pending is not None:
+                return Outcome.STORED if self.pending.decide(stored.pending) else Outcome.PUT_OFF
         return Outcome.MISSING if self._disk.is_missing(file.path) else Outcome.STORED
 
     def _known(self, digest: Digest, file: _File) -> _Content | None:

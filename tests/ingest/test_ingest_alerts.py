@@ -270,3 +270,30 @@ def test_the_earlier_of_two_is_told_of_no_later_one(bench: Bench, monkeypatch: p
     for pending in reversed(left):
         decide(pending)
     assert [("b.ppm", "a.ppm")] == bench.told()
+
+
+def test_a_wait_for_changes_lasts_until_the_alert_of_the_file_is_decided(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To tell other hosts of the file would take processor time from its search."""
+    changes, order = bench.store.file_changes, list[str]()
+    monkeypatch.setattr(changes, "_deferred_max_s", PATIENCE_S)
+    decide = bench.ingest.pending.decide
+
+    def wait() -> None:
+        changes.wait(0, PATIENCE_S)
+        order.append("woken")
+
+    waiting = threading.Thread(target=wait, daemon=True)
+
+    def decided(pending: PendingAlert) -> bool:
+        assert 1 == changes.number
+        waiting.start()
+        waiting.join(0.1)  # it would be woken by now
+        order.append("decided")
+        return decide(pending)
+
+    monkeypatch.setattr(bench.ingest.pending, "decide", decided)
+    bench.look("a.ppm", b"one")
+    waiting.join(PATIENCE_S)
+    assert ["decided", "woken"] == order
