@@ -157,7 +157,7 @@ class Ingest:
         ``deleted``: the kernel reported a deletion or a move to elsewhere: the row of a missing file is removed.
         ``is_deep``: the file is read though its stat is unchanged."""
         started = time.perf_counter()
-        with self._library.store.read() as reader:
+        with self._library.store.read_in_turn() as reader:
             before = reader.file(path)
         found = None
         try:
@@ -259,7 +259,7 @@ class Ingest:
     def _known(self, digest: Digest, file: _File) -> _Content | None:
         """The content with these bytes, from a single snapshot; None for new bytes."""
         last_arrival = self._arrivals.visible
-        with self._library.store.read() as reader:
+        with self._library.store.read_in_turn() as reader:
             content = reader.content(digest)
             if content is None or is_bare(reader, content):
                 return None
