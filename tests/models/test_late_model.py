@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from daemon_process import DaemonProcess, daemon_process
 from drawn import photograph
+from installing import installing_elsewhere
 
 TINY = Path(__file__).parent / "data" / "tiny_float32.tflite"
 
@@ -24,19 +22,6 @@ def daemon(tmp_path: Path) -> Iterator[DaemonProcess]:
         process.settled()
         assert process.stop() == 0
         yield process
-
-
-@contextmanager
-def installing(store: Path) -> Iterator[None]:
-    """The installation is under way: another process has its lock."""
-    models = store / "models"
-    models.mkdir(exist_ok=True)
-    descriptor = os.open(models, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def start_without_model(daemon: DaemonProcess, handle: Path) -> None:
@@ -54,7 +39,7 @@ def add_copy(daemon: DaemonProcess) -> None:
 
 def test_an_alert_waits_for_a_model_that_comes_late(daemon: DaemonProcess) -> None:
     """It survives a kill, waits for the vectors of both pictures, and says what they are worth."""
-    with installing(daemon.store):
+    with installing_elsewhere(daemon.store / "models"):
         start_without_model(daemon, TINY)
         add_copy(daemon)
         daemon.kill()
@@ -71,7 +56,7 @@ def test_an_alert_waits_for_a_model_that_comes_late(daemon: DaemonProcess) -> No
 
 def test_equal_bytes_are_told_at_once(daemon: DaemonProcess) -> None:
     """No vector is needed for that."""
-    with installing(daemon.store):
+    with installing_elsewhere(daemon.store / "models"):
         start_without_model(daemon, TINY)
         (daemon.root / "same.png").write_bytes((daemon.root / "known.png").read_bytes())
         assert daemon.wait_for("near_duplicate")["verdict"] == "exact"
@@ -82,7 +67,7 @@ def test_hashes_decide_where_the_model_can_not_be_had(daemon: DaemonProcess, tmp
     """The reason is said, and the alert has no cosine."""
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(b"no model")
-    with installing(daemon.store):
+    with installing_elsewhere(daemon.store / "models"):
         start_without_model(daemon, broken)
         add_copy(daemon)
         assert daemon.events("near_duplicate") == []

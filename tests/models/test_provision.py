@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import fcntl
-import os
 import queue
 import shutil
 from collections.abc import Iterator
@@ -9,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from installing import installing_elsewhere
 from patience import PATIENCE_S
 
 from shazimd.errors import Forbidden
@@ -30,18 +29,6 @@ def started(models: Path, handle: str) -> Iterator[tuple[Provision, queue.Simple
         yield providing, used
     finally:
         providing.stop()
-
-
-@contextmanager
-def installing_elsewhere(models: Path) -> Iterator[None]:
-    """Another process is at it: its lock is held."""
-    models.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(models, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def test_a_model_that_is_missing_is_installed_and_used(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -32,17 +31,6 @@ from shazimd.server.run import Server
 from shazimd.server.sockets import bind_socket, systemd_sockets
 
 IMAGE = b"image of a ski"
-
-
-@pytest.fixture
-def service() -> FakeService:
-    return FakeService()
-
-
-@pytest.fixture
-def path(service: FakeService, tmp_path: Path) -> Iterator[str]:
-    with serving(service, tmp_path) as path:
-        yield path
 
 
 def connect(path: str) -> socket.socket:

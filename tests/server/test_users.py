@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -29,17 +28,6 @@ from shazimd.server.verbs import VERBS
 
 NOBODY = 65534
 STRANGER = Peer(NOBODY, frozenset([NOBODY]))
-
-
-@pytest.fixture
-def service() -> FakeService:
-    return FakeService()
-
-
-@pytest.fixture
-def path(service: FakeService, tmp_path: Path) -> Iterator[str]:
-    with serving(service, tmp_path) as path:
-        yield path
 
 
 def as_user(monkeypatch: pytest.MonkeyPatch, peer: Peer) -> None:
