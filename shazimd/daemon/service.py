@@ -93,7 +93,7 @@ class DaemonService:
         compared = self._app.search.compare(
             query.result(),
             other.result(),
-            same_bytes=_digest(a) == _digest(b),
+            same_bytes=len(a) == len(b) and _digest(a) == _digest(b),
             weights=weights,
             threshold=self._threshold(None),
         )

@@ -29,12 +29,13 @@ WORD_MAX = 8192
 
 
 def _digests(given: str) -> list[bytes]:
+    expected = f"at most {DIGESTS_MAX} digests of 64 hexadecimal digits, with commas between"
     try:
         digests = [parse_digest(each) for each in given.split(",")]
     except ValueError as error:
-        raise ValueError(f"at most {DIGESTS_MAX} digests of 64 hexadecimal digits, with commas between") from error
+        raise ValueError(expected) from error
     if len(digests) > DIGESTS_MAX:
-        raise ValueError(f"at most {DIGESTS_MAX} digests of 64 hexadecimal digits, with commas between")
+        raise ValueError(expected)
     return digests
 
 
