@@ -98,17 +98,29 @@ def connector(settings: ClusterConfig) -> Callable[[], Cluster]:
 
 def run(settings: ClusterConfig, connect: Callable[[], Cluster], daemon: LinkClient, stop: threading.Event) -> None:
     """Tell and follow until ``stop`` is set."""
+    joined = threading.Event()
     works: dict[str, Work] = {
-        "tell": Publisher(connect, daemon).run,
-        "follow": Follower(connect, daemon, settings.follow).run,
+        "tell": Publisher(connect, daemon, joined.set).run,
+        "follow": once(joined, Follower(connect, daemon, settings.follow).run),
     }
     if settings.features == "fetch":
-        works["fetch"] = FeatureFetcher(connect, daemon).run
+        works["fetch"] = once(joined, FeatureFetcher(connect, daemon).run)
     log.info("link_started", host=settings.host, follow=list(settings.follow), pid=os.getpid())
     for name, work in works.items():
         threading.Thread(target=keep, args=(work, stop, name), name=name, daemon=True).start()
     stop.wait()
     log.info("link_stopped")
+
+
+def once(joined: threading.Event, work: Work) -> Work:
+    """The work, begun when this host has joined: the database keeps no position for a host that it does not know, and
+    a second machine of the same name is not to follow in the first one's place."""
+
+    def begin(is_stopped: Callable[[], bool], working: Callable[[], None]) -> None:
+        joined.wait()
+        work(is_stopped, working)
+
+    return begin
 
 
 def keep(work: Work, stop: threading.Event, name: str) -> None:

@@ -36,9 +36,11 @@ T = TypeVar("T")
 class Publisher:
     """One thread at a time; ``run`` again after an error."""
 
-    def __init__(self, connect: Callable[[], Cluster], daemon: LinkClient) -> None:
+    def __init__(self, connect: Callable[[], Cluster], daemon: LinkClient, joined: Callable[[], object]) -> None:
+        """``joined`` is called whenever the cluster knows this host."""
         self._connect = connect
         self._daemon = daemon
+        self._joined = joined
         self._pushed: str | None = None
         """the position after the last push of this process"""
 
@@ -47,6 +49,7 @@ class Publisher:
         cluster = self._connect()
         try:
             position = cluster.join(self._daemon.status()["model"]["id"])
+            self._joined()
             lost_until = self._pushed if is_behind(position, self._pushed) else None
             if lost_until is not None:
                 log.warning("cluster_lost_changes", position=position, told_before=lost_until)

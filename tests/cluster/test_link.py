@@ -55,10 +55,12 @@ def test_a_host_is_forgotten_for_good(host: Hosts, url: str) -> None:
 
 
 def test_a_second_machine_of_the_same_name_is_refused(host: Hosts, url: str) -> None:
-    """Its link says so once, and takes over when the first has gone."""
-    a = host("a", url)
+    """Its link says so once, follows nobody in the first one's place, and takes over when the first has gone."""
+    a, other = host("a", url), host("other", url)
+    drawing(1).save(other.root / "1.png")
     a.start()
-    wait_until(lambda: [state.name for state in admin.hosts(url)] == ["a"], a)
+    other.start()
+    wait_until(lambda: known(a, other), a, other)
     second = host("second", url)
     second.name = "a"
     second.configure(url)
@@ -66,9 +68,9 @@ def test_a_second_machine_of_the_same_name_is_refused(host: Hosts, url: str) -> 
     second.start()
     wait_until(lambda: second.events("cluster_waits"), second)
     assert second.events("cluster_waits")[0]["code"] == "host_taken"
-    assert admin.hosts(url)[0].files == 0
+    assert (admin.hosts(url)[0].files, second.foreign()) == (0, {})
     a.kill_link()
-    wait_until(lambda: admin.hosts(url)[0].files == 1, second)
+    wait_until(lambda: admin.hosts(url)[0].files == 1 and known(second, other), second, other)
     assert len(second.events("cluster_waits")) == 1
 
 
