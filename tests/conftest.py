@@ -7,10 +7,16 @@ from itertools import chain, groupby
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 # benchmarks/ and training/ are no part of the installed package; last, for shazimd itself to be the installed one.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+
+# No example fails for its time: hypothesis' limit of 200 ms is less than a busy machine may take for any of them.
+settings.register_profile("patient", settings(), deadline=None)
+settings.load_profile("patient")
 
 
 TESTS = Path(__file__).resolve().parent

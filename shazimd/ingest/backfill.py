@@ -6,6 +6,7 @@ update of shazimd changed the features, or if a row of the store was damaged.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from functools import partial
 from heapq import merge
@@ -49,6 +50,8 @@ class Backfill:
         self._jobs = jobs
         self._memory = memory
         self._features_version = features_version
+        self._counting = threading.Lock()
+        """held to count a content as done: a count that another thread has passed would stay in the status"""
 
     def start(self) -> None:
         """Look for outdated contents once the words are loaded, and make their derived data anew."""
@@ -106,7 +109,8 @@ class Backfill:
         elif model != self._library.model_id:  # the first contents have vectors of the model before, or none
             self._begin_filling()
         else:
-            self._library.outdated = 0
+            with self._counting:
+                self._library.outdated = 0
             self._library.filled_for = model
             log.info("backfill_complete", model=model)
 
@@ -131,7 +135,8 @@ class Backfill:
                 partial(_put, content=content, digest=found.digest, fingerprint=fingerprint),
                 lambda known: self._library.replace([(content, fingerprint)]) if known else None,
             ).result()
-        self._library.outdated = max(0, self._library.outdated - 1)
+        with self._counting:
+            self._library.outdated = max(0, self._library.outdated - 1)
 
     def _fingerprint(self, content: ContentId, data: Picture) -> Fingerprint | None:
         try:

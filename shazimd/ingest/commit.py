@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -126,19 +127,20 @@ class Committer:
                 for operation in batch:
                     self._write([operation])
             return
-        with lines_together():  # of the alerts
-            for operation, result in zip(batch, results, strict=True):
-                self._finish(operation, result)
+        with lines_together():  # of the alerts; a caller that goes on finds them in the log
+            finish = [self._followed(operation, result) for operation, result in zip(batch, results, strict=True)]
+        for each in finish:
+            each()
 
-    def _finish(self, operation: _Operation[T], result: T) -> None:
-        """``then`` may find a full disk as well: the index has files of its own."""
+    def _followed(self, operation: _Operation[T], result: T) -> Callable[[], None]:
+        """Call ``then``, which may find a full disk as well: the index has files of its own. A function that tells the
+        caller."""
         try:
             if then := operation.then:
                 self._retry_when_full(lambda: then(result))
         except Exception as error:
-            operation.done.set_exception(error)
-        else:
-            operation.done.set_result(result)
+            return partial(operation.done.set_exception, error)
+        return partial(operation.done.set_result, result)
 
     def _retry_when_full(self, work: Callable[[], T]) -> T:
         while True:
@@ -149,14 +151,14 @@ class Committer:
                     raise
             else:
                 if self.fault:
-                    log.info("store_writable_again")
                     self.fault = None
+                    log.info("store_writable_again")
                 return result
 
     def _wait_for_space(self, fault: str) -> bool:
         """Wait for the next try; False if there is to be none."""
         if fault != self.fault:
-            log.error("store_not_writable", reason=fault, retry_s=self._retry_s)
             self.fault = fault
+            log.error("store_not_writable", reason=fault, retry_s=self._retry_s)
         with self._changed:
             return not self._changed.wait_for(lambda: self._closing or self._giving_up, self._retry_s)

@@ -38,9 +38,9 @@ class RemoteCalls:
         try:
             return result.result(PATIENCE_S)
         except TimeoutError:
-            if result.done():
-                raise  # of the call itself
-            raise Stalled(f"no answer for {PATIENCE_S:g} s") from None
+            if not result.done():
+                raise Stalled(f"no answer for {PATIENCE_S:g} s") from None
+            return result.result()  # an answer at the last moment, or a TimeoutError of the call itself
 
 
 def _run(work: Callable[[], T], result: Future[T]) -> None:

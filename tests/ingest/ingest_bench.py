@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from patience import PATIENCE_S, tick
 
 from shazimd.errors import ModelError, NotAnImage, ShazimdError, WorkerFailed, WorkerLost
 from shazimd.index.flat import FlatIndex
@@ -87,6 +88,7 @@ class Bench:
         self.store: Store = open_store(str(folder / "store"), 64 << 20)
         self.decoders = FakeDecoders()
         self.library = Library(self.store, lambda _, __: FlatIndex(), MODEL)
+        self.library.loaded.result(PATIENCE_S)  # its reads of the store are none of an ingest
         self.committer = Committer(self.store)
         self.alerts = Alerts(self.store, self.committer)
         self.is_silent = False
@@ -127,6 +129,8 @@ class Bench:
 
     def write(self, name: str, data: bytes) -> bytes:
         path = self.root / name
+        if path.exists():
+            tick()
         path.write_bytes(data)
         return os.fsencode(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -98,8 +99,8 @@ class Bench:
 
     def run(self, *, with_model: bool = False, features_version: int | None = VERSION) -> None:
         self.library = Library(self.store, lambda _, __: FlatIndex(), FakeModel() if with_model else None)  # type: ignore[arg-type]
+        self.library.loaded.result(PATIENCE_S)  # before the start: a result may be had before it calls the backfill
         self.start(features_version)
-        self.library.loaded.result(PATIENCE_S)
         end = time.monotonic() + PATIENCE_S
         while self.jobs.pending():
             assert time.monotonic() < end
@@ -194,11 +195,13 @@ def test_progress_is_a_number_that_falls(bench: Bench, monkeypatch: pytest.Monke
     for n in range(5):
         bench.add(str(n), b"%d" % n, packed(1))
     seen: list[int] = []
+    seeing = threading.Lock()
     decode: Callable[..., Future[Fingerprint]] = bench.decoders.fingerprint
 
     def spying(data: bytes, model: ModelInfo | None) -> Future[Fingerprint]:
         assert bench.library is not None
-        seen.append(bench.library.outdated)
+        with seeing:
+            seen.append(bench.library.outdated)
         return decode(data, model)
 
     monkeypatch.setattr(bench.decoders, "fingerprint", spying)

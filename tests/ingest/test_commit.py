@@ -183,6 +183,19 @@ def test_what_follows_a_write_waits_for_room_too(committer: Committer) -> None:
     assert ["first", "first", "first", "second"] == tries
 
 
+def test_no_caller_goes_on_before_the_lines_of_its_batch_are_logged(disk: Disk, committer: Committer) -> None:
+    """They are written together: who waits for an alert finds it in the log."""
+    disk.free.clear()
+    alone = committer.submit(set_value("alone"))
+    done: list[bool] = []
+    first = committer.submit(set_value("first"))
+    second = committer.submit(set_value("second"), lambda _: done.append(first.done()))
+    disk.free.set()
+    for future in (alone, first, second):
+        future.result(PATIENCE_S)
+    assert [False] == done
+
+
 def test_impatience_gives_up_what_a_full_disk_holds_back(disk: Disk, committer: Committer) -> None:
     """Who stops gets an error instead of waiting for room; afterwards writes are held back again."""
     disk.is_full = True

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import tick
 
 from shazimd.config import WatchConfig
 from shazimd.ingest.commit import Committer
@@ -76,6 +77,7 @@ def test_comparing_finds_a_move_whichever_place_comes_first(
         stat = os.stat(path)
         row = FileRow(Stat.of(stat), FileState.FAILED, reason="as a test")
         put(store, path, row=row)
+    tick()
     (root / old / "1.jpg").rename(root / new / "2.jpg")
     _, moved, removed = compare()
     assert (1, 0) == (moved, removed)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from patience import tick
 
 from shazimd.config import WatchConfig
 from shazimd.errors import NotFound, StoreFull
@@ -282,6 +283,7 @@ def test_a_file_moved_between_roots_keeps_its_row(store: Store, tmp_path: Path) 
     two.mkdir()
     bench = Bench(store, one, two)
     bench.run()
+    tick()
     os.rename(paths[0], two / "new.jpg")
     bench.reconciler.request(os.fsencode(one))
     first = bench.step()
@@ -295,6 +297,7 @@ def test_a_hard_link_is_a_file_of_its_own(store: Store, root: Path) -> None:
     path, *_ = fill(root)
     bench = Bench(store, root)
     bench.run()
+    tick()
     os.link(path, root / "link.jpg")
     findings = bench.run()
     assert ([path, os.fsencode(root / "link.jpg")], 0) == (sorted(looked(findings)), moved(findings))
