@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from itertools import takewhile
 
 import structlog
 
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 WINDOW_S = 15.0
 """The rate is that of the last seconds: a folder of large pictures takes longer than the average."""
 SAMPLES_MAX = 60
+HUNG_S = 5.0
+"""How long a stop waits for the walk, which may hang in a dead mount."""
 
 
 class _Counted:
@@ -72,8 +75,11 @@ class BaselineCount:
             self._thread.start()
 
     def stop(self) -> None:
-        """Ends the walk; one that hangs in a dead mount is left, as the thread is a daemon."""
+        """End the walk; afterwards the store may be closed. A walk that hangs in a dead mount is left, as the thread is
+        a daemon, and does not touch the store if it ever goes on."""
         self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(HUNG_S)
 
     def note(self, root: bytes) -> None:
         """Count a file of a root as done."""
@@ -88,8 +94,10 @@ class BaselineCount:
 
     def _count(self) -> None:
         for root, rules in self._roots.items():
-            with self._store.read() as reader:
-                known = sum(1 for _ in reader.walk(root))  # of an interrupted baseline
+            if self._stopping.is_set():
+                return
+            with self._store.read() as reader:  # the files of an interrupted baseline
+                known = sum(1 for _ in takewhile(lambda _: not self._stopping.is_set(), reader.walk(root)))
             total = count_files(root, rules, self._stopping.is_set)
             with self._lock:
                 counted = self._counted[root]
@@ -99,11 +107,7 @@ class BaselineCount:
 
 
 def log_baseline_complete(store: Store, root: bytes) -> None:
-    """Log the number of images of a root, from a thread: a million of them take seconds."""
-
-    def run() -> None:
-        with store.read() as reader:
-            images = sum(row.state is FileState.INDEXED for _, row in reader.walk(root))
-        log.info("baseline_complete", path=root, images=images)
-
-    threading.Thread(target=run, name="baseline-summary", daemon=True).start()
+    """Log the number of images of a root. A million of them take seconds."""
+    with store.read() as reader:
+        images = sum(row.state is FileState.INDEXED for _, row in reader.walk(root))
+    log.info("baseline_complete", path=root, images=images)

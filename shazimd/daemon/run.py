@@ -388,7 +388,8 @@ class Run:
         for root in self._roots.without_baseline & self._scanned.keys():
             self._committer.submit(partial(set_baseline, root=root)).result()
             self._roots.without_baseline.discard(root)
-            log_baseline_complete(self._library.store, root)
+            summary = partial(log_baseline_complete, self._library.store, root)
+            self._jobs.offer(("baseline", root), summary, Lane.LIVE)
 
     def _offer_relating(self) -> None:
         self._jobs.offer("relate", self._relate, Lane.IDLE)
