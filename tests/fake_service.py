@@ -404,8 +404,10 @@ class FakeService:
 
 
 @contextmanager
-def serving(service: FakeService, folder: Path, **limits: Any) -> Iterator[str]:
-    """The real server on a real socket, for as long as the block lasts; gives the socket's path."""
+def serving(service: FakeService, folder: Path, *, stop_s: float = 1, **limits: Any) -> Iterator[str]:
+    """The real server on a real socket, for as long as the block lasts; gives the socket's path.
+
+    ``stop_s``: longest wait at the end for answers under way; the rest are cut."""
     path = str(folder / "s")
     app = create_app(service, **{"max_body_bytes": MAX_BODY_BYTES, **limits})
     server = Server(app, bind_socket(path))
@@ -413,7 +415,7 @@ def serving(service: FakeService, folder: Path, **limits: Any) -> Iterator[str]:
     try:
         yield path
     finally:
-        server.stop(1)
+        server.stop(stop_s)
 
 
 def eventually(condition: Callable[[], object]) -> None:

@@ -10,6 +10,8 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from patience import PATIENCE_S
@@ -60,8 +62,15 @@ def on_terminal(columns: int, *words: str) -> list[str]:
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     with shazimctl(*words, stdout=its) as process:
+        os.close(its)
+        shown = b"".join(_until_closed(ours))
         process.wait(PATIENCE_S)
-    shown = os.read(ours, 65536).decode().splitlines()
     os.close(ours)
-    os.close(its)
-    return shown
+    return shown.decode().splitlines()
+
+
+def _until_closed(terminal: int) -> Iterator[bytes]:
+    """The pieces that a terminal shows, until no process has it open."""
+    with suppress(OSError):  # EIO, after all was read
+        while piece := os.read(terminal, 65536):
+            yield piece

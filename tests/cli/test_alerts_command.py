@@ -72,8 +72,8 @@ def test_followed_alerts_survive_being_dropped(service: FakeService, socket_path
         return told
 
     assert next_alert() == alert(2)
-    service.drop_subscribers()
     service.stored.append(alert(3))
+    service.drop_subscribers()
     assert next_alert() == alert(3)
     eventually(lambda: service.subscribers == 1)
     service.tell(alert(4))
@@ -118,7 +118,7 @@ def test_pairs_reach_a_pipe_at_once(service: FakeService, socket_path: str) -> N
 
 def test_following_ends_with_the_daemon(service: FakeService, tmp_path: Path) -> None:
     """When the daemon is gone for good, exit status 3 says so."""
-    with serving(service, tmp_path) as path:
+    with serving(service, tmp_path, stop_s=PATIENCE_S) as path:
         process = shazimctl("--socket", path, "alerts", "--follow")
         eventually(lambda: service.subscribers)
     _, err = process.communicate()

@@ -76,7 +76,7 @@ def test_status_is_shown_again_until_interrupted(service: FakeService, socket_pa
 def test_wait_returns_once_ready_with_nothing_pending(service: FakeService, socket_path: str) -> None:
     """Neither ready with images pending, nor done before it is ready, is enough."""
     service.state, service.pending = "ready", 5
-    process = shazimctl("wait", "--timeout", "20")
+    process = shazimctl("wait", "--timeout", str(PATIENCE_S))
     service.state, service.pending = "baseline", 0
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.7)
@@ -95,7 +95,7 @@ def test_wait_gives_up(run: Any, service: FakeService, tmp_path: Path) -> None:
 
 def test_wait_with_a_time_waits_for_the_daemon_too(service: FakeService, tmp_path: Path) -> None:
     """A daemon that comes up within the time is waited for."""
-    process = shazimctl("--socket", f"{tmp_path}/s", "wait", "--timeout", "20")
+    process = shazimctl("--socket", f"{tmp_path}/s", "wait", "--timeout", str(PATIENCE_S))
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.5)
     with serving(service, tmp_path):

@@ -26,6 +26,7 @@ from shazimd.errors import BadInput, Unavailable
 from shazimd.posix.sealed import SealedBytes
 from shazimd.protocol import FindReply
 from shazimd.protocol.cluster import ChangesPage, ForeignReply, UndecidedFile
+from shazimd.search import fetching
 from shazimd.text import path_bytes
 from shazimd.words.packing import HEADER, VERSION
 
@@ -416,8 +417,10 @@ class FeatureLink:
 
 
 @pytest.fixture
-def fetching_pair(tmp_path: Path) -> Iterator[tuple[Host, Host]]:
-    """The second fetches the features of the first's pictures: an original, and one that lands there later."""
+def fetching_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Host, Host]]:
+    """The second fetches the features of the first's pictures: an original, and one that lands there later. A search
+    waits for a link that is there as long as a test does."""
+    monkeypatch.setattr(fetching, "WAIT_S", PATIENCE_S)
     with closing(Host(tmp_path / "a", "a")) as a, closing(Host(tmp_path / "b", "b", "fetch")) as b:
         drawing(1).save(a.root / "original.png")
         a.known(1)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from daemon_process import SCRIPTS, DaemonProcess, daemon_process, drawing
+from patience import PATIENCE_S
 from PIL import ImageOps
 
 from shazimd import config
@@ -125,7 +126,7 @@ def test_duplicates_of_a_training_set_are_lines_of_json(tmp_path: Path) -> None:
     environ["PATH"] = f"{SCRIPTS}:{environ['PATH']}"
     with subprocess.Popen(first.split(), env=environ, stderr=subprocess.DEVNULL) as daemon:
         try:
-            subprocess.run(["shazimctl", "wait", "--timeout", "60"], env=environ, check=True)
+            subprocess.run(["shazimctl", "wait", "--timeout", str(PATIENCE_S)], env=environ, check=True)
             for command in rest:
                 subprocess.run(command, shell=True, env=environ, cwd=tmp_path, check=True)
         finally:
@@ -152,7 +153,7 @@ def test_a_test_set_is_kept_apart_from_the_training_set(tmp_path: Path) -> None:
         daemon.settled()
         (tmp_path / "config.toml").write_text(both.replace("/data/", f"{tmp_path}/data/"))
         assert daemon.ctl("reload").returncode == 0
-        assert daemon.ctl("wait", "--timeout", "60").returncode == 0
+        assert daemon.ctl("wait", "--timeout", str(PATIENCE_S)).returncode == 0
         alerts = [json.loads(line) for line in daemon.ctl("alerts", "--json").stdout.splitlines()]
         assert {alert["path"] for alert in alerts} == {f"{tmp_path}/data/train/{number}.png" for number in range(2)}
         assert {(alert["match"], alert["bank"]) for alert in alerts} == {
@@ -170,7 +171,7 @@ def test_a_job_on_a_cluster_has_its_images_found_at_once(tmp_path: Path) -> None
         run.mkdir()
         drawing(1).save(run / "1.png")
         assert daemon.ctl("rescan", str(run)).returncode == 0
-        assert daemon.ctl("wait", "--timeout", "60").returncode == 0
+        assert daemon.ctl("wait", "--timeout", str(PATIENCE_S)).returncode == 0
         found = daemon.ctl("find", "-", stdin=(run / "1.png").read_bytes())
         assert found.stdout.endswith(f"{run}/1.png at 100% exact\n")
 

@@ -19,6 +19,7 @@ import psycopg
 import pytest
 import yaml
 from daemon_process import SCRIPTS, drawing
+from patience import PATIENCE_S
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "cluster"))
 
@@ -66,7 +67,7 @@ def three_hosts(
     def run(script: str) -> str:
         words = ["bash", "-ec", script]
         done = subprocess.run(
-            words, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
+            words, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
         )
         assert done.returncode == 0, f"{done.stdout}{done.stderr}{(folder / 'log').read_text()[-3000:]}"
         return done.stdout
@@ -81,7 +82,7 @@ def three_hosts(
         yield run, psutil.Process(process.pid).children
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        process.wait(PATIENCE_S)
 
 
 def files(server: PostgresServer) -> dict[str, int]:
@@ -117,7 +118,7 @@ def test_the_example_of_three_hosts_runs_as_it_stands(server: PostgresServer, tm
         server.wait_until(lambda: files(server) == {"nas1": 1, "nas2": 1, "nas3": 1})
         (link,) = (each for each in processes() if "shazimd-link" in each.cmdline()[1] and "nas3" in each.cmdline()[3])
         link.terminate()
-        link.wait(60)
+        link.wait(PATIENCE_S)
         assert run(forget) == "forgot nas3: 1 files\n"
         assert json.loads(run(clear))["forgotten"] == 1
         server.wait_until(lambda: [each["host"] for each in nas2.foreign()["hosts"]] == ["nas1"])
@@ -174,7 +175,13 @@ def test_the_database_is_set_up_as_it_stands(server: PostgresServer, tmp_path: P
         "PATH": path,
     }
     done = subprocess.run(
-        ["bash", "-ec", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100, check=False
+        ["bash", "-ec", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     with psycopg.connect(server.url("shazim", "nas1")) as db:
@@ -201,7 +208,7 @@ class ComposedHosts:
     def run(self, name: str, *command: str) -> subprocess.CompletedProcess[str]:
         """A command in a container, its own by default."""
         words, environment = self._prepared(name, list(command))
-        return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=100)
+        return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
 
     def start(self, name: str) -> None:
         words, environment = self._prepared(name, [])
@@ -212,7 +219,7 @@ class ComposedHosts:
         for process in self._started:
             process.terminate()
         for process in self._started:
-            process.wait(60)
+            process.wait(PATIENCE_S)
 
     def _prepared(self, name: str, command: list[str]) -> tuple[list[str], dict[str, str]]:
         service, image = self.services[name], (CHECKOUT / "packaging/Dockerfile").read_text()
