@@ -37,8 +37,10 @@ class LinkedHost:
         lines = [f"{key} = {json.dumps(value)}" for key, value in {"host": self.name, "url": url, **more}.items()]
         self.config.write_text("[workers]\nprocesses = 1\n[cluster]\n" + "\n".join(lines) + "\n")
 
-    def start(self) -> None:
-        self.daemon.start()
+    def start(self, *more: str) -> None:
+        """Start both; what lands from now on is new, since the first scan is over."""
+        self.daemon.start(*more)
+        self.daemon.wait_until(lambda: self.daemon.status()["state"] == "ready")
         self.start_link()
 
     def start_link(self) -> None:
@@ -58,7 +60,8 @@ class LinkedHost:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """What the link logged, since the first start."""
-        lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
+        *whole, _ = self._log.read_text().split("\n")  # the last line may be half written
+        lines = [json.loads(line) for line in whole if line.startswith("{")]
         return [line for line in lines if line["event"] == name]
 
     def find(self, image: Path) -> set[str]:

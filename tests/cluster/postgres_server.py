@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -81,15 +81,16 @@ class PostgresServer:
         self._run("createdb", "-h", self.folder, "-U", "shazim", name)
 
     def promote(self) -> None:
-        self._run("pg_ctl", "promote", "-w", "-D", self.data)
+        self._run("pg_ctl", "promote", "-w", "-t", str(int(PATIENCE_S)), "-D", self.data)
 
     def kill(self) -> None:
         """kill -9 of all its processes."""
-        for process in self._processes():
+        processes = self._stopped()
+        for process in reversed(processes):  # the main one last: without it the others end by themselves
             process.kill()
         assert self.process is not None
         self.process.wait(PATIENCE_S)
-        self.wait_until(lambda: not [each for each in self._left if each.is_running()])
+        self.wait_until(lambda: not [each for each in processes if each.is_running()])
         for stale in (self.data / "postmaster.pid", *self.folder.glob(".s.PGSQL.*")):
             stale.unlink(missing_ok=True)
 
@@ -105,14 +106,12 @@ class PostgresServer:
 
     def hang(self) -> None:
         """Stop all its processes without an end: clients see a server that says nothing."""
-        for process in self._processes():
-            with suppress(psutil.NoSuchProcess):
-                process.suspend()
+        self._stopped()
 
     def go_on(self) -> None:
-        for process in self._processes():
-            with suppress(psutil.NoSuchProcess):  # a child that ended meanwhile
-                process.resume()
+        main = self._main()
+        for process in [*main.children(recursive=True), main]:
+            process.resume()
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -125,11 +124,20 @@ class PostgresServer:
             assert time.monotonic() < deadline, (self.folder / "log").read_text()[-2000:]
             time.sleep(0.02)
 
-    def _processes(self) -> list[psutil.Process]:
+    def _stopped(self) -> list[psutil.Process]:
+        """All its processes, the main one first, none of which goes on: a main process that does would start more, and
+        take those that ended from the table."""
+        main = self._main()
+        main.suspend()
+        self.wait_until(lambda: main.status() == psutil.STATUS_STOPPED)
+        processes = [main, *main.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        return processes
+
+    def _main(self) -> psutil.Process:
         assert self.process is not None
-        main = psutil.Process(self.process.pid)
-        self._left = [main, *main.children(recursive=True)]
-        return self._left
+        return psutil.Process(self.process.pid)
 
     def owner(self) -> tuple[int, int]:
         """The user and group of its files."""

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+from patience import PATIENCE_S
 
 from shazimd.cluster.base import Cluster, Content, FilesPage, SharedFile
 from shazimd.cluster.daemon import LinkClient
@@ -30,7 +31,7 @@ class FakeDaemon:
         return [] if self.forgets else [each["content"] for each in msgspec.msgpack.decode(batch)["put"]]
 
     def put_foreign(self, _host: str, batch: bytes, position: str | None, *, complete: bool) -> dict[str, Any]:
-        assert self.may_write.wait(10)
+        assert self.may_write.wait(PATIENCE_S)
         given = msgspec.msgpack.decode(batch)
         if self.failures:
             self.failures -= 1
@@ -68,7 +69,7 @@ def test_the_next_part_is_fetched_while_one_is_written() -> None:
         parts.put(page(1), "1.a")
         parts.put(page(2), "2.a")
         for _ in range(2):
-            assert database.fetched.acquire(timeout=10)
+            assert database.fetched.acquire(timeout=PATIENCE_S)
         assert daemon.put == []
         daemon.may_write.set()
         parts.put(page(*range(3, 4 + PART)), "3.a")

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +15,7 @@ from daemon_process import drawing
 from linked import LinkedHost, known, new_database, wait_until
 from postgres_server import PostgresServer
 
-from shazimd.cluster import postgres
+from shazimd.cluster import admin, postgres
 from shazimd.cluster.postgres import PostgresCluster
 from shazimd.errors import ClusterError
 
@@ -30,7 +29,7 @@ def test_local_work_goes_on_while_the_server_is_away(host: Hosts, server: Postgr
     a.start()
     b.start()
     drawing(1).save(a.root / "1.png")
-    wait_until(lambda: known(b, a), a, b)
+    wait_until(lambda: known(b, a) and all_are_told(url, a, b), a, b)
     server.stop()
     drawing(1).resize((200, 150)).save(b.root / "copy.jpg", quality=90)
     drawing(2).save(b.root / "2.png")
@@ -53,12 +52,10 @@ def test_a_server_that_hangs_is_given_up(server: PostgresServer, monkeypatch: py
         server.hang()
         monkeypatch.setattr(postgres, "CONNECT_TIMEOUT_S", 2)
         try:
-            started = time.monotonic()
             with pytest.raises(ClusterError), cluster._verb(1):
                 cluster._connection.execute("select 1")
             with pytest.raises(ClusterError):
                 PostgresCluster(url, "a")
-            assert time.monotonic() - started < 30
         finally:
             server.go_on()
     with closing(PostgresCluster(url, "a")) as cluster:
@@ -83,6 +80,7 @@ def test_a_server_that_lost_its_last_transactions_is_told_again(host: Hosts, ser
     (a.root / "1.png").unlink()
     drawing(3).save(b.root / "3.png")
     wait_until(lambda: known(a, b) and known(b, a), a, b)
+    wait_until(lambda: all_are_told(url, a, b), a, b)
     server.kill()
     shutil.rmtree(server.data)
     saved.rename(server.data)
@@ -97,8 +95,7 @@ def test_hosts_with_different_models_compare_by_hashes_and_words(host: Hosts, ur
     a, b = host("a", url), host("b", url)
     drawing(1).save(a.root / "1.png")
     a.start()
-    b.daemon.start("--model", "bundled")
-    b.start_link()
+    b.start("--model", "bundled")
     wait_until(lambda: known(b, a), a, b)
     drawing(1).resize((200, 150)).save(b.root / "copy.jpg", quality=90)
     wait_until(lambda: b.told_across() == [(f"{b.root}/copy.jpg", f"a:{a.root}/1.png")], a, b)
@@ -107,6 +104,13 @@ def test_hosts_with_different_models_compare_by_hashes_and_words(host: Hosts, ur
     said = b.daemon.ctl("doctor", "--config", str(b.config)).stdout
     assert "cluster: b is one of 2 hosts" in said
     assert re.search(r"different models .*a:\s+none;\s+b:\s+\S", said, re.DOTALL), said
+
+
+def all_are_told(url: str, *hosts: LinkedHost) -> bool:
+    """Whether each link knows that its last push was committed."""
+    positions = {state.name: state.position for state in admin.hosts(url)}
+    pushed = {host.name: [event["position"] for event in host.events("cluster_pushed")] for host in hosts}
+    return all(each[-1:] == [positions[name]] for name, each in pushed.items())
 
 
 @pytest.fixture
