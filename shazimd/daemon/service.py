@@ -13,6 +13,7 @@ from shazimd.daemon.export import exported_files
 from shazimd.daemon.failures import failed_files
 from shazimd.daemon.link_progress import LinkProgress
 from shazimd.daemon.root_facts import FactsOfRoots
+from shazimd.daemon.run import Run
 from shazimd.errors import NotFound
 from shazimd.ingest import collect
 from shazimd.ingest.alerts import Inbox, stored
@@ -108,20 +109,22 @@ class DaemonService:
         }
 
     def status(self) -> Status:
-        store, counts = self._app.library.store, self._counts()
+        store, run = self._app.library.store, self._app.run
+        # In this order: with no file pending the counts have all files that the state and the scans tell of.
+        state, roots, pending, counts = run.state, self._roots(run), run.pending(), self._counts()
         status: Status = {
             "version": __version__,
-            "state": self._app.run.state,
+            "state": state,
             "images": counts["images"],
             "foreign": counts["foreign"],
             "contents": counts["contents"],
-            "pending": self._app.run.pending(),
+            "pending": pending,
             "failed": counts["failed"],
-            "roots": self._roots(),
+            "roots": roots,
             "model": self._app.provision.status(self._app.library.model),
             "store": {**store.info(), "fault": self._app.committer.fault, "outdated": self._app.library.outdated},
             "workers": {"missing_layers": self._app.workers.missing_layers()},
-            "relations": self._app.run.relating.status(),
+            "relations": run.relating.status(),
             "last_alert": self._app.alerts.last,
             "uptime_s": round(time.monotonic() - self._started, 1),
             "rss_bytes": memory.resident_bytes(),
@@ -130,8 +133,8 @@ class DaemonService:
             status["cluster"] = cluster
         return status
 
-    def _roots(self) -> list[RootStatus]:
-        states = self._app.run.roots()
+    def _roots(self, run: Run) -> list[RootStatus]:
+        states = run.roots()
         facts = self._facts.of([path_bytes(state) for state in states])
         return [
             {**state, "failed": fact.failed, "last_alert": fact.last_alert}
