@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from hub_server import Hub, archive, archive_folder, body, redirect, running_hub, sha256
 from make_models import HEIGHT, WIDTH, vectors_of
+from patience import PATIENCE_S
 from PIL import Image
 
 from shazimd.errors import ModelError
@@ -36,7 +37,7 @@ for name in [*sorted(each.name for each in folder.iterdir()), "vector#float32"]:
     dest = Path(sys.argv[2]) / name
     dest.mkdir(parents=True)
     try:
-        outcome = convert(str(folder / name), str(dest), 5.0, lambda _: None).id
+        outcome = convert(str(folder / name), str(dest), 180.0, lambda _: None).id
     except ModelError as error:
         outcome = str(error)
     print(json.dumps([name, outcome]))
@@ -250,14 +251,14 @@ def test_a_hub_that_cannot_be_imported_is_not_needed(hub: Hub, tmp_path: Path, m
     (tmp_path / "tensorflow_hub.py").write_text("raise ImportError('pkg_resources')")
     monkeypatch.syspath_prepend(tmp_path)
     handle = hub.serve("resolved/1", body(archive({"saved_model.pb": b"graph"})))
-    found = _resolve(handle, str(tmp_path), 5.0, lambda _: None)
+    found = _resolve(handle, str(tmp_path), PATIENCE_S, lambda _: None)
     assert Path(found, "saved_model.pb").read_bytes() == b"graph"
 
 
 RESOLVE = """
 import sys
 from shazimd.models.convert import _resolve
-print(_resolve(sys.argv[1], sys.argv[2], 5.0, lambda _: None))
+print(_resolve(sys.argv[1], sys.argv[2], 180.0, lambda _: None))
 """
 
 

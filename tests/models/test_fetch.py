@@ -26,6 +26,7 @@ from hub_server import (
     sha256,
     unannounced,
 )
+from patience import PATIENCE_S
 
 from shazimd.errors import ModelError
 from shazimd.models import fetch as fetch_module
@@ -40,7 +41,7 @@ def hub() -> Iterator[Hub]:
         yield hub
 
 
-def get(handle: str, scratch: Path, stall_timeout_s: float = 5.0) -> Path:
+def get(handle: str, scratch: Path, stall_timeout_s: float = PATIENCE_S) -> Path:
     return Path(fetch(handle, str(scratch), stall_timeout_s, progress=lambda _: None))
 
 
@@ -212,7 +213,7 @@ def test_an_archive_that_swells_is_stopped(hub: Hub, tmp_path: Path, monkeypatch
 def test_progress_is_told_in_words(hub: Hub, tmp_path: Path) -> None:
     """The last word of a download is all of it."""
     content, told = archive({"saved_model.pb": os.urandom(2 << 20)}), list[str]()
-    fetch(hub.serve("m", body(content)), str(tmp_path), 5.0, told.append)
+    fetch(hub.serve("m", body(content)), str(tmp_path), PATIENCE_S, told.append)
     assert told[-1] == "downloaded 2.0 MiB of 2.0"
 
 

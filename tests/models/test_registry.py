@@ -179,11 +179,11 @@ def test_a_progress_that_raises_ends_the_installation(models: Path, hub: Hub) ->
         raise KeyboardInterrupt
 
     handle = hub.serve("m", body(b"1" * MIB, announced=2 * MIB, rest=hub.silent))
-    before = psutil.Process().children()
+    before = set(psutil.Process().children())
     with pytest.raises(KeyboardInterrupt):
         Registry(str(models)).install(handle, interrupt)
     assert os.listdir(models) == []
-    assert psutil.Process().children() == before
+    assert set(psutil.Process().children()) <= before
 
 
 def test_without_tensorflow_the_message_says_what_to_install(
@@ -274,6 +274,14 @@ def test_only_one_installation_at_a_time(models: Path, hub: Hub) -> None:
     thread.join()
 
 
+def has_ended(process: psutil.Process) -> bool:
+    """A zombie, which waits for its parent to ask, has."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # between the two questions
+        return True
+
+
 def test_a_killed_daemon_leaves_no_process_and_no_model(models: Path, hub: Hub) -> None:
     """After kill -9 the converting process ends too, and the next installation clears away what was left."""
     code = "import sys; from shazimd.models.registry import Registry; Registry(sys.argv[1]).install(sys.argv[2])"
@@ -282,7 +290,7 @@ def test_a_killed_daemon_leaves_no_process_and_no_model(models: Path, hub: Hub) 
         until(lambda: hub.asked)
         (converter,) = psutil.Process(daemon.pid).children()
         daemon.send_signal(signal.SIGKILL)
-    until(lambda: not converter.is_running() or converter.status() == psutil.STATUS_ZOMBIE)
+    until(lambda: has_ended(converter))
     assert Registry(str(models)).list() == []
     info = Registry(str(models)).install(FLOAT)
     assert os.listdir(models) == [Path(info.path).parent.name]
