@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from shazimd.errors import StoreError, StoreFull, Unavailable
-from shazimd.store.base import Store, Writer
+from shazimd.store.base import BulkWriter, Store
 from shazimd.telemetry.log import lines_together
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ RETRY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Operation(Generic[T]):
-    work: Callable[[Writer], T]
+    work: Callable[[BulkWriter], T]
     then: Callable[[T], object] | None
     may_linger: bool
     done: Future[T] = field(default_factory=Future)
@@ -61,7 +61,7 @@ class Committer:
         self._thread.start()
 
     def submit(
-        self, work: Callable[[Writer], T], then: Callable[[T], object] | None = None, *, may_linger: bool = False
+        self, work: Callable[[BulkWriter], T], then: Callable[[T], object] | None = None, *, may_linger: bool = False
     ) -> Future[T]:
         """Queue an operation. The future is done after the durable write and after ``then`` got its result.
 

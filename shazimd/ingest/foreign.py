@@ -22,7 +22,7 @@ from shazimd.protocol import PathFields
 from shazimd.protocol.cluster import ForeignHost, ForeignReply, RefusedRow
 from shazimd.search.library import Library
 from shazimd.store import keys
-from shazimd.store.base import Reader, Writer
+from shazimd.store.base import BulkWriter, Reader, Writer
 from shazimd.text import path_fields, printable
 from shazimd.types import ContentId, FileRow, FileState, Fingerprint, Stat
 
@@ -125,23 +125,28 @@ class Applied(NamedTuple):
     """files whose content is unknown, or can't be stored"""
 
 
-def write_rows(writer: Writer, rows: SoundRows, host: str, position: str | None, *, features: bool = True) -> Applied:
+def write_rows(
+    writer: BulkWriter, rows: SoundRows, host: str, position: str | None, *, features: bool = True
+) -> Applied:
     """Write checked rows of a host and the position, if one is given. ``features``: they are kept here."""
-    written = Applied([], [])
+    digests = {path: bytes.fromhex(file.content) for path, file in rows.put.items()}
+    given = {digest: rows.contents[digest] for digest in digests.values() if digest in rows.contents}
+    added = writer.add_new_contents(given)
+    written = Applied([(content, given[digest]) for digest, content in added.items()], [])
+    files: dict[bytes, FileRow] = {}
     for path, file in rows.put.items():
+        digest = digests[path]
         try:
-            given = rows.contents.get(bytes.fromhex(file.content))
-            content = _put_content(writer, file, given, written, features=features)
+            content = added.get(digest) or _put_content(writer, file, given.get(digest), written, features=features)
         except ValueError as error:  # such as a vector of another width than the model's others: nothing is written yet
             written.refused.append(refusal(path, str(error)))
             continue
         if content is None:
             written.refused.append(refusal(path, "its content is neither known nor given"))
-            continue
-        row = FileRow(Stat(file.size_bytes, file.mtime_ns, 0, file.since), FileState.INDEXED, content)
-        is_new = bool(written.contents) and written.contents[-1][0] == content
-        if is_new or writer.file(path) != row:
-            writer.put_file(path, row)
+        else:
+            stat = Stat(file.size_bytes, file.mtime_ns, 0, file.since)
+            files[path] = FileRow(stat, FileState.INDEXED, content)
+    writer.put_foreign_files(files)
     for path in rows.remove:
         writer.remove_file(path)
     hosts = followed_hosts(writer)

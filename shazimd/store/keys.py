@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from shazimd.errors import StoreDamaged
 from shazimd.store.tables import NUMBER_BYTES, Tables, Transaction, get, has_rows, number, parse_number, put, scan
@@ -62,10 +63,22 @@ def root_of(path: bytes) -> bytes:
 
 def split_file(path: bytes) -> tuple[list[bytes], bytes]:
     """The names of the directories above a file, and the file's own. Raises ValueError, also for "/"."""
-    *directories, name = split(path) or [b""]
-    if not name or name.endswith(b"/"):
-        raise ValueError(f"path is {path!r}, expected the path of a file")
-    return directories, name
+    above, slash, name = path.rpartition(b"/")
+    if slash and not above.endswith(b"/") and _is_name(name):
+        names = _split_or_none(above if b"/" in above else above + b"/")
+        if names is not None:
+            return [*names], name
+    split(path)  # names the fault
+    raise ValueError(f"path is {path!r}, expected the path of a file")
+
+
+@lru_cache(64)
+def _split_or_none(directory: bytes) -> tuple[bytes, ...] | None:
+    """``split``, or None for a bad path. Many files that are written together are in the same few directories."""
+    try:
+        return tuple(split(directory))
+    except ValueError:
+        return None
 
 
 def join(directory: bytes, name: bytes) -> bytes:

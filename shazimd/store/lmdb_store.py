@@ -22,6 +22,7 @@ from shazimd.errors import StoreError
 from shazimd.posix.resident import MappedFile
 from shazimd.protocol.status import StoreInfo
 from shazimd.store import environment
+from shazimd.store.bulk import BulkWriter
 from shazimd.store.check import problems
 from shazimd.store.environment import DirectoryLock
 from shazimd.store.file_changes import FileChanges
@@ -29,7 +30,6 @@ from shazimd.store.group_changes import GroupChanges
 from shazimd.store.reader import Reader, Sight
 from shazimd.store.schema import SCHEMA, open_tables
 from shazimd.store.tables import Tables, foreign_errors, lmdb_errors
-from shazimd.store.writer import Writer
 
 log = structlog.get_logger()
 
@@ -143,7 +143,7 @@ class Store:
         with self.read() as reader, self._turn:  # in this order: a turn never waits for the map to grow
             yield reader
 
-    def write(self, work: Callable[[Writer], T]) -> T:
+    def write(self, work: Callable[[BulkWriter], T]) -> T:
         """Run ``work`` in one write transaction and return its result once durable (on the disk).
 
         An exception leaves the store as before. ``work`` runs again from the start when the store had to grow, and
@@ -227,12 +227,12 @@ class Store:
         except OSError as error:  # such as a full disk: the next start looks for damage, and finds none
             log.warning("store_not_marked_as_closed", path=self._path, reason=error.strerror)
 
-    def _attempt(self, work: Callable[[Writer], T]) -> T:
+    def _attempt(self, work: Callable[[BulkWriter], T]) -> T:
         try:
             with self._gate.shared():
                 self._trim_sometimes()  # not after the commit: a durable write must not end in an error
                 with self._env.begin(write=True) as txn:
-                    writer = Writer(txn, self._tables, self._trim, self._sight)
+                    writer = BulkWriter(txn, self._tables, self._trim, self._sight)
                     result = work(writer)
                 if writer.moves_directories or writer.regrouped:
                     self.group_changes.add(None if writer.moves_directories else writer.regrouped)

@@ -294,6 +294,15 @@ def encode_vector(fv: FloatVector) -> bytes:
     return fv.astype("<f2").tobytes()
 
 
+def encode_vectors(vectors: Sequence[FloatVector]) -> list[bytes | None]:
+    """Vectors [d] of one width as ``encode_vector`` has them; None for those that it refuses."""
+    if not vectors:
+        return []
+    together = np.stack(vectors)
+    are_sound = np.abs(np.sqrt(np.einsum("ij,ij->i", together, together)) - 1) <= _UNIT_TOLERANCE
+    return [row.tobytes() if sound else None for row, sound in zip(together.astype("<f2"), are_sound, strict=True)]
+
+
 def sound_vector(raw: bytes, width: int | None = None) -> FloatVector | None:
     """A vector from its bytes, None unless it has this width, is finite and of unit length."""
     if len(raw) % 2 or (width is not None and len(raw) != 2 * width):

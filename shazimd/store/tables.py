@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby, islice, takewhile
 from typing import NamedTuple, TypeAlias
@@ -126,6 +126,26 @@ def put(txn: Transaction, table: Table, key: bytes, value: bytes, *, append: boo
     txn.put(key, value + checksum(key, value), db=table, append=append)
 
 
+def put_rows(txn: Transaction, table: Table, rows: Iterable[tuple[bytes, bytes]]) -> None:
+    """Write rows, each in place of any other, in order of key."""
+    put_sealed(txn, table, sorted((key, value + checksum(key, value)) for key, value in rows))
+
+
+def put_sealed(txn: Transaction, table: Table, rows: Sequence[tuple[bytes, bytes]]) -> None:
+    """Write rows that have their checksums, in order of key."""
+    if not rows:
+        return
+    with txn.cursor(table) as cursor:
+        is_last = not cursor.last() or cursor.key() < rows[0][0]  # appending fills pages; other inserts halve them
+        cursor.putmulti(rows, append=is_last)
+
+
+def present(txn: Transaction, table: Table, wanted: Iterable[bytes]) -> dict[bytes, bytes]:
+    """Those of these keys that have a row, with the bytes as they are stored, and unchecked."""
+    with txn.cursor(table) as cursor:
+        return dict(cursor.getmulti(sorted(wanted)))
+
+
 def pop(txn: Transaction, table: Table, key: bytes) -> bytes | None:
     """Remove a row; its value, None when missing. Raises StoreDamaged."""
     stored = txn.pop(key, db=table)
@@ -174,14 +194,19 @@ def delete_all(txn: Transaction, table: Table, prefix: bytes) -> None:
 
 def put_pieces(txn: Transaction, table: Table, key: bytes, value: bytes) -> None:
     """Store a large value under a key without one. An empty value makes no row."""
-    if not value:
-        return
-    stored = value + checksum(key, value)
-    with txn.cursor(table) as cursor:
-        last = not cursor.last() or cursor.key() < key  # appending fills pages; other inserts split them in halves
-        for position, start in enumerate(range(0, len(stored), PIECE_BYTES)):
-            piece = stored[start : start + PIECE_BYTES]
-            cursor.put(piece_key(key, position), piece, append=last)
+    put_large_rows(txn, table, [(key, value)])
+
+
+def put_large_rows(txn: Transaction, table: Table, rows: Iterable[tuple[bytes, bytes]]) -> None:
+    """As ``put_pieces`` for values in order of key."""
+    put_sealed(txn, table, [piece for row in rows for piece in pieces(*row)])
+
+
+def pieces(key: bytes, value: bytes) -> list[tuple[bytes, bytes]]:
+    """The rows of a large value; none for an empty value."""
+    stored = value + checksum(key, value) if value else b""
+    starts = range(0, len(stored), PIECE_BYTES)
+    return [(piece_key(key, at), stored[start : start + PIECE_BYTES]) for at, start in enumerate(starts)]
 
 
 def get_pieces(txn: Transaction, table: Table, key: bytes) -> bytes:
