@@ -155,10 +155,12 @@ def rows_of(pairs: Sequence[tuple[ContentId, Signals]], width: int | None) -> Ro
     """Rows as an index keeps them: vectors rounded to float16. Raises ValueError for an invalid vector."""
     width = width_of((signals for _, signals in pairs), width)
     rows = empty_rows(len(pairs), width or 0)
-    for row, (content, signals) in enumerate(pairs):
-        rows.ids[row] = content
-        rows.ah[row], rows.dh[row] = signals.ah or 0, signals.dh or 0
-        rows.has[row] = signals.ah is not None, signals.dh is not None, signals.fv is not None
+    rows.ids[:] = [content for content, _ in pairs]
+    hashes = [(signals.ah, signals.dh) for _, signals in pairs]
+    for number, column in enumerate((rows.ah, rows.dh)):
+        column[:] = [each[number] or 0 for each in hashes]
+        rows.has[:, number] = [each[number] is not None for each in hashes]
+    rows.has[:, 2] = [signals.fv is not None for _, signals in pairs]
     vectors = [signals.fv for _, signals in pairs if signals.fv is not None]
     for fv in vectors:
         _check_width(fv, width)

@@ -6,7 +6,8 @@ worker's reply; their small pictures are decoded by workers alone, when they are
 
 from __future__ import annotations
 
-import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
@@ -106,12 +107,13 @@ class Checker:
         except _UNREADABLE as error:
             raise BadInput(f"the body is no batch of files: {error}") from error
         rows = SoundRows({}, [], {}, [])
-        for raw in batch.contents:
-            if content := self._decoded(raw, ForeignContent, rows.refused):
-                try:
-                    rows.contents[bytes.fromhex(content.content)] = self._fingerprint(content)
-                except ValueError as error:
-                    rows.refused.append(refusal(content.content.encode(), str(error)))
+        given = [content for raw in batch.contents if (content := self._decoded(raw, ForeignContent, rows.refused))]
+        vectors = _unit_vectors(content.vector for content in given)
+        for content in given:
+            try:
+                rows.contents[bytes.fromhex(content.content)] = self._fingerprint(content, vectors)
+            except ValueError as error:
+                rows.refused.append(refusal(content.content.encode(), str(error)))
         for raw in batch.put:
             if (file := self._decoded(raw, ForeignFile, rows.refused)) and (path := _path(root, file, rows.refused)):
                 rows.put[path] = file
@@ -128,14 +130,20 @@ class Checker:
             return None
         return row
 
-    def _fingerprint(self, given: ForeignContent) -> Fingerprint:
-        """Raises ValueError for values that no picture has."""
+    def _fingerprint(self, given: ForeignContent, vectors: Mapping[bytes, FloatVector]) -> Fingerprint:
+        """``vectors``: those of unit length, by their bytes. Raises ValueError for values that no picture has."""
         if len(given.turned) not in (0, TURNED_BYTES):
             raise ValueError(f"turned has {len(given.turned)} bytes, expected {TURNED_BYTES} or none")
         is_usable = self._features and given.features[:1] == bytes([VERSION])
         features = given.features if is_usable else b""
         check_packed(features)
-        signals = Signals(_hash(given.ah), _hash(given.dh), _vector(given))
+        fv = None
+        if given.model is not None and given.vector is not None:
+            fv = vectors.get(given.vector)
+            if fv is None:
+                expected = f"one of length 1 in 1 to {WIDTH_MAX} numbers of 2 bytes"
+                raise ValueError(f"vector is of {len(given.vector)} bytes, expected {expected}")
+        signals = Signals(_hash(given.ah), _hash(given.dh), fv)
         return Fingerprint(
             signals=signals,
             model=None if signals.fv is None else given.model,
@@ -172,13 +180,17 @@ def _hash(text: str | None) -> int | None:
     return None if text is None else int(text, 16)
 
 
-def _vector(given: ForeignContent) -> FloatVector | None:
-    if given.vector is None or given.model is None:
-        return None
-    if not given.vector or len(given.vector) % 2 or len(given.vector) > 2 * WIDTH_MAX:
-        raise ValueError(f"vector has {len(given.vector)} bytes, expected 2 for each of at most {WIDTH_MAX} numbers")
-    fv = np.frombuffer(given.vector, "<f2").astype(np.float32)
-    length = math.sqrt(float(fv @ fv))
-    if not abs(length - 1) <= UNIT_TOLERANCE:
-        raise ValueError(f"vector has length {length:.4f}, expected 1")
-    return fv
+def _unit_vectors(given: Iterable[bytes | None]) -> dict[bytes, FloatVector]:
+    """The vectors of unit length by their bytes, float16; all of a width are computed at once."""
+    of_length: defaultdict[int, list[bytes]] = defaultdict(list)
+    for raw in dict.fromkeys(given):
+        if raw and not len(raw) % 2 and len(raw) <= 2 * WIDTH_MAX:
+            of_length[len(raw)].append(raw)
+    found: dict[bytes, FloatVector] = {}
+    for raws in of_length.values():
+        together = np.frombuffer(b"".join(raws), "<f2").reshape(len(raws), -1).astype(np.float32)
+        lengths = np.sqrt(np.einsum("ij,ij->i", together, together))
+        for raw, fv, is_unit in zip(raws, together, np.abs(lengths - 1) <= UNIT_TOLERANCE, strict=True):
+            if is_unit:
+                found[raw] = fv
+    return found

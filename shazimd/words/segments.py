@@ -30,8 +30,10 @@ SUFFIX = ".words"
 SMOOTHING = 20
 """Added to a content's number of words: keeps chance hits in a poor picture from outvoting those in a rich one."""
 HEADER_BYTES = 64
-WORDS_AT_ONCE = 1_024
-"""Words merged at once: 2 million entries (40 MB) at a million contents."""
+ENTRIES_AT_ONCE = 1 << 18
+"""Entries merged at once, 5 MB; a step for each few of them takes longer than its work."""
+WORDS_AT_ONCE_MIN = 1_024
+"""2 million entries (40 MB) at a million contents"""
 
 logger = structlog.get_logger()
 
@@ -183,17 +185,20 @@ def _write(parts: Sequence[Segment], file: BinaryIO) -> None:
 def _entries(
     parts: Sequence[Segment], order: NDArray[np.intp]
 ) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.int32]]]:
-    """The merged entries in order of the word, WORDS_AT_ONCE words at a time: their words and their rows."""
+    """The merged entries in order of the word, some words at a time: their words and their rows."""
     new_rows = np.empty(len(order), np.int32)
     new_rows[order] = np.arange(len(order), dtype=np.int32)
     alive = np.concatenate([part.alive for part in parts])
     moved = np.full(len(alive), -1, np.int32)
     moved[alive] = new_rows
     begins = np.cumsum([0, *(len(part.contents) for part in parts[:-1])])
-    for start in range(0, WORDS, WORDS_AT_ONCE):
-        block = np.arange(start, start + WORDS_AT_ONCE)
+    entries = sum(len(part.rows) for part in parts)
+    step = max(WORDS_AT_ONCE_MIN, min(WORDS, WORDS * ENTRIES_AT_ONCE // max(1, entries)))
+    for start in range(0, WORDS, step):
+        end = min(start + step, WORDS)
+        block = np.arange(start, end)
         words = np.concatenate([np.repeat(block.astype(np.uint16), part.frequencies(block)) for part in parts])
-        old_rows = [part.rows[part.starts[start] : part.starts[start + WORDS_AT_ONCE]] for part in parts]
+        old_rows = [part.rows[part.starts[start] : part.starts[end]] for part in parts]
         rows = np.concatenate([moved[begin + own] for begin, own in zip(begins, old_rows, strict=True)])
         kept = rows >= 0
         words, rows = words[kept], rows[kept]
