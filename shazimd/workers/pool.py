@@ -215,16 +215,15 @@ class _Keeper:
         if job.function is None:
             return False
         if job.future.set_running_or_notify_cancel():
-            self._begin(job)
             try:
                 result = self._run(job)
             except Exception as error:  # also arguments that can't be pickled: no reason to lose this thread
                 job.future.set_exception(CancelledError() if job.is_abandoned else error)
             else:
                 job.future.set_result(result)
-            self._begin(None)
-            if self._worker is not None and self._worker.jobs_done >= JOBS_A_WORKER:
-                self._replace(None)
+        self._begin(None)
+        if self._worker is not None and self._worker.jobs_done >= JOBS_A_WORKER:
+            self._replace(None)
         return True
 
     def abandon(self, less_urgent_than: Priority) -> None:
@@ -232,8 +231,8 @@ class _Keeper:
         with self._lock:
             if self._begun is not None and self._begun.priority > less_urgent_than:
                 self._begun.is_abandoned = True
-                if self._worker is not None:
-                    self._worker.end_job()
+                if (worker := self._worker) is not None:  # one that starts just now is seen to before it has the job
+                    worker.end_job()
 
     def _begin(self, job: _PoolJob[Any] | None) -> None:
         with self._lock:
@@ -243,7 +242,7 @@ class _Keeper:
         self._replace(None)
 
     def _next(self) -> _PoolJob[Any]:
-        return self._jobs.take()
+        return self._jobs.take(self._begin)
 
     def _run(self, job: _PoolJob[T]) -> T:
         """The result of a job. A job is tried again, in a fresh worker, unless it is to blame for the failure."""
@@ -262,10 +261,11 @@ class _Keeper:
     def _ask(self, request: Request, job: _PoolJob[T]) -> T:
         """The result of a job; after a failure the worker is replaced. Raises CancelledError for an abandoned one."""
         assert job.function is not None
-        if job.is_abandoned:
-            raise CancelledError
+        _check_wanted(job)
         try:
-            reply = self._live_worker(job.model).ask(request)
+            worker = self._live_worker(job.model)
+            _check_wanted(job)
+            reply = worker.ask(request)
             return checks.checked(job.function, job.arguments, messages.unpack_reply(reply, job.function))
         except (WorkerFailed, ModelError):  # the model's file may be mended, and only a new worker can open it
             self._replace(job.model)
@@ -298,6 +298,12 @@ class _Keeper:
         return self._worker
 
 
+def _check_wanted(job: _PoolJob[Any]) -> None:
+    """Raises CancelledError for an abandoned job."""
+    if job.is_abandoned:
+        raise CancelledError
+
+
 class _QuestionKeeper(_Keeper):
     """Serves the questions for which no other worker is free; has no worker while there are none."""
 
@@ -307,7 +313,7 @@ class _QuestionKeeper(_Keeper):
     def _next(self) -> _PoolJob[Any]:
         while True:
             timeout_s, grace_s = (None, GRACE_S) if self._worker is None else (IDLE_S, 0.0)
-            if (job := self._jobs.take_question(timeout_s, grace_s)) is not None:
+            if (job := self._jobs.take_question(self._begin, timeout_s, grace_s)) is not None:
                 return job
             if self._worker is not None:
                 self._worker.close()

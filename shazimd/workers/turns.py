@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import threading
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -45,21 +46,21 @@ class JobQueue(Generic[J]):
             heapq.heappush(self._jobs, job)
             self._changed.notify_all()
 
-    def take(self) -> J:
-        """The next job."""
+    def take(self, begin: Callable[[J], None]) -> J:
+        """The next job. ``begin`` has it before ``clear`` can look again: no job is neither here nor begun."""
         with self._changed:
             self._free += 1
             self._changed.wait_for(lambda: self._jobs)
             self._free -= 1
-            return self._taken()
+            return self._taken(begin)
 
-    def take_question(self, timeout_s: float | None, grace_s: float) -> J | None:
-        """The next question that finds every keeper of all jobs at work for ``grace_s``, or the end; None after
-        ``timeout_s`` without."""
+    def take_question(self, begin: Callable[[J], None], timeout_s: float | None, grace_s: float) -> J | None:
+        """As ``take``, the next question that finds every keeper of all jobs at work for ``grace_s``, or the end; None
+        after ``timeout_s`` without."""
         with self._changed:
             while self._changed.wait_for(self._is_due, timeout_s):
                 if not (grace_s and self._changed.wait_for(lambda: not self._is_due(), grace_s)):
-                    return self._taken()
+                    return self._taken(begin)
             return None
 
     def _is_due(self) -> bool:
@@ -72,7 +73,8 @@ class JobQueue(Generic[J]):
             self._jobs = sorted(job for job in self._jobs if job.priority <= less_urgent_than)  # a heap, too
             return removed
 
-    def _taken(self) -> J:
+    def _taken(self, begin: Callable[[J], None]) -> J:
         job = heapq.heappop(self._jobs)
+        begin(job)
         self._changed.notify_all()  # the next job may find no other keeper free
         return job

@@ -63,7 +63,7 @@ class Targets(NamedTuple):
     folder: str
     """files ``photo``, ``1`` to ``9`` that may be harmed, and the socket ``socket``"""
     daemon: int
-    """process number"""
+    """process number; the daemon listens at an abstract socket with this number in its name"""
     secret: int
     """address of 8 bytes in the daemon's memory"""
     port: int
@@ -207,7 +207,7 @@ def _network(to: Targets) -> dict[str, Callable[[], object]]:
         "listen by TCP": lambda: socket.create_server(("127.0.0.1", 0)).close(),
         "send by UDP": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close(),
         "netlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close(),
-        "an abstract socket": lambda: _connect(socket.AF_UNIX, "\0shazimd-test"),
+        "an abstract socket": lambda: _connect(socket.AF_UNIX, f"\0shazimd-test-{to.daemon}"),
         "a pair of sockets": lambda: [end.close() for end in socket.socketpair()],
     }
 

@@ -62,6 +62,9 @@ def reply_and(surplus: bytes) -> int:
     return 0
 
 
+_followers: list[threading.Thread] = []
+
+
 def surplus_later() -> int:
     """The number of this worker; bytes follow once the next job has begun, and the worker lives on."""
     number = present_job()
@@ -71,7 +74,8 @@ def surplus_later() -> int:
             time.sleep(0.001)
         write(b"\xc1" * 40)
 
-    threading.Thread(target=follow, daemon=True).start()
+    _followers.append(threading.Thread(target=follow, daemon=True))
+    _followers[0].start()
     return os.getpid()
 
 
@@ -85,8 +89,10 @@ def _job_of(thread: int | None) -> int | None:
     return None
 
 
-def wait_and_add(a: int, b: int) -> int:
-    time.sleep(0.2)
+def add_behind_surplus(a: int, b: int) -> int:
+    """The sum, once the bytes of ``surplus_later`` were written, if that took this worker over."""
+    for follower in _followers:
+        follower.join()
     return a + b
 
 

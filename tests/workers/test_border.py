@@ -22,7 +22,7 @@ HERE = os.path.dirname(__file__)
 def pool() -> Iterator[WorkerPool]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", HERE, prepend=os.pathsep)
-        with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+        with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
             yield pool
 
 
@@ -76,7 +76,7 @@ def test_bytes_behind_a_reply_never_become_the_next(pool: WorkerPool, surplus: b
 def test_an_innocent_job_is_done_again_elsewhere(pool: WorkerPool) -> None:
     """Bytes that a former job left to be sent later spoil the reply of the next, which a fresh worker does again."""
     taken_over = pool.submit(forging.surplus_later).result()
-    assert pool.submit(forging.wait_and_add, 1, 2).result() == 3
+    assert pool.submit(forging.add_behind_surplus, 1, 2).result() == 3
     assert pool.submit(worker_jobs.process_id).result() != taken_over
 
 

@@ -27,7 +27,7 @@ PIXELS_MAX = 1_000_000
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[WorkerPool]:
-    with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=PIXELS_MAX) as pool:
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=PIXELS_MAX) as pool:
         yield pool
 
 

@@ -62,7 +62,7 @@ def victim(tmp_path: Path) -> Iterator[_Daemon]:
     with ExitStack() as opened:
         listeners = [opened.enter_context(socket.socket(family)) for family in (socket.AF_UNIX,) * 2]
         listeners[0].bind(str(tmp_path / "socket"))
-        listeners[1].bind("\0shazimd-test")
+        listeners[1].bind(f"\0shazimd-test-{os.getpid()}")
         for listener in listeners:
             listener.listen()
         tcp = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
@@ -74,7 +74,7 @@ def victim(tmp_path: Path) -> Iterator[_Daemon]:
 def pool() -> Iterator[WorkerPool]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", HERE, prepend=os.pathsep)
-        with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+        with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
             yield pool
 
 
@@ -126,7 +126,7 @@ def test_a_secret_in_the_environment_never_reaches_a_worker(monkeypatch: pytest.
     """Not even its first memory, which the kernel fills with the environment at the start."""
     monkeypatch.setenv("SECRET_TOKEN", "x")
     monkeypatch.setenv("PYTHONPATH", HERE, prepend=os.pathsep)
-    with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
         worker = pool.submit(worker_jobs.process_id).result()
         assert b"SECRET" not in Path(f"/proc/{worker}/environ").read_bytes()
 
@@ -139,7 +139,7 @@ def test_a_worker_that_cannot_be_confined_has_no_job(tmp_path: Path, monkeypatch
         "confinement.confine = confine\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
         error = pool.query(b"", None).exception()
     assert isinstance(error, WorkerLost)
     assert str(error) == "the start failed: OSError: not in this test; not the picture's fault"
@@ -147,7 +147,7 @@ def test_a_worker_that_cannot_be_confined_has_no_job(tmp_path: Path, monkeypatch
 
 def test_nothing_is_written_to_the_daemons_error_stream(capfd: pytest.CaptureFixture[str]) -> None:
     """LiteRT greets there when it opens a model, and each start would be a line in the journal."""
-    with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000, model=bundled()) as pool:
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000, model=bundled()) as pool:
         pool.query(b"", bundled()).exception()
     assert capfd.readouterr().err == ""
 
@@ -157,6 +157,6 @@ def test_layers_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> N
     if not (landlock.abi() and seccomp.is_available()):
         pytest.skip("the kernel lacks Landlock or seccomp")
     monkeypatch.setenv("PYTHONPATH", HERE, prepend=os.pathsep)
-    with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
         pool.submit(worker_jobs.process_id).result()
         assert [layer for layer in pool.missing_layers() or () if not layer.startswith("network")] == []

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -39,7 +40,7 @@ def _workers_find_the_jobs() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def pool(_workers_find_the_jobs: None) -> Iterator[WorkerPool]:
-    with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
         yield pool
 
 
@@ -87,7 +88,7 @@ def test_a_worker_serves_a_process_with_many_open_files() -> None:
         held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         while held.enter_context(open(os.devnull)).fileno() < 1030:
             pass
-        pool = held.enter_context(WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000))
+        pool = held.enter_context(WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000))
         first = pool.submit(worker_jobs.process_id).result()
         _until(lambda: psutil.Process(first).status() in (psutil.STATUS_SLEEPING, psutil.STATUS_IDLE))
         assert first == pool.submit(worker_jobs.process_id).result()
@@ -136,7 +137,7 @@ def test_a_crash_costs_one_job(
 
 def test_a_storm_of_crashes_passes() -> None:
     """Every other job crashes, on two workers: each other one is done."""
-    with WorkerPool(processes=2, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+    with WorkerPool(processes=2, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
         crashes = []
         sums = []
         for number in range(6):
@@ -215,7 +216,7 @@ def test_a_worker_is_small_after_all_kinds_of_jobs() -> None:
     """Shared pages counted; those of the libraries that only the start used do not stay."""
     original, copy = photograph(), photograph().resize((360, 270))
     model = bundled()
-    with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
         known = pool.fingerprint(encoded(original, "JPEG"), model).result()
         asked = pool.query(encoded(copy, "JPEG"), model).result()
         found = pool.submit(jobs.verify_all, asked.features, [known.features]).result()
@@ -243,7 +244,7 @@ def test_what_is_asked_goes_before_what_is_scanned() -> None:
     """A query overtakes the fingerprints that wait."""
     data = encoded(picture(), "PNG")
     done: list[str] = []
-    with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
         with _standing_still(pool):
             for _ in range(9):
                 pool.fingerprint(data, None).add_done_callback(lambda _: done.append("scan"))
@@ -310,6 +311,28 @@ def test_files_are_given_up_and_questions_are_not() -> None:
         assert first != pool.submit_later(worker_jobs.process_id).result()
 
 
+def test_a_file_is_given_up_while_its_worker_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no worker to end then; the job does not begin in it."""
+    starting, may_start = threading.Event(), threading.Event()
+
+    def started_late(*arguments: Any) -> process.WorkerProcess:
+        starting.set()
+        assert may_start.wait(PATIENCE_S)
+        return process.WorkerProcess(*arguments)
+
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=600, max_pixels=1_000_000) as pool:
+        worker = psutil.Process(pool.submit(worker_jobs.process_id).result())
+        monkeypatch.setattr(pools, "WorkerProcess", started_late)
+        worker.kill()
+        _until(lambda: worker.status() == psutil.STATUS_ZOMBIE)
+        hanging = pool.submit_later(worker_jobs.stop_answering)
+        assert starting.wait(PATIENCE_S)
+        pool.abandon_files()
+        may_start.set()
+        assert isinstance(hanging.exception(), CancelledError)
+        assert pool.submit_later(worker_jobs.add, 1, 2).result() == 3
+
+
 def test_workers_die_with_the_daemon() -> None:
     """Killed outright, it leaves no worker behind, not even one in the middle of a job."""
     program = (
@@ -327,7 +350,7 @@ def test_workers_die_with_the_daemon() -> None:
 def test_a_worker_that_cannot_start_fails_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the reason, for each job, and without starting workers over and over."""
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
         for _ in range(2):
             with pytest.raises(WorkerLost, match="the start ended its worker: exit status 1; not the picture's fault"):
                 pool.submit(worker_jobs.add, 1, 2).result()
@@ -335,7 +358,7 @@ def test_a_worker_that_cannot_start_fails_the_job(monkeypatch: pytest.MonkeyPatc
 
 def test_without_an_interpreter_each_job_fails_until_there_is_one_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """As while a virtual environment is replaced by a newer one."""
-    with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
         worker = pool.submit(worker_jobs.process_id).result()
         monkeypatch.setattr(sys, "executable", "/nowhere/python")
         os.kill(worker, signal.SIGKILL)
@@ -347,7 +370,7 @@ def test_without_an_interpreter_each_job_fails_until_there_is_one_again(monkeypa
 
 def test_a_job_whose_worker_is_killed_from_outside_is_done_by_another() -> None:
     """Once; whoever kills each of its workers gets it to fail, and the error tells that it was not the picture."""
-    with WorkerPool(processes=1, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
         first = pool.submit(worker_jobs.process_id).result()
         job = pool.submit(worker_jobs.stop_answering_in, first)
         _until(job.running)
@@ -361,7 +384,7 @@ def test_a_job_whose_worker_is_killed_from_outside_is_done_by_another() -> None:
 def test_an_idle_pool_does_nothing() -> None:
     """Its threads and its workers wait without a timer: once memory was given back, none of them wakes up."""
     others = psutil.Process().children()
-    with WorkerPool(processes=2, memory_mb=512, timeout_s=30, max_pixels=1_000_000) as pool:
+    with WorkerPool(processes=2, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
         for _ in range(4):
             pool.submit(worker_jobs.add, 1, 2).result()
         tasks = [Path(f"/proc/self/task/{thread.native_id}") for thread in threading.enumerate() if _is_ours(thread)]
