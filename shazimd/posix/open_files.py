@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 
 
 def open_for_writing(paths: Collection[bytes]) -> set[bytes]:
@@ -27,10 +28,12 @@ def _descriptors(process: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(path, number) of each open file of a process; none for a process of another user."""
     directory = b"/proc/%s/fd" % process
     try:
-        for descriptor in os.listdir(directory):
-            yield os.readlink(os.path.join(directory, descriptor)), descriptor
+        descriptors = os.listdir(directory)
     except OSError:  # not ours, or gone
         return
+    for descriptor in descriptors:
+        with suppress(OSError):  # closed since: the others may be open still
+            yield os.readlink(os.path.join(directory, descriptor)), descriptor
 
 
 def _is_writer(process: bytes, descriptor: bytes, path: bytes) -> bool:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from shazimd.posix.open_files import open_for_writing
 
 HOLD = "import sys; file = open(sys.argv[1], sys.argv[2]); print(flush=True); sys.stdin.read()"
@@ -27,3 +29,17 @@ def test_a_file_that_another_process_writes_is_told_from_others(tmp_path: Path) 
             assert expected == open_for_writing(names)
             holder.communicate()
     assert set() == open_for_writing(names)
+
+
+def test_a_descriptor_closed_meanwhile_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a program that writes many files: one is closed between the list of descriptors and the look at it."""
+    path = tmp_path / "a.jpg"
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda of: [b"999999", *listed(of)] if of.endswith(b"/fd") else listed(of))
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path), "wb"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        assert {os.fsencode(path)} == open_for_writing([os.fsencode(path)])
+        holder.communicate()
