@@ -411,7 +411,7 @@ def serving(service: FakeService, folder: Path, *, stop_s: float = 1, **limits: 
     path = str(folder / "s")
     app = create_app(service, **{"max_body_bytes": MAX_BODY_BYTES, **limits})
     server = Server(app, bind_socket(path))
-    server.start()
+    server.start(PATIENCE_S)
     try:
         yield path
     finally:

@@ -20,6 +20,7 @@ from drawn import encoded, photograph
 from fake_service import FakeService, serving
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE_S
 
 from shazimd.client import Client
 from shazimd.config import Config, parse
@@ -200,7 +201,7 @@ REQUESTS = st.lists(TOKENS | st.binary(max_size=6), max_size=14).map(b"".join)
 def test_any_bytes_on_the_socket_leave_a_server_that_answers(socket_path: str, request: bytes) -> None:
     """Whatever comes, the answer is none of an error of ours, and the next question has its answer."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(20)
+        connection.settimeout(PATIENCE_S)
         connection.connect(socket_path)
         with suppress(ConnectionError):
             connection.sendall(request + b"\r\n\r\n")

@@ -35,7 +35,7 @@ IMAGE = b"image of a ski"
 
 def connect(path: str) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(10)
+    connection.settimeout(PATIENCE_S)
     connection.connect(path)
     return connection
 
@@ -390,7 +390,7 @@ def test_a_refusal_amid_a_request_leaves_no_error_in_the_log(
     first = b"POST /v1/find HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nimage"
     with connect(path) as connection:
         connection.sendall(first)
-        assert service.working.acquire(timeout=10)
+        assert service.working.acquire(timeout=PATIENCE_S)
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
         assert connection.recv(65536).startswith(b"HTTP/1.1 400")
         service.holds.set()
@@ -400,14 +400,14 @@ def test_a_refusal_amid_a_request_leaves_no_error_in_the_log(
 
 def test_headers_that_never_end_are_cut_off(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that opens a connection and says little or nothing gets a 408."""
-    monkeypatch.setattr(guard, "HEAD_S", 0.05)
-    assert talk(path, b"")[0] == 408
-    assert talk(path, b"GET /v1/status HTTP/1.1\r\nX: ")[0] == 408
     with connect(path) as connection:  # also the second request of a connection
         connection.sendall(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        monkeypatch.setattr(guard, "HEAD_S", 0.05)  # now, for the first request may take its time
         connection.sendall(b"GET /v1/sta")
         assert connection.recv(65536).startswith(b"HTTP/1.1 408")
+    assert talk(path, b"")[0] == 408
+    assert talk(path, b"GET /v1/status HTTP/1.1\r\nX: ")[0] == 408
 
 
 @pytest.mark.parametrize("announced", [True, False])
@@ -457,7 +457,7 @@ def test_a_body_that_trickles_is_cut_off(service: FakeService, tmp_path: Path, m
         connection.settimeout(0.01)
         answer = b""
         while not answer:
-            with contextlib.suppress(BrokenPipeError):  # it was cut off just now
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it was cut off just now
                 connection.sendall(b"x")
             with contextlib.suppress(TimeoutError):
                 answer = connection.recv(65536)
@@ -636,10 +636,10 @@ def test_a_request_that_waits_for_a_change_is_answered_with_it(service: FakeServ
     answers: list[Any] = []
     asking = threading.Thread(target=lambda: answers.append(ask(path, "GET", "/v1/changes?after=0.x&wait=20")))
     asking.start()
-    assert service.working.acquire(timeout=10)
+    assert service.working.acquire(timeout=PATIENCE_S)
     assert answers == []
     service.changed.add()
-    asking.join(10)
+    asking.join(PATIENCE_S)
     assert (answers[0][0], answers[0][1]["after"]) == (200, "1.x")
 
 
@@ -647,13 +647,13 @@ def test_stop_ends_the_waits_for_changes(service: FakeService, tmp_path: Path) -
     """They are answered without a change."""
     path = str(tmp_path / "s")
     server = Server(create_app(service, max_body_bytes=100), bind_socket(path))
-    server.start()
+    server.start(PATIENCE_S)
     answers: list[Any] = []
     asking = threading.Thread(target=lambda: answers.append(ask(path, "GET", "/v1/changes?after=0.x&wait=20")))
     asking.start()
-    assert service.working.acquire(timeout=10)
-    assert server.stop(10)
-    asking.join(10)
+    assert service.working.acquire(timeout=PATIENCE_S)
+    assert server.stop(PATIENCE_S)
+    asking.join(PATIENCE_S)
     assert (answers[0][0], answers[0][1]["after"]) == (200, "0.x")
 
 
@@ -662,7 +662,7 @@ def test_stop_finishes_what_is_in_hand(service: FakeService, tmp_path: Path) -> 
     service.holds = threading.Event()
     path = str(tmp_path / "s")
     server = Server(create_app(service, max_body_bytes=100), bind_socket(path))
-    server.start()
+    server.start(PATIENCE_S)
     answers: list[Any] = []
     asking = threading.Thread(target=lambda: answers.append(ask(path, "POST", "/v1/find", IMAGE)))
     asking.start()
@@ -670,7 +670,7 @@ def test_stop_finishes_what_is_in_hand(service: FakeService, tmp_path: Path) -> 
     stream = Client(path)._lines(verbs.STREAM)
     next(stream)
     stopped: list[bool] = []
-    stopping = threading.Thread(target=lambda: stopped.append(server.stop(10)))
+    stopping = threading.Thread(target=lambda: stopped.append(server.stop(PATIENCE_S)))
     stopping.start()
     assert list(stream) == [b""]
     service.holds.set()
@@ -685,7 +685,7 @@ def test_stop_abandons_what_does_not_finish(service: FakeService, tmp_path: Path
     service.holds = threading.Event()
     path = str(tmp_path / "s")
     server = Server(create_app(service, max_body_bytes=100), bind_socket(path))
-    server.start()
+    server.start(PATIENCE_S)
     with connect(path) as connection:
         connection.sendall(b"POST /v1/find HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nimage1")
         assert service.working.acquire(timeout=PATIENCE_S)
@@ -837,7 +837,7 @@ needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is no
 
 
 def curl(path: str, *arguments: str) -> Any:
-    command = ["curl", "-sS", "--max-time", "10", "--unix-socket", path, *arguments]
+    command = ["curl", "-sS", "--max-time", str(PATIENCE_S), "--unix-socket", path, *arguments]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
