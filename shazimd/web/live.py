@@ -28,8 +28,10 @@ LiveQueue: TypeAlias = "asyncio.Queue[LiveEvent | None]"
 class LiveHub:
     """Reads alerts and the state in threads of its own, while ``start`` was called and ``end`` was not."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, known: int) -> None:
+        """``known``: the id of the last alert that was stored before a tab could be open; later ones are sent."""
         self._client = client
+        self._known = known
         self._queues: set[LiveQueue] = set()
         self._ended = threading.Event()
         self._watched = threading.Event()
@@ -92,23 +94,21 @@ class LiveHub:
 
     def _read_alerts(self) -> None:
         """Stored alerts first, then new ones; from the last one again after a break."""
-        stored = True
         while not self._ended.is_set():
             try:
-                if stored:
-                    for alert in self._client.alerts():
-                        self._remember(alert)
-                    stored = False
+                for alert in self._client.alerts(since=self._last_id):
+                    self._take(alert)
                 for alert in self._client.events(since=self._last_id):
-                    self._remember(alert)
-                    self._send(("alert", alert))
+                    self._take(alert)
             except ShazimdError:  # told by _read_status
                 pass
             self._ended.wait(RETRY_S)
 
-    def _remember(self, alert: Alert) -> None:
+    def _take(self, alert: Alert) -> None:
         self._last_id = alert["id"]
         self._recent.append(alert)
+        if alert["id"] > self._known:
+            self._send(("alert", alert))
 
     def _read_status(self) -> None:
         while True:

@@ -36,7 +36,7 @@ def serve(client: Client, port: int, say: Callable[[str], None], browser: bool) 
     """Serve until SIGINT or SIGTERM. ``say`` prints the link, and another after each use.
 
     Raises DaemonUnreachable without a daemon, Unavailable when the port is taken."""
-    client.status()
+    last = client.status()["last_alert"]
     limits = WorkersConfig()
     processes = min(WORKERS_MAX, limits.processes)
     with (
@@ -44,7 +44,8 @@ def serve(client: Client, port: int, say: Callable[[str], None], browser: bool) 
         WorkerPool(processes, limits.memory_mb, limits.timeout_s, limits.max_pixels) as pool,
     ):
         access = PageAccess(listening.getsockname()[1], lambda: say(f"Opened. For another browser: {access.link()}"))
-        server = PageServer(page_of_daemon(client, pool, limits.max_pixels), access)
+        page = page_of_daemon(client, pool, limits.max_pixels, known=last["id"] if last else 0)
+        server = PageServer(page, access)
         with server.capture_signals():  # from before the link is told: imports may swallow a KeyboardInterrupt
             say(f"The page is at {access.link()}")
             say("The link opens it once. Ctrl-C ends it.")
@@ -53,14 +54,14 @@ def serve(client: Client, port: int, say: Callable[[str], None], browser: bool) 
             server.run(sockets=[listening])
 
 
-def page_of_daemon(client: Client, pool: WorkerPool, max_pixels: int) -> Page:
-    """The parts of a page, not yet running."""
+def page_of_daemon(client: Client, pool: WorkerPool, max_pixels: int, *, known: int = 0) -> Page:
+    """The parts of a page, not yet running. ``known``: see ``LiveHub``."""
     pictures = ScreenPictures(pool, PictureCache(cache_directory()), max_pixels)
     return Page(
         client,
         pictures,
         GroupLists(client),
-        LiveHub(client),
+        LiveHub(client, known),
         CleanUp(client),
         Templates(pictures.link, pictures.version),
     )

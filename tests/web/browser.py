@@ -40,7 +40,8 @@ class Browser:
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1 + phone, "mobile": phone}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        still = {"name": "prefers-reduced-motion", "value": "reduce"}  # a test may look while something moves
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme, still]})
 
     def open(self, address: str) -> None:
         self.driver.get(address)
@@ -100,11 +101,24 @@ class Browser:
 
         ActionChains(self.driver).key_up(key).perform()
 
+    def replaces(self, selector: str) -> None:
+        """Click what leads to another document, and wait for that: the old one may look like it."""
+        self.run("globalThis.isOld = true")
+        self.click(selector)
+        self.until("return globalThis.isOld === undefined && document.readyState === 'complete'")
+
+    def keep_messages(self) -> None:
+        """Have no message of this document vanish: after some seconds, a busy test would look too late."""
+        self.run(
+            "const later = globalThis.setTimeout;"
+            "globalThis.setTimeout = (act, ms, ...more) => ms < 5000 ? later(act, ms, ...more) : 0"
+        )
+
     def pictures_shown(self) -> None:
         """Wait until every picture in the window is decoded."""
         self.until(
-            "return [...document.images].filter(i => i.src && i.getBoundingClientRect().top < innerHeight)"
-            ".every(i => i.complete && i.naturalWidth > 0)"
+            "const shown = [...document.images].filter(i => i.src && i.getBoundingClientRect().top < innerHeight);"
+            "return Promise.all(shown.map(i => i.decode())).then(() => shown.every(i => i.naturalWidth > 0))"
         )
 
     def complaints(self) -> list[str]:
@@ -140,6 +154,7 @@ def chromium() -> Iterator[Browser]:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     window = selenium.Chrome(options=options, service=selenium.ChromeService(driver))
+    window.set_script_timeout(PATIENCE_S)  # of 30 s
     try:
         yield Browser(window)
     finally:

@@ -22,7 +22,7 @@ SCENES = 7
 
 @pytest.fixture(scope="session")
 def pool() -> Iterator[WorkerPool]:
-    with WorkerPool(2, 1024, 30, PIXELS_MAX) as pool:
+    with WorkerPool(2, 1024, 60, PIXELS_MAX) as pool:
         yield pool
 
 

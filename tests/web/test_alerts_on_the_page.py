@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
+from fake_client import FakeClient
 from page_serving import ServedPage
 from patience import PATIENCE_S
 
@@ -38,15 +40,40 @@ def test_an_alert_that_came_before_the_stream_is_sent_by_it(page: ServedPage, ho
     """The list of new arrivals names the last alert that it has; those after it, and later ones, come once each."""
     for number in (1, 2):
         page.client.coming.put({**ALERT, "id": number})
-    with asked(page, page.access.link().removeprefix(page.address)) as answer:
-        cookie = str(answer.getheader("Set-Cookie")).partition(";")[0]
     while len(page.page.live.recent()) < 2:
         time.sleep(0.01)
     after = {"Last-Event-ID": "1"} if how.startswith("the header") else {}
-    with asked(page, "/live" if after else "/live?after=1", Cookie=cookie, **after) as stream:
+    with entered(page, "/live" if after else "/live?after=1", **after) as stream:
         assert next_alert(stream) == 2
         page.client.coming.put({**ALERT, "id": 3})
         assert next_alert(stream) == 3
+
+
+def test_an_alert_that_comes_while_the_stored_ones_are_read_is_told(
+    serve: Callable[[FakeClient], ServedPage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tab may be open by then."""
+    client, is_open = FakeClient([]), threading.Event()
+
+    def stored(since: int = 0) -> Iterator[dict[str, Any]]:
+        assert is_open.wait(PATIENCE_S)
+        yield {**ALERT, "id": since + 1}
+
+    monkeypatch.setattr(client, "alerts", stored)
+    page = serve(client)
+    with entered(page, "/live") as stream:
+        stream.readline()
+        is_open.set()
+        assert next_alert(stream) == 1
+
+
+@contextmanager
+def entered(page: ServedPage, path: str, **headers: str) -> Iterator[http.client.HTTPResponse]:
+    """As ``asked``, with the cookie."""
+    with asked(page, page.access.link().removeprefix(page.address)) as answer:
+        cookie = str(answer.getheader("Set-Cookie")).partition(";")[0]
+    with asked(page, path, Cookie=cookie, **headers) as response:
+        yield response
 
 
 @contextmanager

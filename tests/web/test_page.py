@@ -202,6 +202,7 @@ def test_a_filter_narrows_the_list(browser: Browser, page: ServedPage) -> None:
 def test_an_alert_appears_as_it_comes(browser: Browser, page: ServedPage) -> None:
     """On any page, and on top of the list of new arrivals."""
     first, other = page.client.every[0]["members"][:2]
+    browser.keep_messages()
     browser.until("return !document.getElementById('state').hidden")
     alert = alert_of(other, first)
     page.client.coming.put(alert)
@@ -218,6 +219,7 @@ def test_an_alert_appears_as_it_comes(browser: Browser, page: ServedPage) -> Non
 def test_a_new_arrival_is_compared_with_its_match(browser: Browser, page: ServedPage) -> None:
     """Also one that is in no group, such as a variant: the regions that differ are drawn."""
     first, other = next(g["members"][:2] for g in page.client.every if g["members"][1]["verdict"] == "copy")
+    browser.keep_messages()
     browser.until("return !document.getElementById('state').hidden")
     page.client.coming.put({**alert_of(other, first), "verdict": "variant"})
     browser.click("#toasts a.two")
@@ -297,9 +299,8 @@ def test_failed_files_are_listed_and_tried_again(browser: Browser, page: ServedP
     browser.click("nav a[href='/failed']")
     browser.has_text("2 files could not be read")
     assert "truncated" in browser.text("table")
-    browser.click("td button")
-    browser.until("return document.readyState === 'complete' && location.pathname === '/failed'")
-    browser.click(".head button")
+    browser.replaces("td button")
+    browser.replaces(".head button")
     browser.has_text("2 files could not be read")
     assert [b"/srv/photos/broken.tif", None] == page.client.retried
 
@@ -314,6 +315,7 @@ def test_a_clean_up_is_previewed_applied_and_undone(browser: Browser, page: Serv
     browser.click("nav a[href='/clean']")
     browser.click("form.rule > button")
     browser.has_text("Nothing was changed so far")
+    browser.pictures_shown()  # those of files that are gone would be complained about
     assert all(path.exists() for path in files)
 
     browser.click("form[action='/clean/apply'] button")
@@ -331,8 +333,9 @@ def test_a_vanished_file_is_shown_as_such(browser: Browser, page: ServedPage) ->
     gone.unlink()
     browser.click(".card .pics")
     browser.has_text("no longer there", ".pane.b")
+    first = browser.driver.current_url
     browser.type("1")
-    browser.until("return document.querySelector('.viewer') !== null")
+    browser.until("return location.href !== arguments[0]", first)
     browser.click("nav a[href='/clean']")
     browser.click("form.rule > button")
     browser.has_text(f"{gone}: no such file")
@@ -341,6 +344,7 @@ def test_a_vanished_file_is_shown_as_such(browser: Browser, page: ServedPage) ->
 
 def test_a_daemon_that_has_gone_is_told(browser: Browser, page: ServedPage) -> None:
     """Its absence is shown, and a decision says that nothing was stored."""
+    browser.keep_messages()
     page.client.gone = "the daemon is not running; start it with `shazimd DIR`"
     browser.has_text("The daemon does not answer", "#state")
     browser.type(Keys.ARROW_RIGHT, "1")
@@ -402,7 +406,7 @@ def test_without_its_script_the_page_works(chrome: Browser, page: ServedPage) ->
         chrome.open(page.address)
         first = chrome.driver.find_element("css selector", ".card .decide button")
         first.click()
-        chrome.driver.find_element("css selector", ".viewer")
+        chrome.until("return document.querySelector('.viewer') !== null")
     finally:
         chrome.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     assert [("keep", contents(page.client.every[0]))] == decided(page)

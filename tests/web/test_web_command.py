@@ -72,6 +72,7 @@ def test_see_decide_clean_up_and_take_back(daemon: DaemonProcess, chrome: Browse
         chrome.click("nav a[href='/clean']")
         chrome.click("form.rule > button")
         chrome.has_text("Nothing was changed so far")
+        chrome.pictures_shown()  # those of files that are gone would be complained about
         chrome.click("form[action='/clean/apply'] button")
         chrome.has_text("cleaned up")
         left = {path for path in before if path.exists()}
@@ -88,14 +89,14 @@ def test_news_and_answers_come_from_the_daemon(daemon: DaemonProcess, chrome: Br
         chrome.begin()
         chrome.open(link)
         chrome.until("return document.querySelector('.js #state:not([hidden])') !== null")
+        chrome.keep_messages()
         picture = tmp_path / "picture.jpg"
         EDITS["mirrored"](landscape(0).resize(SIZE)).save(picture)
         shutil.copy(picture, daemon.root / "landed.jpg")
         chrome.has_text("landed.jpg", "#toasts")
 
         chrome.click("nav a[href='/ask']")
-        chrome.until("return location.pathname === '/ask'")
-        chrome.until("return document.querySelector('input[type=file]') !== null")
+        chrome.until("return document.querySelector('.js input[type=file]') !== null")
         chrome.driver.find_element("css selector", "input[type=file]").send_keys(str(picture))
         chrome.has_text("Yes:")
         chrome.has_text("landed.jpg", ".matches")
