@@ -122,13 +122,14 @@ class Inotify:
     def is_behind(self) -> bool:
         """Whether there are events to read or to handle. If not, all events before this call were handled."""
         if not self.alive():
-            return False
+            return self._dispatching  # of a reading thread that died, until its loss is handled
         unread = array("i", [0])
         try:
             fcntl.ioctl(self._fd, termios.FIONREAD, unread)
         except (OSError, ValueError):
             return False  # stopped meanwhile
-        return bool(unread[0] or self._dispatching or self._held)
+        # in the order of the flow: half of a rename is handled, held, and handled again
+        return bool(unread[0] or self._dispatching or self._held or self._dispatching)
 
     def watch(self, path: bytes, follow_symlinks: bool = False) -> int:
         """Watch a directory and return its descriptor, which stays the same for a watched directory.
@@ -159,6 +160,7 @@ class Inotify:
             self._died = True
             log.exception("inotify_reader_died")
             self._listener.handle_loss("died")
+            self._dispatching = False
 
     def _read_until_stopped(self) -> None:
         poller = select.poll()

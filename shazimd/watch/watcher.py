@@ -164,9 +164,9 @@ class Watcher:
             self._set_watches(mounts)
         except OSError as error:
             return self._unavailable(error)
-        if self._state != "watching":
+        before, self._state = self._state, "watching"  # first: who reads the line finds the root behind
+        if before != "watching":
             log.info("root_watched", root=self._rules.root, mode=self._mode, watched_dirs=self._watched.count)
-        self._state = "watching"
         self._retry_s = RETRY_FIRST_S
         self._report(FileEvent(Kind.TREE, self._rules.root))
         self._next_full = now + (self._config.poll_interval_s if self._mode == "poll" else self._interval_s)

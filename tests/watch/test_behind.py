@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 
 from patience import PATIENCE_S
+from watch_mirror import wait_for
 
 from shazimd.config import WatchConfig
 from shazimd.watch.debounce import Debouncer
 from shazimd.watch.events import FileEvent, Kind, Stage
 from shazimd.watch.filters import Filter
+from shazimd.watch.inotify import Inotify, InotifyEvent
 from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
 
@@ -58,3 +60,32 @@ def test_what_was_given_is_pending_until_more_is_asked_for() -> None:
         assert time.monotonic() < end
     debouncer.close()
     taking.join()
+
+
+class Failing:
+    """A listener with a fault of its own."""
+
+    def __init__(self) -> None:
+        self.reader = Inotify(self)
+        self.was_behind: list[bool] = []
+
+    def handle_event(self, event: InotifyEvent) -> None:
+        raise ZeroDivisionError
+
+    def handle_move(self, source: InotifyEvent, target: InotifyEvent) -> None:
+        raise ZeroDivisionError
+
+    def handle_loss(self, reason: str) -> None:
+        self.was_behind.append(self.reader.is_behind())
+
+
+def test_a_reader_that_died_is_behind_until_its_loss_is_handled(tmp_path: Path) -> None:
+    """Its last events were not reported, and no one has asked for a scan yet."""
+    failing = Failing()
+    failing.reader.start()
+    failing.reader.watch(os.fsencode(tmp_path))
+    (tmp_path / "a.jpg").touch()
+    wait_for(lambda: failing.was_behind)
+    wait_for(lambda: not failing.reader.is_behind())
+    failing.reader.stop()
+    assert [True] == failing.was_behind

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ class Mirror:
         self.files: dict[bytes, object] = {}
         self.watches = watches
         self.rules = {os.fsencode(root): Filter(WatchConfig(path=str(root), **config)) for root in roots}
-        self.debouncer = Debouncer(dict.fromkeys(self.rules, QUIET_S))
+        self._stopped_at: float | None = None
+        self.debouncer = Debouncer(dict.fromkeys(self.rules, QUIET_S), clock=self._now)
         self.watchers = [
             Watcher(WatchConfig(path=str(root), **config), rules, self.put, watches)
             for root, rules in zip(roots, self.rules.values(), strict=True)
@@ -91,8 +93,23 @@ class Mirror:
         return {path: stat for path, stat in found.items() if stat is not None}
 
     def wait_until_true(self) -> None:
-        """Until what is known is what the disk has."""
-        wait_for(lambda: dict(self.files) == self.disk())
+        """Until all that happened was told and looked at, and what is known is what the disk has."""
+        wait_for(lambda: self._is_told() and not self.debouncer.pending() and dict(self.files) == self.disk())
+
+    @contextmanager
+    def in_no_time(self) -> Iterator[None]:
+        """Let no file settle until the block is left and told of: a busy machine may pause within."""
+        self._stopped_at = time.monotonic()
+        yield
+        wait_for(self._is_told)
+        self._stopped_at = None
+
+    def _now(self) -> float:
+        stopped_at = self._stopped_at
+        return time.monotonic() if stopped_at is None else stopped_at
+
+    def _is_told(self) -> bool:
+        return not any(watcher.is_behind() for watcher in self.watchers)
 
     def _follow(self) -> None:
         while not self.debouncer._closed:
