@@ -3,8 +3,9 @@
     python -m benchmarks.known_bytes [--files 20000] [--contents 50]
 
 The contents are known pictures in one directory. Then all files are written, as copies of them, in directories of 500.
-Told are the files a second from the first written file to the last stored alert, the processor time of the daemon's
-process for a file, and the time of the writer alone. Exits with 1 if not every copy raised its alert.
+Told are the files a second from the first written file to the last stored alert, the processor time and the switches
+of threads of the daemon's process for a file, and the time of the writer alone. Exits with 1 if not every copy raised
+its alert.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def measure(folder: Path, files: int, contents: int) -> bool:
         draw(root / "known" / f"{number}.png", number)
     pictures = [path.read_bytes() for path in sorted((root / "known").iterdir())]
     with running(folder) as (process, client):
-        cpu, started = _cpu_s(process), time.perf_counter()
+        cpu, switches, started = _cpu_s(process), _switches(process), time.perf_counter()
         for number in range(files):
             path = root / f"{number // DIRECTORY_FILES:03}" / f"{number:06}.png"
             path.parent.mkdir(exist_ok=True)
@@ -47,15 +48,23 @@ def measure(folder: Path, files: int, contents: int) -> bool:
         written = time.perf_counter() - started
         wait_until(lambda: is_settled(client), timeout_s=60 + files / 20)
         took, cpu = time.perf_counter() - started, _cpu_s(process) - cpu
+        switches = _switches(process) - switches
         alerts = sum(1 for _ in client.alerts())
     print(f"{files} files of {contents} known contents, with {alerts} alerts: {took:.1f} s, {files / took:.0f} files/s")
-    print(f"daemon: {1e3 * cpu / files:.2f} ms of processor time a file; the writer: {files / written:.0f} files/s")
+    print(f"daemon: {1e3 * cpu / files:.2f} ms of processor time and {switches / files:.1f} switches of threads a file")
+    print(f"the writer: {files / written:.0f} files/s")
     return alerts != files
 
 
 def _cpu_s(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
+
+
+def _switches(process: psutil.Process) -> int:
+    """How often the kernel took the processor from a thread of a process, or a thread gave it up."""
+    states = [state.read_text() for state in Path(f"/proc/{process.pid}/task").glob("*/status")]
+    return sum(int(line.split()[1]) for state in states for line in state.splitlines() if "ctxt_switches" in line)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from shazimd.errors import StoreError, StoreFull, Unavailable
+from shazimd.ingest.turn import ComputingTurn
 from shazimd.store.base import BulkWriter, Store
 from shazimd.telemetry.log import lines_together
 
@@ -55,6 +56,7 @@ class Committer:
         self._changed = threading.Condition()
         self._closing = False
         self._giving_up = 0
+        self._computing = threading.Lock()
         self.fault: str | None = None
         """the reason why the store is not writable at present"""
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
@@ -75,6 +77,10 @@ class Committer:
             self._queue.append(operation)
             self._changed.notify_all()
         return operation.done
+
+    def turn(self) -> ComputingTurn:
+        """A turn at computing, not taken yet. This thread takes one for each batch, but not for the flush."""
+        return ComputingTurn(self._computing)
 
     def expect_writable(self) -> None:
         """Raise Unavailable while the store is not writable: a client that tries again would fill the queue."""
@@ -116,9 +122,7 @@ class Committer:
 
     def _write(self, batch: list[_Operation[Any]]) -> None:
         try:
-            results = self._retry_when_full(
-                lambda: self._store.write(lambda writer: [operation.work(writer) for operation in batch])
-            )
+            results = self._retry_when_full(lambda: self._store.write(lambda writer: self._work(batch, writer)))
         except Exception as error:
             if isinstance(error, StoreFull) or len(batch) == 1:
                 for operation in batch:
@@ -131,6 +135,10 @@ class Committer:
             finish = [self._followed(operation, result) for operation, result in zip(batch, results, strict=True)]
         for each in finish:
             each()
+
+    def _work(self, batch: list[_Operation[Any]], writer: BulkWriter) -> list[Any]:
+        with self.turn():
+            return [operation.work(writer) for operation in batch]
 
     def _followed(self, operation: _Operation[T], result: T) -> Callable[[], None]:
         """Call ``then``, which may find a full disk as well: the index has files of its own. A function that tells the

@@ -136,7 +136,7 @@ class Decider:
         return replace(AlertRecord.of(file.path, best, count, took_ms, bank), damaged=damaged)
 
     def _count_files(self, contents: Set[ContentId], without: bytes) -> int:
-        with self._store.read_in_turn() as reader:
+        with self._store.read() as reader:
             row = reader.file(without)
             count = -1 if row is not None and row.content in contents else 0
             for content in contents:

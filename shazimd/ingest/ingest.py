@@ -38,6 +38,7 @@ from shazimd.ingest.pending import PendingAlert, PendingAlerts, is_same_picture
 from shazimd.ingest.retries import Retries
 from shazimd.ingest.rules import IngestRules
 from shazimd.ingest.sharing import is_bare
+from shazimd.ingest.turn import ComputingTurn
 from shazimd.protocol import Alert
 from shazimd.search.library import Library
 from shazimd.search.query import Search
@@ -54,6 +55,8 @@ READ_BYTES_MAX = 64 * 2**20
 STRIPES = 4096
 """Locks by digest, for equal bytes to be decoded once. Among 16 concurrent files two different ones share a lock, and
 wait for each other without need, 3 times in 100."""
+CACHED_BYTES_MAX, CACHED_S = 1 << 20, 60.0
+"""A file is read without a wait for the disk if it has at most so many bytes, and changed less than so long ago."""
 UNREAD_STAT = Stat(-1, -1, -1)
 """Differs from the stat of every file: each scan tries a file again that could not be read, whose worker was lost, or
 that had no model, which may be mended. A chmod changes no mtime."""
@@ -84,6 +87,8 @@ class _File(NamedTuple):
     found: FoundFile
     before: FileRow | None
     started: float
+    turn: ComputingTurn
+    """released before a wait for others"""
 
 
 class _Content(NamedTuple):
@@ -157,20 +162,25 @@ class Ingest:
         ``deleted``: the kernel reported a deletion or a move to elsewhere: the row of a missing file is removed.
         ``is_deep``: the file is read though its stat is unchanged."""
         started = time.perf_counter()
-        with self._library.store.read_in_turn() as reader:
-            before = reader.file(path)
-        found = None
-        try:
-            found = self._disk.look(path)
-            if found is None:
-                return self._absent(path, before, deleted=deleted)
-            if before is not None and not is_deep and found.stat.is_unchanged_since(before.stat):
-                return Outcome.UNCHANGED
-            if before is not None and self.retries.is_given_up(path, found.stat):
-                return Outcome.FAILED
-            outcome = self._ingest_version(_File(path, found, before, started))
-        except Unreadable as error:
-            return self._unreadable(path, found, before, error)
+        with self._committer.turn() as turn:
+            with self._library.store.read() as reader:
+                before = reader.file(path)
+            if self._rules.roots.may_stall(path):
+                turn.release()
+            found = None
+            try:
+                found = self._disk.look(path)
+                if found is None:
+                    turn.release()
+                    return self._absent(path, before, deleted=deleted)
+                if before is not None and not is_deep and found.stat.is_unchanged_since(before.stat):
+                    return Outcome.UNCHANGED
+                if before is not None and self.retries.is_given_up(path, found.stat):
+                    return Outcome.FAILED
+                outcome = self._ingest_version(_File(path, found, before, started, turn))
+            except Unreadable as error:
+                turn.release()
+                return self._unreadable(path, found, before, error)
         is_rewritten = (
             before is not None
             and before.stat.inode == found.stat.inode
@@ -200,6 +210,7 @@ class Ingest:
         limit, stat = self._rules.max_file_bytes, file.found.stat
         if stat.size > limit:
             error = TooLarge(f"{stat.size} bytes, expected at most {limit}")
+            file.turn.release()
             return self._fail(file.path, stat, file.before, error)
         silent = self._rules.roots.silent(file.path)
         with ExitStack() as until_stored:
@@ -227,13 +238,17 @@ class Ingest:
         ``until_stored`` gets the lock on new bytes. The file is in memory only until this returns: a commit waits for
         the disk, together with many others."""
         stat = file.found.stat
+        if not (_is_likely_cached(stat) and self.memory.has_room(stat.size)):
+            file.turn.release()
         with self.memory.taking(stat.size):
             content = self._disk.read(file.path, stat)
             if content is None:
                 return None
             data, digest = content
+            file.turn.take()
             if (known := self._known(digest, file)) is not None:
                 return known
+            file.turn.release()
             until_stored.enter_context(self._same_bytes[int.from_bytes(digest[:2]) % STRIPES])
             return self._known(digest, file) or _Content(digest, query=self._decoded(file.path, data, silent))
 
@@ -259,7 +274,7 @@ class Ingest:
     def _known(self, digest: Digest, file: _File) -> _Content | None:
         """The content with these bytes, from a single snapshot; None for new bytes."""
         last_arrival = self._arrivals.visible
-        with self._library.store.read_in_turn() as reader:
+        with self._library.store.read() as reader:
             content = reader.content(digest)
             if content is None or is_bare(reader, content):
                 return None
@@ -294,6 +309,7 @@ class Ingest:
         candidate = Candidate(file.path, file.found, file.started, decided=content.decided)
         decision = self._decider.by_bytes(candidate, content.exact)
         if decision is None:
+            file.turn.release()
             assert content.known is not None
             with self._library.store.read() as reader:
                 query = _query_of(reader.fingerprint(content.known, self._library.model_id))
@@ -342,7 +358,9 @@ class Ingest:
             self._arrivals.publish(stored.arrival, undecided=stored.pending is not None)
             self.pending.publish(stored.alert)
 
-        return self._committer.submit(work, then, may_linger=silent).result()
+        committed = self._committer.submit(work, then, may_linger=silent)
+        file.turn.release()
+        return committed.result()
 
     def _add_content(self, writer: Writer, content: _Content) -> ContentId:
         assert content.query is not None, "new bytes were decoded"
@@ -377,6 +395,11 @@ class Ingest:
         self._counts.image_failed(error.code)
         log.warning("image_failed", path=path, code=error.code, reason=str(error), cause=error.code)
         return Outcome.MISSING if self._disk.is_missing(path) else Outcome.FAILED  # a rename came before the row
+
+
+def _is_likely_cached(stat: Stat) -> bool:
+    """Whether the kernel likely has a file in memory: it is small, and was written a moment ago."""
+    return stat.size <= CACHED_BYTES_MAX and abs(time.time() - stat.ctime_ns / 1e9) < CACHED_S
 
 
 def _is_moved_or_touched(file: _File, content: _Content) -> bool:

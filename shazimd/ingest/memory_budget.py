@@ -17,6 +17,10 @@ class MemoryBudget:
         self._turn = threading.Lock()
         """held by the only thread that waits for memory: a large file is not overtaken by small ones for ever"""
 
+    def has_room(self, size: int) -> bool:
+        """Whether ``taking`` would not wait at this moment."""
+        return not self._turn.locked() and self._free >= min(size, self._limit)
+
     @contextmanager
     def taking(self, size: int) -> Iterator[None]:
         """While entered, this many bytes are taken; waits for them. A larger size than the limit takes all of it."""

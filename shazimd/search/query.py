@@ -323,7 +323,7 @@ class Search:
         """The first admitted file of a content, if any. ``admit`` looks at the disk, outside of any transaction."""
         tried: set[bytes] = set()
         for limit in FILES_TRIED:
-            with self._library.store.read_in_turn() as reader:
+            with self._library.store.read() as reader:
                 files = reader.some_files_of(content, limit, foreign=foreign)
                 if not files:
                     break

@@ -111,7 +111,6 @@ class Store:
         self._sight = sight
         self._gate = Gate()
         self._writing = threading.Lock()
-        self._turn = threading.RLock()
         self._is_open = True
         self._transactions = count()
         self.group_changes = GroupChanges()
@@ -133,15 +132,6 @@ class Store:
             with self._env.begin() as txn:
                 yield Reader(txn, self._tables, self._trim, self._sight)
             self._trim_sometimes()
-
-    @contextmanager
-    def read_in_turn(self) -> Iterator[Reader]:
-        """As ``read``, one thread at a time, for the few rows that each new file needs.
-
-        LMDB gives up the interpreter's lock at each call. Dozens of threads that want it back hand it from processor to
-        processor, which took half of the time of files with known bytes (``benchmarks.known_bytes``)."""
-        with self.read() as reader, self._turn:  # in this order: a turn never waits for the map to grow
-            yield reader
 
     def write(self, work: Callable[[BulkWriter], T]) -> T:
         """Run ``work`` in one write transaction and return its result once durable (on the disk).

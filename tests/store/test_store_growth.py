@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from operator import methodcaller
 from pathlib import Path
 
@@ -39,9 +39,8 @@ def test_the_map_grows_under_running_readers(small: Store, make_fingerprint: Cal
     def read() -> int:
         rounds = 0
         while not done.is_set():
-            with small.read() as reader, small.read_in_turn() as in_turn:
+            with small.read() as reader:
                 ids = [content for content, _ in reader.signals("m")]
-                assert in_turn.counts()["contents"] >= len(ids)
                 assert ids == list(range(1, len(ids) + 1))
                 assert all(reader.features(content) == features for content in ids[-3:])
             rounds += 1
@@ -135,20 +134,6 @@ def test_a_closed_store_says_so(store: Store) -> None:
         pass
     with pytest.raises(StoreError, match="closed"):
         store.write(lambda w: w.set("k", 1))
-
-
-def test_reads_in_turn_are_one_at_a_time(store: Store) -> None:
-    """Any other read goes on meanwhile, and a thread that has the turn may read in turn again."""
-
-    def read_in_turn() -> int:
-        with store.read_in_turn() as reader:
-            return reader.counts()["images"]
-
-    with ThreadPoolExecutor(1) as pool:
-        with store.read_in_turn(), store.read_in_turn(), store.read():
-            second = pool.submit(read_in_turn)
-            assert not wait([second], 0.2).done
-        assert second.result() == 0
 
 
 def test_closing_waits_for_readers(store: Store) -> None:
