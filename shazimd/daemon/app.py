@@ -60,10 +60,9 @@ class App:
             assert config.store.path is not None
             models = Registry(os.path.join(config.store.path, "models"))
             self.provision = Provision(models, config.model.handle, staged=paths.staged_models())
-            self._parts = parts = _open_parts(config, self.provision.installed(), opened)
+            self._parts = parts = _open_parts(config, self.provision, opened)
             check_presence(roots, parts.store)
             self.store, self.workers, self.library = parts.store, parts.workers, parts.library
-            self.library.model_will_come = self.provision.will_come
             self.alerts, self.committer, self.metrics = parts.alerts, parts.committer, parts.metrics
             self.foreign = ForeignFiles(
                 parts.library,
@@ -130,9 +129,10 @@ class App:
         self.run.backfill.start()
 
 
-def _open_parts(config: Config, model: ModelInfo | None, opened: ExitStack) -> Parts:
+def _open_parts(config: Config, provision: Provision, opened: ExitStack) -> Parts:
     """Open the parts in an order in which each may use those before, and be closed before them."""
     assert config.store.path is not None
+    model = provision.installed()
     store = opened.enter_context(closing(open_store(config.store.path, config.store.map_size_gb << 30, VERSION)))
     keeps = _keeps_features(config)
     store.write(lambda writer: begin_sharing(writer, config.cluster.host is not None, keeps_features=keeps))
@@ -150,7 +150,7 @@ def _open_parts(config: Config, model: ModelInfo | None, opened: ExitStack) -> P
             spare=True,
         )
     )
-    library = opened.enter_context(closing(Library(store, _open_index, model)))
+    library = opened.enter_context(closing(Library(store, _open_index, model, provision.will_come)))
     committer = opened.enter_context(closing(Committer(store)))
     alerts = opened.enter_context(closing(Alerts(store, committer)))
     failed: set[Digest] = set()

@@ -122,7 +122,7 @@ class DaemonService:
             "failed": counts["failed"],
             "roots": roots,
             "model": self._app.provision.status(self._app.library.model),
-            "store": {**store.info(), "fault": self._app.committer.fault, "outdated": self._app.library.outdated},
+            "store": {**store.info(), "fault": self._app.committer.fault, "outdated": self._app.library.filling.left},
             "workers": {"missing_layers": self._app.workers.missing_layers()},
             "relations": run.relating.status(),
             "last_alert": self._app.alerts.last,

@@ -6,7 +6,6 @@ update of shazimd changed the features, or if a row of the store was damaged.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from functools import partial
 from heapq import merge
@@ -45,12 +44,12 @@ class Backfill:
     ) -> None:
         """``features_version``: None if the workers make no local features."""
         self._library = library
+        self._filling = library.filling
         self._committer = committer
         self._decoders = decoders
         self._jobs = jobs
         self._memory = memory
         self._features_version = features_version
-        self._counting = threading.Lock()
         """held to count a content as done: a count that another thread has passed would stay in the status"""
 
     def start(self) -> None:
@@ -85,23 +84,22 @@ class Backfill:
 
     def _begin_filling(self) -> None:
         model = self._library.model_id
-        self._library.unfilled.clear()  # a run that was stopped may have left some
         with self._library.store.read() as reader:
             outdated = self._outdated(reader, 0)
             first = next(outdated, None)
+            self._filling.begin(0 if first is None else 1 + sum(1 for _ in outdated))
             if first is None:
-                self._library.filled_for = model
+                self._filling.complete(model)
                 return
-            self._library.outdated = 1 + sum(1 for _ in outdated)
             example = reader.unsound.files(first)[0]
-        log.info("backfill_started", contents=self._library.outdated, example=example, model=model)
+        log.info("backfill_started", contents=self._filling.left, example=example, model=model)
         self._next(0, model)
 
     def _next(self, after: ContentId, model: str | None) -> None:
         """Offer the next contents. ``model``: the model in use when this began."""
         with self._library.store.read() as reader:
             contents = list(islice(self._outdated(reader, after), BATCH))
-        self._library.unfilled.update(contents)
+        self._filling.offer(contents)
         for content in contents:
             self._jobs.offer(content, partial(self._fill, content), Lane.BACKFILL)
         if contents:
@@ -109,9 +107,7 @@ class Backfill:
         elif model != self._library.model_id:  # the first contents have vectors of the model before, or none
             self._begin_filling()
         else:
-            with self._counting:
-                self._library.outdated = 0
-            self._library.filled_for = model
+            self._filling.complete(model)
             log.info("backfill_complete", model=model)
 
     def _outdated(self, reader: Reader, after: ContentId) -> Iterator[ContentId]:
@@ -123,7 +119,7 @@ class Backfill:
         try:
             self._renew(content)
         finally:
-            self._library.unfilled.discard(content)
+            self._filling.made(content)
 
     def _renew(self, content: ContentId) -> None:
         self._name_unsound(content)
@@ -135,8 +131,6 @@ class Backfill:
                 partial(_put, content=content, digest=found.digest, fingerprint=fingerprint),
                 lambda known: self._library.replace([(content, fingerprint)]) if known else None,
             ).result()
-        with self._counting:
-            self._library.outdated = max(0, self._library.outdated - 1)
 
     def _fingerprint(self, content: ContentId, data: Picture) -> Fingerprint | None:
         try:

@@ -15,6 +15,7 @@ import structlog
 from shazimd.errors import StoreDamaged
 from shazimd.index.base import Index
 from shazimd.index.flat import FlatIndex
+from shazimd.search.filling import Filling
 from shazimd.store.base import Store
 from shazimd.types import ContentId, Digest, Fingerprint, Signals
 from shazimd.words.index import WordIndex
@@ -34,17 +35,18 @@ OpenIndex = Callable[[Store, str | None], Index]
 
 
 class Library:
-    def __init__(self, store: Store, open_index: OpenIndex, model: ModelInfo | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        open_index: OpenIndex,
+        model: ModelInfo | None = None,
+        model_will_come: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """``model_will_come``: whether a model is being installed."""
         self.store = store
         self.model = model
-        self.outdated = 0
-        """contents whose vector or features the backfill has still to make"""
-        self.unfilled: set[ContentId] = set()
-        """contents whose vector or features are being made"""
-        self.filled_for: str | None = None
-        """the model for which the backfill has gone through all contents"""
-        self.model_will_come: Callable[[], bool] = lambda: False
-        """whether a model is being installed"""
+        self.filling = Filling()
+        self._model_will_come = model_will_come
         self.loaded: Future[list[ContentId]] = Future()
         """Done when the words of all contents are loaded: contents whose local features cannot be parsed."""
         self._open_index = open_index
@@ -77,8 +79,8 @@ class Library:
         """Whether vectors are still to be made for a picture that was fingerprinted with ``model``: its own, and those
         of pictures known before it. So while a model is being installed, then until the backfill is done."""
         if self.model is None:
-            return self.model_will_come()
-        return model != self.model_id and (self.filled_for != self.model_id or bool(self.unfilled))
+            return self._model_will_come()
+        return model != self.model_id and not self.filling.is_complete(self.model_id)
 
     def words_are_loaded(self) -> bool:
         """Whether the words of all contents can be searched."""

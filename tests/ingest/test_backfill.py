@@ -150,7 +150,7 @@ def test_features_are_made_anew(bench: Bench) -> None:
     assert bench.features() == [packed()] * 4
     assert bench.library is not None
     assert [content in bench.library.words for content in range(1, 5)] == [True] * 4
-    assert bench.library.outdated == 0
+    assert bench.library.filling.left == 0
     lines = {line["event"]: line for line in logs}
     assert lines["features_damaged"]["contents"] == 1
     assert (lines["backfill_started"]["contents"], lines["backfill_started"]["example"]) == (
@@ -201,7 +201,7 @@ def test_progress_is_a_number_that_falls(bench: Bench, monkeypatch: pytest.Monke
     def spying(data: bytes, model: ModelInfo | None) -> Future[Fingerprint]:
         assert bench.library is not None
         with seeing:
-            seen.append(bench.library.outdated)
+            seen.append(bench.library.filling.left)
         return decode(data, model)
 
     monkeypatch.setattr(bench.decoders, "fingerprint", spying)
@@ -226,5 +226,5 @@ def test_a_model_that_comes_meanwhile_is_used_for_all(bench: Bench, monkeypatch:
     bench.add("a", b"1", b"")
     bench.run()
     assert bench.library is not None
-    assert bench.library.filled_for == "m"
+    assert bench.library.filling.is_complete("m")
     assert not bench.library.awaits_vectors()
