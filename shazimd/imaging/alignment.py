@@ -20,7 +20,8 @@ Mask = NDArray[np.bool_]
 _SMOOTHING = 0.8
 """Pixels, sigma: the finest detail is JPEG's."""
 _EDGE = 9
-"""Pixels: the border of the overlap is not compared; resampling mixes it with its surroundings."""
+"""Pixels: the border of the overlap is not compared; resampling mixes it with its surroundings, which are those of the
+query in a crop and those of the match in a screenshot of it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,10 +85,22 @@ def _laid_on(
     pictures: tuple[Colour, Colour], sizes: tuple[tuple[int, int], tuple[int, int]], between: Affine
 ) -> Aligned:
     laid, ground = (_smooth_luma(picture, size) for picture, size in zip(pictures, sizes, strict=True))
-    covered = cv2.warpAffine(np.full(laid.shape, 255, np.uint8), between, sizes[1])
-    inside = cv2.erode((covered > 250).astype(np.uint8), np.ones((_EDGE, _EDGE), np.uint8), borderValue=1) > 0
+    inside = _overlap(sizes, between)
     moved = cv2.warpAffine(laid, between, sizes[1], borderMode=cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
     return Aligned(moved, ground, inside, between, sizes, pictures)
+
+
+def _overlap(sizes: tuple[tuple[int, int], tuple[int, int]], between: Affine) -> Mask:
+    """The pixels of the grid that both pictures show, without those near to a place that only one of them shows."""
+    (width, height), grid = sizes
+    around = between + np.array([[0, 0, _EDGE], [0, 0, _EDGE]])
+    wide = grid[0] + 2 * _EDGE, grid[1] + 2 * _EDGE
+    covered = cv2.warpAffine(np.full((height, width), 255, np.uint8), around, wide) > 250
+    shown = np.zeros_like(covered)
+    within = shown[_EDGE:-_EDGE, _EDGE:-_EDGE]
+    within[:] = True
+    alike = cv2.erode((covered == shown).astype(np.uint8), np.ones((_EDGE, _EDGE), np.uint8), borderValue=1) > 0
+    return np.asarray((alike & covered)[_EDGE:-_EDGE, _EDGE:-_EDGE])
 
 
 def _smooth_luma(picture: Colour, size: tuple[int, int]) -> Plane:
