@@ -1,4 +1,6 @@
-"""Files of another host on their way to this host's daemon: the next part is fetched while the last is written."""
+"""Files of another host on their way to this host's daemon: while a part is written, the contents of the next are
+fetched, and the files of the next but one are read.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ PART = 250
 
 
 class _Part(NamedTuple):
-    files: Sequence[SharedFile]
-    gone: Sequence[bytes]
+    files: Sequence[dict[str, Any]]
+    gone: Sequence[dict[str, Any]]
     position: str | None
 
 
@@ -32,7 +34,8 @@ class Delivery:
         self._daemon = daemon
         self._host = host
         self._at_once = at_once
-        self._parts: queue.Queue[tuple[_Part, list[Content]] | None] = queue.Queue(1)
+        self._parts: queue.Queue[_Part | None] = queue.Queue(1)
+        self._fetched_parts: queue.Queue[tuple[_Part, list[Content]] | None] = queue.Queue(1)
         self._threads: list[threading.Thread] = []
         self._error: BaseException | None = None
         """nothing is written after it: a later position must not pass over lost files"""
@@ -42,7 +45,7 @@ class Delivery:
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         self._error = self._error or error
-        for _ in self._threads:
+        if self._threads:
             self._parts.put(None)
         for thread in self._threads:
             thread.join()
@@ -52,30 +55,42 @@ class Delivery:
     def put(self, page: FilesPage, position: str | None) -> None:
         """Have the daemon write a page; ``position`` goes with its last files. Raises ShazimdError, also of an earlier
         page."""
-        some = [*batches(page.files, PART)] or [[]]
+        some = [*batches([_file(each) for each in page.files], PART)] or [[]]
         for files in some[:-1]:
             self._put(_Part(files, [], None))
-        self._put(_Part(some[-1], page.gone, position))
+        self._put(_Part(some[-1], [_path(each) for each in page.gone], position))
 
     def _put(self, part: _Part) -> None:
-        contents: list[Content] = []
-        if part.files:
-            contents = self._fetched(self._daemon.missing_contents(self._host, _packed(part._replace(gone=[]), [])))
         if self._error is not None:
             raise self._error
         if not self._threads:
-            self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(self._at_once)]
+            targets = [self._fetch_all, *[self._write_all] * self._at_once]
+            self._threads = [threading.Thread(target=target, daemon=True) for target in targets]
             for thread in self._threads:
                 thread.start()
-        self._parts.put((part, contents))
+        self._parts.put(part)
 
-    def _run(self) -> None:
-        while (taken := self._parts.get()) is not None:
+    def _fetch_all(self) -> None:
+        while (part := self._parts.get()) is not None:
+            try:
+                if self._error is None:
+                    self._fetched_parts.put((part, self._fetched(self._missing(part))))
+            except BaseException as error:
+                self._error = error
+        for _ in range(self._at_once):
+            self._fetched_parts.put(None)
+
+    def _write_all(self) -> None:
+        while (taken := self._fetched_parts.get()) is not None:
             try:
                 if self._error is None:
                     self._write(*taken)
             except BaseException as error:
                 self._error = error
+
+    def _missing(self, part: _Part) -> list[str]:
+        asked = _packed(part._replace(gone=[]), [])
+        return self._daemon.missing_contents(self._host, asked) if part.files else []
 
     def _write(self, part: _Part, contents: list[Content]) -> None:
         missing = self._send(part, contents, complete=False)
@@ -93,14 +108,12 @@ class Delivery:
 
 def _packed(part: _Part, contents: Sequence[Content]) -> bytes:
     """The body for the daemon."""
-    batch = {"put": [_file(each) for each in part.files], "remove": [_path(each) for each in part.gone]}
-    return msgspec.msgpack.encode({**batch, "contents": contents})
+    return msgspec.msgpack.encode({"put": part.files, "remove": part.gone, "contents": contents})
 
 
 def _file(file: SharedFile) -> dict[str, Any]:
-    values = file._asdict() | {"content": file.digest.hex(), **_path(file.path)}
-    del values["digest"]
-    return values
+    values = {"content": file.digest.hex(), "made": file.made, **_path(file.path)}
+    return values | {"size_bytes": file.size_bytes, "mtime_ns": file.mtime_ns, "since": file.since}
 
 
 def _path(path: bytes) -> dict[str, Any]:
