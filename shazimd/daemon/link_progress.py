@@ -6,9 +6,13 @@ import time
 from collections.abc import Callable
 
 from shazimd.daemon.feed import owed
+from shazimd.posix import memory
 from shazimd.protocol.cluster import ChangesPage
 from shazimd.protocol.status import ClusterStatus
 from shazimd.store.base import Store
+
+KEPT_BYTES = 8 << 20
+"""Of each arena, two at most: room for two requests and what is made of them."""
 
 
 class LinkProgress:
@@ -28,7 +32,14 @@ class LinkProgress:
             self._told_all_at = self._monotonic()
 
     def is_behind(self, changes: int) -> None:
-        """Note how many changes of other hosts the link has still to bring."""
+        """Note how many changes of other hosts the link has still to bring.
+
+        While it brings many, freed memory is kept for the next of them. Otherwise the kernel clears the same pages anew
+        for each request of 2 MB: a fifth of the daemon's time."""
+        if changes and not self._behind:
+            memory.keep_freed_memory(KEPT_BYTES)
+        elif self._behind and not changes:
+            memory.return_freed_memory()
         self._behind = changes
         if not changes:
             self._brought_all_at = self._monotonic()

@@ -14,6 +14,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 
 _ARENAS = 2
 _RETURNED_BYTES = 128 << 10
+"""the thresholds that glibc begins with"""
 _KEPT_BYTES = 32 << 20
 """The most that mallopt(3) takes; the pyramids of local features are 12 MB for each picture."""
 
@@ -24,18 +25,21 @@ def return_freed_memory() -> None:
     """Make freed memory go back to the kernel, for a process whose many threads read large files now and then.
 
     Otherwise glibc keeps an arena per thread, and raises the size that it keeps: a third of the daemon's memory.
+    What ``keep_freed_memory`` kept goes back now.
     """
     _mallopt(_M_ARENA_MAX, _ARENAS)
+    _mallopt(_M_TRIM_THRESHOLD, _RETURNED_BYTES)
     _mallopt(_M_MMAP_THRESHOLD, _RETURNED_BYTES)
+    trim()
 
 
-def keep_freed_memory() -> None:
-    """Keep freed memory for the next allocation, until ``trim``.
+def keep_freed_memory(at_most: int = _KEPT_BYTES) -> None:
+    """Keep so much freed memory of each arena for the next allocation, until ``trim`` or ``return_freed_memory``.
 
     Otherwise the kernel clears the same pages anew for each picture: a sixth of the time of all decoding.
     """
-    _mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-    _mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+    _mallopt(_M_TRIM_THRESHOLD, at_most)
+    _mallopt(_M_MMAP_THRESHOLD, at_most)
 
 
 def trim() -> None:

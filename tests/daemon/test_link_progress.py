@@ -11,6 +11,7 @@ import pytest
 from shazimd.daemon import feed
 from shazimd.daemon.link_progress import LinkProgress
 from shazimd.ingest.sharing import begin_sharing
+from shazimd.posix import memory
 from shazimd.store.base import Store
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import FileRow, FileState, Stat
@@ -79,3 +80,14 @@ def test_the_lag_of_following_grows_until_all_is_here(store: Store) -> None:
     status = progress.status(store)
     assert status is not None
     assert (status["behind"], status["follow_lag_s"]) == (0, 0.0)
+
+
+def test_freed_memory_is_kept_while_the_link_brings_many_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its first word of them to its last, whatever comes between; a link that has brought all changes nothing."""
+    asked: list[str] = []
+    monkeypatch.setattr(memory, "keep_freed_memory", lambda _bytes: asked.append("keep"))
+    monkeypatch.setattr(memory, "return_freed_memory", lambda: asked.append("return"))
+    progress = LinkProgress()
+    for changes in (0, 0, 900, 400, 0, 0, 7, 0):
+        progress.is_behind(changes)
+    assert asked == ["keep", "return", "keep", "return"]

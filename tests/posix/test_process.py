@@ -62,3 +62,15 @@ def test_freed_memory_goes_back_on_request() -> None:
         "memory.trim(); print(kept, memory.resident_bytes())"
     ).split()
     assert int(kept) - int(trimmed) > 15 << 20
+
+
+def test_a_process_may_keep_some_of_what_it_frees_for_a_while() -> None:
+    """Up to a limit, and until it is told to give all back."""
+    before, kept, returned = _run(
+        "from shazimd.posix import memory\n"
+        "memory.return_freed_memory(); memory.keep_freed_memory(8 << 20); before = memory.resident_bytes()\n"
+        "blocks = [bytearray(b'1') * (1 << 20) for _ in range(6)]; blocks.clear(); kept = memory.resident_bytes()\n"
+        "memory.return_freed_memory(); print(before, kept, memory.resident_bytes())"
+    ).split()
+    assert int(kept) - int(before) > 4 << 20
+    assert int(returned) - int(before) < 2 << 20
