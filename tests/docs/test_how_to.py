@@ -131,7 +131,7 @@ def test_duplicates_of_a_training_set_are_lines_of_json(tmp_path: Path) -> None:
                 subprocess.run(command, shell=True, env=environ, cwd=tmp_path, check=True)
         finally:
             daemon.terminate()
-            shutil.rmtree(folder)
+    shutil.rmtree(folder)  # the daemon has removed its socket
     [group] = map(json.loads, (tmp_path / "groups.ndjson").read_text().splitlines())
     assert {member["path"] for member in group["members"]} == {f"{images}/0.png", f"{images}/2.png"}
     pairs = [json.loads(line) for line in (tmp_path / "pairs.ndjson").read_text().splitlines()]
