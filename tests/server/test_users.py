@@ -290,7 +290,7 @@ def test_a_pace_delays_only_the_user_who_is_too_fast(monkeypatch: pytest.MonkeyP
 
 def test_a_pace_refuses_who_would_wait_for_long() -> None:
     """The requests of those who have hung up would pile up; another user is not concerned."""
-    pace = Pace(per_second=0.1, burst_s=0, wait_max_s=5)
+    pace = Pace(per_second=0.001, burst_s=0, wait_max_s=5)
 
     async def asked() -> None:
         await pace.turn(1)

@@ -85,6 +85,7 @@ def test_see_decide_clean_up_and_take_back(daemon: DaemonProcess, chrome: Browse
 
 def test_news_and_answers_come_from_the_daemon(daemon: DaemonProcess, chrome: Browser, tmp_path: Path) -> None:
     """A copy that lands is shown at once; a picture that is asked about is found."""
+    daemon.settled()  # the page shows three alerts at a time, and files that were taken back make some
     with web(daemon, tmp_path) as (_, link):
         chrome.begin()
         chrome.open(link)
