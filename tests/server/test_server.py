@@ -850,5 +850,7 @@ def test_curl_can_ask_everything(service: FakeService, path: str, tmp_path: Path
     assert curl(path, *pictures, "http://x/v1/compare")["verdict"] == "exact"
     assert curl(path, "-X", "POST", "http://x/v1/rescan?path=/srv/p") == {"path": "/srv/p"}
     (tmp_path / "big").write_bytes(b"x" * (MAX_BODY_BYTES + 1))
-    assert curl(path, "--data-binary", f"@{tmp_path}/big", "http://x/v1/find")["error"]["code"] == "too_large"
+    # It asks before it sends: else it may be sending when the daemon hangs up, and says that the pipe broke.
+    asks = ["-H", "Expect: 100-continue", "--expect100-timeout", str(PATIENCE_S)]
+    assert curl(path, *asks, "--data-binary", f"@{tmp_path}/big", "http://x/v1/find")["error"]["code"] == "too_large"
     assert curl(path, "http://x/openapi.json")["openapi"] == "3.1.0"
