@@ -75,12 +75,15 @@ def test_status_is_shown_again_until_interrupted(service: FakeService, socket_pa
 
 def test_wait_returns_once_ready_with_nothing_pending(service: FakeService, socket_path: str) -> None:
     """Neither ready with images pending, nor done before it is ready, is enough."""
-    service.state, service.pending = "ready", 5
-    process = shazimctl("wait", "--timeout", str(PATIENCE_S))
     service.state, service.pending = "baseline", 0
+    process = shazimctl("wait", "--timeout", str(PATIENCE_S))
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.7)
+    service.pending = 5  # first: an answer is made of two looks, and must not have the new state with the old number
     service.state = "ready"
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.7)
+    service.pending = 0
     assert (process.wait(PATIENCE_S), *process.communicate()) == (0, "", "")
 
 
