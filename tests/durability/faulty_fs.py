@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import select
 import stat
 import struct
 import threading
@@ -47,7 +48,8 @@ class FaultyFileSystem:
         self._flowing.set()
         self._nodes: dict[str, int] = {}
         self._changed = time.time_ns()
-        self._device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        self._device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._verbs: dict[int, Callable[[_Request], bytes]] = {
             1: self._look_up,
             3: lambda request: struct.pack("<QII", 0, 0, 0) + self._attributes(request.node),
@@ -73,24 +75,32 @@ class FaultyFileSystem:
         self._flowing.set()
 
     def close(self) -> None:
+        """Unmount, and end the thread. The mount may live on in another process's namespace, and a thread that went on
+        would read the requests of the next file system by the same number of a descriptor."""
         self.flow()
         _libc().umount2(os.fsencode(self.point), _DETACH)
-        self._thread.join(10)
+        os.eventfd_write(self._stop, 1)
+        self._thread.join()
         os.close(self._device)
+        os.close(self._stop)
 
     def _mount(self) -> None:
         options = f"fd={self._device},rootmode=40755,user_id=0,group_id=0,allow_other".encode()
         if _libc().mount(b"faulty", os.fsencode(self.point), b"fuse.faulty", 0, options) != 0:
             error = ctypes.get_errno()
             os.close(self._device)
+            os.close(self._stop)
             raise OSError(error, os.strerror(error), str(self.point))
 
     def _serve(self) -> None:
-        while True:
+        poller = select.poll()
+        poller.register(self._device, select.POLLIN)
+        poller.register(self._stop, select.POLLIN)
+        while self._stop not in [descriptor for descriptor, _ in poller.poll()]:
             try:
                 data = os.read(self._device, _BUFFER_BYTES)
             except OSError as error:
-                if error.errno in (errno.ENOENT, errno.EINTR):  # the asker gave up
+                if error.errno in (errno.ENOENT, errno.EINTR, errno.EAGAIN):  # the asker gave up
                     continue
                 return  # unmounted
             _, opcode, number, node, *_ = _HEADER.unpack_from(data)
