@@ -30,11 +30,14 @@ class Disk:
         self.refused = threading.Event()
         self.free = threading.Event()
         self.free.set()
+        self.begun = threading.Event()
+        """set by the first write, which may be held"""
         self.writes = 0
         self._write = store.write
         monkeypatch.setattr(store, "write", self.write)
 
     def write(self, work: Callable[[Writer], T]) -> T:
+        self.begun.set()
         self.free.wait(PATIENCE_S)
         if self.is_full:
             self.refused.set()
@@ -187,6 +190,7 @@ def test_no_caller_goes_on_before_the_lines_of_its_batch_are_logged(disk: Disk, 
     """They are written together: who waits for an alert finds it in the log."""
     disk.free.clear()
     alone = committer.submit(set_value("alone"))
+    assert disk.begun.wait(PATIENCE_S)  # the next two gather meanwhile, and are one batch
     done: list[bool] = []
     first = committer.submit(set_value("first"))
     second = committer.submit(set_value("second"), lambda _: done.append(first.done()))
