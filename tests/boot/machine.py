@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 
 REBOOT = 133  # systemd-nspawn's exit status for "start me again" under --keep-unit
 
@@ -38,18 +39,18 @@ class Machine:
         words += ["--console=pipe", "--link-journal=no", "--timezone=off", "--resolv-conf=off"]
         with self._console.open("wb") as console:
             self._nspawn = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
-        self.wait(self._booted, 60)
+        self.wait(self._booted)
 
     def stop(self) -> None:
         if self._nspawn and self._nspawn.poll() is None:
             self.run("systemctl", "poweroff", check=False)
-            self._nspawn.wait(60)
+            self._nspawn.wait(PATIENCE_S)
 
     def reboot(self) -> None:
         """Returns when the next boot is done."""
         assert self._nspawn is not None
         self.run("systemctl", "reboot", check=False)
-        assert self._nspawn.wait(60) == REBOOT, self._console.read_text(errors="replace")
+        assert self._nspawn.wait(PATIENCE_S) == REBOOT, self._console.read_text(errors="replace")
         self.start()
 
     def _booted(self) -> bool:
@@ -81,11 +82,11 @@ class Machine:
             input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=60,
+            timeout=PATIENCE_S + 60,  # a program inside may wait for PATIENCE_S
             check=False,
         )
 
-    def wait(self, condition: Callable[[], object], timeout_s: float = 30) -> None:
+    def wait(self, condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
         """Until a condition holds; on time-out the journal is shown."""
         end = time.monotonic() + timeout_s
         while not condition():
@@ -96,12 +97,17 @@ class Machine:
 
     def journal(self, unit: str = "shazimd.service", *words: str) -> list[dict[str, Any]]:
         """This boot's entries of a unit; those of our log have its facts under ``json``."""
-        lines = self.run("journalctl", "-b", "-o", "json", "-u", unit, *words).splitlines()
+        lines = self.journalctl("-b", "-o", "json", "-u", unit, *words).splitlines()
         entries = [json.loads(line) for line in lines if line.startswith("{")]
         for entry in entries:
             if "SHAZIMD_JSON" in entry:
                 entry["json"] = json.loads(entry["SHAZIMD_JSON"])
         return entries
+
+    def journalctl(self, *words: str) -> str:
+        """With all that was written before: a journal that is behind takes that in first."""
+        self.run("journalctl", "--sync")
+        return self.run("journalctl", *words)
 
     def show(self, unit: str, key: str) -> str:
         return self.run("systemctl", "show", "-P", key, unit).strip()

@@ -113,7 +113,7 @@ def test_the_image_watches_read_only_photos_without_rights(container: Container,
         assert container.process.poll() is None, (tmp_path / "log").read_text()[-3000:]
         assert time.monotonic() < end, container.run("shazimctl", "status").stderr
         time.sleep(0.5)
-    assert container.run("shazimctl", "wait", "--timeout", "60").returncode == 0
+    assert container.run("shazimctl", "wait", "--timeout", str(int(PATIENCE_S))).returncode == 0
     assert container.run("shazimctl", "find", "/photos/1.png").stdout.endswith("/photos/1.png at 100% exact\n")
     doctor = container.run("shazimctl", "doctor")
     assert doctor.returncode == 0, doctor.stdout

@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pytest
 from machine import Machine
+from patience import PATIENCE_S
 from PIL import Image
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(900)]  # the first run makes the tree
@@ -27,7 +28,7 @@ def install_package(machine: Machine) -> None:
 
 
 def find(machine: Machine) -> str:
-    machine.run("shazimctl", "wait", "--timeout", "60")
+    machine.run("shazimctl", "wait", "--timeout", str(int(PATIENCE_S)))
     return machine.run("shazimctl", "find", PHOTO)
 
 
