@@ -29,6 +29,7 @@ def run(args: Namespace) -> int:
     from shazimd import config, hooks, paths
     from shazimd.client import Client
     from shazimd.errors import ConfigError, InternalError
+    from shazimd.posix.signals import set_at
     from shazimd.telemetry import log
 
     path = args.config or paths.config_file()
@@ -39,8 +40,7 @@ def run(args: Namespace) -> int:
         raise ConfigError(f"{path}: has no [[hook]], expected at least one")
     log.configure()
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    set_at(stop, signal.SIGTERM, signal.SIGINT)
     state = args.state or paths.hooks_directory()
     try:
         hooks.run(configured, Client(args.socket), state, stop)

@@ -24,6 +24,7 @@ from shazimd.cluster.follow import Follower
 from shazimd.cluster.publish import Publisher
 from shazimd.config import ClusterConfig
 from shazimd.errors import ConfigError, ShazimdError
+from shazimd.posix.signals import set_at
 from shazimd.telemetry import log as logs
 
 log = structlog.get_logger()
@@ -52,8 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.critical("stopped", code=error.code, reason=str(error))
         return error.exit_status
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    set_at(stop, signal.SIGTERM, signal.SIGINT)
     run(settings, connect, LinkClient(options.socket), stop)
     return 0
 

@@ -1,8 +1,8 @@
 """Signals that stop the process, noticed by a wait of the main thread.
 
 Python runs handlers in the main thread. A wait for a lock or an event there can miss a signal that comes just before
-the wait blocks, and its handler then runs after the next signal. A descriptor that the signal itself makes readable
-(``signal.set_wakeup_fd``) has no such moment.
+the wait blocks, or that the system gives to another thread, and its handler then runs after the next signal. A
+descriptor that the signal itself makes readable (``signal.set_wakeup_fd``) has no such moment.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import threading
 import time
 
 
@@ -37,3 +38,18 @@ class StopSignals:
 
     def _stop(self, *_: object) -> None:
         self._stopped = True
+
+
+def set_at(event: threading.Event, *numbers: signal.Signals) -> None:
+    """Set an event when one of these signals comes. For the main thread of a process that waits for the event, once."""
+    woken, wakes = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(wakes, False)
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    for number in numbers:
+        signal.signal(number, lambda *_: None)  # only a signal with a handler is written to the descriptor
+
+    def wait() -> None:
+        os.read(woken, 1)
+        event.set()
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()

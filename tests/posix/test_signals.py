@@ -47,3 +47,27 @@ def test_a_wait_has_an_end() -> None:
     """Without a signal it is over after its time."""
     with started("short") as process:
         assert process.communicate()[0] == "False\n"
+
+
+ELSEWHERE = """
+import signal, threading, time
+from shazimd.posix.signals import set_at
+
+stop = threading.Event()
+set_at(stop, signal.SIGTERM)
+
+
+def take_it():
+    time.sleep(0.2)  # by then the main thread waits, as a rule
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+
+threading.Thread(target=take_it, daemon=True).start()
+stop.wait()
+print("set", flush=True)
+"""
+
+
+def test_a_signal_that_another_thread_gets_sets_the_event() -> None:
+    """The main thread waits for the event without an end, and is not interrupted."""
+    assert subprocess.check_output([sys.executable, "-c", ELSEWHERE], text=True) == "set\n"
