@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import psycopg
 
-from shazimd.imaging.features import extract_features
+from shazimd.imaging.features import Shown, extract_features
 from shazimd.words.packing import FEATURE, HEADER, VERSION
 
 HOST = "made"
@@ -35,7 +35,7 @@ class Maker:
         self._model = model
         self._width = width
         self._random = np.random.default_rng(1)
-        self._features = extract_features(photograph())
+        self._features = extract_features(Shown(photograph()))
         self._count = HEADER.unpack_from(self._features)[4]
 
     @property

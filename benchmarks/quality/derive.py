@@ -22,8 +22,10 @@ from matplotlib.figure import Figure
 from benchmarks.quality.edits import EDITS
 from benchmarks.quality.photos import load, luma, shared_folder, split
 from shazimd.imaging.agreement import agreement
-from shazimd.imaging.features import ASKED, Features, extract_features, unpack_features
-from shazimd.imaging.verify import COPY_EVIDENCE_MIN, INLIERS_MIN, best_map, copy_evidence, view
+from shazimd.imaging.features import Features, Shown, extract_features, unpack_features
+from shazimd.imaging.kept import ASKED
+from shazimd.imaging.maps import best_map, view
+from shazimd.imaging.verify import COPY_EVIDENCE_MIN, INLIERS_MIN, copy_evidence
 from shazimd.search.query import BY_WORDS
 from shazimd.words import index as words
 from shazimd.words.index import WordIndex
@@ -42,7 +44,7 @@ class Pair(NamedTuple):
 def main() -> None:
     options = _options()
     tuned, others = split(shared_folder())
-    features = [unpack_features(extract_features(luma(load(photo)))) for photo in tuned]
+    features = [unpack_features(extract_features(Shown(luma(load(photo))))) for photo in tuned]
     index = WordIndex(tempfile.mkdtemp())
     index.load([])
     index.add([(number + 1, known.words) for number, known in enumerate(features)])
@@ -72,7 +74,7 @@ def _queries(tuned: list[Path], others: list[Path], photos: int) -> list[tuple[i
         for position, edit in enumerate(EDITS):
             chance = np.random.default_rng([number, position])
             queries.append((number, luma(edit.apply(load(tuned[number]), chance, background))))
-    return [(number, unpack_features(extract_features(picture, ASKED))) for number, picture in queries]
+    return [(number, unpack_features(extract_features(Shown(picture), ASKED))) for number, picture in queries]
 
 
 def _standing_out(copies: list[tuple[int, Features]], index: WordIndex) -> None:

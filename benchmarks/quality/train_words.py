@@ -37,7 +37,7 @@ def main() -> None:
     tuned, _ = split(shared_folder())
     centres = train(np.concatenate([half_descriptors(luma(load(photo)), 128) for photo in tuned]))
     encoded = np.clip(np.round(centres * 512), 0, 255).astype(np.uint8)
-    with open(str(files("shazimd.imaging").joinpath("words.bin")), "wb") as out:
+    with open(str(files("shazimd.words").joinpath("words.bin")), "wb") as out:
         out.write(encoded.tobytes())
     print(f"{len(tuned)} photos, {CENTRES} centres, {encoded.nbytes} bytes")
 

@@ -35,7 +35,7 @@ from shazimd.imaging.pixels import name_of_coded_jpeg, name_of_decoded
 from shazimd.imaging.readers import AFTER_PILLOW, BEFORE_PILLOW, tiff
 from shazimd.imaging.readers.cut import as_far_as_it_goes
 from shazimd.imaging.readers.reading import NeedsExtra, Reading, check_size
-from shazimd.imaging.rgb import KEEPING_MODES, to_rgb
+from shazimd.imaging.rgb import KEEPING_MODES, over_black, shows_nothing, to_rgb
 from shazimd.types import FORMATS
 
 _PLUGINS = "Jpeg Mpo Png WebP Gif Tiff Bmp Jpeg2K Ico Ppm Psd Qoi Sgi Pcx Dds Icns Tga"
@@ -88,10 +88,14 @@ class Picture:
     """see ``Fingerprint.pixels``"""
     damaged: bool = False
     """a part of the picture is missing or wrong"""
+    clear: Image.Image | None = None
+    """mode L, 255 for a pixel that does not show at all; None for a picture without transparent pixels"""
+    on_black: bool = False
+    """transparent pixels are black, and not white"""
 
 
 def decode(data: bytes, *, side_min: int, max_pixels: int) -> Picture:
-    """Decode the first frame, upright, in sRGB, with white behind transparent pixels.
+    """Decode the first frame, upright, in sRGB, with white behind transparent pixels; black if nothing shows on white.
 
     A JPEG is decoded at 1/2, 1/4 or 1/8 scale if its shorter side keeps ``side_min`` pixels. A JPEG or PNG that ends
     early is decoded as far as it goes, and ``damaged``. Raises TooLarge, before decoding, for a header with more than
@@ -167,7 +171,10 @@ def _picture(reading: Reading, data: bytes, side_min: int, max_pixels: int) -> P
             name_of_coded_jpeg(data, orientation) if drafted else name_of_decoded(_upright(rgb, orientation), opaque)
         )
     width, height = reversed(full) if orientation >= 5 else full
-    return Picture(shown, width, height, str(image.format), pixels, reading.is_damaged)
+    clear = opaque and ImageChops.invert(opaque)
+    on_black = clear is not None and shows_nothing(shown)
+    shown = over_black(shown, clear) if clear and on_black else shown
+    return Picture(shown, width, height, str(image.format), pixels, reading.is_damaged, clear, on_black)
 
 
 def _rows_there(rgb: Image.Image) -> int:

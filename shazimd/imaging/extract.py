@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shazimd.imaging.decode import Picture, decode
-from shazimd.imaging.features import SIDE, extract_both, extract_features
+from shazimd.imaging.features import SIDE, Shown, extract_both, extract_features
 from shazimd.imaging.frames import later_frames
 from shazimd.imaging.hashes import oriented_hashes
 from shazimd.types import Fingerprint, FloatVector, Query, Signals
@@ -60,7 +60,7 @@ class Extractor:
         luma = picture.image.convert("L")
         features = b""
         if self._features:
-            features = extract_features(_reduced(picture.image), frames=later_frames(data, picture.format))
+            features = extract_features(_shown(picture, data))
         return self._fingerprint(picture, luma, features)
 
     def query(self, data: bytes) -> Query:
@@ -69,7 +69,7 @@ class Extractor:
         luma = picture.image.convert("L")
         kept = asked = b""
         if self._features:
-            kept, asked = extract_both(_reduced(picture.image), later_frames(data, picture.format))
+            kept, asked = extract_both(_shown(picture, data))
         fingerprint = self._fingerprint(picture, luma, kept)
         return Query(fingerprint, fingerprint.orientations, asked)
 
@@ -101,6 +101,11 @@ class Extractor:
         vector: FloatVector = self._model.embed(np.asarray(view)[np.newaxis])[0]
         # As the store keeps it: a pair has the same score, to the last digit, whichever picture is asked.
         return np.asarray(vector, np.float16).astype(np.float32)
+
+
+def _shown(picture: Picture, data: bytes) -> Shown:
+    clear = None if picture.clear is None else _reduced(picture.clear)
+    return Shown(_reduced(picture.image), clear, picture.on_black, later_frames(data, picture.format))
 
 
 def _reduced(image: Image.Image) -> NDArray[np.uint8]:

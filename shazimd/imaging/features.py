@@ -12,7 +12,6 @@ How they are packed: ``packing``.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -21,39 +20,24 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shazimd.imaging.small import SIGNATURES, SmallPicture, fit
+from shazimd.imaging.kept import ASKED, STORED, Detail, small_clear, small_picture
+from shazimd.imaging.small import BLACK, SIGNATURES, WHITE, Clear, Colour, SmallPicture, fit
 from shazimd.words.packing import (
-    ASKED_MAX,
+    CLEAR,
     DRAWN,
     FEATURE,
-    FRAMES_BYTES,
     FRAMES_SHAPE,
     HEADER,
     MOVING,
-    STORED_MAX,
+    ON_BLACK,
     VERSION,
+    split,
 )
+from shazimd.words.vocabulary import nearest, negated
 
 SIDE = 256
 """Longer side, in pixels, of the frame that features are looked for in; smaller pictures are not enlarged."""
 
-
-class Detail(NamedTuple):
-    """How much is kept."""
-
-    features: int
-    photo_side: int
-    """longer side of the small picture of a photograph, pixels"""
-    photo_bytes_max: int
-    drawn_side: int
-    """longer side of the small picture of a page, chart or drawing"""
-    drawn_bytes_max: int
-
-
-STORED = Detail(features=STORED_MAX, photo_side=192, photo_bytes_max=4500, drawn_side=384, drawn_bytes_max=8900)
-"""3 KiB of features and 3 to 4 KiB of picture for most photos; at most 12 KB in all."""
-ASKED = Detail(features=ASKED_MAX, photo_side=256, photo_bytes_max=22000, drawn_side=384, drawn_bytes_max=60000)
-"""A query is not kept, so it can be richer: the known picture may fill only a corner of it."""
 
 _FLAT_RANGE = 6
 """Grey levels: a pixel whose 3 x 3 neighbourhood spans no more lies on flat ground."""
@@ -62,19 +46,12 @@ _PAGE_SHARE, _PAGE_TONE, _TONE_RANGE = 0.3, 0.35, 4
 """A picture is kept as drawn from the first share of flat ground on, or from the second where one tone (a range of so
 many grey levels) fills the given share of it: text and modules need more pixels than photographs, and compress
 better. Of 70 photos a tenth are so kept, products on plain ground."""
-_LOSSLESS_SIDE = 64
-"""Pixels: sprites and icons up to this side are kept as they are, in fewer bytes than their edges cost a JPEG."""
-
 _CELLS = 4
 """Features are kept from a grid of 4 x 4 cells in turn, so that one busy corner does not take them all."""
 _BIN_FILLED = 32 / 512
 """A bin of a RootSIFT descriptor (unit length) counts as filled above this: a third to a half of them are."""
 _LUMA_SIDES = 128, 256
 """Longer side of the luma that agreement is measured on, pixels: of a stored picture and of a query."""
-_JPEG_TRIES = (1.0, (80, 60, 40, 25)), (0.67, (40, 20, 5))
-"""(share of the side, qualities) of photographs: the first under its bytes; the last for noise."""
-_WEBP_TRIES = (1.0, 40), (0.8, 30), (0.67, 20)
-"""(share of the side, quality) of drawn pictures: the first under its bytes; a dense page takes the last."""
 _CONTRAST_MIN = 0.02
 """Half of OpenCV's default, so that faded and blurred copies still have features."""
 _EDGE_RATIO_MAX = 12
@@ -102,6 +79,13 @@ class Features:
     is_mirrored: bool = False
     frames: NDArray[np.uint8] | None = None
     """later frames of an animation, never mirrored; see ``frames.later_frames``"""
+    is_doubled: bool = False
+    """each feature stands beside that of the negative"""
+
+    @property
+    def count(self) -> int:
+        """How many features were found in the picture."""
+        return len(self.points) // (2 if self.is_doubled else 1)
 
     @property
     def picture(self) -> NDArray[np.uint8]:
@@ -126,50 +110,79 @@ class Features:
             is_mirrored=not self.is_mirrored,
         )
 
+    def negated(self) -> Features:
+        """The features that the negative has: gradients are reversed, so each feature is turned by half a circle."""
+        return replace(
+            self,
+            angles=self.angles + np.pi,
+            words=negated(self.words),
+            bits=self.bits.reshape(-1, 16, 8)[:, ::-1].reshape(-1, 128),
+            small=self.small.negated(),
+            frames=None if self.frames is None else 255 - self.frames,
+        )
 
-def extract_features(
-    pixels: NDArray[np.uint8], detail: Detail = STORED, frames: NDArray[np.uint8] | None = None
-) -> bytes:
-    """The features of a picture, RGB [h, w, 3] or luma [h, w], packed; fewer or none where it has no structure.
+    def on(self, ground: Colour) -> Features:
+        """Those of a picture with transparent pixels, laid on another ground. Along these, edges may have the same
+        gradients there or the opposite ones. Raises as ``picture``."""
+        turned = self.negated()
+        return replace(
+            self,
+            points=np.concatenate([self.points, self.points]),
+            sizes=np.concatenate([self.sizes, self.sizes]),
+            angles=np.concatenate([self.angles, turned.angles]),
+            words=np.concatenate([self.words, turned.words]),
+            bits=np.concatenate([self.bits, turned.bits]),
+            small=self.small.on(ground),
+            is_doubled=True,
+        )
 
-    ``frames``: later ones of an animation, of which this is the first."""
-    pixels = _rgb(pixels)
-    return _pack(pixels, detail, _described(_luma(pixels), detail.features), frames)
+
+class Shown(NamedTuple):
+    """A picture as features are made of it."""
+
+    pixels: NDArray[np.uint8]
+    """RGB [h, w, 3] or luma [h, w]"""
+    clear: NDArray[np.uint8] | None = None
+    """[h, w], 255 for a pixel that does not show at all; None for a picture without transparent pixels"""
+    on_black: bool = False
+    """transparent pixels are black here, and not white"""
+    frames: NDArray[np.uint8] | None = None
+    """later ones of an animation, of which this is the first"""
 
 
-def extract_both(pixels: NDArray[np.uint8], frames: NDArray[np.uint8] | None = None) -> tuple[bytes, bytes]:
+def extract_features(picture: Shown, detail: Detail = STORED) -> bytes:
+    """The features of a picture, packed; fewer or none where it has no structure."""
+    rgb = _rgb(picture.pixels)
+    return _pack(picture, rgb, detail, _described(_luma(rgb), detail.features))
+
+
+def extract_both(picture: Shown) -> tuple[bytes, bytes]:
     """``extract_features`` with ``STORED`` and with ``ASKED`` detail, for the cost of one detection."""
-    pixels = _rgb(pixels)
-    found = _described(_luma(pixels), max(STORED.features, ASKED.features))
-    return _pack(pixels, STORED, found, frames), _pack(pixels, ASKED, found, frames)
+    rgb = _rgb(picture.pixels)
+    found = _described(_luma(rgb), max(STORED.features, ASKED.features))
+    return _pack(picture, rgb, STORED, found), _pack(picture, rgb, ASKED, found)
 
 
 def unpack_features(data: bytes) -> Features:
     """Unpack the bytes of ``extract_features``. Raises ValueError for bytes that it did not make; a picture that is
     damaged is found when it is looked at."""
-    if len(data) < HEADER.size or data[0] != VERSION:
-        raise ValueError(
-            f"packed features begin with {data[:1]!r} and are {len(data)} bytes, expected version {VERSION}"
-        )
-    _, flags, width, height, count = HEADER.unpack_from(data)
-    end = HEADER.size + count * FEATURE.itemsize
-    if len(data) <= end:
-        raise ValueError(f"packed features are {len(data)} bytes, expected {count} features and a picture")
-    last = len(data) - (FRAMES_BYTES if flags & MOVING else 0)
-    if last <= end or not data.startswith(SIGNATURES, end):
-        raise ValueError(f"packed features end in {len(data) - end} bytes that are no picture")
-    rows = np.frombuffer(data, FEATURE, count, HEADER.size)
+    packed = split(data)
+    rows = packed.rows
+    if not packed.picture.startswith(SIGNATURES):
+        raise ValueError(f"packed features end in {len(packed.picture)} bytes that are no picture")
+    side = _LUMA_SIDES[len(rows) > STORED.features]  # more than are ever stored: a query
+    clear = Clear(packed.clear, BLACK if packed.flags & ON_BLACK else WHITE) if packed.clear else None
     return Features(
-        width=width,
-        height=height,
+        width=packed.width,
+        height=packed.height,
         points=np.divide(np.stack([rows["x"], rows["y"]], axis=1), 64, dtype=np.float32),
         sizes=np.exp2(rows["size"].astype(np.float32) / 32),
         angles=rows["angle"].astype(np.float32) * (2 * np.pi / 256),
         words=rows["word"],
         bits=np.unpackbits(rows["bits"], axis=1).astype(bool),
-        small=SmallPicture(data[end:last], _LUMA_SIDES[count > STORED.features]),  # more than are ever stored: a query
-        drawn=bool(flags & DRAWN),
-        frames=np.frombuffer(data, np.uint8, offset=last).reshape(FRAMES_SHAPE) if flags & MOVING else None,
+        small=SmallPicture(packed.picture, side, clear),
+        drawn=bool(packed.flags & DRAWN),
+        frames=np.frombuffer(packed.frames, np.uint8).reshape(FRAMES_SHAPE) if packed.frames else None,
     )
 
 
@@ -240,40 +253,13 @@ def _order(keypoints: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np
     return np.lexsort((-strength, turn))
 
 
-def _pack(pixels: NDArray[np.uint8], detail: Detail, found: _Described, frames: NDArray[np.uint8] | None) -> bytes:
+def _pack(picture: Shown, rgb: NDArray[np.uint8], detail: Detail, found: _Described) -> bytes:
     rows = found.rows[: detail.features]
-    flags = (DRAWN if found.drawn else 0) | (0 if frames is None else MOVING)
-    header = HEADER.pack(VERSION, flags, found.width, found.height, len(rows))
-    small = _small_picture(pixels, detail, found.drawn)
-    return header + rows.tobytes() + small + (b"" if frames is None else frames.tobytes())
-
-
-def _small_picture(rgb: NDArray[np.uint8], detail: Detail, drawn: bool) -> bytes:
-    if max(rgb.shape[:2]) <= _LOSSLESS_SIDE:
-        encoded = cv2.imencode(".png", np.ascontiguousarray(rgb[..., ::-1]))[1].tobytes()
-        if len(encoded) <= detail.photo_bytes_max:
-            return encoded
-    if not drawn:
-        for share, qualities in _JPEG_TRIES:
-            small = _small_bgr(rgb, share * detail.photo_side)
-            for quality in qualities:
-                encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-                if len(encoded) <= detail.photo_bytes_max:
-                    return encoded
-        return encoded
-    if detail is ASKED:  # WebP would cost 5 ms more, and a query is not kept
-        small = _small_bgr(rgb, detail.drawn_side)
-        return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
-    for share, quality in _WEBP_TRIES:
-        small = _small_bgr(rgb, share * detail.drawn_side)
-        encoded = cv2.imencode(".webp", small, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
-        if len(encoded) <= detail.drawn_bytes_max:
-            break
-    return encoded
-
-
-def _small_bgr(rgb: NDArray[np.uint8], side: float) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(fit(rgb, round(side))[..., ::-1])
+    clear = b"" if picture.clear is None else small_clear(picture.clear, detail.drawn_side)
+    frames = b"" if picture.frames is None else picture.frames.tobytes()
+    kept = {DRAWN: found.drawn, MOVING: frames, CLEAR: clear, ON_BLACK: clear and picture.on_black}
+    header = HEADER.pack(VERSION, sum(f for f, there in kept.items() if there), found.width, found.height, len(rows))
+    return header + rows.tobytes() + clear + small_picture(rgb, detail, found.drawn) + frames
 
 
 def _flat_share(frame: NDArray[np.uint8]) -> float:
@@ -301,19 +287,13 @@ def _luma(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _words(descriptors: NDArray[np.float32]) -> NDArray[np.uint16]:
     """The nearest entry for the upper half in the high byte, for the lower half, mirrored, in the low byte."""
-    upper, lower = (_nearest(half) for half in _halves(descriptors))
+    upper, lower = (nearest(half) for half in _halves(descriptors))
     return (upper * 256 + lower).astype(np.uint16)
 
 
 def _halves(descriptors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The upper 64 bins, and the lower 64 as they would be the upper ones of the mirrored feature."""
     return descriptors[:, :64], descriptors[:, _MIRRORED_BINS][:, :64]
-
-
-def _nearest(halves: NDArray[np.float32]) -> NDArray[np.intp]:
-    distances: NDArray[np.float32] = _HALF_NORMS - halves @ _CODEBOOK.T
-    nearest: NDArray[np.intp] = distances.argmin(axis=1)
-    return nearest
 
 
 def _mirrored_bins() -> NDArray[np.intp]:
@@ -324,13 +304,4 @@ def _mirrored_bins() -> NDArray[np.intp]:
     return bins[::-1, :, (-np.arange(8)) % 8].ravel()
 
 
-def _codebook() -> NDArray[np.float32]:
-    """256 half descriptors, float32 [256, 64], kept as bytes, 512 to the unit; benchmarks/quality/train_words.py."""
-    with open(os.path.join(os.path.dirname(__file__), "words.bin"), "rb") as file:  # importlib.resources: 1 MiB, 4 ms
-        data = file.read()
-    return np.divide(np.frombuffer(data, np.uint8).reshape(256, 64), 512, dtype=np.float32)
-
-
 _MIRRORED_BINS = _mirrored_bins()
-_CODEBOOK = _codebook()
-_HALF_NORMS = (_CODEBOOK**2).sum(axis=1) / 2

@@ -7,7 +7,8 @@ from typing import TypeAlias
 import numpy as np
 
 from shazimd.imaging.features import unpack_features
-from shazimd.imaging.verify import INLIERS_MIN, Map, best_map, view
+from shazimd.imaging.maps import Map, best_map, view
+from shazimd.imaging.verify import INLIERS_MIN
 
 TOLERANCE = 4.0
 """Pixels of the candidate's frame (256), as ``verify`` counts inliers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
 BACKGROUND = (255, 255, 255)
 """Background of transparent pixels: white, as converters to JPEG use. The colours hidden below alpha depend on the
@@ -15,6 +15,8 @@ KEEPING_MODES = frozenset({"1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBX"})
 
 _PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 """Modes of colours multiplied by alpha, and the modes that they are converted to."""
+_EMPTY_MIN = 230
+"""Grey levels: on white, lighter ones show nothing."""
 _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -38,6 +40,17 @@ def _flatten(rgba: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     canvas = Image.new("RGB", rgba.size, BACKGROUND)
     canvas.paste(rgba, (0, 0), alpha)
     return canvas, alpha
+
+
+def shows_nothing(rgb: Image.Image) -> bool:
+    """Whether a picture over ``BACKGROUND`` is an empty page, as a white logo is."""
+    darkest, _ = rgb.convert("L").getextrema()
+    return isinstance(darkest, int | float) and darkest >= _EMPTY_MIN
+
+
+def over_black(rgb: Image.Image, clear: Image.Image) -> Image.Image:
+    """A picture over ``BACKGROUND`` as it is over black; ``clear`` is its alpha inverted."""
+    return ImageChops.subtract(rgb, Image.merge("RGB", [clear] * 3))
 
 
 def _from_lab(image: Image.Image) -> Image.Image:

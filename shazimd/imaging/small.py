@@ -1,11 +1,13 @@
 """The small colour picture behind packed features, decoded when it is first looked at.
 
-Most strangers are told by their features alone, and a picture costs more than their matching.
+Most strangers are told by their features alone, and a picture costs more than their matching. Of a picture with
+transparent pixels it is known how far each of them is transparent, so that it can be laid on any other ground.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,33 +17,92 @@ SIGNATURES = b"\xff\xd8", b"\x89PNG", b"RIFF"
 """Beginnings of JPEG, PNG and WebP."""
 _LONG_MAX = 3.0
 """How much longer than others the longest pictures may be: points reach to 1,023 pixels."""
+_BORDER_NEAR, _BORDER_MIN = 16, 0.5
+"""Levels from the median of the border, and the share of the border within them, from which on a ground is seen."""
+
+
+class Colour(NamedTuple):
+    """Levels, 0 to 255."""
+
+    y: float
+    cr: float
+    cb: float
+
+
+WHITE, BLACK = Colour(255, 128, 128), Colour(0, 128, 128)
+
+
+class Clear(NamedTuple):
+    """The transparency of a picture."""
+
+    encoded: bytes
+    """WebP, grey: 255 for a pixel that does not show at all"""
+    ground: Colour
+    """that the picture was laid on"""
 
 
 class SmallPicture:
-    def __init__(self, encoded: bytes, luma_side: int) -> None:
+    def __init__(self, encoded: bytes, luma_side: int, clear: Clear | None = None) -> None:
         """``encoded``: a JPEG, WebP or PNG; ``luma_side``: pixels, longer side of the luma."""
         self._encoded = encoded
         self._luma_side = luma_side
+        self.clear = clear
 
     @classmethod
-    def of(cls, colours: NDArray[np.uint8]) -> SmallPicture:
+    def of(cls, colours: NDArray[np.uint8], luma_side: int | None = None) -> SmallPicture:
         """From pixels [h, w, 3]: Y, Cr, Cb."""
-        made = cls(b"", max(colours.shape))
+        made = cls(b"", max(colours.shape) if luma_side is None else luma_side)
         made.__dict__["colours"] = colours
         return made
+
+    def negated(self) -> SmallPicture:
+        """The negative. Raises as ``colours``."""
+        return self.of(255 - self.colours, self._luma_side)
+
+    def on(self, ground: Colour) -> SmallPicture:
+        """A picture with transparent pixels, laid on another ground. Raises as ``colours``."""
+        assert self.clear is not None
+        height, width = self.colours.shape[:2]
+        share = cv2.resize(self._clearness, (width, height), interpolation=cv2.INTER_LINEAR) / np.float32(255)
+        moved = np.array(ground, np.float32) - np.array(self.clear.ground, np.float32)
+        laid = self.colours + share[..., np.newaxis] * moved
+        return self.of(np.clip(np.rint(laid), 0, 255).astype(np.uint8), self._luma_side)
+
+    @cached_property
+    def ground(self) -> Colour | None:
+        """The colour that transparent pixels show, or of most of the border; None where that has many. Raises as
+        ``colours``."""
+        if self.clear is not None:
+            return self.clear.ground
+        picture = self.colours
+        border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]]).astype(np.float32)
+        middle = np.median(border, axis=0)
+        near = (np.abs(border - middle) <= _BORDER_NEAR).all(axis=1)
+        return Colour(*middle.tolist()) if near.mean() >= _BORDER_MIN else None
+
+    @property
+    def _clearness(self) -> NDArray[np.uint8]:
+        """[h, w]: 255 for a pixel that does not show at all. Raises as ``colours``."""
+        assert self.clear is not None
+        return _decoded(self.clear.encoded, cv2.IMREAD_GRAYSCALE)
 
     @cached_property
     def colours(self) -> NDArray[np.uint8]:
         """[h, w, 3]: Y, Cr, Cb. Raises ValueError for bytes that are no picture."""
-        bgr = cv2.imdecode(np.frombuffer(self._encoded, np.uint8), cv2.IMREAD_COLOR)
-        if bgr is None:
-            raise ValueError(f"packed features end in {len(self._encoded)} bytes that are no picture")
+        bgr = _decoded(self._encoded, cv2.IMREAD_COLOR)
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2YCrCb).astype(np.uint8, copy=False)
 
     @cached_property
     def luma(self) -> NDArray[np.uint8]:
         """[h, w], of the side asked for at most. Raises as ``colours``."""
         return fit(cv2.extractChannel(self.colours, 0).astype(np.uint8, copy=False), self._luma_side)
+
+
+def _decoded(encoded: bytes, how: int) -> NDArray[np.uint8]:
+    pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), how)
+    if pixels is None:
+        raise ValueError(f"packed features hold {len(encoded)} bytes that are no picture")
+    return pixels.astype(np.uint8, copy=False)
 
 
 def fit(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

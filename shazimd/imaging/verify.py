@@ -1,9 +1,7 @@
 """Is there a geometric map between two pictures? Pure; runs where the features were made, in a worker process.
 
-Features are matched by their bits. Each match proposes a map by itself, for a feature has a place, a size and an
-angle (Lowe, IJCV 2004, section 7); the proposal that most matches agree with is refined to an affine map by least
-squares. All proposals are tried, so there is no chance in it: the same pair has the same answer every time.
-The query is tried as it is, then mirrored. Module ``agreement`` compares the aligned pictures.
+Module ``maps`` finds it, of the query as it is and mirrored; module ``agreement`` compares the aligned pictures. If
+these are no copies, and one looks like the negative of the other, its negative is tried.
 """
 
 from __future__ import annotations
@@ -16,13 +14,15 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from shazimd.imaging.agreement import agreement
 from shazimd.imaging.differences import differences
-from shazimd.imaging.features import SIDE, Features, unpack_features
+from shazimd.imaging.features import Features, unpack_features
 from shazimd.imaging.frames import go_on_alike
+from shazimd.imaging.grounds import on_one_ground
 from shazimd.imaging.mapping import CONTAINED_MIN, mapping, shared_parts
+from shazimd.imaging.maps import Map, View, best_map, inverted, view
+from shazimd.imaging.negative import are_opposite, shares_negated_words
 from shazimd.imaging.whole import WholeView, compared_whole, whole_view
 from shazimd.types import Box, Verdict, Verification
 
@@ -45,41 +45,12 @@ MISS_WEIGHT = 0.1
 
 _BACKWARDS_MIN = 6
 """Inliers from which on the map from the other side is looked for, too: chance gives one pair of 300 so many."""
-_GROWTH = 3
-"""Refined maps have at most so many times the inliers of the best proposal, nearly always."""
 _SURE = 30
 """Inliers from which on a map is exact all over the picture, and the one from the other side would be the same."""
 _ONE_SIDED = 60
 """Inliers from which on the other view is not tried: a nearly symmetric picture has fewer one way."""
 _NEAR = 1.0
 """Pixels of the candidate's frame."""
-_RATIO = 0.85
-"""A match counts where the second best candidate is this much farther in bits (Lowe's ratio test)."""
-_TOLERANCE = 4.0
-"""Pixels of the candidate's frame (256) by which a feature may miss the place that the map says."""
-_TURN_TOLERANCE = 0.5
-_OCTAVE_TOLERANCE = 0.8
-"""Radians and octaves by which a feature may differ from the proposal."""
-_SCALE_RANGE = 1 / 8, 8.0
-_STRETCH_MAX = 2.0
-"""Ratio of the two scales of the map: an edit stretches by less, a chance map seldom does."""
-_CELL = 3.0
-"""Features nearer than this, in pixels, count as one: SIFT gives a corner several angles and sizes."""
-_ON_A_LINE = 1e-6
-"""Determinant of the scatter of points on one line, which give no affine map."""
-_CELLS_MAX = 1 << 20
-"""More than a picture has in a row."""
-_ROUNDS = 4
-
-Affine = NDArray[np.float64]
-"""[2, 3]: pixels of the query's frame (mirrored, where that is said) -> pixels of the candidate's frame."""
-
-
-class View(NamedTuple):
-    """A query, upright or mirrored, ready to be matched again and again."""
-
-    features: Features
-    bits: NDArray[np.float32]
 
 
 class _Question:
@@ -96,13 +67,14 @@ class _Question:
     def whole(self) -> list[WholeView]:
         return [whole_view(each.features) for each in self.views]
 
+    @cached_property
+    def negative(self) -> _Question:
+        return _Question(self.features.negated())
 
-class Map(NamedTuple):
-    inliers: int
-    affine: Affine
-    miss: float
-    """median distance of the inliers from where the map puts them, pixels of the candidate's frame; of a query
-    smaller than a frame it is reduced in proportion, for its features are placed no finer than its own pixels"""
+    def may_be_negative_of(self, candidate: Features) -> bool:
+        if shares_negated_words(self.features, candidate):
+            return True
+        return _are_few(self.features, candidate) and are_opposite(self.whole, candidate)
 
 
 class _JudgedMap(NamedTuple):
@@ -140,11 +112,6 @@ def copy_evidence(agreed: float, inliers: int, miss: float) -> float:
     return agreed + INLIERS_WEIGHT * math.log(inliers) - MISS_WEIGHT * miss
 
 
-def view(features: Features) -> View:
-    """Features, ready to be matched."""
-    return View(features, features.bits.astype(np.float32))
-
-
 def _verify_packed(asked: _Question, candidate: bytes) -> Verification:
     if not candidate:
         return Verification(None)
@@ -155,6 +122,19 @@ def _verify_packed(asked: _Question, candidate: bytes) -> Verification:
 
 
 def _verify(asked: _Question, candidate: Features) -> Verification:
+    """Judge the pictures on one ground; unrelated ones with the negative of one, of which only a copy counts."""
+    laid = on_one_ground(asked.features, candidate)
+    if laid is not None:
+        query, candidate = laid
+        asked = asked if query is asked.features else _Question(query)
+    found = _verify_moving(asked, candidate)
+    if found.verdict is None and asked.may_be_negative_of(candidate):
+        again = _verify_moving(asked.negative, candidate)
+        return again if again.verdict is Verdict.COPY else found
+    return found
+
+
+def _verify_moving(asked: _Question, candidate: Features) -> Verification:
     """Judge the pictures; animations that go on otherwise are variants."""
     found = _verify_pictures(asked, candidate)
     ours, theirs = asked.features.frames, candidate.frames
@@ -171,17 +151,21 @@ def _verify_pictures(asked: _Question, candidate: Features) -> Verification:
     found = judged.verification
     sure = found.differs is not None and found.inliers >= _SURE
     if found.verdict is not Verdict.COPY and found.inliers >= _BACKWARDS_MIN and not sure:
-        backwards = [_inverted(best_map(known, each)) for each in views]
+        backwards = [inverted(best_map(known, each)) for each in views]
         if not (found.differs and _is_near(judged, backwards[judged.mirrored], asked.features)):
             again = _best_judged(views, candidate, lambda each, _more: backwards[each is views[1]]).verification
             found = again if again.verdict is Verdict.COPY or found.verdict is None else found
-    few = min(len(side.points) for side in (asked.features, candidate)) < FEW_FEATURES
+    few = _are_few(asked.features, candidate)
     drawn = asked.features.drawn and candidate.drawn
     if few and (found.verdict is not Verdict.COPY or (drawn and found.inliers < FEW_INLIERS)):
         whole = compared_whole(asked.whole, candidate, judged.best and (judged.best.affine, judged.mirrored))
         if whole is not None and (found.verdict is None or Verdict.COPY in (found.verdict, whole.verdict)):
             return whole
     return found
+
+
+def _are_few(query: Features, candidate: Features) -> bool:
+    return min(side.count for side in (query, candidate)) < FEW_FEATURES
 
 
 def _best_judged(views: tuple[View, View], candidate: Features, find: Callable[[View, int], Map | None]) -> _JudgedMap:
@@ -210,14 +194,6 @@ def _is_near(judged: _JudgedMap, other: Map | None, query: Features) -> bool:
     return bool(np.abs(corners @ (judged.best.affine - other.affine).T).max() < _NEAR)
 
 
-def _inverted(found: Map | None) -> Map | None:
-    """A map from the candidate to the query as one from the query to the candidate."""
-    if found is None:
-        return None
-    affine = np.asarray(cv2.invertAffineTransform(found.affine), np.float64)
-    return Map(found.inliers, affine, found.miss * float(np.sqrt(np.linalg.det(affine[:, :2]))))
-
-
 def _judged(view: Features, candidate: Features, best: Map, mirrored: bool) -> Verification:
     needed = COPY_EVIDENCE_MIN - copy_evidence(0, best.inliers, best.miss)
     drawn = view.drawn and candidate.drawn
@@ -239,108 +215,3 @@ def _judged(view: Features, candidate: Features, best: Map, mirrored: bool) -> V
 def _mirrored_box(box: Box) -> Box:
     left, top, right, bottom = box
     return 1 - right, top, 1 - left, bottom
-
-
-def best_map(query: View, candidate: View, more_than: int = 2) -> Map | None:
-    """The map that most features agree on, None where no three do, or where not ``more_than`` so many match."""
-    asked, known = _matches(query.bits, candidate.bits)
-    if len(asked) <= max(2, more_than):
-        return None
-    agreeing = _consensus(query.features, candidate.features, asked, known)
-    if _GROWTH * agreeing.sum() < more_than:
-        return None
-    a, b = query.features.points[asked], candidate.features.points[known]
-    found = _refined(a.astype(float), b.astype(float), agreeing)
-    smaller = min(1.0, max(query.features.width, query.features.height) / SIDE)
-    return found and found._replace(miss=found.miss * smaller)
-
-
-def _matches(query: NDArray[np.float32], candidate: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """(query's, candidate's) numbers of the features that match, by Hamming distance."""
-    if len(query) < 2 or len(candidate) < 2:
-        return np.empty(0, np.intp), np.empty(0, np.intp)
-    distances = query.sum(axis=1)[:, np.newaxis] + candidate.sum(axis=1) - 2 * (query @ candidate.T)
-    rows = np.arange(len(query))
-    nearest = distances.argmin(axis=1)
-    first = distances[rows, nearest]
-    distances[rows, nearest] = np.inf
-    kept = np.flatnonzero(first < _RATIO * distances.min(axis=1))
-    return kept, nearest[kept]
-
-
-def _consensus(
-    query: Features, candidate: Features, asked: NDArray[np.intp], known: NDArray[np.intp]
-) -> NDArray[np.bool_]:
-    """Which matches agree with the proposal that most agree with."""
-    a, b = _complex(query.points[asked]), _complex(candidate.points[known])
-    octaves = np.log2(candidate.sizes[known] / query.sizes[asked])
-    turns = candidate.angles[known] - query.angles[asked]
-    proposals = np.exp2(octaves) * np.exp(1j * turns)
-    misses = np.abs(proposals[:, None] * (a[None] - a[:, None]) + b[:, None] - b[None])
-    turn_differences = np.abs((turns[:, None] - turns[None] + np.pi) % (2 * np.pi) - np.pi)
-    agree = (
-        (misses < 3 * _TOLERANCE)  # one feature's size and angle are rough
-        & (turn_differences < _TURN_TOLERANCE)
-        & (np.abs(octaves[:, None] - octaves[None]) < _OCTAVE_TOLERANCE)
-    )
-    return np.asarray(agree[agree.sum(axis=1).argmax()])
-
-
-def _refined(a: NDArray[np.float64], b: NDArray[np.float64], agreeing: NDArray[np.bool_]) -> Map | None:
-    """Least squares on those that agree, then who agrees, until that stands still."""
-    for _ in range(_ROUNDS):
-        affine = _fitted(a[agreeing], b[agreeing])
-        if affine is None:
-            return None
-        misses = np.linalg.norm(a @ affine[:, :2].T + affine[:, 2] - b, axis=1)
-        found = Map(0, affine, float(np.median(misses[agreeing])))
-        settled = np.array_equal(misses < _TOLERANCE, agreeing)
-        agreeing = misses < _TOLERANCE
-        if settled:
-            break
-    return found._replace(inliers=min(_distinct(a[agreeing]), _distinct(b[agreeing])))
-
-
-def _fitted(a: NDArray[np.float64], b: NDArray[np.float64]) -> Affine | None:
-    """An affine map where there are enough points for one, else a similarity; None where that is not sane."""
-    if _distinct(a) < 3:
-        return None
-    affine = _least_squares_affine(a, b) if _distinct(a) >= 6 else _least_squares_similarity(a, b)
-    large, small, determinant = _scales(affine)
-    sane = determinant > 0 and _SCALE_RANGE[0] < small and large < _SCALE_RANGE[1] and large < _STRETCH_MAX * small
-    return affine if sane else None
-
-
-def _scales(affine: Affine) -> tuple[float, float, float]:
-    """The singular values of the linear part, larger first, and its determinant; numpy's take ten times as long."""
-    (p, q, _), (r, s, _) = affine.tolist()
-    one, other = math.hypot(p + s, r - q) / 2, math.hypot(p - s, r + q) / 2
-    return one + other, abs(one - other), p * s - q * r
-
-
-def _least_squares_affine(a: NDArray[np.float64], b: NDArray[np.float64]) -> Affine:
-    middle, target = a.mean(axis=0), b.mean(axis=0)
-    x, y = a - middle, b - target
-    scatter = x.T @ x
-    if np.linalg.det(scatter) < _ON_A_LINE:
-        return np.zeros((2, 3))
-    linear = np.linalg.solve(scatter, x.T @ y).T
-    return np.column_stack([linear, target - linear @ middle])
-
-
-def _least_squares_similarity(a: NDArray[np.float64], b: NDArray[np.float64]) -> Affine:
-    za, zb = _complex(a), _complex(b)
-    ca, cb = za - za.mean(), zb - zb.mean()
-    turn = (cb * ca.conj()).sum() / max((np.abs(ca) ** 2).sum(), 1e-9)
-    shift = zb.mean() - turn * za.mean()
-    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
-
-
-def _distinct(points: NDArray[np.float64]) -> int:
-    """How many cells of the picture the points lie in."""
-    cells = (points / _CELL).astype(np.int64)
-    return len(set((cells[:, 0] * _CELLS_MAX + cells[:, 1]).tolist()))
-
-
-def _complex(points: NDArray[np.floating]) -> NDArray[np.complex128]:
-    return np.asarray(points[:, 0] + 1j * points[:, 1])

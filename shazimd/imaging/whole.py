@@ -79,8 +79,8 @@ class WholeView(NamedTuple):
 
 
 def whole_view(features: Features) -> WholeView:
-    smaller = _smaller(features)
-    return WholeView(smaller, Whole(smaller))
+    small = reduced(features)
+    return WholeView(small, Whole(small))
 
 
 def compared_whole(
@@ -92,7 +92,7 @@ def compared_whole(
     placement to compare by, which finds what a screenshot or a caption has displaced."""
     if min(min(side.picture.shape[:2]) for side in (views[0].features, candidate)) < SIDE_MIN:
         return None
-    candidate = _smaller(candidate)
+    candidate = reduced(candidate)
     placed, mirrored = best_placement([view.whole for view in views], Whole(candidate))
     found = None
     if placed is not None and placed.correlation >= _CANDIDATE_MIN:
@@ -199,7 +199,7 @@ def _agree(blocks: NDArray[np.floating], least: float) -> bool:
     return len(blocks) < _BLOCKS or float(blocks[_BLOCKS_WRONG]) >= least
 
 
-def _smaller(features: Features) -> Features:
+def reduced(features: Features) -> Features:
     """The same with a picture of ``_OWN_SIDE`` at most, for pictures without detail."""
     height, width = features.picture.shape[:2]
     scale = _OWN_SIDE / max(height, width)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 
 from shazimd.search.library import Library
 from shazimd.store.base import Reader
-from shazimd.types import ContentId, Fingerprint, Signals, Weights
+from shazimd.types import HASH_MAX, ContentId, Fingerprint, Signals, Weights
 from shazimd.words.packing import unpack_words
+from shazimd.words.vocabulary import likely_negated
 
 PROPOSED_FROM = 0.6
 """Minimum score of a candidate: 99 of 100 pairs with nothing in common lie below (benchmarks/index.md)."""
@@ -23,19 +24,35 @@ WORDS_FEW = 64
 compares pictures with fewer features than this as a whole."""
 HASHES_ALONE: Weights = (1.0, 1.0, 0.0)
 """Weights for low-information pictures, whose index has no vectors."""
+NEGATIVE_FROM = 0.85
+"""Minimum score of the hashes of a picture's negative."""
 VECTOR_ALONE: Weights = (0.0, 0.0, 1.0)
 BY_VECTOR = 5
 """Candidates by the vector alone that are verified first."""
+ORIENTATIONS = 8
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def by_words(library: Library, features: bytes, limit: int) -> list[ContentId]:
-    """Contents that likely share visual words with these local features by more than chance."""
-    return library.words.search(unpack_words(features), limit)
+    """Contents that likely share visual words with these local features, or with those of the negative, by more than
+    chance."""
+    words = unpack_words(features)
+    found = library.words.search(words, limit), library.words.search(likely_negated(words), limit, is_rare=True)
+    taken_in_turn = dict.fromkeys(chain.from_iterable(zip_longest(*found)))
+    return [content for content in taken_in_turn if content is not None][:limit]
 
 
 def by_hashes(library: Library, orientations: Sequence[Signals], limit: int) -> list[ContentId]:
     """Low-information contents with hashes like those of any orientation, best first."""
     found = library.faint.search(orientations, HASHES_ALONE, PROPOSED_FROM, limit)
+    best = sorted(chain(*found), key=lambda hit: (-hit.score, hit.content))
+    return list(islice(dict.fromkeys(hit.content for hit in best), limit))
+
+
+def by_negative(library: Library, fingerprint: Fingerprint, limit: int) -> list[ContentId]:
+    """Contents with hashes like those of the picture's negative in any orientation, best first."""
+    asked = _negative(fingerprint)
+    found = chain(*(each.search(asked, HASHES_ALONE, NEGATIVE_FROM, limit) for each in (library.index, library.faint)))
     best = sorted(chain(*found), key=lambda hit: (-hit.score, hit.content))
     return list(islice(dict.fromkeys(hit.content for hit in best), limit))
 
@@ -55,6 +72,21 @@ def has_few_words(features: bytes) -> bool:
 def may_be_faint(fingerprint: Fingerprint, features: bytes) -> bool:
     """Whether edits of a picture may be low in information: those of others have words enough."""
     return fingerprint.low_information or has_few_words(features)
+
+
+def _negative(fingerprint: Fingerprint) -> list[Signals]:
+    """The hashes of the negative in all orientations, without a vector; none where those of 8 are not kept.
+
+    A cell brighter than its left neighbour is darker than that in the negative, as it is in the mirror image, of which
+    the hash has each row in reverse. ``imaging.hashes.ORIENTATIONS`` has each orientation beside its mirror image."""
+    hashes = [(fingerprint.signals.ah, fingerprint.signals.dh), *fingerprint.turned]
+    if len(hashes) != ORIENTATIONS:
+        return []
+    mirrored = [(hashes[place ^ 1][1] or 0).to_bytes(8, "big").translate(_REVERSED) for place in range(ORIENTATIONS)]
+    return [
+        Signals((ah or 0) ^ HASH_MAX, int.from_bytes(rows, "big"), None)
+        for (ah, _), rows in zip(hashes, mirrored, strict=True)
+    ]
 
 
 def with_same_pixels(reader: Reader, fingerprint: Fingerprint) -> list[ContentId]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from shazimd.search.candidates import (
     PROPOSED_FROM,
     by_hashes,
+    by_negative,
     by_vector,
     by_words,
     fingerprints,
@@ -73,4 +74,5 @@ def _likely(library: Library, own: Fingerprint) -> list[ContentId]:
         (hits,) = library.index.search([own.signals], DEFAULT_WEIGHTS, PROPOSED_FROM, PARTNERS_BY_SCORE)
         likely += [hit.content for hit in hits]
         likely += by_hashes(library, [own.signals], PARTNERS_BY_SCORE)
+        likely += by_negative(library, own, PARTNERS_BY_SCORE)
     return list(dict.fromkeys(likely))

@@ -18,6 +18,7 @@ from shazimd.search.candidates import (
     BY_VECTOR,
     PROPOSED_FROM,
     by_hashes,
+    by_negative,
     by_vector,
     by_words,
     fingerprints,
@@ -238,10 +239,12 @@ class Search:
                     yield _hit(content, query, known, weights), known.features
 
     def _by_hashes(self, query: Query, weights: Weights) -> list[Hit]:
-        """Low-information candidates with hashes like the query's, for a query of few words."""
+        """Low-information candidates with hashes like the query's, and others with hashes like its negative's, for a
+        query of few words."""
         if not self._can_verify(query) or not may_be_faint(query.fingerprint, query.features):
             return []
         likely = by_hashes(self._library, query.orientations, BY_SCORE)
+        likely += by_negative(self._library, query.fingerprint, BY_SCORE)
         return [_hit(content, query, known, weights) for content, known in self._known(likely)]
 
     def _crowd(self, query: Query, weights: Weights) -> Iterator[Hit]:

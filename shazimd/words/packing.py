@@ -1,19 +1,21 @@
 """The bytes of packed local features, and the words in them, which the daemon reads without a decoder.
 
 Packed, little-endian: version u8, flags u8 (``DRAWN``), width u16, height u16 (of the frame the keypoints lie in),
-count u16, then the features as ``FEATURE`` records, strongest first, then the small picture as a colour JPEG, WebP or
-PNG, then with the flag ``MOVING`` two later frames of ``FRAMES_SHAPE``. All are untrusted: the worker that made them
-may have been taken over, so they are checked without a decoder.
+count u16, then the features as ``FEATURE`` records, strongest first, then with the flag ``CLEAR`` the transparency as a
+grey WebP, then the small picture as a colour JPEG, WebP or PNG, then with the flag ``MOVING`` two later frames of
+``FRAMES_SHAPE``. All are untrusted: the worker that made them may have been taken over, so they are checked without a
+decoder.
 """
 
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = 3
+VERSION = 4
 """The first byte. Raise it with every change to the bytes or to how features are found: the backfill then makes the
 features of all known pictures anew."""
 HEADER = struct.Struct("<BBHHH")
@@ -21,6 +23,8 @@ DRAWN = 1
 """Flag: the picture is a page, chart or drawing, kept in more pixels than a photograph."""
 MOVING = 2
 """Flag: an animation, of which two later frames are kept, too."""
+CLEAR, ON_BLACK = 4, 8
+"""Flags: the picture has transparent pixels, and how far each is transparent is kept; these are black and not white."""
 FRAMES_SHAPE = 2, 16, 16
 """Luma, u8: later frames, rows, columns."""
 FRAMES_BYTES = 2 * 16 * 16
@@ -31,8 +35,42 @@ STORED_MAX, ASKED_MAX = 128, 400
 """Features kept of a picture, and of a query."""
 STORED_BYTES_MAX, ASKED_BYTES_MAX = 1 << 15, 1 << 17
 """Noise, the worst picture there is, takes 7 KB and 41 KB."""
+_FLAGS_MAX = DRAWN | MOVING | CLEAR | ON_BLACK
 _SIDE_MAX = 1152
 """Pixels of the small picture's longer side: 3 times 384, of a strip."""
+
+
+class Packed(NamedTuple):
+    """The parts of packed features."""
+
+    flags: int
+    width: int
+    height: int
+    """of the frame, pixels"""
+    rows: NDArray[np.void]
+    """[n], ``FEATURE``"""
+    clear: bytes
+    """empty for a picture without transparent pixels"""
+    picture: bytes
+    frames: bytes
+    """empty for a picture that does not move"""
+
+
+def split(data: bytes) -> Packed:
+    """The parts of packed features, of which the pictures are not looked at.
+
+    Raises ValueError for bytes that ``extract_features`` did not make."""
+    if len(data) < HEADER.size or data[0] != VERSION:
+        raise ValueError(
+            f"packed features begin with {data[:1]!r} and are {len(data)} bytes, expected version {VERSION}"
+        )
+    _, flags, width, height, count = HEADER.unpack_from(data)
+    begin, end = HEADER.size + count * FEATURE.itemsize, len(data) - (FRAMES_BYTES if flags & MOVING else 0)
+    clear = data[begin : begin + _length_of_webp(data, begin)] if flags & CLEAR else b""
+    if begin + len(clear) >= end:
+        raise ValueError(f"packed features are {len(data)} bytes, expected {count} features and a picture")
+    rows = np.frombuffer(data, FEATURE, count, HEADER.size)
+    return Packed(flags, width, height, rows, clear, data[begin + len(clear) : end], data[end:])
 
 
 def unpack_words(data: bytes) -> NDArray[np.uint16]:
@@ -54,18 +92,23 @@ def check_packed(data: bytes, *, asked: bool = False) -> None:
     count_max, bytes_max = (ASKED_MAX, ASKED_BYTES_MAX) if asked else (STORED_MAX, STORED_BYTES_MAX)
     if len(data) > bytes_max:
         raise ValueError(f"packed features are {len(data)} bytes, expected at most {bytes_max}")
-    if len(data) < HEADER.size or data[0] != VERSION:
-        raise ValueError(f"packed features begin with {data[:1]!r}, expected version {VERSION}")
-    _, flags, width, height, count = HEADER.unpack_from(data)
-    if count > count_max or flags > DRAWN | MOVING or not width or not height:
-        found = f"{count} features in a frame of {width} x {height} with flags {flags}"
+    found = split(data)
+    if len(found.rows) > count_max or found.flags > _FLAGS_MAX or not found.width or not found.height:
+        frame = f"{len(found.rows)} features in a frame of {found.width} x {found.height} with flags {found.flags}"
         raise ValueError(
-            f"packed features have {found}, expected at most {count_max} in a frame, and flags up to {DRAWN | MOVING}"
+            f"packed features have {frame}, expected at most {count_max} in a frame, and flags up to {_FLAGS_MAX}"
         )
-    picture = data[HEADER.size + count * FEATURE.itemsize : len(data) - (FRAMES_BYTES if flags & MOVING else 0)]
-    size = _size_of(picture)
-    if size is None or not all(1 <= side <= _SIDE_MAX for side in size):
-        raise ValueError(f"packed features end in a picture of size {size}, expected 1 to {_SIDE_MAX} pixels a side")
+    for picture in (found.clear, found.picture) if found.flags & CLEAR else (found.picture,):
+        size = _size_of(picture)
+        if size is None or not all(1 <= side <= _SIDE_MAX for side in size):
+            raise ValueError(f"packed features hold a picture of size {size}, expected 1 to {_SIDE_MAX} pixels a side")
+
+
+def _length_of_webp(data: bytes, begin: int) -> int:
+    """Bytes of the WebP that begins there, by its header (RFC 9649, 2.4); 0 for other bytes."""
+    if data[begin : begin + 4] != b"RIFF" or len(data) < begin + 8:
+        return 0
+    return 8 + int.from_bytes(data[begin + 4 : begin + 8], "little")
 
 
 def _size_of(picture: bytes) -> tuple[int, int] | None:

@@ -117,9 +117,22 @@ def test_transparent_pixels_are_white() -> None:
         encoded(Image.new("L", (40, 40), 9), "PNG", transparency=9),
         encoded(clear, "WEBP", lossless=True),
     ):
-        assert _decode(data).image.getextrema() == ((255, 255),) * 3
+        found = _decode(data)
+        # Of nothing at all, over black.
+        assert (found.image.getextrema(), found.on_black) == (((0, 0),) * 3, True)
     half = _decode(encoded(Image.new("RGBA", (40, 40), (0, 0, 0, 128)), "PNG"))
     assert half.image.getpixel((5, 5)) == (127, 127, 127)
+    assert half.clear is not None
+    assert (half.clear.getpixel((5, 5)), half.on_black) == (127, False)
+
+
+def test_a_white_logo_is_looked_at_on_black() -> None:
+    """On white it would be an empty page."""
+    logo = Image.new("RGBA", (40, 40), (255, 255, 255, 0))
+    logo.paste((250, 250, 250, 255), (10, 10, 30, 30))
+    found = _decode(encoded(logo, "PNG"))
+    assert found.on_black
+    assert [found.image.getpixel(place) for place in ((5, 5), (20, 20))] == [(0, 0, 0), (250, 250, 250)]
 
 
 def test_of_an_animation_the_first_frame_counts() -> None:

@@ -9,14 +9,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from benchmarks.quality.families import TUNED, picture
-from shazimd.imaging.features import (
-    ASKED,
-    STORED,
-    extract_both,
-    extract_features,
-    unpack_features,
-)
-from shazimd.words.packing import unpack_words
+from shazimd.imaging.features import Shown, extract_both, extract_features, unpack_features
+from shazimd.imaging.kept import ASKED, STORED
+from shazimd.imaging.small import BLACK, WHITE
+from shazimd.words.packing import check_packed, unpack_words
 
 LUMA_SIDE = 128
 
@@ -33,7 +29,7 @@ def _photo() -> NDArray[np.uint8]:
 @settings(max_examples=25, deadline=None)
 def test_features_of_any_size_fit_their_budget_and_come_back(height: int, width: int, seed: int) -> None:
     """Whatever the picture's size, at most 7.5 KiB are kept and unpack to points inside the picture."""
-    packed = extract_features(_noise(height, width, seed))
+    packed = extract_features(Shown(_noise(height, width, seed)))
     features = unpack_features(packed)
     assert len(packed) <= 7.5 * 1024
     assert len(features.points) == len(features.bits) == len(features.words) <= STORED.features
@@ -43,7 +39,7 @@ def test_features_of_any_size_fit_their_budget_and_come_back(height: int, width:
 @pytest.mark.parametrize("size", [(1, 1), (10, 20000), (20000, 10), (300, 300)])
 def test_a_picture_without_structure_has_no_features(size: tuple[int, int]) -> None:
     """Nothing is made up where there is nothing, whatever the shape."""
-    features = unpack_features(extract_features(np.full(size, 128, np.uint8)))
+    features = unpack_features(extract_features(Shown(np.full(size, 128, np.uint8))))
     assert len(features.points) == len(features.words) == 0
     assert max(features.luma.shape) <= 3 * LUMA_SIDE
 
@@ -51,7 +47,7 @@ def test_a_picture_without_structure_has_no_features(size: tuple[int, int]) -> N
 def test_a_photo_has_many_features_and_a_small_picture() -> None:
     """A photo fills what is kept of it, and the small luma picture keeps its proportions."""
     luma = _photo()
-    features = unpack_features(extract_features(luma))
+    features = unpack_features(extract_features(Shown(luma)))
     assert len(features.points) == STORED.features
     assert max(features.luma.shape) == LUMA_SIDE
     assert max(features.picture.shape) == STORED.photo_side
@@ -61,8 +57,8 @@ def test_a_photo_has_many_features_and_a_small_picture() -> None:
 def test_both_details_come_from_one_look() -> None:
     """Stored and asked detail together are what each would be alone, and what is stored begins what is asked."""
     luma = _photo()
-    stored, asked = extract_both(luma)
-    assert (stored, asked) == (extract_features(luma, STORED), extract_features(luma, ASKED))
+    stored, asked = extract_both(Shown(luma))
+    assert (stored, asked) == (extract_features(Shown(luma), STORED), extract_features(Shown(luma), ASKED))
     count = len(unpack_words(stored))
     assert unpack_words(stored).tolist() == unpack_words(asked)[:count].tolist()
 
@@ -70,15 +66,15 @@ def test_both_details_come_from_one_look() -> None:
 def test_a_mirrored_picture_has_the_mirrored_words() -> None:
     """Most words of a picture, mirrored by swapping bytes, are words of the mirror image; fewer are unmirrored."""
     luma = _photo()
-    features = unpack_features(extract_features(luma, ASKED))
-    seen = unpack_words(extract_features(np.ascontiguousarray(luma[:, ::-1]), ASKED))
+    features = unpack_features(extract_features(Shown(luma), ASKED))
+    seen = unpack_words(extract_features(Shown(np.ascontiguousarray(luma[:, ::-1])), ASKED))
     shared_mirrored, shared_upright = (np.isin(f.words, seen).mean() for f in (features.mirrored(), features))
     assert shared_mirrored > 0.6 > shared_upright + 0.1
 
 
 def test_mirroring_twice_gives_the_same_features() -> None:
     """A mirror image's mirror image is the picture."""
-    features = unpack_features(extract_features(_photo()))
+    features = unpack_features(extract_features(Shown(_photo())))
     twice = features.mirrored().mirrored()
     assert np.allclose(twice.points, features.points, atol=1e-3)
     assert np.array_equal(twice.bits, features.bits)
@@ -88,12 +84,12 @@ def test_mirroring_twice_gives_the_same_features() -> None:
 
 def test_words_need_no_unpacking() -> None:
     """The words read by themselves are those that unpacking gives; no bytes have none."""
-    packed = extract_features(_photo())
+    packed = extract_features(Shown(_photo()))
     assert np.array_equal(unpack_words(packed), unpack_features(packed).words)
     assert len(unpack_words(b"")) == 0
 
 
-@pytest.mark.parametrize("data", [b"\x00" * 10, b"\x02" + b"\x00" * 9, b"\x03" + b"\x03" * 9, b"\x03" + b"\x00" * 8])
+@pytest.mark.parametrize("data", [b"\x00" * 10, b"\x02" + b"\x00" * 9, b"\x04" + b"\x03" * 9, b"\x04" + b"\x00" * 8])
 def test_foreign_bytes_are_refused(data: bytes) -> None:
     """What extract_features did not make is not unpacked."""
     with pytest.raises(ValueError, match="packed features"):
@@ -103,7 +99,7 @@ def test_foreign_bytes_are_refused(data: bytes) -> None:
 def test_a_page_is_kept_in_more_pixels_within_its_budget() -> None:
     """Text, forms and codes are kept at three times a photo's resolution, with their colours, in at most 12 KB."""
     for family in ("forms", "text pages", "qr codes", "maps", "bar charts"):
-        packed = extract_features(np.asarray(picture(family, TUNED, 0).reduce(2)))
+        packed = extract_features(Shown(np.asarray(picture(family, TUNED, 0).reduce(2))))
         features = unpack_features(packed)
         assert len(packed) <= 12_000
         assert features.drawn
@@ -113,12 +109,44 @@ def test_a_page_is_kept_in_more_pixels_within_its_budget() -> None:
 def test_colours_are_kept() -> None:
     """A red picture and a blue one of the same brightness come back as such."""
     red, blue = (np.full((100, 100, 3), colour, np.uint8) for colour in ((200, 0, 0), (0, 60, 220)))
-    chroma = [unpack_features(extract_features(pixels)).picture[50, 50, 1:].astype(int) for pixels in (red, blue)]
+    kept = [unpack_features(extract_features(Shown(pixels))).picture for pixels in (red, blue)]
+    chroma = [pixels[50, 50, 1:].astype(int) for pixels in kept]
     assert np.abs(chroma[0] - chroma[1]).min() > 50
 
 
 def test_a_sprite_is_kept_as_it_is() -> None:
     """Pictures of up to 64 pixels keep every pixel."""
     pixels = np.asarray(picture("sprites", TUNED, 0))
-    kept = cv2.cvtColor(unpack_features(extract_features(pixels)).picture, cv2.COLOR_YCrCb2RGB)
+    kept = cv2.cvtColor(unpack_features(extract_features(Shown(pixels))).picture, cv2.COLOR_YCrCb2RGB)
     assert np.abs(kept.astype(int) - pixels).max() <= 3
+
+
+def test_a_negative_has_the_negated_features() -> None:
+    """The features of a negative are those of the picture turned by half a circle; many words are found as well."""
+    luma = _photo()
+    asked = unpack_features(extract_features(Shown(luma), ASKED))
+    features = asked.negated()
+    seen = unpack_features(extract_features(Shown(255 - luma), ASKED))
+    near = np.linalg.norm(features.points[:, None] - seen.points[None], axis=2) < 0.5
+    turn = np.abs((features.angles[:, None] - seen.angles[None] + np.pi) % (2 * np.pi) - np.pi) < 0.1
+    unlike = (features.bits[:, None] != seen.bits[None]).sum(axis=2)
+    same = (near & turn & (unlike <= 4)).any(axis=1)
+    assert same.mean() > 0.9
+    by_chance, shared = (np.isin(words, seen.words).mean() for words in (asked.words, features.words))
+    assert shared > max(0.1, 2 * by_chance)
+    assert np.abs(features.luma.astype(int) - seen.luma).mean() < 3
+
+
+def test_transparency_is_kept_within_the_budget() -> None:
+    """A picture with transparent pixels can be laid on another ground, and takes at most 12 KB."""
+    pixels = np.asarray(photograph())
+    clear = np.zeros(pixels.shape[:2], np.uint8)
+    clear[:, :200] = 255
+    packed = extract_features(Shown(np.where(clear[..., None] > 0, 255, pixels).astype(np.uint8), clear))
+    check_packed(packed)
+    features = unpack_features(packed)
+    assert len(packed) <= 12_000
+    assert features.small.ground == WHITE
+    left, right = np.hsplit(features.on(BLACK).picture[..., 0].astype(int), 2)
+    assert np.median(left) == 0
+    assert np.abs(right - np.hsplit(features.picture[..., 0], 2)[1]).mean() < 3

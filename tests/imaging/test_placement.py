@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from benchmarks.quality.families import TUNED, picture
-from shazimd.imaging.features import extract_features, unpack_features
+from shazimd.imaging.features import Shown, extract_features, unpack_features
 from shazimd.imaging.placement import LaidOn, Whole, best_placement
 
 
 def whole(image: Image.Image) -> Whole:
-    return Whole(unpack_features(extract_features(np.asarray(image.convert("RGB")))))
+    return Whole(unpack_features(extract_features(Shown(np.asarray(image.convert("RGB"))))))
 
 
 def placed(query: Image.Image, known: Image.Image) -> LaidOn | None:

@@ -29,6 +29,7 @@ CASES = {
     "panorama_crop": True,
     "strip_half_asymmetric": True,
     "cutout_on_black": True,
+    "inverted": True,
     "meme_other_text": False,
 }
 """Whether the pair of ``cases`` is a copy."""
@@ -40,7 +41,6 @@ REPORTS = (
 """Families of ``reports`` of which no pair is a copy."""
 
 UNSOLVED = {
-    "cutout_on_black": "a cut-out's transparency is laid on white, and black is another ground",
     "meme_other_text": "two small words over a photograph of the same contrast",
     "expressions": "a mouth and eyes of a few pixels on a photograph",
     "fixed_camera": "an object smaller than the stickers that people lay over a photograph",
@@ -84,6 +84,19 @@ def test_a_case_has_its_wanted_outcome_both_ways(unlike: Path, name: str) -> Non
     """A copy is told as one and a pair of one template is not, whichever is asked."""
     found = verdicts(*sorted((unlike / "cases" / name).glob("[ab].*")))
     assert [verdict is COPY for verdict in found] == [CASES[name]] * 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "miss_negative/",
+        "miss_logo_flattened/alpha_flattened_black_",
+        "miss_logo_flattened/white_logo_transparent_vs_on_black_",
+    ],
+)
+def test_a_reported_copy_is_told_both_ways(unlike: Path, name: str) -> None:
+    """A negative, a logo flattened on black, a white logo that shows on black alone."""
+    assert verdicts(*sorted((unlike / "reports").glob(f"{name}[ab].*"))) == [COPY, COPY]
 
 
 @pytest.mark.parametrize("name", [name for name in REPORTS if name not in UNSOLVED])

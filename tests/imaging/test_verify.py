@@ -9,17 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from shazimd.imaging.features import ASKED, STORED, extract_features
+from shazimd.imaging.features import Shown, extract_features
+from shazimd.imaging.kept import ASKED, STORED
 from shazimd.imaging.verify import copy_evidence, verify, verify_all
 from shazimd.types import Verdict, Verification
 
 
 def asked(image: Image.Image) -> bytes:
-    return extract_features(np.asarray(image.convert("L")), ASKED)
+    return extract_features(Shown(np.asarray(image.convert("L"))), ASKED)
 
 
 def stored(image: Image.Image) -> bytes:
-    return extract_features(np.asarray(image.convert("L")), STORED)
+    return extract_features(Shown(np.asarray(image.convert("L"))), STORED)
 
 
 def test_the_same_picture_is_a_copy_in_its_place(photo: Image.Image) -> None:

@@ -1,0 +1,173 @@
+"""The map between two pictures that most of their local features agree on.
+
+Features are matched by their bits. Each match proposes a map by itself, for a feature has a place, a size and an
+angle (Lowe, IJCV 2004, section 7); the proposal that most matches agree with is refined to an affine map by least
+squares. All proposals are tried, so there is no chance in it: the same pair has the same answer every time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from shazimd.imaging.features import SIDE, Features
+
+_GROWTH = 3
+"""Refined maps have at most so many times the inliers of the best proposal, nearly always."""
+_RATIO = 0.85
+"""A match counts where the second best candidate is this much farther in bits (Lowe's ratio test)."""
+_TOLERANCE = 4.0
+"""Pixels of the candidate's frame (256) by which a feature may miss the place that the map says."""
+_TURN_TOLERANCE = 0.5
+_OCTAVE_TOLERANCE = 0.8
+"""Radians and octaves by which a feature may differ from the proposal."""
+_SCALE_RANGE = 1 / 8, 8.0
+_STRETCH_MAX = 2.0
+"""Ratio of the two scales of the map: an edit stretches by less, a chance map seldom does."""
+_CELL = 3.0
+"""Features nearer than this, in pixels, count as one: SIFT gives a corner several angles and sizes."""
+_ON_A_LINE = 1e-6
+"""Determinant of the scatter of points on one line, which give no affine map."""
+_CELLS_MAX = 1 << 20
+"""More than a picture has in a row."""
+_ROUNDS = 4
+
+Affine = NDArray[np.float64]
+"""[2, 3]: pixels of the query's frame (mirrored, where that is said) -> pixels of the candidate's frame."""
+
+
+class View(NamedTuple):
+    """A query, upright or mirrored, ready to be matched again and again."""
+
+    features: Features
+    bits: NDArray[np.float32]
+
+
+class Map(NamedTuple):
+    inliers: int
+    affine: Affine
+    miss: float
+    """median distance of the inliers from where the map puts them, pixels of the candidate's frame; of a query
+    smaller than a frame it is reduced in proportion, for its features are placed no finer than its own pixels"""
+
+
+def view(features: Features) -> View:
+    """Features, ready to be matched."""
+    return View(features, features.bits.astype(np.float32))
+
+
+def best_map(query: View, candidate: View, more_than: int = 2) -> Map | None:
+    """The map that most features agree on, None where no three do, or where not ``more_than`` so many match."""
+    asked, known = _matches(query.bits, candidate.bits)
+    if len(asked) <= max(2, more_than):
+        return None
+    agreeing = _consensus(query.features, candidate.features, asked, known)
+    if _GROWTH * agreeing.sum() < more_than:
+        return None
+    a, b = query.features.points[asked], candidate.features.points[known]
+    found = _refined(a.astype(float), b.astype(float), agreeing)
+    smaller = min(1.0, max(query.features.width, query.features.height) / SIDE)
+    return found and found._replace(miss=found.miss * smaller)
+
+
+def inverted(found: Map | None) -> Map | None:
+    """A map from the candidate to the query as one from the query to the candidate."""
+    if found is None:
+        return None
+    affine = np.asarray(cv2.invertAffineTransform(found.affine), np.float64)
+    return Map(found.inliers, affine, found.miss * float(np.sqrt(np.linalg.det(affine[:, :2]))))
+
+
+def _matches(query: NDArray[np.float32], candidate: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(query's, candidate's) numbers of the features that match, by Hamming distance."""
+    if len(query) < 2 or len(candidate) < 2:
+        return np.empty(0, np.intp), np.empty(0, np.intp)
+    distances = query.sum(axis=1)[:, np.newaxis] + candidate.sum(axis=1) - 2 * (query @ candidate.T)
+    rows = np.arange(len(query))
+    nearest = distances.argmin(axis=1)
+    first = distances[rows, nearest]
+    distances[rows, nearest] = np.inf
+    kept = np.flatnonzero(first < _RATIO * distances.min(axis=1))
+    return kept, nearest[kept]
+
+
+def _consensus(
+    query: Features, candidate: Features, asked: NDArray[np.intp], known: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Which matches agree with the proposal that most agree with."""
+    a, b = _complex(query.points[asked]), _complex(candidate.points[known])
+    octaves = np.log2(candidate.sizes[known] / query.sizes[asked])
+    turns = candidate.angles[known] - query.angles[asked]
+    proposals = np.exp2(octaves) * np.exp(1j * turns)
+    misses = np.abs(proposals[:, None] * (a[None] - a[:, None]) + b[:, None] - b[None])
+    turn_differences = np.abs((turns[:, None] - turns[None] + np.pi) % (2 * np.pi) - np.pi)
+    agree = (
+        (misses < 3 * _TOLERANCE)  # one feature's size and angle are rough
+        & (turn_differences < _TURN_TOLERANCE)
+        & (np.abs(octaves[:, None] - octaves[None]) < _OCTAVE_TOLERANCE)
+    )
+    return np.asarray(agree[agree.sum(axis=1).argmax()])
+
+
+def _refined(a: NDArray[np.float64], b: NDArray[np.float64], agreeing: NDArray[np.bool_]) -> Map | None:
+    """Least squares on those that agree, then who agrees, until that stands still."""
+    for _ in range(_ROUNDS):
+        affine = _fitted(a[agreeing], b[agreeing])
+        if affine is None:
+            return None
+        misses = np.linalg.norm(a @ affine[:, :2].T + affine[:, 2] - b, axis=1)
+        found = Map(0, affine, float(np.median(misses[agreeing])))
+        settled = np.array_equal(misses < _TOLERANCE, agreeing)
+        agreeing = misses < _TOLERANCE
+        if settled:
+            break
+    return found._replace(inliers=min(_distinct(a[agreeing]), _distinct(b[agreeing])))
+
+
+def _fitted(a: NDArray[np.float64], b: NDArray[np.float64]) -> Affine | None:
+    """An affine map where there are enough points for one, else a similarity; None where that is not sane."""
+    if _distinct(a) < 3:
+        return None
+    affine = _least_squares_affine(a, b) if _distinct(a) >= 6 else _least_squares_similarity(a, b)
+    large, small, determinant = _scales(affine)
+    sane = determinant > 0 and _SCALE_RANGE[0] < small and large < _SCALE_RANGE[1] and large < _STRETCH_MAX * small
+    return affine if sane else None
+
+
+def _scales(affine: Affine) -> tuple[float, float, float]:
+    """The singular values of the linear part, larger first, and its determinant; numpy's take ten times as long."""
+    (p, q, _), (r, s, _) = affine.tolist()
+    one, other = math.hypot(p + s, r - q) / 2, math.hypot(p - s, r + q) / 2
+    return one + other, abs(one - other), p * s - q * r
+
+
+def _least_squares_affine(a: NDArray[np.float64], b: NDArray[np.float64]) -> Affine:
+    middle, target = a.mean(axis=0), b.mean(axis=0)
+    x, y = a - middle, b - target
+    scatter = x.T @ x
+    if np.linalg.det(scatter) < _ON_A_LINE:
+        return np.zeros((2, 3))
+    linear = np.linalg.solve(scatter, x.T @ y).T
+    return np.column_stack([linear, target - linear @ middle])
+
+
+def _least_squares_similarity(a: NDArray[np.float64], b: NDArray[np.float64]) -> Affine:
+    za, zb = _complex(a), _complex(b)
+    ca, cb = za - za.mean(), zb - zb.mean()
+    turn = (cb * ca.conj()).sum() / max((np.abs(ca) ** 2).sum(), 1e-9)
+    shift = zb.mean() - turn * za.mean()
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+
+
+def _distinct(points: NDArray[np.float64]) -> int:
+    """How many cells of the picture the points lie in."""
+    cells = (points / _CELL).astype(np.int64)
+    return len(set((cells[:, 0] * _CELLS_MAX + cells[:, 1]).tolist()))
+
+
+def _complex(points: NDArray[np.floating]) -> NDArray[np.complex128]:
+    return np.asarray(points[:, 0] + 1j * points[:, 1])
