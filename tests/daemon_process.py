@@ -86,12 +86,13 @@ class DaemonProcess:
     def wait_until(self, condition: Callable[[], Any]) -> Any:
         """Wait for a condition; fails when the daemon has ended, or after long."""
         deadline = time.monotonic() + PATIENCE_S
-        while not (result := condition()):
-            assert self.process is not None
-            assert (status := self.process.poll()) is None, f"it ended with {status}: {self.log.read_text()[-3000:]}"
+        while True:
+            status = self.process.poll() if self.process else None  # before the look: its last words count
+            if result := condition():
+                return result
+            assert status is None, f"it ended with {status}: {self.log.read_text()[-3000:]}"
             assert time.monotonic() < deadline, f"waited too long: {self.log.read_text()[-3000:]}"
             time.sleep(0.02)
-        return result
 
     def ctl(
         self, *arguments: str, stdin: bytes | None = None, patience_s: float = PATIENCE_S

@@ -41,6 +41,8 @@ class GuardedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _in_head = True
     _in_body = False
+    _lingers = False
+    """the answer was the last; what still comes of a refused body is thrown away"""
     _waiting_since = 0.0
     """when the client's turn began; the event loop's own clock has milliseconds only"""
     peer: Peer
@@ -66,7 +68,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._lingers or self.transport.is_closing():
             return
         if self._in_head and self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_S, self._head_too_slow)
@@ -98,9 +100,11 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         self._at_work = following
         self._waiting_since = time.monotonic()
-        # uvicorn would read the rest of a refused body to its end, without a time limit.
+        # uvicorn would read the rest of a refused body to its end, without a time limit. A close with bytes unread
+        # would take the answer from the client (RFC 9112, 9.6): what comes until the keep-alive limit is thrown away.
         if self._in_body and not self.pipeline:
-            self.transport.close()
+            self._lingers = True
+            self.transport.write_eof()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -155,7 +159,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, code: str, message: str) -> None:
         body = msgspec.json.encode({"error": {"code": code, "message": message}})
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[status] + head + body)
+        if not self._lingers:
+            self.transport.write(STATUS_LINE[status] + head + body)
         self._abandoned()
         self.transport.close()
 

@@ -424,6 +424,17 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(service: FakeService
     assert service.asked == []
 
 
+def test_a_client_that_is_still_sending_a_refused_body_reads_the_answer(path: str) -> None:
+    """The daemon throws away what still comes for a while: a close with bytes unread would take the answer back."""
+    with connect(path) as connection:
+        connection.sendall(b"POST /v1/find HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000000\r\n\r\nimage")
+        answer = connection.recv(1, socket.MSG_PEEK)  # it is on its way
+        connection.sendall(b"x" * 2_000_000)
+        while more := connection.recv(65536):
+            answer += more
+    assert answer[1:].startswith(b"HTTP/1.1 413")
+
+
 def test_a_body_of_exactly_the_limit_is_taken(path: str) -> None:
     """The limit itself is allowed, for each of two compared pictures as well."""
     data = b"image".ljust(MAX_BODY_BYTES, b"x")
