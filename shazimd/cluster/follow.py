@@ -18,8 +18,9 @@ from shazimd.text import path_bytes
 
 log = structlog.get_logger()
 
-READ_AT_ONCE = 2
-"""Parts that the daemon writes at a time while all files of a host are read: one is checked while one is flushed."""
+READ_AT_ONCE = 3
+"""Parts that the daemon is given at a time while all files of a host are read: while one is flushed, one is checked and
+one waits, so that two often share the next flush."""
 WAIT_S = 10.0
 """Pause without a notification: one may get lost with a connection."""
 DECIDE_S = 0.3
