@@ -17,6 +17,7 @@ import select
 import struct
 import termios
 import threading
+import time
 from array import array
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
@@ -48,8 +49,9 @@ LOST = IN.IN_DELETE_SELF | IN.IN_MOVE_SELF | IN.IN_UNMOUNT
 _HEADER = struct.Struct("iIII")
 _BATCH_S = 0.005
 """Pause after each read: the kernel merges events meanwhile, and both halves of a rename arrive together."""
-_UNPAIRED_MS = 10
-"""Wait for the MOVED_TO of a MOVED_FROM once the queue is empty; inotify(7) says "a few" ms."""
+_UNPAIRED_S = 0.1
+"""Wait for the MOVED_TO of a MOVED_FROM. inotify(7) says "a few" ms; on a busy machine the renaming thread may lose its
+processor between the two."""
 
 
 class InotifyEvent(NamedTuple):
@@ -63,6 +65,11 @@ class InotifyEvent(NamedTuple):
     @property
     def is_directory(self) -> bool:
         return bool(self.mask & IN.IN_ISDIR)
+
+
+class _Half(NamedTuple):
+    event: InotifyEvent
+    until: float
 
 
 class Listener(Protocol):
@@ -87,8 +94,10 @@ class Inotify:
         self._died = False
         self._dispatching = False
         """the listener is handling events"""
-        self._held: dict[int, InotifyEvent] = {}
+        self._held: dict[int, _Half] = {}
         """MOVED_FROM events without a MOVED_TO yet, by cookie"""
+        self._left: dict[tuple[int, bytes], int] = {}
+        """cookies of the held events, by directory and name"""
 
     def start(self) -> None:
         """Start without watches. Raises WatchError if the user's inotify instances are used up."""
@@ -100,7 +109,7 @@ class Inotify:
         os.set_inheritable(self._fd, False)
         os.set_blocking(self._fd, False)
         self._stop = os.eventfd(0)
-        self._held.clear()
+        self._forget_halves()
         self._died = False
         self._thread = threading.Thread(target=self._run, name="inotify", daemon=True)
         self._thread.start()
@@ -169,32 +178,46 @@ class Inotify:
         stopped = select.poll()
         stopped.register(self._stop, select.POLLIN)
         while True:
-            ready = [fd for fd, _ in poller.poll(_UNPAIRED_MS if self._held else None)]
+            ready = [fd for fd, _ in poller.poll(_UNPAIRED_S * 1000 if self._held else None)]
             if self._stop in ready:
                 return
-            unpaired = set(self._held)
+            now = time.monotonic()  # before the read, which may bring their other halves
+            unpaired = [cookie for cookie, half in self._held.items() if half.until <= now]
             self._dispatching = True
             for event in parse(os.read(self._fd, 256 * 1024) if ready else b""):
                 self._dispatch(event)
-            self._give_up_pairing(unpaired)
+            for cookie in unpaired:
+                if cookie in self._held:
+                    self._listener.handle_event(self._release(cookie))
             self._dispatching = False
             if ready:
                 stopped.poll(_BATCH_S * 1000)
 
     def _dispatch(self, event: InotifyEvent) -> None:
         if event.mask & IN.IN_Q_OVERFLOW:
-            self._held.clear()
+            self._forget_halves()
             self._listener.handle_loss("overflow")
+            return
+        source = self._release(event.cookie) if event.mask & IN.IN_MOVED_TO and event.cookie in self._held else None
+        if (before := self._left.get((event.wd, event.name))) is not None:
+            # A successor has the name. A rename's other half would have come before: the kernel locks the directories.
+            self._listener.handle_event(self._release(before))
+        if source is not None:
+            self._listener.handle_move(source, event)
         elif event.mask & IN.IN_MOVED_FROM:
-            self._held[event.cookie] = event
-        elif event.mask & IN.IN_MOVED_TO and event.cookie in self._held:
-            self._listener.handle_move(self._held.pop(event.cookie), event)
+            self._held[event.cookie] = _Half(event, time.monotonic() + _UNPAIRED_S)
+            self._left[event.wd, event.name] = event.cookie
         else:
             self._listener.handle_event(event)
 
-    def _give_up_pairing(self, cookies: set[int]) -> None:
-        for cookie in cookies & self._held.keys():
-            self._listener.handle_event(self._held.pop(cookie))
+    def _release(self, cookie: int) -> InotifyEvent:
+        event = self._held.pop(cookie).event
+        del self._left[event.wd, event.name]
+        return event
+
+    def _forget_halves(self) -> None:
+        self._held.clear()
+        self._left.clear()
 
 
 def parse(buffer: bytes) -> Iterator[InotifyEvent]:

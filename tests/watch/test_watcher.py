@@ -16,9 +16,8 @@ from pathlib import Path
 import pytest
 from watch_mirror import Mirror, wait_for
 
-from shazimd.watch import inotify, watcher
+from shazimd.watch import watcher
 from shazimd.watch.events import FileEvent, Kind, Stage
-from shazimd.watch.inotify import IN, InotifyEvent
 from shazimd.watch.tree import Watches
 
 MakeMirror = Callable[..., Mirror]
@@ -503,17 +502,3 @@ def test_idle_is_idle(mirror: MakeMirror, root: Path) -> None:
 
 def contains(m: Mirror, path: bytes) -> bool:
     return path in m.given_files()
-
-
-def test_the_two_halves_of_a_rename_may_come_apart(watches: Watches) -> None:
-    """A MOVED_TO long after its MOVED_FROM is an arrival; the MOVED_FROM was given up as a departure."""
-    heard: list[InotifyEvent] = []
-    reader = inotify.Inotify(watches)
-    listener = type("Heard", (), {"handle_event": lambda self, event: heard.append(event)})()
-    reader._listener = listener
-    source = InotifyEvent(1, IN.IN_MOVED_FROM, 5, b"a.jpg")
-    target = InotifyEvent(1, IN.IN_MOVED_TO, 5, b"b.jpg")
-    reader._dispatch(source)
-    reader._give_up_pairing({5})
-    reader._dispatch(target)
-    assert [source, target] == heard
