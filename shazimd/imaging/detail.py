@@ -119,16 +119,16 @@ def _gains(laid: Laid) -> _Gains | None:
     taper = np.outer(np.hanning(side), np.hanning(side)).astype(np.float32)
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
     band = np.digitize(frequency, BANDS)
-    powers = np.zeros((3, len(BANDS) + 1))
+    powers = np.zeros((3, *band.shape))
     for y in np.linspace(top, bottom - side, 3).astype(int):
         for x in np.linspace(left, right - side, 3).astype(int):
             window = slice(y, y + side), slice(x, x + side)
             if laid.valid[window].mean() < 0.98:
                 continue
             a, b = (np.fft.rfft2((each[window] - each[window].mean()) * taper) for each in (laid.a, laid.b))
-            for n, power in enumerate((np.abs(a) ** 2, np.abs(b) ** 2, (a * b.conj()).real)):
-                powers[n] += np.bincount(band.ravel(), power.ravel(), len(BANDS) + 1)
-    aa, bb, ab = powers[:, 1:-1]
+            powers += np.abs(a) ** 2, np.abs(b) ** 2, (a * b.conj()).real
+    by_band = [np.bincount(band.ravel(), power.ravel(), len(BANDS) + 1) for power in powers]
+    aa, bb, ab = np.array(by_band)[:, 1:-1]
     if aa[0] <= 0 or bb[0] <= 0 or ab[0] <= 0.3 * math.sqrt(aa[0] * bb[0]):
         return None  # not well laid on each other
     a_in_b, b_in_a = ab / np.maximum(bb, 1e-9), ab / np.maximum(aa, 1e-9)

@@ -19,6 +19,10 @@ REFINED_SIDE = 400
 """Pixels of the longer side of the pictures that a map is refined on."""
 TILTED_FROM = 0.25
 """Part of what an affine map leaves uncorrelated, by which a map in perspective must explain more."""
+TILTED_MIN = 0.002
+"""Part that an affine map leaves uncorrelated, from which on a map in perspective is looked for: of 24 tuned photos
+whose corners were moved by up to 3 or 4 % of the sides the least was .0035. Five of six crops leave less."""
+
 
 Grey = NDArray[np.float32]
 PixelMap = NDArray[np.float64]
@@ -110,7 +114,8 @@ def _refined(a: Grey, b: Grey, there: PixelMap) -> PixelMap:
     found = _best(small_a, small_b, back, cv2.MOTION_AFFINE)
     if found is None:
         return there
-    tilted = _best(small_a, small_b, found[0], cv2.MOTION_HOMOGRAPHY)
+    may_be_tilted = 1 - found[1] >= TILTED_MIN
+    tilted = _best(small_a, small_b, found[0], cv2.MOTION_HOMOGRAPHY) if may_be_tilted else None
     if tilted is not None and 1 - tilted[1] < (1 - TILTED_FROM) * (1 - found[1]):
         found = tilted
     return inverted_map(np.diag([1 / scale_a, 1 / scale_a, 1]) @ found[0] @ np.diag([scale_b, scale_b, 1]))

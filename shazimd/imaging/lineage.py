@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from shazimd.imaging.areas import area_sign
@@ -99,8 +100,7 @@ def picture_facts(data: bytes, max_pixels: int) -> PictureFacts:
     facts = header_facts(io.BytesIO(data))
     picture = decode(data, side_min=GREY_SIDE, max_pixels=max_pixels).image
     picture.thumbnail((GREY_SIDE, GREY_SIDE))
-    rgb = np.asarray(picture, np.float32)
-    chroma = rgb.max(axis=2) - rgb.min(axis=2)
+    chroma = _chroma(np.asarray(picture, np.float32))
     tinted = chroma - np.median(chroma)  # sepia is grey with one tint
     return replace(facts, grey=facts.grey or bool(np.percentile(np.abs(tinted), 99) < GREY_CHROMA))
 
@@ -108,11 +108,18 @@ def picture_facts(data: bytes, max_pixels: int) -> PictureFacts:
 def _read(data: bytes, max_pixels: int) -> _PairPicture:
     picture = decode(data, side_min=SIDE_MIN, max_pixels=max_pixels)
     rgb = np.asarray(picture.image)
-    chroma = float((rgb.max(axis=2) - rgb.min(axis=2)).mean())
+    chroma = float(_chroma(rgb).mean())
     is_whole = (picture.width, picture.height) == picture.image.size
     return _PairPicture(
         rgb, np.asarray(picture.image.convert("L"), np.float32), chroma, _steps(data) if is_whole else None
     )
+
+
+def _chroma(rgb: NDArray[Any]) -> NDArray[Any]:
+    """The difference between the channels of each pixel; along the last axis numpy takes twenty times as long."""
+    red, green, blue = (rgb[..., channel] for channel in range(3))
+    highest, lowest = (of(of(red, green), blue) for of in (np.maximum, np.minimum))
+    return np.asarray(highest - lowest)
 
 
 def _steps(data: bytes) -> Steps | None:

@@ -48,6 +48,15 @@ class Comparers(NamedTuple):
     facts: Callable[[Picture], Future[PictureFacts]]
 
 
+class _Signs(NamedTuple):
+    """Read from a content's file, and with that of the content at hand."""
+
+    content: ContentId
+    facts: PictureFacts | None
+    pair: Relation | None
+    evidence: Evidence | None
+
+
 class Relating:
     """Steps are for one thread at a time."""
 
@@ -92,12 +101,15 @@ class Relating:
             wanted |= {partner for pair in pairs for partner in (pair.asked, pair.known)}
             unknown = [each for each in wanted if reader.relations.facts(each) is None]
         own = bytes_of(self._library.store, content) if wanted else None
+        signs: list[_Signs] = []
         for other in wanted:
             data = own if other == content else bytes_of(self._library.store, other)
             facts = _result(comparers.facts(data), other) if data and other in unknown else None
             pair = next((pair for pair in pairs if other != content and other in (pair.asked, pair.known)), None)
             evidence = self._evidence(comparers, pair, content, own, data) if pair and own and data else None
-            self._committer.submit(partial(_put_signs, other, facts, pair, evidence)).result()
+            signs.append(_Signs(other, facts, pair, evidence))
+        if signs:
+            self._committer.submit(partial(_put_signs, signs)).result()
 
     def _evidence(
         self, comparers: Comparers, pair: Relation, content: ContentId, own: Picture, other: Picture
@@ -179,14 +191,11 @@ def _twins(reader: Reader, content: ContentId) -> list[ContentId]:
     return [each for each in reader.contents_with_pixels(pixels) if each != content] if pixels else []
 
 
-def _put_signs(
-    content: ContentId, facts: PictureFacts | None, pair: Relation | None, evidence: Evidence | None, writer: Writer
-) -> None:
-    if facts is not None:
-        writer.relations.put_facts(content, facts)
-    if pair is not None and evidence is not None:
-        now = writer.relations.between(pair.asked, pair.known)
-        if now == pair:
+def _put_signs(read: list[_Signs], writer: Writer) -> None:
+    for content, facts, pair, evidence in read:
+        if facts is not None:
+            writer.relations.put_facts(content, facts)
+        if pair is not None and evidence is not None and writer.relations.between(pair.asked, pair.known) == pair:
             writer.relations.put([replace(pair, evidence=evidence)])
 
 

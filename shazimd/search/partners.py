@@ -20,7 +20,7 @@ from shazimd.search.candidates import (
     with_same_pixels,
 )
 from shazimd.search.library import Library
-from shazimd.search.query import StartedVerification, Verify
+from shazimd.search.query import JOB_CANDIDATES, StartedVerification, Verify
 from shazimd.search.score import confirmed, similarities
 from shazimd.store.base import Reader
 from shazimd.types import DEFAULT_WEIGHTS, ContentId, Fingerprint, Relation
@@ -41,11 +41,12 @@ class PartnerCheck(NamedTuple):
     """with each partner; None without vectors of the model"""
     copy_from: float | None
     """see ``ModelInfo.copy_from``"""
-    verified: StartedVerification | None
+    verifying: list[StartedVerification]
+    """the partners in their order, JOB_CANDIDATES in each job: an arrival waits for the job at hand"""
 
     def relations(self) -> Iterator[Relation]:
         """The relations found; waits for the workers. Raises WorkerFailed."""
-        verified = self.verified.result() if self.verified else []
+        verified = [found for job in self.verifying for found in job.result()]
         for partner, cosine, found in zip(self.partners, self.cosines, verified, strict=True):
             if found.verdict is not None:
                 yield Relation(self.content, partner, confirmed(found, cosine, self.copy_from))
@@ -60,9 +61,13 @@ def check_partners(library: Library, reader: Reader, verify: Verify, content: Co
     likely = dict.fromkeys(each for each in (*outdated, *_likely(library, own)) if each not in known)
     found = fingerprints(library, reader, likely)
     partners = {partner: fingerprint for partner, fingerprint in found if fingerprint.features}
-    verified = verify(own.features, [each.features for each in partners.values()]) if partners else None
+    features = [each.features for each in partners.values()]
+    jobs = [
+        verify(own.features, features[start : start + JOB_CANDIDATES])
+        for start in range(0, len(features), JOB_CANDIDATES)
+    ]
     cosines = [similarities(own.signals, each.signals).dfv for each in partners.values()]
-    return PartnerCheck(content, own.features, list(partners), cosines, library.copy_from, verified)
+    return PartnerCheck(content, own.features, list(partners), cosines, library.copy_from, jobs)
 
 
 def _likely(library: Library, own: Fingerprint) -> list[ContentId]:

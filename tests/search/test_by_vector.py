@@ -12,6 +12,7 @@ import pytest
 
 from shazimd.index.flat import FlatIndex
 from shazimd.models.model import ModelInfo
+from shazimd.search import partners
 from shazimd.search.candidates import BY_VECTOR
 from shazimd.search.library import Library
 from shazimd.search.partners import check_partners
@@ -113,6 +114,19 @@ def test_partners_are_proposed_and_confirmed_too(tmp_path: Path) -> None:
     with opened(tmp_path, BORDER, [QUERY, fingerprint(0.95, FAR)]) as library, library.store.read() as reader:
         (relation,) = check_partners(library, reader, verify, 1).relations()
     assert (relation.asked, relation.known, relation.verification.verdict) == (1, 2, Verdict.COPY)
+
+
+def test_partners_are_verified_in_small_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new file waits for the job at hand; the relations are those of all jobs, each with its partner."""
+    monkeypatch.setattr(partners, "JOB_CANDIDATES", 3)
+    asked: list[int] = []
+    verify = verifying(Verification(Verdict.SCENE, 9, 0.97), asked)
+    known = [fingerprint(0.95, FAR) for _ in range(BY_VECTOR)]
+    with opened(tmp_path, BORDER, [QUERY, *known]) as library, library.store.read() as reader:
+        check = check_partners(library, reader, verify, 1)
+        related = [relation.known for relation in check.relations()]
+    assert asked == [3, 1]
+    assert related == check.partners == [2, 3, 4, 5]
 
 
 def test_few_are_proposed(tmp_path: Path) -> None:
