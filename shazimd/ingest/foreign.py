@@ -8,13 +8,15 @@ that were there before.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from itertools import islice
 from typing import NamedTuple, cast
 
 import structlog
 
-from shazimd.errors import BadInput, Unavailable
+from shazimd.errors import BadInput, StoreFull, Unavailable
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.foreign_rows import Checker, ForeignFile, SoundRows, refusal
 from shazimd.ingest.values import followed_hosts, set_followed_hosts
@@ -55,7 +57,7 @@ class ForeignFiles:
             self._expect_room()
         self._committer.expect_writable()
         work = partial(write_rows, rows=rows, host=host, position=position, features=self._keeps_features)
-        refused = rows.refused + self._committer.submit(work, self._index).result().refused
+        refused = rows.refused + self._write(work).refused
         for each in refused:
             log.warning("foreign_row_refused", host=host, row=each["row"], reason=each["reason"])
         log.debug("foreign_files", host=host, files=len(rows.put), removed=len(rows.remove), position=position)
@@ -87,6 +89,18 @@ class ForeignFiles:
         log.info("foreign_host_forgotten", host=host, files=total)
         return total
 
+    def _write(self, work: Callable[[BulkWriter], Applied]) -> Applied:
+        """Have rows written, then indexed while the committer writes the next of them."""
+        indexed: list[Future[None]] = []
+        written = self._committer.submit(
+            work, lambda applied: indexed.append(self._library.replace_beside(applied.contents))
+        ).result()
+        try:
+            indexed[0].result()
+        except StoreFull:  # the committer waits for room, and says so
+            self._committer.submit(lambda _writer: written.contents, self._library.replace).result()
+        return written
+
     def _sound(self, host: str, body: bytes, packed: bool) -> SoundRows:
         return Checker(packed=packed, features=self._keeps_features).sound(self._root(host), body)
 
@@ -113,9 +127,6 @@ class ForeignFiles:
                 if digest not in rows.contents
                 and _lacks(reader, reader.content(digest), made, features=self._keeps_features)
             ]
-
-    def _index(self, written: Applied) -> None:
-        self._library.replace(written.contents)
 
 
 class Applied(NamedTuple):

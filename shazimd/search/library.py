@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,7 @@ class Library:
         """The hashes of low-information contents, 27 bytes each: candidates for verification, never matches by score.
         The index of the other contents would rank and pair them by meaningless scores."""
         self.words = WordIndex(_words_directory(os.path.join(store.info()["path"], "index")))
+        self._replacing = ThreadPoolExecutor(1, "replace")
         self._closing = threading.Event()
         self._loading = threading.Thread(target=self._load, name="words", daemon=True)
         self._loading.start()
@@ -103,6 +104,10 @@ class Library:
             self._put(rows)
         self._put_words(rows)
 
+    def replace_beside(self, rows: Sequence[tuple[ContentId, Fingerprint]]) -> Future[None]:
+        """As ``replace``, in a thread of its own, in the order of the calls."""
+        return self._replacing.submit(self.replace, rows)
+
     def remove(self, contents: list[ContentId]) -> None:
         """Remove contents from the indexes, after the store. A search passes over candidates unknown to the store."""
         with self._swap:
@@ -126,6 +131,7 @@ class Library:
     def close(self) -> None:
         self._closing.set()
         self._loading.join()
+        self._replacing.shutdown()
         self.words.close()
         with self._swap:
             self.index.close()

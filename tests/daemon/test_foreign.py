@@ -22,7 +22,7 @@ from PIL import Image
 from shazimd.config import ClusterConfig, Config, ModelConfig, StoreConfig, WatchConfig, WorkersConfig
 from shazimd.daemon.app import App
 from shazimd.daemon.service import DaemonService
-from shazimd.errors import BadInput, Unavailable
+from shazimd.errors import BadInput, StoreFull, Unavailable
 from shazimd.posix.sealed import SealedBytes
 from shazimd.protocol import FindReply
 from shazimd.protocol.cluster import ChangesPage, ForeignReply, UndecidedFile
@@ -296,9 +296,12 @@ def bomb() -> str:
     return base64.b64encode(HEADER.pack(VERSION, 0, 320, 240, 0) + buffer.getvalue()).decode()
 
 
+TOO_MANY = base64.b64encode(HEADER.pack(VERSION, 0, 0, 0, 65535)).decode()
+"""Features of which none follows."""
+
 BAD_CONTENTS: list[dict[str, Any]] = [
-    {"features": "AwAAAAAA//8="},
-    {"features": "Aw=="},
+    {"features": TOO_MANY},
+    {"features": base64.b64encode(bytes([VERSION])).decode()},
     {"features": base64.b64encode(HEADER.pack(VERSION, 0, 320, 240, 0) + b"\xff\xd8\xff" + bytes(900)).decode()},
     {"format": "x" * 35},
     {"pixels": "AAAA"},
@@ -306,6 +309,8 @@ BAD_CONTENTS: list[dict[str, Any]] = [
     {"features": bomb},
     {"vector": "AAAA", "model": "m"},
     {"vector": "AAA", "model": "m"},
+    {"vector": base64.b64encode(np.full(4, np.nan, "<f2").tobytes()).decode(), "model": "m"},
+    {"vector": base64.b64encode(np.full(4, np.inf, "<f2").tobytes()).decode(), "model": "m"},
     {"width": 0},
     {"ah": "xyz"},
     {"turned": "AAAA"},
@@ -365,6 +370,31 @@ def test_a_batch_in_messagepack_has_bytes_as_they_are(shared_pair: tuple[Host, H
     assert b.service.missing_contents("a", asked, packed=True) == []
     with pytest.raises(BadInput, match="no batch"):
         b.service.put_foreign("a", b"{}", None, complete=True, packed=True)
+
+
+def test_contents_are_indexed_once_there_is_room(
+    shared_pair: tuple[Host, Host, Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of the index may find a full disk when the store did not: the rows wait, and are found then."""
+    _, b, state, content = shared_pair
+    b.service.forget_foreign("a")
+    b.service.forget(None, deleted=True)
+    tries: list[str] = []
+    add = b.app.library.index.add
+
+    def full_twice(rows: Any) -> None:
+        tries.append(threading.current_thread().name)
+        if len(tries) <= 2:
+            raise StoreFull("index: 1 rows could not be written")
+        add(rows)
+
+    monkeypatch.setattr(b.app.library.index, "add", full_twice)
+    monkeypatch.setattr(b.app.committer, "_retry_s", 0.01)
+    reply = b.service.put_foreign("a", body(put=[state], contents=[content]), None, complete=True, packed=False)
+    assert reply["refused"] == []
+    assert [name.partition("_")[0] for name in tries] == ["replace", "commit", "commit"]
+    assert len(b.find(Path(state["path"]).read_bytes())) == 1
+    assert b.app.committer.fault is None
 
 
 @pytest.mark.parametrize("name", ["b", "", "A", "a/b", "..", "a:", "/a", "x" * 64])
@@ -486,7 +516,7 @@ def test_features_that_cannot_be_compared_count_as_none(fetching_pair: tuple[Hos
     """Whatever the database hands out costs no answer; another body is refused."""
     b = fetching_pair[1]
     digest = (b.service.wanted_features(0), "ab" * 32)[1]
-    for features in (bomb(), "AwAAAAAA//8=", ""):
+    for features in (bomb(), TOO_MANY, ""):
         b.service.put_features(body(contents=[{"content": digest, "features": features}]))
         assert b.app.wanted.get([bytes.fromhex(digest)], 0) == {bytes.fromhex(digest): b""}
     with pytest.raises(BadInput, match="no batch of features"):
