@@ -159,16 +159,21 @@ class Run:
     def pending(self) -> int:
         """Number of files and directories to be compared or ingested. At 0 the store has all changes before the
         call, as far as the kernel reports them."""
-        return self._count_pending() or self._count_pending()  # an outcome may have put a path into the debouncer
+        while True:
+            puts = self._debouncer.puts
+            pending = self._count_pending()
+            if pending or puts == self._debouncer.puts:  # else a path may have gone back behind the count
+                return pending
 
     def _count_pending(self) -> int:
-        """Counted in the order of the flow: no path can be missed between two counts."""
+        """Counted in the order of the flow: only what is put into the debouncer meanwhile can be missed."""
         unreported = sum(watcher.is_behind() for watcher in self._watchers.values())
         debounced = self._debouncer.pending()
         scanning = int(self._scanning)
         directories: int = sum(each["directories_pending"] for each in self._reconciler.progress().values())
+        jobs = self._jobs.pending()
         put_off = len(self.ingest.pending)
-        return unreported + debounced + max(directories, scanning) + put_off + self._jobs.pending()
+        return unreported + debounced + max(directories, scanning) + jobs + put_off
 
     def roots(self) -> list[RootState]:
         """Status of each root."""

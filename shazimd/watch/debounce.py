@@ -89,6 +89,8 @@ class Debouncer:
         self._number = 0
         self._taken = 0
         """events of the last ``take``; pending until the next call"""
+        self.puts = 0
+        """number of calls of ``put``"""
         self._woken = False
         self._closed = False
 
@@ -104,6 +106,7 @@ class Debouncer:
     def put(self, event: FileEvent, *, after_s: float = 0) -> None:
         """Add an event, for a file with a minimum delay. Never blocks for long, never touches the disk."""
         with self._wake:
+            self.puts += 1
             if event.kind is Kind.FILE and event.stage is not Stage.GONE:
                 self._delay(event.path, event.stage, after_s)
             else:

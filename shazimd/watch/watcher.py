@@ -106,7 +106,7 @@ class Watcher:
         """Whether there are changes in the root still to be reported. False for an unavailable root."""
         if self._thread is None or self._state not in ("starting", "watching"):
             return False
-        return self._due or self._walking or self._watches.is_behind()
+        return self._watches.is_behind() or self._due or self._walking  # in this order: lost events make a walk due
 
     def status(self) -> WatchStatus:
         """The state of the watch, as ``GET /v1/status`` reports it."""

@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
 from patience import PATIENCE_S
 from watch_mirror import wait_for
 
@@ -40,6 +41,22 @@ def test_a_watcher_that_is_not_behind_has_told_of_all_that_happened(tmp_path: Pa
         assert os.fsencode(path) in told
     watcher.stop()
     assert not watcher.is_behind()
+
+
+def test_events_lost_during_the_question_leave_it_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The walk that makes them good is due as soon as the reading thread is through with the loss."""
+    config = WatchConfig(path=str(tmp_path))
+    watcher = Watcher(config, Filter(config), lambda event: None, Watches())
+    watcher.start()
+    wait_for(lambda: not watcher.is_behind())
+
+    def lose() -> bool:
+        watcher._due = True  # without waking its thread: the walk is still to come
+        return False
+
+    monkeypatch.setattr(watcher._watches, "is_behind", lose)
+    assert watcher.is_behind()
+    watcher.stop()
 
 
 def test_what_was_given_is_pending_until_more_is_asked_for() -> None:
