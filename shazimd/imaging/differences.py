@@ -282,7 +282,7 @@ def _recoloured(both: Aligned, counted: Mask, step: int) -> Mask:
     strength = [sum(cv2.mean(np.abs(side), inside.astype(np.uint8))) / 2 for side in (a, b)]
     if min(strength) < 0.25 * max(strength) or max(strength) < 1:
         return np.zeros_like(counted)
-    saturated = _saturation(a[inside], b[inside]) * a
+    saturated = _saturation(a, b, inside) * a
     miss = np.minimum(_square_sums(saturated - b), _square_sums(a - b))
     unlike = cv2.morphologyEx(
         ((miss > _UNLIKE_CHROMA**2) & inside).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)
@@ -292,13 +292,14 @@ def _recoloured(both: Aligned, counted: Mask, step: int) -> Mask:
     return cv2.resize(unlike, (width, height), interpolation=cv2.INTER_NEAREST) > 0
 
 
-def _saturation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+def _saturation(a: NDArray[np.float32], b: NDArray[np.float32], inside: Mask) -> float:
     """By how much the colours of b are stronger than those of a, from the vivid ones."""
-    strength = (a * a).sum(axis=1)
-    vivid = strength > 128
+    strength = _square_sums(a)
+    vivid = (strength > 128) & inside
     if not vivid.any():
         return 1.0
-    return float(np.clip(np.median((a * b).sum(axis=1)[vivid] / strength[vivid]), 0.6, 1.7))
+    common = a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1]
+    return float(np.clip(np.median(common[vivid] / strength[vivid]), 0.6, 1.7))
 
 
 def _square_sums(chroma: NDArray[np.float32]) -> NDArray[np.float32]:

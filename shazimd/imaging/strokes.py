@@ -32,7 +32,7 @@ _Grey = NDArray[np.float32]
 class _Window(NamedTuple):
     """A picture, and the mean and variance around each pixel."""
 
-    luma: _Grey
+    luma: Plane
     mean: _Grey
     variance: _Grey
 
@@ -40,7 +40,7 @@ class _Window(NamedTuple):
     def of(cls, plane: Plane) -> _Window:
         mean = _grey(cv2.boxFilter(plane, cv2.CV_32F, _WINDOW))
         square = _grey(cv2.sqrBoxFilter(plane, cv2.CV_32F, _WINDOW))
-        return cls(plane.astype(np.float32), mean, square - mean * mean)
+        return cls(plane, mean, square - mean * mean)
 
 
 def unlike_strokes(
@@ -50,15 +50,19 @@ def unlike_strokes(
     much contrast (grey levels within the window) in both. Fewer than ``least`` may be too many: they are not compared
     at all shifts."""
     query, match = _Window.of(both.query), _Window.of(both.match)
-    structured = (query.variance >= _SPREAD_MIN**2) & (match.variance >= _SPREAD_MIN**2) & both.inside
-    if contrast_min and structured.any():
-        structured &= np.minimum(_contrast(both.query), _contrast(both.match)) >= contrast_min
-    rows, columns = np.nonzero(structured)
-    one, other = query.variance[rows, columns], match.variance[rows, columns]
-    near = (one >= _SPREAD_RATIO**2 * other) & (other >= _SPREAD_RATIO**2 * one)
-    rows, columns = rows[near], columns[near]
-    wide = _grey(cv2.copyMakeBorder(query.luma, 1, 1, 1, 1, cv2.BORDER_REPLICATE))
-    for shift in _SHIFTS:
+    left = (query.variance >= _SPREAD_MIN**2) & (match.variance >= _SPREAD_MIN**2) & both.inside
+    if contrast_min and left.any():
+        left &= np.minimum(_contrast(both.query), _contrast(both.match)) >= contrast_min
+    left &= query.variance >= _SPREAD_RATIO**2 * match.variance
+    left &= match.variance >= _SPREAD_RATIO**2 * query.variance
+    if np.count_nonzero(left) < least:
+        return left
+    left &= ~_correlated_in_place(query, match, correlation_max)
+    if np.count_nonzero(left) < least:
+        return left
+    rows, columns = np.nonzero(left)
+    wide = cv2.copyMakeBorder(query.luma, 1, 1, 1, 1, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
+    for shift in _SHIFTS[1:]:
         if len(rows) < least:
             break
         unlike = ~_correlated(query, wide, match, (rows, columns), shift, correlation_max)
@@ -68,9 +72,17 @@ def unlike_strokes(
     return left
 
 
+def _correlated_in_place(query: _Window, match: _Window, least: float) -> Mask:
+    """Whether the windows around each pixel correlate. In a copy nearly all do, so no list of places is made."""
+    covariance = _products(query.luma, match.luma)
+    covariance -= query.mean * match.mean
+    limit = least**2 * query.variance * match.variance
+    return np.asarray((covariance > 0) & (covariance * covariance >= limit))
+
+
 def _correlated(
     query: _Window,
-    wide: _Grey,
+    wide: Plane,
     match: _Window,
     places: tuple[NDArray[np.intp], NDArray[np.intp]],
     shift: tuple[int, int],
@@ -82,13 +94,18 @@ def _correlated(
     height, width = match.luma.shape
     (top, bottom), (start, end) = _span(rows, height), _span(columns, width)
     moved = wide[top + 1 - shift[0] : bottom + 1 - shift[0], start + 1 - shift[1] : end + 1 - shift[1]]
-    products = _grey(cv2.boxFilter(moved * match.luma[top:bottom, start:end], -1, _WINDOW))
+    products = _products(moved, match.luma[top:bottom, start:end])
     there = np.clip(rows - shift[0], 0, height - 1) * width + np.clip(columns - shift[1], 0, width - 1)
     here = rows * width + columns
     covariance = products.ravel()[(rows - top) * (end - start) + columns - start]
     covariance -= query.mean.ravel()[there] * match.mean.ravel()[here]
     limit = least**2 * query.variance.ravel()[there] * match.variance.ravel()[here]
     return np.asarray((covariance > 0) & (covariance * covariance >= limit))
+
+
+def _products(one: Plane, other: Plane) -> _Grey:
+    """The mean product of the pixels around each one, by sums of whole numbers."""
+    return _grey(cv2.boxFilter(cv2.multiply(one, other, dtype=cv2.CV_16U), cv2.CV_32F, _WINDOW))
 
 
 def _span(places: NDArray[np.intp], size: int) -> tuple[int, int]:

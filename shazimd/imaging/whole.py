@@ -244,11 +244,17 @@ def _agreement(both: Aligned, inside: Mask, least: float) -> float | None:
         correlation, sides = max(((_correlated(*pair), pair) for pair in pairs), key=lambda each: each[0])
     if correlation < least:
         return None
-    y, x = np.nonzero(inside)
-    plane = np.column_stack([x, y, np.ones(len(x))]).astype(np.float64)
-    reliefs = [side - plane @ np.linalg.lstsq(plane, side, rcond=None)[0] for side in sides]
+    reliefs = _without_plane(inside, sides)
     quiet = min(side.std() for side in sides) < SPREAD_MIN or min(relief.std() for relief in reliefs) < RELIEF_MIN
     return None if quiet or _correlated(*reliefs) < least else correlation
+
+
+def _without_plane(inside: Mask, sides: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Each side without the best plane through its values at these pixels, by the normal equations."""
+    y, x = (place - place.mean() for place in np.nonzero(inside))
+    scatter = np.array([[x @ x, x @ y], [x @ y, y @ y]]) + 1e-9 * np.eye(2)  # all pixels may lie on one line
+    slopes = [np.linalg.solve(scatter, [x @ side, y @ side]) for side in sides]
+    return [side - side.mean() - right * x - down * y for side, (right, down) in zip(sides, slopes, strict=True)]
 
 
 def _correlated(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
