@@ -87,8 +87,8 @@ class Cluster(Protocol):
     def push(self, push: Push, renewed: frozenset[Digest]) -> None:
         """Write files of this host, and tell the followers. ``renewed``: contents that were put for this push."""
 
-    def trim(self) -> None:
-        """Drop entries that every follower of the last day has read, and note that this host is there."""
+    def trim(self, model: str | None) -> None:
+        """Drop entries that every follower of the last day has read; note that this host is there, and its model."""
 
     def others(self) -> list[str]:
         """The names of the other hosts."""

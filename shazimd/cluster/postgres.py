@@ -154,7 +154,7 @@ class PostgresCluster:
         given |= {"digests": digests, "sizes": sizes, "times": times}
         return [row[0] for row in db.execute(statement, given)]
 
-    def trim(self) -> None:
+    def trim(self, model: str | None) -> None:
         with self._verb() as db:
             db.execute(
                 "delete from entries where host = %(host)s and n < least("
@@ -162,7 +162,7 @@ class PostgresCluster:
                 "(select min(n) from followers where host = %(host)s and seen > now() - %(gone)s::interval))",
                 {"host": self._host, "gone": FOLLOWER_GONE},
             )
-            db.execute("update hosts set seen = now() where name = %s", [self._host])
+            db.execute("update hosts set seen = now(), model = %s where name = %s", [model, self._host])
 
     def others(self) -> list[str]:
         with self._verb() as db:
@@ -287,6 +287,7 @@ def limited(connection: psycopg.Connection[Any], timeout_s: float) -> Iterator[N
     """Shut the connection unless the block ends in time. A time limit of the server's does not help while it hangs."""
     with socket.socket(fileno=os.dup(connection.pgconn.socket)) as own:
         timer = threading.Timer(timeout_s, _shut, [own])
+        timer.daemon = True  # the end of the process waits for no server
         timer.start()
         try:
             yield

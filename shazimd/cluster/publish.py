@@ -48,7 +48,7 @@ class Publisher:
         """Push changes until stopped; ``working`` is called whenever all is well. Raises ShazimdError."""
         cluster = self._connect()
         try:
-            position = cluster.join(self._daemon.status()["model"]["id"])
+            position = cluster.join(self._model())
             self._joined()
             lost_until = self._pushed if is_behind(position, self._pushed) else None
             if lost_until is not None:
@@ -66,10 +66,13 @@ class Publisher:
                     self._push(cluster, page, is_old=is_old)
                     position = self._pushed = page["after"]
                 if time.monotonic() - trimmed > TRIM_EVERY_S:
-                    cluster.trim()
+                    cluster.trim(self._model())
                     trimmed = time.monotonic()
         finally:
             cluster.close()
+
+    def _model(self) -> str | None:
+        return self._daemon.status()["model"]["id"]
 
     def _has_compared(self) -> bool:
         """Whether the daemon has compared its roots with the disk. A store from a backup lacks the files that came

@@ -83,16 +83,23 @@ def test_entries_are_kept_until_every_follower_has_read_them(join: Join, url: st
     _, two, three, four = numbers(url, "a")
     b.follows("a", f"{two}.")
     c.follows("a", f"{three}.")
-    a.trim()
+    a.trim(None)
     assert numbers(url, "a") == [two, three, four]
     with psycopg.connect(url) as db:
         db.execute("update shazim.followers set seen = now() - interval '2 days' where follower = 'b'")
-    a.trim()
+    a.trim(None)
     assert numbers(url, "a") == [three, four]
     c.follows("a", f"{four}.")
-    a.trim()
+    a.trim(None)
     assert numbers(url, "a") == [four]
     assert len(numbers(url, "b")) == 1
+
+
+def test_a_model_that_comes_later_is_told(join: Join, url: str) -> None:
+    """A host may join while its model is still being installed."""
+    a = join("a")
+    a.trim("m")
+    assert [state.model for state in admin.hosts(url)] == ["m"]
 
 
 def test_files_of_a_later_reading_are_new(join: Join, url: str) -> None:
