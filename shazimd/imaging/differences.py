@@ -20,11 +20,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from shazimd.imaging.agreement import structured_blocks
 from shazimd.imaging.alignment import Affine, Aligned, Mask, Plane, align
 from shazimd.imaging.features import Features
 from shazimd.imaging.regions import Regions, regions, without_bars
 from shazimd.imaging.strokes import REACH, unlike_strokes
 from shazimd.imaging.unlike import UNLIKE_MIN, unlike_pixels
+from shazimd.imaging.watermarks import has_other_strokes, may_have_words, without_words
 from shazimd.types import Box, Differences
 
 _UNLIKE_CHROMA = 24.0
@@ -77,6 +79,8 @@ _BALANCE_DRAWN = 0.35
 _PASTED_FILL, _PASTED_SHARES = 0.75, (0.06, 0.4)
 """A picture pasted over another: a region that fills its box, with this share of the overlap. More is a frame around
 another picture."""
+_UNDER_WORDS_MIN = 0.9
+"""Median correlation of the blocks of copies once the words are taken away: on the tuned seeds .99."""
 _REGIONS_MAX = 12
 """Regions that are reported, largest first."""
 
@@ -89,7 +93,7 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
     if drawn and max(match.picture.shape) > _GLANCE_SIDE:
         glance = align(query, match, affine, most=_GLANCE_SIDE)
         found = other_strokes(glance, drawn=True) if np.count_nonzero(glance.inside) >= _OVERLAP_MIN else None
-        if found is not None:
+        if found is not None and not may_have_words(glance):
             return found
     both = align(query, match, affine)
     if np.count_nonzero(both.inside) < _OVERLAP_MIN:
@@ -97,7 +101,20 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
     toned = not drawn or is_toned(both)
     coarse = min(1.0, max(both.match.shape) / _STROKES_SIDE) ** 2
     least = STROKES_PIXELS_EXACT if exact and not toned else max(STROKES_PIXELS_EXACT, round(coarse * STROKES_PIXELS))
-    return other_strokes(both, drawn=drawn, pixels=least) or differences_of(both, drawn=drawn, toned=toned)
+    found = other_strokes(both, drawn=drawn, pixels=least) or differences_of(both, drawn=drawn, toned=toned)
+    return None if found is not None and drawn and differ_by_words_alone(both) else found
+
+
+def differ_by_words_alone(both: Aligned) -> bool:
+    """Whether two drawings agree but for half-transparent words that an edit laid across one of them."""
+    plain = without_words(both)
+    if plain is None or has_other_strokes(plain):
+        return False
+    blocks = structured_blocks(plain.query, plain.match, plain.inside)
+    if not len(blocks) or np.median(blocks) < _UNDER_WORDS_MIN:
+        return False
+    strokes = other_strokes(plain, drawn=True, pixels=STROKES_PIXELS_EXACT)
+    return strokes is None and differences_of(plain, drawn=True) is None
 
 
 def other_strokes(both: Aligned, *, drawn: bool, pixels: int = STROKES_PIXELS) -> Differences | None:

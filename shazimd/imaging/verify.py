@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 
 from shazimd.imaging.agreement import agreement
-from shazimd.imaging.differences import differences
+from shazimd.imaging.alignment import align
+from shazimd.imaging.differences import differ_by_words_alone, differences
 from shazimd.imaging.features import Features, unpack_features
 from shazimd.imaging.frames import go_on_alike
 from shazimd.imaging.grounds import on_one_ground
@@ -201,12 +202,14 @@ def _judged(view: Features, candidate: Features, best: Map, mirrored: bool) -> V
         needed = min(needed, DRAWN_AGREEMENT_MIN)
     agreed = agreement(view, candidate, best.affine, enough=needed, least=_DRAWN_REFINED_MIN if drawn else -1.0)
     verdict, differs = Verdict.SCENE, None
-    if agreed is not None and agreed >= needed:
+    is_alike = agreed is not None and agreed >= needed
+    if is_alike:
         differs = differences(view, candidate, best.affine, exact=best.inliers >= _SURE)
+    elif drawn:  # drawings have no other shots
+        verdict, is_alike = Verdict.VARIANT, differ_by_words_alone(align(view, candidate, best.affine))
+    if is_alike:
         is_part = not drawn or max(shared_parts(best.affine, view, candidate)) >= CONTAINED_MIN
         verdict = Verdict.COPY if differs is None and is_part else Verdict.VARIANT
-    elif drawn:
-        verdict = Verdict.VARIANT  # drawings have no other shots
     if differs is not None and mirrored:
         differs = replace(differs, regions=tuple((_mirrored_box(ours), theirs) for ours, theirs in differs.regions))
     return Verification(verdict, best.inliers, agreed, mapping(best.affine, view, candidate, mirrored), differs)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn import encoded, photograph
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.quality.edits import EDITS, watermarked
 from benchmarks.quality.families import TEN_EDITS, TUNED, picture, windowed
@@ -166,6 +166,14 @@ def test_a_screenshot_of_one_form_is_no_copy_of_another_with_few_other_words() -
     assert verdicts == {24: Verdict.VARIANT, 30: Verdict.COPY}
 
 
+@pytest.mark.parametrize("number", [0, 4])
+def test_strokes_at_the_border_of_a_picture_in_a_window_are_not_compared(number: int) -> None:
+    """The first letters of a terminal's lines lie four pixels from its border, next to a name in the window."""
+    terminal = picture("terminals", TUNED, number)
+    screenshot = windowed(terminal, np.random.default_rng([number, 4]))
+    assert judged(screenshot, terminal).verdict is Verdict.COPY
+
+
 @pytest.mark.parametrize(("seed", "one", "other"), [(13, 25, 4), (14, 30, 16)])
 def test_a_mouth_that_lies_a_pixel_higher_makes_another_face(seed: int, one: int, other: int) -> None:
     """All else is the same, and the faces correlate at .996; each, halved or recompressed, is still a copy."""
@@ -206,6 +214,18 @@ def test_half_transparent_words_do_not_make_two_pictures_one() -> None:
     for family, one, other in (("sprites", 0, 1), ("emoji", 2, 15), ("near-uniform", 1, 2)):
         pair = watermarked(picture(family, TUNED, one)), picture(family, TUNED, other)
         assert Verdict.COPY not in (judged(*pair).verdict, judged(*reversed(pair)).verdict)
+
+
+@pytest.mark.parametrize(("seed", "number"), [(11, 4), (11, 8), (13, 5)])
+def test_half_transparent_words_across_a_page_replace_nothing_and_hide_no_other_words(seed: int, number: int) -> None:
+    """Words across a dark terminal, of which blocks show little else, leave it a copy; three other words do not."""
+    terminal = picture("terminals", seed, number)
+    other = terminal.copy()
+    ImageDraw.Draw(other).rectangle((0, 190, 800, 210), fill=(12, 12, 12))
+    ImageDraw.Draw(other).text((10, 190), "4711 rather other words", (210, 210, 210), ImageFont.load_default(16))
+    marked = watermarked(terminal)
+    assert [judged(marked, terminal).verdict, judged(terminal, marked).verdict] == [Verdict.COPY] * 2
+    assert Verdict.COPY not in (judged(marked, other).verdict, judged(other, marked).verdict)
 
 
 def test_opaque_words_are_no_watermark() -> None:
