@@ -19,6 +19,7 @@ from typing import Any
 
 import lmdb
 import pytest
+from patience import PATIENCE_S
 from store_faults import KINDS
 from world import picture, world
 
@@ -137,7 +138,7 @@ def test_the_daemon_makes_again_what_repair_did_not_keep(tmp_path: Path) -> None
         running.stop()
         for table, position in (("contents", 3), ("contents", 11), ("files", 7), ("holders", 15)):
             spoil(running.store, table, position)
-        running.spawn().wait(60)
+        running.spawn().wait(PATIENCE_S)
         assert "shazimctl store repair" in running.events("stopped")[0]["reason"]
         assert running.ctl("store", "--store", str(running.store), "repair").returncode == 0
         running.start()
