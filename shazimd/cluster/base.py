@@ -103,7 +103,7 @@ class Cluster(Protocol):
         """The number of changes after a position; of all files without one."""
 
     def all_files(self, host: str, after: str) -> FilesPage:
-        """A page of all files of a host, by key; "" begins."""
+        """A page of all files of a host, by key; "" begins. Within the page they are in order of path."""
 
     def unknown(self, host: str, paths: Sequence[bytes]) -> list[bytes]:
         """Those of these paths that the host does not have."""

@@ -55,12 +55,12 @@ class Delivery:
     def put(self, page: FilesPage, position: str | None) -> None:
         """Have the daemon write a page; ``position`` goes with its last files. Raises ShazimdError, also of an earlier
         page."""
-        some = [*batches([_file(each) for each in page.files], PART)] or [[]]
+        some = [*batches(page.files, PART)] or [[]]
         for files in some[:-1]:
-            self._put(_Part(files, [], None))
-        self._put(_Part(some[-1], [_path(each) for each in page.gone], position))
+            self._put(files, [], None)
+        self._put(some[-1], page.gone, position)
 
-    def _put(self, part: _Part) -> None:
+    def _put(self, files: Sequence[SharedFile], gone: Sequence[bytes], position: str | None) -> None:
         if self._error is not None:
             raise self._error
         if not self._threads:
@@ -68,7 +68,7 @@ class Delivery:
             self._threads = [threading.Thread(target=target, daemon=True) for target in targets]
             for thread in self._threads:
                 thread.start()
-        self._parts.put(part)
+        self._parts.put(_Part([_file(each) for each in files], [_path(each) for each in gone], position))
 
     def _fetch_all(self) -> None:
         while (part := self._parts.get()) is not None:

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from postgres_server import PostgresServer
 
-from shazimd.cluster import admin, tables
-from shazimd.cluster.base import Push, SharedFile
+from shazimd.cluster import admin, postgres, tables
+from shazimd.cluster.base import FilesPage, Push, SharedFile
 from shazimd.cluster.postgres import PostgresCluster
 from shazimd.errors import ClusterError
 from shazimd.protocol.cluster import FingerprintMessage
@@ -113,6 +113,24 @@ def test_files_of_a_later_reading_are_new(join: Join, url: str) -> None:
         a.push(reading, frozenset())
     since = {file.path: file.since for file in a.all_files("a", "").files}
     assert (since[b"/1"], since[b"/2"] > 0) == (0, True)
+
+
+def test_all_files_come_in_pages_each_in_order_of_path(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file once, whatever the size of a page; the last page says that it is the last."""
+    monkeypatch.setattr(postgres, "READ_ROWS", 3)
+    paths = [b"/%d" % number for number in range(8)]
+    a = join("a")
+    tell(a, *paths)
+    pages: list[FilesPage] = []
+    after = ""
+    while not pages or not pages[-1].is_last:
+        pages.append(a.all_files("a", after))
+        after = pages[-1].position
+    read = [[file.path for file in page.files] for page in pages]
+    assert [len(page) for page in read] == [3, 3, 2]
+    assert sorted(path for page in read for path in page) == paths
+    assert all(page == sorted(page) for page in read)
+    assert [path for page in read for path in page] != paths  # a page is a sample of all
 
 
 def test_each_host_has_a_partition(join: Join, url: str) -> None:
