@@ -27,5 +27,5 @@ def are_opposite(views: Sequence[WholeView], candidate: Features) -> bool:
     """Whether a picture, upright or mirrored and turned by any quarter, is bright where the other one is dark."""
     if min(min(side.picture.shape[:2]) for side in (views[0].features, candidate)) < SIDE_MIN:
         return False
-    square = Whole(reduced(candidate)).square.ravel()
-    return any(float((view.whole.quarters @ square).min()) <= _CORRELATION_MAX for view in views)
+    known = Whole(reduced(candidate))
+    return any(float(view.whole.correlations(known).min()) <= _CORRELATION_MAX for view in views)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from typing import NamedTuple
 
 import cv2
@@ -28,7 +27,7 @@ SPREAD_MIN = 2.0
 """Grey levels, standard deviation: below this there is nothing to compare."""
 
 _SQUARE = 32
-"""Pixels, both sides: whole pictures while their orientation is looked for."""
+"""Pixels, both sides, at most: whole pictures while their orientation is looked for."""
 _ASPECT_TOLERANCE = 0.06
 _COARSE_SIDE, _FINE_SIDE, _OWN_SIDE = 24, 64, 128
 """Pixels, longer side: the outer picture in the coarse and in the fine search, and what smaller ones are made from."""
@@ -77,6 +76,7 @@ class Whole:
         small = max(1, round(luma.shape[1] * scale)), max(1, round(luma.shape[0] * scale))
         self._luma = _resized(luma, small) if scale < 1 else luma
         self._sizes: dict[tuple[int, int], Luma] = {}
+        self._squares: dict[int, NDArray[np.float32]] = {}
 
     def sized(self, width: int, height: int) -> Luma:
         size = width, height
@@ -84,17 +84,22 @@ class Whole:
             self._sizes[size] = _resized(self._luma, size)
         return self._sizes[size]
 
-    @cached_property
-    def square(self) -> NDArray[np.float32]:
-        """The picture as a square, of unit length and without its mean."""
-        square = self.sized(_SQUARE, _SQUARE).astype(np.float32)
-        square -= square.mean()
-        return square / max(1e-6, float(np.linalg.norm(square)))
+    def correlations(self, other: Whole) -> NDArray[np.float32]:
+        """[4]: of this picture, turned by 0 to 3 quarters, with another, both as squares.
 
-    @cached_property
-    def quarters(self) -> NDArray[np.float32]:
-        """[4, n]: the square turned by 0 to 3 quarters."""
-        return np.array([np.rot90(self.square, -quarter).ravel() for quarter in range(4)])
+        Of the pixels of the coarser one: half of a sprite correlates with it at .8 when it is enlarged, at .97 when the
+        sprite is reduced, and would rather lie on a part of it."""
+        side = min(_SQUARE, max(self.own_sides), max(other.own_sides))
+        return np.asarray(self._quarters(side) @ other._quarters(side)[0])
+
+    def _quarters(self, side: int) -> NDArray[np.float32]:
+        """[4, n]: the picture as a square, turned by 0 to 3 quarters, of unit length and without its mean."""
+        if side not in self._squares:
+            square = self.sized(side, side).astype(np.float32)
+            square -= square.mean()
+            square /= max(1e-6, float(np.linalg.norm(square)))
+            self._squares[side] = np.array([np.rot90(square, -quarter).ravel() for quarter in range(4)])
+        return self._squares[side]
 
 
 def best_placement(views: Sequence[Whole], candidate: Whole) -> tuple[LaidOn | None, int]:
@@ -110,7 +115,7 @@ def best_placement(views: Sequence[Whole], candidate: Whole) -> tuple[LaidOn | N
 def _on_each_other(view: Whole, candidate: Whole) -> LaidOn | None:
     """The whole view, turned by the quarters that correlate best, onto the whole candidate; None where the proportions
     do not allow it."""
-    correlations = view.quarters @ candidate.square.ravel()
+    correlations = view.correlations(candidate)
     shape = math.log(view.width / view.height), math.log(candidate.width / candidate.height)
     allowed = [abs(shape[0] * (-1) ** quarter - shape[1]) <= _ASPECT_TOLERANCE for quarter in range(4)]
     if not any(allowed):

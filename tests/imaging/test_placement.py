@@ -44,6 +44,17 @@ def test_a_quarter_turn_is_found() -> None:
     assert np.array([[0, -1, 127], [1, 0, 0]]) == pytest.approx(found.affine, abs=0.1)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_half_of_a_sprite_lies_on_the_whole_of_it(seed: int) -> None:
+    """Each pixel of a sprite may have its own tone, which a half mixes: only reduced does the sprite look like it."""
+    sprite = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8))
+    for half in (sprite.resize((16, 16)), sprite.resize((16, 16), Image.Resampling.BOX)):
+        found = placed(half, sprite)
+        assert found is not None
+        assert found.correlation > 0.9
+        assert np.array([[2, 0, 0.5], [0, 2, 0.5]]) == pytest.approx(found.affine, abs=0.01)
+
+
 def test_a_picture_of_few_pixels_is_not_looked_for_inside_others() -> None:
     """Of 8 x 8 pixels a part has too few to be told from chance: noise is laid on noise whole, and agrees nowhere."""
     noise = [Image.fromarray(np.random.default_rng(n).integers(0, 256, (8, 8, 3), np.uint8)) for n in range(30)]
