@@ -7,33 +7,40 @@ costs a minor fault when one is read again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from shazimd.posix import memory
 
-RESIDENT_BYTES_MAX = 24 << 20
+_LIBRARY = b".so"
+"""in the path of each"""
+RESIDENT_BYTES_MAX = 8 << 20
+"""A question reads a megabyte of a store, a trim takes a fifth of a millisecond."""
+
+Pages = Sequence[tuple[int, int]]
+"""(address, length) of mappings"""
 
 
-def release_libraries() -> None:
-    """Release the pages of code and constants, for a process that has loaded its libraries: what is used later is read
-    again, some 64 KiB at a time, and what only the start used is not.
+def library_pages() -> Pages:
+    """The code and constants of the loaded libraries, as far as they are as their files are; see proc_pid_smaps(5).
 
-    Pages that differ from their file, as the dynamic linker or a debugger leaves them, are kept."""
-    for start, length in list(_unchanged_pages()):
-        memory.drop_pages(start, length)
-
-
-def _unchanged_pages() -> Iterator[tuple[int, int]]:
-    """(address, length) of each mapping of a file that is read-only and as the file is; see proc_pid_smaps(5)."""
-    span = b""
+    Pages that differ from their file, as the dynamic linker or a debugger leaves them, are none of these."""
+    found, span = [], b""
     with open("/proc/self/smaps", "rb") as lines:
         for line in lines:
             fields = line.split(maxsplit=5)
             if not fields[0].endswith(b":"):  # a mapping; its figures follow
-                is_file = fields[4] != b"0"  # an inode
-                span = fields[0] if is_file and fields[1] in (b"r-xp", b"r--p") else b""
+                is_library = fields[1] in (b"r-xp", b"r--p") and _LIBRARY in fields[-1]
+                span = fields[0] if is_library else b""
             elif span and fields[:2] == [b"Anonymous:", b"0"]:
-                yield _address_and_length(span)
+                found.append(_address_and_length(span))
+    return found
+
+
+def release(pages: Pages) -> None:
+    """Release pages, for a process that waits: those that it uses later are read again, some 64 KiB at a time, and
+    those that only its start or its last job used are not. Their libraries must still be loaded."""
+    for start, length in pages:
+        memory.drop_pages(start, length)
 
 
 def _address_and_length(span: bytes) -> tuple[int, int]:

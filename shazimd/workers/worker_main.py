@@ -20,7 +20,7 @@ from shazimd.errors import ShazimdError, WorkerFailed
 from shazimd.imaging import effort
 from shazimd.models.model import ModelInfo
 from shazimd.posix import memory, process
-from shazimd.posix.resident import release_libraries
+from shazimd.posix.resident import Pages, library_pages, release
 from shazimd.workers import messages
 from shazimd.workers.confinement import confine
 from shazimd.workers.loading import load_libraries, opened
@@ -28,6 +28,7 @@ from shazimd.workers.loading import load_libraries, opened
 _OPEN_FILES_MAX = 64
 _OOM_SCORE = 500  # the kernel kills a worker before the daemon
 _IDLE_MS = 20  # between the pictures of a scan pauses are shorter: only then does freed memory go back
+_REST_MS = 2000  # then the code of the last jobs goes, too: some 25 MiB, which take a millisecond to come back
 
 
 def main() -> None:
@@ -35,23 +36,25 @@ def main() -> None:
     _drop_privileges(memory_mb, parent)
     memory.keep_freed_memory()
     with socket.socket(fileno=fd) as connection:
-        missing_layers = _prepare(connection, memory_mb, timeout_ms / 1000)
+        libraries, missing_layers = _prepare(connection, memory_mb, timeout_ms / 1000)
         messages.send(connection, messages.START, messages.pack_result(missing_layers))
         next_job = select.poll()
         next_job.register(connection, select.POLLIN)
         while _serve_one(connection):
             if not next_job.poll(_IDLE_MS):
                 memory.trim()
+                if not next_job.poll(_REST_MS):
+                    release(libraries)
 
 
-def _prepare(connection: socket.socket, memory_mb: int, timeout_s: float) -> list[str]:
+def _prepare(connection: socket.socket, memory_mb: int, timeout_s: float) -> tuple[Pages, list[str]]:
     """Load everything and give up the rest; see ``confine``. A failure is told to the pool and ends the process."""
     try:
-        _warm_up(_models(connection))
+        libraries = _warm_up(_models(connection))
         os.environ.clear()
         gc.freeze()  # what is loaded stays: a collection looks at the last job alone
         effort.limit(timeout_s, memory_mb << 20)
-        return confine()
+        return libraries, confine()
     except Exception as error:
         failure = WorkerFailed(f"the start failed: {type(error).__name__}: {error}")
         messages.send(connection, messages.START, messages.pack_failure(failure, traceback.format_exc()))
@@ -120,8 +123,8 @@ def _models(connection: socket.socket) -> list[ModelInfo]:
     return models
 
 
-def _warm_up(models: list[ModelInfo]) -> None:
-    """Load all that jobs use, under the limits: a confined worker can open no file."""
+def _warm_up(models: list[ModelInfo]) -> Pages:
+    """Load all that jobs use, under the limits: a confined worker can open no file. The pages of the libraries."""
     import cv2
 
     load_libraries()
@@ -129,7 +132,9 @@ def _warm_up(models: list[ModelInfo]) -> None:
     for model in models:
         opened(model)
     cv2.setNumThreads(1)
-    release_libraries()  # of a worker's 100 MiB 30 only loaded the libraries and opened the models
+    libraries = library_pages()
+    release(libraries)  # of a worker's 100 MiB 30 only loaded the libraries and opened the models
+    return libraries
 
 
 def _silence_libraries() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shazimd.posix.memory import resident_file_bytes
-from shazimd.posix.resident import release_libraries
+from shazimd.posix.resident import library_pages, release
 
 _SIZE = 8 << 20
 
@@ -26,16 +26,16 @@ def _library(path: Path, protection: int) -> mmap.mmap:
 @pytest.mark.parametrize("protection", [mmap.PROT_READ | mmap.PROT_EXEC, mmap.PROT_READ], ids=["code", "constants"])
 def test_a_library_is_released_and_read_again(tmp_path: Path, protection: int) -> None:
     """Its pages are no longer resident, and their content comes back."""
-    with _library(tmp_path / "library", protection) as mapped:
+    with _library(tmp_path / "library.so", protection) as mapped:
         before = resident_file_bytes()
-        release_libraries()
+        release(library_pages())
         assert resident_file_bytes() <= before - _SIZE
         assert mapped[: 1 << 20] == bytes(range(256)) * 4096
 
 
 def test_a_library_that_differs_from_its_file_is_kept(tmp_path: Path) -> None:
     """The dynamic linker may have written addresses into it, a debugger its breakpoints."""
-    path = tmp_path / "library"
+    path = tmp_path / "library.so"
     path.write_bytes(b"a" * mmap.PAGESIZE)
     with path.open("rb") as file:
         changed = mmap.mmap(file.fileno(), mmap.PAGESIZE, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
@@ -45,5 +45,5 @@ def test_a_library_that_differs_from_its_file_is_kept(tmp_path: Path) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         assert libc.mprotect(ctypes.byref(view), ctypes.c_size_t(mmap.PAGESIZE), mmap.PROT_READ | mmap.PROT_EXEC) == 0
         del view
-        release_libraries()
+        release(library_pages())
         assert changed[:2] == b"ba"

@@ -166,8 +166,11 @@ def test_compacting_waits_for_readers_and_they_for_it(filled: Store) -> None:
         assert [future.result() for future in seen] == [{4}] * 3
 
 
-def test_what_was_read_need_not_stay_in_memory(store: Store, make_fingerprint: Callable[..., Fingerprint]) -> None:
+def test_what_was_read_need_not_stay_in_memory(
+    store: Store, make_fingerprint: Callable[..., Fingerprint], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After letting go, the pages of the file no longer count as ours, and read as before."""
+    monkeypatch.setattr("shazimd.posix.resident.RESIDENT_BYTES_MAX", 24 * MIB)
     ids = store.write(
         lambda w: [w.add_content(b"%d" % n, make_fingerprint(n, features=b"f" * 100_000)) for n in range(200)]
     )

@@ -19,6 +19,7 @@ import numpy as np
 from forged_kinds import BYTES, FRAMES, KINDS, VALUES
 
 from shazimd.models.model import ModelInfo
+from shazimd.posix.resident import Pages
 from shazimd.types import Fingerprint, Query, Signals, Verification
 from shazimd.words.packing import HEADER, VERSION
 from shazimd.workers import jobs, messages, worker_main
@@ -98,9 +99,10 @@ def send(
     taken_over.clear()  # the next job is served honestly, if there is to be one
 
 
-def load_nothing(models: list[ModelInfo]) -> None:
+def load_nothing(models: list[ModelInfo]) -> Pages:
     """No decoder is needed, but NumPy imports this at its first use, which a confined worker can't."""
     np.random.default_rng()
+    return ()
 
 
 def main() -> None:

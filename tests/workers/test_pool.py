@@ -213,7 +213,7 @@ def test_a_worker_has_few_rights(pool: WorkerPool) -> None:
 
 
 def test_a_worker_is_small_after_all_kinds_of_jobs() -> None:
-    """Shared pages counted; those of the libraries that only the start used do not stay."""
+    """Shared pages counted; those of the libraries do not stay."""
     original, copy = photograph(), photograph().resize((360, 270))
     model = bundled()
     with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
@@ -222,7 +222,7 @@ def test_a_worker_is_small_after_all_kinds_of_jobs() -> None:
         found = pool.submit(jobs.verify_all, asked.features, [known.features]).result()
         assert found[0].verdict is Verdict.COPY
         worker = psutil.Process(pool.submit(worker_jobs.process_id).result())
-        _until(lambda: worker.memory_info().rss < 80 << 20)
+        _until(lambda: worker.memory_info().rss < 58 << 20)
 
 
 def test_the_pools_side_loads_no_decoder() -> None:
