@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from shazimd.imaging.agreement import structured_blocks
 from shazimd.imaging.alignment import Affine, Aligned, Mask, Plane, align
 from shazimd.imaging.features import Features
-from shazimd.imaging.regions import Regions, regions, without_bars
+from shazimd.imaging.objects import other_objects
+from shazimd.imaging.regions import REGIONS_MAX, Regions, places, regions, without_bars
 from shazimd.imaging.strokes import REACH, unlike_strokes
 from shazimd.imaging.unlike import UNLIKE_MIN, unlike_pixels
 from shazimd.imaging.watermarks import has_other_strokes, may_have_words, without_words
-from shazimd.types import Box, Differences
+from shazimd.types import Differences
 
 _UNLIKE_CHROMA = 24.0
 STROKES_PIXELS, STROKES_PIXELS_EXACT = 70, 30
@@ -81,8 +82,6 @@ _PASTED_FILL, _PASTED_SHARES = 0.75, (0.06, 0.4)
 another picture."""
 _UNDER_WORDS_MIN = 0.9
 """Median correlation of the blocks of copies once the words are taken away: on the tuned seeds .99."""
-_REGIONS_MAX = 12
-"""Regions that are reported, largest first."""
 
 
 def differences(query: Features, match: Features, affine: Affine, *, exact: bool) -> Differences | None:
@@ -102,7 +101,9 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
     coarse = min(1.0, max(both.match.shape) / _STROKES_SIDE) ** 2
     least = STROKES_PIXELS_EXACT if exact and not toned else max(STROKES_PIXELS_EXACT, round(coarse * STROKES_PIXELS))
     found = other_strokes(both, drawn=drawn, pixels=least) or differences_of(both, drawn=drawn, toned=toned)
-    return None if found is not None and drawn and differ_by_words_alone(both) else found
+    if not drawn:
+        return found or other_objects(both)
+    return None if found is not None and differ_by_words_alone(both) else found
 
 
 def differ_by_words_alone(both: Aligned) -> bool:
@@ -135,10 +136,10 @@ def other_strokes(both: Aligned, *, drawn: bool, pixels: int = STROKES_PIXELS) -
         if np.count_nonzero(unlike) < least or not (sure or _is_mutual(pixels_of, unlike)):
             return None
     gathered = _boxes(cv2.morphologyEx(unlike.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)) > 0)
-    boxes = np.array(sorted(gathered, key=lambda box: -int(box[2]) * int(box[3]))[:_REGIONS_MAX], float)
+    boxes = np.array(sorted(gathered, key=lambda box: -int(box[2]) * int(box[3]))[:REGIONS_MAX], float)
     boxes += (REACH, REACH, -2 * REACH, -2 * REACH)  # strokes are felt this far around them
     boxes[:, 2:] = np.maximum(1, boxes[:, 2:])
-    return Differences(min(1.0, float(np.count_nonzero(unlike) / np.count_nonzero(both.inside))), _places(both, boxes))
+    return Differences(min(1.0, float(np.count_nonzero(unlike) / np.count_nonzero(both.inside))), places(both, boxes))
 
 
 def _is_mutual(unlike: tuple[Mask, Mask], strokes: Mask) -> bool:
@@ -197,7 +198,7 @@ def differences_of(
     if not boxes:
         return None
     share = float(found.pixels[chosen].sum() + np.count_nonzero(recoloured)) / overlap
-    return Differences(min(1.0, share), _places(both, np.array(boxes[:_REGIONS_MAX], float)))
+    return Differences(min(1.0, share), places(both, np.array(boxes[:REGIONS_MAX], float)))
 
 
 def laid_over(both: Aligned, least: int) -> Mask:
@@ -328,20 +329,3 @@ def _boxes(mask: Mask) -> list[NDArray[np.generic]]:
         return []
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     return [stats[number, :4] for number in range(1, count)]
-
-
-def _places(both: Aligned, boxes: NDArray[np.float64]) -> tuple[tuple[Box, Box], ...]:
-    """Boxes [n, 4] of the grid as fractions of the query's and of the match's size."""
-    left, top, width, height = boxes.T
-    corners = np.array([[left, top], [left + width, top], [left, top + height], [left + width, top + height]])
-    rows, columns = both.inside.shape
-    to_query = both.to_query
-    ours = np.einsum("xy,cyn->cxn", to_query[:, :2], corners) + to_query[:, 2, np.newaxis]
-    theirs = corners / np.array([[columns], [rows]])
-    return tuple(zip(_bounds(ours), _bounds(theirs), strict=True))
-
-
-def _bounds(corners: NDArray[np.float64]) -> list[Box]:
-    """The boxes around corners [4, 2, n], within the picture."""
-    bounds = np.concatenate([corners.min(axis=0), corners.max(axis=0)]).T
-    return [(left, top, right, bottom) for left, top, right, bottom in np.clip(bounds, 0, 1).round(4).tolist()]

@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shazimd.imaging.alignment import Aligned, Mask, Plane
+from shazimd.types import Box
 
+REGIONS_MAX = 12
+"""Regions that are reported, largest first."""
 _FLAT_SPAN = 6
 """Grey levels within 3 x 3 pixels: flat ground."""
 _BAR_UNLIKE, _BAR_MIN, _BAR_SHARE_MAX = 0.7, 3, 0.4
@@ -116,3 +119,20 @@ def _bar_length(shares: NDArray[np.float64]) -> int:
     means = np.cumsum(shares) / np.arange(1, len(shares) + 1)
     ends = np.flatnonzero((means > _BAR_UNLIKE) & (shares > _BAR_UNLIKE))
     return int(ends[-1]) + 1 if len(ends) else 0
+
+
+def places(both: Aligned, boxes: NDArray[np.float64]) -> tuple[tuple[Box, Box], ...]:
+    """Boxes [n, 4] of the grid as fractions of the query's and of the match's size."""
+    left, top, width, height = boxes.T
+    corners = np.array([[left, top], [left + width, top], [left, top + height], [left + width, top + height]])
+    rows, columns = both.inside.shape
+    to_query = both.to_query
+    ours = np.einsum("xy,cyn->cxn", to_query[:, :2], corners) + to_query[:, 2, np.newaxis]
+    theirs = corners / np.array([[columns], [rows]])
+    return tuple(zip(_bounds(ours), _bounds(theirs), strict=True))
+
+
+def _bounds(corners: NDArray[np.float64]) -> list[Box]:
+    """The boxes around corners [4, 2, n], within the picture."""
+    bounds = np.concatenate([corners.min(axis=0), corners.max(axis=0)]).T
+    return [(left, top, right, bottom) for left, top, right, bottom in np.clip(bounds, 0, 1).round(4).tolist()]

@@ -20,7 +20,7 @@ REACH = 4
 _WINDOW = 2 * REACH + 1, 2 * REACH + 1
 CORRELATION_MAX = 0.6
 """On the tuned seed, edited copies have a lower correlation nowhere but under stamps."""
-_SPREAD_MIN, _SPREAD_RATIO = 16.0, 0.4
+SPREADS = 16.0, 0.4
 """Grey levels, standard deviation within the window: structure in both, and not much less in one of them."""
 _SHIFTS = sorted(((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)), key=lambda shift: abs(shift[0]) + abs(shift[1]))
 _SCREENED_MIN = 24
@@ -44,17 +44,22 @@ class _Window(NamedTuple):
 
 
 def unlike_strokes(
-    both: Aligned, least: int = _SCREENED_MIN, *, correlation_max: float = CORRELATION_MAX, contrast_min: int = 0
+    both: Aligned,
+    least: int = _SCREENED_MIN,
+    *,
+    correlation_max: float = CORRELATION_MAX,
+    contrast_min: int = 0,
+    spreads: tuple[float, float] = SPREADS,
 ) -> Mask:
     """The pixels around which both pictures have structure that does not correlate; where asked, only those with so
     much contrast (grey levels within the window) in both. Fewer than ``least`` may be too many: they are not compared
     at all shifts."""
     query, match = _Window.of(both.query), _Window.of(both.match)
-    left = (query.variance >= _SPREAD_MIN**2) & (match.variance >= _SPREAD_MIN**2) & both.inside
+    spread, ratio = (limit**2 for limit in spreads)
+    left = (query.variance >= spread) & (match.variance >= spread) & both.inside
     if contrast_min and left.any():
         left &= np.minimum(_contrast(both.query), _contrast(both.match)) >= contrast_min
-    left &= query.variance >= _SPREAD_RATIO**2 * match.variance
-    left &= match.variance >= _SPREAD_RATIO**2 * query.variance
+    left &= (query.variance >= ratio * match.variance) & (match.variance >= ratio * query.variance)
     if np.count_nonzero(left) < least:
         return left
     left &= ~_correlated_in_place(query, match, correlation_max)

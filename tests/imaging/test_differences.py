@@ -86,6 +86,21 @@ def test_another_object_before_the_same_background_is_a_variant(photo: Image.Ima
     assert judged(changed.convert("RGB"), photo.convert("RGB")).verdict is Verdict.VARIANT
 
 
+def with_object(ground: Image.Image, seed: int, left: int) -> Image.Image:
+    """A picture with an object of another texture before it."""
+    spots = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (60, 80, 3), np.uint8))
+    shape = Image.new("L", ground.size)
+    ImageDraw.Draw(shape).ellipse((left, 90, left + 120, 200), 255)
+    return Image.composite(spots.resize(ground.size, Image.Resampling.BICUBIC), ground, shape)
+
+
+def test_another_object_in_another_place_is_a_variant() -> None:
+    """Before one fixed camera, each of two pictures shows an object where the other shows the ground."""
+    one, other = with_object(photograph(seed=1), 2, 60), with_object(photograph(seed=1), 3, 220)
+    assert [judged(one, other).verdict, judged(other, one).verdict] == [Verdict.VARIANT] * 2
+    assert judged(recompressed(one, 50), one).verdict is Verdict.COPY
+
+
 def test_one_part_of_another_colour_is_a_variant() -> None:
     """A chart of which some bars have another colour of the same brightness differs, though its luma agrees."""
     chart = picture("bar charts", TUNED, 0)
