@@ -26,7 +26,7 @@ VERB_TIMEOUT_S = 60.0
 ROWS = 500
 """Entries in a page; the entries of a push stay together."""
 READ_ROWS = 10_000
-"""Files in a page of all, 7 MB: in order of path, those that a daemon writes together lie together in its store."""
+"""Files in a page of all, 10 MB: in order of path, those that a daemon writes together lie together in its store."""
 FOLLOWER_GONE = "1 day"
 """A follower that was not heard of for so long reads all files anew."""
 CHANNEL = "shazim"
