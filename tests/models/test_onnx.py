@@ -154,7 +154,7 @@ def test_a_worker_runs_models_that_it_opened_before_it_was_confined(tmp_path: Pa
     infos = [registry.install(f"onnx:{write(tmp_path / f'{power}.onnx', power=power)}") for power in (1.0, 2.0, 3.0)]
     data = encoded((200, 90, 30), tmp_path)
     with WorkerPool(
-        processes=1, memory_mb=512, timeout_s=30, max_pixels=MAX_PIXELS, features=False, model=infos[0]
+        processes=1, memory_mb=512, timeout_s=PATIENCE_S, max_pixels=MAX_PIXELS, features=False, model=infos[0]
     ) as pool:
         for info in [*infos, *infos, bundled()]:
             expected = jobs.query(data, info, MAX_PIXELS, False).fingerprint
@@ -171,7 +171,7 @@ def test_a_model_whose_file_is_mended_is_used_again(tmp_path: Path) -> None:
     sound, data = Path(info.path).read_bytes(), encoded((200, 90, 30), tmp_path)
     Path(info.path).write_bytes(b"damaged")
     with WorkerPool(
-        processes=1, memory_mb=512, timeout_s=30, max_pixels=MAX_PIXELS, features=False, model=info
+        processes=1, memory_mb=512, timeout_s=PATIENCE_S, max_pixels=MAX_PIXELS, features=False, model=info
     ) as pool:
         with pytest.raises(ModelError, match="damaged, SHA-256 is"):
             pool.query(data, info).result()

@@ -13,6 +13,7 @@ from typing import Literal, TextIO
 
 import pytest
 import structlog
+from patience import PATIENCE_S
 
 from shazimd.telemetry import journal as journal_module
 from shazimd.telemetry import log
@@ -63,7 +64,7 @@ def test_under_systemd_a_line_begins_with_its_priority(monkeypatch: pytest.Monke
 def journal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[socket.socket, TextIO]]:
     """A journal, and a stream that leads to it."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal, (tmp_path / "err").open("w+") as stream:
-        journal.settimeout(10)
+        journal.settimeout(PATIENCE_S)
         journal.bind(str(tmp_path / "journal"))
         monkeypatch.setattr(journal_module, "SOCKET", str(tmp_path / "journal"))
         monkeypatch.setattr(journal_module.JournalHandler.__init__, "__defaults__", (str(tmp_path / "journal"),))
