@@ -39,6 +39,7 @@ class Templates:
             name=name_text,
             folder=folder_text,
             path=path_text,
+            host=lambda item: host_of(path_of(item)),
             link=lambda item: link(path_of(item)),
             matchlink=lambda alert: link(path_of(alert, "match")),
             matchname=lambda alert: os.path.basename(path_text(alert, "match")),
