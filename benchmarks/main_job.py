@@ -31,6 +31,7 @@ from PIL import Image, ImageOps
 from shazimd.client import Client
 from shazimd.config import WatchConfig
 from shazimd.models.registry import Registry
+from shazimd.workers.pool import IDLE_S
 
 SCRIPTS = Path(sys.executable).parent
 STRANGERS_EVERY = 14
@@ -81,6 +82,8 @@ def measure(
         subprocess.run([SCRIPTS / "shazimctl", "--socket", folder / "s", "wait", "--compared"], check=True)
         yield "from then on to the end of the comparison, s", f"{time.monotonic() - started:.0f}", "", ""
         yield from _answers("at rest", folder, photos, strangers, log, range(alerts // 2, alerts), process)
+        time.sleep(IDLE_S + 5)  # the spare worker has ended, the others have given back what they need no more
+        yield "resident a minute later, MiB", _resident(process), "", "200"
         status = _median_ms([str(SCRIPTS / "shazimctl"), "--socket", str(folder / "s"), "status"])
         bare = _median_ms([sys.executable, "-c", "pass"])
         yield "shazimctl status, ms", f"{status:.0f}", f"python3 -c pass: {bare:.0f}", f"3 x ({status / bare:.1f} x)"
