@@ -65,6 +65,20 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "words"
 
 
+def test_a_merge_is_the_same_in_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few entries are merged at once, the last step is shorter than the others."""
+    parts = [Segment.of(n, {2 * c + n: some_words(2 * c + n) for c in range(1, 30)}) for n in (0, 1)]
+    whole = segments.merged(parts, None)
+    monkeypatch.setattr(segments, "ENTRIES_AT_ONCE", 100)
+    monkeypatch.setattr(segments, "WORDS_AT_ONCE_MIN", 1_000)
+    stepwise = segments.merged(parts, None)
+    for name in ("contents", "rows", "starts", "counts"):
+        assert np.array_equal(getattr(whole, name), getattr(stepwise, name))
+    content = int(whole.contents[5])
+    words = np.unique(some_words(content)).astype(np.intp)
+    assert [5 in whole.rows[whole.starts[word] : whole.starts[word + 1]] for word in words] == [True] * len(words)
+
+
 def test_what_one_run_knew_the_next_one_knows(directory: Path) -> None:
     """All contents are found again, but for those removed; what is missing is told; new ones come beside them."""
     with opened(directory, removed=(7, 9)) as index:

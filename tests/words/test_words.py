@@ -44,6 +44,16 @@ def test_a_content_is_found_by_a_part_of_its_words(index: WordIndex) -> None:
     assert index.search(query, 5)[0] == 7
 
 
+@given(st.lists(st.lists(st.integers(0, 65_535) | st.integers(0, 3), max_size=12), max_size=6))
+@settings(deadline=None)
+def test_words_that_come_together_are_those_that_come_alone(rows: list[list[int]]) -> None:
+    """Each content has its words once, in order: also one without any, and those of different lengths."""
+    words = [np.array(row, np.uint16) for row in rows]
+    with tempfile.TemporaryDirectory() as folder, closing(WordIndex(folder)) as index:
+        index.add(list(enumerate(words, 1)))
+        assert [row.tolist() for row in index._state.buffer.values()] == [sorted(set(row)) for row in rows]
+
+
 def test_a_mirror_image_is_found(index: WordIndex) -> None:
     """Words with swapped bytes are those of the mirror image."""
     fill(index, 50)
