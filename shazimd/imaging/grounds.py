@@ -14,11 +14,13 @@ _NEAR = 8.0
 
 
 def on_one_ground(query: Features, candidate: Features) -> tuple[Features, Features] | None:
-    """Both pictures, the one with transparent pixels laid on the other's ground; None where that changes nothing, or
-    where the other one shows no ground."""
+    """Both pictures, the one with transparent pixels laid on the other's ground if that one shows another; None where
+    nothing of it shows there."""
     if query.small.clear is None and candidate.small.clear is None:
-        return None
+        return query, candidate
     ours, theirs = query.small.ground, candidate.small.ground
     if ours is None or theirs is None or max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) < _NEAR:
-        return None
-    return (query, candidate.on(ours)) if query.small.clear is None else (query.on(theirs), candidate)
+        return query, candidate
+    if query.small.clear is None:
+        return (query, candidate.on(ours)) if candidate.small.shows_on(ours) else None
+    return (query.on(theirs), candidate) if query.small.shows_on(theirs) else None

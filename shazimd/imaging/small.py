@@ -20,6 +20,10 @@ _LONG_MAX = 3.0
 _BORDER_NEAR, _BORDER_MIN = 16, 0.5
 """Levels from the median of the border, and the share of the border within them, from which on a ground is seen."""
 
+_CLEAR_FROM, _SHOWN_MIN = 128, 0.2
+"""Transparency from which on a pixel does not count, and the share of the others that differ from a ground by more
+levels than the border's: a white logo on a white page shows nothing, and is like any page."""
+
 
 class Colour(NamedTuple):
     """Levels, 0 to 255."""
@@ -62,11 +66,16 @@ class SmallPicture:
     def on(self, ground: Colour) -> SmallPicture:
         """A picture with transparent pixels, laid on another ground. Raises as ``colours``."""
         assert self.clear is not None
-        height, width = self.colours.shape[:2]
-        share = cv2.resize(self._clearness, (width, height), interpolation=cv2.INTER_LINEAR) / np.float32(255)
+        share = self._clearness_at(self.colours.shape) / np.float32(255)
         moved = np.array(ground, np.float32) - np.array(self.clear.ground, np.float32)
         laid = self.colours + share[..., np.newaxis] * moved
         return self.of(np.clip(np.rint(laid), 0, 255).astype(np.uint8), self._luma_side)
+
+    def shows_on(self, ground: Colour) -> bool:
+        """Whether what is not transparent has other colours than this ground. Raises as ``colours``."""
+        seen = self._clearness_at(self.colours.shape) < _CLEAR_FROM
+        miss = np.abs(self.on(ground).colours[seen] - np.array(ground, np.float32)).max(axis=1)
+        return bool(seen.any() and (miss > _BORDER_NEAR).mean() >= _SHOWN_MIN)
 
     @cached_property
     def ground(self) -> Colour | None:
@@ -80,11 +89,11 @@ class SmallPicture:
         near = (np.abs(border - middle) <= _BORDER_NEAR).all(axis=1)
         return Colour(*middle.tolist()) if near.mean() >= _BORDER_MIN else None
 
-    @property
-    def _clearness(self) -> NDArray[np.uint8]:
+    def _clearness_at(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """[h, w]: 255 for a pixel that does not show at all. Raises as ``colours``."""
         assert self.clear is not None
-        return _decoded(self.clear.encoded, cv2.IMREAD_GRAYSCALE)
+        kept = _decoded(self.clear.encoded, cv2.IMREAD_GRAYSCALE)
+        return cv2.resize(kept, shape[1::-1], interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
     @cached_property
     def colours(self) -> NDArray[np.uint8]:

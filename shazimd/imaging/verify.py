@@ -125,9 +125,10 @@ def _verify_packed(asked: _Question, candidate: bytes) -> Verification:
 def _verify(asked: _Question, candidate: Features) -> Verification:
     """Judge the pictures on one ground; unrelated ones with the negative of one, of which only a copy counts."""
     laid = on_one_ground(asked.features, candidate)
-    if laid is not None:
-        query, candidate = laid
-        asked = asked if query is asked.features else _Question(query)
+    if laid is None:
+        return Verification(None)
+    query, candidate = laid
+    asked = asked if query is asked.features else _Question(query)
     found = _verify_moving(asked, candidate)
     if found.verdict is None and asked.may_be_negative_of(candidate):
         again = _verify_moving(asked.negative, candidate)

@@ -37,8 +37,8 @@ STANDS_OUT = 5.0
 """Minimum z-score of a candidate's votes over chance; see benchmarks/quality/README.md. Chance is estimated from
 contents with less than half of the most votes, since copies may be many."""
 RARE_STANDS_OUT = 4.0
-"""The same over all contents, for what is rarely there. Of 70 negatives of tuned photos, smaller and recompressed, 64
-are proposed among 700, and .8 others for a photo."""
+"""The same over all contents, for what is rarely there. Of 70 negatives of tuned photos, smaller and recompressed, 67
+are proposed among 700, and 1.3 others for a photo."""
 ALWAYS = 3
 """Number of best contents proposed at any z-score: a poor copy stands out less, but is hardly ever beaten."""
 _SAMPLE = 4_096
@@ -103,8 +103,8 @@ class WordIndex:
     def search(self, words: Words, limit: int, *, is_rare: bool = False) -> list[ContentId]:
         """At most ``limit`` contents that likely show the queried picture, upright or mirrored, likeliest first.
 
-        Returns the best few and all outliers; of what ``is_rare``, such as a negative, outliers alone. With too few
-        contents to estimate chance, all that share a word."""
+        Returns the best few and all outliers; of what ``is_rare``, such as a negative, the best one and outliers. With
+        too few contents to estimate chance, all that share a word."""
         return self._state.likeliest(words, limit, is_rare=is_rare)
 
     def compact(self) -> None:
@@ -235,7 +235,7 @@ class _State:
         found.sort()
         votes, most = np.concatenate(sample), -found[0][0] if found else 0.0
         bar = _bar(votes, RARE_STANDS_OUT) if is_rare else _bar(votes[votes < most / 2], STANDS_OUT)
-        always = 0 if is_rare else ALWAYS
+        always = 1 if is_rare else ALWAYS
         return [content for rank, (least, content) in enumerate(found[:limit]) if -least >= bar or rank < always]
 
 

@@ -172,6 +172,15 @@ def flattened(image: Image.Image, ground: str) -> Image.Image:
     return laid.convert("RGB")
 
 
+def sign() -> Image.Image:
+    """A black sign on a white page."""
+    drawn = Image.new("RGB", (200, 160), "white")
+    draw = ImageDraw.Draw(drawn)
+    draw.rectangle((30, 30, 90, 130), "black")
+    draw.ellipse((110, 40, 180, 110), "black")
+    return drawn
+
+
 CUT, MARK, WHITE_MARK = cutout(photograph(seed=5)), mark("#c03020"), mark("white")
 RETONED = {
     "photo": photograph(seed=3),
@@ -186,6 +195,7 @@ RETONED = {
     "mark": MARK,
     "mark-copy": recompressed(scaled(flattened(MARK, "black"), 0.8), 80),
     "white-mark": WHITE_MARK,
+    "sign-other": recompressed(sign(), 80),
     "white-mark-copy": recompressed(scaled(flattened(WHITE_MARK, "#204060"), 0.8), 80),
 }
 """Negatives, and pictures with transparent pixels that were flattened on another ground."""
