@@ -50,7 +50,7 @@ CHECKED = 64
 """Rows of each table compared with the store at a start: enough to detect the index of another store, or bytes lost by
 a disk."""
 
-REWIND = 1024
+REWIND = 4096
 """Ids are added nearly in order; this many before the last are looked up again at a start."""
 
 REMOVED = 4096

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,9 @@ log = structlog.get_logger()
 WORDS_LOOKED_UP = 4096
 WORDS_READ = 256
 """Contents looked up in the word index, and contents whose words are read, in one transaction."""
+
+BESIDE_MAX = 1024
+"""Contents that may reach the index after those of later writes: a start looks for more, see ``cascade.REWIND``."""
 
 OpenIndex = Callable[[Store, str | None], Index]
 """Opens the index of a model's vectors (None: hashes only), in step with the store."""
@@ -58,6 +62,7 @@ class Library:
         The index of the other contents would rank and pair them by meaningless scores."""
         self.words = WordIndex(_words_directory(os.path.join(store.info()["path"], "index")))
         self._replacing = ThreadPoolExecutor(1, "replace")
+        self._beside: deque[tuple[int, Future[None]]] = deque()
         self._closing = threading.Event()
         self._loading = threading.Thread(target=self._load, name="words", daemon=True)
         self._loading.start()
@@ -105,11 +110,21 @@ class Library:
         self._put_words(rows)
 
     def replace_beside(self, rows: Sequence[tuple[ContentId, Fingerprint]]) -> Future[None]:
-        """As ``replace``, in a thread of its own, in the order of the calls."""
-        return self._replacing.submit(self.replace, rows)
+        """As ``replace``, in a thread of its own, in the order of the calls; for one thread. Waits while more than
+        ``BESIDE_MAX`` are on their way."""
+        future = self._replacing.submit(self.replace, rows)
+        self._beside.append((len(rows), future))
+        while self._beside:
+            if not self._beside[0][1].done() and sum(number for number, _ in self._beside) <= BESIDE_MAX:
+                break
+            wait([self._beside.popleft()[1]])
+        return future
 
     def remove(self, contents: list[ContentId]) -> None:
         """Remove contents from the indexes, after the store. A search passes over candidates unknown to the store."""
+        self._replacing.submit(self._remove, contents).result()  # after those that are on their way
+
+    def _remove(self, contents: list[ContentId]) -> None:
         with self._swap:
             self.index.remove(contents)
             self.faint.remove(contents)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import wait
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,12 @@ import pytest
 from patience import PATIENCE_S
 from structlog.testing import capture_logs
 
+from shazimd.index.cascade import REWIND
 from shazimd.index.flat import FlatIndex
-from shazimd.search.library import Library
+from shazimd.search.library import BESIDE_MAX, Library
 from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import FileRow, FileState, Fingerprint, Signals, Stat
+from shazimd.types import ContentId, FileRow, FileState, Fingerprint, Signals, Stat
 from shazimd.words.packing import FEATURE, HEADER, VERSION
 
 Open = Callable[[], Library]
@@ -120,3 +123,51 @@ def test_compacting_rewrites_words_of_removed_contents(store: Store, open_librar
     library.compact()
     assert list(directory.iterdir()) == []
     assert library.words.search(np.array([3], np.uint16), 10) == []
+
+
+class SlowIndex(FlatIndex):
+    """Adds nothing before it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_add = threading.Event()
+
+    def add(self, contents: Sequence[tuple[ContentId, Signals]]) -> None:
+        assert self.may_add.wait(PATIENCE_S)
+        super().add(contents)
+
+
+@pytest.fixture
+def slow(store: Store) -> Iterator[tuple[Library, SlowIndex]]:
+    index = SlowIndex()
+    with closing(Library(store, lambda _, __: index)) as library:
+        yield library, index
+
+
+def rows(ids: range) -> list[tuple[ContentId, Fingerprint]]:
+    return [(n, Fingerprint(Signals(n, n, None), None, 1, 1, "PNG")) for n in ids]
+
+
+def test_a_content_is_removed_after_it_was_added_beside(slow: tuple[Library, SlowIndex]) -> None:
+    """Else it would stay in the index for ever."""
+    library, index = slow
+    library.replace_beside(rows(range(1, 3)))
+    removing = threading.Thread(target=library.remove, args=([1],))
+    removing.start()
+    index.may_add.set()
+    removing.join(PATIENCE_S)
+    assert (1 in index, 2 in index) == (False, True)
+
+
+def test_no_more_are_added_beside_than_a_start_looks_for(slow: tuple[Library, SlowIndex]) -> None:
+    """A kill in between must not lose them: the next start finds what the index lacks among the last ids."""
+    library, index = slow
+    assert BESIDE_MAX < REWIND
+    first = library.replace_beside(rows(range(1, BESIDE_MAX + 1)))
+    assert not first.done()
+    second = threading.Thread(target=library.replace_beside, args=(rows(range(BESIDE_MAX + 1, BESIDE_MAX + 2)),))
+    second.start()
+    assert not first.done()
+    index.may_add.set()
+    second.join(PATIENCE_S)
+    assert first.done()
