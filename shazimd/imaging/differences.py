@@ -186,6 +186,8 @@ def differences_of(
     toned = not drawn or is_toned(both) if toned is None else toned
     unlike = unlike_pixels(both, toned=toned, least=least)
     inside = without_bars(both.inside, unlike[0] | unlike[1])
+    if plain and 2 * np.count_nonzero(inside) < np.count_nonzero(both.inside):  # two stripes of three are no bars
+        inside = both.inside
     overlap = int(np.count_nonzero(inside))
     found = regions(both, *(side & inside for side in unlike))
     chosen = _replaced_drawn(found, overlap, pixels, toned, plain=plain) if drawn else _replaced_natural(found, overlap)

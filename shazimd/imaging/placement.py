@@ -7,7 +7,7 @@ scales, for a crop, a frame and a screenshot: coarsely over all scales, then fin
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -22,7 +22,7 @@ Luma = NDArray[np.uint8]
 SIDE_MIN = 8
 """Pixels: a picture with a shorter side has too few to compare."""
 ENOUGH = 0.93
-"""Correlation from which on a placement of the whole pictures is not improved by a search for parts."""
+"""Correlation from which on whole pictures are compared before parts are searched for."""
 SPREAD_MIN = 2.0
 """Grey levels, standard deviation: below this there is nothing to compare."""
 
@@ -34,6 +34,8 @@ _COARSE_SIDE, _FINE_SIDE, _OWN_SIDE = 24, 64, 128
 _COARSE_SCALES = np.geomspace(0.97, 0.45, 8)
 _FINE_SCALES = np.array([0.93, 0.965, 1.0, 1.035, 1.07])
 """Sizes of the contained picture, as shares of what would fill the other one, and around the best of these."""
+_FINEST_SCALES = np.array([0.98, 0.99, 1.0, 1.01, 1.02])
+"""The same at the side that smaller ones are made from: of stripes the correlation is not maximised any further."""
 _COARSE_MIN = 0.7
 """Correlation at the coarse side: on the tuned seed every part that the fine search found at .8 or more had .8, half of
 the strangers have less than .67."""
@@ -102,14 +104,29 @@ class Whole:
         return self._squares[side]
 
 
-def best_placement(views: Sequence[Whole], candidate: Whole) -> tuple[LaidOn | None, int]:
-    """The placement that correlates best, and the number of the view (upright, mirrored) that has it.
+def placements(views: Sequence[Whole], candidate: Whole) -> Iterator[tuple[LaidOn, int]]:
+    """The placements to compare by, and the number of the view (upright, mirrored) of each: of the whole pictures if
+    they correlate, then the best of all.
 
-    Parts are looked for upright alone, and where the whole pictures do not agree."""
-    placed = [(_on_each_other(view, candidate), number) for number, view in enumerate(views)]
-    if max(each.correlation if each else 0 for each, _ in placed) < ENOUGH:
-        placed += [(each, 0) for each in _contained(views[0], candidate)]
-    return max(placed, key=lambda each: each[0].correlation if each[0] else -1)
+    Parts are looked for upright alone, and only if the caller goes on, for of plain stripes a crop lies well enough on
+    the whole."""
+    placed = [(laid, number) for number, view in enumerate(views) if (laid := _on_each_other(view, candidate))]
+    whole = max(placed, key=_correlation, default=None)
+    if whole is not None and whole[0].correlation >= ENOUGH:
+        yield whole
+    part = max(((each, 0) for each in _contained(views[0], candidate)), key=_correlation, default=None)
+    if (
+        whole is not None
+        and whole[0].correlation < ENOUGH
+        and (part is None or _correlation(whole) >= _correlation(part))
+    ):
+        yield whole
+    elif part is not None:
+        yield part
+
+
+def _correlation(placed: tuple[LaidOn, int]) -> float:
+    return placed[0].correlation
 
 
 def _on_each_other(view: Whole, candidate: Whole) -> LaidOn | None:
@@ -164,7 +181,13 @@ def _inside(inner: Whole, outer: Whole) -> Placed | None:
         for near in likely
         for scale in _FINE_SCALES.tolist()
     )
-    return max((each for each in closer if each), key=_likelihood, default=None)
+    found = max((each for each in closer if each), key=_likelihood, default=None)
+    if found is None or found.correlation < _COARSE_MIN:
+        return found
+    finest = (
+        _place(inner, outer, _OWN_SIDE, min(1.0, found.share * scale), found) for scale in _FINEST_SCALES.tolist()
+    )
+    return max((each for each in finest if each), key=_likelihood, default=found)
 
 
 def _likelihood(placed: Placed) -> float:

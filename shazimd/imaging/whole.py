@@ -20,7 +20,7 @@ from shazimd.imaging.differences import differences_of, is_toned, laid_over, oth
 from shazimd.imaging.displaced import has_displaced_parts
 from shazimd.imaging.features import Features
 from shazimd.imaging.mapping import CONTAINED_MIN, mapping, shared_parts
-from shazimd.imaging.placement import SIDE_MIN, SPREAD_MIN, Whole, best_placement
+from shazimd.imaging.placement import SIDE_MIN, SPREAD_MIN, Whole, placements
 from shazimd.imaging.small import SmallPicture
 from shazimd.imaging.tones import gained
 from shazimd.imaging.watermarks import without_words
@@ -93,10 +93,11 @@ def compared_whole(
     if min(min(side.picture.shape[:2]) for side in (views[0].features, candidate)) < SIDE_MIN:
         return None
     candidate = reduced(candidate)
-    placed, mirrored = best_placement([view.whole for view in views], Whole(candidate))
     found = None
-    if placed is not None and placed.correlation >= _CANDIDATE_MIN:
-        found = _compared(views[mirrored].features, candidate, placed.affine, bool(mirrored))
+    for placed, mirrored in placements([view.whole for view in views], Whole(candidate)):
+        if placed.correlation >= _CANDIDATE_MIN and (found is None or found.verdict is not Verdict.COPY):
+            again = _compared(views[mirrored].features, candidate, placed.affine, bool(mirrored))
+            found = again if again is not None and (found is None or again.verdict is Verdict.COPY) else found
     if mapped is not None and (found is None or found.verdict is not Verdict.COPY):
         affine, is_mirrored = mapped
         view = views[is_mirrored].features

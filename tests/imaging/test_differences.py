@@ -181,6 +181,20 @@ def test_a_screenshot_of_one_form_is_no_copy_of_another_with_few_other_words() -
     assert verdicts == {24: Verdict.VARIANT, 30: Verdict.COPY}
 
 
+@pytest.mark.parametrize(("seed", "number", "place"), [(11, 1, 3), (11, 14, 3), (13, 0, 3), (11, 14, 4), (13, 10, 4)])
+def test_a_part_of_a_flag_and_a_screenshot_of_it_are_copies(seed: int, number: int, place: int) -> None:
+    """Nine tenths of plain stripes lie well enough on the whole flag, and a little too large on a part of a screen."""
+    flag, edit = picture("flags", seed, number), TEN_EDITS[place]
+    made = edit.apply(flag, np.random.default_rng([number, place]), flag)
+    assert (edit.name, judged(made, flag).verdict) == (("crop-90", "screenshot")[place - 3], Verdict.COPY)
+
+
+def test_two_stripes_of_three_are_no_bars_around_the_third() -> None:
+    """Blue, black and yellow stripes are not yellow, green and blue ones with a caption and a footer."""
+    flags = picture("flags", 13, 7), picture("flags", 13, 0)
+    assert Verdict.COPY not in (judged(*flags).verdict, judged(*reversed(flags)).verdict)
+
+
 @pytest.mark.parametrize("number", [0, 4])
 def test_strokes_at_the_border_of_a_picture_in_a_window_are_not_compared(number: int) -> None:
     """The first letters of a terminal's lines lie four pixels from its border, next to a name in the window."""

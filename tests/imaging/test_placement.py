@@ -10,7 +10,7 @@ from PIL import Image
 
 from benchmarks.quality.families import TUNED, picture
 from shazimd.imaging.features import Shown, extract_features, unpack_features
-from shazimd.imaging.placement import LaidOn, Whole, best_placement
+from shazimd.imaging.placement import LaidOn, Whole, placements
 
 
 def whole(image: Image.Image) -> Whole:
@@ -18,7 +18,7 @@ def whole(image: Image.Image) -> Whole:
 
 
 def placed(query: Image.Image, known: Image.Image) -> LaidOn | None:
-    return best_placement([whole(query)], whole(known))[0]
+    return next((laid for laid, _ in placements([whole(query)], whole(known))), None)
 
 
 def test_a_picture_is_found_inside_a_larger_one_and_around_it() -> None:
