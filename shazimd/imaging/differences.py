@@ -295,13 +295,13 @@ def _replaced_natural(found: Regions, inside: int) -> list[int]:
 
 
 def _recoloured(both: Aligned, counted: Mask, step: int) -> Mask:
-    """The places of different colours, up to a single factor of saturation; none if a picture is grey."""
+    """The places of different colours, up to a factor of saturation; those of the paler one if a picture is grey."""
     a, b, inside = both.colours(step)
     height, width = counted.shape
     inside &= cv2.resize(counted.astype(np.uint8), inside.shape[::-1], interpolation=cv2.INTER_AREA) > 0
     strength = [sum(cv2.mean(np.abs(side), inside.astype(np.uint8))) / 2 for side in (a, b)]
-    if min(strength) < 0.25 * max(strength) or max(strength) < 1:
-        return np.zeros_like(counted)
+    if min(strength) < 0.25 * max(strength):  # a faded copy has no colour that the other has not
+        inside &= (_square_sums((a, b)[strength[1] < strength[0]]) > _UNLIKE_CHROMA**2) & ((a * b).sum(axis=-1) <= 0)
     saturated = _saturation(a, b, inside) * a
     miss = np.minimum(_square_sums(saturated - b), _square_sums(a - b))
     unlike = cv2.morphologyEx(

@@ -195,6 +195,15 @@ def test_two_stripes_of_three_are_no_bars_around_the_third() -> None:
     assert Verdict.COPY not in (judged(*flags).verdict, judged(*reversed(flags)).verdict)
 
 
+@pytest.mark.parametrize(("one", "other"), [(8, 17), (29, 19)])
+def test_a_picture_with_little_colour_of_its_own_is_no_grey_copy_of_a_colourful_one(one: int, other: int) -> None:
+    """Stripes of which one has a colour, and its negative has the brightness of three other colours."""
+    flags = picture("flags", 17, one), picture("flags", 17, other)
+    assert Verdict.COPY not in (judged(*flags).verdict, judged(*reversed(flags)).verdict)
+    for flag in flags:
+        assert judged(flag.convert("L"), flag).verdict is Verdict.COPY
+
+
 @pytest.mark.parametrize("number", [0, 4])
 def test_strokes_at_the_border_of_a_picture_in_a_window_are_not_compared(number: int) -> None:
     """The first letters of a terminal's lines lie four pixels from its border, next to a name in the window."""
