@@ -80,6 +80,8 @@ _BALANCE_DRAWN = 0.35
 _PASTED_FILL, _PASTED_SHARES = 0.75, (0.06, 0.4)
 """A picture pasted over another: a region that fills its box, with this share of the overlap. More is a frame around
 another picture."""
+_BARELESS_MIN = 0.7
+"""Plain pictures: the share of the overlap that bars at its edges leave. The third stripe of a flag is no bar."""
 _UNDER_WORDS_MIN = 0.9
 """Median correlation of the blocks of copies once the words are taken away: on the tuned seeds .99."""
 
@@ -89,18 +91,19 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
 
     ``affine`` [2, 3] maps pixels of the query's frame to pixels of the match's; ``exact``: many features agree."""
     drawn = query.drawn and match.drawn
+    coarsely = None
     if drawn and max(match.picture.shape) > _GLANCE_SIDE:
         glance = align(query, match, affine, most=_GLANCE_SIDE)
-        found = other_strokes(glance, drawn=True) if np.count_nonzero(glance.inside) >= _OVERLAP_MIN else None
-        if found is not None and not may_have_words(glance):
-            return found
+        coarsely = other_strokes(glance, drawn=True) if np.count_nonzero(glance.inside) >= _OVERLAP_MIN else None
+        if coarsely is not None and not may_have_words(glance):
+            return coarsely
     both = align(query, match, affine)
     if np.count_nonzero(both.inside) < _OVERLAP_MIN:
         return None
     toned = not drawn or is_toned(both)
     coarse = min(1.0, max(both.match.shape) / _STROKES_SIDE) ** 2
     least = STROKES_PIXELS_EXACT if exact and not toned else max(STROKES_PIXELS_EXACT, round(coarse * STROKES_PIXELS))
-    found = other_strokes(both, drawn=drawn, pixels=least) or differences_of(both, drawn=drawn, toned=toned)
+    found = coarsely or other_strokes(both, drawn=drawn, pixels=least) or differences_of(both, drawn=drawn, toned=toned)
     if not drawn:
         return found or other_objects(both)
     return None if found is not None and differ_by_words_alone(both) else found
@@ -186,7 +189,7 @@ def differences_of(
     toned = not drawn or is_toned(both) if toned is None else toned
     unlike = unlike_pixels(both, toned=toned, least=least)
     inside = without_bars(both.inside, unlike[0] | unlike[1])
-    if plain and 2 * np.count_nonzero(inside) < np.count_nonzero(both.inside):  # two stripes of three are no bars
+    if plain and np.count_nonzero(inside) < _BARELESS_MIN * np.count_nonzero(both.inside):
         inside = both.inside
     overlap = int(np.count_nonzero(inside))
     found = regions(both, *(side & inside for side in unlike))
