@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -57,12 +58,7 @@ def small_picture(rgb: NDArray[np.uint8], detail: Detail, drawn: bool) -> bytes:
     if detail is ASKED:  # WebP would cost 5 ms more, and a query is not kept
         small = _small_bgr(rgb, detail.drawn_side)
         return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
-    for share, quality in _WEBP_TRIES:
-        small = _small_bgr(rgb, share * detail.drawn_side)
-        encoded = cv2.imencode(".webp", small, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
-        if len(encoded) <= detail.drawn_bytes_max:
-            break
-    return encoded
+    return _webp(lambda share: _small_bgr(rgb, share * detail.drawn_side), _WEBP_TRIES, detail.drawn_bytes_max)
 
 
 def _small_bgr(rgb: NDArray[np.uint8], side: float) -> NDArray[np.uint8]:
@@ -73,9 +69,13 @@ def small_clear(clear: NDArray[np.uint8], side: int) -> bytes:
     """The transparency as a WebP; empty where too little shows of it."""
     if clear.mean() < _CLEAR_MIN * 255:
         return b""
-    for share, quality in _CLEAR_TRIES:
-        small = np.ascontiguousarray(fit(clear, round(share * side)))
-        encoded = cv2.imencode(".webp", small, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
-        if len(encoded) <= _CLEAR_BYTES_MAX:
+    return _webp(lambda share: np.ascontiguousarray(fit(clear, round(share * side))), _CLEAR_TRIES, _CLEAR_BYTES_MAX)
+
+
+def _webp(reduced: Callable[[float], NDArray[np.uint8]], tries: Sequence[tuple[float, int]], bytes_max: int) -> bytes:
+    """The first of the tries, each a share of the side and a quality, that has at most so many bytes; else the last."""
+    for share, quality in tries:
+        encoded = cv2.imencode(".webp", reduced(share), [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
+        if len(encoded) <= bytes_max:
             break
     return encoded

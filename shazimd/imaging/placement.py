@@ -112,17 +112,13 @@ def placements(views: Sequence[Whole], candidate: Whole) -> Iterator[tuple[LaidO
     the whole."""
     placed = [(laid, number) for number, view in enumerate(views) if (laid := _on_each_other(view, candidate))]
     whole = max(placed, key=_correlation, default=None)
-    if whole is not None and whole[0].correlation >= ENOUGH:
+    if whole is not None and _correlation(whole) >= ENOUGH:
         yield whole
+        whole = None
     part = max(((each, 0) for each in _contained(views[0], candidate)), key=_correlation, default=None)
-    if (
-        whole is not None
-        and whole[0].correlation < ENOUGH
-        and (part is None or _correlation(whole) >= _correlation(part))
-    ):
-        yield whole
-    elif part is not None:
-        yield part
+    best = max((each for each in (whole, part) if each is not None), key=_correlation, default=None)
+    if best is not None:
+        yield best
 
 
 def _correlation(placed: tuple[LaidOn, int]) -> float:

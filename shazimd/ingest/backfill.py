@@ -50,7 +50,6 @@ class Backfill:
         self._jobs = jobs
         self._memory = memory
         self._features_version = features_version
-        """held to count a content as done: a count that another thread has passed would stay in the status"""
 
     def start(self) -> None:
         """Look for outdated contents once the words are loaded, and make their derived data anew."""

@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 from shazimd.errors import BadInput
 from shazimd.protocol.cluster import RefusedRow
 from shazimd.store import keys
-from shazimd.store.records import decode_turned
+from shazimd.store.records import are_unit, decode_turned
 from shazimd.text import printable
 from shazimd.types import Digest, Fingerprint, FloatVector, Signals
 from shazimd.words.packing import VERSION, check_packed
@@ -25,7 +25,6 @@ from shazimd.words.packing import VERSION, check_packed
 TURNED_BYTES = 7 * 2 * 8
 """average and difference hash of the 7 other orientations; none in rows written before these were kept"""
 PIXELS_MAX = (1 << 32) - 1
-UNIT_TOLERANCE = 1e-3  # as that of the store
 WIDTH_MAX = 8192
 
 Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
@@ -189,8 +188,7 @@ def _unit_vectors(given: Iterable[bytes | None]) -> dict[bytes, FloatVector]:
     found: dict[bytes, FloatVector] = {}
     for raws in of_length.values():
         together = np.frombuffer(b"".join(raws), "<f2").reshape(len(raws), -1).astype(np.float32)
-        lengths = np.sqrt(np.einsum("ij,ij->i", together, together))
-        for raw, fv, is_unit in zip(raws, together, np.abs(lengths - 1) <= UNIT_TOLERANCE, strict=True):
+        for raw, fv, is_unit in zip(raws, together, are_unit(together), strict=True):
             if is_unit:
                 found[raw] = fv
     return found

@@ -207,10 +207,12 @@ class PendingAlerts:
 
     def _released(self) -> list[PendingAlert]:
         """Some of the held alerts, once all vectors are there or no model comes."""
+        if not self._held or self._library.awaits_vectors():
+            return []
         with self._lock:
-            held = dict(self._held)
             room = RELEASED - sum(each.is_taken for each in self._put_off.values())
-        if not held or room <= 0 or self._library.awaits_vectors():
+            held = dict(self._held) if room > 0 else {}
+        if not held:
             return []
         released = []
         with self._store.read() as reader:

@@ -19,13 +19,14 @@ class StopSignals:
 
     def __init__(self, *numbers: signal.Signals) -> None:
         self._stopped = False
+        self._numbers = frozenset(numbers)
         self._woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
         for number in numbers:
-            signal.signal(number, self._stop)
+            signal.signal(number, lambda *_: None)  # only a signal with a handler is written to the descriptor
 
     def wait(self, timeout_s: float | None) -> bool:
-        """Wait for one of the signals; whether any has come. None waits for ever."""
+        """Wait for one of the signals, in any thread; whether any has come. None waits for ever."""
         poller = select.poll()
         poller.register(self._woken, select.POLLIN)
         end = None if timeout_s is None else time.monotonic() + timeout_s
@@ -33,23 +34,16 @@ class StopSignals:
             left_ms = None if end is None else max(0.0, end - time.monotonic()) * 1000
             if not poller.poll(left_ms):
                 break
-            os.read(self._woken, 512)  # of any signal that has a handler
+            self._stopped = not self._numbers.isdisjoint(os.read(self._woken, 512))  # of any signal with a handler
         return self._stopped
-
-    def _stop(self, *_: object) -> None:
-        self._stopped = True
 
 
 def set_at(event: threading.Event, *numbers: signal.Signals) -> None:
     """Set an event when one of these signals comes. For the main thread of a process that waits for the event, once."""
-    woken, wakes = os.pipe2(os.O_CLOEXEC)
-    os.set_blocking(wakes, False)
-    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
-    for number in numbers:
-        signal.signal(number, lambda *_: None)  # only a signal with a handler is written to the descriptor
+    signals = StopSignals(*numbers)
 
     def wait() -> None:
-        os.read(woken, 1)
+        signals.wait(None)
         event.set()
 
     threading.Thread(target=wait, name="signals", daemon=True).start()

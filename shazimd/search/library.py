@@ -114,9 +114,7 @@ class Library:
         ``BESIDE_MAX`` are on their way."""
         future = self._replacing.submit(self.replace, rows)
         self._beside.append((len(rows), future))
-        while self._beside:
-            if not self._beside[0][1].done() and sum(number for number, _ in self._beside) <= BESIDE_MAX:
-                break
+        while self._beside and (self._beside[0][1].done() or sum(number for number, _ in self._beside) > BESIDE_MAX):
             wait([self._beside.popleft()[1]])
         return future
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 import msgspec
 import numpy as np
 from msgspec import Meta, Struct
+from numpy.typing import NDArray
 
 from shazimd.errors import StoreDamaged
 from shazimd.types import (
@@ -299,8 +300,13 @@ def encode_vectors(vectors: Sequence[FloatVector]) -> list[bytes | None]:
     if not vectors:
         return []
     together = np.stack(vectors)
-    are_sound = np.abs(np.sqrt(np.einsum("ij,ij->i", together, together)) - 1) <= _UNIT_TOLERANCE
-    return [row.tobytes() if sound else None for row, sound in zip(together.astype("<f2"), are_sound, strict=True)]
+    sound = are_unit(together)
+    return [row.tobytes() if is_sound else None for row, is_sound in zip(together.astype("<f2"), sound, strict=True)]
+
+
+def are_unit(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which of these vectors [n, d] are finite and of unit length, as stored ones are."""
+    return np.asarray(np.abs(np.sqrt(np.einsum("ij,ij->i", vectors, vectors)) - 1) <= _UNIT_TOLERANCE)
 
 
 def sound_vector(raw: bytes, width: int | None = None) -> FloatVector | None:
