@@ -31,7 +31,7 @@ from PIL import Image, ImageOps
 from shazimd.client import Client
 from shazimd.config import WatchConfig
 from shazimd.models.registry import Registry
-from shazimd.workers.pool import IDLE_S
+from shazimd.workers.keeper import IDLE_S
 
 SCRIPTS = Path(sys.executable).parent
 STRANGERS_EVERY = 14

@@ -27,7 +27,7 @@ from shazimd.models.provision import Provision
 from shazimd.models.registry import Registry
 from shazimd.protocol import ReloadReply
 from shazimd.search.duplicates import Duplicates
-from shazimd.search.fetching import Fetching, WantedFeatures
+from shazimd.search.fetching import WantedFeatures
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Store
@@ -36,8 +36,7 @@ from shazimd.telemetry.metrics import Metrics
 from shazimd.types import Digest
 from shazimd.words.packing import VERSION
 from shazimd.workers import jobs
-from shazimd.workers.pool import WorkerPool
-from shazimd.workers.verifying import Verifier
+from shazimd.workers.pool import Verifier, WorkerPool
 
 log = structlog.get_logger()
 
@@ -64,13 +63,13 @@ class App:
             check_presence(roots, parts.store)
             self.store, self.workers, self.library = parts.store, parts.workers, parts.library
             self.alerts, self.committer, self.metrics = parts.alerts, parts.committer, parts.metrics
+            verifies, keeps = config.match.verify, _keeps_features(config)
             self.foreign = ForeignFiles(
-                parts.library,
-                parts.committer,
-                config.cluster.host,
-                keeps_features=config.match.verify and _keeps_features(config),
+                parts.library, parts.committer, config.cluster.host, keeps_features=verifies and keeps
             )
             self.wanted = WantedFeatures()
+            self.fetches = verifies and not keeps
+            """whether searches must have local features brought that are not kept here"""
             self.search, self.duplicates, self.ignored = parts.search, parts.duplicates, parts.ignored
             self.run = Run(parts, roots, RunSettings.of(config))
             self._opened = opened.pop_all()
@@ -101,11 +100,6 @@ class App:
     def alive(self) -> bool:
         """Whether the threads of the run and the library are alive; during a reload they may be between two runs."""
         return self._reloading.locked() or (self.run.alive() and self.library.alive())
-
-    def fetching(self) -> Fetching | None:
-        """For one search: brings local features that are not kept here; None where all are."""
-        is_needed = self._config.match.verify and not _keeps_features(self._config)
-        return Fetching(self.store, self.wanted) if is_needed else None
 
     def stop(self) -> None:
         """Stop the run; queries are answered until ``close``."""

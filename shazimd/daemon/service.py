@@ -36,6 +36,7 @@ from shazimd.protocol.cluster import ChangesPage, FingerprintMessage, ForeignRep
 from shazimd.protocol.groups import DecisionMessage, DuplicateGroup, GroupsPage
 from shazimd.protocol.status import InstalledModel, InstallProgress, RootStatus, Status
 from shazimd.search.duplicates import GroupFilter, GroupPage, Scoring
+from shazimd.search.fetching import Fetching
 from shazimd.search.join import pairs
 from shazimd.server.cluster_verbs import DIGESTS_MAX
 from shazimd.text import path_bytes
@@ -66,7 +67,7 @@ class DaemonService:
         query = self._app.workers.query(data, model).result()
         content = self._app.library.content_of(_digest(data))
         limit = min(limit or MATCHES_MAX, MATCHES_MAX)
-        fetching = self._app.fetching()
+        fetching = self._fetching()
         matches = self._app.search.matches(
             query, content, weights=weights, threshold=threshold, limit=limit, fetch=fetching
         )
@@ -143,6 +144,10 @@ class DaemonService:
 
     def _threshold(self, given: float | None) -> float:
         return self._app.run.settings.threshold if given is None else given
+
+    def _fetching(self) -> Fetching | None:
+        """For one search."""
+        return Fetching(self._app.store, self._app.wanted) if self._app.fetches else None
 
     def _counts(self) -> dict[str, int]:
         with self._app.library.store.read() as reader:
@@ -307,7 +312,7 @@ class DaemonService:
         return {"forgotten": self._app.foreign.forget(host), "comes_back": False}
 
     def decide_foreign(self, number: int, order: int, content: Digest) -> None:
-        self._app.run.ingest.across.decide(number, order, content, self._app.fetching())
+        self._app.run.ingest.across.decide(number, order, content, self._fetching())
 
     def wanted_features(self, timeout_s: float) -> list[str]:
         return [digest.hex() for digest in self._app.wanted.wanted(DIGESTS_MAX, timeout_s)]

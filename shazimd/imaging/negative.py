@@ -9,7 +9,7 @@ import numpy as np
 from shazimd.imaging.features import Features
 from shazimd.imaging.placement import SIDE_MIN, Whole
 from shazimd.imaging.whole import WholeView, reduced
-from shazimd.words.vocabulary import negated
+from shazimd.words.packing import negated
 
 _WORDS_MIN = 6
 """Words of the negative that the other picture has."""

@@ -18,9 +18,8 @@ from shazimd.errors import Forbidden, UsageError
 from shazimd.protocol import AlertsReply, RetryReply
 from shazimd.protocol.cluster import BehindReply, MissingReply
 from shazimd.protocol.status import ModelsReply
-from shazimd.server import answers, openapi, parameters
-from shazimd.server.answers import JsonResponse
-from shazimd.server.bodies import Bodies, memory_budget
+from shazimd.server import openapi, parameters
+from shazimd.server.bodies import ERROR_HANDLERS, Bodies, JsonResponse, lines, memory_budget
 from shazimd.server.cluster_verbs import CLUSTER_VERBS, PACKED
 from shazimd.server.events import AlertStreams
 from shazimd.server.parameters import SINCE
@@ -66,7 +65,7 @@ def create_app(
     api = _Api(service, Bodies(max_body_bytes, held_max_bytes or memory_budget(max_body_bytes)))
     admins = admins or Admins()
     routes = [_route(verb, api.handler(verb), admins, api.pace) for verb in ALL_VERBS]
-    app = Starlette(routes=routes, exception_handlers=answers.HANDLERS)
+    app = Starlette(routes=routes, exception_handlers=ERROR_HANDLERS)
     app.state.end_streams = api.end_streams
     return app
 
@@ -293,7 +292,7 @@ class _Api:
         return Response(_description(), media_type=JSON)
 
     def _lines(self, request: Request, items: Iterator[Any], limit: int | None = None) -> Response:
-        return answers.lines(items, limit, self._steps, self._streams.taken(request.state.peer.uid))
+        return lines(items, limit, self._steps, self._streams.taken(request.state.peer.uid))
 
     async def _verb(self, verb: Callable[..., T], *args: Any) -> T:
         return await anyio.to_thread.run_sync(verb, *args, limiter=self._verbs)

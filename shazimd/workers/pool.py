@@ -1,59 +1,36 @@
 """A pool of worker processes for decoding: a crash, hang or memory exhaustion of a decoder costs one job.
 
-Jobs wait in a queue. Each worker has a keeper, a thread: it takes a job, waits for the reply, and replaces a dead
-worker.
+Jobs wait in a queue for the keepers of the workers. A comparison is safe in the same way: local features come from
+workers that a hostile picture may have taken over, and from other hosts. They are checked without a decoder, and their
+small pictures are decoded in a comparison alone. Were one made to end the decoder, every question that comes across it
+would fail. So a candidate that ends its worker costs only itself.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from itertools import count
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import structlog
 
-from shazimd.errors import InternalError, ModelError, WorkerFailed, WorkerLost
+from shazimd.errors import InternalError, WorkerFailed, WorkerLost
 from shazimd.models.model import ModelInfo
 from shazimd.posix.sealed import SealedBytes
-from shazimd.types import Fingerprint, Query
-from shazimd.workers import checks, jobs, messages
-from shazimd.workers.messages import MalformedReply, Request
-from shazimd.workers.process import WorkerCrashed, WorkerProcess
-from shazimd.workers.turns import GRACE_S, JobQueue, Priority
+from shazimd.types import Digest, Fingerprint, Query, Verification, digest_of
+from shazimd.workers import jobs
+from shazimd.workers.keeper import JobQueue, Keeper, Models, PoolJob, Priority, QuestionKeeper
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
-JOBS_A_WORKER = 2000
-"""Jobs until a worker is renewed: whatever a picture has left in it ends then. A start takes 0.4 s, and 2,000 pictures
-of a scan 40 s."""
-
-IDLE_S = 60.0
-"""The spare worker ends after so long without a question: most installations never need it."""
-
 CLOSE_S = 5.0
 """The longest wait for jobs that have begun, when a pool closes: those who wait for the answers have gone."""
 CLOSE_TICK_S = 0.1
-
-
-@dataclass(order=True, slots=True)
-class _PoolJob(Generic[T]):
-    priority: Priority
-    number: int
-    """first come, first served within a priority"""
-    function: Callable[..., T] | None = field(compare=False)
-    """None ends the keeper"""
-    arguments: tuple[Any, ...] = field(compare=False, default=())
-    model: ModelInfo | None = field(compare=False, default=None)
-    """among the arguments"""
-    future: Future[T] = field(compare=False, default_factory=Future)
-    is_abandoned: bool = field(compare=False, default=False)
 
 
 class WorkerPool:
@@ -80,13 +57,13 @@ class WorkerPool:
         ``spare``: a worker more for a question that finds all others at work; these yield the processor to it."""
         self._extraction = max_pixels, features
         self._numbers = count()
-        self._jobs: JobQueue[_PoolJob[Any]] = JobQueue()
+        self._jobs = JobQueue()
         self._open = True
         self._lock = threading.Lock()
-        models = _Models(model)
-        self._keepers = [_Keeper(self._jobs, models, memory_mb, timeout_s, yields=spare) for _ in range(processes)]
+        models = Models(model)
+        self._keepers = [Keeper(self._jobs, models, memory_mb, timeout_s, yields=spare) for _ in range(processes)]
         if spare:
-            self._keepers.append(_QuestionKeeper(self._jobs, models, memory_mb, timeout_s))
+            self._keepers.append(QuestionKeeper(self._jobs, models, memory_mb, timeout_s))
         self._threads = [
             threading.Thread(target=keeper.run, name=f"worker-{i}", daemon=True)
             for i, keeper in enumerate(self._keepers)
@@ -129,7 +106,7 @@ class WorkerPool:
                 self._open = False
                 self._cancel(Priority.STOP)
                 for _ in self._threads:
-                    self._jobs.put(_PoolJob(Priority.STOP, next(self._numbers), None))
+                    self._jobs.put(PoolJob(Priority.STOP, next(self._numbers), None))
         end = time.monotonic() + CLOSE_S
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
@@ -156,7 +133,7 @@ class WorkerPool:
     def _submit(
         self, priority: Priority, function: Callable[..., T], arguments: tuple[Any, ...], model: ModelInfo | None = None
     ) -> Future[T]:
-        job = _PoolJob(priority, next(self._numbers), function, arguments, model)
+        job = PoolJob(priority, next(self._numbers), function, arguments, model)
         with self._lock:
             if not self._open:
                 raise InternalError("the worker pool is closed")
@@ -164,157 +141,62 @@ class WorkerPool:
         return job.future
 
 
-class _Models:
-    """The models that workers open at their start: the last two, since jobs for both alternate while one is changed."""
+UNRELATED = Verification(None)
 
-    def __init__(self, first: ModelInfo | None) -> None:
-        self._lock = threading.Lock()
-        self._last = () if first is None else (first,)
-
-    def with_model(self, model: ModelInfo | None) -> tuple[ModelInfo, ...]:
-        with self._lock:
-            if model is not None and model not in self._last:
-                self._last = (model, *self._last[:1])
-            return self._last
+Submit = Callable[..., "Future[list[Verification]]"]
+"""Has a worker run a job: ``WorkerPool.submit`` or ``submit_later``."""
 
 
-class _Keeper:
-    """Keeps one worker running and gives it jobs, in a thread of its own."""
+class Verifier:
+    """``verify_all`` in the workers. Candidates that end a worker are related to nothing from then on."""
+
+    def __init__(self, submit: Submit, failed: set[Digest]) -> None:
+        """``failed``: digests of features that ended a worker; shared by all verifiers of a pool."""
+        self._submit = submit
+        self._failed = failed
+
+    def __call__(self, query: bytes, candidates: Sequence[bytes]) -> Verifications:
+        """Start to compare a query with each candidate, all packed features."""
+        asked = candidates
+        if self._failed:
+            asked = [b"" if digest_of(each) in self._failed else each for each in candidates]
+        return Verifications(self, query, asked, self.start(query, asked))
+
+    def start(self, query: bytes, candidates: Sequence[bytes]) -> Future[list[Verification]]:
+        return self._submit(jobs.verify_all, query, candidates)
+
+    def leave_out(self, candidate: bytes, error: WorkerFailed) -> None:
+        """Ask no worker about this candidate any more."""
+        log.warning("features_failed", digest=digest_of(candidate).hex(), code=error.code, reason=str(error))
+        self._failed.add(digest_of(candidate))
+
+
+class Verifications:
+    """The answers about some candidates, in their order."""
 
     def __init__(
-        self,
-        jobs: JobQueue[_PoolJob[Any]],
-        models: _Models,
-        memory_mb: int,
-        timeout_s: float,
-        *,
-        yields: bool = False,
+        self, verifier: Verifier, query: bytes, candidates: Sequence[bytes], job: Future[list[Verification]]
     ) -> None:
-        self._jobs = jobs
-        self._yields = yields
-        self._models = models
-        self._memory_mb = memory_mb
-        self._timeout_s = timeout_s
-        self._worker: WorkerProcess | None = None
-        self._lock = threading.Lock()
-        self._begun: _PoolJob[Any] | None = None
-        """the job of the worker; the lock is held to change it, and to kill the worker for it"""
-        self.missing_layers: list[str] | None = None
-        """of the last worker that was ready"""
+        self._verifier = verifier
+        self._query = query
+        self._candidates = candidates
+        self._job = job
 
-    def run(self) -> None:
-        self._prepare()
-        while self._serve_one():
-            pass
-        if self._worker is not None:
-            self._worker.close()
-
-    def _serve_one(self) -> bool:
-        """Run the next job; False at the end. A separate function, to free the job before the next wait."""
-        job = self._next()
-        if job.function is None:
-            return False
-        if job.future.set_running_or_notify_cancel():
-            try:
-                result = self._run(job)
-            except Exception as error:  # also arguments that can't be pickled: no reason to lose this thread
-                job.future.set_exception(CancelledError() if job.is_abandoned else error)
-            else:
-                job.future.set_result(result)
-        self._begin(None)
-        if self._worker is not None and self._worker.jobs_done >= JOBS_A_WORKER:
-            self._replace(None)
-        return True
-
-    def abandon(self, less_urgent_than: Priority) -> None:
-        """Give up the job that has begun, if it is less urgent. For any thread."""
-        with self._lock:
-            if self._begun is not None and self._begun.priority > less_urgent_than:
-                self._begun.is_abandoned = True
-                if (worker := self._worker) is not None:  # one that starts just now is seen to before it has the job
-                    worker.end_job()
-
-    def _begin(self, job: _PoolJob[Any] | None) -> None:
-        with self._lock:
-            self._begun = job
-
-    def _prepare(self) -> None:
-        self._replace(None)
-
-    def _next(self) -> _PoolJob[Any]:
-        return self._jobs.take(self._begin)
-
-    def _run(self, job: _PoolJob[T]) -> T:
-        """The result of a job. A job is tried again, in a fresh worker, unless it is to blame for the failure."""
-        assert job.function is not None
-        request = messages.pack_job(job.function, job.arguments)
-        before = 0 if self._worker is None else self._worker.jobs_done
+    def result(self) -> list[Verification]:
+        """Wait for the answers. Raises WorkerLost, and WorkerFailed if the query is to blame."""
         try:
-            return self._ask(request, job)
+            return self._job.result()
         except WorkerLost:
-            return self._ask(request, job)
-        except (MalformedReply, WorkerCrashed):
-            if not before:
-                raise
-            return self._ask(request, job)
-
-    def _ask(self, request: Request, job: _PoolJob[T]) -> T:
-        """The result of a job; after a failure the worker is replaced. Raises CancelledError for an abandoned one."""
-        assert job.function is not None
-        _check_wanted(job)
-        try:
-            worker = self._live_worker(job.model)
-            _check_wanted(job)
-            reply = worker.ask(request)
-            return checks.checked(job.function, job.arguments, messages.unpack_reply(reply, job.function))
-        except (WorkerFailed, ModelError):  # the model's file may be mended, and only a new worker can open it
-            self._replace(job.model)
             raise
+        except WorkerFailed:
+            self._verifier.start(self._query, [self._query]).result()
+            return [self._alone(candidate) for candidate in self._candidates]
 
-    def _live_worker(self, model: ModelInfo | None) -> WorkerProcess:
-        """The worker, ready; replaced if it died, sent something while idle or lacks the model. Raises WorkerLost."""
-        worker = self._worker
-        if worker is not None and worker.has_sent_unasked():
-            log.warning("worker_ended", reason="it has sent bytes that belong to no job", jobs=worker.jobs_done)
-            worker = None
-        if worker is None or not worker.is_alive() or not worker.knows(model):
-            worker = self._start(model)
-        worker.wait_until_ready()
-        self.missing_layers = worker.missing_layers
-        return worker
-
-    def _replace(self, model: ModelInfo | None) -> None:
-        with suppress(WorkerLost):  # the next job tries again, and says so
-            self._start(model)
-
-    def _start(self, model: ModelInfo | None) -> WorkerProcess:
-        """Replace the worker. Raises WorkerLost, and then there is none."""
-        if self._worker is not None:
-            self._worker.kill()
-        self._worker = None
-        self._worker = WorkerProcess(self._memory_mb, self._timeout_s, self._models.with_model(model))
-        if self._yields:
-            self._worker.yield_to_others()
-        return self._worker
-
-
-def _check_wanted(job: _PoolJob[Any]) -> None:
-    """Raises CancelledError for an abandoned job."""
-    if job.is_abandoned:
-        raise CancelledError
-
-
-class _QuestionKeeper(_Keeper):
-    """Serves the questions for which no other worker is free; has no worker while there are none."""
-
-    def _prepare(self) -> None:
-        """Start no worker yet."""
-
-    def _next(self) -> _PoolJob[Any]:
-        while True:
-            timeout_s, grace_s = (None, GRACE_S) if self._worker is None else (IDLE_S, 0.0)
-            if (job := self._jobs.take_question(self._begin, timeout_s, grace_s)) is not None:
-                return job
-            if self._worker is not None:
-                self._worker.close()
-                self._worker = None
+    def _alone(self, candidate: bytes) -> Verification:
+        try:
+            return self._verifier.start(self._query, [candidate]).result()[0]
+        except WorkerLost:
+            raise
+        except WorkerFailed as error:
+            self._verifier.leave_out(candidate, error)
+            return UNRELATED

@@ -10,8 +10,7 @@ import pytest
 import worker_jobs
 
 from shazimd.errors import ModelError, ShazimdError, WorkerFailed
-from shazimd.workers import messages
-from shazimd.workers import pool as pools
+from shazimd.workers import keeper, messages
 from shazimd.workers.messages import MalformedReply
 from shazimd.workers.pool import WorkerPool
 
@@ -96,7 +95,7 @@ def test_a_worker_names_three_errors_only(pool: WorkerPool) -> None:
 
 def test_a_worker_is_renewed_after_many_jobs(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is left in its memory is gone then; no job fails by it."""
-    monkeypatch.setattr(pools, "JOBS_A_WORKER", 3)
+    monkeypatch.setattr(keeper, "JOBS_A_WORKER", 3)
     pool.submit(worker_jobs.blunder).exception()  # a fresh worker follows
     processes = [pool.submit(worker_jobs.process_id).result() for _ in range(7)]
     assert [processes.count(each) for each in dict.fromkeys(processes)] == [3, 3, 1]

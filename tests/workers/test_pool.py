@@ -24,7 +24,7 @@ from shazimd.errors import InternalError, NotAnImage, TooLarge, WorkerFailed, Wo
 from shazimd.imaging.extract import Extractor
 from shazimd.models.model import bundled
 from shazimd.types import Verdict
-from shazimd.workers import jobs, process
+from shazimd.workers import jobs, keeper, process
 from shazimd.workers import pool as pools
 from shazimd.workers.pool import WorkerPool
 
@@ -322,7 +322,7 @@ def test_a_file_is_given_up_while_its_worker_starts(monkeypatch: pytest.MonkeyPa
 
     with WorkerPool(processes=1, memory_mb=512, timeout_s=600, max_pixels=1_000_000) as pool:
         worker = psutil.Process(pool.submit(worker_jobs.process_id).result())
-        monkeypatch.setattr(pools, "WorkerProcess", started_late)
+        monkeypatch.setattr(keeper, "WorkerProcess", started_late)
         worker.kill()
         _until(lambda: worker.status() == psutil.STATUS_ZOMBIE)
         hanging = pool.submit_later(worker_jobs.stop_answering)

@@ -11,6 +11,7 @@ import worker_jobs
 from drawn import encoded, picture
 from patience import PATIENCE_S
 
+from shazimd.workers import keeper
 from shazimd.workers import pool as pools
 from shazimd.workers.pool import WorkerPool
 
@@ -55,7 +56,7 @@ def test_an_idle_pool_has_no_worker_more(
     pool: WorkerPool, before: set[psutil.Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker for questions is started for the first that finds no other free, and ends some time after the last."""
-    monkeypatch.setattr(pools, "IDLE_S", 0.05)
+    monkeypatch.setattr(keeper, "IDLE_S", 0.05)
 
     def workers() -> int:
         return len(set(psutil.Process().children()) - before)

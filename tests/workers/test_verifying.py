@@ -10,7 +10,7 @@ import pytest
 
 from shazimd.errors import WorkerFailed, WorkerLost
 from shazimd.types import Digest, Verdict, Verification
-from shazimd.workers.verifying import UNRELATED, Verifier
+from shazimd.workers.pool import UNRELATED, Verifier
 
 COPY = Verification(Verdict.COPY, 30)
 
