@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
-from typing import Any
+from typing import Any, cast
 
 from patience import PATIENCE_S
 
@@ -222,8 +222,8 @@ class FakeService:
         is_known = path.startswith(b"/srv/p")
         return {"forgotten": 3 if is_known else 0, "comes_back": is_known and not ignore}
 
-    def ignored(self) -> list[bytes]:
-        return self.out
+    def ignored(self) -> list[PathFields]:
+        return [cast(PathFields, path_fields(path)) for path in self.out]
 
     def unignore(self, path: bytes) -> None:
         if path not in self.out:
@@ -356,8 +356,8 @@ class FakeService:
         position = {"changes": [gone] * number, "after": f"{number}.x"}
         return {**position, "restarted": True, "reading": True, "ended": True, "complete": True}  # type: ignore[typeddict-item]
 
-    def fingerprints(self, digests: list[bytes]) -> list[FingerprintMessage]:
-        self.asked.append(("fingerprints", digests))
+    def fingerprints(self, contents: list[bytes]) -> list[FingerprintMessage]:
+        self.asked.append(("fingerprints", contents))
         return []
 
     def foreign(self) -> ForeignStatus:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from typing import cast
 
 from shazimd import __version__
 from shazimd.daemon import decide, feed, wire
@@ -39,7 +40,7 @@ from shazimd.search.duplicates import GroupFilter, GroupPage, Scoring
 from shazimd.search.fetching import Fetching
 from shazimd.search.join import pairs
 from shazimd.server.cluster_verbs import DIGESTS_MAX
-from shazimd.text import path_bytes
+from shazimd.text import path_bytes, path_fields
 from shazimd.types import Digest, Verdict, Weights, new_digest
 
 MATCHES_MAX = 10_000
@@ -181,8 +182,8 @@ class DaemonService:
         forgotten = collect.forget_path(self._app.library, self._app.committer, path)
         return {"forgotten": forgotten, "comes_back": not ignore and self._app.run.comes_back(path)}
 
-    def ignored(self) -> list[bytes]:
-        return self._app.ignored.all()
+    def ignored(self) -> list[PathFields]:
+        return [cast(PathFields, path_fields(path)) for path in self._app.ignored.all()]
 
     def unignore(self, path: bytes) -> None:
         self._app.ignored.remove(path)
@@ -287,8 +288,8 @@ class DaemonService:
         self._app.store.file_changes.end_waits()
         self._app.wanted.end_waits()
 
-    def fingerprints(self, digests: list[bytes]) -> list[FingerprintMessage]:
-        return feed.fingerprints(self._app.store, self._app.library.model_id, digests)
+    def fingerprints(self, contents: list[bytes]) -> list[FingerprintMessage]:
+        return feed.fingerprints(self._app.store, self._app.library.model_id, contents)
 
     def foreign(self) -> ForeignStatus:
         undecided = self._app.run.ingest.across.undecided(UNDECIDED_MAX)

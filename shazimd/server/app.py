@@ -15,14 +15,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from shazimd.errors import Forbidden, UsageError
-from shazimd.protocol import AlertsReply, RetryReply
 from shazimd.protocol.cluster import BehindReply, MissingReply
-from shazimd.protocol.status import ModelsReply
 from shazimd.server import openapi, parameters
 from shazimd.server.bodies import ERROR_HANDLERS, Bodies, JsonResponse, lines, memory_budget
 from shazimd.server.cluster_verbs import CLUSTER_VERBS, PACKED
 from shazimd.server.events import AlertStreams
-from shazimd.server.parameters import SINCE
+from shazimd.server.parameters import MISSED
 from shazimd.server.service import Service
 from shazimd.server.users import Admins, Pace, Shares, Turns
 from shazimd.server.verbs import EVENTS, JSON, JSON_LINES, RESCAN, UNIGNORE, VERBS, Verb
@@ -46,14 +44,9 @@ REQUESTS_PER_S = 500.0
 REQUESTS_BURST_S = 0.5
 REQUESTS_WAIT_S_MAX = 2.0
 
-ALERTS_PER_ANSWER = 1000
-DECISIONS_PER_ANSWER = 1000
 ALL_VERBS = (*VERBS, *CLUSTER_VERBS)
-CHANGES_PER_PAGE = 1000
-CHANGES_WAIT_S_MAX = 20
 WAITS_AT_ONCE = 32
 """Threads of requests that wait for a change."""
-GROUPS_PER_PAGE, GROUPS_PER_PAGE_MAX = 50, 500
 
 
 def create_app(
@@ -114,7 +107,7 @@ class _Api:
             found = await self._verb(partial(getattr(self._service, verb.name), **given))
             if verb.reply.media_type == JSON_LINES:
                 return self._lines(request, found)
-            return JsonResponse(found, verb.reply.status)
+            return JsonResponse({verb.reply.key: found} if verb.reply.key else found, verb.reply.status)
 
         return own or answer
 
@@ -125,23 +118,17 @@ class _Api:
 
     async def find(self, request: Request, given: dict[str, Any]) -> Response:
         async with self._bodies.picture(request) as data:
-            ask = partial(self._service.find, data, given["threshold"], given["weights"], given["limit"])
-            return JsonResponse(await self._query(request, ask))
+            return JsonResponse(await self._query(request, partial(self._service.find, data, **given)))
 
     async def compare(self, request: Request, given: dict[str, Any]) -> Response:
         async with self._bodies.pictures(request, "a", "b") as (a, b):
-            return JsonResponse(await self._query(request, partial(self._service.compare, a, b, given["weights"])))
-
-    async def alerts(self, _request: Request, given: dict[str, Any]) -> Response:
-        limit = min(given["limit"] or ALERTS_PER_ANSWER, ALERTS_PER_ANSWER)
-        reply: AlertsReply = {"alerts": await self._verb(self._service.alerts, given["since"] or 0, limit)}
-        return JsonResponse(reply)
+            return JsonResponse(await self._query(request, partial(self._service.compare, a, b, **given)))
 
     async def events(self, request: Request, given: dict[str, Any]) -> Response:
         since = given["since"]
         if since is None and "last-event-id" in request.headers:
             last = request.headers["last-event-id"].encode("latin-1")
-            since = parameters.parse(b"since=" + last, (SINCE,))["since"]
+            since = parameters.parse(b"since=" + last, (MISSED,))["since"]
         return StreamingResponse(
             self.alerts_live.stream(since, request.state.peer.uid),
             headers={"Cache-Control": "no-store"},
@@ -149,19 +136,15 @@ class _Api:
         )
 
     async def rescan(self, _request: Request, given: dict[str, Any]) -> Response:
-        await self._verb(self._service.rescan, given["path"], bool(given["deep"]))
+        await self._verb(self._service.rescan, given["path"], given["deep"])
         reply = {"path": None} if given["path"] is None else path_fields(given["path"])
         return JsonResponse(reply, RESCAN.reply.status)
 
     async def forget(self, _request: Request, given: dict[str, Any]) -> Response:
         path, deleted, content, ignore = (given[name] for name in ("path", "deleted", "content", "ignore"))
-        if sum(value is not None for value in (path, deleted, content)) != 1 or (ignore and path is None):
+        if (path is not None, deleted, content is not None).count(True) != 1 or (ignore and path is None):
             raise UsageError("expected one parameter: path (also with ignore=true), deleted=true or content")
-        options = {"deleted": bool(deleted), "content": content, "ignore": bool(ignore)}
-        return JsonResponse(await self._verb(partial(self._service.forget, path, **options)))
-
-    async def ignored(self, _request: Request, _given: dict[str, Any]) -> Response:
-        return JsonResponse({"ignored": [path_fields(path) for path in await self._verb(self._service.ignored)]})
+        return JsonResponse(await self._verb(partial(self._service.forget, **given)))
 
     async def unignore(self, _request: Request, given: dict[str, Any]) -> Response:
         await self._verb(self._service.unignore, given["path"])
@@ -175,19 +158,13 @@ class _Api:
         if given["id"] is not None:
             return JsonResponse(await self._verb(self._service.group, given["id"]))
         verdict = Verdict(given["verdict"]) if given["verdict"] else None
-        limit = min(given["limit"] or GROUPS_PER_PAGE, GROUPS_PER_PAGE_MAX)
         ask = partial(
             self._service.group_page,
-            *(given["under"], verdict, given["after"], limit),
-            decided=bool(given["decided"]),
+            *(given["under"], verdict, given["after"], given["limit"]),
+            decided=given["decided"],
             modified=(given["modified_since"], given["modified_until"]),
         )
         return JsonResponse(await self._verb(ask))
-
-    async def decisions(self, _request: Request, given: dict[str, Any]) -> Response:
-        limit = min(given["limit"] or DECISIONS_PER_ANSWER, DECISIONS_PER_ANSWER)
-        decisions = await self._verb(self._service.decisions, given["after"] or 0, limit)
-        return JsonResponse({"decisions": decisions})
 
     async def decide(self, request: Request, given: dict[str, Any]) -> Response:
         async with self._bodies.any(request) as body:
@@ -198,31 +175,16 @@ class _Api:
     async def undo(self, _request: Request, given: dict[str, Any]) -> Response:
         return JsonResponse(await self._verb(self._service.undo, given["id"]))
 
-    async def export(self, request: Request, given: dict[str, Any]) -> Response:
-        return self._lines(request, self._service.export(vectors=bool(given["vectors"])))
-
-    async def retry_failed(self, _request: Request, given: dict[str, Any]) -> Response:
-        reply: RetryReply = {"retried": await self._verb(self._service.retry_failed, given["path"])}
-        return JsonResponse(reply, 202)
-
-    async def pairs(self, request: Request, given: dict[str, Any]) -> Response:
-        pairs = await self._verb(self._service.pairs, given["threshold"], given["weights"], given["after"] or 0)
-        return self._lines(request, pairs)
-
-    async def models(self, _request: Request, _given: dict[str, Any]) -> Response:
-        reply: ModelsReply = {"models": await self._verb(self._service.models)}
-        return JsonResponse(reply)
-
     async def install_model(self, request: Request, given: dict[str, Any]) -> Response:
         async with self._bodies.any(request) as data:
             steps = await self._verb(self._service.install_model, given["handle"], data or None)
         return self._lines(request, steps)
 
     async def changes(self, _request: Request, given: dict[str, Any]) -> Response:
-        limit = min(given["limit"] or CHANGES_PER_PAGE, CHANGES_PER_PAGE)
-        end = anyio.current_time() + min(given["wait"] or 0, CHANGES_WAIT_S_MAX)
+        ask = partial(self._service.changes, given["after"], given["limit"])
+        end = anyio.current_time() + given["wait"]
         before = self._service.file_changes()
-        page = await self._verb(self._service.changes, given["after"], limit)
+        page = await self._verb(ask)
         while page["complete"] and not page["changes"] and (left_s := end - anyio.current_time()) > 0:
             await anyio.to_thread.run_sync(
                 self._service.wait_for_file_change, before, left_s, abandon_on_cancel=True, limiter=self._waits
@@ -230,33 +192,18 @@ class _Api:
             if self._service.file_changes() == before:
                 break
             before = self._service.file_changes()
-            page = await self._verb(self._service.changes, given["after"], limit)
+            page = await self._verb(ask)
         return JsonResponse(page)
-
-    async def fingerprints(self, _request: Request, given: dict[str, Any]) -> Response:
-        return JsonResponse({"fingerprints": await self._verb(self._service.fingerprints, given["contents"])})
-
-    async def foreign_paths(self, _request: Request, given: dict[str, Any]) -> Response:
-        limit = min(given["limit"] or CHANGES_PER_PAGE, CHANGES_PER_PAGE)
-        paths = await self._verb(self._service.foreign_paths, given["host"], given["after"], limit)
-        return JsonResponse({"paths": paths})
 
     async def missing_contents(self, request: Request, given: dict[str, Any]) -> Response:
         async with self._bodies.any(request) as body:
-            ask = partial(self._service.missing_contents, given["host"], body, packed=_is_packed(request))
+            ask = partial(self._service.missing_contents, body=body, packed=_is_packed(request), **given)
             reply: MissingReply = {"missing": await self._verb(ask)}
             return JsonResponse(reply)
 
     async def put_foreign(self, request: Request, given: dict[str, Any]) -> Response:
         async with self._bodies.any(request) as body:
-            put = partial(
-                self._service.put_foreign,
-                given["host"],
-                body,
-                given["position"],
-                complete=bool(given["complete"]),
-                packed=_is_packed(request),
-            )
+            put = partial(self._service.put_foreign, body=body, packed=_is_packed(request), **given)
             return JsonResponse(await self._verb(put))
 
     async def link_is_behind(self, _request: Request, given: dict[str, Any]) -> Response:
@@ -269,9 +216,8 @@ class _Api:
         return JsonResponse({"decided": given["id"]})
 
     async def wanted_features(self, _request: Request, given: dict[str, Any]) -> Response:
-        wait_s = min(given["wait"] or 0, CHANGES_WAIT_S_MAX)
         wanted = await anyio.to_thread.run_sync(
-            self._service.wanted_features, wait_s, abandon_on_cancel=True, limiter=self._waits
+            self._service.wanted_features, given["wait"], abandon_on_cancel=True, limiter=self._waits
         )
         return JsonResponse({"wanted": wanted})
 

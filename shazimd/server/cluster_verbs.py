@@ -7,13 +7,14 @@ from shazimd.server.parameters import (
     ASCII_TEXT,
     DIGEST,
     HEXADECIMAL,
-    LIMIT,
     NUMBER,
     ORDINAL,
+    PAGE_LIMIT,
     TRUE,
     Parameter,
     parse_digest,
     text,
+    whole,
 )
 from shazimd.server.verbs import Reply, Verb
 
@@ -24,6 +25,7 @@ PACKED = "application/msgpack"
 
 DIGESTS_MAX = 100
 """So many fit into a request's line."""
+WAIT_S_MAX = 20
 WORD_MAX = 8192
 """Room for the base64 of the longest path."""
 
@@ -49,7 +51,7 @@ WORD = text(_word, ASCII_TEXT, maxLength=WORD_MAX)
 HOST_NAME = "^[a-z0-9][a-z0-9.-]{0,62}$"
 
 POSITION = Parameter("after", WORD, "the position that the page before ended with")
-WAIT = Parameter("wait", NUMBER, "seconds to wait for a change, at most 20")
+WAIT = Parameter("wait", whole(0, WAIT_S_MAX), f"seconds to wait for a change, at most {WAIT_S_MAX}", default=0)
 CONTENTS = Parameter(
     "contents",
     text(_digests, f"^{HEXADECIMAL}{{64}}(,{HEXADECIMAL}{{64}}){{0,{DIGESTS_MAX - 1}}}$"),
@@ -59,7 +61,10 @@ CONTENTS = Parameter(
 HOST = Parameter("host", text(_word, HOST_NAME), "name of another host", required=True)
 REACHED = Parameter("position", WORD, "kept with the files, as one write")
 WHOLE = Parameter(
-    "complete", TRUE, "refuse files of contents that are neither known nor given, instead of asking for these"
+    "complete",
+    TRUE,
+    "refuse files of contents that are neither known nor given, instead of asking for these",
+    default=False,
 )
 AFTER_PATH = Parameter("after", ABSOLUTE_PATH, "only files after this path")
 UNDECIDED_ID = Parameter("id", ORDINAL, "id of an undecided file", required=True)
@@ -75,14 +80,14 @@ CHANGES = Verb(
     "GET /v1/changes",
     "List changes of this host's files after a position, or all files.",
     Reply("ChangesPage"),
-    (POSITION, LIMIT, WAIT),
+    (POSITION, PAGE_LIMIT, WAIT),
     admin=True,
 )
 FINGERPRINTS = Verb(
     "fingerprints",
     "GET /v1/fingerprints",
     "Return the fingerprints of contents, for other hosts.",
-    Reply("FingerprintsReply"),
+    Reply("FingerprintsReply", key="fingerprints"),
     (CONTENTS,),
     admin=True,
 )
@@ -93,8 +98,8 @@ FOREIGN_PATHS = Verb(
     "foreign_paths",
     "GET /v1/foreign/files",
     "List the files of another host.",
-    Reply("ForeignPaths"),
-    (HOST, AFTER_PATH, LIMIT),
+    Reply("ForeignPaths", key="paths"),
+    (HOST, AFTER_PATH, PAGE_LIMIT),
     admin=True,
 )
 MISSING_CONTENTS = Verb(
@@ -156,8 +161,4 @@ PUT_FEATURES = Verb(
     FOREIGN_BATCH,
     admin=True,
 )
-CLUSTER_VERBS = (
-    *(CHANGES, FINGERPRINTS),
-    *(FOREIGN, FOREIGN_PATHS, MISSING_CONTENTS, PUT_FOREIGN, LINK_IS_BEHIND, FORGET_FOREIGN, DECIDE_FOREIGN),
-    *(WANTED_FEATURES, PUT_FEATURES),
-)
+CLUSTER_VERBS = tuple(each for each in list(globals().values()) if isinstance(each, Verb))

@@ -95,5 +95,6 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         "in": "query",
         "required": parameter.required,
         "description": parameter.description,
-        "schema": parameter.kind.schema,
+        "schema": parameter.kind.schema
+        | ({} if parameter.default in (None, False) else {"default": parameter.default}),
     }

@@ -22,6 +22,8 @@ ASCII_TEXT = "^[ -~]+$"
 """A schema can't say "printable"; other printable characters are accepted, too."""
 HEXADECIMAL = "[0-9a-fA-F]"
 WHOLE_DIGITS = 18
+PAGE_MAX, GROUPS_MAX = 1000, 500
+"""Of an answer: alerts, decisions, changes or paths; groups."""
 SECONDS_MAX = 1 << 33
 """The year 2242: nanoseconds since 1970 fit 64 bits."""
 
@@ -38,11 +40,15 @@ class ValueKind:
 class Parameter:
     """A parameter of the query string."""
 
-    def __init__(self, name: str, kind: ValueKind, description: str, *, required: bool = False) -> None:
+    def __init__(
+        self, name: str, kind: ValueKind, description: str, *, required: bool = False, default: Any = None
+    ) -> None:
+        """``default``: the value of a parameter that is not given."""
         self.name = name
         self.kind = kind
         self.description = description
         self.required = required
+        self.default = default
 
 
 def text(parse: Parser, pattern: str, **more: Any) -> ValueKind:
@@ -50,14 +56,14 @@ def text(parse: Parser, pattern: str, **more: Any) -> ValueKind:
     return ValueKind(parse, {"type": "string", "pattern": pattern, **more})
 
 
-def whole(minimum: int) -> ValueKind:
-    """The whole numbers from ``minimum``, of at most 18 digits."""
+def whole(minimum: int, most: int | None = None) -> ValueKind:
+    """The whole numbers from ``minimum``, of at most 18 digits; larger ones than ``most`` count as that."""
 
     def parse_whole(given: str) -> int:
         is_whole = given.isascii() and given.isdigit() and len(given) <= WHOLE_DIGITS
         if not (is_whole and int(given) >= minimum):
             raise ValueError(f"a whole number from {minimum}")
-        return int(given)
+        return int(given) if most is None else min(int(given), most)
 
     return ValueKind(parse_whole, {"type": "integer", "minimum": minimum, "maximum": 10**WHOLE_DIGITS - 1})
 
@@ -143,13 +149,16 @@ WEIGHTS = Parameter(
     "AH,DH,FV: weights of the signals",
 )
 LIMIT = Parameter("limit", ORDINAL, "maximum number of results")
-SINCE = Parameter("since", NUMBER, "only alerts with a greater id")
-AFTER = Parameter("after", NUMBER, "only contents with a greater id")
+PAGE_LIMIT = Parameter("limit", whole(1, PAGE_MAX), "maximum number of results", default=PAGE_MAX)
+GROUPS_LIMIT = Parameter("limit", whole(1, GROUPS_MAX), "maximum number of groups", default=50)
+SINCE = Parameter("since", NUMBER, "only alerts with a greater id", default=0)
+MISSED = Parameter("since", NUMBER, "first the alerts that were stored with a greater id")
+AFTER = Parameter("after", NUMBER, "only contents with a greater id", default=0)
 PATH = Parameter("path", ABSOLUTE_PATH, "absolute, percent-encoded bytes")
 REQUIRED_PATH = Parameter("path", ABSOLUTE_PATH, "absolute, percent-encoded bytes", required=True)
-DEEP = Parameter("deep", TRUE, "read every file, though its stat is unchanged")
-IGNORE = Parameter("ignore", TRUE, "keep the path out from now on")
-DELETED = Parameter("deleted", TRUE, "forget all contents without files")
+DEEP = Parameter("deep", TRUE, "read every file, though its stat is unchanged", default=False)
+IGNORE = Parameter("ignore", TRUE, "keep the path out from now on", default=False)
+DELETED = Parameter("deleted", TRUE, "forget all contents without files", default=False)
 CONTENT = Parameter("content", DIGEST, "BLAKE2b-256 digest of the file's bytes")
 HANDLE = Parameter(
     "handle",
@@ -166,17 +175,19 @@ MODIFIED_SINCE = Parameter(
 )
 MODIFIED_UNTIL = Parameter("modified_until", _TIME, "and that file modified before")
 VERDICT = Parameter("verdict", choice("exact", "copy"), "only groups with such a file")
-DECIDED = Parameter("decided", TRUE, "the groups with a decision about the file to keep, instead of those without")
+DECIDED = Parameter(
+    "decided", TRUE, "the groups with a decision about the file to keep, instead of those without", default=False
+)
 GROUP_ID = Parameter("id", DIGEST, "only the group with this id, whatever else is given")
 DECISION_ID = Parameter("id", ORDINAL, "id of a decision", required=True)
 UNKNOWN = Parameter(
     "unknown", choice("accept"), "an import: contents need not be known, and the uid and time of a line count"
 )
-VECTORS = Parameter("vectors", TRUE, "with the feature vectors of the present model")
+VECTORS = Parameter("vectors", TRUE, "with the feature vectors of the present model", default=False)
 
 
 def parse(query: bytes, parameters: Iterable[Parameter]) -> dict[str, Any]:
-    """The parsed value of each parameter, None if not given. Raises UsageError."""
+    """The parsed value of each parameter, its default if not given. Raises UsageError."""
     from urllib.parse import parse_qsl  # 5 ms at the start of a client, which parses none
 
     known = {parameter.name: parameter for parameter in parameters}
@@ -194,7 +205,7 @@ def parse(query: bytes, parameters: Iterable[Parameter]) -> dict[str, Any]:
     for name, parameter in known.items():
         if parameter.required and name not in values:
             raise UsageError(f"{name} is not given, expected it in the query string")
-    return dict.fromkeys(known) | values
+    return {name: parameter.default for name, parameter in known.items()} | values
 
 
 def _shown(text: str) -> str:

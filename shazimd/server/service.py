@@ -58,7 +58,7 @@ class Service(Protocol):
         """Forget a file or a directory with its subtree, or all contents without files, or the content with this digest
         and its files. With ``ignore`` the path stays out; raises NotFound outside the roots then."""
 
-    def ignored(self) -> list[bytes]:
+    def ignored(self) -> list[PathFields]:
         """The paths that stay out."""
 
     def unignore(self, path: bytes) -> None:
@@ -137,7 +137,7 @@ class Service(Protocol):
     def end_waits(self) -> None:
         """Let no request wait any more; never waits."""
 
-    def fingerprints(self, digests: list[bytes]) -> list[FingerprintMessage]:
+    def fingerprints(self, contents: list[bytes]) -> list[FingerprintMessage]:
         """The fingerprints of those of these contents that are known."""
 
     def foreign(self) -> ForeignStatus:

@@ -5,30 +5,7 @@ The client imports this module, and must start fast: hence almost no imports.
 
 from __future__ import annotations
 
-from shazimd.server.parameters import (
-    AFTER,
-    CONTENT,
-    CURSOR,
-    DECIDED,
-    DECISION_ID,
-    DEEP,
-    DELETED,
-    GROUP_ID,
-    HANDLE,
-    IGNORE,
-    LIMIT,
-    MODIFIED_SINCE,
-    MODIFIED_UNTIL,
-    PATH,
-    REQUIRED_PATH,
-    SINCE,
-    THRESHOLD,
-    UNDER,
-    UNKNOWN,
-    VECTORS,
-    VERDICT,
-    WEIGHTS,
-)
+from shazimd.server import parameters as query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,10 +31,14 @@ DECISIONS = "decisions"
 class Reply:
     """The reply of a verb: the name of its type in ``protocol`` (of a line or event in a stream), None for others."""
 
-    def __init__(self, type_name: str | None, media_type: str = JSON, status: int = 200) -> None:
+    def __init__(
+        self, type_name: str | None, media_type: str = JSON, status: int = 200, key: str | None = None
+    ) -> None:
+        """``key``: the reply is an object that has the service's answer under this key alone."""
         self.type_name = type_name
         self.media_type = media_type
         self.status = status
+        self.key = key
 
 
 class Verb:
@@ -89,7 +70,7 @@ FIND = Verb(
     "POST /v1/find",
     "Find known images like the image in the body.",
     Reply("FindReply"),
-    (THRESHOLD, WEIGHTS, LIMIT),
+    (query.THRESHOLD, query.WEIGHTS, query.LIMIT),
     PICTURE,
 )
 COMPARE = Verb(
@@ -97,24 +78,30 @@ COMPARE = Verb(
     "POST /v1/compare",
     'Compare two images: the files "a" and "b" of a form.',
     Reply("CompareReply"),
-    (WEIGHTS,),
+    (query.WEIGHTS,),
     TWO_PICTURES,
 )
 STATUS = Verb("status", "GET /v1/status", "Report the daemon's state and counts.", Reply("Status"))
-ALERTS = Verb("alerts", "GET /v1/alerts", "List alerts, oldest first.", Reply("AlertsReply"), (SINCE, LIMIT))
+ALERTS = Verb(
+    "alerts",
+    "GET /v1/alerts",
+    "List alerts, oldest first.",
+    Reply("AlertsReply", key="alerts"),
+    (query.SINCE, query.PAGE_LIMIT),
+)
 STREAM = Verb(
     "events",
     "GET /v1/events",
     'Stream new alerts; with "since" or Last-Event-ID, the missed alerts come first.',
     Reply("Alert", EVENTS),
-    (SINCE,),
+    (query.MISSED,),
 )
 RESCAN = Verb(
     "rescan",
     "POST /v1/rescan",
     "Compare a path, or every root, with the disk.",
     Reply("RescanReply", status=202),
-    (PATH, DEEP),
+    (query.PATH, query.DEEP),
     admin=True,
 )
 FORGET = Verb(
@@ -122,18 +109,18 @@ FORGET = Verb(
     "POST /v1/forget",
     "Forget a path with its subtree, or all deleted images, or the image with a digest.",
     Reply("ForgetReply"),
-    (PATH, DELETED, CONTENT, IGNORE),
+    (query.PATH, query.DELETED, query.CONTENT, query.IGNORE),
     admin=True,
 )
 LIST_IGNORED = Verb(
-    "ignored", "GET /v1/ignored", "List the files and directories that stay out.", Reply("IgnoredReply")
+    "ignored", "GET /v1/ignored", "List the files and directories that stay out.", Reply("IgnoredReply", key="ignored")
 )
 UNIGNORE = Verb(
     "unignore",
     "DELETE /v1/ignored",
     "Let an ignored file or directory in again.",
     Reply("RescanReply", status=202),
-    (REQUIRED_PATH,),
+    (query.REQUIRED_PATH,),
     admin=True,
 )
 DUPLICATES = Verb(
@@ -141,28 +128,37 @@ DUPLICATES = Verb(
     "GET /v1/duplicates",
     "Stream the groups of duplicates.",
     Reply("DuplicateGroup", JSON_LINES),
-    (THRESHOLD, WEIGHTS, LIMIT),
+    (query.THRESHOLD, query.WEIGHTS, query.LIMIT),
 )
 GROUPS = Verb(
     "groups",
     "GET /v1/groups",
     "List groups of duplicates with all facts, a page at a time.",
     Reply("GroupsPage"),
-    (LIMIT, CURSOR, UNDER, VERDICT, DECIDED, MODIFIED_SINCE, MODIFIED_UNTIL, GROUP_ID),
+    (
+        query.GROUPS_LIMIT,
+        query.CURSOR,
+        query.UNDER,
+        query.VERDICT,
+        query.DECIDED,
+        query.MODIFIED_SINCE,
+        query.MODIFIED_UNTIL,
+        query.GROUP_ID,
+    ),
 )
 LIST_DECISIONS = Verb(
     "decisions",
     "GET /v1/decisions",
     "List the decisions about images, oldest first.",
-    Reply("DecisionsPage"),
-    (AFTER, LIMIT),
+    Reply("DecisionsPage", key="decisions"),
+    (query.AFTER, query.PAGE_LIMIT),
 )
 DECIDE = Verb(
     "decide",
     "POST /v1/decisions",
     "Decide that images are no duplicates, that all are to stay, or which to keep: JSON lines, all or none.",
     Reply("DecisionsMade"),
-    (UNKNOWN,),
+    (query.UNKNOWN,),
     DECISIONS,
     admin=True,
 )
@@ -171,7 +167,7 @@ UNDO = Verb(
     "DELETE /v1/decisions",
     "Take a decision back.",
     Reply("DecisionMessage"),
-    (DECISION_ID,),
+    (query.DECISION_ID,),
     admin=True,
 )
 EXPORT = Verb(
@@ -179,7 +175,7 @@ EXPORT = Verb(
     "GET /v1/export",
     "Stream the fingerprints of all files.",
     Reply("ExportedFile", JSON_LINES),
-    (VECTORS,),
+    (query.VECTORS,),
 )
 FAILED = Verb(
     "failed",
@@ -191,8 +187,8 @@ RETRY_FAILED = Verb(
     "retry_failed",
     "POST /v1/failed",
     "Read the failed files, or those at or below a path, again.",
-    Reply("RetryReply", status=202),
-    (PATH,),
+    Reply("RetryReply", status=202, key="retried"),
+    (query.PATH,),
     admin=True,
 )
 PAIRS = Verb(
@@ -200,15 +196,15 @@ PAIRS = Verb(
     "GET /v1/pairs",
     "Stream every pair of images at or over the threshold, and the progress.",
     Reply("PairLine", JSON_LINES),
-    (THRESHOLD, WEIGHTS, AFTER),
+    (query.THRESHOLD, query.WEIGHTS, query.AFTER),
 )
-MODELS = Verb("models", "GET /v1/models", "List the installed models.", Reply("ModelsReply"))
+MODELS = Verb("models", "GET /v1/models", "List the installed models.", Reply("ModelsReply", key="models"))
 INSTALL_MODEL = Verb(
     "install_model",
     "POST /v1/models",
     "Install a model, and stream the steps: of a known handle, or a flatbuffer or tar.gz of a SavedModel in the body.",
     Reply("InstallProgress", JSON_LINES),
-    (HANDLE,),
+    (query.HANDLE,),
     MODEL,
     admin=True,
 )
@@ -232,30 +228,4 @@ HEALTHZ = Verb(
 )
 OPENAPI = Verb("openapi", "GET /openapi.json", "Return this description.", Reply(None))
 
-VERBS = (
-    FIND,
-    COMPARE,
-    STATUS,
-    ALERTS,
-    STREAM,
-    RESCAN,
-    FORGET,
-    LIST_IGNORED,
-    UNIGNORE,
-    DUPLICATES,
-    GROUPS,
-    LIST_DECISIONS,
-    DECIDE,
-    UNDO,
-    EXPORT,
-    FAILED,
-    RETRY_FAILED,
-    PAIRS,
-    MODELS,
-    INSTALL_MODEL,
-    RELOAD,
-    COMPACT,
-    METRICS,
-    HEALTHZ,
-    OPENAPI,
-)
+VERBS = tuple(each for each in list(globals().values()) if isinstance(each, Verb))
