@@ -29,7 +29,7 @@ from pillow_jxl import JpegXLImagePlugin
 
 from shazimd.errors import NotAnImage, ShazimdError, TooLarge
 from shazimd.imaging import effort
-from shazimd.imaging.bounds import check_density, check_structure
+from shazimd.imaging.bounds import JpegStructure, check_density, check_png, jpeg_structure
 from shazimd.imaging.colour import to_srgb
 from shazimd.imaging.pixels import name_of_coded_jpeg, name_of_decoded
 from shazimd.imaging.readers import AFTER_PILLOW, BEFORE_PILLOW, tiff
@@ -105,13 +105,14 @@ def decode(data: bytes, *, side_min: int, max_pixels: int) -> Picture:
     Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow refuses twice this much, also in pictures within pictures (ICO)
     failures: list[Exception] = []
     effort.begin_picture(len(data))
-    check_structure(data)
+    check_png(data)
+    structure = jpeg_structure(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as of corrupt EXIF: the picture decodes all the same
         for read in (_refuse_documents, *BEFORE_PILLOW, _by_pillow, *AFTER_PILLOW):
             try:
                 if (reading := read(data, max_pixels)) is not None:
-                    return _picture(reading, data, side_min, max_pixels)
+                    return _picture(reading, data, structure, side_min, max_pixels)
             except (ShazimdError, MemoryError):
                 raise
             except Image.DecompressionBombError as error:
@@ -147,7 +148,7 @@ def _not_an_image(data: bytes, failures: list[Exception]) -> NotAnImage:
     return error
 
 
-def _picture(reading: Reading, data: bytes, side_min: int, max_pixels: int) -> Picture:
+def _picture(reading: Reading, data: bytes, structure: JpegStructure | None, side_min: int, max_pixels: int) -> Picture:
     image = reading.image
     check_size(image.size, max_pixels, image.format)
     check_density(str(image.format), image.size, len(data))
@@ -166,10 +167,10 @@ def _picture(reading: Reading, data: bytes, side_min: int, max_pixels: int) -> P
         rgb, alpha = rgb.crop((0, 0, rgb.width, rows)), alpha and alpha.crop((0, 0, rgb.width, rows))
     shown, opaque = _upright(to_srgb(rgb, image, data), orientation), alpha and _upright(alpha, orientation)
     pixels = None
-    if reading.is_whole:
-        pixels = (
-            name_of_coded_jpeg(data, orientation) if drafted else name_of_decoded(_upright(rgb, orientation), opaque)
-        )
+    if reading.is_whole and not drafted:
+        pixels = name_of_decoded(_upright(rgb, orientation), opaque)
+    elif reading.is_whole and structure:
+        pixels = name_of_coded_jpeg(data, structure, orientation)
     width, height = reversed(full) if orientation >= 5 else full
     clear = opaque and ImageChops.invert(opaque)
     on_black = clear is not None and shows_nothing(shown)

@@ -8,10 +8,12 @@ import zlib
 
 import pytest
 from drawn import encoded, picture
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from shazimd.errors import TooLarge
-from shazimd.imaging.bounds import PARTS_MAX, SCANS_MAX
+from shazimd.imaging.bounds import PARTS_MAX, SCANS_MAX, jpeg_structure
 from shazimd.imaging.decode import Picture, decode
 
 
@@ -43,6 +45,39 @@ def test_scans_of_a_jpeg_are_counted() -> None:
     assert decoded(with_scans(SCANS_MAX // 2)).width == 200
     with pytest.raises(TooLarge, match="scans"):
         decoded(with_scans(SCANS_MAX + 1))
+
+
+def test_rubbish_between_segments_hides_no_scan() -> None:
+    """libjpeg skips it, and decodes all scans behind it."""
+    data = with_scans(SCANS_MAX + 1)
+    first = data.index(b"\xff\xda")
+    with pytest.raises(TooLarge, match="scans"):
+        decoded(data[:first] + b"rubbish" + data[first:])
+
+
+SCAN = b"\xff\xd8\xff\xda\x00\x02"
+"""A JPEG's start, and a scan with an empty header."""
+
+
+@given(st.lists(st.sampled_from(list(b"\xff\x00\xd0\xd7\xd8\xd9\x01a")), max_size=12).map(bytes))
+def test_coded_data_ends_at_its_first_marker(data: bytes) -> None:
+    """0xFF with any number of 0xFF behind it, then a byte that is neither stuffed nor a restart marker's."""
+    ends = []
+    for start in range(len(data)):
+        rest = data[start:].lstrip(b"\xff")
+        if data[start] == 0xFF and rest and rest[0] != 0 and not 0xD0 <= rest[0] <= 0xD7:
+            ends.append(start)
+    structure = jpeg_structure(SCAN + data)
+    assert structure
+    assert structure.segments[0].end == len(SCAN) + (ends[0] if ends else len(data))
+
+
+def test_a_long_run_of_fill_bytes_is_looked_at_once() -> None:
+    """Not once for each of its bytes, which would take hours."""
+    run = b"\xff" * 4_000_000
+    structure = jpeg_structure(SCAN + run + b"\x00" + run + b"\xd9")
+    assert structure
+    assert [segment.end for segment in structure.segments] == [len(SCAN + run) + 1]
 
 
 def test_what_only_looks_like_a_scan_does_not_count() -> None:

@@ -4,12 +4,9 @@ import struct
 
 import pytest
 from drawn import encoded, picture
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from shazimd.imaging.decode import decode
-from shazimd.imaging.pixels import _MARKER_IN_SCAN
 
 EXIF_SEGMENT = b"\xff\xe1\x00\x08Exif\0\0"
 COMMENT = b"\xff\xfe\x00\x07hello"
@@ -115,15 +112,3 @@ def test_a_large_jpeg_with_rubbish_between_its_segments_has_no_name() -> None:
     data = _large_jpeg()
     after_jfif = 4 + struct.unpack(">H", data[4:6])[0]
     assert _name(data[:after_jfif] + b"\0\0" + data[after_jfif:]) is None
-
-
-@given(st.lists(st.sampled_from(list(b"\xff\x00\xd0\xd7\xd8\xd9\x01a")), max_size=12).map(bytes))
-def test_coded_data_ends_at_its_first_marker(data: bytes) -> None:
-    """0xFF with any number of 0xFF behind it, then a byte that is neither stuffed nor a restart marker's."""
-    ends = []
-    for start in range(len(data)):
-        rest = data[start:].lstrip(b"\xff")
-        if data[start] == 0xFF and rest and rest[0] != 0 and not 0xD0 <= rest[0] <= 0xD7:
-            ends.append(start)
-    found = _MARKER_IN_SCAN.search(data)
-    assert (ends[0] if ends else None) == (found.start() if found else None)
