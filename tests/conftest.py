@@ -27,7 +27,7 @@ STARTING_FIXTURES = {
 STARTING_FUNCTIONS = {"daemon_process", "world", "outcomes"}
 """They start a daemon, a database, a browser or a machine: tests that use them are slow."""
 SLOW_FILES = {
-    "daemon/test_foreign.py",
+    *(f"daemon/test_foreign{name}.py" for name in ("", "_features", "_rows")),
     *(f"docs/test_{name}.py" for name in ("examples", "how_to", "tutorial")),
     *(f"imaging/test_{name}.py" for name in ("differences", "frames", "lineage", "unlike")),
     *(f"ops/test_{name}.py" for name in ("by_hand", "life_cycle")),

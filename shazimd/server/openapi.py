@@ -90,11 +90,11 @@ def _operation(verb: Verb, schemas: dict[str, dict[str, Any]]) -> dict[str, Any]
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
+    default = {"default": parameter.default} if parameter.default else {}
     return {
         "name": parameter.name,
         "in": "query",
         "required": parameter.required,
         "description": parameter.description,
-        "schema": parameter.kind.schema
-        | ({} if parameter.default in (None, False) else {"default": parameter.default}),
+        "schema": parameter.kind.schema | default,
     }

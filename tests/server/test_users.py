@@ -17,7 +17,7 @@ from unittest.mock import Mock
 import pytest
 from fake_service import FakeService, eventually, serving
 from patience import PATIENCE_S
-from test_server import ask, connect, error
+from raw_http import ask, connect, error
 
 from shazimd.errors import ConfigError, Unavailable
 from shazimd.server import guard, users

@@ -31,3 +31,8 @@ def mirror(tmp_path: Path, watches: Watches) -> Iterator[Callable[..., Mirror]]:
     yield make
     for each in mirrors:
         each.stop()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "root"
