@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.running import draw, is_settled, running, wait_until
+from benchmarks.running import cpu_s, draw, is_settled, running, wait_until
 
 DIRECTORY_FILES = 500
 
@@ -40,25 +40,20 @@ def measure(folder: Path, files: int, contents: int) -> bool:
         draw(root / "known" / f"{number}.png", number)
     pictures = [path.read_bytes() for path in sorted((root / "known").iterdir())]
     with running(folder) as (process, client):
-        cpu, switches, started = _cpu_s(process), _switches(process), time.perf_counter()
+        cpu, switches, started = cpu_s(process), _switches(process), time.perf_counter()
         for number in range(files):
             path = root / f"{number // DIRECTORY_FILES:03}" / f"{number:06}.png"
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(pictures[number % contents])
         written = time.perf_counter() - started
         wait_until(lambda: is_settled(client), timeout_s=60 + files / 20)
-        took, cpu = time.perf_counter() - started, _cpu_s(process) - cpu
+        took, cpu = time.perf_counter() - started, cpu_s(process) - cpu
         switches = _switches(process) - switches
         alerts = sum(1 for _ in client.alerts())
     print(f"{files} files of {contents} known contents, with {alerts} alerts: {took:.1f} s, {files / took:.0f} files/s")
     print(f"daemon: {1e3 * cpu / files:.2f} ms of processor time and {switches / files:.1f} switches of threads a file")
     print(f"the writer: {files / written:.0f} files/s")
     return alerts != files
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 def _switches(process: psutil.Process) -> int:

@@ -137,10 +137,14 @@ def _fill(root: Path, photos: list[Path], images: int) -> None:
         if number < len(photos):
             target.write_bytes(source.read_bytes())
             continue
-        with Image.open(source) as photo:
-            margin = 0.04 * (number // len(photos))
-            box = (margin * photo.width, margin * photo.height / 2, photo.width, (1 - margin / 2) * photo.height)
-            photo.crop(box).resize(photo.size).save(target, quality=88)
+        cut(source, target, 0.04 * (number // len(photos)))
+
+
+def cut(source: Path, target: Path, margin: float) -> None:
+    """Write a photo without a share of its left side, and half as much at the top and the bottom."""
+    with Image.open(source) as photo:
+        box = (margin * photo.width, margin * photo.height / 2, photo.width, (1 - margin / 2) * photo.height)
+        photo.crop(box).resize(photo.size).save(target, quality=88)
 
 
 @contextmanager
@@ -186,15 +190,20 @@ def _alert_delays(root: Path, photos: list[Path], log: Path, copies: range, proc
 
 
 def _find_row(what: str, folder: Path, photos: list[Path], queries: int = 100) -> tuple[str, ...]:
+    took = answers_ms(Client(str(folder / "s")), photos, queries)
+    answer = f"median {statistics.median(took):.0f}, 99th percentile {sorted(took)[int(0.99 * queries) - 1]:.0f}"
+    return what, answer, "", "25 at the median"
+
+
+def answers_ms(client: Client, photos: list[Path], queries: int) -> list[float]:
     """The daemon's own time for smaller, mirrored copies of photos, asked one after the other."""
-    client, took = Client(str(folder / "s")), []
+    took = []
     for number in range(queries):
         with Image.open(photos[number * 11 % len(photos)]) as photo:
             buffer = io.BytesIO()
             ImageOps.mirror(photo).resize((photo.width * 3 // 4, photo.height * 3 // 4)).save(buffer, "JPEG")
         took.append(client.find(buffer.getvalue())["took_ms"])
-    answer = f"median {statistics.median(took):.0f}, 99th percentile {sorted(took)[int(0.99 * queries) - 1]:.0f}"
-    return what, answer, "", "25 at the median"
+    return took
 
 
 def _resident(process: psutil.Process) -> str:

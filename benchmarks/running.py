@@ -23,15 +23,24 @@ def running(
     folder: Path, environ: Mapping[str, str] | None = None, processes: int = 1, model: str = "none"
 ) -> Iterator[tuple[psutil.Process, Client]]:
     """The daemon and a client of it; it watches ``folder/root`` and has seen all that lies there."""
+    with started(folder, f"[workers]\nprocesses = {processes}\n", environ, model) as (process, client):
+        wait_until(lambda: is_settled(client))
+        yield process, client
+
+
+@contextmanager
+def started(
+    folder: Path, config: str, environ: Mapping[str, str] | None = None, model: str = "none"
+) -> Iterator[tuple[psutil.Process, Client]]:
+    """The daemon, which has just been started, and a client of it."""
     (folder / "root").mkdir(exist_ok=True)
     words = [sys.executable, "-m", "shazimd.daemon.main", str(folder / "root"), "--model", model]
-    (folder / "config.toml").write_text(f"[workers]\nprocesses = {processes}\n")
+    (folder / "config.toml").write_text(config)
     options = ["--config", folder / "config.toml", "--store", folder / "store", "--socket", folder / "s"]
     client = Client(str(folder / "s"))
     with (folder / "log").open("wb") as log:
         process = psutil.Popen([*words, *map(str, options), "--log-format", "json"], stderr=log, env=environ)
     try:
-        wait_until(lambda: is_settled(client))
         yield process, client
     finally:
         if process.poll() is None:  # a benchmark may have stopped it
@@ -46,6 +55,12 @@ def is_settled(client: Client) -> bool:
     except ShazimdError:
         return False
     return status["state"] == "ready" and not status["pending"]
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """Seconds of processor time of a process, without its children."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:

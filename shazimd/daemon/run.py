@@ -23,6 +23,7 @@ import structlog
 from shazimd.daemon.failures import failed_files
 from shazimd.daemon.parts import Parts, RunSettings
 from shazimd.daemon.progress import BaselineCount, log_baseline_complete
+from shazimd.daemon.rest import Rest
 from shazimd.daemon.roots import RootConfig, Roots
 from shazimd.errors import NotFound
 from shazimd.ingest.backfill import Backfill
@@ -91,6 +92,7 @@ class Run:
         library, committer, workers = parts.library, parts.committer, parts.workers
         self.ingest = Ingest(library, committer, workers, parts.search, parts.alerts, rules, parts.metrics)
         self._jobs = Jobs(settings.threads)
+        self._rest = Rest(parts.store, self._jobs)
         self._give_up = workers.abandon_files
         memory, version = self.ingest.memory, settings.features_version
         self.backfill = Backfill(library, committer, workers, self._jobs, memory, version)
@@ -275,7 +277,12 @@ class Run:
         is_retried = self._decoders and self._is_all_scanned()
         busy = self._scanning or put_off or is_retried or self._roots.without_baseline & self._scanned.keys()
         moves: list[Future[None]] = []
-        for event in self._debouncer.take(TICK_S if busy else None):
+        events = self._debouncer.take(TICK_S if busy else self._rest.after_s)
+        if events or busy:
+            self._rest.end()
+        else:
+            self._rest.begin()
+        for event in events:
             if event.kind is Kind.MOVED:
                 moves.append(self._move(event))
             else:

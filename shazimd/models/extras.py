@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from importlib.metadata import PackageNotFoundError, requires
 
 
 def missing(program: str, purpose: str, extra: str) -> str:
@@ -14,6 +13,8 @@ def missing(program: str, purpose: str, extra: str) -> str:
 
 def install_command(extra: str) -> str:
     """A shell command that installs the requirements of an extra beside this package."""
+    from importlib.metadata import PackageNotFoundError, requires  # 2 MB in each worker, which never gets here
+
     try:
         listed = requires("shazimd") or []
     except PackageNotFoundError:  # run from a checkout

@@ -133,6 +133,12 @@ class Store:
                 yield Reader(txn, self._tables, self._trim, self._sight)
             self._trim_sometimes()
 
+    def release_pages(self) -> None:
+        """Give the resident pages of the data file back to the kernel; the next read takes them from its cache."""
+        with foreign_errors(self._path), self._gate.shared():
+            self._expect_open()
+            self._mapped.release()
+
     def write(self, work: Callable[[BulkWriter], T]) -> T:
         """Run ``work`` in one write transaction and return its result once durable (on the disk).
 
