@@ -13,8 +13,9 @@ import hashlib
 import random
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import combinations
 from statistics import median
 
@@ -52,6 +53,10 @@ class Filler:
         self._rng = rng
         self._files = 0
 
+    def put_all(self, sizes: Iterable[int], writer: Writer) -> None:
+        for size in sizes:
+            self.put(writer, size)
+
     def put(self, writer: Writer, size: int) -> None:
         """A group: related copies, contents with equal pixels, or files of the same bytes."""
         kind = self._rng.random()
@@ -84,8 +89,7 @@ def fill(store: Store, images: int, groups: int) -> None:
     waiting = list(sizes(images, groups, rng))
     rng.shuffle(waiting)
     for start in range(0, len(waiting), BATCH):
-        part = waiting[start : start + BATCH]
-        store.write(lambda writer, part=part: [filler.put(writer, size) for size in part])  # type: ignore[misc]
+        store.write(partial(filler.put_all, waiting[start : start + BATCH]))
 
 
 def decide(store: Store, digest: bytes) -> None:

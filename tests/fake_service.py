@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
@@ -353,8 +352,14 @@ class FakeService:
         self.asked.append(("changes", after, limit))
         number = self.changed.number
         gone: ChangedFile = {"path": "/gone.jpg", "content": None, "made": "", "size_bytes": 0, "mtime_ns": 0}
-        position = {"changes": [gone] * number, "after": f"{number}.x"}
-        return {**position, "restarted": True, "reading": True, "ended": True, "complete": True}  # type: ignore[typeddict-item]
+        return {
+            "changes": [gone] * number,
+            "after": f"{number}.x",
+            "restarted": True,
+            "reading": True,
+            "ended": True,
+            "complete": True,
+        }
 
     def fingerprints(self, contents: list[bytes]) -> list[FingerprintMessage]:
         self.asked.append(("fingerprints", contents))
@@ -416,11 +421,3 @@ def serving(service: FakeService, folder: Path, *, stop_s: float = 1, **limits: 
         yield path
     finally:
         server.stop(stop_s)
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    """Wait for a condition, and fail when it does not come true."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.01)

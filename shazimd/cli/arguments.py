@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 from argparse import ArgumentTypeError
+from contextlib import contextmanager
 
 from shazimd.errors import BadInput, NotFound, Unreadable
 from shazimd.posix.reach import within_reach
@@ -14,6 +15,8 @@ from shazimd.text import parse_threshold, parse_weights, printable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
+    from collections.abc import Iterator
+    from io import BufferedReader
 
 
 def add_scoring(parser: ArgumentParser) -> None:
@@ -99,34 +102,47 @@ def absolute(word: str) -> bytes:
 
 def read_image(word: str) -> bytes:
     """Read a file, or standard input for "-". Raises BadInput with the cause."""
-    try:
-        if word == "-":
-            return sys.stdin.buffer.read()
-        with within_reach(os.fsencode(word)) as near, open(near, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) and not stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
-                raise BadInput("not a regular file, expected an image")
-            return file.read()
-    except FileNotFoundError as error:
-        raise NotFound("no such file") from error
-    except IsADirectoryError as error:
-        raise BadInput("a directory, expected an image") from error
-    except OSError as error:
-        raise Unreadable(error.strerror or str(error)) from error
+    if word == "-":
+        return sys.stdin.buffer.read()
+    with _opened(word) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) and not stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+            raise BadInput("not a regular file, expected an image")
+        return file.read()
 
 
 def digest_of_file(word: str) -> str:
     """The name of a file's bytes in the store, in hexadecimal. Raises BadInput with the file's name and the cause."""
     import hashlib
 
+    with _opened(word, f"{word}: ") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+
+
+def read_lines(source: str) -> bytes:
+    """Read a file of lines, or standard input for "-". Raises BadInput with the file's name and the cause."""
+    try:
+        if source == "-":
+            return sys.stdin.buffer.read()
+        with open(source, "rb") as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise NotFound(f"{source}: no such file") from error
+    except OSError as error:
+        raise BadInput(f"{source}: {error.strerror}") from error
+
+
+@contextmanager
+def _opened(word: str, named: str = "") -> Iterator[BufferedReader]:
+    """An image file. Raises BadInput with the cause after ``named``."""
     try:
         with within_reach(os.fsencode(word)) as near, open(near, "rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+            yield file
     except FileNotFoundError as error:
-        raise NotFound(f"{word}: no such file") from error
+        raise NotFound(f"{named}no such file") from error
     except IsADirectoryError as error:
-        raise BadInput(f"{word}: a directory, expected an image") from error
+        raise BadInput(f"{named}a directory, expected an image") from error
     except OSError as error:
-        raise Unreadable(f"{word}: {error.strerror or error}") from error
+        raise Unreadable(f"{named}{error.strerror or error}") from error
 
 
 def _number(word: str) -> float | None:

@@ -6,10 +6,10 @@ import os
 import sys
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from shazimd.cli.arguments import read_image
+from shazimd.cli.arguments import read_image, read_lines
 from shazimd.cli.output import complain, word_text
-from shazimd.errors import BadInput, NotFound, ShazimdError
-from shazimd.text import path_fields
+from shazimd.errors import BadInput, ShazimdError
+from shazimd.text import path_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,16 +51,7 @@ def _complain_of(error: OSError) -> None:
 
 def listed(source: str) -> Iterator[str]:
     """The file names in a list, one a line, or separated by NUL if it has any. Raises BadInput."""
-    try:
-        if source == "-":
-            names = sys.stdin.buffer.read()
-        else:
-            with open(source, "rb") as file:
-                names = file.read()
-    except FileNotFoundError as error:
-        raise NotFound(f"{source}: no such file") from error
-    except OSError as error:
-        raise BadInput(f"{source}: {error.strerror}") from error
+    names = read_lines(source)
     separator = b"\0" if b"\0" in names else b"\n"
     return (os.fsdecode(name) for name in names.split(separator) if name)
 
@@ -149,18 +140,5 @@ class AnswersFile:
         self._file.close()
 
 
-def as_line(word: str, reply: FindReply | ShazimdError) -> dict[str, Any]:
-    """An answer as a line of JSON."""
-    query: dict[str, Any] = path_fields(os.fsencode(word), "query")
-    if isinstance(reply, ShazimdError):
-        return {**query, "error": {"code": reply.code, "message": reply.message}}
-    return {**query, **reply}
-
-
 def _word_of(line: dict[str, Any]) -> str:
-    exact = line.get("query_b64")
-    if exact is None:
-        return str(line["query"])
-    from base64 import b64decode
-
-    return os.fsdecode(b64decode(exact))
+    return os.fsdecode(path_bytes(line, "query"))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from itertools import islice
 
 from shazimd.cli import add_json
+from shazimd.cli.arguments import read_lines
 from shazimd.cli.output import path_text, report_none, say, say_json
 from shazimd.client import Client
-from shazimd.errors import BadInput, NotFound
+from shazimd.errors import BadInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def run(args: Namespace) -> int:
     for decision in client.decisions():
         found = True
         if args.export:
-            say_json({field: decision[field] for field in KEPT_FIELDS})  # type: ignore[literal-required]  # they are its keys
+            say_json({field: value for field, value in decision.items() if field in KEPT_FIELDS})
         elif args.json:
             say_json(decision)
         else:
@@ -76,14 +77,9 @@ def _user(uid: int) -> str:
 
 def _import(client: Client, source: str) -> int:
     """Make the decisions a thousand at a time; those before a bad line are kept."""
-    made = 0
-    batch: list[Any] = []
-    for line in _lines(source):
-        batch.append(line)
-        if len(batch) == IMPORTED_AT_ONCE:
-            made += len(client.decide(batch, accept_unknown=True))
-            batch = []
-    made += len(client.decide(batch, accept_unknown=True)) if batch else 0
+    made, lines = 0, _lines(source)
+    while batch := list(islice(lines, IMPORTED_AT_ONCE)):
+        made += len(client.decide(batch, accept_unknown=True))
     say(f"{made} decisions imported")
     return 0 if made else report_none("decisions imported")
 
@@ -91,16 +87,9 @@ def _import(client: Client, source: str) -> int:
 def _lines(source: str) -> Iterator[Any]:
     import json
 
-    try:
-        file = sys.stdin.buffer if source == "-" else open(source, "rb")  # noqa: SIM115  # closed below
-    except FileNotFoundError as error:
-        raise NotFound(f"{source}: no such file") from error
-    except OSError as error:
-        raise BadInput(f"{source}: {error.strerror}") from error
-    with file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    raise BadInput(f"{source}: line {number} is no JSON: {error}") from error
+    for number, line in enumerate(read_lines(source).splitlines(), 1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise BadInput(f"{source}: line {number} is no JSON: {error}") from error

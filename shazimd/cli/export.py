@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from shazimd.cli.output import complain, report_none, say_json
 from shazimd.client import Client
 from shazimd.errors import BadInput, UsageError
@@ -71,13 +73,8 @@ def _schema(pa: Any) -> Any:
 
 
 def _batches(files: Iterator[ExportedFile]) -> Iterator[list[dict[str, Any]]]:
-    batch: list[dict[str, Any]] = []
-    for file in files:
-        batch.append({**file, "vector": _numbers(file["vector"])})
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
+    rows = ({**file, "vector": _numbers(file["vector"])} for file in files)
+    while batch := list(islice(rows, BATCH)):
         yield batch
 
 

@@ -24,6 +24,7 @@ from shazimd.text import path_fields
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from typing import Any
 
     from shazimd.cli.bulk import AnswersFile
     from shazimd.cli.working import Working
@@ -73,23 +74,43 @@ def run(args: Namespace) -> int:
         return _find_named(args, working)
 
 
+class _Tally:
+    """The outcome of all images so far."""
+
+    def __init__(self) -> None:
+        self.found = self.failed = self._worst = self._unverified = 0
+        self._known: int | None = None
+        """images that were searched, of the last answer before the end of the first scan"""
+
+    def add(self, reply: FindReply | ShazimdError) -> None:
+        if isinstance(reply, ShazimdError):
+            self.failed, self._worst = self.failed + 1, max(self._worst, reply.exit_status)
+            return
+        self.found += bool(reply["matches"])
+        self._known = self._known if reply["complete"] else reply["known_images"]
+        self._unverified += reply.get("unverified", 0)
+
+    def end(self) -> int:
+        """Say what the answers may lack; the exit status."""
+        if self._known is not None:
+            note_partial(self._known)
+        if self._unverified:
+            note_unverified(self._unverified)
+        return self._worst or (0 if self.found else 1)
+
+
 def _find_named(args: Namespace, working: Working | None) -> int:
     """Ask about the images one after the other, and print each answer, in their order."""
-    client = Client(args.socket)
-    threshold = _threshold(args)
-    found, worst, partial, unverified = False, 0, None, 0
+    client, tally = Client(args.socket), _Tally()
     for position, image in enumerate(args.images):
         reply: FindReply | ShazimdError
         try:
-            reply = client.find(read_image(image), threshold, args.weights, args.limit)
+            reply = client.find(read_image(image), _threshold(args), args.weights, args.limit)
         except DaemonUnreachable:
             raise
         except ShazimdError as error:
-            reply, worst = error, max(worst, error.exit_status)
-        else:
-            found = found or bool(reply["matches"])
-            partial = partial if reply["complete"] else reply["known_images"]
-            unverified += reply.get("unverified", 0)
+            reply = error
+        tally.add(reply)
         if working is None:
             _print_answer(image, reply, args, position)
         else:
@@ -97,20 +118,24 @@ def _find_named(args: Namespace, working: Working | None) -> int:
             working.above(_print_answer, image, reply, args, position)
     if working is not None:
         working.close()
-    if partial is not None:
-        note_partial(partial)
-    if unverified:
-        note_unverified(unverified)
-    return worst or (0 if found else 1)
+    return tally.end()
 
 
 def _print_answer(image: str, reply: FindReply | ShazimdError, args: Namespace, position: int) -> None:
     if isinstance(reply, ShazimdError):
-        _print_error(image, reply, args)
-    elif args.json:
-        say_json({**path_fields(os.fsencode(image), "query"), **reply})
-    else:
+        complain(f"{word_text(image)}: {reply.message}")
+    if args.json:
+        say_json(as_line(image, reply))
+    elif not isinstance(reply, ShazimdError):
         _print_reply(reply, args, heading=word_text(image) if len(args.images) > 1 else None, first=position == 0)
+
+
+def as_line(word: str, reply: FindReply | ShazimdError) -> dict[str, Any]:
+    """An answer as a line of JSON."""
+    query: dict[str, Any] = path_fields(os.fsencode(word), "query")
+    if isinstance(reply, ShazimdError):
+        return {**query, "error": {"code": reply.code, "message": reply.message}}
+    return {**query, **reply}
 
 
 def _threshold(args: Namespace) -> float | None:
@@ -126,32 +151,22 @@ def _find_many(args: Namespace) -> int:
         words += bulk.listed(args.from_file)
     file = None if args.output is None else bulk.AnswersFile(args.output)
     words = [word for word in words if file is None or word not in file.answered]
-    client, threshold = Client(args.socket), _threshold(args)
-    found, failed, worst, partial, unverified = 0, 0, 0, None, 0
+    client, threshold, tally = Client(args.socket), _threshold(args), _Tally()
     try:
         for word, reply in bulk.answers(words, lambda data: client.find(data, threshold, args.weights, args.limit)):
             if isinstance(reply, ShazimdError):
-                failed, worst = failed + 1, max(worst, reply.exit_status)
                 complain(f"{word_text(word)}: {reply.message}")
-            else:
-                found += bool(reply["matches"])
-                partial = partial if reply["complete"] else reply["known_images"]
-                unverified += reply.get("unverified", 0)
+            tally.add(reply)
             _report(word, reply, args, file)
     finally:
         if file is not None:
             file.close()
-    if partial is not None:
-        note_partial(partial)
-    if unverified:
-        note_unverified(unverified)
-    complain(f"{len(words):,} images asked about: {found:,} with a match, {failed:,} failed")
-    return worst or (0 if found else 1)
+    status = tally.end()
+    complain(f"{len(words):,} images asked about: {tally.found:,} with a match, {tally.failed:,} failed")
+    return status
 
 
 def _report(word: str, reply: FindReply | ShazimdError, args: Namespace, file: AnswersFile | None) -> None:
-    from shazimd.cli.bulk import as_line
-
     if file is not None:
         file.write(as_line(word, reply))
     elif args.json:
@@ -172,10 +187,3 @@ def _print_reply(reply: FindReply, args: Namespace, heading: str | None, first: 
         say(f"{path_text(match)} at {per_cent(match['score'])} {match['verdict']}{damaged}")
         if args.verbose:
             say(similarities(match))
-
-
-def _print_error(image: str, error: ShazimdError, args: Namespace) -> None:
-    complain(f"{word_text(image)}: {error.message}")
-    if args.json:
-        detail = {"code": error.code, "message": error.message}
-        say_json({**path_fields(os.fsencode(image), "query"), "error": detail})

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from asking import PAIRS, shazimctl
-from fake_service import FakeService, alert, eventually, serving
-from patience import PATIENCE_S
+from fake_service import FakeService, alert, serving
+from patience import PATIENCE_S, wait_for
 
 from shazimd.protocol import Alert, PairLine
 
@@ -75,7 +75,7 @@ def test_followed_alerts_survive_being_dropped(service: FakeService, socket_path
     service.stored.append(alert(3))
     service.drop_subscribers()
     assert next_alert() == alert(3)
-    eventually(lambda: service.subscribers == 1)
+    wait_for(lambda: service.subscribers == 1)
     service.tell(alert(4))
     assert next_alert() == alert(4)
     process.send_signal(signal.SIGINT)
@@ -92,7 +92,7 @@ def test_lines_reach_a_pipe_at_once(
     process = shazimctl("alerts", "--since", "0", "--follow")
     assert process.stdout is not None
     assert process.stdout.readline().startswith("1 ")
-    eventually(lambda: service.subscribers == 1)
+    wait_for(lambda: service.subscribers == 1)
     service.tell(alert(2))
     assert process.stdout.readline().startswith("2 ")
     process.send_signal(number)
@@ -120,7 +120,7 @@ def test_following_ends_with_the_daemon(service: FakeService, tmp_path: Path) ->
     """When the daemon is gone for good, exit status 3 says so."""
     with serving(service, tmp_path, stop_s=PATIENCE_S) as path:
         process = shazimctl("--socket", path, "alerts", "--follow")
-        eventually(lambda: service.subscribers)
+        wait_for(lambda: service.subscribers)
     _, err = process.communicate()
     assert process.returncode == 3
     assert "the daemon is not running" in err

@@ -17,7 +17,7 @@ from typing import TextIO
 from unittest.mock import Mock
 
 import pytest
-from patience import PATIENCE_S
+from patience import wait_for
 
 from shazimd.cli import working
 from shazimd.cli.working import Working
@@ -37,12 +37,8 @@ class Screen:
             self.text += os.read(self._ours, 65536).decode()
         return self.text
 
-    def wait_for(self, pattern: str) -> str:
-        end = time.monotonic() + PATIENCE_S
-        while (found := re.search(pattern, self.read())) is None:
-            assert time.monotonic() < end, repr(self.text)
-            time.sleep(0.01)
-        return found[0]
+    def wait_for(self, pattern: str) -> None:
+        wait_for(lambda: re.search(pattern, self.read()), lambda: repr(self.text))
 
     def close(self) -> None:
         self.stream.close()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from daemon_process import SCRIPTS, DaemonProcess
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 from postgres_server import PostgresServer
 
 from shazimd.cluster import admin
@@ -114,7 +113,4 @@ def known(host: LinkedHost, other: LinkedHost) -> bool:
 
 
 def wait_until(condition: Callable[[], object], *hosts: LinkedHost, patience_s: float = PATIENCE_S) -> None:
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline, "\n".join(host.logs() for host in hosts)
-        time.sleep(0.05)
+    wait_for(condition, lambda: "\n".join(host.logs() for host in hosts), patience_s)

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from importlib.util import find_spec
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 
 SETTINGS = {
     "listen_addresses": "",
@@ -119,10 +118,7 @@ class PostgresServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def wait_until(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert time.monotonic() < deadline, (self.folder / "log").read_text()[-2000:]
-            time.sleep(0.02)
+        wait_for(condition, lambda: (self.folder / "log").read_text()[-2000:])
 
     def _stopped(self) -> list[psutil.Process]:
         """All its processes, the main one first, none of which goes on: a main process that does would start more, and

@@ -6,12 +6,11 @@ import base64
 import io
 import json
 import threading
-import time
 from pathlib import Path
 from typing import Any, Literal
 
 from daemon_process import drawing
-from patience import PATIENCE_S
+from patience import wait_for
 from PIL import Image
 
 from shazimd.config import ClusterConfig, Config, ModelConfig, StoreConfig, WatchConfig, WorkersConfig
@@ -43,16 +42,10 @@ class Host:
 
     def idle(self) -> None:
         """Wait until all that is on the disk is known."""
-        self.wait(lambda: self.service.status()["state"] == "ready" and self.service.status()["pending"] == 0)
-
-    def wait(self, condition: Any) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for(lambda: self.service.status()["state"] == "ready" and self.service.status()["pending"] == 0)
 
     def known(self, images: int) -> None:
-        self.wait(lambda: self.service.status()["images"] == images and self.service.status()["pending"] == 0)
+        wait_for(lambda: self.service.status()["images"] == images and self.service.status()["pending"] == 0)
 
     def find(self, image: bytes) -> list[str]:
         return [match["path"] for match in self.ask(image)["matches"]]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from daemon_process import drawing
 from host_pair import Host, decide, png, told
+from patience import wait_for
 from PIL import Image
 
 from shazimd.errors import BadInput, Unavailable
@@ -50,7 +51,7 @@ def test_a_deletion_and_a_rename_reach_the_other_host(two: tuple[Host, Host]) ->
     (a.root / "deep").rename(a.root / "moved")
     (a.root / "1.png").unlink()
     a.known(1)
-    a.wait(lambda: f"{a.root}/moved/2.png" in a.feed(position)[0])
+    wait_for(lambda: f"{a.root}/moved/2.png" in a.feed(position)[0])
     files, after, pages = a.feed(position)
     assert {path: bool(content) for path, content in files.items()} == {
         f"{a.root}/moved/2.png": True,
@@ -120,7 +121,7 @@ def test_a_match_on_another_host_is_told_once(two: tuple[Host, Host]) -> None:
     assert (alert["verdict"], alert["matches"]) == ("copy", 1)
     assert a.service.foreign()["undecided"] == b.service.foreign()["undecided"] == []
     (b.root / "again.jpg").write_bytes((b.root / "copy.jpg").read_bytes())
-    b.wait(lambda: len(b.service.alerts(0, 10)) == 2)
+    wait_for(lambda: len(b.service.alerts(0, 10)) == 2)
     assert b.service.alerts(0, 10)[1]["match"] == f"{b.root}/copy.jpg"
 
 
@@ -136,7 +137,7 @@ def test_a_file_that_is_renamed_before_the_decision_is_told_under_its_new_name(t
     (b.root / "copy.jpg").rename(b.root / "renamed.jpg")
     (b.root / "other.jpg").unlink()
     b.known(1)
-    b.wait(lambda: {each["path"] for each in b.service.foreign()["undecided"]} >= {f"{b.root}/renamed.jpg"})
+    wait_for(lambda: {each["path"] for each in b.service.foreign()["undecided"]} >= {f"{b.root}/renamed.jpg"})
     for each in b.service.foreign()["undecided"]:
         decide(b, each, 0)
     assert [alert["path"] for alert in b.service.alerts(0, 10)] == [f"{b.root}/renamed.jpg"]

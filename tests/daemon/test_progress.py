@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from patience import PATIENCE_S
+from patience import wait_for
 
 from shazimd.config import WatchConfig
 from shazimd.daemon import progress as progress_module
@@ -50,10 +49,9 @@ def test_progress_counts_what_was_known_and_what_is_done(
         store.write(lambda writer: writer.put_file(root.root + b"/a.jpg", known))
         progress = BaselineCount(store, {root.root: root})
         progress.start()
-        end = time.monotonic() + PATIENCE_S
-        while (found := progress.of(root.root)) is None or found["total"] is None:
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        wait_for(lambda: (found := progress.of(root.root)) is not None and found["total"] is not None)
+        found = progress.of(root.root)
+        assert found is not None
         assert (found["done"], found["total"], found["per_second"]) == (1, 3, 0)
         clock.monotonic.return_value = 102.0
         progress.note(root.root)

@@ -11,13 +11,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from daemon_process import drawing
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 from PIL import ImageOps
 
 TUTORIAL = Path(__file__).resolve().parents[2] / "docs/tutorial.md"
@@ -58,10 +57,10 @@ class Terminal:
 
     def wait_for(self, expected: list[str]) -> None:
         """Until the lines have come, in this order but for those of other threads in between."""
-        end = time.monotonic() + PATIENCE_S
-        while not all(any(re.fullmatch(pattern_of(line), shown) for shown in self.lines()) for line in expected):
-            assert time.monotonic() < end, "\n".join(["shown:", *self.lines(), "expected:", *expected])
-            time.sleep(0.05)
+        wait_for(
+            lambda: all(any(re.fullmatch(pattern_of(line), shown) for shown in self.lines()) for line in expected),
+            lambda: "\n".join(["shown:", *self.lines(), "expected:", *expected]),
+        )
 
     def close(self) -> None:
         self.process.send_signal(signal.SIGINT)

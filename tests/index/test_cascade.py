@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -203,8 +204,8 @@ def test_a_rewrite_follows_what_happens_meanwhile(monkeypatch: pytest.MonkeyPatc
     index = open_index(tmp_path, Contents(rows[:300]))
     copying = index._copy
 
-    def copy_and_meddle(*arguments: object) -> bool:
-        done = copying(*arguments)  # type: ignore[arg-type]  # handed on as they are
+    def copy_and_meddle(*arguments: Any) -> bool:
+        done = copying(*arguments)
         index.add(rows[300:])
         index.add([(1, rows[7][1]), (2, Signals(1, 2, None))])
         index.remove([3, 350])
@@ -231,8 +232,8 @@ def test_a_rewrite_beside_half_an_add_copies_each_row_once(monkeypatch: pytest.M
         assert copied.wait(PATIENCE_S)
         retiring(contents)
 
-    def copy_and_tell(*arguments: object) -> bool:
-        done = copying(*arguments)  # type: ignore[arg-type]  # handed on as they are
+    def copy_and_tell(*arguments: Any) -> bool:
+        done = copying(*arguments)
         copied.set()
         return done
 
@@ -305,10 +306,10 @@ def test_a_full_disk_is_an_error_and_the_rows_before_stay(monkeypatch: pytest.Mo
     index = open_index(tmp_path, Contents(rows[:10]))
     writing, calls = os.pwrite, iter(range(100))
 
-    def fail_at_fourth(*arguments: object) -> int:
+    def fail_at_fourth(*arguments: Any) -> int:
         if next(calls) == 3:
             raise OSError(28, "No space left on device")
-        return writing(*arguments)  # type: ignore[arg-type]  # handed on as they are
+        return writing(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", fail_at_fourth)
@@ -352,10 +353,10 @@ def test_closing_breaks_off_a_rewrite(monkeypatch: pytest.MonkeyPatch, tmp_path:
     reached, go_on = threading.Event(), threading.Event()
     living = type(index._views[0]).rows
 
-    def slow(view: object, which: object) -> object:
+    def slow(view: Any, which: Any) -> object:
         reached.set()
         assert go_on.wait(PATIENCE_S)
-        return living(view, which)  # type: ignore[arg-type]  # handed on as they are
+        return living(view, which)
 
     with monkeypatch.context() as patch:
         patch.setattr(type(index._views[0]), "rows", slow)

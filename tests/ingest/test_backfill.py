@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 from structlog.testing import capture_logs
 
 from shazimd.errors import NotAnImage
@@ -61,9 +61,7 @@ class FakeDecoders:
         raise NotImplementedError
 
 
-class FakeModel:
-    id = "m"
-    output_width = 8
+FAKE_MODEL: Any = SimpleNamespace(id="m", output_width=8)
 
 
 class Bench:
@@ -98,13 +96,10 @@ class Bench:
         self.store.write(work)
 
     def run(self, *, with_model: bool = False, features_version: int | None = VERSION) -> None:
-        self.library = Library(self.store, lambda _, __: FlatIndex(), FakeModel() if with_model else None)  # type: ignore[arg-type]
+        self.library = Library(self.store, lambda _, __: FlatIndex(), FAKE_MODEL if with_model else None)
         self.library.loaded.result(PATIENCE_S)  # before the start: a result may be had before it calls the backfill
         self.start(features_version)
-        end = time.monotonic() + PATIENCE_S
-        while self.jobs.pending():
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        wait_for(lambda: not self.jobs.pending())
 
     def start(self, features_version: int | None) -> None:
         assert self.library is not None
@@ -129,14 +124,9 @@ def test_files_wait_for_memory(bench: Bench) -> None:
     bench.library = Library(bench.store, lambda _, __: FlatIndex(), None)
     with bench.memory.taking(1 << 20):
         bench.start(VERSION)
-        end = time.monotonic() + PATIENCE_S
-        while not bench.memory._turn.locked():
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        wait_for(bench.memory._turn.locked)
         assert bench.decoders.decoded == []
-    while bench.jobs.pending():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_for(lambda: not bench.jobs.pending())
     assert sorted(bench.decoders.decoded) == [b"a", b"b", b"c"]
 
 
@@ -217,7 +207,7 @@ def test_a_model_that_comes_meanwhile_is_used_for_all(bench: Bench, monkeypatch:
     def with_model(data: Picture, model: ModelInfo | None) -> Future[Fingerprint]:
         assert bench.library is not None
         if bench.library.model is None:
-            bench.library.use_model(FakeModel())  # type: ignore[arg-type]
+            bench.library.use_model(FAKE_MODEL)
         return make(data, model)
 
     monkeypatch.setattr(bench.decoders, "fingerprint", with_model)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 
 from shazimd.errors import BadInput
 from shazimd.index.flat import FlatIndex
@@ -25,13 +24,6 @@ from shazimd.words.packing import FEATURE, HEADER, VERSION
 
 SMALL_PICTURE = b"\xff\xd8\xff\xc0\0\x0b\x08\0\x09\0\x09\1\1\x11\0\xff\xd9"
 """the header of a JPEG of 9 x 9 pixels"""
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 class Bench:
@@ -52,7 +44,7 @@ class Bench:
     def collect(self, keep_s: float) -> None:
         """Look once, and wait until the look is over."""
         Collector(self.library, self.committer, self.jobs, keep_s).start()
-        eventually(lambda: not self.jobs.pending())
+        wait_for(lambda: not self.jobs.pending())
 
     def add(self, *names: str) -> None:
         """Known files, each with a content of its own, in the store and in the indexes."""
@@ -141,7 +133,7 @@ def test_it_looks_again_by_itself(bench: Bench, monkeypatch: pytest.MonkeyPatch)
     bench.collect(keep_s=0)
     bench.add("1", "2")
     bench.remove("1")
-    eventually(lambda: 1 not in bench.library.index and 1 not in bench.library.words)
+    wait_for(lambda: 1 not in bench.library.index and 1 not in bench.library.words)
     assert bench.known() == [2]
 
 
@@ -160,7 +152,7 @@ def test_a_fault_does_not_end_the_collection(bench: Bench, monkeypatch: pytest.M
     bench.add("1", "2")
     bench.remove("1")
     bench.collect(keep_s=0)
-    eventually(lambda: 1 not in bench.library.index and 1 not in bench.library.words)
+    wait_for(lambda: 1 not in bench.library.index and 1 not in bench.library.words)
     assert bench.known() == [2]
 
 
@@ -169,10 +161,10 @@ def test_nothing_due_costs_no_write(bench: Bench) -> None:
     bench.add("1")
     collector = Collector(bench.library, bench.committer, bench.jobs, keep_s=3600)
     collector.start()
-    eventually(lambda: not bench.jobs.pending())
+    wait_for(lambda: not bench.jobs.pending())
     bench.committer.close()  # a write would raise
     collector.start()
-    eventually(lambda: not bench.jobs.pending())
+    wait_for(lambda: not bench.jobs.pending())
     assert bench.known() == [1]
 
 

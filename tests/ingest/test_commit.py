@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 
 from shazimd.errors import StoreError, StoreFull
 from shazimd.ingest import commit
@@ -44,12 +43,6 @@ class Disk:
             raise StoreFull("no room, expected some")
         self.writes += 1
         return self._write(work)
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition; the test's own time limit ends it."""
-    while not condition():
-        time.sleep(0.001)
 
 
 @pytest.fixture
@@ -163,7 +156,7 @@ def test_a_full_disk_holds_back_until_there_is_room(store: Store, disk: Disk, co
     """Nothing is lost, and the fault is shown while it lasts."""
     disk.is_full = True
     done = committer.submit(set_value("a"))
-    until(lambda: committer.fault)
+    wait_for(lambda: committer.fault)
     assert (False, "no room, expected some") == (done.done(), committer.fault)
     disk.is_full = False
     done.result(PATIENCE_S)

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from contextlib import closing
 from operator import methodcaller
 from pathlib import Path
+from typing import Never
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ class Renewal:
 
     def relate(self, *, whole: bool = True) -> None:
         """All steps, or one."""
-        comparers = Comparers(self.verify, _unasked, _unasked)  # type: ignore[arg-type]
+        comparers = Comparers(self.verify, _unasked, _unasked)
         with closing(Committer(self.store)) as committer, closing(_library(self.store)) as library:
             library.loaded.result()
             relating = Relating(library, committer, comparers)
@@ -92,7 +93,7 @@ def _library(store: Store) -> Library:
     return Library(store, lambda _store, _model: FlatIndex())
 
 
-def _unasked(*_args: object) -> None:
+def _unasked(*_args: object) -> Never:
     raise AssertionError("no file can be read here")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
 
 import pytest
 from ingest_bench import Bench
@@ -58,9 +59,9 @@ def test_a_file_that_waits_for_others_has_no_turn(
 
     submit = bench.committer.submit
 
-    def submitted(*arguments: object, **options: bool) -> Future[object]:
+    def submitted(*arguments: Any, **options: Any) -> Future[object]:
         """Waits for the commit, whose own turn is over then."""
-        done: Future[object] = submit(*arguments, **options)  # type: ignore[arg-type]
+        done: Future[object] = submit(*arguments, **options)
         return _Watched(done, note)
 
     monkeypatch.setattr(bench.committer, "submit", submitted)

@@ -8,8 +8,7 @@ import subprocess
 import sys
 import tarfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from hub_server import Hub, body, running_hub
+from patience import wait_for
 
 from shazimd.errors import ModelError
 from shazimd.models.model import EmbeddingModel
@@ -41,12 +41,6 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     return tmp_path / "models"
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition; the test's own time limit ends it."""
-    while not condition():
-        time.sleep(0.01)
 
 
 def test_an_installed_model_is_found_and_runs(models: Path) -> None:
@@ -246,7 +240,7 @@ def test_closing_stops_the_installation_under_way(models: Path, hub: Hub) -> Non
 
     thread = threading.Thread(target=install)
     thread.start()
-    until(lambda: hub.asked)
+    wait_for(lambda: hub.asked)
     registry.close()
     thread.join()
     assert [str(error).rpartition(": ")[2] for error in caught] == ["not installed, shutting down"]
@@ -266,7 +260,7 @@ def test_only_one_installation_at_a_time(models: Path, hub: Hub) -> None:
 
     thread = threading.Thread(target=install)
     thread.start()
-    until(lambda: hub.asked)
+    wait_for(lambda: hub.asked)
     with pytest.raises(ModelError, match=r"another installation in .* is under way"):
         Registry(str(models)).install(FLOAT)
     assert len(os.listdir(models)) == 1
@@ -287,10 +281,10 @@ def test_a_killed_daemon_leaves_no_process_and_no_model(models: Path, hub: Hub) 
     code = "import sys; from shazimd.models.registry import Registry; Registry(sys.argv[1]).install(sys.argv[2])"
     handle = hub.serve("m", hub.silent)
     with subprocess.Popen([sys.executable, "-c", code, str(models), handle]) as daemon:
-        until(lambda: hub.asked)
+        wait_for(lambda: hub.asked)
         (converter,) = psutil.Process(daemon.pid).children()
         daemon.send_signal(signal.SIGKILL)
-    until(lambda: has_ended(converter))
+    wait_for(lambda: has_ended(converter))
     assert Registry(str(models)).list() == []
     info = Registry(str(models)).install(FLOAT)
     assert os.listdir(models) == [Path(info.path).parent.name]

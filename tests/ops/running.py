@@ -6,23 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 from PIL import Image
 
 from shazimd.client import Client
 from shazimd.errors import DaemonUnreachable
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    """Until a condition holds."""
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, f"{condition} did not come to hold"
-        time.sleep(0.02)
 
 
 def draw(path: Path, colour: int) -> None:

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE_S
-from running import Daemon, draw, wait_for
+from patience import PATIENCE_S, wait_for
+from running import Daemon, draw
 
 ON_A_TERMINAL = """\
 import os, signal, sys

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from patience import PATIENCE_S
-from running import Daemon, draw, wait_for
+from patience import PATIENCE_S, wait_for
+from running import Daemon, draw
 
 from shazimd.cli import doctor as doctor_module
 from shazimd.cli import run, situation

@@ -12,8 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from patience import PATIENCE_S
-from running import wait_for
+from patience import PATIENCE_S, wait_for
 from structlog.testing import capture_logs
 
 from shazimd import hooks

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from running import Daemon, draw, wait_for
+from patience import wait_for
+from running import Daemon, draw
 
 from shazimd.cli import run
 from shazimd.store.lmdb_store import open_store

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
@@ -11,8 +10,8 @@ from unittest.mock import Mock
 
 import psutil
 import pytest
-from patience import PATIENCE_S
-from running import Daemon, draw, wait_for
+from patience import PATIENCE_S, wait_for
+from running import Daemon, draw
 
 from shazimd.config import Config, ModelConfig, StoreConfig, WatchConfig, WorkersConfig
 from shazimd.daemon.app import App
@@ -172,9 +171,10 @@ def test_a_run_that_is_still_starting_is_stopped_whole(app: App, monkeypatch: py
     starting, start = threading.Event(), threading.Thread.start
 
     def start_slowly(thread: threading.Thread) -> None:
-        if thread.name == "watcher":
+        if thread.name == "watcher" and not starting.is_set():
+            first = app.run
             starting.set()
-            time.sleep(0.2)
+            wait_for(lambda: first.state == "draining")  # the reload stops it
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", start_slowly)

@@ -68,6 +68,11 @@ class Shelf:
         self.library.store.write(lambda writer: writer.decisions.add(made))
         self.duplicates.settle(made.contents)
 
+    def undo(self, number: int) -> None:
+        undone = self.library.store.write(lambda writer: writer.decisions.remove(number))
+        assert undone is not None
+        self.duplicates.settle(undone.contents)
+
     def content(self, name: str) -> ContentId:
         with self.library.store.read() as reader:
             found = reader.content(digest(name))
@@ -324,8 +329,7 @@ def test_a_decision_changes_the_listing_like_a_new_one(shelf: Shelf) -> None:
         shelf.decide(DecisionKind(kind), names)
         assert shelf.paths() == whole()
     for number in range(5, 0, -1):
-        undone = shelf.library.store.write(lambda writer, number=number: writer.decisions.remove(number))  # type: ignore[misc]
-        shelf.duplicates.settle(undone.contents)
+        shelf.undo(number)
         assert shelf.paths() == whole()
     assert shelf.paths() == before
 

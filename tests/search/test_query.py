@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,10 +104,8 @@ def verify(_query: bytes, candidates: Sequence[bytes]) -> Future[list[Verificati
     return done
 
 
-class Model:
-    id = "m"
-    output_width = 4
-    copy_from: float | None = None
+MODEL: Any = SimpleNamespace(id="m", output_width=4, copy_from=None)
+"""The part of a model that a library asks for."""
 
 
 @pytest.fixture(params=[FlatIndex, CascadeIndex])
@@ -138,7 +138,7 @@ def library(tmp_path: Path, index: Index) -> Iterator[Library]:
             return index
 
         store.write(fill)
-        with closing(Library(store, open_index, Model())) as made:  # type: ignore[arg-type]  # only its id is asked for
+        with closing(Library(store, open_index, MODEL)) as made:
             yield made
 
 
@@ -391,7 +391,7 @@ def test_find_and_compare_give_one_answer_to_a_low_information_pair(library: Lib
 def test_low_information_pictures_are_loaded_and_removed(library: Library, query: Query) -> None:
     """A start reads their hashes from the store."""
     content = put(library, 1, fingerprint(query.fingerprint.signals, COPY, faint=True))
-    with closing(Library(library.store, lambda _store, _model: FlatIndex(), Model())) as again:  # type: ignore[arg-type]
+    with closing(Library(library.store, lambda _store, _model: FlatIndex(), MODEL)) as again:
         again.loaded.result(PATIENCE_S)
         assert content in again.faint
         again.remove([content])

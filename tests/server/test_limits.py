@@ -10,8 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from fake_service import MAX_BODY_BYTES, FakeService, eventually, serving
-from patience import PATIENCE_S
+from fake_service import MAX_BODY_BYTES, FakeService, serving
+from patience import PATIENCE_S, wait_for
 from raw_http import FORM, IMAGE, ask, connect, error, form, talk
 
 from shazimd import errors
@@ -196,7 +196,7 @@ def test_connections_have_a_limit(path: str, monkeypatch: pytest.MonkeyPatch) ->
     with connect(path) as longest:
         ask(path, "GET", "/v1/status")
         with connect(path):
-            eventually(lambda: ask(path, "GET", "/v1/status")[0] == 200)
+            wait_for(lambda: ask(path, "GET", "/v1/status")[0] == 200)
             assert b" 503 " in longest.recv(65536)
 
 
@@ -221,7 +221,7 @@ def test_connections_that_the_daemon_works_for_are_kept(
     service.holds = threading.Event()
     with connect(path) as working:
         working.sendall(b"POST /v1/find HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nimage")
-        eventually(lambda: bool(service.asked))
+        wait_for(lambda: bool(service.asked))
         assert talk(path, b"")[0] == 503
         service.holds.set()
         assert b" 200 " in working.recv(65536)

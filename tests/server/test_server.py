@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_service import MAX_BODY_BYTES, FakeService, alert, eventually
-from patience import PATIENCE_S
+from fake_service import MAX_BODY_BYTES, FakeService, alert
+from patience import PATIENCE_S, wait_for
 from raw_http import FORM, IMAGE, ask, connect, error, form, talk
 from starlette.routing import Route
 
@@ -260,7 +260,7 @@ def test_a_bug_is_a_500_that_tells_nothing_of_the_inside(
     """The traceback is in the log, not in the answer, and the next request is served."""
     service.fails = RuntimeError("secret")
     assert error(ask(path, "GET", "/v1/status")) == (500, "internal")
-    eventually(lambda: "secret" in caplog.text)
+    wait_for(lambda: "secret" in caplog.text)
     service.fails = None
     assert ask(path, "GET", "/v1/status")[0] == 200
 

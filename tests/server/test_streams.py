@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_service import FakeService, alert, eventually
-from patience import PATIENCE_S
+from fake_service import FakeService, alert
+from patience import PATIENCE_S, wait_for
 from raw_http import IMAGE, ask, connect, error
 
 from shazimd import errors
@@ -30,7 +30,7 @@ def test_events_come_as_they_happen(service: FakeService, path: str) -> None:
     assert [line for line in got if line.startswith(b"id:")] == [b"id: 1", b"id: 2"]
     assert json.loads(next(line for line in got if line.startswith(b"data: "))[6:]) == alert(1)
     lines.close()
-    eventually(lambda: service.subscribers == 0)
+    wait_for(lambda: service.subscribers == 0)
 
 
 @pytest.mark.parametrize("how", ["since", "header"])
@@ -64,7 +64,7 @@ def test_subscribers_have_a_limit(service: FakeService, path: str, monkeypatch: 
     with pytest.raises(errors.Unavailable, match="1 subscribers are connected"):
         next(Client(path).events())
     first.close()
-    eventually(lambda: service.subscribers == 0)
+    wait_for(lambda: service.subscribers == 0)
 
 
 def test_a_dropped_subscriber_is_hung_up_on(service: FakeService, path: str) -> None:
@@ -135,4 +135,4 @@ def test_stop_abandons_what_does_not_finish(service: FakeService, tmp_path: Path
         assert service.working.acquire(timeout=PATIENCE_S)
         assert server.stop(0) is False
     service.holds.set()
-    eventually(lambda: not server.alive())
+    wait_for(lambda: not server.alive())

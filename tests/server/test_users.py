@@ -15,8 +15,8 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from fake_service import FakeService, eventually, serving
-from patience import PATIENCE_S
+from fake_service import FakeService, serving
+from patience import PATIENCE_S, wait_for
 from raw_http import ask, connect, error
 
 from shazimd.errors import ConfigError, Unavailable
@@ -311,6 +311,6 @@ def test_the_requests_of_a_user_are_paced(path: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Pace, "turn", turn)
     as_user(monkeypatch, STRANGER)
     ask(path, "GET", "/v1/status")
-    eventually(lambda: paced == [NOBODY])
+    wait_for(lambda: paced == [NOBODY])
     ask(path, "POST", "/v1/find", b"image")
     assert paced == [NOBODY]

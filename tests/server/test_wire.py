@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Literal, NotRequired, Union, get_args, get_origin, get_t
 
 import pytest
 from daemon_process import drawing
-from patience import PATIENCE_S
+from patience import wait_for
 from PIL import Image
 
 from shazimd import types
@@ -94,11 +93,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 
 def _wait_until_idle(app: App, **counts: int) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    status = DaemonService(app).status
-    while not (counts.items() <= (now := status()).items() and now["state"] == "ready" and now["pending"] == 0):
-        assert time.monotonic() < deadline, now
-        time.sleep(0.05)
+    status, wanted = DaemonService(app).status, {**counts, "state": "ready", "pending": 0}
+    wait_for(lambda: wanted.items() <= status().items(), status)
 
 
 @pytest.fixture
@@ -108,10 +104,7 @@ def service(app: App) -> DaemonService:
 
 def _compared(app: App) -> None:
     """Wait until all pictures were compared with each other."""
-    deadline = time.monotonic() + PATIENCE_S
-    while app.run.relating.status()["left"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(lambda: not app.run.relating.status()["left"])
 
 
 @pytest.fixture

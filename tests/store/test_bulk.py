@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +134,8 @@ def test_a_page_leaves_the_store_as_its_rows_one_by_one(
         page = random_page(rng, make_fingerprint, number)
         gone = b"nas:/" + rng.choice([*NAMES, b"1", b"a/1", b"b/2"])
         for store, write in zip(pair, (at_once, singly), strict=True):
-            store.write(lambda writer, write=write, page=page: write(writer, page))  # type: ignore[misc]
-            store.write(lambda writer, gone=gone: writer.remove_file(gone))  # type: ignore[misc]
+            store.write(partial(write, page=page))
+            store.write(methodcaller("remove_file", gone))
         assert state(pair[0]) == state(pair[1])
 
 
@@ -142,7 +144,7 @@ def test_of_a_file_and_a_directory_at_a_path_only_the_file_stays(store: Store, m
     digests = {b"nas:/a": b"1" * 32, b"nas:/a/b": b"2" * 32, b"nas:/a/b/c": b"3" * 32, b"nas:/z": b"4" * 32}
     given = {digest: make_fingerprint(number) for number, digest in enumerate(digests.values())}
     for files in (digests, dict(reversed(digests.items()))):
-        store.write(lambda writer, files=files: at_once(writer, (given, files)))  # type: ignore[misc]
+        store.write(partial(at_once, page=(given, files)))
         with store.read() as reader:
             assert [path for path, _ in reader.walk(b"nas:/")] == [b"nas:/a", b"nas:/z"]
         assert store.check() == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from operator import methodcaller
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import lmdb
 import pytest
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 
 from shazimd.errors import StoreError
 from shazimd.store import lmdb_store
@@ -172,8 +171,7 @@ def test_a_gate_lets_a_thread_in_again_while_another_waits_to_be_alone() -> None
     with ThreadPoolExecutor(2) as pool:
         with gate.shared():
             waiting = pool.submit(alone)
-            while not gate._claims:
-                time.sleep(0.001)
+            wait_for(lambda: gate._claims)
             late = pool.submit(newcomer)
             with gate.shared():
                 order.append("nested")

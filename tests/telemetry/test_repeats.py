@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
-from fake_service import eventually
+from patience import wait_for
 
 from shazimd.telemetry import log as log_module
 from shazimd.telemetry import repeats
@@ -110,5 +110,5 @@ def test_a_real_period_ends_by_itself() -> None:
     with structlog.testing.capture_logs() as captured:
         while not is_held():  # the period may end between two lines, and the second then begins the next
             pass
-        eventually(lambda: captured)
+        wait_for(lambda: captured)
     assert captured == [{"event": "e", "repeated": 1, "log_level": "warning"}]

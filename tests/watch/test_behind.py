@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE_S
-from watch_mirror import wait_for
+from patience import PATIENCE_S, wait_for
 
 from shazimd.config import WatchConfig
 from shazimd.watch.debounce import Debouncer

@@ -5,8 +5,7 @@ import threading
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from patience import PATIENCE_S
-from watch_mirror import wait_for
+from patience import PATIENCE_S, wait_for
 
 from shazimd.posix.mounts import is_at_or_below
 from shazimd.types import Stat

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from watch_mirror import Mirror, wait_for
+from patience import wait_for
+from watch_mirror import Mirror
 
 from shazimd.watch import inotify
 from shazimd.watch.events import FileEvent, Kind
@@ -68,7 +71,7 @@ def test_halves_are_paired_though_other_events_come_between(kernel: Kernel, monk
     others = [InotifyEvent(1, IN.IN_CLOSE_WRITE, 0, b"%d.jpg" % number) for number in range(3)]
     for number, other in enumerate(others, 1):
         kernel.queue(other)
-        wait_for(lambda number=number: others[:number] == kernel.heard)  # type: ignore[misc]
+        wait_for(partial(operator.eq, others[:number], kernel.heard))
     assert kernel.reader.is_behind()
     kernel.queue(TO)
     wait_for(lambda: [*others, (FROM, TO)] == kernel.heard)

@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from patience import wait_for
 from watch_files import MakeMirror, contains, write
-from watch_mirror import Mirror, wait_for
+from watch_mirror import Mirror
 
 from shazimd.watch import watcher
 from shazimd.watch.events import Kind

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from patience import wait_for
 from watch_files import MakeMirror, write
-from watch_mirror import wait_for
 
 from shazimd.watch.events import FileEvent, Kind, Stage
 

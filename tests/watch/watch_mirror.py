@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from patience import PATIENCE_S
+from patience import wait_for
 
 from shazimd.config import WatchConfig
 from shazimd.posix.mounts import is_at_or_below
@@ -22,14 +22,6 @@ from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
 
 QUIET_S = 0.05
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    """Until a condition holds; fails the test when it never does."""
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, "the condition never held"
-        time.sleep(0.02)
 
 
 class Mirror:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 from fake_client import FakeClient
 from page_serving import ServedPage
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 
 from shazimd.text import path_fields
 from shazimd.web.render import Templates
@@ -40,8 +39,7 @@ def test_an_alert_that_came_before_the_stream_is_sent_by_it(page: ServedPage, ho
     """The list of new arrivals names the last alert that it has; those after it, and later ones, come once each."""
     for number in (1, 2):
         page.client.coming.put({**ALERT, "id": number})
-    while len(page.page.live.recent()) < 2:
-        time.sleep(0.01)
+    wait_for(lambda: len(page.page.live.recent()) == 2)
     after = {"Last-Event-ID": "1"} if how.startswith("the header") else {}
     with entered(page, "/live" if after else "/live?after=1", **after) as stream:
         assert next_alert(stream) == 2

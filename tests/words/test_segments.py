@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 from word_rows import contents_of
 
 from shazimd.words import index as module
@@ -143,8 +142,7 @@ def test_compacting_beside_merges_keeps_each_content_once(directory: Path) -> No
         assert begun.wait(PATIENCE_S)
         compacting = threading.Thread(target=index.compact)
         compacting.start()
-        while not index._executor._work_queue.qsize():
-            time.sleep(0.001)
+        wait_for(index._executor._work_queue.qsize)
         add(index, *range(KNOWN + 1, KNOWN + 9))  # starts a merge behind it
         go_on.set()
         compacting.join()

@@ -18,7 +18,7 @@ import psutil
 import pytest
 import worker_jobs
 from drawn import encoded, photograph, picture
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 
 from shazimd.errors import InternalError, NotAnImage, TooLarge, WorkerFailed, WorkerLost
 from shazimd.imaging.extract import Extractor
@@ -42,12 +42,6 @@ def _workers_find_the_jobs() -> Iterator[None]:
 def pool(_workers_find_the_jobs: None) -> Iterator[WorkerPool]:
     with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
         yield pool
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition; pytest's own time limit is the last word."""
-    while not condition():
-        time.sleep(0.01)
 
 
 @contextlib.contextmanager
@@ -90,7 +84,7 @@ def test_a_worker_serves_a_process_with_many_open_files() -> None:
             pass
         pool = held.enter_context(WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000))
         first = pool.submit(worker_jobs.process_id).result()
-        _until(lambda: psutil.Process(first).status() in (psutil.STATUS_SLEEPING, psutil.STATUS_IDLE))
+        wait_for(lambda: psutil.Process(first).status() in (psutil.STATUS_SLEEPING, psutil.STATUS_IDLE))
         assert first == pool.submit(worker_jobs.process_id).result()
 
 
@@ -182,7 +176,7 @@ def test_a_worker_that_died_while_idle_costs_no_job(pool: WorkerPool) -> None:
     """As when the kernel takes it because memory is short."""
     process = psutil.Process(pool.submit(worker_jobs.process_id).result())
     process.kill()
-    _until(lambda: process.status() == psutil.STATUS_ZOMBIE)
+    wait_for(lambda: process.status() == psutil.STATUS_ZOMBIE)
     assert pool.submit(worker_jobs.add, 1, 2).result() == 3
 
 
@@ -222,7 +216,7 @@ def test_a_worker_is_small_after_all_kinds_of_jobs() -> None:
         found = pool.submit(jobs.verify_all, asked.features, [known.features]).result()
         assert found[0].verdict is Verdict.COPY
         worker = psutil.Process(pool.submit(worker_jobs.process_id).result())
-        _until(lambda: worker.memory_info().rss < 58 << 20)
+        wait_for(lambda: worker.memory_info().rss < 58 << 20)
 
 
 def test_the_pools_side_loads_no_decoder() -> None:
@@ -249,7 +243,7 @@ def test_what_is_asked_goes_before_what_is_scanned() -> None:
             for _ in range(9):
                 pool.fingerprint(data, None).add_done_callback(lambda _: done.append("scan"))
             pool.query(data, None).add_done_callback(lambda _: done.append("query"))
-        _until(lambda: len(done) == 10)
+        wait_for(lambda: len(done) == 10)
     assert done.index("query") <= 1  # the first of the fingerprints had begun
 
 
@@ -258,7 +252,7 @@ def test_a_cancelled_job_is_not_done() -> None:
     with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
         with _standing_still(pool):
             first = pool.submit(worker_jobs.add, 1, 1)
-            _until(first.running)
+            wait_for(first.running)
             waiting = pool.submit(worker_jobs.crash)
             assert waiting.cancel()
         assert (first.result(), pool.submit(worker_jobs.add, 2, 2).result()) == (2, 4)
@@ -272,10 +266,10 @@ def test_closing_finishes_what_has_begun_and_ends_the_workers(monkeypatch: pytes
     with _standing_still(pool) as worker:
         process = psutil.Process(worker)
         begun = pool.submit(worker_jobs.add, 1, 2)
-        _until(begun.running)
+        wait_for(begun.running)
         waiting = pool.submit(worker_jobs.add, 1, 2)
         closing.start()
-        _until(waiting.cancelled)
+        wait_for(waiting.cancelled)
         assert not begun.done()
     closing.join()
     pool.close()
@@ -290,7 +284,7 @@ def test_closing_does_not_wait_long_for_what_has_begun(monkeypatch: pytest.Monke
     monkeypatch.setattr(pools, "CLOSE_S", 0.0)
     with WorkerPool(processes=1, memory_mb=512, timeout_s=600, max_pixels=1_000_000) as pool:
         begun = pool.submit(worker_jobs.stop_answering)
-        _until(begun.running)
+        wait_for(begun.running)
     assert isinstance(begun.exception(), CancelledError)
 
 
@@ -299,13 +293,13 @@ def test_files_are_given_up_and_questions_are_not() -> None:
     with WorkerPool(processes=1, memory_mb=512, timeout_s=600, max_pixels=1_000_000) as pool:
         with _standing_still(pool) as first:
             asked = pool.submit(worker_jobs.add, 1, 1)
-            _until(asked.running)
+            wait_for(asked.running)
             waiting = pool.submit_later(worker_jobs.add, 1, 2)
             pool.abandon_files()
             assert waiting.cancelled()
         assert asked.result() == 2
         hanging = pool.submit_later(worker_jobs.stop_answering)
-        _until(hanging.running)
+        wait_for(hanging.running)
         pool.abandon_files()
         assert isinstance(hanging.exception(), CancelledError)
         assert first != pool.submit_later(worker_jobs.process_id).result()
@@ -324,7 +318,7 @@ def test_a_file_is_given_up_while_its_worker_starts(monkeypatch: pytest.MonkeyPa
         worker = psutil.Process(pool.submit(worker_jobs.process_id).result())
         monkeypatch.setattr(keeper, "WorkerProcess", started_late)
         worker.kill()
-        _until(lambda: worker.status() == psutil.STATUS_ZOMBIE)
+        wait_for(lambda: worker.status() == psutil.STATUS_ZOMBIE)
         hanging = pool.submit_later(worker_jobs.stop_answering)
         assert starting.wait(PATIENCE_S)
         pool.abandon_files()
@@ -344,7 +338,7 @@ def test_workers_die_with_the_daemon() -> None:
         assert daemon.stdout is not None
         worker = int(daemon.stdout.readline())
         daemon.send_signal(signal.SIGKILL)
-    _until(lambda: not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE)
+    wait_for(lambda: not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE)
 
 
 def test_a_worker_that_cannot_start_fails_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,7 +367,7 @@ def test_a_job_whose_worker_is_killed_from_outside_is_done_by_another() -> None:
     with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
         first = pool.submit(worker_jobs.process_id).result()
         job = pool.submit(worker_jobs.stop_answering_in, first)
-        _until(job.running)
+        wait_for(job.running)
         os.kill(first, signal.SIGKILL)
         assert job.result() == 1
         with pytest.raises(WorkerLost, match=r"killed by signal 9 \(SIGKILL\).*not the picture's fault"):
@@ -391,8 +385,8 @@ def test_an_idle_pool_does_nothing() -> None:
         children = [child for child in psutil.Process().children() if child not in others]
         tasks += [Path(f"/proc/{child.pid}") for child in children]
         assert len(tasks) >= 4
-        _until(lambda: all(_state(task) == "S" for task in tasks))
-        _until(lambda: _stand_still(tasks))
+        wait_for(lambda: all(_state(task) == "S" for task in tasks))
+        wait_for(lambda: _stand_still(tasks))
 
 
 def _stand_still(tasks: list[Path]) -> bool:

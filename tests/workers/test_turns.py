@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 
 import psutil
 import pytest
 import worker_jobs
 from drawn import encoded, picture
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 
 from shazimd.workers import keeper
 from shazimd.workers import pool as pools
@@ -39,8 +38,7 @@ def test_a_question_does_not_wait_for_other_work(pool: WorkerPool) -> None:
     """The only worker hangs in a scan's job; a question is answered by another, which runs before it."""
     ordinary = pool.submit_later(worker_jobs.process_id).result()
     hanging = pool.submit_later(worker_jobs.stop_answering_in, ordinary)
-    while not hanging.running():
-        time.sleep(0.01)
+    wait_for(hanging.running)
     behind = pool.submit_later(worker_jobs.process_id)
     arriving = pool.arrival(encoded(picture(), "PNG"), None)
     answered = pool.submit(worker_jobs.process_id).result()
@@ -65,8 +63,7 @@ def test_an_idle_pool_has_no_worker_more(
     assert 1 == workers()
     while len(answers) == 1:  # one of two at a time finds the other at work
         answers |= {answer.result() for answer in [pool.submit(worker_jobs.busy, 0.5) for _ in range(2)]}
-    while workers() > 1:
-        time.sleep(0.02)
+    wait_for(lambda: workers() == 1)
     assert 3 == pool.submit(worker_jobs.add, 1, 2).result()
 
 
