@@ -16,7 +16,7 @@ import structlog
 from shazimd.errors import ShazimdError, Unreadable
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.disk import Picture, ReadFile, read_whole
-from shazimd.ingest.ingest import Decoders
+from shazimd.ingest.identify import Decoders
 from shazimd.ingest.lanes import Jobs, Lane
 from shazimd.ingest.memory_budget import MemoryBudget
 from shazimd.search.library import Library

@@ -16,11 +16,9 @@ reported earlier. Thus no stale row stays, and no alert is lost.
 
 from __future__ import annotations
 
-import threading
 import time
-from concurrent.futures import Future
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -29,45 +27,25 @@ from shazimd.ingest.across import CrossHostAlerts
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.arrivals import Arrivals
 from shazimd.ingest.commit import Committer
-from shazimd.ingest.decision import Candidate, Decider, Decision, OwnDecisions
-from shazimd.ingest.disk import Disk, FoundFile, Picture
-from shazimd.ingest.memory_budget import MemoryBudget
+from shazimd.ingest.decision import Candidate, Decider, Decision
+from shazimd.ingest.disk import Disk, FoundFile
+from shazimd.ingest.identify import Decoders, FileContent, FileVersion, Identifier, query_of
 from shazimd.ingest.moves import apply_move
 from shazimd.ingest.outcome import Outcome
 from shazimd.ingest.pending import PendingAlert, PendingAlerts, is_same_picture
 from shazimd.ingest.retries import Retries
 from shazimd.ingest.rules import IngestRules
-from shazimd.ingest.sharing import is_bare
-from shazimd.ingest.turn import ComputingTurn
 from shazimd.protocol import Alert
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Writer
-from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, Query, Stat
-
-if TYPE_CHECKING:
-    from shazimd.models.model import ModelInfo
+from shazimd.types import ContentId, FileRow, FileState, Stat
 
 log = structlog.get_logger()
 
-READ_BYTES_MAX = 64 * 2**20
-"""Limit of the files in memory at a time; a larger file is alone."""
-STRIPES = 4096
-"""Locks by digest, for equal bytes to be decoded once. Among 16 concurrent files two different ones share a lock, and
-wait for each other without need, 3 times in 100."""
-CACHED_BYTES_MAX, CACHED_S = 1 << 20, 60.0
-"""A file is read without a wait for the disk if it has at most so many bytes, and changed less than so long ago."""
 UNREAD_STAT = Stat(-1, -1, -1)
 """Differs from the stat of every file: each scan tries a file again that could not be read, whose worker was lost, or
 that had no model, which may be mended. A chmod changes no mtime."""
-
-
-class Decoders(Protocol):
-    """Decodes pictures in other processes; a future fails with a ShazimdError."""
-
-    def fingerprint(self, data: Picture, model: ModelInfo | None) -> Future[Fingerprint]: ...
-
-    def arrival(self, data: Picture, model: ModelInfo | None) -> Future[Query]: ...
 
 
 class Counts(Protocol):
@@ -78,36 +56,6 @@ class Counts(Protocol):
     def image_failed(self, code: str) -> None: ...
 
     def alert_told(self, verdict: str) -> None: ...
-
-
-class _File(NamedTuple):
-    """A version of a file, and the row of its path before the ingest."""
-
-    path: bytes
-    found: FoundFile
-    before: FileRow | None
-    started: float
-    turn: ComputingTurn
-    """released before a wait for others"""
-
-
-class _Content(NamedTuple):
-    """The content of a file."""
-
-    digest: Digest
-    query: Query | None = None
-    """for new bytes"""
-    known: ContentId | None = None
-    """for known bytes, as is all that follows"""
-    exact: frozenset[ContentId] = frozenset()
-    """contents with the same bytes or pixels"""
-    last_arrival: int = 0
-    """``Arrivals.visible`` before the store was read: a later arrival may be missing in it"""
-    source: bytes | None = None
-    """path of a known file with these bytes and this stat, missing there: the file was moved"""
-    is_other_name: bool = False
-    """a known file is this file by another name: a hard link, a bind mount, a linked root"""
-    decided: OwnDecisions | None = None
 
 
 class _Made(NamedTuple):
@@ -142,14 +90,12 @@ class Ingest:
     ) -> None:
         self._library = library
         self._committer = committer
-        self._decoders = decoders
         self._rules = rules
         self._counts = counts
-        self._same_bytes = [threading.Lock() for _ in range(STRIPES)]
-        self.memory = MemoryBudget(READ_BYTES_MAX)
-        """for all files in memory; the backfill takes its own from it"""
         self._disk = Disk(rules.roots)
         self._arrivals = Arrivals()
+        self._identifier = Identifier(library, decoders, self._disk, self._arrivals)
+        self.memory = self._identifier.memory
         self.retries = Retries()
         self._decider = Decider(library.store, search, rules, self._disk, self._arrivals)
         self.pending = PendingAlerts(library, committer, alerts, self._decider, self._disk, self._arrivals, counts)
@@ -177,7 +123,7 @@ class Ingest:
                     return Outcome.UNCHANGED
                 if before is not None and self.retries.is_given_up(path, found.stat):
                     return Outcome.FAILED
-                outcome = self._ingest_version(_File(path, found, before, started, turn))
+                outcome = self._ingest_version(FileVersion(path, found, before, started, turn))
             except Unreadable as error:
                 turn.release()
                 return self._unreadable(path, found, before, error)
@@ -206,7 +152,7 @@ class Ingest:
             return Outcome.UNCHANGED  # a chmod: the next scan tries to read it again
         return self._fail(path, UNREAD_STAT, before, error)
 
-    def _ingest_version(self, file: _File) -> Outcome:
+    def _ingest_version(self, file: FileVersion) -> Outcome:
         limit, stat = self._rules.max_file_bytes, file.found.stat
         if stat.size > limit:
             error = TooLarge(f"{stat.size} bytes, expected at most {limit}")
@@ -215,7 +161,7 @@ class Ingest:
         silent = self._rules.roots.silent(file.path)
         with ExitStack() as until_stored:
             try:
-                content = self._content(file, until_stored, silent=silent)
+                content = self._identifier.content(file, until_stored, silent=silent)
             except Unreadable:
                 raise
             except WorkerLost as error:
@@ -232,27 +178,7 @@ class Ingest:
             except KeyError:  # known bytes were removed for good meanwhile
                 return Outcome.UNSETTLED
 
-    def _content(self, file: _File, until_stored: ExitStack, *, silent: bool) -> _Content | None:
-        """Read a file, and decode new bytes; None if the file changed meanwhile. Raises ShazimdError.
-
-        ``until_stored`` gets the lock on new bytes. The file is in memory only until this returns: a commit waits for
-        the disk, together with many others."""
-        stat = file.found.stat
-        if not (_is_likely_cached(stat) and self.memory.has_room(stat.size)):
-            file.turn.release()
-        with self.memory.taking(stat.size):
-            content = self._disk.read(file.path, stat)
-            if content is None:
-                return None
-            data, digest = content
-            file.turn.take()
-            if (known := self._known(digest, file)) is not None:
-                return known
-            file.turn.release()
-            until_stored.enter_context(self._same_bytes[int.from_bytes(digest[:2]) % STRIPES])
-            return self._known(digest, file) or _Content(digest, query=self._decoded(file.path, data, silent))
-
-    def _store(self, file: _File, content: _Content, *, silent: bool) -> Outcome:
+    def _store(self, file: FileVersion, content: FileContent, *, silent: bool) -> Outcome:
         """Decide and commit. Raises KeyError if known bytes were removed for good meanwhile."""
         self.retries.done(file.path)
         if content.known and file.before == FileRow(file.found.stat, FileState.INDEXED, content.known):
@@ -271,39 +197,7 @@ class Ingest:
                 return Outcome.STORED if self.pending.decide(stored.pending) else Outcome.PUT_OFF
         return Outcome.MISSING if self._disk.is_missing(file.path) else Outcome.STORED
 
-    def _known(self, digest: Digest, file: _File) -> _Content | None:
-        """The content with these bytes, from a single snapshot; None for new bytes."""
-        last_arrival = self._arrivals.visible
-        with self._library.store.read() as reader:
-            content = reader.content(digest)
-            if content is None or is_bare(reader, content):
-                return None
-            pixels = reader.pixels(content)
-            same = reader.contents_with_pixels(pixels) if pixels else []
-            alike = reader.files_with_stat(content, file.found.stat)
-            decided = OwnDecisions.read(reader, digest)
-        source = next(filter(self._disk.is_missing, alike), None)
-        is_other_name = any(self._is_decided_name(path, file) for path in alike)
-        exact = frozenset([content, *same])
-        return _Content(digest, None, content, exact, last_arrival, source, is_other_name, decided)
-
-    def _is_decided_name(self, path: bytes, file: _File) -> bool:
-        """Whether a path is another name of a file, and no alert is to be decided under it."""
-        other = self._disk.glance(path)
-        is_same_file = path != file.path and other is not None and other.is_same_file(file.found)
-        return is_same_file and not self._arrivals.is_undecided(path)
-
-    def _decoded(self, path: bytes, data: Picture, silent: bool) -> Query:
-        model = self._library.model
-        if silent:
-            query = _query_of(self._decoders.fingerprint(data, model).result())
-        else:
-            query = self._decoders.arrival(data, model).result()
-        if model is not None and query.fingerprint.signals.fv is None:
-            log.warning("vector_missing", path=path, model=model.id, handle=model.source, matching="hashes only")
-        return query
-
-    def _decided(self, file: _File, content: _Content) -> _Made | None:
+    def _decided(self, file: FileVersion, content: FileContent) -> _Made | None:
         """The decision on the alert of known bytes; None if a worker failed, or vectors are to be made. Raises KeyError
         for a removed content."""
         candidate = Candidate(file.path, file.found, file.started, decided=content.decided)
@@ -312,7 +206,7 @@ class Ingest:
             file.turn.release()
             assert content.known is not None
             with self._library.store.read() as reader:
-                query = _query_of(reader.fingerprint(content.known, self._library.model_id))
+                query = query_of(reader.fingerprint(content.known, self._library.model_id))
             if self._library.awaits_vectors(query.fingerprint.model):  # the pending alert waits for them
                 return None
             try:
@@ -321,7 +215,7 @@ class Ingest:
                 return None
         return _Made(decision, content.last_arrival)
 
-    def _commit(self, file: _File, content: _Content, made: _Made | None, *, silent: bool) -> _Stored | None:
+    def _commit(self, file: FileVersion, content: FileContent, made: _Made | None, *, silent: bool) -> _Stored | None:
         """Store a file and its content, with its alert if decided, else with a pending alert if needed.
 
         None, and nothing is stored, if the row of the path has changed: another file was moved there meanwhile. Raises
@@ -342,7 +236,7 @@ class Ingest:
             decision = made.decision if made is not None and made.holds(self._arrivals.last) else None
             arrival = self._arrivals.add(path)
             if writer.is_sharing or decision is None:
-                query = content.query or _query_of(writer.fingerprint(stored, self._library.model_id))
+                query = content.query or query_of(writer.fingerprint(stored, self._library.model_id))
             if writer.is_sharing:
                 writer.add_pending_alert(path, query, content.digest)
             if decision is None:
@@ -362,11 +256,11 @@ class Ingest:
         file.turn.release()
         return committed.result()
 
-    def _add_content(self, writer: Writer, content: _Content) -> ContentId:
+    def _add_content(self, writer: Writer, content: FileContent) -> ContentId:
         assert content.query is not None, "new bytes were decoded"
         return writer.add_content(content.digest, content.query.fingerprint)
 
-    def _count_stored(self, file: _File, stored: _Stored, *, decoded: bool) -> None:
+    def _count_stored(self, file: FileVersion, stored: _Stored, *, decoded: bool) -> None:
         seconds = time.perf_counter() - file.started
         self._counts.image_stored(seconds, decoded=decoded)
         log.debug(
@@ -397,16 +291,7 @@ class Ingest:
         return Outcome.MISSING if self._disk.is_missing(path) else Outcome.FAILED  # a rename came before the row
 
 
-def _is_likely_cached(stat: Stat) -> bool:
-    """Whether the kernel likely has a file in memory: it is small, and was written a moment ago."""
-    return stat.size <= CACHED_BYTES_MAX and abs(time.time() - stat.ctime_ns / 1e9) < CACHED_S
-
-
-def _is_moved_or_touched(file: _File, content: _Content) -> bool:
+def _is_moved_or_touched(file: FileVersion, content: FileContent) -> bool:
     """Whether a known file was likely only moved here, touched, or given another name or other metadata."""
     is_touched = file.before is not None and file.before.content in content.exact
     return content.source is not None or content.is_other_name or is_touched
-
-
-def _query_of(fingerprint: Fingerprint) -> Query:
-    return Query(fingerprint, fingerprint.orientations, fingerprint.features)
