@@ -16,18 +16,24 @@ from numpy.typing import NDArray
 
 from shazimd.imaging.features import SIDE, Features
 
+_FIT_MIN = 3
+"""Matches in different places that a map is fitted to at least."""
 _GROWTH = 3
 """Refined maps have at most so many times the inliers of the best proposal, nearly always."""
 _RATIO = 0.85
 """A match counts where the second best candidate is this much farther in bits (Lowe's ratio test)."""
 _TOLERANCE = 4.0
 """Pixels of the candidate's frame (256) by which a feature may miss the place that the map says."""
-_TURN_TOLERANCE = 0.5
-_OCTAVE_TOLERANCE = 0.8
-"""Radians and octaves by which a feature may differ from the proposal."""
+_OCTAVE, _RADIAN = 32, 128 / math.pi
+"""Units of packed sizes and angles."""
+_TURN_TOLERANCE = math.floor(0.5 * _RADIAN)
+_OCTAVE_TOLERANCE = math.floor(0.8 * _OCTAVE)
+"""Units by which a feature may differ from the proposal: half a radian, and .8 octaves."""
 _SCALE_RANGE = 1 / 8, 8.0
 _STRETCH_MAX = 2.0
 """Ratio of the two scales of the map: an edit stretches by less, a chance map seldom does."""
+_FARTHER = 255
+"""More bits than two features can differ in."""
 _CELL = 3.0
 """Features nearer than this, in pixels, count as one: SIFT gives a corner several angles and sizes."""
 _ON_A_LINE = 1e-6
@@ -41,10 +47,15 @@ Affine = NDArray[np.float64]
 
 
 class View(NamedTuple):
-    """A query, upright or mirrored, ready to be matched again and again."""
+    """A query, upright or mirrored, or a candidate, ready to be matched again and again."""
 
     features: Features
-    bits: NDArray[np.float32]
+    bits: NDArray[np.uint64]
+    """[n, 2]"""
+    octaves: NDArray[np.int16]
+    """[n]: sizes in 1/32 octave, as they are packed"""
+    turns: NDArray[np.uint8]
+    """[n]: angles in 1/256 of a turn, as they are packed"""
 
 
 class Map(NamedTuple):
@@ -57,7 +68,9 @@ class Map(NamedTuple):
 
 def view(features: Features) -> View:
     """Features, ready to be matched."""
-    return View(features, features.bits.astype(np.float32))
+    bits = np.packbits(np.ascontiguousarray(features.bits), axis=1).view(np.uint64)
+    octaves = np.rint(_OCTAVE * np.log2(features.sizes)).astype(np.int16)
+    return View(features, bits, octaves, np.rint(_RADIAN * features.angles).astype(np.int16).astype(np.uint8))
 
 
 def best_map(query: View, candidate: View, more_than: int = 2) -> Map | None:
@@ -65,8 +78,9 @@ def best_map(query: View, candidate: View, more_than: int = 2) -> Map | None:
     asked, known = _matches(query.bits, candidate.bits)
     if len(asked) <= max(2, more_than):
         return None
-    agreeing = _consensus(query.features, candidate.features, asked, known)
-    if _GROWTH * agreeing.sum() < more_than:
+    agreeing = _consensus(query, candidate, asked, known)
+    number = agreeing.sum()
+    if number < _FIT_MIN or _GROWTH * number < more_than:
         return None
     a, b = query.features.points[asked], candidate.features.points[known]
     found = _refined(a.astype(float), b.astype(float), agreeing)
@@ -82,35 +96,36 @@ def inverted(found: Map | None) -> Map | None:
     return Map(found.inliers, affine, found.miss * float(np.sqrt(np.linalg.det(affine[:, :2]))))
 
 
-def _matches(query: NDArray[np.float32], candidate: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _matches(query: NDArray[np.uint64], candidate: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """(query's, candidate's) numbers of the features that match, by Hamming distance."""
     if len(query) < 2 or len(candidate) < 2:
         return np.empty(0, np.intp), np.empty(0, np.intp)
-    distances = query.sum(axis=1)[:, np.newaxis] + candidate.sum(axis=1) - 2 * (query @ candidate.T)
+    distances = np.bitwise_count(query[:, :1] ^ candidate[:, 0])
+    distances += np.bitwise_count(query[:, 1:] ^ candidate[:, 1])
     rows = np.arange(len(query))
     nearest = distances.argmin(axis=1)
     first = distances[rows, nearest]
-    distances[rows, nearest] = np.inf
-    kept = np.flatnonzero(first < _RATIO * distances.min(axis=1))
+    distances[rows, nearest] = _FARTHER
+    kept = np.flatnonzero(first < _RATIO * distances.min(axis=1).astype(np.float32))
     return kept, nearest[kept]
 
 
-def _consensus(
-    query: Features, candidate: Features, asked: NDArray[np.intp], known: NDArray[np.intp]
-) -> NDArray[np.bool_]:
-    """Which matches agree with the proposal that most agree with."""
-    a, b = _complex(query.points[asked]), _complex(candidate.points[known])
-    octaves = np.log2(candidate.sizes[known] / query.sizes[asked])
-    turns = candidate.angles[known] - query.angles[asked]
-    proposals = np.exp2(octaves) * np.exp(1j * turns)
-    misses = np.abs(proposals[:, None] * (a[None] - a[:, None]) + b[:, None] - b[None])
-    turn_differences = np.abs((turns[:, None] - turns[None] + np.pi) % (2 * np.pi) - np.pi)
-    agree = (
-        (misses < 3 * _TOLERANCE)  # one feature's size and angle are rough
-        & (turn_differences < _TURN_TOLERANCE)
-        & (np.abs(octaves[:, None] - octaves[None]) < _OCTAVE_TOLERANCE)
-    )
-    return np.asarray(agree[agree.sum(axis=1).argmax()])
+def _consensus(query: View, candidate: View, asked: NDArray[np.intp], known: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Which matches agree with the proposal that most agree with.
+
+    Sizes and angles are compared first: these few pairs alone have their places compared."""
+    octaves = candidate.octaves[known] - query.octaves[asked]
+    turns = candidate.turns[known] - query.turns[asked]
+    near = (turns[:, np.newaxis] - turns + np.uint8(_TURN_TOLERANCE)) <= 2 * _TURN_TOLERANCE
+    near &= np.abs(octaves[:, np.newaxis] - octaves) <= _OCTAVE_TOLERANCE
+    ours, others = np.nonzero(near)
+    turned = candidate.features.angles[known] - query.features.angles[asked]
+    a, b = _complex(query.features.points[asked]), _complex(candidate.features.points[known])
+    proposals = np.exp2(octaves / np.float32(_OCTAVE)) * np.exp(1j * turned)
+    misses = np.abs(proposals[ours] * (a[others] - a[ours]) + b[ours] - b[others])
+    agrees = misses < 3 * _TOLERANCE  # one feature's size and angle are rough
+    near[ours, others] = agrees
+    return np.asarray(near[np.bincount(ours[agrees], minlength=len(asked)).argmax()])
 
 
 def _refined(a: NDArray[np.float64], b: NDArray[np.float64], agreeing: NDArray[np.bool_]) -> Map | None:
@@ -130,7 +145,7 @@ def _refined(a: NDArray[np.float64], b: NDArray[np.float64], agreeing: NDArray[n
 
 def _fitted(a: NDArray[np.float64], b: NDArray[np.float64]) -> Affine | None:
     """An affine map where there are enough points for one, else a similarity; None where that is not sane."""
-    if _distinct(a) < 3:
+    if _distinct(a) < _FIT_MIN:
         return None
     affine = _least_squares_affine(a, b) if _distinct(a) >= 6 else _least_squares_similarity(a, b)
     large, small, determinant = _scales(affine)

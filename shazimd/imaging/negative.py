@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shazimd.imaging.features import Features
 from shazimd.imaging.placement import SIDE_MIN, Whole
 from shazimd.imaging.whole import WholeView, reduced
 from shazimd.words.packing import negated
+
+Words = NDArray[np.uint8]
+"""[65536, 2]: 1 for the words of a picture, upright and mirrored"""
 
 _WORDS_MIN = 6
 """Words of the negative that the other picture has."""
@@ -17,10 +21,18 @@ _CORRELATION_MAX = -0.8
 """Of the whole pictures, of those with few features."""
 
 
-def shares_negated_words(query: Features, candidate: Features) -> bool:
+def negated_words(features: Features) -> Words:
+    """The words of the negative of a picture, of either side."""
+    words = negated(features.words)
+    found = np.zeros((1 << 16, 2), np.uint8)
+    for side, each in enumerate((words, words.byteswap())):
+        found[each, side] = 1
+    return found
+
+
+def shares_negated_words(query: Words, candidate: Features) -> bool:
     """Whether the negative of a picture, upright or mirrored, has some words of the other."""
-    words = negated(query.words)
-    return max(len(np.intersect1d(side, candidate.words)) for side in (words, words.byteswap())) >= _WORDS_MIN
+    return bool(query[np.unique(candidate.words)].sum(axis=0).max() >= _WORDS_MIN)
 
 
 def are_opposite(views: Sequence[WholeView], candidate: Features) -> bool:

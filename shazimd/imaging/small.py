@@ -60,8 +60,8 @@ class SmallPicture:
         return made
 
     def negated(self) -> SmallPicture:
-        """The negative. Raises as ``colours``."""
-        return self.of(255 - self.colours, self._luma_side)
+        """The negative; decoded when it is first looked at."""
+        return _Negative(self, self._luma_side)
 
     def on(self, ground: Colour) -> SmallPicture:
         """A picture with transparent pixels, laid on another ground. Raises as ``colours``."""
@@ -105,6 +105,16 @@ class SmallPicture:
     def luma(self) -> NDArray[np.uint8]:
         """[h, w], of the side asked for at most. Raises as ``colours``."""
         return fit(cv2.extractChannel(self.colours, 0).astype(np.uint8, copy=False), self._luma_side)
+
+
+class _Negative(SmallPicture):
+    def __init__(self, positive: SmallPicture, luma_side: int) -> None:
+        super().__init__(b"", luma_side)
+        self._positive = positive
+
+    @cached_property
+    def colours(self) -> NDArray[np.uint8]:
+        return 255 - self._positive.colours
 
 
 def _decoded(encoded: bytes, how: int) -> NDArray[np.uint8]:

@@ -23,7 +23,7 @@ from shazimd.imaging.frames import go_on_alike
 from shazimd.imaging.grounds import on_one_ground
 from shazimd.imaging.mapping import CONTAINED_MIN, mapping, shared_parts
 from shazimd.imaging.maps import Map, View, best_map, inverted, view
-from shazimd.imaging.negative import are_opposite, shares_negated_words
+from shazimd.imaging.negative import Words, are_opposite, negated_words, shares_negated_words
 from shazimd.imaging.whole import WholeView, compared_whole, whole_view
 from shazimd.types import Box, Verdict, Verification
 
@@ -72,8 +72,12 @@ class _Question:
     def negative(self) -> _Question:
         return _Question(self.features.negated())
 
+    @cached_property
+    def negated_words(self) -> Words:
+        return negated_words(self.features)
+
     def may_be_negative_of(self, candidate: Features) -> bool:
-        if shares_negated_words(self.features, candidate):
+        if shares_negated_words(self.negated_words, candidate):
             return True
         return _are_few(self.features, candidate) and are_opposite(self.whole, candidate)
 
