@@ -14,7 +14,7 @@ the stranger's code. Weights are in the order (ah, dh, fv).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ import structlog
 from rich.progress import track
 
 from shazimd import paths
-from shazimd.config import DEFAULT_MODEL, StoreConfig, WatchConfig, WorkersConfig
+from shazimd.config import DEFAULT_MODEL, StoreConfig, WorkersConfig
 from shazimd.errors import NotFound, ShazimdError, Unreadable
 from shazimd.imaging.extract import Extractor
 from shazimd.index.flat import FlatIndex
@@ -48,7 +48,7 @@ from shazimd.types import (
     check_weights,
     digest_of,
 )
-from shazimd.watch.filters import Filter
+from shazimd.watch.filters import images_below
 from shazimd.workers.pool import WorkerPool
 
 log = structlog.get_logger()
@@ -108,7 +108,7 @@ class ShazimEngine:
 
     def parse(self, path: str | os.PathLike[str]) -> int:
         """Queue all image files at and below a directory for ``train``; return their number. Raises Unreadable."""
-        found = list(_image_files(os.path.abspath(path)))
+        found = list(images_below(os.path.abspath(path), _unreadable))
         self._parsed += found
         return len(found)
 
@@ -197,13 +197,6 @@ _MAP_BYTES = StoreConfig().map_size_gb << 30
 
 def _known(reader: Reader, path: bytes, row: FileRow, content: ContentId, model: str | None) -> ShazimImage:
     return ShazimImage(os.fsdecode(path), reader.digest(content), row.stat, reader.fingerprint(content, model))
-
-
-def _image_files(top: str) -> Iterator[str]:
-    rules = Filter(WatchConfig(path=top))
-    for directory, names, files in os.walk(top, onerror=_unreadable):
-        names[:] = sorted(name for name in names if rules.enters(os.fsencode(name)))
-        yield from (os.path.join(directory, name) for name in sorted(files) if rules.takes(os.fsencode(name)))
 
 
 def _unreadable(error: OSError) -> None:

@@ -77,7 +77,7 @@ def hooks_directory() -> str:
 
 def service_kind() -> Literal["system", "user"] | None:
     """The kind of service that is installed, by its unit file; a user's own comes first."""
-    own = os.path.join(_xdg("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "systemd/user/shazimd.service")
+    own = os.path.join(xdg("XDG_CONFIG_HOME", "~/.config"), "systemd/user/shazimd.service")
     if os.geteuid() != 0 and os.path.exists(own):
         return "user"
     return "system" if os.path.exists(SYSTEM_UNIT) else None
@@ -87,7 +87,7 @@ def config_file() -> str | None:
     """$SHAZIMD_CONFIG, else the first that exists of the user's own file and the system's, else None."""
     if given := os.environ.get("SHAZIMD_CONFIG"):
         return given
-    own = os.path.join(_xdg("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "shazimd/config.toml")
+    own = os.path.join(xdg("XDG_CONFIG_HOME", "~/.config"), "shazimd/config.toml")
     candidates = [SYSTEM_CONFIG] if os.geteuid() == 0 else [own, SYSTEM_CONFIG]
     return next(filter(os.path.exists, candidates), None)
 
@@ -104,13 +104,13 @@ def _sockets_by_hand() -> list[str]:
     if os.geteuid() == 0:
         return [SYSTEM_SOCKET]
     # Never /tmp: there another user could create a socket under this name.
-    runtime = (_xdg("XDG_RUNTIME_DIR"), f"/run/user/{os.geteuid()}")
+    runtime = (xdg("XDG_RUNTIME_DIR"), f"/run/user/{os.geteuid()}")
     usable = [directory for directory in runtime if directory and os.access(directory, os.W_OK | os.X_OK)]
     return [os.path.join(directory, SOCKET_NAME) for directory in (*usable, _user_state())]
 
 
 def _user_state() -> str:
-    return os.path.join(_xdg("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "shazimd")
+    return os.path.join(xdg("XDG_STATE_HOME", "~/.local/state"), "shazimd")
 
 
 def _systemd_directory(variable: str) -> str:
@@ -118,6 +118,8 @@ def _systemd_directory(variable: str) -> str:
     return os.environ.get(variable, "").partition(":")[0]
 
 
-def _xdg(variable: str) -> str:
+def xdg(variable: str, default: str = "") -> str:
+    """A directory of the XDG Base Directory Specification, which ignores relative paths; else the default, where ~ is
+    replaced."""
     given = os.environ.get(variable, "")
-    return given if os.path.isabs(given) else ""
+    return given if os.path.isabs(given) else os.path.expanduser(default)

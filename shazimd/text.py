@@ -1,14 +1,16 @@
 """Text at the edges: paths, which are bytes inside, lines for a terminal, and numbers of a command line or URL.
 
-The command line needs them at its start, hence no imports: types.py takes 0.1 s for NumPy.
+The command line needs them at its start, hence no other imports: types.py takes 0.1 s for NumPy.
 """
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
+    from typing import Any, TextIO
 
 THRESHOLD_EXPECTED = "a number from 0 to 1"
 NARROW = 60
@@ -65,6 +67,11 @@ def readable(path: bytes) -> str:
     return printable(path.decode("utf-8", "surrogateescape").replace("\\", "\\\\"))
 
 
+def path_text(fields: Mapping[str, Any], key: str = "path") -> str:
+    """The path of JSON fields as ``readable`` text."""
+    return readable(path_bytes(fields, key))
+
+
 def printable(text: str) -> str:
     """Escape control characters, line and paragraph separators and marks of direction: they could move a terminal's
     cursor, forge a line or turn it around. Bytes that are not UTF-8, as ``os.fsdecode`` gives them, become \\xff.
@@ -84,6 +91,14 @@ def _escaped(character: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def columns_of(stream: TextIO) -> int:
+    """The width of a terminal; 80 for anything else."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
 def size(count: float) -> str:
     """Format a number of bytes in decimal units.
 
@@ -97,13 +112,15 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
+def counted(number: int, noun: str) -> str:
     """A number with its noun.
 
-    >>> counted(1, "file"), counted(1200, "file"), counted(2, "directory", "directories")
+    >>> counted(1, "file"), counted(1200, "file"), counted(2, "directory")
     ('1 file', '1,200 files', '2 directories')
     """
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+    if number != 1:
+        noun = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun}"
 
 
 def duration(seconds: float) -> str:

@@ -170,8 +170,7 @@ class Hit(NamedTuple):
     similarities: Similarities
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
+class Mapping(NamedTuple):
     """The geometric map from query to match, in units of each picture's width."""
 
     scale: float
@@ -185,8 +184,7 @@ Box: TypeAlias = tuple[float, float, float, float]
 """(left, top, right, bottom) as fractions of a picture's size."""
 
 
-@dataclass(frozen=True, slots=True)
-class Differences:
+class Differences(NamedTuple):
     """The places of a VARIANT with other content."""
 
     share: float
@@ -223,8 +221,7 @@ class PictureFacts:
     grey: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """Signs, by the pixels of a pair, of which picture was made from the other."""
 
     asked: tuple[str, ...] = ()

@@ -16,11 +16,12 @@ import os
 import shutil
 from contextlib import suppress
 
-from shazimd.acting.facts import DIGEST_BYTES, READ_BYTES, DiskState, read_state, shown, why
+from shazimd.acting.facts import DIGEST_BYTES, READ_BYTES, DiskState, read_state, why
 from shazimd.acting.journal import ActRecord, Journal
 from shazimd.acting.trash import Trash
 from shazimd.errors import BadInput, NotFound, ShazimdError, Unreadable
 from shazimd.posix.files import sync
+from shazimd.text import readable
 
 FICLONE = 0x40049409
 """<linux/fs.h>; see ioctl_ficlone(2). Python has the name from 3.14 on."""
@@ -45,10 +46,10 @@ def carry_out(record: ActRecord, journal: Journal) -> None:
 def check(record: ActRecord) -> None:
     """Raise BadInput, NotFound or Unreadable unless both files are as planned, byte for byte, and two files."""
     for path, planned in ((record.keep, record.keep_state), (record.path, record.state)):
-        if not read_state(path).is_same_as(planned):
-            raise Unreadable(f"{shown(path)}: changed since it was planned")
+        if read_state(path).version != planned.version:
+            raise Unreadable(f"{readable(path)}: changed since it was planned")
     if record.state.identity == record.keep_state.identity:
-        raise BadInput(f"{shown(record.path)}: the same file as {shown(record.keep)}")
+        raise BadInput(f"{readable(record.path)}: the same file as {readable(record.keep)}")
 
 
 def perform(record: ActRecord, trash: Trash) -> None:
@@ -61,11 +62,11 @@ def perform(record: ActRecord, trash: Trash) -> None:
         else:
             _replace(record)
     except OSError as error:
-        raise Unreadable(f"{shown(record.path)}: {_reason(record, error)}") from error
+        raise Unreadable(f"{readable(record.path)}: {_reason(record, error)}") from error
 
 
 def _reason(record: ActRecord, error: OSError) -> str:
-    place = {"trash": "the trash", "move": shown(record.to)}.get(record.how, "its folder")
+    place = {"trash": "the trash", "move": readable(record.to)}.get(record.how, "its folder")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"left in place, no room for {place}: {why(error)}"
     if record.how == "reflink" and error.errno in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV):
@@ -99,7 +100,7 @@ def _expect_unchanged(path: bytes, record: ActRecord) -> None:
         record.state.size,
         record.state.mtime_ns,
     ):
-        raise Unreadable(f"{shown(record.path)}: changed at this moment, left in place")
+        raise Unreadable(f"{readable(record.path)}: changed at this moment, left in place")
 
 
 def _clone(source: bytes, target: bytes) -> None:
@@ -163,7 +164,7 @@ def _write_copy(source: bytes, target: bytes) -> str:
 
 def _expect_digest(path: bytes, digest: str, state: DiskState) -> None:
     if digest != state.digest:
-        raise Unreadable(f"{shown(path)}: changed, its old bytes are gone")
+        raise Unreadable(f"{readable(path)}: changed, its old bytes are gone")
 
 
 def _discard(path: bytes) -> None:
@@ -190,7 +191,7 @@ def take_back(record: ActRecord, trash: Trash) -> None:
         else:
             _take_back_moved(record, trash)
     except OSError as error:
-        raise Unreadable(f"{shown(record.path)}: not taken back: {why(error)}") from error
+        raise Unreadable(f"{readable(record.path)}: not taken back: {why(error)}") from error
 
 
 def _take_back_moved(record: ActRecord, trash: Trash) -> None:
@@ -227,7 +228,7 @@ def _is_back(record: ActRecord) -> bool:
     except NotFound:
         return False
     if now.digest != record.state.digest:
-        raise BadInput(f"{shown(record.path)}: another file is there now; move it away and undo again")
+        raise BadInput(f"{readable(record.path)}: another file is there now; move it away and undo again")
     return True
 
 
@@ -264,8 +265,8 @@ def _put_back(old: bytes, record: ActRecord) -> None:
 def _copy_back(record: ActRecord) -> None:
     """Make the file anew from the kept file."""
     if not record.has_same_bytes or read_state(record.keep).digest != record.state.digest:
-        gone = {"trash": "in the trash", "move": f"at {shown(record.to)}"}.get(record.how, "there")
-        raise NotFound(f"{shown(record.path)}: no longer {gone}, and no other file has its bytes")
+        gone = {"trash": "in the trash", "move": f"at {readable(record.to)}"}.get(record.how, "there")
+        raise NotFound(f"{readable(record.path)}: no longer {gone}, and no other file has its bytes")
     os.makedirs(os.path.dirname(record.path), exist_ok=True)
     copied = record.beside(record.path, "new")
     copy(record.keep, copied, record.state)

@@ -43,19 +43,10 @@ class DiskState:
         """Equal for two names of one file."""
         return self.device, self.inode
 
-    def is_same_as(self, other: DiskState) -> bool:
-        """True when neither the file nor its bytes differ."""
-        return (self.identity, self.size, self.mtime_ns, self.digest) == (
-            other.identity,
-            other.size,
-            other.mtime_ns,
-            other.digest,
-        )
-
-
-def shown(path: bytes) -> str:
-    """A path for a message, see ``text.readable``."""
-    return readable(path)
+    @property
+    def version(self) -> tuple[object, ...]:
+        """Equal while neither the file nor its bytes differ."""
+        return self.identity, self.size, self.mtime_ns, self.digest
 
 
 def why(error: OSError) -> str:
@@ -71,15 +62,15 @@ def read_state(path: bytes) -> DiskState:
         with _open(path) as file:
             before = os.fstat(file.fileno())
             if not stat.S_ISREG(before.st_mode):
-                raise BadInput(f"{shown(path)}: not a regular file")
+                raise BadInput(f"{readable(path)}: not a regular file")
             digest = _digest(file)
             after = os.fstat(file.fileno())
     except FileNotFoundError as error:
-        raise NotFound(f"{shown(path)}: no such file") from error
+        raise NotFound(f"{readable(path)}: no such file") from error
     except OSError as error:
-        raise Unreadable(f"{shown(path)}: {why(error)}") from error
+        raise Unreadable(f"{readable(path)}: {why(error)}") from error
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise Unreadable(f"{shown(path)}: changed while it was read")
+        raise Unreadable(f"{readable(path)}: changed while it was read")
     return DiskState(
         after.st_dev,
         after.st_ino,
@@ -99,7 +90,7 @@ def _open(path: bytes) -> IO[bytes]:
         return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0)
     except OSError:
         if os.path.islink(path):  # ELOOP, whose text speaks of "too many levels"
-            raise BadInput(f"{shown(path)}: a symbolic link, left alone") from None
+            raise BadInput(f"{readable(path)}: a symbolic link, left alone") from None
         raise
 
 

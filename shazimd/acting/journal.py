@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import json
 import os
-from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from shazimd.acting.facts import DiskState, shown, why
+from shazimd.acting.facts import DiskState, why
 from shazimd.errors import BadInput, NotFound, StoreError, Unavailable
+from shazimd.paths import xdg
 from shazimd.posix.files import sync, try_lock
-from shazimd.text import path_fields
+from shazimd.text import path_bytes, path_fields, readable
 
 VERSION = 1
 SUFFIX = ".jsonl"
@@ -65,11 +65,11 @@ class ActRecord:
             run,
             item["n"],
             item["how"],
-            exact_path(item),
+            path_bytes(item),
             DiskState(**item["state"]),
-            exact_path(item, "keep"),
+            path_bytes(item, "keep"),
             DiskState(**item["keep_state"]),
-            exact_path(item, "to") if "to" in item else b"",
+            path_bytes(item, "to") if "to" in item else b"",
         )
 
 
@@ -98,17 +98,9 @@ class CleanRun:
         return "partly undone" if self.done & self.undone else "done"
 
 
-def exact_path(item: dict[str, Any], key: str = "path") -> bytes:
-    """The bytes of a path in JSON, see ``text.path_fields``."""
-    exact = item.get(f"{key}_b64")
-    return b64decode(exact) if exact is not None else str(item[key]).encode()
-
-
 def journals() -> str:
-    """The directory of the journals, by the XDG Base Directory Specification: a relative $XDG_STATE_HOME is ignored."""
-    given = os.environ.get("XDG_STATE_HOME", "")
-    base = given if os.path.isabs(given) else os.path.expanduser("~/.local/state")
-    return os.path.join(base, "shazimd", "clean")
+    """The directory of the journals."""
+    return os.path.join(xdg("XDG_STATE_HOME", "~/.local/state"), "shazimd", "clean")
 
 
 @contextmanager
@@ -238,4 +230,4 @@ def _named(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{shown(os.fsencode(path))}: the journal cannot be written: {why(error)}") from error
+        raise StoreError(f"{readable(os.fsencode(path))}: the journal cannot be written: {why(error)}") from error

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from shazimd.acting.facts import DiskState, read_header, read_state, shown
-from shazimd.acting.journal import ActRecord, exact_path
+from shazimd.acting.facts import DiskState, read_header, read_state
+from shazimd.acting.journal import ActRecord
 from shazimd.errors import NotFound, ShazimdError
 from shazimd.search.keep import Criterion, KeepFacts, choose, criteria, in_bin
+from shazimd.text import path_bytes, readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class Planner:
     def _file(self, path: bytes, member: Mapping[str, Any], verdict: str) -> PlannedFile:
         state = read_state(path)
         if state.size != member["size_bytes"]:
-            raise NotFound(f"{shown(path)}: changed since it was indexed")
+            raise NotFound(f"{readable(path)}: changed since it was indexed")
         size = (member["width"], member["height"])
         facts = read_header(path, state.mtime_ns, size, self._is_within(path, self.request.reference))
         return PlannedFile((path,), state, facts, verdict)
@@ -128,24 +129,24 @@ class Planner:
             self._leave(file, "it has other names (hard links), so its space would not be freed")
             return False
         if verdict == "copy" and not request.seen and not _is_at_least_as_large(keep, file):
-            self._leave(file, f"it is larger than {shown(keep.paths[0])}, which may be a part of it")
+            self._leave(file, f"it is larger than {readable(keep.paths[0])}, which may be a part of it")
             return False
         return request.how not in ("hardlink", "reflink") or self._may_share(file, keep)
 
     def _may_share(self, file: PlannedFile, keep: PlannedFile) -> bool:
         if keep.state.digest != file.state.digest:
-            self._leave(file, f"it shows the same as {shown(keep.paths[0])}, but its bytes differ")
+            self._leave(file, f"it shows the same as {readable(keep.paths[0])}, but its bytes differ")
         elif keep.state.device != file.state.device:
-            self._leave(file, f"it is on another file system than {shown(keep.paths[0])}")
+            self._leave(file, f"it is on another file system than {readable(keep.paths[0])}")
         elif self.request.how == "hardlink" and keep.facts.reference:
             # One inode would then lie on both sides: an edit outside would change the reference.
-            self._leave(file, f"a hard link would share {shown(keep.paths[0])} of a reference root; try reflink")
+            self._leave(file, f"a hard link would share {readable(keep.paths[0])} of a reference root; try reflink")
         else:
             return True
         return False
 
     def _leave(self, file: PlannedFile, reason: str) -> None:
-        self.notes.append(f"{shown(file.paths[0])}: left alone: {reason}")
+        self.notes.append(f"{readable(file.paths[0])}: left alone: {reason}")
 
     def _is_within(self, path: bytes, roots: tuple[bytes, ...]) -> bool:
         """Whether a path lies below a root, by the inodes of the directories above: any of their names will do."""
@@ -163,7 +164,7 @@ def _names(members: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, bytes, M
     """(position, path, member) of each file, also under its other names."""
     for number, member in enumerate(members):
         for name in (member, *member.get("also", ())):
-            yield number, exact_path(dict(name)), member
+            yield number, path_bytes(name), member
 
 
 def _as_the_daemon_chose(file: PlannedFile, group: Mapping[str, Any], *, is_first: bool) -> PlannedFile:
@@ -194,7 +195,7 @@ def _entry(path: bytes) -> tuple[int, int, bytes]:
     """The directory entry of a path, the same for every path of the directory."""
     directory = _directory_id(os.path.dirname(path))
     if directory is None:
-        raise NotFound(f"{shown(path)}: no such file")
+        raise NotFound(f"{readable(path)}: no such file")
     return *directory, os.path.basename(path)
 
 

@@ -16,7 +16,7 @@ import sys
 from shazimd import __version__
 from shazimd.cli.output import complain
 from shazimd.errors import InternalError, ShazimdError
-from shazimd.text import printable
+from shazimd.text import columns_of, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -179,10 +179,7 @@ def _columns() -> int:
     given = os.environ.get("COLUMNS", "")
     if given.isdecimal() and int(given):
         return int(given)
-    try:
-        return os.get_terminal_size().columns or 80
-    except OSError:  # standard output is no terminal
-        return 80
+    return columns_of(sys.stdout)
 
 
 def _module(name: str) -> Any:

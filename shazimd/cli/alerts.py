@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from shazimd.cli import add_json
 from shazimd.cli.arguments import since
 from shazimd.cli.output import path_text, per_cent, report_none, say, say_json
 from shazimd.client import Client
-from shazimd.text import alert_line
+from shazimd.text import alert_line, columns_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,6 +96,4 @@ def _on_terminal(alert: Alert) -> list[str]:
     prefix = f"{alert['id']}{when} "
     shown: dict[str, Any] = dict(alert)
     shown |= {key: path_text(alert, key) for key in ("path", "match", "bank") if key in alert}
-    return (prefix + alert_line(shown, os.get_terminal_size(sys.stdout.fileno()).columns or 80, len(prefix))).split(
-        "\n"
-    )
+    return (prefix + alert_line(shown, columns_of(sys.stdout), len(prefix))).split("\n")

@@ -30,19 +30,11 @@ def expanded(words: Iterable[str]) -> Iterator[str]:
     """The words, with each directory replaced by the image files below it, sorted by name."""
     for word in words:
         if word != "-" and os.path.isdir(word):
-            yield from _below(word)
+            from shazimd.watch.filters import images_below
+
+            yield from images_below(word, _complain_of)
         else:
             yield word
-
-
-def _below(directory: str) -> Iterator[str]:
-    from shazimd.config import WatchConfig
-    from shazimd.watch.filters import Filter
-
-    rules = Filter(WatchConfig(path=directory))
-    for above, directories, names in os.walk(directory, onerror=_complain_of):
-        directories[:] = sorted(name for name in directories if rules.enters(os.fsencode(name)))
-        yield from (os.path.join(above, name) for name in sorted(names) if rules.takes(os.fsencode(name)))
 
 
 def _complain_of(error: OSError) -> None:

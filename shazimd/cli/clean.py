@@ -7,7 +7,7 @@ from shazimd.cli.arguments import absolute, unexpected
 from shazimd.cli.output import complain, report_none, say, say_json, size
 from shazimd.client import Client
 from shazimd.errors import BadInput, NotFound, ShazimdError, UsageError
-from shazimd.text import path_fields
+from shazimd.text import counted, path_fields, readable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -208,9 +208,9 @@ class _Clean:
             say("Nothing to clean up" if "copy" in self._args.verdict else f"Nothing to clean up{EXACT_ONLY}")
             return
         act, when = SUMMARY[self._request.how]
-        skipped = f"; {_files(self._skipped)} skipped" if self._skipped else ""
+        skipped = f"; {counted(self._skipped, 'file')} skipped" if self._skipped else ""
         saved = f"{size(self._bytes)} {'saved' if self._args.apply else 'to save'}{when}"
-        say(f"{_count(self._groups, 'group')}, {_files(self._files)} {act}, {saved}{skipped}")
+        say(f"{counted(self._groups, 'group')}, {counted(self._files, 'file')} {act}, {saved}{skipped}")
         if not self._args.apply:
             say("Nothing was changed: act with --apply")
         elif self._files:
@@ -227,13 +227,11 @@ def _request(args: Namespace) -> CleanRequest:
 
 
 def _print_plan(plan: CleanPlan, how: str, failed: dict[bytes, str]) -> None:
-    from shazimd.acting.facts import shown
-
-    say(f"keep      {shown(plan.keep.paths[0])}")
+    say(f"keep      {readable(plan.keep.paths[0])}")
     say(f"          {_facts(plan.keep)}: {plan.reason}")
     for file, verdict in plan.acts:
         for path in file.paths:
-            say(f"{'skipped' if path in failed else how:9} {shown(path)}")
+            say(f"{'skipped' if path in failed else how:9} {readable(path)}")
             say(f"          {_facts(file)}, {verdict}")
     say("")
 
@@ -265,7 +263,7 @@ def _list(args: Namespace) -> int:
             say_json({"run": each.run, "time": each.time, "state": each.state, "files": len(records), "bytes": total})
         else:
             ways = "".join(f", {way}" for way in sorted({record.how for record in records}))
-            say(f"{each.run:17}  {each.state:13}  {_files(len(records))}, {size(total)}{ways}")
+            say(f"{each.run:17}  {each.state:13}  {counted(len(records), 'file')}, {size(total)}{ways}")
     return 0 if past else report_none("past runs")
 
 
@@ -283,14 +281,13 @@ def _undo(args: Namespace) -> int:
             journal.close()
     if not args.json:
         back = len(past.left) - failed
-        say(f"Took back {back} of {_files(len(past.left))} of the run {past.run}")
+        say(f"Took back {back} of {counted(len(past.left), 'file')} of the run {past.run}")
     return BadInput.exit_status if failed else 0
 
 
 def _take_back(args: Namespace, past: CleanRun, journal: Journal) -> int:
     """Take back each remaining act, the last first; return the number of failures."""
     from shazimd.acting.acts import take_back
-    from shazimd.acting.facts import shown
     from shazimd.acting.trash import Trash
 
     trash = Trash()
@@ -307,7 +304,7 @@ def _take_back(args: Namespace, past: CleanRun, journal: Journal) -> int:
         if args.json:
             say_json({**path_fields(record.path), "how": record.how, "run": past.run, "error": error})
         elif error is None:
-            say(f"back      {shown(record.path)}")
+            say(f"back      {readable(record.path)}")
     return failed
 
 
@@ -323,11 +320,3 @@ def _latest() -> CleanRun:
 
 def _facts(file: PlannedFile) -> str:
     return f"{file.facts.width}x{file.facts.height}, {size(file.state.size)}"
-
-
-def _files(number: int) -> str:
-    return _count(number, "file")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

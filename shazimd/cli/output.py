@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
+from shazimd.text import columns_of, printable, readable
 from shazimd.text import duration as duration
-from shazimd.text import path_bytes, printable, readable
+from shazimd.text import path_text as path_text
 from shazimd.text import size as size
 
 TYPE_CHECKING = False
@@ -26,10 +28,9 @@ def say_folded(label: str, text: str) -> None:
     if not sys.stdout.isatty():
         say(f"{label}{text}")
         return
-    import os
     import textwrap
 
-    columns = os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    columns = columns_of(sys.stdout)
     label, below = (label, " " * len(label)) if columns > 3 * len(label) else (f"{label.strip()} ".lstrip(), "  ")
     for line in textwrap.wrap(
         printable(text),
@@ -68,15 +69,8 @@ def note_unverified(pictures: int) -> None:
     complain(f"{pictures:,} likely matches of other hosts not verified: the cluster's database did not answer in time")
 
 
-def path_text(item: Mapping[str, Any], key: str = "path") -> str:
-    """Return a path of a reply as text, see ``text.readable``."""
-    return readable(path_bytes(item, key))
-
-
 def word_text(word: str) -> str:
-    """Return a word of the command line as text, by the same rule."""
-    import os
-
+    """Return a word of the command line as text, by the same rule as paths."""
     return readable(os.fsencode(word))
 
 

@@ -106,7 +106,7 @@ def _root(root: RootStatus) -> str:
     how = "watched" if root["mode"] == "inotify" else "compared at intervals"
     unread = f", {root['unreadable_dirs']:,} may not be read" if root["unreadable_dirs"] else ""
     polled = f", {root['unwatched_dirs']:,} compared at intervals" if root["unwatched_dirs"] else ""
-    return f"{how}, {counted(root['watched_dirs'], 'directory', 'directories')}{unread}{polled}"
+    return f"{how}, {counted(root['watched_dirs'], 'directory')}{unread}{polled}"
 
 
 _STATES = {

@@ -76,7 +76,7 @@ def system_layout(root: str = "") -> Layout:
 
 def user_layout() -> Layout:
     """Return the layout of a user service."""
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    home = paths.xdg("XDG_CONFIG_HOME", "~/.config")
     return Layout(
         config=f"{home}/shazimd/config.toml",
         units=f"{home}/systemd/user",

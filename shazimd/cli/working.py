@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
 
-from shazimd.text import duration
+from shazimd.text import columns_of, duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class Working:
             with self._writing:
                 if not self._ended.is_set():
                     self._is_shown = True
-                    self._write(self._line()[: _columns() - 1])
+                    self._write(self._line()[: columns_of(sys.stderr) - 1])
 
     def _line(self) -> str:
         elapsed = time.monotonic() - self._started
@@ -85,10 +84,3 @@ class Working:
             sys.stderr.flush()
         except OSError:  # the terminal has closed
             self._ended.set()
-
-
-def _columns() -> int:
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
-    except OSError:
-        return 80

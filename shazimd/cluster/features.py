@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from contextlib import closing
 
 import msgspec
 
@@ -23,18 +24,14 @@ class FeatureFetcher:
 
     def run(self, is_stopped: Callable[[], bool], working: Callable[[], None]) -> None:
         """Fetch until stopped; ``working`` is called whenever all is well. Raises ShazimdError."""
-        cluster = self._connect()
-        try:
+        with closing(self._connect()) as cluster:
             while not is_stopped():
-                wanted = self._daemon.wanted_features(WAIT_S)
-                if wanted:
+                if wanted := self._daemon.wanted_features(WAIT_S):
                     found = cluster.features([bytes.fromhex(digest) for digest in wanted])
                     self._daemon.put_features(
                         _batch({digest: found.get(bytes.fromhex(digest), b"") for digest in wanted})
                     )
                 working()
-        finally:
-            cluster.close()
 
 
 def _batch(features: dict[str, bytes]) -> bytes:

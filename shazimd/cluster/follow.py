@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import structlog
 
@@ -48,15 +49,12 @@ class Follower:
 
     def run(self, is_stopped: Callable[[], bool], working: Callable[[], None]) -> None:
         """Follow until stopped; ``working`` is called whenever all is well. Raises ShazimdError."""
-        cluster = self._connect()
-        try:
+        with closing(self._connect()) as cluster:
             while not is_stopped():
                 is_done = self._pass(cluster)
                 working()
                 if is_done:
                     cluster.wait(WAIT_S)
-        finally:
-            cluster.close()
 
     def _pass(self, cluster: Cluster) -> bool:
         """Fetch all that was pushed, then decide for a while what was waiting for it; False if more can be decided."""

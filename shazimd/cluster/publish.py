@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import TypeVar
 
 import structlog
@@ -46,8 +47,7 @@ class Publisher:
 
     def run(self, is_stopped: Callable[[], bool], working: Callable[[], None]) -> None:
         """Push changes until stopped; ``working`` is called whenever all is well. Raises ShazimdError."""
-        cluster = self._connect()
-        try:
+        with closing(self._connect()) as cluster:
             position = cluster.join(self._model())
             self._joined()
             lost_until = self._pushed if is_behind(position, self._pushed) else None
@@ -68,8 +68,6 @@ class Publisher:
                 if time.monotonic() - trimmed > TRIM_EVERY_S:
                     cluster.trim(self._model())
                     trimmed = time.monotonic()
-        finally:
-            cluster.close()
 
     def _model(self) -> str | None:
         return self._daemon.status()["model"]["id"]

@@ -93,7 +93,7 @@ class App:
                 self.run = following
                 self.run.start(self.provision.first_try)
             restart_needed = self._restart_needed(config)
-            roots = [root["path"] for root in self.run.roots()]
+            roots = [root["path"] for root in self.run.root_states()]
         log.info("reloaded", roots=roots, restart_needed=restart_needed)
         return {"roots": roots, "restart_needed": restart_needed}
 

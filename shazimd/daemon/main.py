@@ -146,10 +146,10 @@ def run(read_settings: Callable[[], Config], passed: Sequence[socket.socket]) ->
             version=__version__,
             socket=listeners[0].getsockname(),
             store=settings.store.path,
-            roots=[root["path"] for root in app.run.roots()],
+            roots=[root["path"] for root in app.run.root_states()],
         )
         notifier.ready(_status_line(service.status()))
-        with shown_baseline(lambda: app.run.roots(), log.live_line()):
+        with shown_baseline(lambda: app.run.root_states(), log.live_line()):
             _watch_health(stop, notifier, service, app, server)
         notifier.stopping("finishing the work in hand")
         logger.info("stopping")
@@ -178,7 +178,7 @@ def _fault(app: App, server: Server) -> str | None:
 def _status_line(status: Status) -> str:
     """The status in a line, for `systemctl status`."""
     waiting = f", {status['pending']} waiting" if status["pending"] else ""
-    directories = counted(len(status["roots"]), "directory", "directories")
+    directories = counted(len(status["roots"]), "directory")
     return f"{status['state']}: {counted(status['images'], 'image')} in {directories}{waiting}"
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from shazimd.config import WatchConfig
-from shazimd.errors import ConfigError
+from shazimd.errors import ConfigError, NotFound
 from shazimd.ingest.rules import MatchSettings
 from shazimd.ingest.values import first_scan_began, has_baseline, set_first_scan_began
 from shazimd.posix.mounts import is_at_or_below
@@ -89,6 +89,16 @@ class Roots:
             if below.startswith(prefix):
                 return root
         return None
+
+    def expect(self, path: bytes) -> None:
+        """Raises NotFound for a path outside the roots."""
+        if self.of(path) is None:
+            raise NotFound(f"{readable(path)}: lies in none of the watched directories")
+
+    def comes_back(self, path: bytes) -> bool:
+        """Whether a forgotten path would be indexed again, since it still lies in a root."""
+        in_root = self.of(path) is not None if os.path.isdir(path) else self.admits(path)
+        return in_root and os.path.lexists(path)
 
     def known_path(self, path: bytes) -> bytes:
         """The path by the name of its root, if it is in one by another name: a root or the path may be a symlink."""

@@ -25,7 +25,6 @@ from shazimd.daemon.parts import Parts, RunSettings
 from shazimd.daemon.progress import BaselineCount, log_baseline_complete
 from shazimd.daemon.rest import Rest
 from shazimd.daemon.roots import RootConfig, Roots
-from shazimd.errors import NotFound
 from shazimd.ingest.backfill import Backfill
 from shazimd.ingest.collect import Collector
 from shazimd.ingest.ingest import Ingest
@@ -42,7 +41,7 @@ from shazimd.protocol import PathFields
 from shazimd.protocol.status import RootState, ScanStatus, State
 from shazimd.search.duplicates import Scoring
 from shazimd.search.keep import KeepRules
-from shazimd.text import path_fields, readable
+from shazimd.text import path_fields
 from shazimd.watch.debounce import Debouncer
 from shazimd.watch.events import FileEvent, Kind, Stage
 from shazimd.watch.tree import Watches
@@ -74,7 +73,7 @@ class Run:
         self._library = parts.library
         self._duplicates = parts.duplicates
         self._committer = parts.committer
-        self._roots = Roots(
+        self.roots = Roots(
             roots,
             parts.store,
             alert_on_baseline=settings.alert_on_baseline,
@@ -86,9 +85,9 @@ class Run:
         self._watchers = {root.rules.root: self._watcher(root, settings.scan_interval_s) for root in roots}
         filters = {root.rules.root: root.rules for root in roots}
         self._reconciler = Reconciler(
-            parts.store, parts.committer, filters, may_stall=self._may_stall, ignores=self._roots.ignores
+            parts.store, parts.committer, filters, may_stall=self._may_stall, ignores=self.roots.ignores
         )
-        rules = IngestRules(self._roots, settings.match, settings.max_file_bytes)
+        rules = IngestRules(self.roots, settings.match, settings.max_file_bytes)
         library, committer, workers = parts.library, parts.committer, parts.workers
         self.ingest = Ingest(library, committer, workers, parts.search, parts.alerts, rules, parts.metrics)
         self._jobs = Jobs(settings.threads)
@@ -98,7 +97,7 @@ class Run:
         self.backfill = Backfill(library, committer, workers, self._jobs, memory, version)
         self.relating = Relating(parts.library, parts.committer, parts.comparers)
         self._collector = Collector(parts.library, parts.committer, self._jobs, settings.keep_deleted_s)
-        new = self._roots.without_baseline
+        new = self.roots.without_baseline
         self._progress = BaselineCount(parts.store, {r.rules.root: r.rules for r in roots if r.rules.root in new})
         self._scanning = False
         self._scanned: dict[bytes, float] = {}
@@ -155,7 +154,7 @@ class Run:
 
     def has_baselines(self) -> bool:
         """Whether the first scan of every reachable root is complete, in this run or an earlier one."""
-        waiting = [self._watchers[root] for root in list(self._roots.without_baseline)]
+        waiting = [self._watchers[root] for root in list(self.roots.without_baseline)]
         return all(watcher.status()["state"] == "unavailable" for watcher in waiting)
 
     def pending(self) -> int:
@@ -177,7 +176,7 @@ class Run:
         put_off = len(self.ingest.pending)
         return unreported + debounced + max(directories, scanning) + jobs + put_off
 
-    def roots(self) -> list[RootState]:
+    def root_states(self) -> list[RootState]:
         """Status of each root."""
         progress = self._reconciler.progress()
         return [self._root_status(root, watcher, progress[root]) for root, watcher in self._watchers.items()]
@@ -190,10 +189,10 @@ class Run:
             **cast(PathFields, path_fields(root)),
             **status,
             "reconcile": scan,
-            "baseline_complete": root not in self._roots.without_baseline,
-            "progress": self._progress.of(root) if root in self._roots.without_baseline else None,
+            "baseline_complete": root not in self.roots.without_baseline,
+            "progress": self._progress.of(root) if root in self.roots.without_baseline else None,
             "compared_at": self._scanned.get(root),
-            "silent_s": self._roots.silent_s(root),
+            "silent_s": self.roots.silent_s(root),
         }
 
     def rescan(self, path: bytes | None, *, deep: bool = False) -> None:
@@ -207,27 +206,13 @@ class Run:
                 self._asked[root] = depth
                 watcher.refresh()
             return
-        path = self.known_path(path)
-        self.expect_in_root(path)
+        path = self.roots.known_path(path)
+        self.roots.expect(path)
         if os.path.isdir(path):
             self._asked[path] = depth
             self._debouncer.put(FileEvent(Kind.TREE, path))
         else:
             self._offer(path, Lane.LIVE, is_deep=deep)
-
-    def known_path(self, path: bytes) -> bytes:
-        """The path as the store has it: see ``Roots.known_path``."""
-        return self._roots.known_path(path)
-
-    def expect_in_root(self, path: bytes) -> None:
-        """Raises NotFound for a path outside the roots."""
-        if self._roots.of(path) is None:
-            raise NotFound(f"{readable(path)}: lies in none of the watched directories")
-
-    def comes_back(self, path: bytes) -> bool:
-        """Whether a forgotten path would be indexed again, since it still lies in a root."""
-        in_root = self._roots.of(path) is not None if os.path.isdir(path) else self._roots.admits(path)
-        return in_root and os.path.lexists(path)
 
     def retry(self, path: bytes | None) -> int:
         """Read the failed files, all or those at or below a path, again soon; their number."""
@@ -255,7 +240,7 @@ class Run:
                 self._draining.wait(RETRY_S)
 
     def _wait_for_model(self) -> None:
-        if not self._roots.without_baseline:
+        if not self.roots.without_baseline:
             return
         end = time.monotonic() + MODEL_WAIT_S
         while self._model and not self._model.wait(MODEL_TICK_S) and time.monotonic() < end:
@@ -264,8 +249,8 @@ class Run:
 
     def _begin(self) -> None:
         """Start the watchers, which request the first scans: a change meanwhile is found twice rather than missed."""
-        if self._roots.unbegun:
-            self._committer.submit(self._roots.begin).result()
+        if self.roots.unbegun:
+            self._committer.submit(self.roots.begin).result()
         for pending in self.ingest.pending.left():
             self._decide(pending)
         for watcher in self._watchers.values():
@@ -275,7 +260,7 @@ class Run:
     def _turn(self) -> None:
         put_off = len(self.ingest.pending) > 0
         is_retried = self._decoders and self._is_all_scanned()
-        busy = self._scanning or put_off or is_retried or self._roots.without_baseline & self._scanned.keys()
+        busy = self._scanning or put_off or is_retried or self.roots.without_baseline & self._scanned.keys()
         moves: list[Future[None]] = []
         events = self._debouncer.take(TICK_S if busy else self._rest.after_s)
         if events or busy:
@@ -298,7 +283,7 @@ class Run:
         """Apply a rename to the store. Consecutive renames share a commit; other events wait for the commit."""
         old, new = event.old, event.path
         assert old is not None
-        apply = leave_out if self._roots.ignores(new) else partial(apply_move, new=new)
+        apply = leave_out if self.roots.ignores(new) else partial(apply_move, new=new)
         return self._committer.submit(lambda writer: apply(writer, old))
 
     def _handle(self, event: FileEvent) -> None:
@@ -313,9 +298,9 @@ class Run:
             self._unsettled.discard(event.path)
 
     def _offer(self, path: bytes, lane: Lane, *, deleted: bool = False, is_deep: bool = False) -> None:
-        if self._roots.admits(path):
+        if self.roots.admits(path):
             work = partial(self._ingest_file, path, deleted=deleted, is_deep=is_deep)
-            self._jobs.offer(path, work, lane, self._roots.stalling(path))
+            self._jobs.offer(path, work, lane, self.roots.stalling(path))
 
     def _may_stall(self, root: bytes) -> bool:
         """Whether the file system of a root may hang: it gives no events, as network mounts do not."""
@@ -324,10 +309,10 @@ class Run:
     def _ingest_file(self, path: bytes, *, deleted: bool, is_deep: bool) -> None:
         """A job: ingest a file and act on the outcome."""
         outcome = self.ingest.ingest(path, deleted=deleted, is_deep=is_deep)
-        if self._roots.without_baseline and outcome in (Outcome.STORED, Outcome.FAILED, Outcome.OTHER_NAMES):
-            around = self._roots.of(path)
+        if self.roots.without_baseline and outcome in (Outcome.STORED, Outcome.FAILED, Outcome.OTHER_NAMES):
+            around = self.roots.of(path)
             self._progress.note(around.rules.root if around else path)
-        if self._roots.ignores(path):  # since the job was offered
+        if self.roots.ignores(path):  # since the job was offered
             self._committer.submit(lambda writer: leave_out(writer, path)).result()
         if outcome in (Outcome.STORED, Outcome.OTHER_NAMES, Outcome.PUT_OFF):
             self._offer_relating()
@@ -378,10 +363,10 @@ class Run:
             if path not in delayed:
                 self._offer(path, Lane.BACKLOG, is_deep=findings.depth > Depth.NONE)
         self._unsettled.difference_update(findings.look)
-        if self._roots.without_baseline:
+        if self.roots.without_baseline:
             self._unsettled |= delayed
         for path in findings.unsettled:
-            if self._roots.without_baseline:
+            if self.roots.without_baseline:
                 self._unsettled.add(path)
             self._debouncer.put(FileEvent(Kind.FILE, path))
         if findings.completed is not None:
@@ -397,9 +382,9 @@ class Run:
         if self._decoders and self._is_all_scanned():
             self._committer.submit(partial(set_decoders_of_failures, versions=self._decoders)).result()
             self._decoders = None
-        for root in self._roots.without_baseline & self._scanned.keys():
+        for root in self.roots.without_baseline & self._scanned.keys():
             self._committer.submit(partial(set_baseline, root=root)).result()
-            self._roots.without_baseline.discard(root)
+            self.roots.without_baseline.discard(root)
             summary = partial(log_baseline_complete, self._library.store, root)
             self._jobs.offer(("baseline", root), summary, Lane.LIVE)
 

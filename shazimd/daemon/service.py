@@ -136,7 +136,7 @@ class DaemonService:
         return status
 
     def _roots(self, run: Run) -> list[RootStatus]:
-        states = run.roots()
+        states = run.root_states()
         facts = self._facts.of([path_bytes(state) for state in states])
         return [
             {**state, "failed": fact.failed, "last_alert": fact.last_alert}
@@ -169,7 +169,7 @@ class DaemonService:
     ) -> ForgetReply:
         library, committer = self._app.library, self._app.committer
         if path is not None:
-            return self._forget_path(self._app.run.known_path(path), ignore=ignore)
+            return self._forget_path(self._app.run.roots.known_path(path), ignore=ignore)
         if content is not None:
             return {"forgotten": collect.forget_content(library, committer, content), "comes_back": False}
         forgotten = collect.forget_deleted(library, committer) if deleted else 0
@@ -177,17 +177,17 @@ class DaemonService:
 
     def _forget_path(self, path: bytes, *, ignore: bool) -> ForgetReply:
         if ignore:
-            self._app.run.expect_in_root(path)
+            self._app.run.roots.expect(path)
             self._app.ignored.add(path)
         forgotten = collect.forget_path(self._app.library, self._app.committer, path)
-        return {"forgotten": forgotten, "comes_back": not ignore and self._app.run.comes_back(path)}
+        return {"forgotten": forgotten, "comes_back": not ignore and self._app.run.roots.comes_back(path)}
 
     def ignored(self) -> list[PathFields]:
         return [cast(PathFields, path_fields(path)) for path in self._app.ignored.all()]
 
     def unignore(self, path: bytes) -> None:
         self._app.ignored.remove(path)
-        if self._app.run.comes_back(path):
+        if self._app.run.roots.comes_back(path):
             self._app.run.rescan(path)
 
     def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[DuplicateGroup | None]:
@@ -206,7 +206,7 @@ class DaemonService:
         decided: bool,
         modified: tuple[float | None, float | None] = (None, None),
     ) -> GroupsPage:
-        below = None if under is None else self._app.run.known_path(under)
+        below = None if under is None else self._app.run.roots.known_path(under)
         since_ns, until_ns = (None if seconds is None else int(seconds * 1e9) for seconds in modified)
         wanted = GroupFilter(below, verdict, decided, since_ns, until_ns)
         page = self._app.duplicates.page(self._app.run.keep, self._scoring(), wanted, after, limit)
@@ -250,7 +250,7 @@ class DaemonService:
         return (wire.failed_file(path, row) for path, row in failed_files(self._app.store))
 
     def retry_failed(self, path: bytes | None) -> int:
-        return self._app.run.retry(None if path is None else self._app.run.known_path(path))
+        return self._app.run.retry(None if path is None else self._app.run.roots.known_path(path))
 
     def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[PairLine]:
         threshold = self._threshold(threshold)

@@ -16,7 +16,6 @@ from shazimd.types import (
     ContentId,
     Digest,
     FileRow,
-    Mapping,
     Match,
     PictureFacts,
     Similarities,
@@ -52,7 +51,7 @@ def geometry(verification: Verification | None) -> Geometry:
     return {
         "inliers": verification.inliers,
         "agreement": verification.agreement,
-        "mapping": _placement(verification.mapping) if verification.mapping else None,
+        "mapping": cast(Placement, verification.mapping._asdict()) if verification.mapping else None,
         "differs": differs_message(verification.differs) if verification.differs else None,
     }
 
@@ -154,13 +153,4 @@ def _facts(facts: PictureFacts) -> FactsMessage:
         "jpeg_quality": facts.jpeg_quality or None,
         "lossless": facts.lossless,
         "grey": facts.grey,
-    }
-
-
-def _placement(mapping: Mapping) -> Placement:
-    return {
-        "scale": mapping.scale,
-        "rotation_deg": mapping.rotation_deg,
-        "mirrored": mapping.mirrored,
-        "region": mapping.region,
     }

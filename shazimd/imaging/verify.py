@@ -216,7 +216,7 @@ def _judged(view: Features, candidate: Features, best: Map, mirrored: bool) -> V
         is_part = not drawn or max(shared_parts(best.affine, view, candidate)) >= CONTAINED_MIN
         verdict = Verdict.COPY if differs is None and is_part else Verdict.VARIANT
     if differs is not None and mirrored:
-        differs = replace(differs, regions=tuple((_mirrored_box(ours), theirs) for ours, theirs in differs.regions))
+        differs = differs._replace(regions=tuple((_mirrored_box(ours), theirs) for ours, theirs in differs.regions))
     return Verification(verdict, best.inliers, agreed, mapping(best.affine, view, candidate, mirrored), differs)
 
 

@@ -99,23 +99,7 @@ class AlertRecord:
 
 def as_wire(number: int, record: AlertRecord) -> Alert:
     """A stored alert in the form for clients and the log."""
-    return cast(
-        Alert,
-        {
-            "id": number,
-            **path_fields(record.path),
-            **path_fields(record.match, "match"),
-            "score": record.score,
-            **record.similarities._asdict(),
-            "verdict": record.verdict.value,
-            "matches": record.matches,
-            "took_ms": record.took_ms,
-            "time": record.time,
-            "differs": record.differs,
-            **(path_fields(record.bank, "bank") if record.bank is not None else {}),
-            **({"damaged": True} if record.damaged else {}),
-        },
-    )
+    return cast(Alert, {"id": number, **record.encode()})
 
 
 def differs_message(differences: Differences) -> DiffersMessage:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import os
 
+from shazimd.posix.process import check
+
 _CREATE_RULESET, _RESTRICT_SELF = 444, 446  # the same on every architecture: <asm-generic/unistd.h>
 _VERSION_FLAG = 1
 
@@ -41,14 +43,8 @@ def forbid_everything() -> None:
     ruleset = libc.syscall(
         _CREATE_RULESET, ctypes.byref(rules), ctypes.c_size_t(ctypes.sizeof(rules)), ctypes.c_uint32(0)
     )
-    _check(ruleset, "landlock_create_ruleset")
+    check(ruleset, "landlock_create_ruleset")
     try:
-        _check(libc.syscall(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0)), "landlock_restrict_self")
+        check(libc.syscall(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0)), "landlock_restrict_self")
     finally:
         os.close(ruleset)
-
-
-def _check(result: int, call: str) -> None:
-    if result < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"{call}: {os.strerror(error)}")

@@ -32,7 +32,7 @@ def leave_network() -> None:
 
     Raises OSError where the kernel or an administrator allows no user namespaces; see user_namespaces(7)."""
     libc = ctypes.CDLL(None, use_errno=True)
-    _check(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET), "unshare")
+    check(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET), "unshare")
 
 
 def has_network() -> bool:
@@ -48,9 +48,9 @@ def drop_capabilities() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     held, none = (ctypes.c_uint32 * 6)(), (ctypes.c_uint32 * 6)()
-    _check(libc.capget(ctypes.byref(header), ctypes.byref(held)), "capget")
+    check(libc.capget(ctypes.byref(header), ctypes.byref(held)), "capget")
     if any(held):  # else nothing is to be done: the unit allows no capset
-        _check(libc.capset(ctypes.byref(header), ctypes.byref(none)), "capset")
+        check(libc.capset(ctypes.byref(header), ctypes.byref(none)), "capset")
 
 
 def limit(values: Mapping[int, int]) -> None:
@@ -76,10 +76,11 @@ def has_terminal() -> bool:
 
 def _prctl(option: int, value: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    _check(libc.prctl(option, value, 0, 0, 0), f"prctl({option})")
+    check(libc.prctl(option, value, 0, 0, 0), f"prctl({option})")
 
 
-def _check(result: int, call: str) -> None:
-    if result != 0:
+def check(result: int, call: str) -> None:
+    """Raise OSError for the result of a system call that has failed."""
+    if result < 0:
         error = ctypes.get_errno()
         raise OSError(error, f"{call}: {os.strerror(error)}")

@@ -16,7 +16,6 @@ from shazimd.store.keys import is_foreign_key
 from shazimd.store.tables import NUMBER_BYTES, Table, Tables, Transaction, get, number, parse_number, put, scan
 from shazimd.types import (
     JUDGE,
-    Box,
     ContentId,
     Differences,
     Evidence,
@@ -31,13 +30,6 @@ from shazimd.types import (
 _SURROGATES = "surrogatepass"
 
 
-class MappingRecord(Struct, frozen=True, array_like=True):
-    scale: float
-    rotation_deg: float
-    mirrored: bool
-    region: Box
-
-
 class RelationRecord(Struct, frozen=True, array_like=True):
     """A verified relation, from the content that was asked to the known one."""
 
@@ -46,9 +38,9 @@ class RelationRecord(Struct, frozen=True, array_like=True):
     verdict: Verdict
     inliers: int
     agreement: float | None
-    mapping: MappingRecord | None
-    differs: tuple[float, list[tuple[Box, Box]]] | None
-    evidence: tuple[list[str], list[str], float | None] | None = None
+    mapping: Mapping | None
+    differs: Differences | None
+    evidence: Evidence | None = None
     judge: int = 0
     """missing in rows written before it was kept"""
 
@@ -87,7 +79,7 @@ class RelationReader:
         for _, raw in scan(self._txn, self._t.relations, b""):
             record = records.sound(raw, RelationRecord) if raw else None
             if record and record.verdict is Verdict.COPY:
-                yield record.asked, record.known, _to_evidence(record)
+                yield record.asked, record.known, record.evidence
 
     def unrelated(self, limit: int, after: ContentId = 0) -> list[ContentId]:
         """Contents with id > ``after`` whose relations are still to be found, in order of id."""
@@ -231,38 +223,25 @@ def _key(first: ContentId, second: ContentId) -> bytes:
 
 
 def _to_record(relation: Relation) -> RelationRecord:
-    found, evidence = relation.verification, relation.evidence
+    found = relation.verification
     if found.verdict is None:
         raise ValueError(f"contents {relation.asked} and {relation.known} have no verdict, expected a relation")
-    m, d = found.mapping, found.differs
     return RelationRecord(
         relation.asked,
         relation.known,
         found.verdict,
         found.inliers,
         found.agreement,
-        None if m is None else MappingRecord(m.scale, m.rotation_deg, m.mirrored, m.region),
-        None if d is None else (d.share, list(d.regions)),
-        None if evidence is None else (list(evidence.asked), list(evidence.known), evidence.detail),
+        found.mapping,
+        found.differs,
+        relation.evidence,
         relation.judge,
     )
 
 
 def _to_relation(record: RelationRecord) -> Relation:
-    m, d = record.mapping, record.differs
-    found = Verification(
-        record.verdict,
-        record.inliers,
-        record.agreement,
-        None if m is None else Mapping(m.scale, m.rotation_deg, m.mirrored, m.region),
-        None if d is None else Differences(d[0], tuple(d[1])),
-    )
-    return Relation(record.asked, record.known, found, _to_evidence(record), record.judge)
-
-
-def _to_evidence(record: RelationRecord) -> Evidence | None:
-    e = record.evidence
-    return None if e is None else Evidence(tuple(e[0]), tuple(e[1]), e[2])
+    found = Verification(record.verdict, record.inliers, record.agreement, record.mapping, record.differs)
+    return Relation(record.asked, record.known, found, record.evidence, record.judge)
 
 
 def _to_facts_record(facts: PictureFacts) -> FactsRecord:

@@ -15,7 +15,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 from shazimd.telemetry.lines import traceback_lines, with_exact_names
 from shazimd.telemetry.phrases import in_words
-from shazimd.text import NARROW, alert_line, printable
+from shazimd.text import NARROW, alert_line, columns_of, printable
 
 CLEAR_LINE = "\r\x1b[K"
 WARNING, PLAIN = "\x1b[33m", "\x1b[0m"
@@ -81,14 +81,6 @@ class ConsoleRenderer:
         words = in_words(event) if known is None else known(event)
         is_marked = words is not None and event["level"] != "info" and self._is_coloured
         return f"{WARNING}{words}{PLAIN}" if is_marked else words
-
-
-def columns_of(stream: TextIO) -> int:
-    """The width of a terminal; 80 for anything else."""
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or 80
-    except (OSError, ValueError):
-        return 80
 
 
 def _started(event: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from shazimd.config import WatchConfig
 
@@ -55,6 +55,14 @@ class Filter:
 def _is_of_image(name: bytes) -> bool:
     _, dot, extension = name.rpartition(b".")
     return bool(dot) and extension.lower() in EXTENSIONS
+
+
+def images_below(top: str, on_error: Callable[[OSError], None]) -> Iterator[str]:
+    """The files below a directory that are named like images, sorted; ``on_error`` gets faults of directories."""
+    rules = Filter(WatchConfig(path=top))
+    for above, directories, names in os.walk(top, onerror=on_error):
+        directories[:] = sorted(name for name in directories if rules.enters(os.fsencode(name)))
+        yield from (os.path.join(above, name) for name in sorted(names) if rules.takes(os.fsencode(name)))
 
 
 def _any_of(globs: tuple[str, ...]) -> Callable[[bytes], object]:

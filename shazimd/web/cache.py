@@ -7,6 +7,8 @@ import tempfile
 import threading
 from contextlib import suppress
 
+from shazimd.paths import xdg
+
 BYTES_MAX = 512 << 20
 """Some 20,000 pictures of a list, at 25 kB each."""
 _KEPT = 0.8
@@ -14,9 +16,7 @@ _KEPT = 0.8
 
 
 def cache_directory() -> str:
-    """By the XDG Base Directory Specification, which ignores relative paths."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    return os.path.join(given if os.path.isabs(given) else os.path.expanduser("~/.cache"), "shazimd", "pictures")
+    return os.path.join(xdg("XDG_CACHE_HOME", "~/.cache"), "shazimd", "pictures")
 
 
 class PictureCache:

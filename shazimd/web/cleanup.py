@@ -11,13 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from shazimd.acting.acts import carry_out, take_back
-from shazimd.acting.facts import shown
 from shazimd.acting.journal import CleanRun, Journal, only_one, read_run, runs
 from shazimd.acting.plan import CleanPlan, CleanRequest, Planner, records
 from shazimd.acting.trash import Trash
 from shazimd.errors import BadInput, ShazimdError, Unavailable
 from shazimd.search.keep import Criterion, KeepFacts
-from shazimd.web.places import path_of, path_text
+from shazimd.text import path_bytes, path_text, readable
 
 if TYPE_CHECKING:
     from shazimd.client import Client
@@ -194,15 +193,15 @@ def lost_keep(group: Mapping[str, Any], decisions: Mapping[int, Any]) -> str | N
     first, decision = group["members"][0], decisions.get(group["decision"])
     if decision is None or decision["keep"] != first["content"]:
         return f"{path_text(first)}: left alone with its copies: the file that you decided to keep is gone"
-    named = path_of(decision, "keep_path") if "keep_path" in decision else None
-    if named is not None and named != path_of(first):
-        return f"{shown(named)}: this file, which you decided to keep, is gone; left alone with its copies"
+    named = path_bytes(decision, "keep_path") if "keep_path" in decision else None
+    if named is not None and named != path_bytes(first):
+        return f"{readable(named)}: this file, which you decided to keep, is gone; left alone with its copies"
     return None
 
 
 def kept_first(group: Mapping[str, Any]) -> Criterion:
     """The criterion that keeps the file which the user has decided to keep: the first."""
-    keep = path_of(group["members"][0])
+    keep = path_bytes(group["members"][0])
 
     def rank(facts: KeepFacts) -> bool:
         return facts.path == keep

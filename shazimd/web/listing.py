@@ -11,15 +11,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from shazimd.acting.facts import shown
 from shazimd.errors import BadInput, ShazimdError
-from shazimd.text import path_fields
+from shazimd.text import path_bytes, path_fields, readable
 from shazimd.types import digest_of
 from shazimd.web import words
 from shazimd.web.browse import PAGE, GroupList, ListFilter
 from shazimd.web.page import Page, page_of
 from shazimd.web.pictures import SIDES, ReadPicture, problem_with
-from shazimd.web.places import host_of, path_of
+from shazimd.web.places import host_of
 
 if TYPE_CHECKING:
     from shazimd.protocol.groups import DuplicateGroup
@@ -88,7 +87,7 @@ def pair_values(page: Page, listing: GroupList, group: DuplicateGroup, number: i
         "after": neighbours[1],
         "made": page.made,
         "facts": words.facts([first, member]),
-        "problems": [problem_with(path_of(each)) for each in (first, member)],
+        "problems": [problem_with(path_bytes(each)) for each in (first, member)],
         "strip": group["members"][:FILMSTRIP_MAX],
         "geometry": _geometry(group, number),
     }
@@ -152,7 +151,7 @@ async def send_picture(request: Request) -> Response:
 
 
 def _elsewhere(host: str, path: bytes) -> str:
-    name = shown(os.path.basename(path))
+    name = readable(os.path.basename(path))
     short = name if len(name) <= NAME_SHOWN else f"…{name[1 - NAME_SHOWN :]}"
     return ELSEWHERE.format(host=escape(host), name=escape(short))
 

@@ -1,4 +1,4 @@
-"""Paths of messages: their exact bytes, and their text for a page."""
+"""Paths of messages in text for a page."""
 
 from __future__ import annotations
 
@@ -6,22 +6,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from shazimd.acting.facts import shown
-from shazimd.acting.journal import exact_path
-
-
-def path_of(item: Mapping[str, Any], key: str = "path") -> bytes:
-    """The exact bytes of a path in a message."""
-    return exact_path(dict(item), key)
+from shazimd.text import path_text, readable
 
 
 def host_of(path: bytes) -> str:
     """The other host on which a file lies; empty for this one."""
-    return "" if path.startswith(b"/") else shown(path.partition(b":")[0])
-
-
-def path_text(item: Mapping[str, Any], key: str = "path") -> str:
-    return shown(path_of(item, key))
+    return "" if path.startswith(b"/") else readable(path.partition(b":")[0])
 
 
 def name_text(item: Mapping[str, Any]) -> str:

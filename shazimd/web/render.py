@@ -10,10 +10,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from shazimd import __version__
-from shazimd.acting.facts import shown
-from shazimd.text import duration, size
+from shazimd.text import counted, duration, path_bytes, path_text, readable, size
 from shazimd.web import words
-from shazimd.web.places import folder_text, host_of, name_text, path_of, path_text
+from shazimd.web.places import folder_text, host_of, name_text
 
 HERE = os.path.dirname(__file__)
 
@@ -34,21 +33,21 @@ class Templates:
             size=size,
             duration=duration,
             number=lambda count: f"{count:,}",
-            count=count_text,
+            count=counted,
             date=words.date,
             name=name_text,
             folder=folder_text,
             path=path_text,
-            host=lambda item: host_of(path_of(item)),
-            link=lambda item: link(path_of(item)),
-            matchlink=lambda alert: link(path_of(alert, "match")),
+            host=lambda item: host_of(path_bytes(item)),
+            link=lambda item: link(path_bytes(item)),
+            matchlink=lambda alert: link(path_bytes(alert, "match")),
             matchname=lambda alert: os.path.basename(path_text(alert, "match")),
             matchpath=lambda alert: path_text(alert, "match"),
-            matchhost=lambda alert: host_of(path_of(alert, "match")),
+            matchhost=lambda alert: host_of(path_bytes(alert, "match")),
             bank=lambda alert: path_text(alert, "bank"),
-            bytes=shown,
+            bytes=readable,
             bytelink=link,
-            versioned=lambda item: f"{link(path_of(item))}?v={version(path_of(item))}",
+            versioned=lambda item: f"{link(path_bytes(item))}?v={version(path_bytes(item))}",
             why=lambda reason: reason.removeprefix("keep: "),
             relation=words.relation,
             differences=words.differences,
@@ -60,14 +59,3 @@ class Templates:
 
     def page(self, template: str, code: int = 200, /, **values: Any) -> HTMLResponse:
         return HTMLResponse(self.text(template, **values), code)
-
-
-def count_text(number: int, noun: str) -> str:
-    """A number with its noun.
-
-    >>> count_text(1, "file"), count_text(1200, "file"), count_text(2, "copy")
-    ('1 file', '1,200 files', '2 copies')
-    """
-    if number != 1:
-        noun = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{number:,} {noun}"

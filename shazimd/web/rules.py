@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shazimd.errors import BadInput
-from shazimd.web.places import path_of
+from shazimd.text import path_bytes
 
 if TYPE_CHECKING:
     from shazimd.protocol.groups import DuplicateGroup, GroupMember
@@ -83,7 +83,7 @@ def _kept(rule: str, members: Sequence[GroupMember], folder: bytes) -> int | Non
 
 
 def _is_below(member: GroupMember, folder: bytes) -> bool:
-    return path_of(member).startswith(folder.rstrip(b"/") + b"/")
+    return path_bytes(member).startswith(folder.rstrip(b"/") + b"/")
 
 
 def _taken(member: GroupMember) -> str:

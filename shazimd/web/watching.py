@@ -14,10 +14,9 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from shazimd.errors import BadInput, TooLarge
-from shazimd.text import duration
+from shazimd.text import counted, duration
 from shazimd.web.live import LiveEvent
 from shazimd.web.page import Page, page_of
-from shazimd.web.render import count_text
 
 ASK_BYTES_MAX = 512 << 20
 """As the daemon's default of ``[workers] max_file_mb``."""
@@ -77,8 +76,8 @@ def state_words(status: Any) -> dict[str, Any]:
     left = status.get("relations", {}).get("left", 0)
     if status["state"] == "baseline" or pending:
         share = images / (images + pending) if images + pending else None
-        text = f"{'First scan' if status['state'] == 'baseline' else 'Reading'}: {count_text(pending, 'picture')} to go"
-        return {"state": "busy", "text": text, "share": share, "more": f"{count_text(images, 'picture')} known"}
+        text = f"{'First scan' if status['state'] == 'baseline' else 'Reading'}: {counted(pending, 'picture')} to go"
+        return {"state": "busy", "text": text, "share": share, "more": f"{counted(images, 'picture')} known"}
     if left:
         relations = status["relations"]
         seconds = relations["seconds_left"]
@@ -86,11 +85,11 @@ def state_words(status: Any) -> dict[str, Any]:
         share = relations["done"] / (relations["done"] + left)
         return {
             "state": "busy",
-            "text": f"Comparing: {count_text(left, 'picture')} to go",
+            "text": f"Comparing: {counted(left, 'picture')} to go",
             "share": share,
             "more": more,
         }
-    return {"state": status["state"], "text": count_text(images, "picture"), "share": None, "more": status["state"]}
+    return {"state": status["state"], "text": counted(images, "picture"), "share": None, "more": status["state"]}
 
 
 def show_ask(request: Request) -> Response:

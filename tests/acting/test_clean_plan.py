@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cleaning import CleanTree, pair, read
 
-from shazimd.acting import journal
+from shazimd.text import path_bytes
 
 PACKAGE = Path(__file__).resolve().parents[2] / "shazimd"
 
@@ -212,7 +212,7 @@ def test_json_has_each_plan_and_the_totals(tree: CleanTree) -> None:
     plan, totals = map(json.loads, tree.run("--json").out.splitlines())
     assert plan["keep"] == {"path": kept.decode(), "size_bytes": 7, "reason": "oldest"}
     (act,) = plan["acts"]
-    assert journal.exact_path(act) == other
+    assert path_bytes(act) == other
     assert (act["how"], act["verdict"], act["size_bytes"], act["error"]) == ("trash", "exact", 7, None)
     assert totals == {"groups": 1, "files": 1, "saves_bytes": 7, "skipped": 0, "applied": False, "run": None}
     totals = json.loads(tree.run("--json", "--apply").out.splitlines()[-1])
