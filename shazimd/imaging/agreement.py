@@ -96,9 +96,10 @@ def _block_correlations(a: Grey, b: Grey, inside: NDArray[np.bool_], flat: float
     a_blocks, b_blocks, whole = _blocks(a), _blocks(b), _blocks(inside).all(axis=1)
     a_blocks = a_blocks - a_blocks.mean(axis=1, keepdims=True)
     b_blocks = b_blocks - b_blocks.mean(axis=1, keepdims=True)
-    a_std, b_std = a_blocks.std(axis=1), b_blocks.std(axis=1)
+    pairs = (a_blocks, a_blocks), (b_blocks, b_blocks), (a_blocks, b_blocks)
+    a_square, b_square, covariance = (np.einsum("np,np->n", *pair) / _BLOCK**2 for pair in pairs)
+    a_std, b_std = np.sqrt(a_square), np.sqrt(b_square)
     counted = whole & (np.maximum(a_std, b_std) > flat)
-    covariance = (a_blocks * b_blocks).mean(axis=1)
     return np.asarray((covariance / np.maximum(a_std * b_std, 1e-6))[counted])
 
 

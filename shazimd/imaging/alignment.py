@@ -52,15 +52,24 @@ class Aligned:
         return _laid_on(self.pictures, self.sizes, between)
 
     def colours(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32], Mask]:
-        """(Cr and Cb of the query, of the match, where both are known), ``step`` times coarser than the grid.
+        """(Cr and Cb [2, h, w] of the query and of the match, where both are known), ``step`` times coarser than the
+        grid.
 
         They are made coarser once they lie on one grid: small cells of colour mix with other neighbours otherwise."""
         grid = self.sizes[1]
         coarse = max(1, grid[0] // step), max(1, grid[1] // step)
-        ours, theirs = (_resized(_chroma(side), size) for side, size in zip(self.pictures, self.sizes, strict=True))
-        moved = cv2.warpAffine(ours, self.between, grid, borderMode=cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
-        a, b = (_resized(side, coarse).astype(np.float32) - 128 for side in (moved, theirs))
-        return a, b, _resized(self.inside.astype(np.uint8), coarse) > 0
+        ours, theirs = (
+            [_resized(plane, size) for plane in _chroma(picture)]
+            for picture, size in zip(self.pictures, self.sizes, strict=True)
+        )
+        a = np.array([_resized(_moved(plane, self.between, grid), coarse) for plane in ours], np.float32)
+        b = np.array([_resized(plane, coarse) for plane in theirs], np.float32)
+        return a - 128, b - 128, _resized(self.inside.astype(np.uint8), coarse) > 0
+
+    def are_both_grey(self, most: int) -> bool:
+        """Whether Cr and Cb of all pixels are at most so many levels."""
+        low, high = (0, 128 - most, 128 - most), (255, 128 + most, 128 + most)
+        return all(cv2.countNonZero(cv2.inRange(each, low, high)) == each.size // 3 for each in self.pictures)
 
 
 def align(query: Features, match: Features, affine: Affine, *, least: int = 0, most: int | None = None) -> Aligned:
@@ -81,13 +90,24 @@ def align(query: Features, match: Features, affine: Affine, *, least: int = 0, m
     return _laid_on(pictures, (laid, grid), between[:2])
 
 
+def around(mask: Mask, reach: int) -> tuple[slice, slice]:
+    """The rows and columns of a mask with anything in it, and so many pixels more on each side, an even number of them
+    from the edge of the picture: labels of regions are given in pairs of rows."""
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    left, top, right, bottom = left - reach, top - reach, left + width + reach, top + height + reach
+    return slice(max(0, top - top % 2), bottom), slice(max(0, left - left % 2), right)
+
+
 def _laid_on(
     pictures: tuple[Colour, Colour], sizes: tuple[tuple[int, int], tuple[int, int]], between: Affine
 ) -> Aligned:
     laid, ground = (_smooth_luma(picture, size) for picture, size in zip(pictures, sizes, strict=True))
     inside = _overlap(sizes, between)
-    moved = cv2.warpAffine(laid, between, sizes[1], borderMode=cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
-    return Aligned(moved, ground, inside, between, sizes, pictures)
+    return Aligned(_moved(laid, between, sizes[1]), ground, inside, between, sizes, pictures)
+
+
+def _moved(plane: Plane, between: Affine, grid: tuple[int, int]) -> Plane:
+    return cv2.warpAffine(plane, between, grid, borderMode=cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
 
 
 def _overlap(sizes: tuple[tuple[int, int], tuple[int, int]], between: Affine) -> Mask:
@@ -108,9 +128,9 @@ def _smooth_luma(picture: Colour, size: tuple[int, int]) -> Plane:
     return cv2.GaussianBlur(luma, (0, 0), _SMOOTHING).astype(np.uint8, copy=False)
 
 
-def _chroma(picture: Colour) -> NDArray[np.uint8]:
+def _chroma(picture: Colour) -> list[Plane]:
     whole = np.ascontiguousarray(picture)
-    return cv2.merge([cv2.extractChannel(whole, number) for number in (1, 2)]).astype(np.uint8, copy=False)
+    return [cv2.extractChannel(whole, number).astype(np.uint8, copy=False) for number in (1, 2)]
 
 
 def _reduced(picture: Colour, factor: float) -> Colour:

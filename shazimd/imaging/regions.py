@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shazimd.imaging.alignment import Aligned, Mask, Plane
+from shazimd.imaging.alignment import Aligned, Mask, Plane, around
 from shazimd.types import Box
 
 REGIONS_MAX = 12
 """Regions that are reported, largest first."""
+_REACH = 6
+"""Pixels around unlike ones of which a region depends."""
 _FLAT_SPAN = 6
 """Grey levels within 3 x 3 pixels: flat ground."""
 _BAR_UNLIKE, _BAR_MIN, _BAR_SHARE_MAX = 0.7, 3, 0.4
@@ -23,7 +25,7 @@ _BAR_UNLIKE, _BAR_MIN, _BAR_SHARE_MAX = 0.7, 3, 0.4
 class Regions:
     """Connected places where the pictures are unlike; one entry each, in the order of their labels."""
 
-    boxes: NDArray[np.generic]
+    boxes: NDArray[np.int64]
     """[n, 4]: left, top, width, height"""
     pixels: NDArray[np.int64]
     """unlike pixels, of either side"""
@@ -45,13 +47,25 @@ class Regions:
 
     def around(self, chosen: NDArray[np.bool_] | None = None) -> Mask:
         """The pixels in and next to the ``chosen`` regions, all by default."""
+        if chosen is not None and not chosen.any():
+            return np.zeros(self.labels.shape, bool)
         within = self.labels > 0 if chosen is None else np.concatenate([[False], chosen])[self.labels]
         return cv2.dilate(within.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
 
 
 def regions(both: Aligned, ours: Mask, theirs: Mask) -> Regions:
     """Gather the unlike pixels of the query and of the match into regions."""
-    closed = cv2.morphologyEx((ours | theirs).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
+    unlike = ours | theirs
+    there = around(unlike, _REACH)
+    found = _regions((both.query[there], both.match[there]), ours[there], theirs[there], unlike[there])
+    labels = np.zeros(unlike.shape, np.uint16)
+    labels[there] = found.labels
+    corner = np.array([there[1].start, there[0].start, 0, 0])
+    return replace(found, boxes=found.boxes + corner, labels=labels)
+
+
+def _regions(planes: tuple[Plane, Plane], ours: Mask, theirs: Mask, unlike: Mask) -> Regions:
+    closed = cv2.morphologyEx(unlike.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=8, ltype=cv2.CV_16U)
     # Two pixels more all around: a filled bar has its edges there, and its ground.
     widened = cv2.dilate(labels, np.ones((5, 5), np.uint8)).astype(np.uint16, copy=False)
@@ -64,16 +78,16 @@ def regions(both: Aligned, ours: Mask, theirs: Mask) -> Regions:
         return np.bincount(label, values, count) / sizes
 
     flat, spread, tone = [], [], []
-    for luma in (both.query, both.match):
+    for luma in planes:
         levels = luma.ravel()[place].astype(np.float64)
         flat.append(mean(_span(luma).ravel()[place] <= _FLAT_SPAN))
         spread.append(np.sqrt(np.maximum(0, mean(levels * levels) - mean(levels) ** 2)))
         tones = np.bincount(label * 64 + luma.ravel()[place] // 4, minlength=64 * count).reshape(count, 64)
         tone.append((tones[:, :-1] + tones[:, 1:]).max(axis=1) / sizes)
     sides = np.array([np.bincount(labels[side], minlength=count) for side in (ours, theirs)])
-    either = np.bincount(labels[ours | theirs], minlength=count)
+    either = np.bincount(labels[unlike], minlength=count)
     return Regions(
-        boxes=stats[1:, :4],
+        boxes=stats[1:, :4].astype(np.int64),
         pixels=either[1:],
         common=sides.min(axis=0)[1:],
         most=sides.max(axis=0)[1:],

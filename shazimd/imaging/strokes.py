@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shazimd.imaging.alignment import Aligned, Mask, Plane
+from shazimd.imaging.alignment import Aligned, Mask, Plane, around
 
 REACH = 4
 """Pixels around a pixel that are compared."""
@@ -23,10 +23,13 @@ CORRELATION_MAX = 0.6
 SPREADS = 16.0, 0.4
 """Grey levels, standard deviation within the window: structure in both, and not much less in one of them."""
 _SHIFTS = sorted(((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)), key=lambda shift: abs(shift[0]) + abs(shift[1]))
+_ROUNDING = 0.99
+"""Variances are computed in float32, and are not quite what they are."""
 _SCREENED_MIN = 24
 """Pixels that are unlike, below which no other place is tried."""
 
 _Grey = NDArray[np.float32]
+_Moments = tuple[_Grey, _Grey]
 
 
 class _Window(NamedTuple):
@@ -54,68 +57,82 @@ def unlike_strokes(
     """The pixels around which both pictures have structure that does not correlate; where asked, only those with so
     much contrast (grey levels within the window) in both. Fewer than ``least`` may be too many: they are not compared
     at all shifts."""
-    query, match = _Window.of(both.query), _Window.of(both.match)
-    spread, ratio = (limit**2 for limit in spreads)
-    left = (query.variance >= spread) & (match.variance >= spread) & both.inside
-    if contrast_min and left.any():
-        left &= np.minimum(_contrast(both.query), _contrast(both.match)) >= contrast_min
-    left &= (query.variance >= ratio * match.variance) & (match.variance >= ratio * query.variance)
+    left = _may_be_unlike(both, correlation_max, spreads[0])
     if np.count_nonzero(left) < least:
         return left
-    left &= ~_correlated_in_place(query, match, correlation_max)
-    if np.count_nonzero(left) < least:
-        return left
-    rows, columns = np.nonzero(left)
-    wide = cv2.copyMakeBorder(query.luma, 1, 1, 1, 1, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
-    for shift in _SHIFTS[1:]:
-        if len(rows) < least:
-            break
-        unlike = ~_correlated(query, wide, match, (rows, columns), shift, correlation_max)
-        rows, columns = rows[unlike], columns[unlike]
+    there = around(left, REACH + 1)
+    part = _unlike_strokes(
+        both.query[there], both.match[there], left[there], least, correlation_max, contrast_min, spreads
+    )
     left = np.zeros_like(both.inside)
-    left[rows, columns] = True
+    left[there] = part
     return left
 
 
-def _correlated_in_place(query: _Window, match: _Window, least: float) -> Mask:
-    """Whether the windows around each pixel correlate. In a copy nearly all do, so no list of places is made."""
-    covariance = _products(query.luma, match.luma)
-    covariance -= query.mean * match.mean
-    limit = least**2 * query.variance * match.variance
-    return np.asarray((covariance > 0) & (covariance * covariance >= limit))
+def _may_be_unlike(both: Aligned, correlation_max: float, spread: float) -> Mask:
+    """The pixels around which the pictures differ by so much that they may not correlate.
+
+    The covariance is half of both variances without that of the difference, and their sum is twice the product of both
+    standard deviations at least. So the correlation is 1 - variance of the difference / (2 ``spread``**2) at least."""
+    squares = cv2.sqrBoxFilter(cv2.absdiff(both.query, both.match), cv2.CV_32F, _WINDOW)
+    return np.asarray((squares > 2 * _ROUNDING * (1 - correlation_max) * spread**2) & both.inside)
 
 
-def _correlated(
-    query: _Window,
-    wide: Plane,
-    match: _Window,
-    places: tuple[NDArray[np.intp], NDArray[np.intp]],
-    shift: tuple[int, int],
-    least: float,
+def _unlike_strokes(
+    one: Plane,
+    other: Plane,
+    left: Mask,
+    least: int,
+    correlation_max: float,
+    contrast_min: int,
+    spreads: tuple[float, float],
 ) -> Mask:
-    """Whether the windows around these places correlate, the query's moved by ``shift``; ``wide`` is its luma with a
-    pixel more on each side."""
-    rows, columns = places
-    height, width = match.luma.shape
-    (top, bottom), (start, end) = _span(rows, height), _span(columns, width)
-    moved = wide[top + 1 - shift[0] : bottom + 1 - shift[0], start + 1 - shift[1] : end + 1 - shift[1]]
-    products = _products(moved, match.luma[top:bottom, start:end])
-    there = np.clip(rows - shift[0], 0, height - 1) * width + np.clip(columns - shift[1], 0, width - 1)
-    here = rows * width + columns
-    covariance = products.ravel()[(rows - top) * (end - start) + columns - start]
-    covariance -= query.mean.ravel()[there] * match.mean.ravel()[here]
-    limit = least**2 * query.variance.ravel()[there] * match.variance.ravel()[here]
+    query, match = _Window.of(one), _Window.of(other)
+    spread, ratio = (limit**2 for limit in spreads)
+    left = left & (query.variance >= spread) & (match.variance >= spread)
+    if contrast_min and left.any():
+        left &= np.minimum(_contrast(one), _contrast(other)) >= contrast_min
+    left &= (query.variance >= ratio * match.variance) & (match.variance >= ratio * query.variance)
+    if np.count_nonzero(left) < least:
+        return left
+    products = _products(query.luma, match.luma)
+    left &= ~_correlated(products, (query.mean, query.variance), (match.mean, match.variance), correlation_max)
+    if np.count_nonzero(left) < least:
+        return left
+    return _unlike_at_shifts(query, match, left, least, correlation_max)
+
+
+def _unlike_at_shifts(query: _Window, match: _Window, left: Mask, least: int, correlation_max: float) -> Mask:
+    """Those pixels whose windows correlate at no shift of a pixel, or fewer than ``least``."""
+    luma, *moments = (cv2.copyMakeBorder(plane, 1, 1, 1, 1, cv2.BORDER_REPLICATE) for plane in query)
+    mean, variance = (_grey(plane).ravel() for plane in moments)
+    (height, width), line = left.shape, left.shape[1] + 2
+    here = np.flatnonzero(left)
+    there = here + 2 * (here // width) + line + 1  # the same pixels with one more on each side
+    theirs = match.mean.ravel()[here], match.variance.ravel()[here]
+    for y, x in _SHIFTS[1:]:
+        if len(here) < least:
+            break
+        moved = luma[1 - y : 1 - y + height, 1 - x : 1 - x + width]
+        at = there - (y * line + x)
+        products = _products(moved.astype(np.uint8, copy=False), match.luma).ravel()[here]
+        unlike = ~_correlated(products, (mean[at], variance[at]), theirs, correlation_max)
+        here, there, theirs = here[unlike], there[unlike], (theirs[0][unlike], theirs[1][unlike])
+    found = np.zeros_like(left)
+    found.ravel()[here] = True
+    return found
+
+
+def _correlated(products: _Grey, ours: _Moments, theirs: _Moments, least: float) -> Mask:
+    """Whether windows correlate, by the mean products of their pixels, and the means and variances of each."""
+    covariance = products - ours[0] * theirs[0]
+    limit = least**2 * ours[1] * theirs[1]
     return np.asarray((covariance > 0) & (covariance * covariance >= limit))
 
 
 def _products(one: Plane, other: Plane) -> _Grey:
     """The mean product of the pixels around each one, by sums of whole numbers."""
     return _grey(cv2.boxFilter(cv2.multiply(one, other, dtype=cv2.CV_16U), cv2.CV_32F, _WINDOW))
-
-
-def _span(places: NDArray[np.intp], size: int) -> tuple[int, int]:
-    """The first of the lines that hold these places and what is compared around them, and the one after the last."""
-    return max(0, int(places.min()) - REACH), min(size, int(places.max()) + REACH + 1)
 
 
 def _grey(values: NDArray[np.generic]) -> _Grey:

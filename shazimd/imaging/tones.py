@@ -22,15 +22,18 @@ def gained(a: Plane, b: Plane, inside: Mask) -> Plane:
         x, y = x[open_], y[open_]
     gain, offset, kept = 1.0, 0.0, np.ones(len(x), bool)
     for _ in range(4 if len(x) else 0):
-        mean_x, mean_y = float(x[kept].mean()), float(y[kept].mean())
-        variance = float(((x[kept] - mean_x) ** 2).mean())
+        fitted, wanted = x[kept], y[kept]
+        mean_x, mean_y = float(fitted.mean()), float(wanted.mean())
+        variance = float(((fitted - mean_x) ** 2).mean())
         if variance < 16:
             gain, offset = 1.0, mean_y - mean_x
             break
-        gain = float(((x[kept] - mean_x) * (y[kept] - mean_y)).mean()) / variance
+        gain = float(((fitted - mean_x) * (wanted - mean_y)).mean()) / variance
         offset = mean_y - gain * mean_x
         miss = np.abs(gain * x + offset - y)
-        kept = miss <= max(6.0, _most(miss))
+        before, kept = kept, miss <= max(6.0, _most(miss))
+        if np.array_equal(kept, before):
+            break
     if not 0.4 < gain < 2.5:
         gain, offset = 1.0, 0.0
     return _bytes(cv2.LUT(a, _clipped(gain * _TONES + offset)))
@@ -75,7 +78,9 @@ def lit(a: NDArray[np.float32], b: Plane, inside: Mask) -> Plane:
         some, weight = sample[kept], 1e-3 * int(kept.sum())
         solution = np.linalg.solve(some.T @ some + weight * np.eye(5), some.T @ wanted[kept] + weight * identity)
         miss = np.abs(sample @ solution - wanted)
-        kept = miss <= max(6 / 255, _most(miss))
+        before, kept = kept, miss <= max(6 / 255, _most(miss))
+        if np.array_equal(kept, before):
+            break
     gain, offset, fall, right, down = solution.astype(np.float32)
     return _clipped(a * ((gain + right * x + fall * x * x) + (fall * y * y + down * y)) + 255 * offset)
 

@@ -8,7 +8,7 @@ that are unlike are compared once more where they fit best, for a map may be a l
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -45,7 +45,14 @@ class _Side(NamedTuple):
         return cls(luma, _bytes(cv2.erode(luma, _NEAR)), _bytes(cv2.dilate(luma, _NEAR)), _bytes(contrast))
 
     def at(self, place: _Place) -> _Side:
-        return _Side(*(plane[place] for plane in self))
+        """The pixels of tiles, one below the other."""
+        return _Side(
+            *(_bytes(plane) for plane in cv2.split(self._merged()[place].view(np.uint8).reshape(-1, _TILE, 4)))
+        )
+
+    def _merged(self) -> NDArray[np.uint32]:
+        """[h, w]: all of a pixel, to be picked at once."""
+        return cv2.merge(self).view(np.uint32)[..., 0]
 
 
 class _Sides:
@@ -57,10 +64,13 @@ class _Sides:
         self._adapted = adapted
 
     @cached_property
+    def _adapted_query(self) -> Plane:
+        return self._adapted(self._both.query, self._both.match, self._both.inside)
+
+    @cached_property
     def one(self) -> tuple[_Side, _Side]:
         """the query in the match's tones, the match"""
-        both = self._both
-        return _Side.of(self._adapted(both.query, both.match, both.inside)), _Side.of(both.match)
+        return _Side.of(self._adapted_query), _Side.of(self._both.match)
 
     @cached_property
     def other(self) -> tuple[_Side, _Side]:
@@ -71,6 +81,9 @@ class _Sides:
     def unlike(self, least: int) -> tuple[Mask, Mask]:
         """(pixels of the query that the match lacks, pixels of the match that the query lacks)"""
         inside = self._both.inside
+        difference = cv2.absdiff(self._adapted_query, self._both.match)
+        if cv2.minMaxLoc(difference, inside.view(np.uint8))[1] <= least:
+            return np.zeros_like(inside), np.zeros_like(inside)
         ours, theirs = (side & inside for side in _beyond_each_other(*self.one, least))
         if not (ours.any() or theirs.any()):
             return ours, theirs
@@ -82,23 +95,27 @@ class _Sides:
         one = _beyond_each_other(self.one[0].at(there), self.one[1].at(here), least)
         other = _beyond_each_other(self.other[0].at(there), self.other[1].at(here), least)
         inside = self._both.inside[here]
-        return one[0] & other[0] & inside, one[1] & other[1] & inside
+        ours, theirs = ((a & b).reshape(inside.shape) for a, b in zip(one, other, strict=True))
+        return ours & inside, theirs & inside
 
 
 _Place = tuple[NDArray[np.intp], NDArray[np.intp]]
 """Rows [n, side, 1] and columns [n, 1, side] of n tiles."""
 
 
+@lru_cache(maxsize=1)
 def unlike_pixels(both: Aligned, *, toned: bool, least: int = UNLIKE_MIN) -> tuple[Mask, Mask]:
     """(pixels of the query that the match lacks, pixels of the match that the query lacks)
 
-    ``toned``: the tones are those of photographs, which a curve and a slope of light can't explain away."""
+    ``toned``: the tones are those of photographs, which a curve and a slope of light can't explain away. The last pair
+    is kept: what is laid over a picture is looked for in the same pixels as other content."""
     sides = _Sides(both, gained)
     ours, theirs = sides.unlike(least)
     if toned and np.count_nonzero(ours | theirs) >= TONES_UNLIKE_MIN:
         sides = _Sides(both, lambda a, b, inside: lit(curved(a, b, inside), b, inside))
         ours, theirs = sides.unlike(least)
     _compare_again(sides, ours, theirs, least)
+    ours.flags.writeable = theirs.flags.writeable = False
     return ours, theirs
 
 

@@ -158,7 +158,7 @@ def _verify_pictures(asked: _Question, candidate: Features) -> Verification:
     sure = found.differs is not None and found.inliers >= _SURE
     if found.verdict is not Verdict.COPY and found.inliers >= _BACKWARDS_MIN and not sure:
         backwards = [inverted(best_map(known, each)) for each in views]
-        if not (found.differs and _is_near(judged, backwards[judged.mirrored], asked.features)):
+        if not (found.verdict is Verdict.VARIANT and _is_near(judged, backwards[judged.mirrored], asked.features)):
             again = _best_judged(views, candidate, lambda each, _more: backwards[each is views[1]]).verification
             found = again if again.verdict is Verdict.COPY or found.verdict is None else found
     few = _are_few(asked.features, candidate)
@@ -193,7 +193,7 @@ def _best_judged(views: tuple[View, View], candidate: Features, find: Callable[[
 
 
 def _is_near(judged: _JudgedMap, other: Map | None, query: Features) -> bool:
-    """Whether two maps put the corners of the query to the same places: regions that differ would be the same."""
+    """Whether two maps put the corners of the query to the same places: the verdict would be the same."""
     if judged.best is None or other is None:
         return False
     corners = np.array([[0, 0, 1], [query.width, 0, 1], [0, query.height, 1], [query.width, query.height, 1]])
