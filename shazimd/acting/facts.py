@@ -108,14 +108,4 @@ def read_header(path: bytes, mtime_ns: int, size: tuple[int, int], reference: bo
             facts = header_facts(file)
     except (OSError, BadInput):
         facts = PictureFacts()
-    return KeepFacts(
-        path,
-        mtime_ns,
-        *size,
-        lossless=facts.lossless,
-        jpeg_quality=facts.jpeg_quality,
-        grey=facts.grey,
-        camera=bool(facts.camera),
-        captured=facts.captured,
-        reference=reference,
-    )
+    return KeepFacts(path, mtime_ns, *size, facts, reference=reference)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from shazimd.errors import UsageError
+from shazimd.types import PictureFacts
 
 BINS = re.compile(
     rb"/(#recycle|@Recycle|#snapshot|@Recently-Snapshot|\$RECYCLE\.BIN|\.Trash[^/]*|lost\+found|Trash/files)/"
@@ -34,6 +35,9 @@ MINUTE_NS = 60 * 10**9
 NEVER = "9999"
 
 
+NO_FACTS = PictureFacts()
+
+
 @dataclass(frozen=True, slots=True)
 class KeepFacts:
     """Facts about a file of a group, as far as they are known."""
@@ -42,14 +46,7 @@ class KeepFacts:
     mtime_ns: int = 0
     width: int = 0
     height: int = 0
-    lossless: bool = False
-    jpeg_quality: int = 0
-    """estimated from the quantisation tables, 1 to 100; 0 when unknown"""
-    grey: bool = False
-    camera: bool = False
-    """EXIF names the make or model of a camera"""
-    captured: str = ""
-    """EXIF capture date, which sorts as text; empty when unknown"""
+    picture: PictureFacts = NO_FACTS
     reference: bool = False
     """in a reference root"""
     damaged: bool = False
@@ -96,15 +93,15 @@ PLACE = [
     Criterion("not in a bin or snapshot", lambda f: not in_bin(f.path)),
 ]
 PICTURE = [
-    Criterion("in colour", lambda f: not f.grey),
+    Criterion("in colour", lambda f: not f.picture.grey),
     # A PNG made from a camera's JPEG is lossless and no original, so the camera comes first.
-    Criterion("has camera metadata", lambda f: f.camera),
+    Criterion("has camera metadata", lambda f: bool(f.picture.camera)),
     Criterion("largest ({0.width}x{0.height})", lambda f: f.width * f.height),
-    Criterion("lossless", lambda f: f.lossless),
-    Criterion("earliest capture date", lambda f: _older(f.captured)),
+    Criterion("lossless", lambda f: f.picture.lossless),
+    Criterion("earliest capture date", lambda f: _older(f.picture.captured)),
     # Before the quality: a later export at quality 95 of an original at 80 has lost more than the original.
     Criterion("oldest", lambda f: -(f.mtime_ns // MINUTE_NS)),
-    Criterion("least compressed (JPEG quality {0.jpeg_quality})", lambda f: f.jpeg_quality),
+    Criterion("least compressed (JPEG quality {0.picture.jpeg_quality})", lambda f: f.picture.jpeg_quality),
     Criterion("name without a copy mark", lambda f: COPY_MARK.search(os.path.basename(f.path)) is None),
     Criterion("shortest path", lambda f: -len(f.path)),
 ]

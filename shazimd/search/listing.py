@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Set
 from typing import NamedTuple, TypeAlias
 
 from shazimd.search.groups import group
-from shazimd.search.keep import KeepFacts, KeepRules
+from shazimd.search.keep import NO_FACTS, KeepFacts, KeepRules
 from shazimd.search.silence import Silences
 from shazimd.store.base import Reader
 from shazimd.types import Appearance, ContentId, Evidence, FileRow, PictureFacts, Verdict
@@ -280,18 +280,13 @@ def keep_facts(
     proof: str = "",
 ) -> KeepFacts:
     """The facts by which the file to keep is chosen."""
-    known = facts or PictureFacts()
     return KeepFacts(
         path,
         row.stat.mtime_ns,
         seen.width,
         seen.height,
+        facts or NO_FACTS,
         damaged=seen.damaged,
-        lossless=known.lossless,
-        jpeg_quality=known.jpeg_quality,
-        grey=known.grey,
-        camera=bool(known.camera),
-        captured=known.captured,
         reference=rules.is_reference(path),
         chosen=chosen,
         made_from=signs,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageOps
@@ -14,8 +15,15 @@ from shazimd.acting.facts import read_header
 from shazimd.errors import UsageError
 from shazimd.imaging.header import IJG_LUMINANCE, jpeg_quality
 from shazimd.search.keep import MINUTE_NS, Choice, KeepFacts, choose, criteria, in_bin, parse_rule
+from shazimd.types import PictureFacts
 
 HOUR = 60 * MINUTE_NS
+
+
+def facts_of(path: bytes, mtime_ns: int = 0, width: int = 0, height: int = 0, **given: Any) -> KeepFacts:
+    """Facts about a file, and about the picture in it."""
+    picture = {name: given.pop(name) for name in PictureFacts.__slots__ if name in given}
+    return KeepFacts(path, mtime_ns, width, height, PictureFacts(**picture), **given)
 
 
 def kept(*members: KeepFacts, rules: tuple[str, ...] = ()) -> tuple[bytes, str]:
@@ -32,28 +40,28 @@ def kept(*members: KeepFacts, rules: tuple[str, ...] = ()) -> tuple[bytes, str]:
 @pytest.mark.parametrize(
     ("better", "worse", "reason"),
     [
-        (KeepFacts(b"/z"), KeepFacts(b"/a", damaged=True, reference=True, camera=True), "not damaged"),
-        (KeepFacts(b"/z", 2 * HOUR, reference=True), KeepFacts(b"/a", camera=True), "in a reference root"),
-        (KeepFacts(b"/zz"), KeepFacts(b"/#recycle/a", camera=True), "not in a bin or snapshot"),
-        (KeepFacts(b"/z"), KeepFacts(b"/a", width=9, height=9, grey=True), "in colour"),
-        (KeepFacts(b"/z", camera=True), KeepFacts(b"/a", width=9, height=9), "has camera metadata"),
-        (KeepFacts(b"/z", width=40, height=30), KeepFacts(b"/a", width=20, height=15), "largest (40x30)"),
-        (KeepFacts(b"/z", lossless=True), KeepFacts(b"/a"), "lossless"),
+        (facts_of(b"/z"), facts_of(b"/a", damaged=True, reference=True, camera="Camera"), "not damaged"),
+        (facts_of(b"/z", 2 * HOUR, reference=True), facts_of(b"/a", camera="Camera"), "in a reference root"),
+        (facts_of(b"/zz"), facts_of(b"/#recycle/a", camera="Camera"), "not in a bin or snapshot"),
+        (facts_of(b"/z"), facts_of(b"/a", width=9, height=9, grey=True), "in colour"),
+        (facts_of(b"/z", camera="Camera"), facts_of(b"/a", width=9, height=9), "has camera metadata"),
+        (facts_of(b"/z", width=40, height=30), facts_of(b"/a", width=20, height=15), "largest (40x30)"),
+        (facts_of(b"/z", lossless=True), facts_of(b"/a"), "lossless"),
         (
-            KeepFacts(b"/z", captured="2019:01:02"),
-            KeepFacts(b"/a", captured="2020:01:02"),
+            facts_of(b"/z", captured="2019:01:02"),
+            facts_of(b"/a", captured="2020:01:02"),
             "earliest capture date",
         ),
-        (KeepFacts(b"/z", captured="2020:01:02"), KeepFacts(b"/a"), "earliest capture date"),
-        (KeepFacts(b"/z", HOUR), KeepFacts(b"/a", 2 * HOUR, jpeg_quality=99), "oldest"),
+        (facts_of(b"/z", captured="2020:01:02"), facts_of(b"/a"), "earliest capture date"),
+        (facts_of(b"/z", HOUR), facts_of(b"/a", 2 * HOUR, jpeg_quality=99), "oldest"),
         (
-            KeepFacts(b"/z", 1, jpeg_quality=90),
-            KeepFacts(b"/a", 0, jpeg_quality=75),
+            facts_of(b"/z", 1, jpeg_quality=90),
+            facts_of(b"/a", 0, jpeg_quality=75),
             "least compressed (JPEG quality 90)",
         ),
-        (KeepFacts(b"/longer.jpg"), KeepFacts(b"/a (1).jpg"), "name without a copy mark"),
-        (KeepFacts(b"/zz"), KeepFacts(b"/aaa"), "shortest path"),
-        (KeepFacts(b"/a"), KeepFacts(b"/b"), "first by name"),
+        (facts_of(b"/longer.jpg"), facts_of(b"/a (1).jpg"), "name without a copy mark"),
+        (facts_of(b"/zz"), facts_of(b"/aaa"), "shortest path"),
+        (facts_of(b"/a"), facts_of(b"/b"), "first by name"),
     ],
 )
 def test_each_criterion_decides(better: KeepFacts, worse: KeepFacts, reason: str) -> None:
@@ -63,14 +71,14 @@ def test_each_criterion_decides(better: KeepFacts, worse: KeepFacts, reason: str
 
 def test_the_reason_names_each_criterion_that_ruled_a_member_out() -> None:
     """A third member is ruled out by another criterion than the second."""
-    original = KeepFacts(b"/c", HOUR, 40, 30, camera=True)
-    members = (original, KeepFacts(b"/a", HOUR, 40, 30), KeepFacts(b"/b", 2 * HOUR, 40, 30, camera=True))
+    original = facts_of(b"/c", HOUR, 40, 30, camera="Camera")
+    members = (original, facts_of(b"/a", HOUR, 40, 30), facts_of(b"/b", 2 * HOUR, 40, 30, camera="Camera"))
     assert kept(*members) == (b"/c", "has camera metadata, oldest")
 
 
 def test_one_member_is_kept() -> None:
     """There is nothing to compare."""
-    assert choose([KeepFacts(b"/a")], criteria()) == Choice(0, "the only one")
+    assert choose([facts_of(b"/a")], criteria()) == Choice(0, "the only one")
 
 
 @pytest.mark.parametrize(
@@ -85,10 +93,10 @@ def test_one_member_is_kept() -> None:
 def test_a_rule_of_the_user_comes_before_the_picture(rule: str, path: bytes) -> None:
     """It beats camera metadata, and is named."""
     members = (
-        KeepFacts(b"/x/long name.jpg", 2 * HOUR),
-        KeepFacts(b"/y/b.jpg", 3 * HOUR),
-        KeepFacts(b"/z/a.jpg", HOUR),
-        KeepFacts(b"/w/c.jpg", 2 * HOUR, camera=True),
+        facts_of(b"/x/long name.jpg", 2 * HOUR),
+        facts_of(b"/y/b.jpg", 3 * HOUR),
+        facts_of(b"/z/a.jpg", HOUR),
+        facts_of(b"/w/c.jpg", 2 * HOUR, camera="Camera"),
     )
     found, reason = kept(*members, rules=(rule,))
     assert found == path
@@ -97,7 +105,7 @@ def test_a_rule_of_the_user_comes_before_the_picture(rule: str, path: bytes) -> 
 
 def test_a_rule_never_beats_a_place() -> None:
     """A reference root and a bin are stronger than a rule."""
-    assert kept(KeepFacts(b"/x/#recycle/a"), KeepFacts(b"/y/a"), rules=("path:/x/*",))[0] == b"/y/a"
+    assert kept(facts_of(b"/x/#recycle/a"), facts_of(b"/y/a"), rules=("path:/x/*",))[0] == b"/y/a"
 
 
 @pytest.mark.parametrize("rule", ["", "path:", "size:largest", "age:", "age:young", "name"])
@@ -166,16 +174,16 @@ def test_facts_are_read_from_the_header(tmp_path: Path) -> None:
     """Camera, capture date, quality, losslessness and colour."""
     photo().save(tmp_path / "a.jpg", quality=85, exif=camera_exif())
     photo().convert("L").save(tmp_path / "b.png")
-    assert facts(tmp_path / "a.jpg") == KeepFacts(
+    assert facts(tmp_path / "a.jpg") == facts_of(
         os.fsencode(tmp_path / "a.jpg"),
         (tmp_path / "a.jpg").stat().st_mtime_ns,
         160,
         120,
         jpeg_quality=85,
-        camera=True,
+        camera="ACME Camera 1",
         captured="2019:05:04 10:11:12",
     )
-    assert (facts(tmp_path / "b.png").lossless, facts(tmp_path / "b.png").grey) == (True, True)
+    assert (facts(tmp_path / "b.png").picture.lossless, facts(tmp_path / "b.png").picture.grey) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +193,7 @@ def test_facts_are_read_from_the_header(tmp_path: Path) -> None:
 def test_a_capture_date_that_is_not_set_is_none(tmp_path: Path, date: str, captured: str) -> None:
     """Cameras with an unset clock write zeros or blanks, which are not the earliest date."""
     photo().save(tmp_path / "a.jpg", exif=camera_exif(date))
-    assert facts(tmp_path / "a.jpg").captured == captured
+    assert facts(tmp_path / "a.jpg").picture.captured == captured
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\xff\xd8\xff\xe1\x00\x10Exif\x00\x00broken", b"\x89PNG\r\n"])
@@ -193,7 +201,7 @@ def test_a_header_that_cannot_be_read_leaves_the_rest(tmp_path: Path, content: b
     """Path, age and size are known without it."""
     (tmp_path / "a.jpg").write_bytes(content)
     mtime_ns = (tmp_path / "a.jpg").stat().st_mtime_ns
-    assert facts(tmp_path / "a.jpg") == KeepFacts(os.fsencode(tmp_path / "a.jpg"), mtime_ns, 160, 120)
+    assert facts(tmp_path / "a.jpg") == facts_of(os.fsencode(tmp_path / "a.jpg"), mtime_ns, 160, 120)
 
 
 @pytest.mark.parametrize("quality", [10, 25, 50, 75, 85, 95, 100])
