@@ -398,4 +398,3 @@ def vector_key(known: ModelRecord, content: ContentId) -> bytes:
     return model_prefix(known) + number(content)
 
 
-LmdbReader = Reader  # likewise

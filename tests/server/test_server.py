@@ -19,7 +19,7 @@ from starlette.routing import Route
 from shazimd import errors
 from shazimd.client import Client
 from shazimd.cluster.daemon import LinkClient
-from shazimd.server import openapi, verbs
+from shazimd.server import openapi, parameters, verbs
 from shazimd.server.app import ALL_VERBS, create_app
 from shazimd.server.cluster_verbs import CLUSTER_VERBS
 
@@ -283,6 +283,15 @@ def test_openapi_describes_every_route(service: FakeService) -> None:
     text = json.dumps(document)
     wanted = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
     assert wanted <= document["components"]["schemas"].keys()
+
+
+def test_limits_have_a_default_and_a_maximum() -> None:
+    """A page without a limit has the number that the description names, and none has more than the maximum."""
+    (limit,) = (each for each in verbs.GROUPS.parameters if each.name == "limit")
+    described = openapi.document([verbs.GROUPS])["paths"]["/v1/groups"]["get"]["parameters"]
+    schema = next(each["schema"] for each in described if each["name"] == "limit")
+    assert {"limit": schema["default"]} == parameters.parse(b"", [limit]) == {"limit": 50}
+    assert [3, 500] == [parameters.parse(b"limit=%d" % n, [limit])["limit"] for n in (3, 501)]
 
 
 def test_the_description_is_sent_whole(path: str) -> None:
