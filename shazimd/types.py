@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from shazimd.text import THRESHOLD_EXPECTED, WEIGHTS_EXPECTED, are_weights, is_threshold
@@ -261,8 +262,7 @@ class DecisionKind(StrEnum):
     """duplicates, and all of them are to stay"""
 
 
-@dataclass(frozen=True, slots=True)
-class UserDecision:
+class UserDecision(Struct, frozen=True, array_like=True):
     """A person's decision about contents, known or not: digests survive renames, moves and a new index."""
 
     kind: DecisionKind

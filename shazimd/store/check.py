@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Iterator
 
 from shazimd.store import records
-from shazimd.store.decisions import DecisionRecord
 from shazimd.store.keys import FOREIGN, ROOT, TOPS, Tree
 from shazimd.store.records import ContentRecord, FileRecord, ModelRecord
 from shazimd.store.relations import RelationRecord
@@ -25,6 +24,7 @@ from shazimd.store.tables import (
 )
 from shazimd.store.unsound import KINDS, UnsoundReader
 from shazimd.text import readable
+from shazimd.types import UserDecision
 
 
 def problems(txn: Transaction, tables: Tables, trim: Callable[[], None]) -> Iterator[str]:
@@ -216,13 +216,13 @@ def _relations(txn: Transaction, t: Tables) -> Iterator[str]:
 
 def _decisions(txn: Transaction, t: Tables) -> Iterator[str]:
     for key, raw in scan(txn, t.decisions, b""):
-        record = records.sound(raw, DecisionRecord)
+        record = records.sound(raw, UserDecision)
         for digest in record.contents if record else ():
             if not _has(txn, t.decided, digest + key):
                 yield f"decision {parse_number(key)} is not found by the digest {digest.hex()}"
     for key, _ in scan(txn, t.decided, b""):
         found = get(txn, t.decisions, key[-NUMBER_BYTES:])
-        record = None if found is None else records.sound(found, DecisionRecord)
+        record = None if found is None else records.sound(found, UserDecision)
         if record is None or key[:-NUMBER_BYTES] not in record.contents:
             yield f"digest {key[:-NUMBER_BYTES].hex()} names decision {parse_number(key[-NUMBER_BYTES:])}, not about it"
 

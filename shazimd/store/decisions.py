@@ -5,20 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from msgspec import Struct
-
 from shazimd.store import records
 from shazimd.store.tables import NUMBER_BYTES, Tables, Transaction, get, number, parse_number, put, scan
-from shazimd.types import DecisionKind, Digest, UserDecision
-
-
-class DecisionRecord(Struct, frozen=True, array_like=True):
-    kind: DecisionKind
-    contents: list[Digest]
-    keep: Digest | None
-    uid: int | None
-    time: str
-    keep_path: bytes = b""
+from shazimd.types import Digest, UserDecision
 
 
 class DecisionReader:
@@ -29,7 +18,7 @@ class DecisionReader:
     def all(self, after: int = 0, limit: int | None = None) -> Iterator[tuple[int, UserDecision]]:
         """Decisions with id > ``after``, oldest first, as (id, decision)."""
         rows = scan(self._txn, self._t.decisions, b"", number(after + 1))
-        found = ((parse_number(key), _decoded(raw)) for key, raw in rows)
+        found = ((parse_number(key), records.sound(raw, UserDecision)) for key, raw in rows)
         yield from islice(((key, decision) for key, decision in found if decision is not None), limit)
 
     def about(self, digest: Digest) -> Iterator[tuple[int, UserDecision]]:
@@ -42,7 +31,7 @@ class DecisionReader:
 
     def get(self, decision: int) -> UserDecision | None:
         raw = get(self._txn, self._t.decisions, number(decision))
-        return None if raw is None else _decoded(raw)
+        return None if raw is None else records.sound(raw, UserDecision)
 
     def silence(self, a: Digest, b: Digest) -> bool:
         """Whether any decision silences two contents, or two files of one content (see ``UserDecision.silences``)."""
@@ -60,7 +49,7 @@ class DecisionWriter(DecisionReader):
             if _meaning(known) == _meaning(decision):
                 return known_id
         new = self._next_id()
-        put(self._txn, self._t.decisions, number(new), _encoded(decision))
+        put(self._txn, self._t.decisions, number(new), records.encode(decision))
         for digest in decision.contents:
             put(self._txn, self._t.decided, digest + number(new), b"")
         return new
@@ -77,16 +66,3 @@ class DecisionWriter(DecisionReader):
 
 def _meaning(decision: UserDecision) -> tuple[object, ...]:
     return decision.kind, decision.contents, decision.keep, decision.keep_path
-
-
-def _encoded(made: UserDecision) -> bytes:
-    record = DecisionRecord(made.kind, list(made.contents), made.keep, made.uid, made.time, made.keep_path)
-    return records.encode(record)
-
-
-def _decoded(raw: bytes) -> UserDecision | None:
-    """The decision in a row, None for an unsound row."""
-    record = records.sound(raw, DecisionRecord)
-    if record is None:
-        return None
-    return UserDecision(record.kind, tuple(record.contents), record.keep, record.uid, record.time, record.keep_path)

@@ -13,13 +13,12 @@ from typing import Any, TypeVar
 
 from shazimd.store import records
 from shazimd.store.damage import TableRows
-from shazimd.store.decisions import DecisionRecord
 from shazimd.store.records import ContentRecord
 from shazimd.store.salvage import Salvage
 from shazimd.store.tables import MODEL_BYTES, NUMBER_BYTES, number, parse_number
 from shazimd.store.unsound import features_fault
 from shazimd.store.writer import Writer
-from shazimd.types import FileRow, FileState, Stat
+from shazimd.types import FileRow, FileState, Stat, UserDecision
 
 BATCH = 1000
 """Values written in one transaction; of features some 12 MB."""
@@ -116,7 +115,7 @@ def _rows_by_content(whole: Salvage, contents: Collection[bytes]) -> Iterator[tu
         if key in contents:
             yield "facts", key, raw
     for key, raw in whole.tables["decisions"].items():
-        for digest in records.decode(raw, DecisionRecord).contents:
+        for digest in records.decode(raw, UserDecision).contents:
             yield "decided", digest + key, b""
 
 

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from shazimd.store import keys, records
-from shazimd.store.decisions import DecisionRecord
 from shazimd.store.keys import Tree
 from shazimd.store.records import ContentRecord, FileRecord, ModelRecord, PendingAlertPath, PendingAlertRecord
 from shazimd.store.relations import FactsRecord, RelationRecord
@@ -31,7 +30,7 @@ from shazimd.store.tables import (
     put,
     scan,
 )
-from shazimd.types import ContentId
+from shazimd.types import ContentId, UserDecision
 from shazimd.words.packing import VERSION, check_packed
 
 KINDS: dict[str, type[Struct]] = {
@@ -40,7 +39,7 @@ KINDS: dict[str, type[Struct]] = {
     "models": ModelRecord,
     "pending_alerts": PendingAlertRecord,
     "facts": FactsRecord,
-    "decisions": DecisionRecord,
+    "decisions": UserDecision,
 }
 """Tables of records, but for relations, which have empty values, too."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import lmdb
 import msgspec
 import pytest
+from msgspec import structs
 
 from shazimd.store import tables
 from shazimd.store.base import Store, Writer
@@ -134,7 +135,7 @@ def test_decisions_are_found_by_digest_and_undone(store: Store) -> None:
     keep = UserDecision(DecisionKind.KEEP, (A, B, C), B)
     first = store.write(lambda w: w.decisions.add(apart))
     second = store.write(lambda w: w.decisions.add(keep))
-    again = store.write(lambda w: w.decisions.add(replace(apart, uid=1)))
+    again = store.write(lambda w: w.decisions.add(structs.replace(apart, uid=1)))
     with store.read() as reader:
         d = reader.decisions
         assert again == first
