@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
+
 from shazimd.cli import add_json
 from shazimd.cli.arguments import add_weights, read_image
 from shazimd.cli.output import per_cent, say, say_json, similarities, word_text
 from shazimd.client import Client
 from shazimd.errors import BadInput
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
 
 EXAMPLE = """\
 example:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
+
 from shazimd.cli import add_json
 from shazimd.cli.arguments import absolute
 from shazimd.cli.output import path_text, report_none, say, say_json
 from shazimd.client import Client
 from shazimd.errors import UsageError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
 
 EXAMPLE = """\
 examples:

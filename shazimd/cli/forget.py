@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 from shazimd.cli.arguments import absolute
 from shazimd.cli.output import complain, path_text, report_none, say
 from shazimd.client import Client
 from shazimd.errors import UsageError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
 
 EXAMPLE = """\
 examples:

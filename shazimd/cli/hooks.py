@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from shazimd.paths import CONFIG_HELP
+from argparse import ArgumentParser, Namespace
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+from shazimd.paths import CONFIG_HELP
 
 EXAMPLE = """\
 examples:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
+
 from shazimd.cli.arguments import digest_of_file
 from shazimd.cli.output import say
 from shazimd.client import Client
 from shazimd.errors import UsageError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
 
 EXAMPLE = """\
 examples:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser, Namespace
 
 from shazimd.client import Client
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
 
 EXAMPLE = """\
 examples:

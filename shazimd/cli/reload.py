@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
+
 from shazimd.cli.output import say
 from shazimd.client import Client
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
 
 EXAMPLE = """\
 examples:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
+
 from shazimd.cli.arguments import decision_id
 from shazimd.cli.decisions import WORDS
 from shazimd.cli.output import say
 from shazimd.client import Client
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
 
 EXAMPLE = """\
 example:
