@@ -67,19 +67,16 @@ class Client:
         limit: int | None = None,
     ) -> FindReply:
         """Find the known images that match the picture in these bytes, best first."""
-        reply: FindReply = self.ask(verbs.FIND, data, threshold=threshold, weights=weights, limit=limit)
-        return reply
+        return self.ask(verbs.FIND, data, threshold=threshold, weights=weights, limit=limit)
 
     def compare(self, a: bytes, b: bytes, weights: Sequence[float] | None = None) -> CompareReply:
         """Compare two pictures."""
         content_type, body = _form(a=a, b=b)
-        reply: CompareReply = self.ask(verbs.COMPARE, body, content_type, weights=weights)
-        return reply
+        return self.ask(verbs.COMPARE, body, content_type, weights=weights)
 
     def status(self) -> Status:
         """The daemon's state and counts."""
-        reply: Status = self.ask(verbs.STATUS)
-        return reply
+        return self.ask(verbs.STATUS)
 
     def alerts(self, since: int = 0) -> Iterator[Alert]:
         """Every stored alert with id > ``since``, oldest first."""
@@ -114,7 +111,7 @@ class Client:
     ) -> GroupsPage:
         """A page of groups of duplicates, with a file below a directory, of a verdict, or modified from a time on and
         before another, in seconds since 1970; or one group by its id."""
-        reply: GroupsPage = self.ask(
+        return self.ask(
             verbs.GROUPS,
             limit=limit,
             after=after,
@@ -125,7 +122,6 @@ class Client:
             modified_until=modified[1],
             id=group_id,
         )
-        return reply
 
     def decisions(self, after: int = 0) -> Iterator[DecisionMessage]:
         """Every decision with id > ``after``, oldest first."""
@@ -137,13 +133,11 @@ class Client:
         """Make decisions, all or none: objects with ``kind``, ``contents`` and, for "keep", ``keep``. Their ids."""
         body = b"".join(json.dumps(each).encode() + b"\n" for each in decisions)
         unknown = "accept" if accept_unknown else None
-        ids: list[int] = self.ask(verbs.DECIDE, body, verbs.JSON_LINES, unknown=unknown)["ids"]
-        return ids
+        return self.ask(verbs.DECIDE, body, verbs.JSON_LINES, unknown=unknown)["ids"]
 
     def undo(self, decision: int) -> DecisionMessage:
         """Take a decision back."""
-        reply: DecisionMessage = self.ask(verbs.UNDO, id=decision)
-        return reply
+        return self.ask(verbs.UNDO, id=decision)
 
     def export(self, *, vectors: bool = False) -> Iterator[ExportedFile]:
         """The fingerprints of all files, streamed."""
@@ -155,8 +149,7 @@ class Client:
 
     def retry_failed(self, path: bytes | None = None) -> int:
         """Have failed files read again, all or those at or below a path; their number."""
-        retried: int = self.ask(verbs.RETRY_FAILED, path=path)["retried"]
-        return retried
+        return self.ask(verbs.RETRY_FAILED, path=path)["retried"]
 
     def pairs(
         self, threshold: float | None = None, weights: Sequence[float] | None = None, after: int = 0
@@ -175,13 +168,11 @@ class Client:
         hexadecimal. With ``ignore`` the path stays out from now on."""
         flags = {name: "true" for name, given in (("deleted", deleted), ("ignore", ignore)) if given}
         parameters: dict[str, Any] = {"path": path, "content": content, **flags}
-        reply: ForgetReply = self.ask(verbs.FORGET, **parameters)
-        return reply
+        return self.ask(verbs.FORGET, **parameters)
 
     def ignored(self) -> list[PathFields]:
         """The files and directories that were forgotten and stay out."""
-        paths: list[PathFields] = self.ask(verbs.LIST_IGNORED)["ignored"]
-        return paths
+        return self.ask(verbs.LIST_IGNORED)["ignored"]
 
     def unignore(self, path: bytes) -> None:
         """Let an ignored path in again."""
@@ -189,13 +180,11 @@ class Client:
 
     def reload(self) -> ReloadReply:
         """Reload the configuration."""
-        reply: ReloadReply = self.ask(verbs.RELOAD)
-        return reply
+        return self.ask(verbs.RELOAD)
 
     def compact(self) -> CompactReply:
         """Compact the store."""
-        reply: CompactReply = self.ask(verbs.COMPACT)
-        return reply
+        return self.ask(verbs.COMPACT)
 
     def metrics(self) -> bytes:
         """The metrics in the Prometheus text format."""
@@ -205,8 +194,7 @@ class Client:
 
     def models(self) -> list[InstalledModel]:
         """The installed models."""
-        models: list[InstalledModel] = self.ask(verbs.MODELS)["models"]
-        return models
+        return self.ask(verbs.MODELS)["models"]
 
     def install_model(self, handle: str, data: bytes = b"") -> Iterator[InstallProgress]:
         """Install a model; yields each step, the model with the last. ``data`` is its flatbuffer or tar.gz, if any."""

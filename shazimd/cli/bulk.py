@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from shazimd.cli.arguments import read_image, read_lines
 from shazimd.cli.output import complain, word_text
+from shazimd.cli.working import bar_on_terminal
 from shazimd.errors import BadInput, ShazimdError
 from shazimd.text import path_bytes
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import IO, Any
 
-    from shazimd.cli.progress import Bar
     from shazimd.protocol import FindReply
 
     Ask = Callable[[bytes], FindReply]
@@ -52,7 +51,7 @@ def answers(words: list[str], ask: Ask) -> Iterator[Answer]:
     """Each image with its reply or its error, as they come. Raises DaemonUnreachable; closing drops the rest."""
     from shazimd.errors import DaemonUnreachable
 
-    bar = _bar()
+    bar = bar_on_terminal()
     pool = ThreadPoolExecutor(ASKED_AT_ONCE)
     try:
         waiting: dict[Future[FindReply], str] = {}
@@ -84,14 +83,6 @@ def answers(words: list[str], ask: Ask) -> Iterator[Answer]:
 
 def _answered(word: str, ask: Ask) -> FindReply:
     return ask(read_image(word))
-
-
-def _bar() -> Bar | None:
-    if not sys.stderr.isatty():
-        return None
-    from shazimd.cli.progress import Bar
-
-    return Bar()
 
 
 class AnswersFile:

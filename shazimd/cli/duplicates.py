@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from shazimd.cli import add_json
 from shazimd.cli.arguments import add_scoring, content_id
 from shazimd.cli.output import complain, note_partial, path_text, per_cent, report_none, say, say_json, size
@@ -30,8 +28,6 @@ with at least the threshold score is printed instead, without geometric confirma
 images and hours for a million; after an interruption, continue with --after and the last "after" that was printed.
 """
 
-CLEAR_LINE = "\r\x1b[K"
-
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_scoring(parser)
@@ -42,7 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     if args.all:
-        return _PairListing(args).run()
+        return _list_pairs(args)
     if args.after is not None:
         raise UsageError("--after requires --all")
     client = Client(args.socket)
@@ -64,43 +60,30 @@ def run(args: Namespace) -> int:
     return 0 if any_group else report_none("duplicates found")
 
 
-class _PairListing:
-    """Prints pairs on standard output and, on a terminal, progress on standard error."""
-
-    def __init__(self, args: Namespace) -> None:
-        self._args = args
-        self._after = args.after or 0
-        self._printed = 0
-
-    def run(self) -> int:
-        args = self._args
+def _list_pairs(args: Namespace) -> int:
+    printed, after = 0, args.after or 0
+    with Working("looking for pairs") as working:
         try:
-            for pair in Client(args.socket).pairs(args.threshold, args.weights, self._after):
-                self._after = pair["after"]
+            for pair in Client(args.socket).pairs(args.threshold, args.weights, after):
+                after = pair["after"]
                 if "score" in pair:
-                    self._print_pair(pair)
-                if self._printed == args.limit:
+                    printed += 1
+                    working.above(_print_pair, pair, args)
+                if printed == args.limit:
                     break
-                self._show(f"{self._printed:,} pairs, after {self._after}")
+                working.show(f"{printed:,} pairs, after {after}")
         except (KeyboardInterrupt, ShazimdError):
-            self._show("")
-            complain(f"interrupted; continue with --after {self._after}")
+            working.close()
+            complain(f"interrupted; continue with --after {after}")
             raise
-        self._show("")
-        return 0 if self._printed else report_none("pairs found")
+    return 0 if printed else report_none("pairs found")
 
-    def _print_pair(self, pair: PairLine) -> None:
-        self._printed += 1
-        self._show("")
-        if self._args.json:
-            say_json(pair)
-        else:
-            say(f"{path_text(pair)}: {per_cent(pair['score'])} like {path_text(pair, 'match')}")
 
-    def _show(self, progress: str) -> None:
-        if sys.stderr.isatty():
-            sys.stderr.write(CLEAR_LINE + progress)
-            sys.stderr.flush()
+def _print_pair(pair: PairLine, args: Namespace) -> None:
+    if args.json:
+        say_json(pair)
+    else:
+        say(f"{path_text(pair)}: {per_cent(pair['score'])} like {path_text(pair, 'match')}")
 
 
 def _print_group(group: DuplicateGroup) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 from shazimd.cli.arguments import seconds
 from shazimd.cli.output import complain
+from shazimd.cli.working import bar_on_terminal
 from shazimd.client import Client
 from shazimd.errors import DaemonUnreachable
 
@@ -41,16 +41,19 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     client = Client(args.socket, timeout_s=REQUEST_TIMEOUT_S)
     deadline = None if args.timeout is None else time.monotonic() + args.timeout
-    progress = _Progress()
+    bar: Bar | None = None
     try:
         while not _done(status := _ask(client, deadline), compared=args.compared):
-            progress.show(status)
+            if bar := bar or bar_on_terminal():
+                known = status["images"] + status["failed"]
+                bar.show(status["state"], known, known + status["pending"])
             if deadline is not None and time.monotonic() >= deadline:
                 complain(f"Timed out after {args.timeout:g} s: {_left(status)}")
                 return TIMED_OUT
             time.sleep(POLL_S)
     finally:
-        progress.close()
+        if bar is not None:
+            bar.close()
     return 0
 
 
@@ -74,24 +77,3 @@ def _ask(client: Client, deadline: float | None) -> Status:
             if deadline is None or time.monotonic() >= deadline:
                 raise
         time.sleep(POLL_S)
-
-
-class _Progress:
-    """Progress bar on standard error, if a terminal; created by the first call of ``show``."""
-
-    def __init__(self) -> None:
-        self._bar: Bar | None = None
-
-    def show(self, status: Status) -> None:
-        if not sys.stderr.isatty():
-            return
-        if self._bar is None:
-            from shazimd.cli.progress import Bar
-
-            self._bar = Bar()
-        known = status["images"] + status["failed"]
-        self._bar.show(status["state"], known, known + status["pending"])
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()

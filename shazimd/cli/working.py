@@ -13,12 +13,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from shazimd.cli.progress import Bar
+
 SHOWN_AFTER_S = 0.5
 """A quick command shows nothing."""
 INTERVAL_S = 0.2
 ESTIMATED_AFTER_S = 3.0
 """The time left is a guess from the share done so far."""
 CLEAR_LINE = "\r\x1b[K"
+
+
+def bar_on_terminal() -> Bar | None:
+    """A progress bar, if standard error is a terminal."""
+    if not sys.stderr.isatty():
+        return None
+    from shazimd.cli.progress import Bar
+
+    return Bar()
 
 
 class Working:

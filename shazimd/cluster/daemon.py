@@ -16,38 +16,30 @@ class LinkClient(Client):
 
     def changes(self, after: str | None = None, limit: int | None = None, wait: int | None = None) -> ChangesPage:
         """Changes of this host's files after a position, or all files; waits for a change if there is none."""
-        reply: ChangesPage = self.ask(verbs.CHANGES, after=after, limit=limit, wait=wait)
-        return reply
+        return self.ask(verbs.CHANGES, after=after, limit=limit, wait=wait)
 
     def fingerprints(self, contents: Sequence[str]) -> list[FingerprintMessage]:
         """The fingerprints of contents by their digests in hexadecimal, at most 100."""
-        found: list[FingerprintMessage] = self.ask(verbs.FINGERPRINTS, contents=contents)["fingerprints"]
-        return found
+        return self.ask(verbs.FINGERPRINTS, contents=contents)["fingerprints"]
 
     def foreign(self) -> ForeignStatus:
         """The other hosts, and the files to be decided."""
-        reply: ForeignStatus = self.ask(verbs.FOREIGN)
-        return reply
+        return self.ask(verbs.FOREIGN)
 
     def foreign_paths(self, host: str, after: bytes | None = None) -> Sequence[PathFields]:
         """A page of the files of another host."""
-        paths: list[PathFields] = self.ask(verbs.FOREIGN_PATHS, host=host, after=after)["paths"]
-        return paths
+        return self.ask(verbs.FOREIGN_PATHS, host=host, after=after)["paths"]
 
     def missing_contents(self, host: str, batch: bytes) -> list[str]:
         """The contents of files in ``put`` of a batch that are missing, by their digests in hexadecimal."""
-        missing: list[str] = self.ask(verbs.MISSING_CONTENTS, batch, verbs.PACKED, host=host)["missing"]
-        return missing
+        return self.ask(verbs.MISSING_CONTENTS, batch, verbs.PACKED, host=host)["missing"]
 
     def put_foreign(
         self, host: str, batch: bytes, position: str | None = None, *, complete: bool = False
     ) -> ForeignReply:
         """Put and remove files of another host: an object in MessagePack with ``put``, ``remove`` and ``contents``."""
         whole = "true" if complete else None
-        reply: ForeignReply = self.ask(
-            verbs.PUT_FOREIGN, batch, verbs.PACKED, host=host, position=position, complete=whole
-        )
-        return reply
+        return self.ask(verbs.PUT_FOREIGN, batch, verbs.PACKED, host=host, position=position, complete=whole)
 
     def link_is_behind(self, changes: int) -> None:
         """Say how many changes of other hosts are still to be brought."""
@@ -55,13 +47,11 @@ class LinkClient(Client):
 
     def forget_foreign(self, host: str) -> int:
         """Forget all files of another host; their number."""
-        forgotten: int = self.ask(verbs.FORGET_FOREIGN, host=host)["forgotten"]
-        return forgotten
+        return self.ask(verbs.FORGET_FOREIGN, host=host)["forgotten"]
 
     def wanted_features(self, wait: int) -> Sequence[str]:
         """Contents whose local features searches wait for; waits for one."""
-        wanted: list[str] = self.ask(verbs.WANTED_FEATURES, wait=wait)["wanted"]
-        return wanted
+        return self.ask(verbs.WANTED_FEATURES, wait=wait)["wanted"]
 
     def put_features(self, batch: bytes) -> None:
         """Hand features to the searches: a JSON object with ``contents``, each with ``content`` and ``features``."""
