@@ -396,3 +396,6 @@ def model_prefix(known: ModelRecord) -> bytes:
 
 def vector_key(known: ModelRecord, content: ContentId) -> bytes:
     return model_prefix(known) + number(content)
+
+
+LmdbReader = Reader  # likewise
