@@ -12,7 +12,6 @@ How they are packed: ``packing``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -56,6 +55,9 @@ _LUMA_SIDES = 128, 256
 _CONTRAST_MIN = 0.02
 """Half of OpenCV's default, so that faded and blurred copies still have features."""
 _EDGE_RATIO_MAX = 12
+_DESCRIBER = cv2.SIFT.create(sigma=0.6)
+"""Blur of the frame for descriptors, pixels. Features are found at blurs from .8 on; differences of neighbours, a pixel
+apart here, blur as well. Of 480 hard copies of tuned photos .6 tells 467, .8 466, .5 and the doubled frame 465."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -204,16 +206,23 @@ class _Found(NamedTuple):
 
 
 def _strongest(luma: NDArray[np.uint8], limit: int) -> _Found:
-    """Descriptors are made of what is kept alone: for all that is found they cost as much as finding it."""
+    """Descriptors are made of what is kept alone, and in the frame itself: in the doubled frame that features are found
+    in they would cost three times as much, and told no more copies."""
     frame = fit(luma, SIDE)
-    detector = cv2.SIFT.create(contrastThreshold=_CONTRAST_MIN, edgeThreshold=_EDGE_RATIO_MAX)
-    found = detector.detect(frame)
+    found = cv2.SIFT.create(contrastThreshold=_CONTRAST_MIN, edgeThreshold=_EDGE_RATIO_MAX).detect(frame)
     if not found:
         return _Found(frame, np.empty((0, 5), np.float32), np.empty((0, 128), np.float32))
-    order = _order(_as_rows(found), frame.shape)[:limit]
-    kept, descriptors = detector.compute(frame, [found[place] for place in order])
+    keypoints = np.array([(*k.pt, k.size, k.angle, k.response) for k in found], np.float32)
+    order = _order(keypoints, frame.shape)[:limit]
+    _, descriptors = _DESCRIBER.compute(frame, [_in_the_frame(found[place]) for place in order])
     sums = descriptors.sum(axis=1, keepdims=True)
-    return _Found(frame, _as_rows(kept), np.sqrt(descriptors / np.maximum(sums, 1)).astype(np.float32))
+    return _Found(frame, keypoints[order], np.sqrt(descriptors / np.maximum(sums, 1)).astype(np.float32))
+
+
+def _in_the_frame(found: cv2.KeyPoint) -> cv2.KeyPoint:
+    """A key point whose octave, its lowest byte, counts from the frame and not from the doubled one, which is -1."""
+    found.octave = found.octave & ~0xFF | (found.octave + 1) & 0xFF
+    return found
 
 
 class _Described(NamedTuple):
@@ -236,10 +245,6 @@ def _described(luma: NDArray[np.uint8], limit: int) -> _Described:
     rows["word"] = _words(descriptors)
     rows["bits"] = np.packbits(descriptors > _BIN_FILLED, axis=1)
     return _Described(frame.shape[1], frame.shape[0], _is_drawn(frame), rows)
-
-
-def _as_rows(keypoints: Sequence[cv2.KeyPoint]) -> NDArray[np.float32]:
-    return np.array([(*k.pt, k.size, k.angle, k.response) for k in keypoints], np.float32)
 
 
 def _order(keypoints: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.intp]:

@@ -65,7 +65,7 @@ def test_oriented_hashes_are_those_of_the_turned_picture(width: int, height: int
     image = _drawn(width, height, seed, smooth=True).convert("L")
     for pair, turn in zip(oriented_hashes(image), ORIENTATIONS, strict=True):
         expected = _reference(image if turn is None else image.transpose(turn))
-        assert all((a ^ b).bit_count() <= 3 for a, b in zip(pair, expected, strict=True))
+        assert all((a ^ b).bit_count() <= 8 for a, b in zip(pair, expected, strict=True))
 
 
 def test_the_orientations_are_eight_different_views() -> None:
