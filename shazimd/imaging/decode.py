@@ -94,13 +94,14 @@ class Picture:
     """transparent pixels are black, and not white"""
 
 
-def decode(data: bytes, *, side_min: int, max_pixels: int) -> Picture:
+def decode(data: bytes, *, side_min: int, max_pixels: int, is_named: bool = True) -> Picture:
     """Decode the first frame, upright, in sRGB, with white behind transparent pixels; black if nothing shows on white.
 
     A JPEG is decoded at 1/2, 1/4 or 1/8 scale if its shorter side keeps ``side_min`` pixels. A JPEG or PNG that ends
-    early is decoded as far as it goes, and ``damaged``. Raises TooLarge, before decoding, for a header with more than
-    ``max_pixels`` and for a structure beyond ``bounds``; NotAnImage for a broken picture or another format;
-    MemoryError. Not thread-safe: Pillow's limits are global.
+    early is decoded as far as it goes, and ``damaged``. Without ``is_named`` its ``pixels`` are None, for a tenth less
+    time. Raises TooLarge, before decoding, for a header with more than ``max_pixels`` and for a structure beyond
+    ``bounds``; NotAnImage for a broken picture or another format; MemoryError. Not thread-safe: Pillow's limits are
+    global.
     """
     Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow refuses twice this much, also in pictures within pictures (ICO)
     failures: list[Exception] = []
@@ -112,7 +113,8 @@ def decode(data: bytes, *, side_min: int, max_pixels: int) -> Picture:
         for read in (_refuse_documents, *BEFORE_PILLOW, _by_pillow, *AFTER_PILLOW):
             try:
                 if (reading := read(data, max_pixels)) is not None:
-                    return _picture(reading, data, structure, side_min, max_pixels)
+                    wanted = reading if is_named else reading._replace(is_whole=False)
+                    return _picture(wanted, data, structure, side_min, max_pixels)
             except (ShazimdError, MemoryError):
                 raise
             except Image.DecompressionBombError as error:

@@ -7,8 +7,12 @@ lowers one gain and raises the other above 1; noise and additions lower one gain
 from __future__ import annotations
 
 import math
+from collections import Counter
+from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -109,29 +113,68 @@ def _reach(gain: NDArray[np.float64]) -> float:
 
 def _gains(laid: Laid) -> _Gains | None:
     """Means over windows of the shared part; None where it is too small."""
-    rows, columns = np.nonzero(laid.valid)
+    rows, columns = (np.flatnonzero(laid.valid.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return None
-    top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     side = int(min(WINDOW, bottom - top, right - left)) // 2 * 2
     if side < 48:
         return None
-    taper = np.outer(np.hanning(side), np.hanning(side)).astype(np.float32)
-    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
-    band = np.digitize(frequency, BANDS)
-    powers = np.zeros((3, *band.shape))
-    for y in np.linspace(top, bottom - side, 3).astype(int):
-        for x in np.linspace(left, right - side, 3).astype(int):
-            window = slice(y, y + side), slice(x, x + side)
-            if laid.valid[window].mean() < 0.98:
-                continue
-            a, b = (np.fft.rfft2((each[window] - each[window].mean()) * taper) for each in (laid.a, laid.b))
-            powers += np.abs(a) ** 2, np.abs(b) ** 2, (a * b.conj()).real
-    by_band = [np.bincount(band.ravel(), power.ravel(), len(BANDS) + 1) for power in powers]
-    aa, bb, ab = np.array(by_band)[:, 1:-1]
+    layout = _layout(side)
+    powers = np.zeros((3, side, side), np.float32)
+    windows = Counter(product(_places(top, bottom - side), _places(left, right - side)))
+    for (y, x), number in windows.items():  # a picture no larger than a window has one, nine times
+        window = slice(y, y + side), slice(x, x + side)
+        if np.count_nonzero(laid.valid[window]) < 0.98 * side * side:
+            continue
+        a, b = (cv2.dft((each[window] - each[window].mean()) * layout.taper) for each in (laid.a, laid.b))
+        for power, one, other in zip(powers, (a, b, a), (a, b, b), strict=True):
+            power += number * (one * other)
+    in_order = powers.reshape(3, -1).take(layout.order, axis=1)
+    aa, bb, ab = np.add.reduceat(in_order * layout.times, layout.starts, axis=1, dtype=np.float64)
     if aa[0] <= 0 or bb[0] <= 0 or ab[0] <= 0.3 * math.sqrt(aa[0] * bb[0]):
         return None  # not well laid on each other
     a_in_b, b_in_a = ab / np.maximum(bb, 1e-9), ab / np.maximum(aa, 1e-9)
-    number = np.bincount(band.ravel(), minlength=len(BANDS) + 1)[1:-1]
     coherence = ab**2 / np.maximum(aa * bb, 1e-9)
-    return _Gains(a_in_b / a_in_b[0], b_in_a / b_in_a[0], coherence, aa / number, bb / number)
+    return _Gains(a_in_b / a_in_b[0], b_in_a / b_in_a[0], coherence, aa / layout.counts, bb / layout.counts)
+
+
+def _places(first: int, last: int) -> list[int]:
+    return [int(place) for place in np.linspace(first, last, 3)]
+
+
+class _Transform(NamedTuple):
+    """How OpenCV packs the transform of a window.
+
+    A coefficient is a real and an imaginary number, and products of two pictures' numbers add up to the real part of
+    the products of their coefficients. Half of the coefficients are given, since the others are the same; in the first
+    column, where the numbers lie below each other, half of that half."""
+
+    taper: NDArray[np.float32]
+    """[side, side]"""
+    order: NDArray[np.intp]
+    """the numbers of the compared bands, band after band"""
+    times: NDArray[np.float32]
+    """how often each of these counts"""
+    starts: NDArray[np.intp]
+    """the place in the order at which each band begins"""
+    counts: NDArray[np.float64]
+    """coefficients of each band"""
+
+
+@lru_cache(maxsize=1)
+def _layout(side: int) -> _Transform:
+    down = np.abs(np.fft.fftfreq(side))[:, np.newaxis]
+    across = np.fft.rfftfreq(side)[(np.arange(side) + 1) // 2]
+    frequency = np.hypot(down, across)
+    frequency[:, 0] = across
+    times = np.ones((side, side), np.float32)
+    times[:, 0] = 2
+    band = np.digitize(frequency, BANDS).ravel()
+    number = np.arange(1, len(BANDS))
+    order = np.argsort(band, kind="stable")
+    starts = np.searchsorted(band[order], [*number, len(BANDS)])
+    order, starts = order[starts[0] : starts[-1]], starts[:-1] - starts[0]
+    counts = np.add.reduceat(times.ravel()[order], starts) / 2
+    taper = np.outer(np.hanning(side), np.hanning(side)).astype(np.float32)
+    return _Transform(taper, order, times.ravel()[order], starts, counts)

@@ -72,28 +72,29 @@ def _fit(jpeg: Grey, steps: Steps | None, laid: Grey) -> _Fit:
     fits better: a brighter or greyer copy is a copy, and fitted tones of a noisy picture are too flat."""
     if steps is None:
         return NO_FIT
-    steps = np.maximum(steps, 1.0)
+    steps = np.maximum(steps, 1.0)[:, np.newaxis]
     own = _coefficients(jpeg) / steps
     told = np.abs(own) > 0.6
-    told[:, 0, 0] = False
+    told[:, 0, :, 0] = False
     if told.sum() < 300:
         return NO_FIT
     offs = (np.abs(own - _coefficients(each) / steps)[told] for each in (laid, _with_tones_of(jpeg, laid)))
     return min(_Fit(float(np.median(off)), float((off < HALF).mean())) for off in offs)
 
 
-def _coefficients(luma: Grey) -> NDArray[np.float64]:
-    """[n, 8, 8]: the discrete cosine transform of each whole block of 8 x 8 pixels (ITU-T T.81, A.3.3)."""
+def _coefficients(luma: Grey) -> NDArray[np.float32]:
+    """[rows, 8, columns, 8]: the discrete cosine transform of each whole block of 8 x 8 pixels (ITU-T T.81, A.3.3)."""
     rows, columns = luma.shape[0] // 8, luma.shape[1] // 8
-    blocks = luma[: 8 * rows, : 8 * columns].reshape(rows, 8, columns, 8).swapaxes(1, 2).reshape(-1, 8, 8)
-    return np.asarray(_COSINES @ (blocks.astype(np.float64) - 128) @ _COSINES.T)
+    blocks = luma[: 8 * rows, : 8 * columns].reshape(rows, 8, 8 * columns) - np.float32(128)
+    return np.asarray((_COSINES @ blocks).reshape(rows, 8, columns, 8) @ _COSINES.T)
 
 
 _COSINES = np.array(
     [
         [math.sqrt((1 if u == 0 else 2) / 8) * math.cos((2 * x + 1) * u * math.pi / 16) for x in range(8)]
         for u in range(8)
-    ]
+    ],
+    np.float32,
 )
 
 
@@ -107,4 +108,7 @@ def _with_tones_of(wanted: Grey, picture: Grey) -> Grey:
         return picture
     curve = np.interp(np.arange(256), kept, total[kept] / count[kept])
     smooth = np.convolve(np.pad(curve, 3, mode="edge"), np.ones(7) / 7, mode="valid")
-    return np.interp(picture, np.arange(256), smooth).astype(np.float32)
+    level = np.clip(picture, 0, 255)
+    below = np.minimum(level.astype(np.intp), 254)
+    tones, growth = smooth.astype(np.float32), np.diff(smooth).astype(np.float32)
+    return tones[below] + (level - below.astype(np.float32)) * growth[below]

@@ -15,6 +15,8 @@ TURN_MIN = 1.5
 """Degrees from a quarter turn."""
 WHOLE, WHOLE_OF_SAME_SIZE = 0.007, 0.02
 """Share of a side by which the map of a whole picture may miss its border; for pictures of any or of the same size."""
+_SAME = 1e-9
+"""Difference of maps that are the same but for rounding."""
 REFINED_SIDE = 400
 """Pixels of the longer side of the pictures that a map is refined on."""
 TILTED_FROM = 0.25
@@ -92,10 +94,31 @@ def laid_on_each_other(a: Grey, b: Grey, there: PixelMap) -> Laid:
     return Laid(a, moved, valid, math.sqrt(scale))
 
 
-def warped(picture: Grey, there: PixelMap, size: tuple[int, int]) -> tuple[Grey, NDArray[np.bool_]]:
+def warped(
+    picture: NDArray[np.float32], there: PixelMap, size: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """(a picture [h, w] or [h, w, 3] laid on another grid, the pixels [h, w] that it shows there)."""
+    turned = _turned(picture, there, size)
+    if turned is not None:
+        return turned, np.ones(turned.shape[:2], np.bool_)
     moved = cv2.warpPerspective(picture, there, size, flags=cv2.INTER_CUBIC)
-    valid = cv2.warpPerspective(np.ones_like(picture), there, size, flags=cv2.INTER_LINEAR) > 0.999
+    whole = np.ones(picture.shape[:2], np.float32)
+    valid = cv2.warpPerspective(whole, there, size, flags=cv2.INTER_LINEAR) > 0.999
     return np.asarray(moved, np.float32), cv2.erode(valid.astype(np.uint8), np.ones((5, 5))).astype(bool)
+
+
+def _turned(picture: NDArray[np.float32], there: PixelMap, size: tuple[int, int]) -> NDArray[np.float32] | None:
+    """The picture turned by quarters or mirrored, where the map does no more than that."""
+    linear = np.rint(there[:2, :2])
+    is_across = not linear[0, 0]
+    turned = picture.swapaxes(0, 1) if is_across else picture
+    right, down = linear.sum(axis=1).tolist()
+    if turned.shape[1::-1] != size or sorted(np.abs(linear).ravel().tolist()) != [0, 0, 1, 1] or abs(right * down) != 1:
+        return None
+    moved = np.array([[0 if right > 0 else size[0] - 1], [0 if down > 0 else size[1] - 1]])
+    if np.abs(there - np.vstack([np.hstack([linear, moved]), [0, 0, 1]])).max() > _SAME:
+        return None
+    return np.ascontiguousarray(turned[:: int(down), :: int(right)])
 
 
 def _area_of(corners: NDArray[np.float64]) -> float:

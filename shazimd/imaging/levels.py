@@ -28,15 +28,16 @@ def with_lost_levels(a: Rgb, b: Rgb, there: PixelMap) -> int:
 
 def _has_lost(picture: Rgb, other: Rgb, here: PixelMap) -> bool:
     height, width = picture.shape[:2]
+    # Noise is no shade.
+    smooth = np.asarray(cv2.blur(other.astype(np.float32), (SMOOTHED, SMOOTHED)), np.float32)
+    laid, valid = warped(smooth, here, (width, height))
     lost = 0
     for channel in range(3):
         own = picture[..., channel]
-        # Noise is no shade.
-        smooth = np.asarray(cv2.blur(other[..., channel].astype(np.float32), (SMOOTHED, SMOOTHED)), np.float32)
-        laid, valid = warped(smooth, here, (width, height))
         for end in (0, 255):
             clipped = cv2.erode(((own == end) & valid).astype(np.uint8), np.ones((3, 3))).astype(bool)
             number = int(clipped.sum())
-            if number > LOST_MIN * own.size / 3 and np.ptp(np.percentile(laid[clipped], (10, 90))) >= SHADES_MIN:
+            shades = laid[..., channel][clipped]
+            if number > LOST_MIN * own.size / 3 and np.ptp(np.percentile(shades, (10, 90))) >= SHADES_MIN:
                 lost += number
     return bool(lost > LOST_MIN * height * width)

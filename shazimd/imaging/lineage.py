@@ -48,8 +48,6 @@ BESIDE_AREA = ("crop", "frame", "corners", "blur", "upscaled")
 class _PairPicture(NamedTuple):
     rgb: Rgb
     luma: Grey
-    chroma: float
-    """mean difference between the channels"""
     steps: Steps | None
     """quantisation steps of a JPEG's luma; None for another format, or at a reduced scale"""
 
@@ -98,7 +96,7 @@ def lineage(asked: bytes, known: bytes, mapping: Mapping, max_pixels: int) -> Ev
 def picture_facts(data: bytes, max_pixels: int) -> PictureFacts:
     """The facts in a file's header; a picture without colour is grey, whatever its mode. Errors as for ``lineage``."""
     facts = header_facts(io.BytesIO(data))
-    picture = decode(data, side_min=GREY_SIDE, max_pixels=max_pixels).image
+    picture = decode(data, side_min=GREY_SIDE, max_pixels=max_pixels, is_named=False).image
     picture.thumbnail((GREY_SIDE, GREY_SIDE))
     chroma = _chroma(np.asarray(picture, np.float32))
     tinted = chroma - np.median(chroma)  # sepia is grey with one tint
@@ -106,13 +104,10 @@ def picture_facts(data: bytes, max_pixels: int) -> PictureFacts:
 
 
 def _read(data: bytes, max_pixels: int) -> _PairPicture:
-    picture = decode(data, side_min=SIDE_MIN, max_pixels=max_pixels)
+    picture = decode(data, side_min=SIDE_MIN, max_pixels=max_pixels, is_named=False)
     rgb = np.asarray(picture.image)
-    chroma = float(_chroma(rgb).mean())
     is_whole = (picture.width, picture.height) == picture.image.size
-    return _PairPicture(
-        rgb, np.asarray(picture.image.convert("L"), np.float32), chroma, _steps(data) if is_whole else None
-    )
+    return _PairPicture(rgb, np.asarray(picture.image.convert("L"), np.float32), _steps(data) if is_whole else None)
 
 
 def _chroma(rgb: NDArray[Any]) -> NDArray[Any]:
@@ -134,6 +129,7 @@ def _steps(data: bytes) -> Steps | None:
 def _with_stretched_tones(a: _PairPicture, b: _PairPicture, there: PixelMap) -> int:
     """1 if the asked picture was made brighter or richer in contrast, -1 if the other was, else 0. A grey picture has
     fewer channels that can be clipped."""
-    if min(a.chroma, b.chroma) < GREY_CHROMA / 2 <= max(a.chroma, b.chroma):
+    chroma = [float(_chroma(each.rgb).mean()) for each in (a, b)]
+    if min(chroma) < GREY_CHROMA / 2 <= max(chroma):
         return 0
     return with_lost_levels(a.rgb, b.rgb, there)

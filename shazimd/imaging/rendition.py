@@ -15,7 +15,7 @@ def rendition(data: bytes, side_max: int, max_pixels: int) -> bytes:
     """Decode the picture in ``data`` and encode it with a longer side of at most ``side_max`` pixels.
 
     Raises NotAnImage and TooLarge, see ``decode``."""
-    image = decode(data, side_min=side_max, max_pixels=max_pixels).image
+    image = decode(data, side_min=side_max, max_pixels=max_pixels, is_named=False).image
     if max(image.size) > side_max:
         image.thumbnail((side_max, side_max), Image.Resampling.LANCZOS, reducing_gap=2.0)
     file = io.BytesIO()

@@ -38,7 +38,8 @@ def _means(picture: Grey) -> NDArray[np.float64]:
 def _fall(ratio: NDArray[np.float64], tones: NDArray[np.float64], distance: NDArray[np.float64]) -> float:
     """The slope of the ratio with the distance, beside a curve of tones; 0 where the distance explains little."""
     curve = np.column_stack([np.ones_like(tones), tones, tones**2])
-    left, beside = (each - curve @ np.linalg.lstsq(curve, each, rcond=None)[0] for each in (ratio, distance))
+    both = np.column_stack([ratio, distance])
+    left, beside = (both - curve @ np.linalg.lstsq(curve, both, rcond=None)[0]).T
     spread = float(beside @ beside)
     if spread < 1e-9:
         return 0.0

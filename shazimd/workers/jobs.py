@@ -68,7 +68,7 @@ def upright_size(data: bytes, max_pixels: int) -> tuple[int, int]:
     """Width and height of a picture in pixels, after its EXIF orientation. See ``imaging.decode.decode``."""
     from shazimd.imaging.decode import decode
 
-    picture = decode(data, side_min=1, max_pixels=max_pixels)
+    picture = decode(data, side_min=1, max_pixels=max_pixels, is_named=False)
     return picture.width, picture.height
 
 
