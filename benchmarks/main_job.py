@@ -125,7 +125,7 @@ def _seed_loop(folder: Path, photos: list[Path], model: str) -> float:
     (folder / "list").write_text("\n".join(map(str, photos[::7])))
     command = [sys.executable, "-m", "benchmarks.seed_loop", model, str(folder / "list")]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
-    return float(done.stdout)
+    return float(done.stdout.split()[0])
 
 
 def _fill(root: Path, photos: list[Path], images: int) -> None:

@@ -1,6 +1,7 @@
 """What the original did for each image, as one process: full decode, average_hash, dhash, TensorFlow at batch 1.
 
-Run by main_job.py in a process of its own: python -m benchmarks.seed_loop MODEL LIST; prints images per second.
+Run by main_job.py and peers.py in a process of its own: python -m benchmarks.seed_loop MODEL LIST; prints images per
+second, and seconds of processor time for all of them.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from PIL import Image
 def main(model: str, photos: list[str]) -> None:
     features = tf.saved_model.load(model)
     _fingerprint(features, photos[0])  # the first call traces the graph
-    started = time.perf_counter()
+    started, cpu_s = time.perf_counter(), time.process_time()
     for path in photos:
         _fingerprint(features, path)
-    print(len(photos) / (time.perf_counter() - started))
+    print(len(photos) / (time.perf_counter() - started), time.process_time() - cpu_s)
 
 
 def _fingerprint(features: tf.types.experimental.GenericFunction, path: str) -> None:

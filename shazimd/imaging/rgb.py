@@ -29,7 +29,7 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     if image.mode in _PREMULTIPLIED:
         image = image.convert(_PREMULTIPLIED[image.mode])
     if image.has_transparency_data:
-        return _flatten(image.convert("RGBA"))
+        return _flatten(image if image.mode == "RGBA" else image.convert("RGBA"))  # to convert RGBA would copy it
     return image if image.mode == "RGB" else image.convert("RGB"), None  # converting RGB to RGB copies it
 
 
