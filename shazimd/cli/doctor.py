@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from typing import cast
 
 from shazimd.cli import add_json
 from shazimd.cli.output import say_folded, say_json, size
@@ -211,13 +210,11 @@ def _root(root: RootStatus, situation: Situation) -> Iterator[Finding]:
     name = f"directory {root['path']}"
     if root["state"] not in ("watching", "starting"):
         yield Finding(f"{name}: {root['state']}", "check that it is mounted; its indexed images are kept meanwhile")
-    if unreadable := _number(root, "unreadable_dirs"):
+    if unreadable := root["unreadable_dirs"]:
         yield Finding(f"{name}: {unreadable} directories can't be read", "give the daemon's user r and x on them")
-    if unwatched := _number(root, "unwatched_dirs"):
-        yield Finding(
-            f"{name}: {unwatched} directories are polled, since inotify watches have run out",
-            _raise("max_user_watches", situation),
-        )
+    if unwatched := root["unwatched_dirs"]:
+        cause = "since inotify watches have run out"
+        yield Finding(f"{name}: {unwatched} directories are polled, {cause}", _more_watches(situation))
     if root["mode"] == "poll":
         cause = "its file system reports no changes, or the configuration says so"
         yield Finding(f"{name}: polled, since {cause}", warning=True)
@@ -225,20 +222,22 @@ def _root(root: RootStatus, situation: Situation) -> Iterator[Finding]:
 
 def _watches(status: Status, situation: Situation) -> Iterator[Finding]:
     watched = sum(root["watched_dirs"] for root in status["roots"] if root["mode"] == "inotify")
+    if (limit := _watches_max()) is not None:
+        message = f"inotify: {watched} of {limit} watches used"
+        yield Finding(message, _more_watches(situation) if watched > WATCHES_SHARE_MAX * limit else "")
+
+
+def _watches_max() -> int | None:
+    """None if the kernel has no inotify."""
     try:
         with open("/proc/sys/fs/inotify/max_user_watches", encoding="ascii") as file:
-            limit = int(file.read())
+            return int(file.read())
     except OSError:
-        return
-    message = f"inotify: {watched} of {limit} watches used"
-    yield Finding(message, _raise("max_user_watches", situation) if watched > WATCHES_SHARE_MAX * limit else "")
+        return None
 
 
-def _raise(limit: str, situation: Situation) -> str:
-    path = f"/proc/sys/fs/inotify/{limit}"
-    with open(path, encoding="ascii") as file:
-        more = 4 * int(file.read())
-    return situation.kernel_limit(limit, more)
+def _more_watches(situation: Situation) -> str:
+    return situation.kernel_limit("max_user_watches", 4 * (_watches_max() or 0))
 
 
 def _model(model: ModelStatus, situation: Situation) -> Finding:
@@ -271,10 +270,6 @@ def _store(store: StoreStatus) -> Iterator[Finding]:
     free = found.f_bavail * found.f_frsize
     message = f"store: {store['path']}, {size(store['size_bytes'])}, {size(free)} free on its disk"
     yield Finding(message, "free space on its disk" if free < FREE_BYTES_MIN else "")
-
-
-def _number(root: RootStatus, key: str) -> int:
-    return int(cast("dict[str, int | None]", root).get(key) or 0)
 
 
 def _group_exists() -> bool:

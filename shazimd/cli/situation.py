@@ -50,11 +50,8 @@ class Situation:
             return "the container's log"
         if self.kind == "by hand":
             return "the terminal or file to which shazimd logs"
-        return (
-            f"`{_sudo()}journalctl --no-pager -u {unit} -p warning -n 20`"
-            if self.kind == "system"
-            else (f"`journalctl --no-pager --user -u {unit} -p warning -n 20`")
-        )
+        sudo, user = (_sudo(), "") if self.kind == "system" else ("", "--user ")
+        return f"`{sudo}journalctl --no-pager {user}-u {unit} -p warning -n 20`"
 
     def reload(self) -> str:
         """Advice to reload the configuration, which any running daemon does on request."""

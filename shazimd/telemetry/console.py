@@ -14,12 +14,41 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from shazimd.telemetry.lines import traceback_lines, with_exact_names
-from shazimd.telemetry.phrases import in_words
 from shazimd.text import NARROW, alert_line, columns_of, printable
 
 CLEAR_LINE = "\r\x1b[K"
 WARNING, PLAIN = "\x1b[33m", "\x1b[0m"
 HINT = "see them: shazimctl web; clean up: shazimctl clean --verdict exact,copy"
+PHRASES = {
+    "alerts_held": "alerts wait until the vectors of all images are there",
+    "alerts_released": "{alerts:,} alerts that waited are decided now",
+    "backfill_complete": "vectors and features of all images are up to date",
+    "backfill_started": "vectors and features of {contents:,} images are made again in the background",
+    "baseline_complete": "{images:,} images known in {path}",
+    "directory_unreadable": "{path} can't be read: {reason}",
+    "events_lost": "events of {root} were lost ({reason}); it is compared with the disk",
+    "files_gone": "{files:,} images are gone from {directory}",
+    "image_failed": "{path} can't be read: {reason}",
+    "image_postponed": "{path} is tried again soon: {reason}",
+    "model_in_use": "the model is there: {handle}",
+    "model_installing": "the model is being installed: {handle}",
+    "model_missing": "there is no model, so only the hashes are compared: {reason}",
+    "relations_outdated": "{contents:,} images are compared with each other again, by the rules of this version",
+    "reloaded": "the configuration was reloaded",
+    "removal_held": "{missing:,} of {known:,} images are missing in {root}, and stay known: {reason}; {remedy}",
+    "root_polled": "{root} is compared at intervals: {reason}",
+    "root_unavailable": "{root} is not there, and its images stay known: {reason}",
+    "start_waits": "the start has to wait: {reason}",
+    "started": "shazimd {version} runs; ask it with shazimctl, stop it with Ctrl-C",
+    "stopped": "stopped",
+    "stopping": "stopping: finishing the images in hand",
+    "store_looked_through": "looking through the store for damage: {reason}",
+    "store_migrated": "the store is up to date",
+    "store_migrating": "bringing the store up to date",
+    "store_not_writable": "the store can't be written, and new images wait: {reason}",
+    "store_writable_again": "the store can be written again",
+}
+"""Events in words, with the facts of the event in braces."""
 
 
 class ConsoleHandler(logging.StreamHandler[TextIO]):
@@ -77,23 +106,15 @@ class ConsoleRenderer:
                 self._hinted = True
                 text += f"\n         {HINT}" if columns >= NARROW else ""
             return f"{WARNING}{text}{PLAIN}" if self._is_coloured else text
-        known = _EVENTS.get(event["event"])
-        words = in_words(event) if known is None else known(event)
-        is_marked = words is not None and event["level"] != "info" and self._is_coloured
-        return f"{WARNING}{words}{PLAIN}" if is_marked else words
-
-
-def _started(event: Mapping[str, Any]) -> str:
-    return f"shazimd {event['version']} runs; ask it with shazimctl, stop it with Ctrl-C"
+        words = _WORDS.get(event["event"]) or PHRASES.get(event["event"], "").format_map
+        text = words(event)
+        is_marked = text and event["level"] != "info" and self._is_coloured
+        return f"{WARNING}{text}{PLAIN}" if is_marked else text or None
 
 
 def _watched(event: Mapping[str, Any]) -> str:
     how = "" if event.get("mode") == "inotify" else ", by comparing it at intervals"
     return f"watching {event['root']}{how}"
-
-
-def _baseline_complete(event: Mapping[str, Any]) -> str:
-    return f"{event['images']:,} images known in {event['path']}"
 
 
 def _compared(event: Mapping[str, Any]) -> str:
@@ -105,11 +126,5 @@ def _compared(event: Mapping[str, Any]) -> str:
     return f"compared with each other; {count:,} group{'s' * (count > 1)} of duplicates: shazimctl duplicates"
 
 
-_EVENTS: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "started": _started,
-    "root_watched": _watched,
-    "baseline_complete": _baseline_complete,
-    "pictures_compared": _compared,
-    "stopping": lambda _: "stopping: finishing the images in hand",
-    "stopped": lambda _: "stopped",
-}
+_WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {"root_watched": _watched, "pictures_compared": _compared}
+"""Events that take other words by their facts."""

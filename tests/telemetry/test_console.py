@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from shazimd.telemetry.console import CLEAR_LINE, ConsoleHandler, ConsoleRenderer
-from shazimd.telemetry.phrases import PHRASES
+from shazimd.telemetry.console import CLEAR_LINE, PHRASES, ConsoleHandler, ConsoleRenderer
 from shazimd.text import alert_line
 
 PACKAGE = Path(__file__).resolve().parents[2] / "shazimd"
