@@ -6,7 +6,7 @@ import os
 import shlex
 
 from shazimd.cli import add_json
-from shazimd.cli.output import say_folded, say_json, size
+from shazimd.cli.output import duration, say_folded, say_json, size
 from shazimd.cli.situation import Situation
 from shazimd.cli.status import confinement
 from shazimd.errors import ShazimdError
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
 
+    from shazimd.cluster.base import HostState
+    from shazimd.config import ClusterConfig
     from shazimd.protocol.status import ModelStatus, RootStatus, Status, StoreStatus
 
 EXAMPLE = """\
@@ -31,6 +33,9 @@ USER = GROUP = "shazimd"
 UNITS = "/etc/systemd/system"
 FREE_BYTES_MIN = 1 << 30
 WATCHES_SHARE_MAX = 0.8
+SILENCE_S_MAX = 60.0
+"""A link is heard of every ten seconds, and tries again after a minute at most."""
+START_LINK = "systemctl enable --now shazimd-link, and look at journalctl -u shazimd-link"
 
 
 class Finding:
@@ -73,7 +78,6 @@ def _findings(args: Namespace) -> Iterator[Finding]:
 
 def _config(args: Namespace, situation: Situation) -> Iterator[Finding]:
     from shazimd import config, paths
-    from shazimd.cli.cluster_health import cluster_health
     from shazimd.errors import ConfigError
 
     path = args.config or paths.config_file()
@@ -88,8 +92,41 @@ def _config(args: Namespace, situation: Situation) -> Iterator[Finding]:
     yield Finding(f"config: {path}")
     for watch in loaded.watch:
         yield from _readable(watch.path)
-    for message, advice, is_warning in cluster_health(loaded.cluster):
-        yield Finding(message, advice, warning=is_warning)
+    yield from _cluster(loaded.cluster)
+
+
+def _cluster(settings: ClusterConfig) -> Iterator[Finding]:
+    """Check this host's place in its cluster; no check without a host in the configuration."""
+    if settings.host is None:
+        return
+    if settings.url is None:
+        yield Finding("cluster: there is a host, but no url", "set [cluster] url, see docs/how-to-cluster.md")
+        return
+    from shazimd.errors import ClusterError
+
+    try:
+        from shazimd.cluster import admin
+
+        hosts = admin.hosts(settings.url)
+    except ImportError:
+        yield Finding("cluster: psycopg is not installed", "install the extra: pip install 'shazimd[cluster]'")
+    except ClusterError as error:
+        yield Finding(f"cluster: {error}; local work goes on", warning=True)
+    else:
+        yield _own_host(settings.host, hosts)
+        if len({each.model for each in hosts}) > 1:  # vectors count only between hosts of one model
+            named = "; ".join(f"{each.name}: {each.model or 'none'}" for each in hosts)
+            different = f"hosts have different models and compare by hashes and local features ({named})"
+            yield Finding(f"cluster: {different}", warning=True)
+
+
+def _own_host(host: str, hosts: list[HostState]) -> Finding:
+    own = next((each for each in hosts if each.name == host), None)
+    if own is None:
+        return Finding(f"cluster: {host} is not there yet", START_LINK)
+    if own.seen_s > SILENCE_S_MAX:
+        return Finding(f"cluster: the link of {host} was last heard of {duration(own.seen_s)} ago", START_LINK)
+    return Finding(f"cluster: {host} is one of {len(hosts)} hosts")
 
 
 def _readable(root: str) -> Iterator[Finding]:

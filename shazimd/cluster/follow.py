@@ -1,4 +1,5 @@
-"""Brings the files of other hosts to this host's daemon, and has the alerts about them decided.
+"""Brings the files of other hosts to this host's daemon, and has the alerts about them decided; where the daemon does
+not keep their local features, also those that its searches wait for.
 
 The position of each host is kept by the daemon, in one write with the files: whatever is killed or restored, the next
 pass goes on from what the daemon really has.
@@ -6,10 +7,12 @@ pass goes on from what the daemon really has.
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
+import msgspec
 import structlog
 
 from shazimd.cluster.base import Cluster, FilesPage
@@ -30,6 +33,8 @@ many of them."""
 UNDECIDED_MAX = 100
 """Files that the daemon lists at once."""
 ALL = "*"
+FEATURES_WAIT_S = 20
+"""The daemon answers earlier when a search waits for features."""
 
 
 class Follower:
@@ -127,3 +132,28 @@ class Follower:
             if gone := cluster.unknown(host, paths):
                 with Delivery(cluster, self._daemon, host) as delivery:
                     delivery.put(FilesPage([], gone, "", is_last=True), None)
+
+
+class FeatureFetcher:
+    """One thread at a time; ``run`` again after an error."""
+
+    def __init__(self, connect: Callable[[], Cluster], daemon: LinkClient) -> None:
+        self._connect = connect
+        self._daemon = daemon
+
+    def run(self, is_stopped: Callable[[], bool], working: Callable[[], None]) -> None:
+        """Fetch until stopped; ``working`` is called whenever all is well. Raises ShazimdError."""
+        with closing(self._connect()) as cluster:
+            while not is_stopped():
+                if wanted := self._daemon.wanted_features(FEATURES_WAIT_S):
+                    found = cluster.features([bytes.fromhex(digest) for digest in wanted])
+                    self._daemon.put_features(
+                        _batch({digest: found.get(bytes.fromhex(digest), b"") for digest in wanted})
+                    )
+                working()
+
+
+def _batch(features: dict[str, bytes]) -> bytes:
+    """The body with features by digest, empty where the database has none."""
+    rows = [{"content": digest, "features": base64.b64encode(packed).decode()} for digest, packed in features.items()]
+    return msgspec.json.encode({"contents": rows})

@@ -19,8 +19,7 @@ import structlog
 from shazimd import __version__, config, paths
 from shazimd.cluster.base import Cluster
 from shazimd.cluster.daemon import LinkClient
-from shazimd.cluster.features import FeatureFetcher
-from shazimd.cluster.follow import Follower
+from shazimd.cluster.follow import FeatureFetcher, Follower
 from shazimd.cluster.publish import Publisher
 from shazimd.config import ClusterConfig
 from shazimd.errors import ConfigError, ShazimdError

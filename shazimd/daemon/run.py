@@ -27,10 +27,9 @@ from shazimd.daemon.rest import Rest
 from shazimd.daemon.roots import RootConfig, Roots
 from shazimd.ingest.backfill import Backfill
 from shazimd.ingest.collect import Collector
-from shazimd.ingest.ingest import Ingest
+from shazimd.ingest.ingest import Ingest, Outcome
 from shazimd.ingest.lanes import Jobs, Lane
 from shazimd.ingest.moves import apply_move, leave_out
-from shazimd.ingest.outcome import Outcome
 from shazimd.ingest.pending import PendingAlert
 from shazimd.ingest.reconcile import Reconciler
 from shazimd.ingest.relate import Relating

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from enum import Enum, auto
 from typing import NamedTuple, Protocol
 
 import structlog
@@ -31,7 +32,6 @@ from shazimd.ingest.decision import Candidate, Decider, Decision
 from shazimd.ingest.disk import Disk, FoundFile
 from shazimd.ingest.identify import Decoders, FileContent, FileVersion, Identifier, query_of
 from shazimd.ingest.moves import apply_move
-from shazimd.ingest.outcome import Outcome
 from shazimd.ingest.pending import PendingAlert, PendingAlerts, is_same_picture
 from shazimd.ingest.retries import Retries
 from shazimd.ingest.rules import IngestRules
@@ -46,6 +46,28 @@ log = structlog.get_logger()
 UNREAD_STAT = Stat(-1, -1, -1)
 """Differs from the stat of every file: each scan tries a file again that could not be read, whose worker was lost, or
 that had no model, which may be mended. A chmod changes no mtime."""
+
+
+class Outcome(Enum):
+    """The result of an ingest, on which the run acts."""
+
+    UNCHANGED = auto()
+    """the store agrees with the disk"""
+    STORED = auto()
+    PUT_OFF = auto()
+    """stored, and the decision on its alert waits for known files that are missing (see ``pending``)"""
+    FAILED = auto()
+    """the file cannot be read or decoded; the row has the reason"""
+    OTHER_NAMES = auto()
+    """stored or failed, and the file has other hard links: they changed too, but the kernel reports a single path"""
+    REMOVED = auto()
+    """the file was deleted, and now its row too"""
+    POSTPONED = auto()
+    """a worker was lost by no fault of the file: to be tried again after ``Retries.delay_s``"""
+    UNSETTLED = auto()
+    """the file or its row changed during the ingest, which is to be repeated later"""
+    MISSING = auto()
+    """a known file is missing without a deletion event: its disk may be away, and a scan must decide"""
 
 
 class Counts(Protocol):

@@ -14,7 +14,7 @@ from ingest_bench import Bench
 from patience import tick
 from structlog.testing import capture_logs
 
-from shazimd.ingest.outcome import Outcome
+from shazimd.ingest.ingest import Outcome
 from shazimd.ingest.retries import TRIES_MAX
 from shazimd.store.base import Store, Writer
 from shazimd.types import FileState, Stat

@@ -14,8 +14,8 @@ from ingest_bench import Bench
 from patience import PATIENCE_S
 
 from shazimd.errors import NotAnImage, WorkerLost
+from shazimd.ingest.ingest import Outcome
 from shazimd.ingest.moves import apply_move
-from shazimd.ingest.outcome import Outcome
 from shazimd.ingest.pending import PendingAlert
 from shazimd.ingest.retries import DELAY_S
 
