@@ -37,7 +37,7 @@ def put_picture(
     facts: PictureFacts | None = None,
 ) -> ContentId:
     """A content with its files; nothing is left to compare."""
-    made = Fingerprint(Signals(*hashes, None), None, *size, "JPEG", pixels, features=features)
+    made = Fingerprint(Signals(hashes, None), None, *size, "JPEG", pixels, features=features)
     content = writer.add_content(digest, made)
     writer.relations.unmark([content])
     if facts is not None:

@@ -63,7 +63,7 @@ class Made:
 
 
 def signals(data: vectors.Set, row: int) -> Signals:
-    return Signals(int(data.ah[row]), int(data.dh[row]), data.fv[row].astype(np.float32))
+    return Signals((int(data.ah[row]), int(data.dh[row])), data.fv[row].astype(np.float32))
 
 
 def main() -> None:
@@ -277,7 +277,7 @@ def peers(data: vectors.Set, count: int, queries: Sequence[Signals]) -> None:
 
 
 def row_vector(row: Signals) -> NDArray[np.float32]:
-    ah, dh, fv = (_plus_minus_one(row.ah), _plus_minus_one(row.dh), row.fv)
+    ah, dh, fv = (_plus_minus_one(row.hashes[0]), _plus_minus_one(row.hashes[1]), row.fv)
     assert fv is not None
     return np.concatenate([ah / 8, dh / 8, fv], dtype=np.float32)
 
@@ -285,7 +285,7 @@ def row_vector(row: Signals) -> NDArray[np.float32]:
 def query_vector(query: Signals, weights: Weights) -> tuple[NDArray[np.float32], float]:
     """(q, c) with the score of a row as <q, row> + c."""
     w1, w2, w3 = (w / sum(weights) for w in weights)
-    ah, dh, fv = (_plus_minus_one(query.ah), _plus_minus_one(query.dh), query.fv)
+    ah, dh, fv = (_plus_minus_one(query.hashes[0]), _plus_minus_one(query.hashes[1]), query.fv)
     assert fv is not None
     return np.concatenate([w1 / 16 * ah, w2 / 16 * dh, w3 * fv], dtype=np.float32), (w1 + w2) / 2
 

@@ -79,15 +79,15 @@ def made(base: Sequence[Fingerprint], count: int, *, plain: bool) -> Iterator[Fi
     yield from (replace(each, features=b"") if plain else each for each in base[:count])
     words = np.concatenate([_rows(each.features)["word"] for each in base if each.features])
     signals = vectors.Set(
-        np.array([each.signals.ah for each in base], np.uint64),
-        np.array([each.signals.dh for each in base], np.uint64),
+        np.array([each.signals.hashes[0] for each in base], np.uint64),
+        np.array([each.signals.hashes[1] for each in base], np.uint64),
         np.array([each.signals.fv for each in base], np.float16),
     )
     for block in vectors.scaled(signals, max(0, count - len(base))):
         for ah, dh, fv in zip(*block, strict=True):
             source = base[int(random.integers(len(base)))]
             features = b"" if plain else _with_words(source.features, words, random)
-            own = Signals(int(ah), int(dh), fv.astype(np.float32))
+            own = Signals((int(ah), int(dh)), fv.astype(np.float32))
             yield replace(source, signals=own, features=features, pixels=random.bytes(16), turned=_turned(random))
 
 

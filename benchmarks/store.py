@@ -19,6 +19,7 @@ from shazimd.store.base import Reader, Writer
 from shazimd.store.damage import last
 from shazimd.store.lmdb_store import Store, open_store
 from shazimd.store.tables import Tables
+from shazimd.text import HASHES
 from shazimd.types import FileRow, FileState, Fingerprint, FloatVector, Signals, Stat
 
 WIDTH, FEATURES_BYTES, BATCH, REPEATS = 256, 11_500, 1000, 5
@@ -30,7 +31,7 @@ def digest(n: int) -> bytes:
 
 
 def fingerprint(n: int, fv: FloatVector, features: bytes) -> Fingerprint:
-    return Fingerprint(Signals(n, n, fv), "m", 640, 480, "JPEG", digest(-n), False, b"\x02" + features)
+    return Fingerprint(Signals((n,) * len(HASHES), fv), "m", 640, 480, "JPEG", digest(-n), False, b"\x02" + features)
 
 
 def fill(path: str, contents: int) -> float:

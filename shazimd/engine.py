@@ -33,6 +33,7 @@ from shazimd.models.registry import Registry
 from shazimd.search.score import score, similarities
 from shazimd.store.base import Reader, Writer
 from shazimd.store.lmdb_store import open_store
+from shazimd.text import SIGNALS, all_weights
 from shazimd.types import (
     DEFAULT_THRESHOLD,
     DEFAULT_WEIGHTS,
@@ -68,12 +69,12 @@ class ShazimImage:
     @property
     def ah(self) -> imagehash.ImageHash:
         """The average hash; the difference of two is their Hamming distance."""
-        return _image_hash(self.fingerprint.signals.ah)
+        return self._hash("ah")
 
     @property
     def dh(self) -> imagehash.ImageHash:
         """The difference hash."""
-        return _image_hash(self.fingerprint.signals.dh)
+        return self._hash("dh")
 
     @property
     def fv(self) -> FloatVector | None:
@@ -83,10 +84,15 @@ class ShazimImage:
     def __sub__(self, other: ShazimImage) -> dict[str, float]:
         """{"dah", "ddh", "dfv"}: similarities, 1 means same, to three digits; "dfv" only if both have a vector."""
         pair = similarities(self.fingerprint.signals, other.fingerprint.signals)
-        return {f"d{name}": round(s, 3) for name, s in zip(("ah", "dh", "fv"), pair, strict=True) if s is not None}
+        return {name: round(value, 3) for name, value in pair.named().items() if value is not None}
 
     def __repr__(self) -> str:
         return self.path
+
+    def _hash(self, name: str) -> imagehash.ImageHash:
+        bits = self.fingerprint.signals.hashes[SIGNALS.index(name)]
+        assert bits is not None  # a fingerprint of a picture has all hashes
+        return imagehash.hex_to_hash(f"{bits:0{HASH_BITS // 4}x}")
 
 
 class ShazimEngine:
@@ -212,10 +218,4 @@ def _read(path: str) -> tuple[bytes, Stat]:
 
 
 def _as_weights(weights: Sequence[float]) -> Weights:
-    ah, dh, fv = weights
-    return float(ah), float(dh), float(fv)
-
-
-def _image_hash(bits: int | None) -> imagehash.ImageHash:
-    assert bits is not None  # a fingerprint of a picture has both hashes
-    return imagehash.hex_to_hash(f"{bits:0{HASH_BITS // 4}x}")
+    return all_weights([float(weight) for weight in weights])

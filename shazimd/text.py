@@ -17,7 +17,29 @@ NARROW = 60
 """Columns: on a narrower terminal an alert's two paths have lines of their own."""
 BANK_COLUMNS = 24
 """Of the name of a bank in an alert."""
-WEIGHTS_EXPECTED = "three numbers >= 0 that are not all zero"
+
+
+class PictureHash:
+    """A perceptual hash of 64 bits.
+
+    ``name``: of the hash in exports. ``words``: the same for people. ``weight``: of the similarity in the score, unless
+    weights are given."""
+
+    def __init__(self, name: str, words: str, weight: float) -> None:
+        self.name, self.words, self.weight = name, words, weight
+
+
+HASHES = (PictureHash("ah", "average hash", 1.0), PictureHash("dh", "difference hash", 1.0))
+"""The hashes of a fingerprint, in the order of every list of them; ``imaging.hashes.COMPUTED`` computes them. A new
+hash comes last: the first two have fields of their own in rows and messages."""
+SIGNALS = (*(each.name for each in HASHES), "fv")
+"""The names of the inputs of the score, in the order of every list of them."""
+SIMILARITIES = tuple(f"d{name}" for name in SIGNALS)
+SIGNAL_WORDS = (*(each.words for each in HASHES), "vector")
+ORIGINAL_WEIGHTS = 3
+"""Weights of the original shazim: of the first two hashes and of the vector."""
+WEIGHTS_NAMES = ",".join(SIGNALS).upper()
+WEIGHTS_EXPECTED = f"{len(SIGNALS)} numbers >= 0 that are not all zero"
 
 
 RELATIONS = {
@@ -138,12 +160,28 @@ def duration(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
+def hexadecimal(bits: int | None) -> str | None:
+    """A hash in messages: 16 digits.
+
+    >>> hexadecimal(0xFF)
+    '00000000000000ff'
+    """
+    return None if bits is None else f"{bits:016x}"
+
+
 def is_threshold(value: float) -> bool:
     return 0 <= value <= 1
 
 
 def are_weights(values: Sequence[float]) -> bool:
-    return len(values) == 3 and all(0 <= value < float("inf") for value in values) and any(values)
+    return len(values) == len(SIGNALS) and all(0 <= value < float("inf") for value in values) and any(values)
+
+
+def all_weights(values: Sequence[float]) -> tuple[float, ...]:
+    """The values; with the original's three, a weight of 0 for each hash that it had not."""
+    if len(values) != ORIGINAL_WEIGHTS:
+        return tuple(values)
+    return (*values[:-1], *[0.0] * (len(SIGNALS) - ORIGINAL_WEIGHTS), values[-1])
 
 
 def parse_threshold(text: str) -> float:
@@ -157,20 +195,19 @@ def parse_threshold(text: str) -> float:
     return value
 
 
-def parse_weights(text: str) -> tuple[float, float, float]:
-    """The weights of "AH,DH,FV". Raises ValueError with the expectation alone.
+def parse_weights(text: str) -> tuple[float, ...]:
+    """The weights of "AH,DH,FV", see ``all_weights``. Raises ValueError with the expectation alone.
 
     >>> parse_weights("1,1,2")
     (1.0, 1.0, 2.0)
     """
     try:
-        values = [float(part) for part in text.split(",")]
+        values = all_weights([float(part) for part in text.split(",")])
     except ValueError:
-        values = []
+        values = ()
     if not are_weights(values):
         raise ValueError(WEIGHTS_EXPECTED)
-    ah, dh, fv = values
-    return ah, dh, fv
+    return values
 
 
 def shortened(path: str, width: int) -> str:

@@ -12,13 +12,17 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from shazimd.text import THRESHOLD_EXPECTED, WEIGHTS_EXPECTED, are_weights, is_threshold
+from shazimd.text import HASHES, SIMILARITIES, THRESHOLD_EXPECTED, WEIGHTS_EXPECTED, are_weights, is_threshold
 
 FloatVector: TypeAlias = NDArray[np.float32]
 """A feature vector, float32 [d], of unit length."""
 
-Weights: TypeAlias = tuple[float, float, float]
-"""Weights of (ah, dh, fv) in the score; not negative, not all zero, any sum."""
+Hashes: TypeAlias = tuple[int | None, ...]
+"""A picture's hashes in the order of ``text.HASHES``, 64 bits each, in the bit order of ``imagehash`` (the first bit is
+the most significant); None for one that was not computed."""
+
+Weights: TypeAlias = tuple[float, ...]
+"""Weights in the score, in the order of ``text.SIGNALS``; not negative, not all zero, any sum."""
 
 Digest: TypeAlias = bytes
 """BLAKE2b-256 of a file's bytes, 32 bytes long: the name of a content."""
@@ -27,10 +31,10 @@ ContentId: TypeAlias = int
 """The store's number for a content: from 1, ascending, never reused."""
 
 # The original shazim's values. Geometry confirms copies whatever the score: with it, these decide only on "similar".
-DEFAULT_WEIGHTS: Weights = (1.0, 1.0, 2.0)
+DEFAULT_WEIGHTS: Weights = (*(each.weight for each in HASHES), 2.0)
 DEFAULT_THRESHOLD = 0.75
 HASH_BITS = 64
-HASH_MAX = 2**HASH_BITS - 1
+HASH_MAX: int = 2**HASH_BITS - 1
 PIXELS_BYTES = 16
 """Length of ``Fingerprint.pixels``: 128 bits."""
 FORMATS = (
@@ -54,7 +58,7 @@ def new_digest(data: bytes = b"") -> hashlib.blake2b:
 
 
 def check_weights(weights: Weights) -> None:
-    """Raise ValueError unless there are three finite weights, none negative, not all zero."""
+    """Raise ValueError unless there is a finite weight for each signal, none negative, not all zero."""
     if not are_weights(weights):
         raise ValueError(f"weights are {list(weights)}, expected {WEIGHTS_EXPECTED}")
 
@@ -78,10 +82,7 @@ def rounded_score(value: float) -> float:
 class Signals:
     """Inputs of the score. A signal that is None does not count: weights are renormalised over the others."""
 
-    ah: int | None
-    """average hash, 64 bits, bit order of ``imagehash`` (first bit is the most significant)"""
-    dh: int | None
-    """difference hash, 64 bits"""
+    hashes: Hashes
     fv: FloatVector | None
     """feature vector, float32, unit length; vectors are compared only within one model"""
 
@@ -105,18 +106,23 @@ class Fingerprint:
     """flat, two-tone, near-empty or tiny: its hashes mean little, and it never matches by score alone"""
     features: bytes = b""
     """local features and a small luma picture, packed by ``imaging.features``; may be empty"""
-    turned: tuple[tuple[int, int], ...] = ()
-    """(average hash, difference hash) of the picture in the 7 other orientations, as in ``imaging.hashes``; empty for a
-    picture that was fingerprinted before these were kept"""
+    turned: tuple[Hashes, ...] = ()
+    """the hashes of the picture in the 7 other orientations, as in ``imaging.hashes``; empty for a picture that was
+    fingerprinted before these were kept"""
     damaged: bool = False
     """the file ends early or has broken parts: the picture was decoded as far as it goes"""
+
+    @property
+    def oriented_hashes(self) -> tuple[Hashes, ...]:
+        """The hashes in the orientations that are kept, upright first."""
+        return (self.signals.hashes, *self.turned)
 
     @property
     def orientations(self) -> tuple[Signals, ...]:
         """Signals of the distinct orientations, upright first; all have the upright vector."""
         upright = self.signals
-        hashes = dict.fromkeys([(upright.ah, upright.dh), *self.turned])
-        return (upright, *(Signals(ah, dh, upright.fv) for ah, dh in list(hashes)[1:]))
+        distinct = dict.fromkeys(self.oriented_hashes)
+        return (upright, *(Signals(hashes, upright.fv) for hashes in list(distinct)[1:]))
 
 
 class Appearance(NamedTuple):
@@ -155,12 +161,20 @@ class Verdict(StrEnum):
     """the score alone reaches the threshold"""
 
 
-class Similarities(NamedTuple):
-    """Similarities of two pictures' signals: 1 means same, None means that either lacks the signal."""
+class Similarities(tuple[float | None, ...]):
+    """Similarities of two pictures' signals, in the order of ``text.SIGNALS``: 1 means same, None means that either
+    lacks the signal."""
 
-    dah: float | None
-    ddh: float | None
-    dfv: float | None
+    __slots__ = ()
+
+    @property
+    def dfv(self) -> float | None:
+        """Of the vectors."""
+        return self[-1]
+
+    def named(self) -> dict[str, float | None]:
+        """By their names in messages."""
+        return dict(zip(SIMILARITIES, self, strict=True))
 
 
 class Hit(NamedTuple):

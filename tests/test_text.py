@@ -20,8 +20,8 @@ def test_a_threshold_out_of_range_is_refused(written: str) -> None:
 
 @pytest.mark.parametrize("written", ["", "1,1", "1,1,1,1", "0,0,0", "1,1,-1", "1,1,inf", "nan,1,1", "a,b,c"])
 def test_weights_that_make_no_score_are_refused(written: str) -> None:
-    """Three finite numbers, none negative, not all zero."""
-    with pytest.raises(ValueError, match=r"^three numbers >= 0 that are not all zero$"):
+    """A finite number for each signal, none negative, not all zero."""
+    with pytest.raises(ValueError, match=r"^3 numbers >= 0 that are not all zero$"):
         text.parse_weights(written)
 
 
@@ -33,8 +33,15 @@ def test_numbers_are_checked_alike_as_text_and_as_values() -> None:
     check_weights((0.5, 0.0, 3.0))
     with pytest.raises(ValueError, match="threshold is nan, expected a number from 0 to 1"):
         check_threshold(float("nan"))
-    with pytest.raises(ValueError, match=r"weights are \[inf, 1.0, 1.0\], expected three numbers"):
+    with pytest.raises(ValueError, match=r"weights are \[inf, 1.0, 1.0\], expected 3 numbers"):
         check_weights((float("inf"), 1.0, 1.0))
+
+
+def test_the_original_weights_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a hash more, its weight may be given; the original's three leave it out."""
+    monkeypatch.setattr(text, "SIGNALS", ("ah", "dh", "xh", "fv"))
+    assert (1.0, 1.0, 0.0, 2.0) == text.parse_weights("1,1,2")
+    assert (1.0, 1.0, 3.0, 2.0) == text.parse_weights("1,1,3,2")
 
 
 def test_scores_have_four_digits_everywhere() -> None:

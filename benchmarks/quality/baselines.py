@@ -22,12 +22,14 @@ class Codes:
 
     def add(self, fingerprint: Fingerprint, image: Image.Image) -> None:
         signals = fingerprint.signals
-        assert signals.ah is not None
-        assert signals.dh is not None
+        assert signals.hashes[0] is not None
+        assert signals.hashes[1] is not None
         assert signals.fv is not None
         pdq, _ = pdqhash.compute(np.asarray(image))
         phash = imagehash.phash(image).hash.ravel()
-        self._bits.append([_signs(_unpack(signals.ah)), _signs(_unpack(signals.dh)), _signs(phash), _signs(pdq)])
+        self._bits.append(
+            [_signs(_unpack(signals.hashes[0])), _signs(_unpack(signals.hashes[1])), _signs(phash), _signs(pdq)]
+        )
         self._vectors.append(signals.fv)
 
     def similarities(self, known: Codes) -> dict[str, NDArray[np.float32]]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from shazimd.errors import BadInput, NotFound, Unreadable
 from shazimd.posix.reach import within_reach
-from shazimd.text import parse_threshold, parse_weights, printable
+from shazimd.text import HASHES, WEIGHTS_NAMES, parse_threshold, parse_weights, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def add_weights(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         type=weights,
-        metavar="AH,DH,FV",
-        help="weights of average hash, difference hash and feature vector, such as 1,1,2",
+        metavar=WEIGHTS_NAMES,
+        help=f"weights of {', '.join(each.words for each in HASHES)} and feature vector, such as 1,1,2",
     )
 
 
@@ -48,7 +48,7 @@ def threshold(word: str) -> float:
         raise unexpected(word, str(error)) from error
 
 
-def weights(word: str) -> tuple[float, float, float]:
+def weights(word: str) -> tuple[float, ...]:
     try:
         return parse_weights(word)
     except ValueError as error:

@@ -7,6 +7,7 @@ from itertools import islice
 from shazimd.cli.output import complain, report_none, say_json
 from shazimd.client import Client
 from shazimd.errors import BadInput, UsageError
+from shazimd.text import HASHES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ examples:
   shazimctl export > fingerprints.jsonl
   shazimctl export --vectors > fingerprints.jsonl
 
-Each image file is a line of JSON: path, digest, size, dimensions, both hashes as hexadecimal digits and, with
+Each image file is a line of JSON: path, digest, size, dimensions, the hashes as hexadecimal digits and, with
 --vectors, the feature vector as base64 of little-endian float32. With --parquet FILE the same is written as Parquet,
 vectors as lists; that needs pyarrow: pip install 'shazimd[export]'.
 """
@@ -66,7 +67,7 @@ def _write_parquet(files: Iterator[ExportedFile], path: str) -> int:
 
 
 def _schema(pa: Any) -> Any:
-    text = ("path", "path_b64", "content", "format", "ah", "dh", "pixels", "model")
+    text = ("path", "path_b64", "content", "format", *(each.name for each in HASHES), "pixels", "model")
     fields = {name: pa.string() for name in text}
     fields |= {"size_bytes": pa.int64(), "mtime": pa.float64(), "width": pa.int32(), "height": pa.int32()}
     return pa.schema({**fields, "low_information": pa.bool_(), "vector": pa.list_(pa.float32())})

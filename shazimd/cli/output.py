@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from shazimd.text import columns_of, printable, readable
+from shazimd.text import SIGNAL_WORDS, SIMILARITIES, columns_of, printable, readable
 from shazimd.text import duration as duration
 from shazimd.text import path_text as path_text
 from shazimd.text import size as size
@@ -84,5 +84,5 @@ def similarities(item: Mapping[str, Any]) -> str:
     >>> similarities({"dah": 0.953, "ddh": 1.0, "dfv": None})
     'average hash 95%, difference hash 100%, vector none'
     """
-    names = {"dah": "average hash", "ddh": "difference hash", "dfv": "vector"}
-    return ", ".join(f"{name} {'none' if item[key] is None else per_cent(item[key])}" for key, name in names.items())
+    named = zip(SIGNAL_WORDS, map(item.get, SIMILARITIES), strict=True)
+    return ", ".join(f"{words} {'none' if value is None else per_cent(value)}" for words, value in named)

@@ -19,6 +19,7 @@ from msgspec import Meta
 from shazimd import paths
 from shazimd.config.faults import explain
 from shazimd.errors import ConfigError
+from shazimd.text import all_weights
 from shazimd.types import DEFAULT_THRESHOLD, DEFAULT_WEIGHTS, Verdict, Weights, check_weights
 
 DEFAULT_MODEL = "bundled"
@@ -122,7 +123,7 @@ class MatchConfig(Section, frozen=True, kw_only=True):
     """Least score of a match that geometry does not confirm. A question may give its own.
     Example: threshold = 0.8"""
     weights: Weights = DEFAULT_WEIGHTS
-    """Weights in the score: of the average hash, of the difference hash and of the model's feature vector.
+    """Weights in the score, 3 numbers: of the average hash, of the difference hash and of the model's feature vector.
     Example: weights = [1.0, 1.0, 3.0]"""
     verify: bool = True
     """Confirm matches by geometry, and tell copies from other shots. Without it only the score counts: add
@@ -315,8 +316,9 @@ def parse(raw: dict[str, Any], name: str) -> Config:
         config = msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{name}: {explain(str(error), raw, Config)}") from error
+    weights = all_weights(config.match.weights)
     try:
-        check_weights(config.match.weights)
+        check_weights(weights)
     except ValueError as error:
         raise ConfigError(f"{name}: match.weights: {error}") from error
     replace = msgspec.structs.replace
@@ -325,6 +327,7 @@ def parse(raw: dict[str, Any], name: str) -> Config:
     return replace(
         config,
         watch=watch,
+        match=replace(config.match, weights=weights),
         store=replace(config.store, path=store and _path(store, f"{name}: store.path")),
         server=replace(config.server, socket=socket and _path(socket, f"{name}: server.socket")),
     )

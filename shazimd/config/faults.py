@@ -48,8 +48,7 @@ def describe(kind: Any) -> str:
     if origin is typing.Annotated:
         return _limited(*parts)
     if origin is tuple:
-        number = "" if parts[-1] is Ellipsis else f"{len(parts)} "
-        return f"a list of {number}{_several(parts[0])}"
+        return f"a list of {_several(parts[0])}"
     if origin is typing.Literal:
         return _choice(parts)
     if origin in (types.UnionType, typing.Union):

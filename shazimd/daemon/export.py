@@ -9,7 +9,7 @@ from typing import cast
 
 from shazimd.protocol import ExportedFile, PathFields
 from shazimd.store.base import Reader, Store
-from shazimd.text import path_fields
+from shazimd.text import HASHES, hexadecimal, path_fields
 from shazimd.types import ContentId, Fingerprint
 
 BATCH = 256
@@ -34,7 +34,7 @@ def _rows(reader: Reader, content: ContentId, model: str | None, vectors: bool) 
     for path in reader.files_of(content):
         row = reader.file(path)
         if row is not None:
-            yield {
+            file = {
                 **cast(PathFields, path_fields(path)),
                 "content": digest,
                 "size_bytes": row.stat.size,
@@ -42,17 +42,13 @@ def _rows(reader: Reader, content: ContentId, model: str | None, vectors: bool) 
                 "width": fingerprint.width,
                 "height": fingerprint.height,
                 "format": fingerprint.format,
-                "ah": _hash(fingerprint.signals.ah),
-                "dh": _hash(fingerprint.signals.dh),
+                **dict(zip((each.name for each in HASHES), map(hexadecimal, fingerprint.signals.hashes), strict=True)),
                 "pixels": fingerprint.pixels.hex() if fingerprint.pixels else None,
                 "low_information": fingerprint.low_information,
                 "model": fingerprint.model,
                 "vector": _vector(fingerprint),
             }
-
-
-def _hash(value: int | None) -> str | None:
-    return None if value is None else f"{value:016x}"
+            yield cast(ExportedFile, file)
 
 
 def _vector(fingerprint: Fingerprint) -> str | None:

@@ -14,8 +14,8 @@ from shazimd.errors import BadInput, Unavailable
 from shazimd.protocol import PathFields
 from shazimd.protocol.cluster import ChangedFile, ChangesPage, FingerprintMessage
 from shazimd.store.base import Reader, Store
-from shazimd.store.records import encode_turned
-from shazimd.text import path_fields
+from shazimd.store.records import encode_hashes
+from shazimd.text import hexadecimal, path_fields
 from shazimd.types import Digest, FileRow
 
 PAGE_MAX = 1000
@@ -114,25 +114,22 @@ def _fingerprint(reader: Reader, model: str | None, digest: Digest) -> Fingerpri
     version, has_vector = reader.made(content, model)
     f = reader.fingerprint(content, model)
     fv = f.signals.fv
+    ah, dh, turned = encode_hashes(f.oriented_hashes)
     return {
         "content": digest.hex(),
         "made": f"{version}/{model if has_vector else ''}",
         "width": f.width,
         "height": f.height,
         "format": f.format,
-        "ah": _hash(f.signals.ah),
-        "dh": _hash(f.signals.dh),
+        "ah": hexadecimal(ah),
+        "dh": hexadecimal(dh),
         "pixels": _text(f.pixels) if f.pixels else None,
         "low_information": f.low_information,
-        "turned": _text(encode_turned(f.turned)),
+        "turned": _text(turned),
         "features": _text(f.features),
         "model": f.model,
         "vector": None if fv is None else _text(fv.astype("<f2").tobytes()),
     }
-
-
-def _hash(value: int | None) -> str | None:
-    return None if value is None else f"{value:016x}"
 
 
 def _text(raw: bytes) -> str:

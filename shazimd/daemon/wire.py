@@ -11,7 +11,7 @@ from shazimd.protocol import FailedFile, FoundImage, Geometry, PairLine, PathFie
 from shazimd.protocol.groups import DecisionMessage, DuplicateGroup, FactsMessage, GroupMember
 from shazimd.search.join import Pair, Step
 from shazimd.search.members import GroupMembers, Member
-from shazimd.text import path_fields, printable
+from shazimd.text import SIMILARITIES, path_fields, printable
 from shazimd.types import (
     ContentId,
     Digest,
@@ -41,8 +41,8 @@ def found_image(match: Match) -> FoundImage:
 
 
 def scores(score: float, similarities: Similarities) -> Scores:
-    dah, ddh, dfv = (None if each is None else rounded_score(each) for each in similarities)
-    return {"score": rounded_score(score), "dah": dah, "ddh": ddh, "dfv": dfv}
+    each = {name: None if value is None else rounded_score(value) for name, value in similarities.named().items()}
+    return cast(Scores, {"score": rounded_score(score), **each})
 
 
 def geometry(verification: Verification | None) -> Geometry:
@@ -126,7 +126,7 @@ def _pair_line(pair: Pair, after: ContentId) -> PairLine:
 
 def _group_member(member: Member) -> GroupMember:
     tie = member.tie
-    no_scores: dict[str, None] = dict.fromkeys(("score", "dah", "ddh", "dfv"))
+    no_scores: dict[str, None] = dict.fromkeys(("score", *SIMILARITIES))
     values: dict[str, Any] = {
         **path_fields(member.path),
         **(scores(tie.score, tie.similarities) if tie else no_scores),

@@ -79,7 +79,7 @@ class Extractor:
     def _fingerprint(self, picture: Picture, luma: Image.Image, features: bytes) -> Fingerprint:
         upright, *turned = oriented_hashes(luma)
         return Fingerprint(
-            signals=Signals(*upright, self._vector(picture.image)),
+            signals=Signals(upright, self._vector(picture.image)),
             model=None if self._model is None else self._model.info.id,
             width=picture.width,
             height=picture.height,

@@ -1,8 +1,9 @@
 """Upper bounds of a score from few bytes of a row: with these a search skips most rows unread.
 
-Weights here are divided by their sum: a score is w1 dah + w2 ddh + w3 cos.
+Weights here are divided by their sum: a score is h + w cos, where h are the similarities of the hashes times their
+weights, and w is the vector's weight.
 
-1. *Hashes* (16 bytes). cos <= 1, so a row needs w1 dah + w2 ddh >= threshold - w3.
+1. *Hashes* (8 bytes each). cos <= 1, so a row needs h >= threshold - w.
 
 2. *Coarse* (64 bytes). Let P be a k x d matrix with M = P'P <= I (no eigenvalue above 1). For a query q and a row v
        <q, v> = <Pq, Pv> + <q, (I - M) v>
@@ -50,7 +51,7 @@ STEPS = 127
 SLACK = 2.5e-5
 SHRINK = 1 - 1e-9
 HASH_UNITS = 1000
-"""Weights of the two hashes are whole numbers with this sum: a weighted distance then fits 16 bits."""
+"""Weights of the hashes are whole numbers with this sum: a weighted distance then fits 16 bits."""
 
 TINY = 1e-290
 """Weights below this lose digits in float64 and their scores are meaningless: computed, never bounded."""
@@ -109,39 +110,40 @@ class Level(NamedTuple):
     """A query's side of one level."""
 
     numbers: Floats
-    """float32 [NUMBERS], times w3 and the steps"""
+    """float32 [NUMBERS], times w and the steps"""
     error: np.float32
-    """times w3: the factor of a row's |e|"""
+    """times w: the factor of a row's |e|"""
     rest: np.float32
-    """times w3: the factor of a row's rest"""
+    """times w: the factor of a row's rest"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bounds:
     """A query with weights, prepared for the bounds of rows with the same signals."""
 
-    hash_weights: tuple[int, int]
-    """of the two distances; their sum is at most HASH_UNITS"""
+    hash_weights: tuple[int, ...]
+    """of the distances; their sum is at most HASH_UNITS"""
     hash_unit: float
     """loss of score per unit of weighted distance"""
     hash_share: float
-    """w1 + w2; infinite if there is no bound and every row may reach every score"""
+    """sum of the weights of the hashes; infinite if there is no bound and every row may reach every score"""
     cosine_share: float
-    """w3; 0 if no vector counts"""
+    """w; 0 if no vector counts"""
     coarse: Floats
-    """float32 [16], times w3"""
+    """float32 [16], times w"""
     levels: tuple[Level, ...]
 
     @classmethod
     def of(cls, asked: Asked, weights: Weights, has: Bools, basis: Basis) -> Bounds:
-        """The bounds of rows with these signals (bool [3]), encoded with ``basis``."""
+        """The bounds of rows with these signals (bool [number of signals]), encoded with ``basis``."""
         counted = [float(w) if both else 0.0 for w, both in zip(weights, has & asked.has, strict=True)]
         total = sum(counted)
-        w1, w2, w3 = (w / total for w in counted) if total > TINY else (0.0, 0.0, 0.0)
-        share = w1 + w2 if total > TINY else np.inf
-        units = [int(HASH_UNITS * (w / (w1 + w2))) if w else 0 for w in (w1, w2)]
-        coarse, levels = _query_side(asked.fv if w3 else np.zeros(basis.projection.shape[1]), basis, w3)
-        return cls((units[0], units[1]), (w1 + w2) / (HASH_UNITS * HASH_BITS), share, w3, coarse, levels)
+        *hashes, vector = (w / total if total > TINY else 0.0 for w in counted)
+        together = sum(hashes)
+        share = together if total > TINY else np.inf
+        units = tuple(int(HASH_UNITS * (w / together)) if w else 0 for w in hashes)
+        coarse, levels = _query_side(asked.fv if vector else np.zeros(basis.projection.shape[1]), basis, vector)
+        return cls(units, together / (HASH_UNITS * HASH_BITS), share, vector, coarse, levels)
 
     def furthest(self, threshold: float) -> int:
         """Maximum weighted distance of hashes (in units) of a row that reaches the threshold; may be below 0."""

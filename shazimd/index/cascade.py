@@ -222,7 +222,7 @@ class CascadeIndex(Index):
         views = self._views
         last = max((int(view.ids[view.alive].max(initial=0)) for view in views), default=0)
         yield from (row for row in source.signals(self._model, max(0, last - REWIND)) if row[0] not in self)
-        bare = {content for view in views if not view.has[2] for content in view.ids[view.alive].tolist()}
+        bare = {content for view in views if not view.has[-1] for content in view.ids[view.alive].tolist()}
         if self._model is not None and bare:
             for content in sorted(bare.difference(source.without_vector(self._model))):
                 signals = source.fingerprint(content, self._model).signals
@@ -285,7 +285,7 @@ class CascadeIndex(Index):
 
 
 def _same(a: Rows, b: Rows) -> bool:
-    equal = [a.ids == b.ids, a.ah == b.ah, a.dh == b.dh, a.has == b.has]
+    equal = [a.ids == b.ids, a.has == b.has, *map(np.equal, a.hashes, b.hashes)]
     return bool(a.fv.shape == b.fv.shape and all(column.all() for column in equal) and (a.fv == b.fv).all())
 
 
@@ -310,7 +310,7 @@ def _sorted(view: TableView) -> bool:
 
 def _learned(views: Sequence[TableView], width: int) -> Basis:
     """The basis that fits an even sample of the rows; the useless basis for few rows."""
-    orders = [view.order() if view.has[2] else np.zeros(0, np.intp) for view in views]
+    orders = [view.order() if view.has[-1] else np.zeros(0, np.intp) for view in views]
     known = sum(len(order) for order in orders)
     if known < LEARN_FROM:
         return Basis.none(width)

@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from shazimd.text import HASHES, SIGNALS
 from shazimd.types import HASH_BITS, ContentId, Hit, Signals, Similarities, Weights, check_threshold, check_weights
 
 LENGTH_MAX = 1.01
@@ -26,7 +27,8 @@ FRACTION_BITS = 28
 
 Bools: TypeAlias = NDArray[np.bool_]
 Ids: TypeAlias = NDArray[np.int64]
-Hashes: TypeAlias = NDArray[np.uint64]
+Column: TypeAlias = NDArray[np.uint64]
+"""[n]: one hash of n rows; 0 where missing"""
 Halves: TypeAlias = NDArray[np.float16]
 Doubles: TypeAlias = NDArray[np.float64]
 
@@ -36,23 +38,23 @@ class Rows(NamedTuple):
 
     ids: Ids
     """int64 [n]"""
-    ah: Hashes
-    """uint64 [n]; 0 where missing"""
-    dh: Hashes
-    """uint64 [n]; 0 where missing"""
+    hashes: tuple[Column, ...]
     fv: Halves
     """float16 [n, d]; 0 where missing"""
     has: Bools
-    """bool [n, 3]: the row has ah, dh, fv"""
+    """bool [n, number of signals]: the row has the signal"""
 
     def part(self, which: slice | Bools | NDArray[np.intp]) -> Rows:
         """Some of the rows; a view for a slice."""
-        return Rows(self.ids[which], self.ah[which], self.dh[which], self.fv[which], self.has[which])
+        hashes = tuple(column[which] for column in self.hashes)
+        return Rows(self.ids[which], hashes, self.fv[which], self.has[which])
 
     def write(self, start: int, rows: Rows) -> None:
         """Overwrite the rows from ``start`` on; vectors stay 0 if ``rows`` have no width yet."""
         stop = start + len(rows.ids)
-        self.ids[start:stop], self.ah[start:stop], self.dh[start:stop] = rows.ids, rows.ah, rows.dh
+        self.ids[start:stop] = rows.ids
+        for column, values in zip(self.hashes, rows.hashes, strict=True):
+            column[start:stop] = values
         self.has[start:stop] = rows.has
         if rows.fv.size:
             self.fv[start:stop] = rows.fv
@@ -61,12 +63,12 @@ class Rows(NamedTuple):
 class Asked(NamedTuple):
     """A query in the form of the comparison."""
 
-    ah: np.uint64
-    dh: np.uint64
+    hashes: tuple[np.uint64, ...]
+    """0 for a missing one"""
     fv: Doubles
     """float64 [d], multiples of 2**-28; [0] when missing"""
     has: Bools
-    """bool [3]"""
+    """bool [number of signals]"""
 
 
 class Scored(NamedTuple):
@@ -76,7 +78,7 @@ class Scored(NamedTuple):
     scores: Doubles
     """float64 [n]"""
     similarities: Doubles
-    """float64 [n, 3]: dah, ddh, dfv; NaN for a signal missing on either side"""
+    """float64 [n, number of signals]; NaN for a signal missing on either side"""
 
     def at_least(self, threshold: float) -> Scored:
         """The rows with score >= threshold."""
@@ -119,8 +121,8 @@ def ask(signals: Signals, width: int | None) -> Asked:
     if signals.fv is not None:
         check_vector(signals.fv, width)
         fv = np.rint(np.ldexp(signals.fv.astype(np.float64), FRACTION_BITS)) / 2**FRACTION_BITS
-    has = np.array([signals.ah is not None, signals.dh is not None, signals.fv is not None])
-    return Asked(np.uint64(signals.ah or 0), np.uint64(signals.dh or 0), fv, has)
+    has = np.array([*(bits is not None for bits in signals.hashes), signals.fv is not None])
+    return Asked(tuple(np.uint64(bits or 0) for bits in signals.hashes), fv, has)
 
 
 def score(asked: Asked, rows: Rows, weights: Weights) -> Scored:
@@ -128,7 +130,7 @@ def score(asked: Asked, rows: Rows, weights: Weights) -> Scored:
     common = rows.has & asked.has
     similarities = _similarities(asked, rows)
     total, weight = np.zeros(len(rows.ids)), np.zeros(len(rows.ids))
-    for signal in range(3):
+    for signal in range(len(SIGNALS)):
         counted = np.where(common[:, signal], float(weights[signal]), 0.0)
         total += counted * similarities[:, signal]
         weight += counted
@@ -144,8 +146,8 @@ def rank(found: Sequence[Scored], limit: int | None) -> list[Hit]:
     ids, scores, similarities = (np.concatenate(column) for column in zip(*found, strict=True))
     order = np.lexsort((ids, -scores))[:limit]
     return [
-        Hit(content, one, Similarities(*(None if math.isnan(s) else s for s in three)))
-        for content, one, three in zip(
+        Hit(content, one, Similarities(None if math.isnan(s) else s for s in own))
+        for content, one, own in zip(
             ids[order].tolist(), scores[order].tolist(), similarities[order].tolist(), strict=True
         )
     ]
@@ -156,18 +158,18 @@ def rows_of(pairs: Sequence[tuple[ContentId, Signals]], width: int | None) -> Ro
     width = width_of((signals for _, signals in pairs), width)
     rows = empty_rows(len(pairs), width or 0)
     rows.ids[:] = [content for content, _ in pairs]
-    hashes = [(signals.ah, signals.dh) for _, signals in pairs]
-    for number, column in enumerate((rows.ah, rows.dh)):
+    hashes = [signals.hashes for _, signals in pairs]
+    for number, column in enumerate(rows.hashes):
         column[:] = [each[number] or 0 for each in hashes]
         rows.has[:, number] = [each[number] is not None for each in hashes]
-    rows.has[:, 2] = [signals.fv is not None for _, signals in pairs]
+    rows.has[:, -1] = [signals.fv is not None for _, signals in pairs]
     vectors = [signals.fv for _, signals in pairs if signals.fv is not None]
     for fv in vectors:
         _check_width(fv, width)
     if vectors:
         together = np.stack(vectors)
         _check_lengths(together)
-        rows.fv[rows.has[:, 2]] = together
+        rows.fv[rows.has[:, -1]] = together
     return rows
 
 
@@ -181,21 +183,17 @@ def empty_rows(count: int, width: int) -> Rows:
     """``count`` rows without any signal."""
     return Rows(
         np.zeros(count, np.int64),
-        np.zeros(count, np.uint64),
-        np.zeros(count, np.uint64),
+        tuple(np.zeros(count, np.uint64) for _ in HASHES),
         np.zeros((count, width), np.float16),
-        np.zeros((count, 3), np.bool_),
+        np.zeros((count, len(SIGNALS)), np.bool_),
     )
 
 
 def signals_of(rows: Rows, row: int) -> Signals:
     """A row as a query for similar rows."""
-    ah, dh, fv = rows.has[row].tolist()
-    return Signals(
-        int(rows.ah[row]) if ah else None,
-        int(rows.dh[row]) if dh else None,
-        rows.fv[row].astype(np.float32) if fv else None,
-    )
+    *has_hashes, has_fv = rows.has[row].tolist()
+    hashes = tuple(int(column[row]) if has else None for column, has in zip(rows.hashes, has_hashes, strict=True))
+    return Signals(hashes, rows.fv[row].astype(np.float32) if has_fv else None)
 
 
 def widened(halves: Halves) -> Doubles:
@@ -211,9 +209,9 @@ def widened(halves: Halves) -> Doubles:
 
 
 def _similarities(asked: Asked, rows: Rows) -> Doubles:
-    similarities = np.zeros((len(rows.ids), 3))
-    similarities[:, 0] = 1 - np.bitwise_count(rows.ah ^ asked.ah) / HASH_BITS
-    similarities[:, 1] = 1 - np.bitwise_count(rows.dh ^ asked.dh) / HASH_BITS
-    if asked.has[2] and rows.has[:, 2].any():
-        similarities[:, 2] = np.minimum(1.0, widened(rows.fv) @ asked.fv)
+    similarities = np.zeros((len(rows.ids), len(SIGNALS)))
+    for number, (column, own) in enumerate(zip(rows.hashes, asked.hashes, strict=True)):
+        similarities[:, number] = 1 - np.bitwise_count(column ^ own) / HASH_BITS
+    if asked.has[-1] and rows.has[:, -1].any():
+        similarities[:, -1] = np.minimum(1.0, widened(rows.fv) @ asked.fv)
     return similarities

@@ -23,9 +23,10 @@ from shazimd.index.bounds import COARSE, LEVELS, NUMBERS, Basis
 from shazimd.index.exact import Bools, Ids, Rows
 from shazimd.index.files import Folder, Manifest, Stale, TableRecord
 from shazimd.index.scan import TableView
+from shazimd.text import SIGNALS
 from shazimd.types import ContentId
 
-SIGNALS = ("ah", "dh", "fv")
+HASH_NAMES = SIGNALS[:-1]
 
 PAGE = 1 << 16
 """Ids grow from 1 without great gaps and fill pages of this size; a stray large id costs one page."""
@@ -58,7 +59,7 @@ class Generation:
     @property
     def vectors(self) -> int:
         """Rows with a vector, dead ones included."""
-        return sum(table.count for table in self._tables if table.has[2])
+        return sum(table.count for table in self._tables if table.has[-1])
 
     def append(self, rows: Rows) -> None:
         """Write rows, each into the table of its signals, and retire the rows they replace. Raises OSError."""
@@ -129,8 +130,8 @@ class Table:
 
     def __init__(self, has: Bools, basis: Basis, width: int, folder: Folder, prefix: str) -> None:
         self.has, self._basis = has, basis
-        kinds: dict[str, tuple[str, tuple[int, ...]]] = {"ids": ("<i8", ()), "ah": ("<u8", ()), "dh": ("<u8", ())}
-        if has[2]:
+        kinds: dict[str, tuple[str, tuple[int, ...]]] = {"ids": ("<i8", ()), **dict.fromkeys(HASH_NAMES, ("<u8", ()))}
+        if has[-1]:
             kinds |= {"coarse": ("<f4", (COARSE + 1,)), "fv": ("<f2", (width,))}
             kinds |= {f"level{level}": ("u1", (NUMBERS + 8,)) for level in range(LEVELS)}
         self.columns = {name: Column(folder.open_file(f"{prefix}.{name}"), *kind) for name, kind in kinds.items()}
@@ -141,8 +142,8 @@ class Table:
 
     def append(self, rows: Rows) -> None:
         """Write rows behind the others. Raises OSError, and then nothing has changed."""
-        values: dict[str, NDArray[Any]] = {"ids": rows.ids, "ah": rows.ah, "dh": rows.dh}
-        if self.has[2]:
+        values: dict[str, NDArray[Any]] = {"ids": rows.ids, **dict(zip(HASH_NAMES, rows.hashes, strict=True))}
+        if self.has[-1]:
             coarse, levels = self._basis.encode(rows.fv)
             values |= {"coarse": coarse, "fv": rows.fv}
             values |= {f"level{number}": level for number, level in enumerate(levels)}
@@ -187,10 +188,10 @@ class Table:
 
     def _view(self) -> TableView:
         columns = {name: column.view(self.count) for name, column in self.columns.items()}
-        hashes, empty = (columns["ah"], columns["dh"]), np.empty((self.count, 0))
-        levels = tuple(columns[f"level{level}"] for level in range(LEVELS)) if self.has[2] else ()
+        hashes, empty = tuple(columns[name] for name in HASH_NAMES), np.empty((self.count, 0))
+        levels = tuple(columns[f"level{level}"] for level in range(LEVELS)) if self.has[-1] else ()
         coarse, fv = columns.get("coarse", empty), columns.get("fv", empty)
-        return TableView(self.has, self._basis, self._alive[: self.count], columns["ids"], *hashes, coarse, levels, fv)
+        return TableView(self.has, self._basis, self._alive[: self.count], columns["ids"], hashes, coarse, levels, fv)
 
 
 class Column:

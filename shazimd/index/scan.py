@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from shazimd.index import exact
 from shazimd.index.bounds import COARSE, NUMBERS, SLACK, Basis, Bounds, Bytes, Floats
-from shazimd.index.exact import Asked, Bools, Halves, Hashes, Ids, Rows, Scored
+from shazimd.index.exact import Asked, Bools, Column, Halves, Ids, Rows, Scored
 from shazimd.types import ContentId, Hit, Weights
 
 BLOCK = 32768
@@ -41,13 +41,12 @@ class TableView:
     """A snapshot of rows that all have the same signals. It never changes."""
 
     has: Bools
-    """bool [3]: which of ah, dh, fv"""
+    """bool [number of signals]"""
     basis: Basis
     alive: Bools
     """bool [n]; False for a removed or replaced row"""
     ids: Ids
-    ah: Hashes
-    dh: Hashes
+    hashes: tuple[Column, ...]
     coarse: Floats
     """float32 [n, 16]"""
     levels: tuple[Bytes, ...]
@@ -59,13 +58,14 @@ class TableView:
         """Some rows with all their columns."""
         ids = self.ids[which]
         fv = self.fv[which] if isinstance(which, slice) else self.fv.take(which, axis=0)
-        return Rows(ids, self.ah[which], self.dh[which], fv, np.broadcast_to(self.has, (len(ids), 3)))
+        hashes = tuple(column[which] for column in self.hashes)
+        return Rows(ids, hashes, fv, np.broadcast_to(self.has, (len(ids), len(self.has))))
 
     def head(self, count: int) -> TableView:
         """The first ``count`` rows."""
         c = slice(count)
-        hashes, levels = (self.ah[c], self.dh[c]), tuple(level[c] for level in self.levels)
-        return TableView(self.has, self.basis, self.alive[c], self.ids[c], *hashes, self.coarse[c], levels, self.fv[c])
+        hashes, levels = tuple(column[c] for column in self.hashes), tuple(level[c] for level in self.levels)
+        return TableView(self.has, self.basis, self.alive[c], self.ids[c], hashes, self.coarse[c], levels, self.fv[c])
 
     def order(self) -> NDArray[np.intp]:
         """The living rows by growing id."""
@@ -172,7 +172,7 @@ class _TableScan:
         self.bounds = Bounds.of(shortlist.asked, shortlist.weights, view.has, view.basis)
         self.bits = np.empty(BLOCK, np.uint64)
         self.counts = np.empty(BLOCK, np.uint8)
-        self.distances = np.empty((2, BLOCK), np.uint16)
+        self.distances = np.empty((len(view.hashes), BLOCK), np.uint16)
 
     def hashes(self, block: slice) -> bool:
         """Compute a block's distances; True if many rows remain and the caller must pass all ``cosines``."""
@@ -197,12 +197,14 @@ class _TableScan:
     def _distances(self, block: slice) -> Distances:
         length = block.stop - block.start
         bits, counts, distances = self.bits[:length], self.counts[:length], self.distances[:, :length]
-        asked = self.shortlist.asked
-        for signal, (column, own) in enumerate(((self.view.ah, asked.ah), (self.view.dh, asked.dh))):
+        both = zip(self.view.hashes, self.shortlist.asked.hashes, strict=True)
+        for number, (column, own) in enumerate(both):
             np.bitwise_xor(column[block], own, out=bits)
             np.bitwise_count(bits, out=counts)
-            np.multiply(counts, np.uint16(self.bounds.hash_weights[signal]), out=distances[signal])
-        total: Distances = np.add(distances[0], distances[1], out=distances[0])
+            np.multiply(counts, np.uint16(self.bounds.hash_weights[number]), out=distances[number])
+        total: Distances = distances[0]
+        for other in distances[1:]:
+            np.add(total, other, out=total)
         return total
 
     def _share(self, distances: Distances) -> Floats:

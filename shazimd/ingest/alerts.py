@@ -21,7 +21,7 @@ from shazimd.ingest.commit import Committer
 from shazimd.ingest.values import last_logged_alert, set_last_logged_alert
 from shazimd.protocol import Alert, DiffersMessage, Region
 from shazimd.store.base import Reader, Store, Writer
-from shazimd.text import path_bytes, path_fields
+from shazimd.text import SIMILARITIES, path_bytes, path_fields
 from shazimd.types import Differences, Match, Similarities, Verdict, rounded_score
 
 log = structlog.get_logger()
@@ -54,7 +54,7 @@ class AlertRecord:
     @classmethod
     def of(cls, path: bytes, best: Match, matches: int, took_ms: float, bank: bytes | None = None) -> AlertRecord:
         """The alert of a new file, its best match, the number of all, and the bank of the best."""
-        similarities = Similarities(*(None if each is None else rounded_score(each) for each in best.similarities))
+        similarities = Similarities(None if each is None else rounded_score(each) for each in best.similarities)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         score = rounded_score(best.score)
         differs = best.verification.differs if best.verification else None
@@ -70,7 +70,7 @@ class AlertRecord:
             **path_fields(self.path),
             **path_fields(self.match, "match"),
             "score": self.score,
-            **self.similarities._asdict(),
+            **self.similarities.named(),
             "verdict": self.verdict.value,
             "matches": self.matches,
             "took_ms": self.took_ms,
@@ -86,7 +86,7 @@ class AlertRecord:
             path_bytes(raw),
             path_bytes(raw, "match"),
             raw["score"],
-            Similarities(raw["dah"], raw["ddh"], raw["dfv"]),
+            Similarities(raw.get(name) for name in SIMILARITIES),
             Verdict(raw["verdict"]),
             raw["matches"],
             raw["took_ms"],

@@ -17,13 +17,11 @@ from msgspec import Meta, Struct
 from shazimd.errors import BadInput
 from shazimd.protocol.cluster import RefusedRow
 from shazimd.store import keys
-from shazimd.store.records import are_unit, decode_turned
+from shazimd.store.records import are_unit, check_turned, decode_turned, upright
 from shazimd.text import printable
 from shazimd.types import Digest, Fingerprint, FloatVector, Signals
 from shazimd.words.packing import VERSION, check_packed
 
-TURNED_BYTES = 7 * 2 * 8
-"""average and difference hash of the 7 other orientations; none in rows written before these were kept"""
 PIXELS_MAX = (1 << 32) - 1
 WIDTH_MAX = 8192
 
@@ -131,8 +129,7 @@ class Checker:
 
     def _fingerprint(self, given: ForeignContent, vectors: Mapping[bytes, FloatVector]) -> Fingerprint:
         """``vectors``: those of unit length, by their bytes. Raises ValueError for values that no picture has."""
-        if len(given.turned) not in (0, TURNED_BYTES):
-            raise ValueError(f"turned has {len(given.turned)} bytes, expected {TURNED_BYTES} or none")
+        check_turned(given.turned)
         is_usable = self._features and given.features[:1] == bytes([VERSION])
         features = given.features if is_usable else b""
         check_packed(features)
@@ -142,7 +139,7 @@ class Checker:
             if fv is None:
                 expected = f"one of length 1 in 1 to {WIDTH_MAX} numbers of 2 bytes"
                 raise ValueError(f"vector is of {len(given.vector)} bytes, expected {expected}")
-        signals = Signals(_hash(given.ah), _hash(given.dh), fv)
+        signals = Signals(upright(_hash(given.ah), _hash(given.dh), given.turned), fv)
         return Fingerprint(
             signals=signals,
             model=None if signals.fv is None else given.model,

@@ -29,6 +29,14 @@ class Scores(TypedDict):
     dfv: float | None
 
 
+class PairSimilarities(TypedDict, total=False):
+    """The similarities of ``Scores``, where there may be none."""
+
+    dah: float | None
+    ddh: float | None
+    dfv: float | None
+
+
 class Placement(TypedDict):
     """Position of the query in the match."""
 
@@ -78,7 +86,7 @@ class FindReply(TypedDict):
     """The matches of a picture, best first, at most 10,000; and the parameters in force, defaults filled in."""
 
     threshold: float
-    weights: tuple[float, float, float]
+    weights: tuple[float, ...]
     model: str | None
     complete: bool
     """false before the end of the first scan of every reachable root: matches may be missing"""
@@ -97,7 +105,7 @@ class CompareReply(Scores, Geometry):
     """The comparison of two pictures; ``verdict`` is null without a relation."""
 
     verdict: Verdict | None
-    weights: tuple[float, float, float]
+    weights: tuple[float, ...]
     model: str | None
     took_ms: float
 
@@ -165,7 +173,7 @@ class RetryReply(TypedDict):
     """number of failed files that are tried again"""
 
 
-class PairLine(TypedDict):
+class PairLine(PairSimilarities):
     """A line of a self-join: a pair, smaller content id second; or, with only ``after``, the progress."""
 
     after: int
@@ -175,9 +183,6 @@ class PairLine(TypedDict):
     match: NotRequired[str]
     match_b64: NotRequired[str]
     score: NotRequired[float]
-    dah: NotRequired[float | None]
-    ddh: NotRequired[float | None]
-    dfv: NotRequired[float | None]
 
 
 class RescanReply(TypedDict):

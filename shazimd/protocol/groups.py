@@ -6,7 +6,7 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 
 from msgspec import Meta, Struct
 
-from shazimd.protocol import Geometry, PathFields, Verdict
+from shazimd.protocol import Geometry, PairSimilarities, PathFields, Verdict
 from shazimd.protocol.status import RelationsStatus
 
 DecisionKind = Literal["not_duplicates", "keep", "leave"]
@@ -29,7 +29,7 @@ class FactsMessage(TypedDict):
     grey: bool
 
 
-class GroupMember(PathFields, Geometry):
+class GroupMember(PathFields, Geometry, PairSimilarities):
     """A file of a group of duplicates. Score, verdict and geometry are against the group's first: the query is this
     file, the match the first. They are null in the first itself."""
 
@@ -46,9 +46,6 @@ class GroupMember(PathFields, Geometry):
     damaged: NotRequired[bool]
     """true for a file that ends early or has broken parts; absent otherwise"""
     score: float | None
-    dah: NotRequired[float | None]
-    ddh: NotRequired[float | None]
-    dfv: NotRequired[float | None]
     verdict: Verdict | None
     facts: NotRequired[FactsMessage | None]
     """null until they were read in the background"""

@@ -13,6 +13,7 @@ from itertools import chain, islice, zip_longest
 
 from shazimd.search.library import Library
 from shazimd.store.base import Reader
+from shazimd.text import HASHES
 from shazimd.types import HASH_MAX, ContentId, Fingerprint, Signals, Weights
 from shazimd.words.packing import likely_negated, unpack_words
 
@@ -21,11 +22,11 @@ PROPOSED_FROM = 0.6
 WORDS_FEW = 64
 """With fewer words, shared words may miss a copy, and scores below the threshold make candidates, too. Verification
 compares pictures with fewer features than this as a whole."""
-HASHES_ALONE: Weights = (1.0, 1.0, 0.0)
+HASHES_ALONE: Weights = (*[1.0] * len(HASHES), 0.0)
 """Weights for low-information pictures, whose index has no vectors."""
 NEGATIVE_FROM = 0.85
 """Minimum score of the hashes of a picture's negative."""
-VECTOR_ALONE: Weights = (0.0, 0.0, 1.0)
+VECTOR_ALONE: Weights = (*[0.0] * len(HASHES), 1.0)
 BY_VECTOR = 5
 """Candidates by the vector alone that are verified first."""
 ORIENTATIONS = 8
@@ -74,18 +75,27 @@ def may_be_faint(fingerprint: Fingerprint, features: bytes) -> bool:
 
 
 def _negative(fingerprint: Fingerprint) -> list[Signals]:
-    """The hashes of the negative in all orientations, without a vector; none where those of 8 are not kept.
-
-    A cell brighter than its left neighbour is darker than that in the negative, as it is in the mirror image, of which
-    the hash has each row in reverse. ``imaging.hashes.ORIENTATIONS`` has each orientation beside its mirror image."""
-    hashes = [(fingerprint.signals.ah, fingerprint.signals.dh), *fingerprint.turned]
+    """The hashes of the negative in all orientations, without a vector; none where those of 8 are not kept."""
+    hashes = fingerprint.oriented_hashes
     if len(hashes) != ORIENTATIONS:
         return []
-    mirrored = [(hashes[place ^ 1][1] or 0).to_bytes(8, "big").translate(_REVERSED) for place in range(ORIENTATIONS)]
+    # ``imaging.hashes.ORIENTATIONS`` has each orientation beside its mirror image.
+    pairs = [(own, hashes[place ^ 1]) for place, own in enumerate(hashes)]
     return [
-        Signals((ah or 0) ^ HASH_MAX, int.from_bytes(rows, "big"), None)
-        for (ah, _), rows in zip(hashes, mirrored, strict=True)
+        Signals(tuple(map(_negated, (each.name for each in HASHES), own, mirrored)), None) for own, mirrored in pairs
     ]
+
+
+def _negated(name: str, own: int | None, mirrored: int | None) -> int | None:
+    """A hash of the negative, from those of the picture and of its mirror image; None where it cannot be told.
+
+    A cell brighter than its left neighbour is darker than that in the negative, as it is in the mirror image, of which
+    the hash has each row in reverse."""
+    if name == "ah":
+        return (own or 0) ^ HASH_MAX
+    if name == "dh":
+        return int.from_bytes((mirrored or 0).to_bytes(8, "big").translate(_REVERSED), "big")
+    return None
 
 
 def with_same_pixels(reader: Reader, fingerprint: Fingerprint) -> list[ContentId]:

@@ -48,7 +48,7 @@ def scored_pairs(
     library: Library, weights: Weights, threshold: float, after: ContentId = 0
 ) -> Iterator[tuple[ContentId, list[Hit]]]:
     """``Index.pairs`` with at least ``least_score``."""
-    floor = hashes_threshold(threshold) if library.model is None and weights[2] else threshold
+    floor = hashes_threshold(threshold) if library.model is None and weights[-1] else threshold
     for content, hits in library.index.pairs(weights, floor, after):
         yield content, [hit for hit in hits if hit.score >= least_score(hit.similarities, weights, threshold)]
 

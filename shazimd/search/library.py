@@ -158,7 +158,7 @@ class Library:
     def _signals(self, fingerprint: Fingerprint) -> Signals:
         signals = fingerprint.signals
         if fingerprint.low_information or fingerprint.model != self.model_id:
-            return Signals(signals.ah, signals.dh, None)
+            return Signals(signals.hashes, None)
         return signals
 
     def _put_words(self, rows: Sequence[tuple[ContentId, Fingerprint]]) -> None:

@@ -28,6 +28,7 @@ from shazimd.search.candidates import (
 from shazimd.search.fetching import Fetch
 from shazimd.search.library import Library
 from shazimd.search.score import best_orientation, confirmed, hashes_threshold, least_score, stands_out
+from shazimd.text import SIGNALS
 from shazimd.types import (
     Appearance,
     ContentId,
@@ -59,7 +60,7 @@ FILES_TRIED = (1, 8, 100)
 LIMIT_GROWTH = 8
 """Factor of the next search's limit if too few of the found contents have files to name."""
 
-IDENTICAL = Similarities(1.0, 1.0, 1.0)
+IDENTICAL = Similarities([1.0] * len(SIGNALS))
 _RANK = {verdict: rank for rank, verdict in enumerate(Verdict)}
 _ALIKE = (Verdict.COPY, Verdict.VARIANT)
 
@@ -110,7 +111,7 @@ class Search:
         ``least_score``. ``fetch`` brings features of candidates that are not kept here. Raises ValueError for invalid
         weights or threshold. With a ``limit``, time and memory do not grow with the number of contents over the
         threshold."""
-        least = hashes_threshold(threshold) if query.fingerprint.signals.fv is None and weights[2] else threshold
+        least = hashes_threshold(threshold) if query.fingerprint.signals.fv is None and weights[-1] else threshold
         exact = self._exact(query, content) if exact is None else exact
         ranked = self._ranked(query, weights, least, limit)
         nearest: list[Hit] = []

@@ -1,12 +1,13 @@
 """The score of a pair: the weighted mean of three similarities, as the original Shazim computed it.
 
-    dah, ddh = 1 - hamming / 64        dfv = cosine        score = (w1 dah + w2 ddh + w3 dfv) / (w1 + w2 + w3)
+    of hashes: 1 - hamming / 64        dfv = cosine        score = (w1 dah + w2 ddh + w3 dfv) / (w1 + w2 + w3)
 
 A signal missing on either side does not count: the weights are renormalised over the signals of both.
 
 The score is one inner product. Write a hash as a vector of +-1: the share of equal bits is (1 + <a, b> / 64) / 2.
 With weights of sum 1, the row s = [a / 8, d / 8, v] and the query q = [w1 a' / 16, w2 d' / 16, w3 v'] give
-score = <q, s> + (w1 + w2) / 2, and any engine for one float vector and inner product can serve the score.
+score = <q, s> + (w1 + w2) / 2, and any engine for one float vector and inner product can serve the score. Each other
+hash of ``text.HASHES`` is one more term.
 """
 
 from __future__ import annotations
@@ -18,12 +19,9 @@ from shazimd.types import HASH_BITS, Signals, Similarities, Verdict, Verificatio
 
 
 def similarities(a: Signals, b: Signals) -> Similarities:
-    """dah, ddh, dfv of a pair; None for a signal missing on either side."""
-    return Similarities(
-        _hash_similarity(a.ah, b.ah),
-        _hash_similarity(a.dh, b.dh),
-        None if a.fv is None or b.fv is None else min(1.0, float(a.fv @ b.fv)),
-    )
+    """The similarities of a pair; None for a signal missing on either side."""
+    cosine = None if a.fv is None or b.fv is None else min(1.0, float(a.fv @ b.fv))
+    return Similarities((*map(_hash_similarity, a.hashes, b.hashes), cosine))
 
 
 def best_orientation(a: Sequence[Signals], b: Sequence[Signals], weights: Weights) -> tuple[float, Similarities]:
@@ -42,7 +40,7 @@ def score(pair: Similarities, weights: Weights) -> float:
 
 def least_score(pair: Similarities, weights: Weights, threshold: float) -> float:
     """The score from which on a pair matches: the threshold, or more if a vector is missing that would count."""
-    return hashes_threshold(threshold) if pair.dfv is None and weights[2] else threshold
+    return hashes_threshold(threshold) if pair.dfv is None and weights[-1] else threshold
 
 
 def hashes_threshold(threshold: float) -> float:

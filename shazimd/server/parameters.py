@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from shazimd.errors import UsageError
-from shazimd.text import parse_threshold, parse_weights
+from shazimd.text import ORIGINAL_WEIGHTS, SIGNALS, WEIGHTS_NAMES, parse_threshold, parse_weights
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,11 +85,11 @@ def parse_digest(given: str) -> bytes:
     return bytes.fromhex(given)
 
 
-def _weights(given: str) -> tuple[float, float, float]:
+def _weights(given: str) -> tuple[float, ...]:
     try:
         return parse_weights(given)
     except ValueError as error:
-        raise ValueError("three numbers AH,DH,FV that are >= 0 and not all zero") from error
+        raise ValueError(f"{len(SIGNALS)} numbers {WEIGHTS_NAMES} that are >= 0 and not all zero") from error
 
 
 def _path(given: str) -> bytes:
@@ -131,6 +131,8 @@ def _cursor(given: str) -> tuple[int, int]:
 
 
 _A_WEIGHT = "[0-9]{1,9}([.][0-9]{1,9})?"
+_COMMAS = ",".join(str(number - 1) for number in sorted({ORIGINAL_WEIGHTS, len(SIGNALS)}))
+"""As a pattern's number of repetitions."""
 
 NUMBER, ORDINAL = whole(0), whole(1)
 ABSOLUTE_PATH = text(_path, "^/[^\\u0000]*$")
@@ -145,8 +147,8 @@ THRESHOLD = Parameter(
 )
 WEIGHTS = Parameter(
     "weights",
-    text(_weights, f"^(?=.*[1-9]){_A_WEIGHT}(,{_A_WEIGHT}){{2}}$", examples=["1,1,2"]),
-    "AH,DH,FV: weights of the signals",
+    text(_weights, f"^(?=.*[1-9]){_A_WEIGHT}(,{_A_WEIGHT}){{{_COMMAS}}}$", examples=["1,1,2"]),
+    f"{WEIGHTS_NAMES}: weights of the signals",
 )
 LIMIT = Parameter("limit", ORDINAL, "maximum number of results")
 PAGE_LIMIT = Parameter("limit", whole(1, PAGE_MAX), "maximum number of results", default=PAGE_MAX)

@@ -197,12 +197,12 @@ class Reader:
             while fv is not None and at < content:
                 at, fv = next(vectors, (0, None))
             if not record.low_information:
-                yield content, Signals(record.ah, record.dh, fv if at == content else None)
+                yield content, Signals(record.hashes, fv if at == content else None)
 
     def hashes(self, after: ContentId = 0) -> Iterator[tuple[ContentId, Signals, bool]]:
         """The hashes of every content, and whether it is low in information, id > ``after``, in order."""
         for content, record in self._contents(after):
-            yield content, Signals(record.ah, record.dh, None), record.low_information
+            yield content, Signals(record.hashes, None), record.low_information
 
     def outdated(self, model: str | None, features_version: int | None, after: ContentId = 0) -> Iterator[ContentId]:
         """Contents with files but without a vector of ``model`` or features of ``features_version``, in order of id.

@@ -11,7 +11,7 @@ import math
 import re
 import struct
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -20,6 +20,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from shazimd.errors import StoreDamaged
+from shazimd.text import HASHES
 from shazimd.types import (
     PIXELS_BYTES,
     ContentId,
@@ -28,6 +29,7 @@ from shazimd.types import (
     FileState,
     Fingerprint,
     FloatVector,
+    Hashes,
     Query,
     Signals,
     Stat,
@@ -44,8 +46,12 @@ _UNSOUND = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """Errors of msgspec for bytes that are not of a kind: deep nesting is a RecursionError."""
 FORMAT_MAX = 32
 """Characters of a format's name: a later version may know more formats, and no longer names."""
-TURNED_BYTES = 7 * 2 * 8
-_TWO_HASHES = struct.Struct(">QQ")
+_PAIR = 2
+"""Hashes with fields of their own, besides their places in ``turned``."""
+_PAIRS_BYTES = 7 * _PAIR * 8
+_FURTHER = [_PAIRS_BYTES + 8 * 8 * number for number in range(len(HASHES) - _PAIR)]
+"""Positions in ``turned`` of the other hashes."""
+TURNED_BYTES = _PAIRS_BYTES + 8 * 8 * len(_FURTHER)
 Hash: TypeAlias = Annotated[int, Meta(ge=0)]
 """64 bits; MessagePack has no larger number"""
 Side: TypeAlias = Annotated[int, Meta(ge=1, le=2**32 - 1)]
@@ -78,14 +84,17 @@ class ContentRecord(Struct, frozen=True, array_like=True):
     low_information: bool
     features_version: Annotated[int, Meta(ge=0, le=255)] = 0
     turned: Annotated[bytes, Meta(max_length=TURNED_BYTES)] = b""
-    """8 bytes each, big-endian: average hash and difference hash of the 7 other orientations; missing in rows written
-    before these were kept"""
+    """8 bytes each, big-endian: average hash and difference hash of the 7 other orientations, then each further hash of
+    all 8, upright first; missing in rows written before these were kept"""
     damaged: bool = False
     """likewise"""
 
     def __post_init__(self) -> None:
-        if len(self.turned) not in (0, TURNED_BYTES):
-            raise ValueError(f"turned has {len(self.turned)} bytes, expected {TURNED_BYTES} or none")
+        check_turned(self.turned)
+
+    @property
+    def hashes(self) -> Hashes:
+        return upright(self.ah, self.dh, self.turned)
 
 
 class ModelRecord(Struct, frozen=True, array_like=True):
@@ -97,7 +106,7 @@ class ModelRecord(Struct, frozen=True, array_like=True):
 
 
 class SignalsRecord(Struct, frozen=True, array_like=True):
-    """The signals of one orientation."""
+    """The signals of one orientation, without the hashes that ``turned`` of the content has alone."""
 
     ah: Hash | None
     dh: Hash | None
@@ -205,17 +214,18 @@ def of_version(features: bytes, version: int | None) -> bytes:
 def to_record(digest: Digest, fingerprint: Fingerprint) -> ContentRecord:
     """A fingerprint without its vector and its local features, which have tables of their own."""
     f = fingerprint
+    ah, dh, turned = encode_hashes(f.oriented_hashes)
     return ContentRecord(
         digest,
-        f.signals.ah,
-        f.signals.dh,
+        ah,
+        dh,
         f.width,
         f.height,
         f.format,
         f.pixels or None,
         f.low_information,
         features_version(f.features),
-        encode_turned(f.turned),
+        turned,
         f.damaged,
     )
 
@@ -223,7 +233,7 @@ def to_record(digest: Digest, fingerprint: Fingerprint) -> ContentRecord:
 def to_fingerprint(record: ContentRecord, fv: FloatVector | None, model: str | None, features: bytes) -> Fingerprint:
     """A fingerprint from the rows of a content."""
     return Fingerprint(
-        signals=Signals(record.ah, record.dh, fv),
+        signals=Signals(record.hashes, fv),
         model=None if fv is None else model,
         width=record.width,
         height=record.height,
@@ -236,14 +246,38 @@ def to_fingerprint(record: ContentRecord, fv: FloatVector | None, model: str | N
     )
 
 
-def encode_turned(turned: Sequence[tuple[int, int]]) -> bytes:
-    """The hashes of the other orientations, as in ``ContentRecord``."""
-    return struct.pack(f">{2 * len(turned)}Q", *chain.from_iterable(turned))
+def check_turned(raw: bytes) -> None:
+    """Raise ValueError for a length that no ``turned`` has: the last hashes may be missing."""
+    if raw and len(raw) not in (TURNED_BYTES, *_FURTHER):
+        raise ValueError(f"turned has {len(raw)} bytes, expected {TURNED_BYTES} or none")
 
 
-def decode_turned(raw: bytes) -> tuple[tuple[int, int], ...]:
-    """The inverse of ``encode_turned``."""
-    return tuple(_TWO_HASHES.iter_unpack(raw))
+def encode_hashes(oriented_hashes: Sequence[Hashes]) -> tuple[int | None, int | None, bytes]:
+    """``ah``, ``dh`` and ``turned`` of a ``ContentRecord``. A hash besides these two, and all after it, are left out if
+    it is missing."""
+    upright, *turned = oriented_hashes
+    pairs = [hashes[:_PAIR] for hashes in turned]
+    further = list(zip(*oriented_hashes, strict=True))[_PAIR:] if turned else []
+    numbers = [*chain(*pairs, *takewhile(lambda column: None not in column, further))]
+    return upright[0], upright[1], struct.pack(f">{len(numbers)}Q", *numbers)
+
+
+def decode_turned(raw: bytes) -> tuple[Hashes, ...]:
+    """The hashes of the other orientations."""
+    further = [_further(raw, start)[1:] for start in _FURTHER]
+    return tuple(
+        (*pair, *own) for pair, *own in zip(struct.iter_unpack(">QQ", raw[:_PAIRS_BYTES]), *further, strict=False)
+    )
+
+
+def upright(ah: int | None, dh: int | None, turned: bytes) -> Hashes:
+    """The hashes of the picture as it is."""
+    return (ah, dh, *[_further(turned, start)[0] for start in _FURTHER])
+
+
+def _further(turned: bytes, start: int) -> tuple[int | None, ...]:
+    """A hash besides the pair, in all orientations."""
+    return struct.unpack_from(">8Q", turned, start) if start < len(turned) else (None,) * 8
 
 
 class PendingNote(NamedTuple):
@@ -275,16 +309,19 @@ def decode_pending_alert(raw: bytes, version: int | None) -> PendingNote:
     record = decode(raw, PendingAlertRecord)
     own, *orientations = (_from_signals_record(signals) for signals in record.signals)
     fingerprint = to_fingerprint(record.content, own.fv, record.model, of_version(record.features, version))
+    if fingerprint.turned:
+        orientations = list(fingerprint.orientations)
     query = Query(fingerprint, tuple(orientations), of_version(record.asked_features, version))
     return PendingNote(record.path, query, record.content.digest)
 
 
 def _to_signals_record(signals: Signals) -> SignalsRecord:
-    return SignalsRecord(signals.ah, signals.dh, None if signals.fv is None else encode_vector(signals.fv))
+    ah, dh, *_ = signals.hashes
+    return SignalsRecord(ah, dh, None if signals.fv is None else encode_vector(signals.fv))
 
 
 def _from_signals_record(record: SignalsRecord) -> Signals:
-    return Signals(record.ah, record.dh, None if record.fv is None else decode_vector(record.fv))
+    return Signals(upright(record.ah, record.dh, b""), None if record.fv is None else decode_vector(record.fv))
 
 
 def encode_vector(fv: FloatVector) -> bytes:

@@ -23,7 +23,7 @@ from shazimd.store.tables import (
     raw_rows,
 )
 from shazimd.store.values import ValueWriter
-from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, FloatVector
+from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, FloatVector, Hashes
 
 
 class Writer(ValueWriter):
@@ -103,7 +103,7 @@ class Writer(ValueWriter):
             known = parse_number(raw)
             is_mended = self.mend_content(known, digest, fingerprint)
             if not is_mended and fingerprint.features and not self._content(known).features_version:
-                self.put_features(known, fingerprint.features, fingerprint.turned)
+                self.put_features(known, fingerprint.features, fingerprint.oriented_hashes)
             return known
         content = self._next(b"content")
         self._write_content(content, digest, fingerprint, related=related)
@@ -160,11 +160,11 @@ class Writer(ValueWriter):
         self._put_model(model, ModelRecord(known.number, known.width, known.vectors + added))
 
     def put_features(
-        self, content: ContentId, features: bytes, turned: Sequence[tuple[int, int]] | None = None
+        self, content: ContentId, features: bytes, oriented_hashes: Sequence[Hashes] | None = None
     ) -> None:
         """Replace the local features of a content; empty ones are ``outdated``. Its relations, judged by the former
-        features, are outdated, and removed if there are no features. ``turned`` replaces its hashes in the other
-        orientations, if given. Raises KeyError when unknown."""
+        features, are outdated, and removed if there are no features. ``oriented_hashes`` replace its
+        hashes, if given. Raises KeyError when unknown."""
         record, key = self._content(content), number(content)
         if features:
             self.relations.outdate(content)
@@ -173,8 +173,9 @@ class Writer(ValueWriter):
         delete_all(self._txn, self._t.features, key)
         put_pieces(self._txn, self._t.features, key, features)
         record = structs.replace(record, features_version=records.features_version(features))
-        if turned is not None:
-            record = structs.replace(record, turned=records.encode_turned(turned))
+        if oriented_hashes is not None:
+            ah, dh, turned = records.encode_hashes(oriented_hashes)
+            record = structs.replace(record, ah=ah, dh=dh, turned=turned)
         put(self._txn, self._t.contents, key, records.encode(record))
         self._note_content(content)
 

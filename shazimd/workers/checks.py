@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from shazimd.models.model import ModelInfo
+from shazimd.text import HASHES
 from shazimd.types import (
     FORMATS,
     HASH_MAX,
@@ -22,10 +23,10 @@ from shazimd.types import (
     Evidence,
     Fingerprint,
     FloatVector,
+    Hashes,
     Mapping,
     PictureFacts,
     Query,
-    Signals,
     Verdict,
     Verification,
 )
@@ -59,7 +60,8 @@ def checked(function: Callable[..., T], arguments: Sequence[Any], result: T) -> 
 
 def _fingerprint(found: Fingerprint, asked: dict[str, Any]) -> None:
     model: ModelInfo | None = asked["model"]
-    _signals(found.signals)
+    for hashes in (found.signals.hashes, *found.turned):
+        _hashes(hashes)
     _expect(found.model is None or (model is not None and found.model == model.id), "the model's id", found.model)
     _expect((found.model is None) == (found.signals.fv is None), "a vector exactly with a model", found.model)
     if found.signals.fv is not None and model is not None:
@@ -70,8 +72,6 @@ def _fingerprint(found: Fingerprint, asked: dict[str, Any]) -> None:
     _expect(asked["features"] or not found.features, "no features", found.features)
     check_packed(found.features)
     _expect(len(found.turned) == TURNED, f"hashes of {TURNED} orientations", len(found.turned))
-    for ah, dh in found.turned:
-        _signals(Signals(ah, dh, None))
 
 
 def _query(found: Query, asked: dict[str, Any]) -> None:
@@ -81,7 +81,7 @@ def _query(found: Query, asked: dict[str, Any]) -> None:
     expected = found.fingerprint.orientations
     _expect(len(found.orientations) == len(expected), f"{len(expected)} orientations", len(found.orientations))
     for own, other in zip(found.orientations, expected, strict=True):
-        _expect((own.ah, own.dh) == (other.ah, other.dh), "the hashes of the fingerprint", (own.ah, own.dh))
+        _expect(own.hashes == other.hashes, "the hashes of the fingerprint", own.hashes)
         same = own.fv is None if other.fv is None else own.fv is not None and np.array_equal(own.fv, other.fv)
         _expect(same, "the vector of the fingerprint", "another")
 
@@ -129,9 +129,10 @@ def _points(found: list[tuple[float, float, float, float]], _asked: dict[str, An
     _finite(number for pair in found for number in pair)
 
 
-def _signals(found: Signals) -> None:
-    for name, value in (("ah", found.ah), ("dh", found.dh)):
-        _expect(value is not None and 0 <= value <= HASH_MAX, f"{name} of 0 to {HASH_MAX}", value)
+def _hashes(found: Hashes) -> None:
+    _expect(len(found) == len(HASHES), f"{len(HASHES)} hashes", found)
+    for kind, value in zip(HASHES, found, strict=True):
+        _expect(value is not None and 0 <= value <= HASH_MAX, f"{kind.name} of 0 to {HASH_MAX}", value)
 
 
 def _vector(found: FloatVector, width: int) -> None:

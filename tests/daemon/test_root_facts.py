@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def alert(store: Store, path: bytes) -> int:
-    match = Match(b"/a/known.jpg", 1, 0.9, Similarities(0.9, 0.9, None), Verdict.COPY, 64, 48)
+    match = Match(b"/a/known.jpg", 1, 0.9, Similarities((0.9, 0.9, None)), Verdict.COPY, 64, 48)
     return store.write(lambda writer: writer.add_alert(AlertRecord.of(path, match, 1, 1.0).encode()))
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from shazimd.index.base import Index
 from shazimd.index.cascade import CascadeIndex
 from shazimd.search.score import score
+from shazimd.text import HASHES
 from shazimd.types import ContentId, Fingerprint, Hit, Signals, Similarities, Weights
 
 Row: TypeAlias = tuple[ContentId, Signals]
@@ -25,18 +26,17 @@ def unit(values: NDArray[np.float64]) -> NDArray[np.float32]:
 
 def random_signals(random: np.random.Generator, width: int) -> Signals:
     """Like a photo's: bits at random, and a vector that is not negative, as features behind a ReLU are."""
-    ah, dh = (int(bits) for bits in random.integers(0, 2**64, 2, np.uint64))
-    return Signals(ah, dh, unit(np.abs(random.normal(size=width))))
+    hashes = tuple(int(bits) for bits in random.integers(0, 2**64, len(HASHES), np.uint64))
+    return Signals(hashes, unit(np.abs(random.normal(size=width))))
 
 
 def edited(random: np.random.Generator, signals: Signals, strength: float) -> Signals:
     """A copy of a picture: some bits flipped, the vector moved."""
-    flips = [int(np.bitwise_or.reduce(np.uint64(1) << random.integers(0, 64, 4, np.uint64))) for _ in range(2)]
-    assert signals.ah is not None
-    assert signals.dh is not None
+    flips = [int(np.bitwise_or.reduce(np.uint64(1) << random.integers(0, 64, 4, np.uint64))) for _ in HASHES]
+    hashes = tuple((bits or 0) ^ flip for bits, flip in zip(signals.hashes, flips, strict=True))
     assert signals.fv is not None
     moved = signals.fv + strength * random.normal(size=len(signals.fv)) / math.sqrt(len(signals.fv))
-    return Signals(signals.ah ^ flips[0], signals.dh ^ flips[1], unit(moved))
+    return Signals(hashes, unit(moved))
 
 
 def library(count: int, width: int = 24, seed: int = 1) -> list[Row]:
@@ -53,11 +53,8 @@ def brute_force(rows: Sequence[Row], query: Signals, weights: Weights, threshold
     """The answer by definition: exact cosines of what is kept, then ``search.score``."""
     hits = []
     for content, signals in rows:
-        pair = Similarities(
-            _hash_similarity(query.ah, signals.ah),
-            _hash_similarity(query.dh, signals.dh),
-            _cosine(query.fv, signals.fv),
-        )
+        alike = map(_hash_similarity, query.hashes, signals.hashes)
+        pair = Similarities([*alike, _cosine(query.fv, signals.fv)])
         if (value := score(pair, weights)) >= threshold:
             hits.append(Hit(content, value, pair))
     return sorted(hits, key=lambda hit: (-hit.score, hit.content))
@@ -66,7 +63,7 @@ def brute_force(rows: Sequence[Row], query: Signals, weights: Weights, threshold
 def kept(signals: Signals) -> Signals:
     """A row as an index keeps it: the vector rounded to float16."""
     fv = None if signals.fv is None else signals.fv.astype(np.float16).astype(np.float32)
-    return Signals(signals.ah, signals.dh, fv)
+    return Signals(signals.hashes, fv)
 
 
 def _hash_similarity(a: int | None, b: int | None) -> float | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from first_hashes import first_hashes
 from index_rows import Contents, Row, brute_force, kept, library, random_signals, unit
 from numpy.typing import NDArray
 from patience import PATIENCE_S
@@ -62,7 +63,7 @@ def test_what_was_closed_is_opened_without_reading_the_store_again(
 def test_rows_that_came_and_went_meanwhile_are_followed(tmp_path: Path) -> None:
     """Contents that the store gained, lost and gave a vector since the index was closed are as the store has them."""
     rows = library(60)
-    bare = [(content, Signals(one.ah, one.dh, None)) for content, one in rows[:10]]
+    bare = [(content, Signals(one.hashes, None)) for content, one in rows[:10]]
     store = Contents([*bare, *rows[10:40]])
     open_index(tmp_path, store).close()
     store.rows = dict(rows[:20] + rows[22:])
@@ -207,7 +208,7 @@ def test_a_rewrite_follows_what_happens_meanwhile(monkeypatch: pytest.MonkeyPatc
     def copy_and_meddle(*arguments: Any) -> bool:
         done = copying(*arguments)
         index.add(rows[300:])
-        index.add([(1, rows[7][1]), (2, Signals(1, 2, None))])
+        index.add([(1, rows[7][1]), (2, Signals(first_hashes(1, 2), None))])
         index.remove([3, 350])
         index.add([(3, rows[9][1])])
         index.remove([4])
@@ -215,7 +216,7 @@ def test_a_rewrite_follows_what_happens_meanwhile(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(index, "_copy", copy_and_meddle)
     index.compact()
-    now = dict(rows) | {1: rows[7][1], 2: Signals(1, 2, None), 3: rows[9][1]}
+    now = dict(rows) | {1: rows[7][1], 2: Signals(first_hashes(1, 2), None), 3: rows[9][1]}
     assert_answers(index, [row for row in sorted(now.items()) if row[0] not in (4, 350)])
     index.close()
 
@@ -264,7 +265,9 @@ def test_growth_brings_a_better_basis_in_the_background(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     common = np.abs(random.normal(size=40))
     index = open_index(tmp_path, Contents())
-    rows = [(n, Signals(n, n, unit(common + 0.1 * np.abs(random.normal(size=40))))) for n in range(1, 1400)]
+    rows = [
+        (n, Signals(first_hashes(n, n), unit(common + 0.1 * np.abs(random.normal(size=40))))) for n in range(1, 1400)
+    ]
     index.add(rows)
     assert index._upkeep is not None
     index._upkeep.result()
@@ -281,7 +284,7 @@ def test_bounds_leave_few_rows_of_a_library_like_photos(tmp_path: Path) -> None:
     for number in range(1, 3001):
         one = random_signals(random, 64)
         assert one.fv is not None
-        rows.append((number, Signals(one.ah, one.dh, unit(0.05 * common + 0.3 * one.fv))))
+        rows.append((number, Signals(one.hashes, unit(0.05 * common + 0.3 * one.fv))))
     index = open_index(tmp_path, Contents(rows))
     index.compact()
     (view,) = index._views

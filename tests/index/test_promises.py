@@ -6,10 +6,12 @@ import threading
 
 import numpy as np
 import pytest
+from first_hashes import first_hashes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from index_rows import Make, Row, brute_force, edited, kept, library, unit
 
+from shazimd.text import HASHES, SIGNALS
 from shazimd.types import DEFAULT_WEIGHTS, Signals
 
 WIDTH = 6
@@ -20,9 +22,9 @@ vectors = st.one_of(
     st.lists(st.floats(-1, 1, width=32), min_size=WIDTH, max_size=WIDTH),
 ).map(lambda values: unit(np.array(values)))
 hashes = st.one_of(st.sampled_from([0, 1, 2**63, 2**64 - 1]), st.integers(0, 2**64 - 1))
-signals = st.builds(Signals, st.none() | hashes, st.none() | hashes, st.none() | vectors)
+signals = st.builds(Signals, st.tuples(*[st.none() | hashes] * len(HASHES)), st.none() | vectors)
 one_weight = st.one_of(st.sampled_from([0.0, 1.0, 2.0]), st.floats(0, 1e6))
-weightings = st.tuples(one_weight, one_weight, one_weight).filter(any)
+weightings = st.tuples(*[one_weight] * len(SIGNALS)).filter(any)
 thresholds = st.one_of(st.sampled_from([0.0, 0.5, 0.75, 1.0]), st.floats(0, 1))
 ids = st.one_of(st.integers(1, 40), st.integers(1, 2**40))
 given_anything = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -40,7 +42,7 @@ def test_the_answer_is_that_of_comparing_with_every_row(
     make: Make,
     rows: dict[int, Signals],
     queries: list[Signals],
-    weights: tuple[float, float, float],
+    weights: tuple[float, ...],
     threshold: float,
     limit: int | None,
 ) -> None:
@@ -118,8 +120,8 @@ def test_equal_scores_come_in_the_order_of_their_ids(make: Make) -> None:
 def test_a_score_at_the_threshold_is_found(make: Make) -> None:
     """score >= threshold, exactly: 3/4 of the bits equal is .75, found at .75 and not above."""
     index = make()
-    index.add([(1, Signals(0xFFFF, None, None))])
-    query = Signals(0, None, None)
+    index.add([(1, Signals(first_hashes(0xFFFF, None), None))])
+    query = Signals(first_hashes(0, None), None)
     assert [hit.content for hit in index.search([query], (1, 1, 2), 0.75)[0]] == [1]
     assert index.search([query], (1, 1, 2), np.nextafter(0.75, 1)) == [[]]
 
@@ -128,7 +130,12 @@ def test_a_score_at_the_threshold_is_found(make: Make) -> None:
 @pytest.mark.parametrize("threshold", [0.0, 0.7])
 def test_pairs_are_all_pairs_once(make: Make, weights: tuple[float, float, float], threshold: float) -> None:
     """For each id in growing order, its hits among the smaller ids: what a search from each row says."""
-    rows = [*library(80), (121, Signals(7, None, None)), (122, Signals(7, 9, None)), (123, Signals(None, None, None))]
+    rows = [
+        *library(80),
+        (121, Signals(first_hashes(7, None), None)),
+        (122, Signals(first_hashes(7, 9), None)),
+        (123, Signals(first_hashes(None, None), None)),
+    ]
     index = make()
     index.add(rows[::-1])
     expected = [
@@ -150,7 +157,7 @@ def test_pairs_go_on_after_the_last_id_seen(make: Make) -> None:
 def test_weights_that_mean_nothing_are_refused(make: Make, weights: tuple[float, float, float]) -> None:
     """Negative, all zero, NaN or overflowing weights are an error that shows them, before any row is read."""
     with pytest.raises(ValueError, match=r"weights are \["):
-        make().search([Signals(0, 0, None)], weights, 0.75)
+        make().search([Signals(first_hashes(0, 0), None)], weights, 0.75)
     with pytest.raises(ValueError, match=r"weights are \["):
         list(make().pairs(weights, 0.75))
 
@@ -159,7 +166,7 @@ def test_weights_that_mean_nothing_are_refused(make: Make, weights: tuple[float,
 def test_a_threshold_outside_0_to_1_is_refused(make: Make, threshold: float) -> None:
     """The error names the threshold and the range."""
     with pytest.raises(ValueError, match="expected a number from 0 to 1"):
-        make().search([Signals(0, 0, None)], DEFAULT_WEIGHTS, threshold)
+        make().search([Signals(first_hashes(0, 0), None)], DEFAULT_WEIGHTS, threshold)
 
 
 @pytest.mark.parametrize(
@@ -178,9 +185,9 @@ def test_a_vector_that_does_not_fit_is_refused_and_nothing_changes(
     index = make()
     index.add(library(3))
     with pytest.raises(ValueError, match=said):
-        index.add([*library(5)[3:], (9, Signals(1, 1, fv))])
+        index.add([*library(5)[3:], (9, Signals(first_hashes(1, 1), fv))])
     with pytest.raises(ValueError, match=said):
-        index.search([Signals(1, 1, fv)], DEFAULT_WEIGHTS, 0.75)
+        index.search([Signals(first_hashes(1, 1), fv)], DEFAULT_WEIGHTS, 0.75)
     assert (len(index), 9 in index) == (3, False)
 
 

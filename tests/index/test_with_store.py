@@ -31,7 +31,7 @@ def put(store: Store, rows: list[Row], model: str | None = MODEL) -> list[Row]:
         given = []
         for number, signals in rows:
             fv = signals.fv if model else None
-            own = Signals(signals.ah, signals.dh, fv)
+            own = Signals(signals.hashes, fv)
             digest = number.to_bytes(32, "big")
             fingerprint = Fingerprint(own, model, 10, 10, "PNG")
             given.append((writer.add_content(digest, fingerprint), own))

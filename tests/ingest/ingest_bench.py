@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from first_hashes import first_hashes
 from patience import PATIENCE_S, tick
 
 from shazimd.errors import ModelError, NotAnImage, ShazimdError, WorkerFailed, WorkerLost
@@ -64,7 +65,7 @@ class FakeDecoders:
             number = self.number or int.from_bytes(digest_of(content)[:8], "big")
             signs = np.array([1 if number >> bit & 1 else -1 for bit in range(64)], np.float32)
             vector = signs / np.float32(8) if self.has_model else None
-            signals = Signals(number, number, vector)
+            signals = Signals(first_hashes(number, number), vector)
             done.set_result(Fingerprint(signals, model.id if model else None, 4, 3, "PPM", self.pixels))
         return done
 

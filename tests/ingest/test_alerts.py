@@ -17,7 +17,7 @@ from shazimd.protocol import Alert
 from shazimd.store.base import Store
 from shazimd.types import Differences, Match, Similarities, Verdict, Verification
 
-MATCH = Match(b"/r/a\xff.jpg", 3, 0.93456, Similarities(0.95312, None, 0.83649), Verdict.COPY, 640, 480)
+MATCH = Match(b"/r/a\xff.jpg", 3, 0.93456, Similarities((0.95312, None, 0.83649)), Verdict.COPY, 640, 480)
 
 
 def keep(store: Store, told: Alerts, name: str = "new") -> Alert:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from first_hashes import first_hashes
 from patience import PATIENCE_S, wait_for
 from structlog.testing import capture_logs
 
@@ -54,7 +55,7 @@ class FakeDecoders:
             done.set_exception(NotAnImage("no picture"))
         else:
             fv = np.eye(1, 8, dtype=np.float32)[0]
-            done.set_result(Fingerprint(Signals(1, 1, fv), "m", 10, 10, "PNG", features=packed()))
+            done.set_result(Fingerprint(Signals(first_hashes(1, 1), fv), "m", 10, 10, "PNG", features=packed()))
         return done
 
     def arrival(self, data: Picture, model: ModelInfo | None) -> Future[Query]:
@@ -89,7 +90,9 @@ class Bench:
         path.write_bytes(data)
 
         def work(w: Writer) -> None:
-            content = w.add_content(name.encode(), Fingerprint(Signals(1, 1, None), None, 1, 1, "P", features=features))
+            content = w.add_content(
+                name.encode(), Fingerprint(Signals(first_hashes(1, 1), None), None, 1, 1, "P", features=features)
+            )
             row = FileRow(Stat.of(path.stat()), FileState.INDEXED, content)
             w.put_file(os.fsencode(path), row)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from first_hashes import first_hashes
 from patience import PATIENCE_S, wait_for
 
 from shazimd.errors import BadInput
@@ -92,7 +93,7 @@ def _fingerprint(name: str) -> Fingerprint:
     rows = np.zeros(3, FEATURE)
     rows["word"] = [number, number + 1, number + 2]
     features = HEADER.pack(VERSION, 0, 10, 10, 3) + rows.tobytes() + SMALL_PICTURE
-    signals = Signals(number, number, np.eye(1, 8, number % 8, dtype=np.float32)[0])
+    signals = Signals(first_hashes(number, number), np.eye(1, 8, number % 8, dtype=np.float32)[0])
     return Fingerprint(signals, "m", 10, 10, "PNG", _digest(name), features=features)
 
 

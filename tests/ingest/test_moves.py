@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from first_hashes import first_hashes
 from patience import tick
 
 from shazimd.config import WatchConfig
@@ -18,7 +19,7 @@ from shazimd.types import FileRow, FileState, Fingerprint, Query, Signals, Stat
 from shazimd.watch.filters import Filter
 
 ROW = FileRow(Stat(1, 2, 3), FileState.FAILED, reason="as a test")
-QUERY = Query(Fingerprint(Signals(1, 2, None), None, 4, 3, "PPM"), ())
+QUERY = Query(Fingerprint(Signals(first_hashes(1, 2), None), None, 4, 3, "PPM"), ())
 
 
 def known(store: Store) -> list[bytes]:

@@ -11,6 +11,7 @@ from typing import Never
 
 import numpy as np
 import pytest
+from first_hashes import first_hashes
 from structlog.testing import capture_logs
 
 from shazimd.errors import WorkerFailed
@@ -101,7 +102,7 @@ def _unasked(*_args: object) -> Never:
 def renewal(tmp_path: Path) -> Iterator[Renewal]:
     with closing(open_store(str(tmp_path / "store"), 1 << 26, VERSION)) as store:
         for n in range(1, 5):
-            made = Fingerprint(Signals(n << 40, n << 50, None), None, 9, 9, "PNG", features=features(n))
+            made = Fingerprint(Signals(first_hashes(n << 40, n << 50), None), None, 9, 9, "PNG", features=features(n))
             store.write(methodcaller("add_content", b"%032d" % n, made))
         pairs = [Relation(2, 1, COPY, OLD, JUDGE - 1), Relation(3, 1, COPY, OLD, JUDGE - 1), Relation(4, 1, COPY)]
         store.write(lambda w: [w.relations.put(pairs), w.relations.unmark(range(5)), w.set("judge", JUDGE - 1)])

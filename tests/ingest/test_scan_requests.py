@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from first_hashes import first_hashes
 from scan_bench import ScanBench, fill, looked, scan_store
 
 from shazimd.errors import StoreFull
@@ -129,7 +130,7 @@ def test_a_scan_has_known_files_read_again_by_its_depth(store: Store, root: Path
     bench.run()
     stat = Stat.of(os.stat(root / "indexed.jpg"))
     content = FileRow(stat, FileState.INDEXED, 1)
-    fingerprint = Fingerprint(Signals(1, 1, None), None, 4, 3, "PPM")
+    fingerprint = Fingerprint(Signals(first_hashes(1, 1), None), None, 4, 3, "PPM")
 
     def index(writer: Writer) -> None:
         writer.add_content(b"d" * 32, fingerprint)

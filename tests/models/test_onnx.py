@@ -144,7 +144,7 @@ def test_a_picture_without_a_vector_keeps_its_hashes(tmp_path: Path) -> None:
     for job in (jobs.fingerprint, lambda *given: jobs.query(*given).fingerprint):
         without, found = (job(data, info, MAX_PIXELS, False) for data in (black, red))
         assert (without.model, without.signals.fv) == (None, None)
-        assert without.signals.ah is not None
+        assert without.signals.hashes[0] is not None
         assert found.model == info.id
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from first_hashes import first_hashes
 
 from shazimd.index.flat import FlatIndex
 from shazimd.models.model import ModelInfo
@@ -32,7 +33,7 @@ NO_WORDS = HEADER.pack(VERSION, 0, 10, 10, 0)
 def fingerprint(cosine: float, bits: int, features: bytes = NO_WORDS) -> Fingerprint:
     """With this cosine to the first axis, and hashes of one bit pattern."""
     vector = np.array([cosine, (1 - cosine**2) ** 0.5], np.float32)
-    return Fingerprint(Signals(bits, bits, vector), "m", 10, 10, "PNG", features=features)
+    return Fingerprint(Signals(first_hashes(bits, bits), vector), "m", 10, 10, "PNG", features=features)
 
 
 QUERY = fingerprint(1.0, 0)

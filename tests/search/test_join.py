@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from first_hashes import first_hashes
 
 from shazimd.index import cascade
 from shazimd.index.cascade import CascadeIndex
@@ -32,7 +33,7 @@ def library(tmp_path: Path) -> Iterator[Library]:
     def fill(writer: Writer) -> None:
         for number in range(KNOWN):
             flips = sum(1 << int(bit) for bit in set(random.integers(0, 64, 6)))
-            signals = Signals(centres[number % 12] ^ flips, centres[number % 7], None)
+            signals = Signals(first_hashes(centres[number % 12] ^ flips, centres[number % 7]), None)
             content = writer.add_content(number.to_bytes(32, "big"), Fingerprint(signals, None, 9, 9, "PNG"))
             for name in (b"/p/%d", b"/q/%d")[: (number != 5) + (number % 9 == 0)]:
                 writer.put_file(name % number, FileRow(Stat(1, 1, 1), FileState.INDEXED, content))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from first_hashes import first_hashes
 from patience import PATIENCE_S
 from structlog.testing import capture_logs
 
@@ -54,7 +55,9 @@ def open_library(store: Store) -> Iterator[Open]:
 def fill(store: Store, *features: bytes) -> None:
     def work(w: Writer) -> None:
         for n, each in enumerate(features, start=1):
-            content = w.add_content(b"%d" % n, Fingerprint(Signals(n, n, None), None, 1, 1, "PNG", features=each))
+            content = w.add_content(
+                b"%d" % n, Fingerprint(Signals(first_hashes(n, n), None), None, 1, 1, "PNG", features=each)
+            )
             w.put_file(b"/%d" % n, FileRow(Stat(n, n, n), FileState.INDEXED, content))
 
     store.write(work)
@@ -145,7 +148,7 @@ def slow(store: Store) -> Iterator[tuple[Library, SlowIndex]]:
 
 
 def rows(ids: range) -> list[tuple[ContentId, Fingerprint]]:
-    return [(n, Fingerprint(Signals(n, n, None), None, 1, 1, "PNG")) for n in ids]
+    return [(n, Fingerprint(Signals(first_hashes(n, n), None), None, 1, 1, "PNG")) for n in ids]
 
 
 def test_a_content_is_removed_after_it_was_added_beside(slow: tuple[Library, SlowIndex]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from first_hashes import first_hashes
 from patience import PATIENCE_S
 
 from shazimd.index.base import Index
@@ -61,16 +62,16 @@ class Counted(FlatIndex):
 
 def turned(signals: Signals, bits: int) -> Signals:
     """As another orientation: other hashes, the same vector."""
-    assert signals.ah is not None
-    assert signals.dh is not None
-    return Signals(signals.ah ^ bits, signals.dh ^ bits, signals.fv)
+    return Signals(tuple(None if own is None else own ^ bits for own in signals.hashes), signals.fv)
 
 
 def near(random: np.random.Generator, bits_max: int) -> Signals:
     """Signals around one centre, at distances that spread."""
     flips = [sum(1 << int(bit) for bit in random.integers(0, 64, random.integers(0, bits_max))) for _ in range(2)]
     vector = np.abs(np.array([1.0, 0, 0, 0]) + random.normal(scale=bits_max / 40, size=4))
-    return Signals(0xF0F0 ^ flips[0] % 2**64, 0x1234 ^ flips[1] % 2**64, (vector / np.linalg.norm(vector)).astype("f4"))
+    return Signals(
+        (0xF0F0 ^ flips[0] % 2**64, 0x1234 ^ flips[1] % 2**64), (vector / np.linalg.norm(vector)).astype("f4")
+    )
 
 
 def fingerprint(signals: Signals, features: bytes = b"", *, faint: bool = False) -> Fingerprint:
@@ -257,7 +258,7 @@ def test_a_match_stands_out_from_the_neighbourhood(library: Library, query: Quer
 
 def test_without_a_vector_the_threshold_keeps_its_meaning(library: Library, query: Query) -> None:
     """A pair that lacks one needs a higher score; not where the weights leave the vectors out."""
-    bare = Signals(query.fingerprint.signals.ah, query.fingerprint.signals.dh, None)
+    bare = Signals(query.fingerprint.signals.hashes, None)
     asked = Query(fingerprint(bare), (bare,), NO_WORDS)
     search = Search(library, None)
     scores = [score(similarities(bare, known), WEIGHTS) for _, known in known_signals(library)]
@@ -293,7 +294,7 @@ def by_label(_query: bytes, candidates: Sequence[bytes]) -> Future[list[Verifica
 
 def test_more_copies_than_are_verified_first_are_all_found(library: Library, query: Query) -> None:
     """43 copies of one picture, by shared words alone: all are told."""
-    far = Signals(0x0F0F_FFFF_0000_1234, 0xABCD_0000_FFFF_0F0F, None)
+    far = Signals(first_hashes(0x0F0F_FFFF_0000_1234, 0xABCD_0000_FFFF_0F0F), None)
     put_ = [put(library, number, fingerprint(far, with_words(80, b"copy"))) for number in range(43)]
     asked = Query(query.fingerprint, query.orientations, with_words(80, b"asks"))
     matches = Search(library, by_label).matches(asked, None, weights=WEIGHTS, threshold=1.0)
@@ -302,7 +303,7 @@ def test_more_copies_than_are_verified_first_are_all_found(library: Library, que
 
 def test_the_original_ranks_above_its_variants_and_these_above_scenes(library: Library, query: Query) -> None:
     """Though the original shares fewer words than 40 pictures of its template."""
-    far = Signals(0x0F0F_FFFF_0000_1234, 0xABCD_0000_FFFF_0F0F, None)
+    far = Signals(first_hashes(0x0F0F_FFFF_0000_1234, 0xABCD_0000_FFFF_0F0F), None)
     for number in range(40):
         put(library, number, fingerprint(far, with_words(100, b"vari")))
     put(library, 40, fingerprint(far, with_words(95, b"scen")))
@@ -343,7 +344,7 @@ def test_of_two_copies_the_one_with_more_inliers_is_first(library: Library, quer
 
 def test_verifying_stops_where_most_are_unrelated(library: Library, query: Query) -> None:
     """Pictures that share words by chance cost no more than the first candidates."""
-    far = Signals(0x0F0F_FFFF_0000_1234, 0xABCD_0000_FFFF_0F0F, None)
+    far = Signals(first_hashes(0x0F0F_FFFF_0000_1234, 0xABCD_0000_FFFF_0F0F), None)
     for number in range(60):
         put(library, number, fingerprint(far, with_words(80, b"else")))
     verified: list[int] = []

@@ -42,6 +42,8 @@ def faults(value: object, declared: Any, at: str = "") -> list[str]:
         return [fault for n, item in enumerate(value) for fault in faults(item, arguments[0], f"{at}[{n}]")]
     if origin is tuple:
         assert isinstance(value, tuple), at
+        if arguments[1:] == (Ellipsis,):
+            arguments = arguments[:1] * len(value)
         assert len(value) == len(arguments), at
         return [fault for item, kind in zip(value, arguments, strict=True) for fault in faults(item, kind, at)]
     accepted = (int, float) if declared is float else declared

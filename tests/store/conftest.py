@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from first_hashes import first_hashes
 
 from shazimd.store.lmdb_store import Store, open_store
 from shazimd.types import ContentId, FileRow, FileState, Fingerprint, FloatVector, Signals, Stat
@@ -44,7 +45,7 @@ def make_fingerprint(unit_vector: Callable[..., FloatVector]) -> Callable[..., F
         low_information: bool = False,
     ) -> Fingerprint:
         fv = None if model is None else unit_vector(seed)
-        signals = Signals((1 << 64) - 1 - seed, seed, fv)
+        signals = Signals(first_hashes((1 << 64) - 1 - seed, seed), fv)
         return Fingerprint(signals, model, 640 + seed, 480, "JPEG", pixels, low_information, features)
 
     return make

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from first_hashes import first_hashes
 
 from shazimd.store.base import BulkWriter, Store
 from shazimd.store.lmdb_store import open_store
@@ -87,7 +88,11 @@ def state(store: Store) -> dict[str, Any]:
             for model in ("m", "n"):
                 f = reader.fingerprint(content, model)
                 found[f"{digest.hex()} {model}"] = (
-                    *(f.signals.ah, f.signals.dh, None if f.signals.fv is None else f.signals.fv.tobytes(), f.model),
+                    *(
+                        f.signals.hashes,
+                        None if f.signals.fv is None else f.signals.fv.tobytes(),
+                        f.model,
+                    ),
                     *(f.width, f.height, f.format, f.pixels, f.low_information, f.features, f.turned, f.damaged),
                 )
     assert store.check() == []
@@ -107,11 +112,15 @@ def random_page(rng: random.Random, make: Make, number: int) -> Page:
         if fault == 0:
             fingerprint = replace(fingerprint, format="x" * 40)
         elif fault == 1:
-            fingerprint = replace(fingerprint, model="m", signals=Signals(1, 2, np.eye(1, 4, dtype=np.float32)[0]))
+            fingerprint = replace(
+                fingerprint, model="m", signals=Signals(first_hashes(1, 2), np.eye(1, 4, dtype=np.float32)[0])
+            )
         elif fault == 2:
-            fingerprint = replace(fingerprint, model="m", signals=Signals(1, 2, np.zeros(64, np.float32)))
+            fingerprint = replace(fingerprint, model="m", signals=Signals(first_hashes(1, 2), np.zeros(64, np.float32)))
         elif fault == 3:
-            fingerprint = replace(fingerprint, model=None, signals=Signals(1, 2, np.eye(1, 64, dtype=np.float32)[0]))
+            fingerprint = replace(
+                fingerprint, model=None, signals=Signals(first_hashes(1, 2), np.eye(1, 64, dtype=np.float32)[0])
+            )
         if rng.random() < 0.9:
             given[digest] = fingerprint
         depth = rng.randrange(3)

@@ -19,7 +19,7 @@ store = open_store(sys.argv[1], 1 << 20)
 first = int(sys.argv[2])
 
 def work(writer):
-    fingerprint = Fingerprint(Signals(n, n, None), None, 1, 1, "PNG", features=b"f" * 5000)
+    fingerprint = Fingerprint(Signals((n, n), None), None, 1, 1, "PNG", features=b"f" * 5000)
     content = writer.add_content(b"digest %d" % n, fingerprint)
     writer.put_file(b"/dir %d/file %d" % (n % 3, n), FileRow(Stat(n, n, n), FileState.INDEXED, content))
     if n % 5 == 4:

@@ -8,6 +8,7 @@ from pathlib import Path
 import lmdb
 import msgspec
 import pytest
+from first_hashes import first_hashes
 
 from shazimd.store import schema
 from shazimd.store.base import Store, Writer
@@ -41,7 +42,9 @@ def example(store: Store) -> dict[str, list[tuple[bytes, bytes]]]:
     """The rows of the store that FORMAT.md shows."""
 
     def fill(w: Writer) -> None:
-        fingerprint = Fingerprint(Signals(1, 2, None), None, 640, 480, "PNG", b"p" * 32, features=b"\x02" * 6000)
+        fingerprint = Fingerprint(
+            Signals(first_hashes(1, 2), None), None, 640, 480, "PNG", b"p" * 32, features=b"\x02" * 6000
+        )
         content = w.add_content(b"d" * 32, fingerprint)
         w.put_file(b"/srv/a.png", FileRow(Stat(68000, 1764115200000000000, 1311), FileState.INDEXED, content))
         w.put_file(b"/srv/b/a.png", FileRow(Stat(68000, 1764115209000000000, 1312), FileState.INDEXED, content))

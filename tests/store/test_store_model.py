@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 
 import numpy as np
+from first_hashes import first_hashes
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -91,7 +92,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(path=paths, digest=digests)
     def put_indexed(self, path: bytes, digest: bytes) -> None:
-        signals = Signals(1, 2, np.eye(1, 8, dtype=np.float32)[0])
+        signals = Signals(first_hashes(1, 2), np.eye(1, 8, dtype=np.float32)[0])
         fingerprint = Fingerprint(signals, "m", 1, 1, "PNG", pixels=digest * 16, features=digest * 1000)
         content = self.store.write(lambda w: w.add_content(digest, fingerprint))
         assert self.model.add_content(digest) == content

@@ -10,6 +10,7 @@ from operator import methodcaller
 
 import numpy as np
 import pytest
+from first_hashes import first_hashes
 
 from shazimd.store import keys, tables
 from shazimd.store.base import Store, Writer
@@ -220,7 +221,7 @@ def test_a_fingerprint_comes_back_as_it_was(store: Store, make_fingerprint: Make
     assert kept.signals.fv.dtype == np.float32
     assert np.array_equal(kept.signals.fv, given.signals.fv.astype(np.float16).astype(np.float32))
     assert abs(np.linalg.norm(kept.signals.fv) - 1) < 1e-3
-    assert (kept.signals.ah, kept.signals.dh) == (given.signals.ah, given.signals.dh)
+    assert kept.signals.hashes == given.signals.hashes
     for name in ("model", "width", "height", "format", "pixels", "low_information", "features"):
         assert getattr(kept, name) == getattr(given, name)
 
@@ -289,7 +290,7 @@ def test_signals_are_streamed_in_order(store: Store, make_fingerprint: Make) -> 
     with store.read() as reader:
 
         def seen(model: str | None, after: int = 0) -> list[tuple[int, int | None, bool]]:
-            return [(content, s.dh, s.fv is not None) for content, s in reader.signals(model, after)]
+            return [(content, s.hashes[1], s.fv is not None) for content, s in reader.signals(model, after)]
 
         assert seen("m") == [(1, 1, True), (2, 2, False), (4, 4, False), (5, 5, True)]
         assert seen("m", after=2) == [(4, 4, False), (5, 5, True)]
@@ -344,7 +345,7 @@ def test_a_vector_that_is_none_is_refused(
     for bad in (good * 1.01, good * np.float32(np.nan), good[np.newaxis], good * 0, unit_vector(1, width=65)):
         with pytest.raises(ValueError, match="expected"):
             store.write(methodcaller("put_vector", content, "m", bad))
-    orphan = Fingerprint(Signals(1, 2, good), None, 1, 1, "PNG")
+    orphan = Fingerprint(Signals(first_hashes(1, 2), good), None, 1, 1, "PNG")
     with pytest.raises(ValueError, match="no model"):
         store.write(lambda w: w.add_content(b"e", orphan))
 
@@ -403,10 +404,8 @@ def test_notes_of_untold_files_are_kept_whole(store: Store, make_fingerprint: Ma
         [(number, path, kept)] = reader.pending_alerts()
     assert (number, path, kept.features) == (2, b"/\xff", b"m" * 100)
     assert (kept.fingerprint.model, kept.fingerprint.features, kept.fingerprint.width) == ("m", b"f" * 9000, 641)
-    assert [(s.ah, s.dh, s.fv is not None) for s in kept.orientations] == [
-        (fingerprint.signals.ah, 1, True),
-        (turned.ah, 2, False),
-    ]
+    expected = [(each.hashes, each.fv is not None) for each in query.orientations]
+    assert [(each.hashes, each.fv is not None) for each in kept.orientations] == expected
     assert store.write(lambda w: w.add_pending_alert(b"/a", query)) == 3
 
 

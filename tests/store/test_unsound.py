@@ -141,7 +141,7 @@ def _facts(daemon: DaemonProcess) -> dict[bytes, tuple[object, ...]]:
     finally:
         store.close()
     return {
-        path: (each.signals.ah, each.turned, each.width, each.pixels, each.features, _bytes(each))
+        path: (each.signals.hashes[0], each.turned, each.width, each.pixels, each.features, _bytes(each))
         for path, each in kept.items()
     }
 

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from shazimd import errors
+from shazimd.text import HASHES
 from shazimd.types import HASH_MAX
 from shazimd.words.packing import HEADER, VERSION
 
@@ -58,9 +59,18 @@ FEATURES: dict[str, bytes] = {
     "with a WebP that is no VP8": packed() + b"RIFF\0\0\0\0WEBPVP8X" + b"\xff" * 20,
     "15 MiB long": packed() + _jpeg(9, 9) + bytes(15 * MEBIBYTE),
 }
+HASHES_OF_ONE = [1] * len(HASHES)
 FIELDS: dict[str, dict[str, Any]] = {
-    "ah": {"-1": -1, "-2**63": -(2**63), **NOT_TYPES},
-    "dh": {"-1": -1, "-2**63": -(2**63), **NOT_TYPES},
+    "hashes": {
+        "empty": [],
+        "with one more": [*HASHES_OF_ONE, 1],
+        "of 100,000": [1] * 100_000,
+        "with -1": [*HASHES_OF_ONE[1:], -1],
+        "with -2**63": [*HASHES_OF_ONE[1:], -(2**63)],
+        "with none": [*HASHES_OF_ONE[1:], None],
+        "with text": [*HASHES_OF_ONE[1:], "x"],
+        "none": None,
+    },
     "fv": {
         "of 3 numbers": unit(1, 0, 0),
         "empty": b"",
@@ -94,10 +104,10 @@ FIELDS: dict[str, dict[str, Any]] = {
     "low_information": {"number": 1, "text": "no", "none": None},
     "turned": {
         "empty": [],
-        "of 6": [[1, 2]] * 6,
-        "of 1500": [[1, 2]] * 1500,
-        "with -1": [[1, 2]] * 6 + [[-1, 2]],
-        "of threes": [[1, 2, 3]] * 7,
+        "of 6": [HASHES_OF_ONE] * 6,
+        "of 1500": [HASHES_OF_ONE] * 1500,
+        "with -1": [HASHES_OF_ONE] * 6 + [[-1, *HASHES_OF_ONE[1:]]],
+        "with one more": [[*HASHES_OF_ONE, 1]] * 7,
         "none": None,
     },
     "features": FEATURES,
@@ -107,7 +117,7 @@ FIELDS: dict[str, dict[str, Any]] = {
 def _set(reply: Reply, field: str, value: Any) -> None:
     """Change a field of the fingerprint, and of the orientations alike."""
     holders = [reply["fingerprint"]]
-    if field in ("ah", "dh", "fv"):
+    if field in ("hashes", "fv"):
         holders = [reply["fingerprint"]["signals"], *reply["orientations"]]
     for holder in holders:
         holder[field] = value

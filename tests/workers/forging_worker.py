@@ -20,6 +20,7 @@ from forged_kinds import BYTES, FRAMES, KINDS, VALUES
 
 from shazimd.models.model import ModelInfo
 from shazimd.posix.resident import Pages
+from shazimd.text import HASHES
 from shazimd.types import Fingerprint, Query, Signals, Verification
 from shazimd.words.packing import HEADER, VERSION
 from shazimd.workers import jobs, messages, worker_main
@@ -35,9 +36,9 @@ def honest(data: bytes, model: ModelInfo | None) -> Query:
     if model is not None:
         vector = rng.normal(size=model.output_width).astype(np.float32)
         vector = (vector / np.linalg.norm(vector)).astype(np.float16).astype(np.float32)
-    hashes = [(int(ah), int(dh)) for ah, dh in rng.integers(0, 2**63, (8, 2))]
+    hashes = [tuple(each) for each in rng.integers(0, 2**63, (8, len(HASHES))).tolist()]
     fingerprint = Fingerprint(
-        signals=Signals(hashes[0][0], hashes[0][1], vector),
+        signals=Signals(hashes[0], vector),
         model=None if model is None else model.id,
         width=400,
         height=300,

@@ -137,7 +137,7 @@ def _expected(data: bytes) -> tuple[object, ...]:
 
 def _facts(kept: Fingerprint) -> tuple[object, ...]:
     vector = None if kept.signals.fv is None else kept.signals.fv.tobytes()
-    own = kept.signals.ah, kept.signals.dh, kept.turned, kept.pixels, kept.width, kept.height, kept.format
+    own = kept.signals.hashes, kept.turned, kept.pixels, kept.width, kept.height, kept.format
     return (*own, vector, kept.model, kept.features)
 
 

@@ -61,13 +61,14 @@ def test_a_picture_is_fingerprinted_elsewhere(pool: WorkerPool) -> None:
     expected = Extractor(None, 1_000_000).query(data)
     found = pool.query(data, None).result()
     kept = pool.fingerprint(data, None).result()
-    assert (kept.signals.ah, kept.signals.dh, kept.pixels) == (
-        expected.fingerprint.signals.ah,
-        expected.fingerprint.signals.dh,
+    assert (kept.signals.hashes, kept.pixels) == (
+        expected.fingerprint.signals.hashes,
         expected.fingerprint.pixels,
     )
     assert kept.features == expected.fingerprint.features == found.fingerprint.features
-    assert [(s.ah, s.dh) for s in found.orientations] == [(s.ah, s.dh) for s in expected.orientations]
+    assert [(s.hashes[0], s.hashes[1]) for s in found.orientations] == [
+        (s.hashes[0], s.hashes[1]) for s in expected.orientations
+    ]
     assert found.features == expected.features
     assert pool.submit(worker_jobs.process_id).result() != os.getpid()
 
