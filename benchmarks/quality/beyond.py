@@ -52,10 +52,10 @@ class Row(NamedTuple):
 
 def main() -> None:
     options = _options()
-    print_table(options.part, options.pictures, options.edited)
+    print_table(options.part, "bundled", options.pictures, options.edited)
 
 
-def print_table(part: str, pictures: int, edited: int) -> None:
+def print_table(part: str, model: str, pictures: int, edited: int) -> None:
     """Print a row for each family, as soon as it is measured."""
     cv2.setNumThreads(1)  # as workers do
     print(f"# beyond photographs, {part} seed: {pictures} pictures a family, {edited} of them edited in ten ways\n")
@@ -66,7 +66,7 @@ def print_table(part: str, pictures: int, edited: int) -> None:
     with tempfile.TemporaryDirectory(prefix="shazimd-beyond-") as folder:
         root = Path(folder) / "root"
         root.mkdir()
-        with running(Path(folder), processes=2, model="bundled") as (_, client):
+        with running(Path(folder), processes=2, model=model) as (_, client):
             for family, images in _families(part, pictures):
                 _print(_row(client, root, family, images, edited))
 

@@ -14,7 +14,7 @@ import csv
 import io
 import math
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +117,19 @@ def print_table(
     scores = asked.similarities(codes)
     _table(copies, scores, out)
     return Asked(product, known, list(grocery), codes, copies, scores)
+
+
+def print_missed(copies: list[Copy]) -> None:
+    """Print how many copies of each edit are not told, and as what they are, in one line; then how many are false."""
+    own = [(copy, _verdict(copy.found, copy.source)) for copy in copies if copy.source is not None]
+    missed = Counter(
+        f"{copy.edit.name} ({verdict.value if verdict else 'nothing'})" for copy, verdict in own if verdict not in COPY
+    )
+    false = sum(
+        found.verdict in COPY for copy in copies for content, found in copy.found.items() if content != copy.source
+    )
+    print(f"missed, {missed.total()} of {len(own)}: " + ", ".join(f"{n} {name}" for name, n in missed.most_common()))
+    print(f"false copies, of {len(copies)} asked: {false}\n", flush=True)
 
 
 def _options() -> argparse.Namespace:
