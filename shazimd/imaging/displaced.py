@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shazimd.imaging.alignment import Aligned
-from shazimd.imaging.tones import gained
+from shazimd.imaging.tones import gained_query
 
 _PLACE = 12
 """Pixels, both sides of a place; they lie half of it apart."""
@@ -28,7 +28,7 @@ _LEVELS_MAX = 3.0
 
 def has_displaced_parts(both: Aligned) -> bool:
     """Whether some parts of two pictures with equal tones are displaced against the rest."""
-    query, match = gained(both.query, both.match, both.inside), both.match
+    query, match = gained_query(both), both.match
     if np.median(cv2.absdiff(both.query, match)[both.inside]) > _LEVELS_MAX:
         return False
     middle = cv2.addWeighted(query, 0.5, match, 0.5, 0, dtype=cv2.CV_32F)

@@ -12,7 +12,7 @@ import numpy as np
 from shazimd.imaging.alignment import Aligned, Mask, Plane
 from shazimd.imaging.regions import REGIONS_MAX, places
 from shazimd.imaging.strokes import unlike_strokes
-from shazimd.imaging.tones import gained
+from shazimd.imaging.tones import gained_match, gained_query
 from shazimd.types import Differences
 
 _SPREADS, _CORRELATION_MAX = (5.0, 0.0), 0.3
@@ -48,8 +48,7 @@ def other_objects(both: Aligned) -> Differences | None:
 
 def _same(both: Aligned) -> Mask:
     """The pixels of one tone in both, once the tones of one are adapted to the other's."""
-    ways = (both.query, both.match), (both.match, both.query)
-    miss = [cv2.absdiff(gained(one, other, both.inside), other) for one, other in ways]
+    miss = cv2.absdiff(gained_query(both), both.match), cv2.absdiff(gained_match(both), both.query)
     return np.asarray(cv2.min(*miss) <= _SAME_LEVELS)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shazimd.imaging.alignment import Mask, Plane
+from shazimd.imaging.alignment import Aligned, Mask, Plane
 
 _TONES = np.arange(256, dtype=np.float32)
 
@@ -37,6 +39,18 @@ def gained(a: Plane, b: Plane, inside: Mask) -> Plane:
     if not 0.4 < gain < 2.5:
         gain, offset = 1.0, 0.0
     return _bytes(cv2.LUT(a, _clipped(gain * _TONES + offset)))
+
+
+@lru_cache(maxsize=1)
+def gained_query(both: Aligned) -> Plane:
+    """The query in the tones of the match; of the last pair, which is compared in several ways."""
+    return gained(both.query, both.match, both.inside)
+
+
+@lru_cache(maxsize=1)
+def gained_match(both: Aligned) -> Plane:
+    """The match in the tones of the query, as above."""
+    return gained(both.match, both.query, both.inside)
 
 
 def _most(misses: NDArray[np.floating]) -> float:

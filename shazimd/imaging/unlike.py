@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shazimd.imaging.alignment import Aligned, Mask, Plane
-from shazimd.imaging.tones import curved, gained, lit
+from shazimd.imaging.tones import curved, gained_match, gained_query, lit
 
 UNLIKE_MIN = 16
 """Grey levels outside of the other picture's range."""
@@ -59,13 +59,10 @@ class _Sides:
     """The pictures as they are, and each in the other's tones: an edit that clips tones is undone in one direction
     alone. The second pair is made when the first one is unlike anywhere."""
 
-    def __init__(self, both: Aligned, adapted: Callable[[Plane, Plane, Mask], Plane]) -> None:
+    def __init__(self, both: Aligned, adapted_query: Plane, adapt_match: Callable[[Aligned], Plane]) -> None:
         self._both = both
-        self._adapted = adapted
-
-    @cached_property
-    def _adapted_query(self) -> Plane:
-        return self._adapted(self._both.query, self._both.match, self._both.inside)
+        self._adapted_query = adapted_query
+        self._adapt_match = adapt_match
 
     @cached_property
     def one(self) -> tuple[_Side, _Side]:
@@ -75,8 +72,7 @@ class _Sides:
     @cached_property
     def other(self) -> tuple[_Side, _Side]:
         """the query, the match in the query's tones"""
-        both = self._both
-        return _Side.of(both.query), _Side.of(self._adapted(both.match, both.query, both.inside))
+        return _Side.of(self._both.query), _Side.of(self._adapt_match(self._both))
 
     def unlike(self, least: int) -> tuple[Mask, Mask]:
         """(pixels of the query that the match lacks, pixels of the match that the query lacks)"""
@@ -109,14 +105,19 @@ def unlike_pixels(both: Aligned, *, toned: bool, least: int = UNLIKE_MIN) -> tup
 
     ``toned``: the tones are those of photographs, which a curve and a slope of light can't explain away. The last pair
     is kept: what is laid over a picture is looked for in the same pixels as other content."""
-    sides = _Sides(both, gained)
+    sides = _Sides(both, gained_query(both), gained_match)
     ours, theirs = sides.unlike(least)
     if toned and np.count_nonzero(ours | theirs) >= TONES_UNLIKE_MIN:
-        sides = _Sides(both, lambda a, b, inside: lit(curved(a, b, inside), b, inside))
+        lit_query = lit(curved(both.query, both.match, both.inside), both.match, both.inside)
+        sides = _Sides(both, lit_query, _lit_match)
         ours, theirs = sides.unlike(least)
     _compare_again(sides, ours, theirs, least)
     ours.flags.writeable = theirs.flags.writeable = False
     return ours, theirs
+
+
+def _lit_match(both: Aligned) -> Plane:
+    return lit(curved(both.match, both.query, both.inside), both.query, both.inside)
 
 
 def _compare_again(sides: _Sides, ours: Mask, theirs: Mask, least: int) -> None:

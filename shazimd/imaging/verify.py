@@ -24,7 +24,7 @@ from shazimd.imaging.grounds import on_one_ground
 from shazimd.imaging.mapping import CONTAINED_MIN, mapping, shared_parts
 from shazimd.imaging.maps import Map, View, best_map, inverted, view
 from shazimd.imaging.negative import Words, are_opposite, negated_words, shares_negated_words
-from shazimd.imaging.whole import WholeView, compared_whole, whole_view
+from shazimd.imaging.whole import WholeView, compared_whole, whole_views
 from shazimd.types import Box, Verdict, Verification
 
 FEW_FEATURES = 64
@@ -66,7 +66,7 @@ class _Question:
 
     @cached_property
     def whole(self) -> list[WholeView]:
-        return [whole_view(each.features) for each in self.views]
+        return whole_views(self.features)
 
     @cached_property
     def negative(self) -> _Question:

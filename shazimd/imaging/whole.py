@@ -22,7 +22,7 @@ from shazimd.imaging.features import Features
 from shazimd.imaging.mapping import CONTAINED_MIN, mapping, shared_parts
 from shazimd.imaging.placement import SIDE_MIN, SPREAD_MIN, Whole, placements
 from shazimd.imaging.small import SmallPicture
-from shazimd.imaging.tones import gained
+from shazimd.imaging.tones import gained, gained_match, gained_query
 from shazimd.imaging.watermarks import without_words
 from shazimd.types import Verdict, Verification
 
@@ -66,6 +66,8 @@ _ALL = 0.97
 _UNLIKE_PIXELS_SHARE = 0.0006
 _VARIANT_SHARE_MAX = 0.12
 """Pictures that differ in more than this share are not of one template: a white border alone correlates."""
+_EXACT_MIN = 0.998
+"""Correlation from which on a map is exact."""
 _REFINED_MAX = 0.06
 """How far a refined map may turn and scale: stripes can be stretched onto any other stripes."""
 _ROUNDS, _STEP_MIN = 40, 1e-4
@@ -78,9 +80,10 @@ class WholeView(NamedTuple):
     whole: Whole
 
 
-def whole_view(features: Features) -> WholeView:
+def whole_views(features: Features) -> list[WholeView]:
+    """The picture upright and mirrored."""
     small = reduced(features)
-    return WholeView(small, Whole(small))
+    return [WholeView(each, Whole(each)) for each in (small, small.mirrored())]
 
 
 def compared_whole(
@@ -214,6 +217,9 @@ def reduced(features: Features) -> Features:
 def _refined(view: Features, candidate: Features, affine: Affine) -> Aligned:
     """The pictures aligned by the map, then by the one near it that correlates best, if that is better."""
     both = align(view, candidate, affine, least=_GRID_SIDE)
+    before = _correlation(both)
+    if before >= _EXACT_MIN:
+        return both
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, _ROUNDS, _STEP_MIN)
     start, mask = np.eye(2, 3, dtype=np.float32), both.inside.astype(np.uint8)
     try:
@@ -223,7 +229,7 @@ def _refined(view: Features, candidate: Features, affine: Affine) -> Aligned:
     if np.abs(found[:, :2] - np.eye(2)).max() >= _REFINED_MAX:
         return both
     better = both.moved(np.asarray(cv2.invertAffineTransform(found), np.float64))
-    return better if _correlation(better) > _correlation(both) else both
+    return better if _correlation(better) > before else both
 
 
 def _correlation(both: Aligned) -> float:
@@ -240,7 +246,11 @@ def _agreement(both: Aligned, inside: Mask, least: float) -> float | None:
     sides = [side[inside].astype(np.float64) for side in (query, match)]
     correlation = _correlated(*sides)
     if correlation < DRAWN_CORRELATION_MIN:
-        adapted = (gained(query, match, inside), match), (query, gained(match, query, inside))
+        whole = inside is both.inside
+        adapted = (
+            (gained_query(both) if whole else gained(query, match, inside), match),
+            (query, gained_match(both) if whole else gained(match, query, inside)),
+        )
         pairs = [sides, *([side[inside].astype(np.float64) for side in pair] for pair in adapted)]
         correlation, sides = max(((_correlated(*pair), pair) for pair in pairs), key=lambda each: each[0])
     if correlation < least:
