@@ -15,13 +15,11 @@ from itertools import chain, islice
 from typing import NamedTuple, Protocol, TypeAlias
 
 from shazimd.search.candidates import (
-    BY_VECTOR,
     PROPOSED_FROM,
     by_hashes,
     by_negative,
     by_vector,
     by_words,
-    fingerprints,
     may_be_faint,
     with_same_pixels,
 )
@@ -145,7 +143,7 @@ class Search:
         pixels = query.fingerprint.pixels
         if same_bytes or (pixels is not None and pixels == other.pixels):
             return Comparison(1.0, IDENTICAL, Verdict.EXACT, None)
-        _, best, pair = _hit(0, query, other, weights)
+        best, pair = best_orientation(query.orientations, other.orientations, weights)
         verification = None
         if self._verify and query.features and other.features:
             (found,) = self._verify(query.features, [other.features]).result()
@@ -171,16 +169,21 @@ class Search:
         fetch: Fetch | None,
     ) -> list[_Judgement]:
         """Verify candidates by words, then by score. Hits taken from ``ranked`` are added to ``nearest``."""
+        if not self._can_verify(query):
+            nearest.extend(islice(ranked, BY_SCORE))
+            return []
         tried = set(exact)
-        by_words = self._by_words(query, tried, weights)
-        first = list(islice(by_words, BY_WORDS))
+        sharing = self._among(query, by_words(self._library, query.features, CANDIDATES_MAX), tried, weights)
+        first = list(islice(sharing, BY_WORDS))
         verifying = self._verified(query, first)  # in the workers, while this thread searches by score
         nearest.extend(islice(ranked, BY_SCORE))
-        closest = chain(self._by_vector(query, weights), nearest, self._by_hashes(query, weights))
+        alike = by_vector(self._library, query.orientations[0])
+        closest = chain(alike, (hit.content for hit in nearest), self._by_hashes(query))
         by_score = self._verified(query, list(self._among(query, closest, tried, weights)), fetch)
-        judged = self._go_on(query, list(verifying), by_words, fetch)
+        judged = self._go_on(query, list(verifying), sharing, fetch)
         judged += list(by_score)
-        further = self._among(query, chain(_recorded(ranked, nearest), self._crowd(query, weights)), tried, weights)
+        over = (hit.content for hit in _recorded(ranked, nearest))
+        further = self._among(query, chain(over, self._crowd(query)), tried, weights)
         return self._go_on(query, judged, further, fetch)
 
     def _go_on(
@@ -227,56 +230,32 @@ class Search:
             best.setdefault(hit.content, hit)
         return list(islice(best.values(), size))
 
-    def _by_words(self, query: Query, tried: set[ContentId], weights: Weights) -> Iterator[_Candidate]:
-        """Candidates that stand out by the local features they share with the query, likeliest first.
-
-        They are read lazily, but for those in ``tried``, and added there."""
-        if not self._can_verify(query):
-            return
-        for likely in by_words(self._library, query.features, CANDIDATES_MAX):
-            if likely not in tried:
-                tried.add(likely)
-                for content, known in self._known([likely]):
-                    yield _hit(content, query, known, weights), known.features
-
-    def _by_hashes(self, query: Query, weights: Weights) -> list[Hit]:
+    def _by_hashes(self, query: Query) -> list[ContentId]:
         """Low-information candidates with hashes like the query's, and others with hashes like its negative's, for a
         query of few words."""
-        if not self._can_verify(query) or not may_be_faint(query.fingerprint, query.features):
+        if not may_be_faint(query.fingerprint, query.features):
             return []
         likely = by_hashes(self._library, query.orientations, BY_SCORE)
-        likely += by_negative(self._library, query.fingerprint, BY_SCORE)
-        return [_hit(content, query, known, weights) for content, known in self._known(likely)]
+        return likely + by_negative(self._library, query.fingerprint, BY_SCORE)
 
-    def _crowd(self, query: Query, weights: Weights) -> Iterator[Hit]:
+    def _crowd(self, query: Query) -> Iterator[ContentId]:
         """Further candidates, once most of the verified are alike: all of one template share so many words that chance
         seems to explain them, and the vector still knows the original."""
-        yield from self._by_vector(query, weights, CANDIDATES_MAX)
-
-    def _by_vector(self, query: Query, weights: Weights, limit: int = BY_VECTOR) -> list[Hit]:
-        if not self._can_verify(query):
-            return []
-        likely = by_vector(self._library, query.orientations[0], limit)
-        return [_hit(content, query, known, weights) for content, known in self._known(likely)]
-
-    def _known(self, contents: Iterable[ContentId]) -> Iterator[tuple[ContentId, Fingerprint]]:
-        for content in contents:
-            with self._library.store.read() as reader:
-                found = list(fingerprints(self._library, reader, [content]))
-            yield from found
+        yield from by_vector(self._library, query.orientations[0], CANDIDATES_MAX)
 
     def _among(
-        self, query: Query, hits: Iterable[Hit], tried: set[ContentId], weights: Weights
+        self, query: Query, contents: Iterable[ContentId], tried: set[ContentId], weights: Weights
     ) -> Iterator[_Candidate]:
-        """Candidates among these hits, read lazily, but for those in ``tried``; added there."""
-        for hit in hits if self._can_verify(query) else ():
-            if hit.content in tried:
+        """Candidates among these contents, read lazily, but for those in ``tried``; added there."""
+        for content in contents:
+            if content in tried:
                 continue
-            tried.add(hit.content)
+            tried.add(content)
             with suppress(KeyError):  # removed meanwhile
                 with self._library.store.read() as reader:
-                    known = reader.fingerprint(hit.content, self._library.model_id)
-                yield _hit(hit.content, query, known, weights), known.features
+                    known = reader.fingerprint(content, self._library.model_id)
+                score, similar = best_orientation(query.orientations, known.orientations, weights)
+                yield Hit(content, score, similar), known.features
 
     def _can_verify(self, query: Query) -> bool:
         return self._verify is not None and bool(query.features)
@@ -390,7 +369,3 @@ def _recorded(hits: Iterator[Hit], record: list[Hit]) -> Iterator[Hit]:
     for hit in hits:
         record.append(hit)
         yield hit
-
-
-def _hit(content: ContentId, query: Query, known: Fingerprint, weights: Weights) -> Hit:
-    return Hit(content, *best_orientation(query.orientations, known.orientations, weights))

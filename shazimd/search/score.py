@@ -25,10 +25,13 @@ def similarities(a: Signals, b: Signals) -> Similarities:
 
 
 def best_orientation(a: Sequence[Signals], b: Sequence[Signals], weights: Weights) -> tuple[float, Similarities]:
-    """The best score of two pictures over their orientations, each upright first, and its similarities. The pair has
-    the same whichever comes first."""
-    upright = [similarities(each, b[0]) for each in a] + [similarities(a[0], each) for each in b[1:]]
-    return max(((score(pair, weights), pair) for pair in upright), key=lambda found: found[0])
+    """The best score of two pictures over their orientations, each upright first, and its similarities. All of a
+    picture's have its upright vector. The pair has the same whichever comes first."""
+    upright = similarities(a[0], b[0])
+    turned = [(each, b[0]) for each in a[1:]] + [(a[0], each) for each in b[1:]]
+    hashes = (map(_hash_similarity, one.hashes, other.hashes) for one, other in turned)
+    pairs = [upright, *(Similarities((*each, upright.dfv)) for each in hashes)]
+    return max(((score(pair, weights), pair) for pair in pairs), key=lambda found: found[0])
 
 
 def score(pair: Similarities, weights: Weights) -> float:

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -168,9 +169,9 @@ class WordIndex:
                 segments.delete(part, self._directory)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class _State:
-    """A snapshot of the index; replaced as a whole, never changed."""
+    """A snapshot of the index; replaced as a whole, never changed. Searches share what is made of its buffer."""
 
     sealed: tuple[Segment, ...] = ()
     """by growing number"""
@@ -218,9 +219,13 @@ class _State:
             sealed = sorted([*sealed, made], key=lambda segment: segment.first)
         return replace(self, sealed=tuple(sealed))
 
+    @cached_property
+    def _read_buffer(self) -> _Buffer:
+        return _Buffer(self.buffer)
+
     def likeliest(self, asked: Words, limit: int, *, is_rare: bool) -> list[ContentId]:
         """The ``limit`` contents with most votes of these words, or of the mirror image's: the same, bytes swapped."""
-        parts: list[_Part] = [_Buffer(self.buffer), *self.sealed]
+        parts: list[_Part] = [self._read_buffer, *self.sealed]
         sides = [np.unique(words).astype(np.intp) for words in (asked, asked.byteswap())]
         weights = [_weights(words, parts) for words in sides]
         found: list[tuple[float, ContentId]] = []
@@ -247,16 +252,20 @@ class _Buffer:
         counts = np.array([len(words) for words in rows.values()], np.int64)
         self.scale = segments.scale(counts)
         self._words = np.concatenate([np.empty(0, np.uint16), *rows.values()])
-        self._rows = np.repeat(np.arange(len(rows)), counts)
+        self._rows = np.repeat(np.arange(len(rows), dtype=np.int32), counts)
         self._frequencies = np.bincount(self._words, minlength=segments.WORDS)
 
     def frequencies(self, words: NDArray[np.intp]) -> NDArray[np.int64]:
         return self._frequencies[words]
 
     def votes(self, words: NDArray[np.intp], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        table = np.zeros(segments.WORDS)
-        table[words] = weights
-        return np.bincount(self._rows, table[self._words], minlength=len(self.contents)).astype(np.float64)
+        is_asked = np.zeros(segments.WORDS, np.bool_)
+        is_asked[words] = True
+        found = np.flatnonzero(is_asked[self._words])
+        weight_of = np.zeros(segments.WORDS)
+        weight_of[words] = weights
+        votes = np.bincount(self._rows[found], weight_of[self._words[found]], minlength=len(self.contents))
+        return votes.astype(np.float64, copy=False)
 
 
 _Part: TypeAlias = Segment | _Buffer

@@ -99,10 +99,11 @@ class Segment:
 
     def votes(self, words: NDArray[np.intp], weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """[n]: the summed weights of the words that each content has."""
-        begins, ends = self.starts[words], self.starts[words + 1]
-        parts = [self.rows[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
-        rows = np.concatenate([np.empty(0, np.int32), *parts])
-        votes = np.bincount(rows, np.repeat(weights, ends - begins), minlength=len(self.contents))
+        begins = self.starts[words]
+        lengths = self.starts[words + 1] - begins
+        before = np.cumsum(lengths) - lengths
+        rows = self.rows[np.repeat(begins - before, lengths) + np.arange(lengths.sum())]
+        votes = np.bincount(rows, np.repeat(weights, lengths), minlength=len(self.contents))
         return votes.astype(np.float64, copy=False)  # bincount of an empty array is int64
 
 
