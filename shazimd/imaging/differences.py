@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from shazimd.imaging.agreement import structured_blocks
 from shazimd.imaging.alignment import Affine, Aligned, Mask, Plane, align
 from shazimd.imaging.features import Features
-from shazimd.imaging.objects import other_objects
+from shazimd.imaging.objects import other_marks, other_objects
 from shazimd.imaging.regions import REGIONS_MAX, Regions, places, regions, without_bars
 from shazimd.imaging.strokes import REACH, unlike_strokes
 from shazimd.imaging.unlike import UNLIKE_MIN, unlike_pixels
@@ -109,7 +109,7 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
     least = STROKES_PIXELS_EXACT if exact and not toned else max(STROKES_PIXELS_EXACT, round(coarse * STROKES_PIXELS))
     found = coarsely or other_strokes(both, drawn=drawn, pixels=least) or differences_of(both, drawn=drawn)
     if not drawn:
-        return found or other_objects(both)
+        return found or other_objects(both) or other_marks(both)
     return None if found is not None and differ_by_words_alone(both) else found
 
 

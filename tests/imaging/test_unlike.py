@@ -42,9 +42,7 @@ REPORTS = (
 
 UNSOLVED = {
     "meme_other_text": "two small words over a photograph of the same contrast",
-    "expressions": "a mouth and eyes of a few pixels on a photograph",
     "photo_frame": "two garments of nearly the same tones in one frame",
-    "homescreen": "a clock of a few pixels over a photograph",
     "tiles128": "all colours turned at once, as by an edit",
     "flags_copy_0": "the one flag is really contained in the other",
 }
