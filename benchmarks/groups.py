@@ -28,10 +28,10 @@ from shazimd.search.keep import KeepRules
 from shazimd.search.library import Library
 from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import DecisionKind, Evidence, FileRow, FileState, PictureFacts, Stat, UserDecision
+from shazimd.types import DEFAULT_WEIGHTS, DecisionKind, Evidence, FileRow, FileState, PictureFacts, Stat, UserDecision
 
 CROP, FACTS = Evidence(("crop",), (), 0.5), PictureFacts("Camera", "2024:05:01 12:00:00", 90)
-SCORING = Scoring((1.0, 1.0, 2.0), 0.75)
+SCORING = Scoring(DEFAULT_WEIGHTS, 0.75)
 RULES = KeepRules.of((), ())
 BATCH = 5000
 

@@ -30,14 +30,15 @@ from benchmarks import vectors
 from shazimd.index import exact
 from shazimd.index.cascade import CascadeIndex
 from shazimd.index.scan import TableView
-from shazimd.types import ContentId, Fingerprint, Signals, Weights
+from shazimd.text import all_weights
+from shazimd.types import DEFAULT_WEIGHTS, ContentId, Fingerprint, Signals, Weights
 
 PHOTOS, EDITS = 1400, 14
 HELD_OUT = 200
 BLOCK = 20_000
 """Rows that are made at once."""
-WEIGHTS = (1.0, 1.0, 2.0)
-VECTOR_ALONE = (0.0, 0.0, 1.0)
+WEIGHTS = DEFAULT_WEIGHTS
+VECTOR_ALONE = all_weights((0.0, 0.0, 1.0))
 QUANTILES = [0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999]
 
 

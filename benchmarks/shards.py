@@ -22,10 +22,10 @@ import numpy as np
 from benchmarks import vectors
 from benchmarks.index import Made, signals
 from shazimd.index.cascade import CascadeIndex
-from shazimd.types import ContentId, Hit, Signals, Weights
+from shazimd.types import DEFAULT_WEIGHTS, ContentId, Hit, Signals
 
 CENTRES, BASE, WIDTH, QUERIES = 400, 8_000, 256, 100
-WEIGHTS: Weights = (1.0, 1.0, 2.0)
+WEIGHTS = DEFAULT_WEIGHTS
 KINDS: list[tuple[str, float, int | None]] = [
     ("threshold .75", 0.75, None),
     ("threshold .9", 0.9, None),

@@ -29,7 +29,10 @@ class PictureHash:
         self.name, self.words, self.weight = name, words, weight
 
 
-HASHES = (PictureHash("ah", "average hash", 1.0), PictureHash("dh", "difference hash", 1.0))
+HASHES = (
+    PictureHash("ah", "average hash", 1.0),
+    PictureHash("dh", "difference hash", 1.0),
+)
 """The hashes of a fingerprint, in the order of every list of them; ``imaging.hashes.COMPUTED`` computes them. A new
 hash comes last: the first two have fields of their own in rows and messages."""
 SIGNALS = (*(each.name for each in HASHES), "fv")

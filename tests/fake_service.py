@@ -34,7 +34,7 @@ from shazimd.server.run import Server
 from shazimd.server.sockets import bind_socket
 from shazimd.store.file_changes import FileChanges
 from shazimd.text import path_fields
-from shazimd.types import Verdict, Weights
+from shazimd.types import DEFAULT_WEIGHTS, Verdict, Weights
 
 MAX_BODY_BYTES = 1_000_000
 MODEL = "m-1"
@@ -95,7 +95,7 @@ class FakeService:
         found = [(path, score, verdict) for path, score, verdict in self.known if score >= threshold]
         return {
             "threshold": threshold,
-            "weights": weights or (1.0, 1.0, 2.0),
+            "weights": weights or DEFAULT_WEIGHTS,
             "model": MODEL,
             "complete": self.state == "ready",
             "known_images": 1200,
@@ -125,7 +125,7 @@ class FakeService:
             "ddh": 0.5,
             "dfv": None,
             "verdict": "exact" if a == b else None,
-            "weights": weights or (1.0, 1.0, 2.0),
+            "weights": weights or DEFAULT_WEIGHTS,
             "model": None,
             "took_ms": 3.0,
         }

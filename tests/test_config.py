@@ -8,12 +8,13 @@ import pytest
 
 from shazimd import config
 from shazimd.errors import ConfigError
+from shazimd.types import DEFAULT_WEIGHTS
 
 
 def test_defaults_stand_for_every_key_that_is_missing() -> None:
     """A root's path is all that a config needs."""
     loaded = config.parse({"watch": [{"path": "/srv/p"}]}, "config.toml")
-    assert ("/srv/p", 0.75, (1.0, 1.0, 2.0)) == (loaded.watch[0].path, loaded.match.threshold, loaded.match.weights)
+    assert ("/srv/p", 0.75, DEFAULT_WEIGHTS) == (loaded.watch[0].path, loaded.match.threshold, loaded.match.weights)
 
 
 @pytest.mark.parametrize(

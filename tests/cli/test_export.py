@@ -13,6 +13,7 @@ from fake_service import FakeService, serving
 
 from shazimd.cli import run
 from shazimd.protocol import ExportedFile
+from shazimd.text import HASHES
 
 FILE: ExportedFile = {
     "path": "/srv/p/a.jpg",
@@ -64,6 +65,6 @@ def test_parquet(service: FakeService, tmp_path: Path, capsys: pytest.CaptureFix
     assert run(["export", "--vectors", "--parquet", "out.parquet"]) == 0
     assert capsys.readouterr().err == "shazimctl: 2 images written to out.parquet\n"
     first, second = parquet.read_table(tmp_path / "out.parquet").to_pylist()
-    assert first == {**FILE, "path_b64": None, "vector": [0.5, -0.25]}
-    assert second == OTHER
+    assert first == {**dict.fromkeys(each.name for each in HASHES), **FILE, "path_b64": None, "vector": [0.5, -0.25]}
+    assert second == {**dict.fromkeys(each.name for each in HASHES), **OTHER}
     assert run(["export", "--parquet", "no/such/folder/x"]) == 4

@@ -13,7 +13,7 @@ from shazimd.errors import ConfigError
 from shazimd.ingest.rules import MatchSettings
 from shazimd.ingest.values import set_baseline
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import Verdict
+from shazimd.types import DEFAULT_WEIGHTS, Verdict
 
 
 def test_a_path_is_accepted_by_the_name_of_its_root_and_by_its_real_name(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_root_has_criteria_of_its_own_and_the_general_ones_for_the_rest(tmp_pa
         WatchConfig(path=str(tmp_path / "archive"), verdicts=(Verdict.EXACT,)),
         WatchConfig(path=str(tmp_path / "shop"), threshold=0.9),
     ]
-    general = MatchSettings(0.75, (1.0, 1.0, 2.0), frozenset([Verdict.EXACT, Verdict.COPY]))
+    general = MatchSettings(0.75, DEFAULT_WEIGHTS, frozenset([Verdict.EXACT, Verdict.COPY]))
     store = open_store(str(tmp_path / "store"), 64 << 20)
     roots = Roots(configured_roots(watch), store, alert_on_baseline=False)
     archive, shop, other = (

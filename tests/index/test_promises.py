@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from index_rows import Make, Row, brute_force, edited, kept, library, unit
 
-from shazimd.text import HASHES, SIGNALS
+from shazimd.text import HASHES, SIGNALS, all_weights
 from shazimd.types import DEFAULT_WEIGHTS, Signals
 
 WIDTH = 6
@@ -79,11 +79,13 @@ def test_after_any_adding_replacing_and_removing_the_answer_is_exact(
         known = {content: row for content, row in known.items() if content not in removed}
     assert len(known) == len(index)
     assert [content in known for content in range(1, 13)] == [content in index for content in range(1, 13)]
-    assert [brute_force(list(known.items()), query, DEFAULT_WEIGHTS, 0.4)] == index.search([query], (1, 1, 2), 0.4)
+    assert [brute_force(list(known.items()), query, DEFAULT_WEIGHTS, 0.4)] == index.search(
+        [query], DEFAULT_WEIGHTS, 0.4
+    )
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.6, 0.75, 0.9, 0.99])
-@pytest.mark.parametrize("weights", [(1, 1, 2), (0.5, 0.5, 3), (0, 0, 1), (1, 0, 0), (1, 2, 0)])
+@pytest.mark.parametrize("weights", [*map(all_weights, [(1, 1, 2), (0.5, 0.5, 3), (0, 0, 1), (1, 0, 0), (1, 2, 0)])])
 def test_a_library_with_copies_is_searched_exactly(
     make: Make, weights: tuple[float, float, float], threshold: float
 ) -> None:
@@ -122,11 +124,11 @@ def test_a_score_at_the_threshold_is_found(make: Make) -> None:
     index = make()
     index.add([(1, Signals(first_hashes(0xFFFF, None), None))])
     query = Signals(first_hashes(0, None), None)
-    assert [hit.content for hit in index.search([query], (1, 1, 2), 0.75)[0]] == [1]
-    assert index.search([query], (1, 1, 2), np.nextafter(0.75, 1)) == [[]]
+    assert [hit.content for hit in index.search([query], DEFAULT_WEIGHTS, 0.75)[0]] == [1]
+    assert index.search([query], DEFAULT_WEIGHTS, np.nextafter(0.75, 1)) == [[]]
 
 
-@pytest.mark.parametrize("weights", [(1, 1, 2), (0, 0, 1)])
+@pytest.mark.parametrize("weights", [*map(all_weights, [(1, 1, 2), (0, 0, 1)])])
 @pytest.mark.parametrize("threshold", [0.0, 0.7])
 def test_pairs_are_all_pairs_once(make: Make, weights: tuple[float, float, float], threshold: float) -> None:
     """For each id in growing order, its hits among the smaller ids: what a search from each row says."""

@@ -26,7 +26,7 @@ from shazimd.search.query import Search
 from shazimd.store.base import Store
 from shazimd.store.lmdb_store import open_store
 from shazimd.telemetry.metrics import Metrics
-from shazimd.types import FileRow, Fingerprint, Query, Signals, Verdict, digest_of
+from shazimd.types import DEFAULT_WEIGHTS, FileRow, Fingerprint, Query, Signals, Verdict, digest_of
 
 MODEL = ModelInfo("m", "m", "00", "", 1, 1, 64)
 
@@ -101,7 +101,7 @@ class Bench:
             self.decoders,
             Search(self.library, None),
             self.alerts,
-            IngestRules(self, MatchSettings(0.75, (1.0, 1.0, 2.0), frozenset(Verdict)), max_file_bytes=1000),
+            IngestRules(self, MatchSettings(0.75, DEFAULT_WEIGHTS, frozenset(Verdict)), max_file_bytes=1000),
             Metrics(),
         )
 

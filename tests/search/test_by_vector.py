@@ -21,10 +21,9 @@ from shazimd.search.query import Search
 from shazimd.search.score import confirmed
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import FileRow, FileState, Fingerprint, Query, Signals, Stat, Verdict, Verification
+from shazimd.types import DEFAULT_WEIGHTS, FileRow, FileState, Fingerprint, Query, Signals, Stat, Verdict, Verification
 from shazimd.words.packing import HEADER, VERSION
 
-WEIGHTS = (1.0, 1.0, 2.0)
 BORDER = 1.9
 NO_WORDS = HEADER.pack(VERSION, 0, 10, 10, 0)
 """Packed local features of which there are none."""
@@ -102,10 +101,10 @@ def test_the_nearest_vector_is_found_whatever_the_hashes(
     with opened(tmp_path, copy_from, [fingerprint(0.95, FAR), fingerprint(BORDER - 1.01, FAR)]) as library:
         search = Search(library, verify)
         query = Query(QUERY, (QUERY.signals,), NO_WORDS)
-        found = search.matches(query, None, weights=WEIGHTS, threshold=0.75)
+        found = search.matches(query, None, weights=DEFAULT_WEIGHTS, threshold=0.75)
         assert [(match.content, match.verdict) for match in found] == [(1, verdict) for verdict in verdicts]
         other = fingerprint(0.95, FAR)
-        compared = search.compare(query, other, same_bytes=False, weights=WEIGHTS, threshold=0.75)
+        compared = search.compare(query, other, same_bytes=False, weights=DEFAULT_WEIGHTS, threshold=0.75)
         assert compared.verdict is (Verdict.COPY if copy_from else Verdict.SCENE)
 
 
@@ -135,5 +134,7 @@ def test_few_are_proposed(tmp_path: Path) -> None:
     asked: list[int] = []
     with opened(tmp_path, BORDER, [fingerprint(0.95, FAR) for _ in range(3 * BY_VECTOR)]) as library:
         query = Query(QUERY, (QUERY.signals,), NO_WORDS)
-        Search(library, verifying(Verification(None), asked)).matches(query, None, weights=WEIGHTS, threshold=0.75)
+        Search(library, verifying(Verification(None), asked)).matches(
+            query, None, weights=DEFAULT_WEIGHTS, threshold=0.75
+        )
     assert sum(asked) == BY_VECTOR

@@ -21,6 +21,7 @@ from shazimd.search.members import GroupMembers
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import (
+    DEFAULT_WEIGHTS,
     ContentId,
     DecisionKind,
     Evidence,
@@ -34,7 +35,7 @@ from shazimd.types import (
     Verdict,
 )
 
-SCORING = Scoring((1.0, 1.0, 2.0), 0.75)
+SCORING = Scoring(DEFAULT_WEIGHTS, 0.75)
 RULES = KeepRules.of((), ())
 ALL = GroupFilter(decided=None)
 

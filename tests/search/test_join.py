@@ -18,9 +18,10 @@ from shazimd.search.library import Library
 from shazimd.search.score import score, similarities
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
+from shazimd.text import all_weights
 from shazimd.types import FileRow, FileState, Fingerprint, Signals, Stat
 
-WEIGHTS = (1.0, 2.0, 0.0)
+WEIGHTS = all_weights((1.0, 2.0, 0.0))
 KNOWN = 150
 
 

@@ -33,9 +33,8 @@ from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import FileRow, FileState, Query, Stat, Verdict, Verification, rounded_score
+from shazimd.types import DEFAULT_WEIGHTS, FileRow, FileState, Query, Stat, Verdict, Verification, rounded_score
 
-WEIGHTS = (1.0, 1.0, 2.0)
 THRESHOLD = 0.75
 LOGO, CHART, FORM = (picture(family, TUNED, 0) for family in ("logos", "line charts", "forms"))
 PICTURES = {
@@ -128,16 +127,18 @@ def copies(library: Library, queries: dict[str, Query]) -> tuple[set[Pair], set[
     search = Search(library, verify)
     found, compared = set(), set()
     for asked, query in queries.items():
-        matches = search.matches(query, None, weights=WEIGHTS, threshold=THRESHOLD)
+        matches = search.matches(query, None, weights=DEFAULT_WEIGHTS, threshold=THRESHOLD)
         found |= {(asked, match.path[1:].decode()) for match in matches if match.verdict is Verdict.COPY}
     for asked, other in permutations(queries, 2):
         known = queries[other].fingerprint
-        answer = search.compare(queries[asked], known, same_bytes=False, weights=WEIGHTS, threshold=THRESHOLD)
+        answer = search.compare(queries[asked], known, same_bytes=False, weights=DEFAULT_WEIGHTS, threshold=THRESHOLD)
         if answer.verdict is Verdict.COPY:
             compared.add((asked, other))
     found -= {(name, name) for name in queries}
     relate(library)
-    groups = filter(None, Duplicates(library, verified=True).groups(KeepRules.of((), ()), Scoring(WEIGHTS, THRESHOLD)))
+    groups = filter(
+        None, Duplicates(library, verified=True).groups(KeepRules.of((), ()), Scoring(DEFAULT_WEIGHTS, THRESHOLD))
+    )
     grouped = {frozenset(member.path[1:].decode() for member in group.members) for group in groups}
     return found, compared, grouped
 
@@ -227,16 +228,16 @@ def test_a_pair_has_one_score(tmp_path: Path) -> None:
         search = Search(library, verify)
         scores: defaultdict[frozenset[str], set[float]] = defaultdict(set)
         for asked, query in queries.items():
-            for match in search.matches(query, None, weights=WEIGHTS, threshold=THRESHOLD):
+            for match in search.matches(query, None, weights=DEFAULT_WEIGHTS, threshold=THRESHOLD):
                 scores[frozenset([asked, match.path[1:].decode()])].add(rounded_score(match.score))
             for other, known in queries.items():
                 if other != asked:
                     found = search.compare(
-                        query, known.fingerprint, same_bytes=False, weights=WEIGHTS, threshold=THRESHOLD
+                        query, known.fingerprint, same_bytes=False, weights=DEFAULT_WEIGHTS, threshold=THRESHOLD
                     )
                     scores[frozenset([asked, other])].add(rounded_score(found.score))
         relate(library)
-        groups = Duplicates(library, verified=True).groups(KeepRules.of((), ()), Scoring(WEIGHTS, THRESHOLD))
+        groups = Duplicates(library, verified=True).groups(KeepRules.of((), ()), Scoring(DEFAULT_WEIGHTS, THRESHOLD))
         (group,) = filter(None, groups)
         keep, *others = group.members
         for member in others:

@@ -23,7 +23,9 @@ from shazimd.search.query import BY_SCORE, BY_WORDS, Search, Verify
 from shazimd.search.score import score, similarities
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
+from shazimd.text import all_weights
 from shazimd.types import (
+    DEFAULT_WEIGHTS,
     ContentId,
     FileRow,
     FileState,
@@ -38,7 +40,6 @@ from shazimd.types import (
 )
 from shazimd.words.packing import FEATURE, HEADER, VERSION
 
-WEIGHTS = (1.0, 1.0, 2.0)
 KNOWN = 120
 NO_WORDS = HEADER.pack(VERSION, 0, 10, 10, 0)
 """packed local features of which there are none"""
@@ -70,7 +71,8 @@ def near(random: np.random.Generator, bits_max: int) -> Signals:
     flips = [sum(1 << int(bit) for bit in random.integers(0, 64, random.integers(0, bits_max))) for _ in range(2)]
     vector = np.abs(np.array([1.0, 0, 0, 0]) + random.normal(scale=bits_max / 40, size=4))
     return Signals(
-        (0xF0F0 ^ flips[0] % 2**64, 0x1234 ^ flips[1] % 2**64), (vector / np.linalg.norm(vector)).astype("f4")
+        first_hashes(0xF0F0 ^ flips[0] % 2**64, 0x1234 ^ flips[1] % 2**64),
+        (vector / np.linalg.norm(vector)).astype("f4"),
     )
 
 
@@ -154,14 +156,14 @@ def expected(library: Library, query: Query, threshold: float) -> list[tuple[Con
     """By definition: the best score of all orientations of every known content."""
     with library.store.read() as reader:
         best = [
-            (content, max(score(similarities(one, signals), WEIGHTS) for one in query.orientations))
+            (content, max(score(similarities(one, signals), DEFAULT_WEIGHTS) for one in query.orientations))
             for content, signals in reader.signals("m")
         ]
     return sorted((each for each in best if each[1] >= threshold), key=lambda each: (-each[1], each[0]))
 
 
 def found(search: Search, query: Query, threshold: float, limit: int | None = None) -> list[tuple[bytes, Verdict]]:
-    matches = search.matches(query, None, weights=WEIGHTS, threshold=threshold, limit=limit)
+    matches = search.matches(query, None, weights=DEFAULT_WEIGHTS, threshold=threshold, limit=limit)
     return [(match.path, match.verdict) for match in matches]
 
 
@@ -171,7 +173,7 @@ def test_every_content_at_or_over_the_threshold_matches(
     library: Library, query: Query, threshold: float, using: Verify | None
 ) -> None:
     """All of them and no other, best first, whatever the threshold, with and without verification."""
-    matches = Search(library, using).matches(query, None, weights=WEIGHTS, threshold=threshold)
+    matches = Search(library, using).matches(query, None, weights=DEFAULT_WEIGHTS, threshold=threshold)
     contents = list(dict.fromkeys(match.content for match in matches))
     assert [content for content, _ in expected(library, query, threshold)] == contents
 
@@ -196,10 +198,10 @@ def test_with_a_limit_no_search_gives_more_than_some_rows(library: Library, inde
 def test_contents_without_a_file_to_name_do_not_shorten_the_answer(library: Library, query: Query) -> None:
     """When the best hundred may not be named, the next ones are, each by a single file."""
     search = Search(library, verify)
-    whole = search.matches(query, None, weights=WEIGHTS, threshold=0.0)
+    whole = search.matches(query, None, weights=DEFAULT_WEIGHTS, threshold=0.0)
     banned = {match.path for match in whole[:100]}
     matches = search.matches(
-        query, None, weights=WEIGHTS, threshold=0.0, limit=5, admit=lambda path, *_: path not in banned
+        query, None, weights=DEFAULT_WEIGHTS, threshold=0.0, limit=5, admit=lambda path, *_: path not in banned
     )
     following = dict.fromkeys(match.content for match in whole[100:])
     assert list(following)[:5] == [match.content for match in matches]
@@ -239,7 +241,7 @@ def test_what_is_exact_is_told_once(library: Library, query: Query) -> None:
     """A content that is known by its bytes is not told as a copy, too."""
     content = expected(library, query, 0.0)[0][0]
     search = Search(library, lambda q, candidates: verify(q, [COPY for _ in candidates]))
-    matches = search.matches(query, content, weights=WEIGHTS, threshold=0.0)
+    matches = search.matches(query, content, weights=DEFAULT_WEIGHTS, threshold=0.0)
     assert [Verdict.EXACT] == [match.verdict for match in matches if match.content == content]
     assert Verdict.COPY == matches[1].verdict
 
@@ -247,12 +249,14 @@ def test_what_is_exact_is_told_once(library: Library, query: Query) -> None:
 def test_a_match_stands_out_from_the_neighbourhood(library: Library, query: Query) -> None:
     """The tenth nearest tells its level; a single one near to the query is far above that."""
     search = Search(library, None)
-    crowd = [match.stands_out for match in search.matches(query, None, weights=WEIGHTS, threshold=0.0)]
+    crowd = [match.stands_out for match in search.matches(query, None, weights=DEFAULT_WEIGHTS, threshold=0.0)]
     tenth = expected(library, query, 0.0)[BY_SCORE - 1][1]
     near = 1 - (1 - tenth) / 4
-    assert crowd == [match.score >= near for match in search.matches(query, None, weights=WEIGHTS, threshold=0.0)]
+    assert crowd == [
+        match.score >= near for match in search.matches(query, None, weights=DEFAULT_WEIGHTS, threshold=0.0)
+    ]
     content = put(library, 900, fingerprint(query.fingerprint.signals))
-    first, *_ = search.matches(query, None, weights=WEIGHTS, threshold=0.0)
+    first, *_ = search.matches(query, None, weights=DEFAULT_WEIGHTS, threshold=0.0)
     assert (first.content, first.stands_out) == (content, True)
 
 
@@ -261,10 +265,10 @@ def test_without_a_vector_the_threshold_keeps_its_meaning(library: Library, quer
     bare = Signals(query.fingerprint.signals.hashes, None)
     asked = Query(fingerprint(bare), (bare,), NO_WORDS)
     search = Search(library, None)
-    scores = [score(similarities(bare, known), WEIGHTS) for _, known in known_signals(library)]
-    found_ = search.matches(asked, None, weights=WEIGHTS, threshold=0.6)
+    scores = [score(similarities(bare, known), DEFAULT_WEIGHTS) for _, known in known_signals(library)]
+    found_ = search.matches(asked, None, weights=DEFAULT_WEIGHTS, threshold=0.6)
     assert len({match.content for match in found_}) == sum(each >= 0.6**0.6 for each in scores)
-    by_hashes = search.matches(asked, None, weights=(1.0, 1.0, 0.0), threshold=0.6)
+    by_hashes = search.matches(asked, None, weights=all_weights((1.0, 1.0, 0.0)), threshold=0.6)
     assert len({match.content for match in by_hashes}) == sum(each >= 0.6 for each in scores) > len(found_)
 
 
@@ -279,7 +283,7 @@ def test_variants_of_a_crowd_do_not_stand_out(library: Library, query: Query) ->
     told = []
     for number in range(6):
         put(library, 900 + number, fingerprint(query.fingerprint.signals, with_words(80, b"vari")))
-        matches = Search(library, by_label).matches(asked, None, weights=WEIGHTS, threshold=0.75)
+        matches = Search(library, by_label).matches(asked, None, weights=DEFAULT_WEIGHTS, threshold=0.75)
         told.append({match.stands_out for match in matches if match.verdict is Verdict.VARIANT})
     assert told == [{True}] * 4 + [{False}] * 2
 
@@ -297,7 +301,7 @@ def test_more_copies_than_are_verified_first_are_all_found(library: Library, que
     far = Signals(first_hashes(0x0F0F_FFFF_0000_1234, 0xABCD_0000_FFFF_0F0F), None)
     put_ = [put(library, number, fingerprint(far, with_words(80, b"copy"))) for number in range(43)]
     asked = Query(query.fingerprint, query.orientations, with_words(80, b"asks"))
-    matches = Search(library, by_label).matches(asked, None, weights=WEIGHTS, threshold=1.0)
+    matches = Search(library, by_label).matches(asked, None, weights=DEFAULT_WEIGHTS, threshold=1.0)
     assert put_ == sorted(match.content for match in matches if match.verdict is Verdict.COPY)
 
 
@@ -309,7 +313,7 @@ def test_the_original_ranks_above_its_variants_and_these_above_scenes(library: L
     put(library, 40, fingerprint(far, with_words(95, b"scen")))
     original = put(library, 41, fingerprint(far, with_words(90, b"copy")))
     asked = Query(query.fingerprint, query.orientations, with_words(100, b"asks"))
-    matches = Search(library, by_label).matches(asked, None, weights=WEIGHTS, threshold=1.0)
+    matches = Search(library, by_label).matches(asked, None, weights=DEFAULT_WEIGHTS, threshold=1.0)
     assert (original, Verdict.COPY) == (matches[0].content, matches[0].verdict)
     assert [Verdict.VARIANT] * 40 + [Verdict.SCENE] == [match.verdict for match in matches[1:]]
 
@@ -321,7 +325,7 @@ def test_a_copy_by_words_and_by_score_is_told_once(library: Library, query: Quer
         known = signals if number >= BY_WORDS else turned(signals, 0xFFFF_0000_0000)
         put(library, number, fingerprint(known, with_words(80, b"copy")))
     asked = Query(query.fingerprint, query.orientations, with_words(80, b"asks"))
-    matches = Search(library, by_label).matches(asked, None, weights=WEIGHTS, threshold=0.9)
+    matches = Search(library, by_label).matches(asked, None, weights=DEFAULT_WEIGHTS, threshold=0.9)
     paths = [match.path for match in matches]
     assert len(paths) == len(set(paths)) >= 30
 
@@ -338,7 +342,7 @@ def test_of_two_copies_the_one_with_more_inliers_is_first(library: Library, quer
         done.set_result([Verification(Verdict.COPY, each[0]) if each else Verification(None) for each in labelled])
         return done
 
-    matches = Search(library, with_inliers).matches(query, None, weights=WEIGHTS, threshold=1.0)
+    matches = Search(library, with_inliers).matches(query, None, weights=DEFAULT_WEIGHTS, threshold=1.0)
     assert [original, other] == [match.content for match in matches if match.verdict is Verdict.COPY]
 
 
@@ -354,7 +358,7 @@ def test_verifying_stops_where_most_are_unrelated(library: Library, query: Query
         return by_label(packed, candidates)
 
     asked = Query(query.fingerprint, query.orientations, with_words(80, b"asks"))
-    Search(library, counted).matches(asked, None, weights=WEIGHTS, threshold=1.0)
+    Search(library, counted).matches(asked, None, weights=DEFAULT_WEIGHTS, threshold=1.0)
     assert sum(verified) == BY_WORDS
 
 
@@ -368,7 +372,7 @@ def test_a_low_information_picture_is_verified_and_never_similar(
     put(library, 2, fingerprint(signals, NO_WORDS, faint=True))
     normal = put(library, 3, fingerprint(signals, COPY))
     asked = Query(fingerprint(signals, NO_WORDS, faint=asked_faint), query.orientations, NO_WORDS)
-    matches = Search(library, verify).matches(asked, None, weights=WEIGHTS, threshold=0.6)
+    matches = Search(library, verify).matches(asked, None, weights=DEFAULT_WEIGHTS, threshold=0.6)
     assert {copy, normal} == {match.content for match in matches if match.verdict is Verdict.COPY}
     likes = {match.path for match in matches if match.verdict is Verdict.SIMILAR}
     assert b"/q/2" not in likes
@@ -383,8 +387,8 @@ def test_find_and_compare_give_one_answer_to_a_low_information_pair(library: Lib
     for number, features in enumerate((COPY, NO_WORDS)):
         known = fingerprint(signals, features, faint=True)
         content = put(library, number, known)
-        compared = search.compare(asked, known, same_bytes=False, weights=WEIGHTS, threshold=0.6)
-        matches = search.matches(asked, None, weights=WEIGHTS, threshold=0.6)
+        compared = search.compare(asked, known, same_bytes=False, weights=DEFAULT_WEIGHTS, threshold=0.6)
+        matches = search.matches(asked, None, weights=DEFAULT_WEIGHTS, threshold=0.6)
         found_verdicts = [match.verdict for match in matches if match.content == content]
         assert found_verdicts == ([compared.verdict] if compared.verdict else [])
 
