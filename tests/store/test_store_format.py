@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from first_hashes import first_hashes
 
-from shazimd.store import schema
+from shazimd.store import records, schema
 from shazimd.store.base import Store, Writer
 from shazimd.store.tables import TABLES_MAX, Tables, number, raw_rows, scan
 from shazimd.types import FileRow, FileState, Fingerprint, Signals, Stat
@@ -91,3 +91,18 @@ def test_rows_are_written_with_checksums_only() -> None:
     others = [path for path in sources if path.name not in ("tables.py", "schema.py")]
     found = [path.name for path in others if re.search(r"txn\.(get|put|pop|replace)\(", path.read_text())]
     assert found == []
+
+
+def test_another_hash_follows_the_first_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In each orientation, behind the bytes that a row had already; a row of before reads as one that lacks it."""
+    two = [(10 * n, 10 * n + 1) for n in range(8)]
+    three = [(*pair, 1000 + pair[0]) for pair in two]
+    without = [(*pair, None) for pair in two]
+    ah, dh, before = records.encode_hashes(two)
+    assert (ah, dh, before) == records.encode_hashes(without)
+    *same, turned = records.encode_hashes(three)
+    assert ([ah, dh], before) == (same, turned[: len(before)])
+    monkeypatch.setattr(records, "_FURTHER", [len(before)])
+    assert [records.upright(ah, dh, turned), *records.decode_turned(turned)] == three
+    assert [records.upright(ah, dh, before), *records.decode_turned(before)] == without
+    assert (records.upright(ah, dh, b""), records.decode_turned(b"")) == ((0, 1, None), ())
