@@ -253,8 +253,8 @@ def check_turned(raw: bytes) -> None:
 
 
 def encode_hashes(oriented_hashes: Sequence[Hashes]) -> tuple[int | None, int | None, bytes]:
-    """``ah``, ``dh`` and ``turned`` of a ``ContentRecord``. A hash besides these two, and all after it, are left out if
-    it is missing."""
+    """``ah``, ``dh`` and ``turned`` of a ``ContentRecord``. Other hashes are kept of all 8 orientations
+    together, up to the first that is missing."""
     upright, *turned = oriented_hashes
     pairs = [hashes[:_PAIR] for hashes in turned]
     further = list(zip(*oriented_hashes, strict=True))[_PAIR:] if turned else []
