@@ -63,9 +63,10 @@ class Generation:
 
     def append(self, rows: Rows) -> None:
         """Write rows, each into the table of its signals, and retire the rows they replace. Raises OSError."""
-        for has in np.unique(rows.has, axis=0):
-            same = rows.part((rows.has == has).all(axis=1))
-            number = self._number_of(has, rows.fv.shape[1])
+        kinds = rows.has @ (1 << np.arange(rows.has.shape[1]))
+        for kind in sorted(set(kinds.tolist())):  # np.unique would cost as much as all the rest for a single row
+            same = rows.part(kinds == kind)
+            number = self._number_of(same.has[0], rows.fv.shape[1])
             start = self._tables[number].count
             self._tables[number].append(same)
             self.retire(same.ids.tolist())
@@ -268,9 +269,10 @@ class Places:
         if which is not None:
             contents, places = contents[which], places[which]
         pages = contents // PAGE
-        for number in np.unique(pages).tolist():
+        for number in set(pages.tolist()):
             inside = pages == number
-            page = self._pages.setdefault(number, np.full(PAGE, -1, np.int64))
+            if (page := self._pages.get(number)) is None:
+                page = self._pages[number] = np.full(PAGE, -1, np.int64)
             offsets = contents[inside] % PAGE
             self._count += int(np.count_nonzero(page[offsets] < 0))
             page[offsets] = places[inside]
