@@ -1,6 +1,6 @@
 """How far does one daemon go, and what does it hold in memory? One command, two tables:
 
-    python -m benchmarks.million --folder DIR [--rows 10000,100000] [--plain] [--questions 40] [--ingest 100]
+    python -m benchmarks.million --folder DIR [--rows 10000,100000] [--small] [--questions 40] [--ingest 100]
 
 A store of so many rows is made from the real photos of $SHAZIMD_SHARED, without drawing or encoding a picture for each:
 
@@ -12,7 +12,8 @@ A store of so many rows is made from the real photos of $SHAZIMD_SHARED, without
 - one in ten is stored as a copy of the row before: a group of two,
 - each has a file of its own that takes no blocks on the disk, a thousand to a directory, with the stat of its row.
 
-``--plain`` leaves the local features out, as ``verify = false`` does: 1 kB a row on the disk in place of 9.
+``--small`` keeps the small pictures at a quarter of their size: 5 kB a row on the disk in place of 9. The daemon opens
+them for candidates alone.
 
 The daemon then starts on the store twice: at first it makes its index and words, and looks at all files once; the
 second start is the one that is told. ``--ingest`` photos, cut anew, land afterwards, and memory is told when they are
@@ -36,6 +37,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import psutil
 
@@ -51,7 +53,7 @@ from shazimd.models.model import ModelInfo, bundled
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import JUDGE, Evidence, FileRow, FileState, Fingerprint, Signals, Stat
-from shazimd.words.packing import FEATURE, HEADER, VERSION
+from shazimd.words.packing import DRAWN, FEATURE, HEADER, VERSION, split
 from shazimd.workers.keeper import IDLE_S
 from shazimd.workers.pool import WorkerPool
 
@@ -60,6 +62,7 @@ BATCH = 1000
 """Rows in a transaction, and files in a directory."""
 COPY_EVERY = 10
 MAP_GB = 64
+CONFIG = "[workers]\nprocesses = 2\n"
 CROP = Evidence(("crop",), (), 0.5)
 
 
@@ -73,10 +76,10 @@ def fingerprints(photos: Sequence[Path], model: ModelInfo, kept: Path) -> list[F
     return found
 
 
-def made(base: Sequence[Fingerprint], count: int, *, plain: bool) -> Iterator[Fingerprint]:
+def made(base: Sequence[Fingerprint], count: int) -> Iterator[Fingerprint]:
     """``count`` fingerprints: those of ``base``, then others like them; see the module."""
     random = np.random.default_rng(1)
-    yield from (replace(each, features=b"") if plain else each for each in base[:count])
+    yield from base[:count]
     words = np.concatenate([_rows(each.features)["word"] for each in base if each.features])
     signals = vectors.Set(
         np.array([each.signals.hashes[0] for each in base], np.uint64),
@@ -86,9 +89,20 @@ def made(base: Sequence[Fingerprint], count: int, *, plain: bool) -> Iterator[Fi
     for block in vectors.scaled(signals, max(0, count - len(base))):
         for ah, dh, fv in zip(*block, strict=True):
             source = base[int(random.integers(len(base)))]
-            features = b"" if plain else _with_words(source.features, words, random)
+            features = _with_words(source.features, words, random)
             own = Signals((int(ah), int(dh)), fv.astype(np.float32))
             yield replace(source, signals=own, features=features, pixels=random.bytes(16), turned=_turned(random))
+
+
+def smaller(fingerprint: Fingerprint) -> Fingerprint:
+    """The fingerprint with a small picture of a quarter of its size."""
+    packed = split(fingerprint.features)
+    picture = cv2.imdecode(np.frombuffer(packed.picture, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    quarter = cv2.resize(picture, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    encoded = cv2.imencode(".jpg", quarter, [cv2.IMWRITE_JPEG_QUALITY, 30])[1].tobytes()
+    head = HEADER.pack(VERSION, packed.flags & DRAWN, packed.width, packed.height, len(packed.rows))
+    return replace(fingerprint, features=head + packed.rows.tobytes() + encoded)
 
 
 def _rows(features: bytes | bytearray) -> np.ndarray:
@@ -107,7 +121,7 @@ def _turned(random: np.random.Generator) -> tuple[tuple[int, int], ...]:
     return tuple((int(a), int(b)) for a, b in random.integers(0, 1 << 63, (7, 2), np.uint64))
 
 
-def fill(folder: Path, rows: Iterator[Fingerprint], *, plain: bool) -> float:
+def fill(folder: Path, rows: Iterator[Fingerprint]) -> float:
     """Write the store and the files; rows a second of processor time of the writes alone."""
     spent, number = 0.0, 0
     root = folder / "root"
@@ -116,19 +130,19 @@ def fill(folder: Path, rows: Iterator[Fingerprint], *, plain: bool) -> float:
         while batch := list(islice(rows, BATCH)):
             files = _files(root / f"{number // BATCH:04}", len(batch))
             begin = time.process_time()
-            store.write(partial(_put, batch=batch, files=files, number=number, plain=plain))
+            store.write(partial(_put, batch=batch, files=files, number=number))
             spent += time.process_time() - begin
             number += len(batch)
     return number / spent
 
 
-def _put(writer: Writer, batch: list[Fingerprint], files: Mapping[bytes, Stat], number: int, *, plain: bool) -> None:
+def _put(writer: Writer, batch: list[Fingerprint], files: Mapping[bytes, Stat], number: int) -> None:
     before = None
     for at, (fingerprint, (path, stat)) in enumerate(zip(batch, files.items(), strict=True), number):
         digest = hashlib.blake2b(b"%d" % at, digest_size=32).digest()
         content = writer.add_content(digest, fingerprint, related=False, held=True)
         writer.put_file(path, FileRow(stat, FileState.INDEXED, content))
-        if at % COPY_EVERY == 0 and before is not None and not plain:
+        if at % COPY_EVERY == 0 and before is not None:
             relate(writer, content, before, evidence=CROP)
         before = content
 
@@ -148,61 +162,71 @@ def _files(directory: Path, count: int) -> dict[bytes, Stat]:
 
 
 class Measured(NamedTuple):
-    rows: int
     figures: dict[str, float]
     memory: list[list[str]]
 
 
-def measure(folder: Path, photos: Sequence[Path], count: int, options: argparse.Namespace) -> Measured:
-    """Make a store of ``count`` rows in an empty folder, and measure the daemon on it."""
-    strangers = list(photos[::STRANGERS_EVERY])
-    known = [photo for photo in photos if photo not in set(strangers)]
-    base = fingerprints(known, bundled(), folder.parent / f"photos-{VERSION}.pickle")
-    figures = {
-        "stored, rows/s of processor time": fill(folder, made(base, count, plain=options.plain), plain=options.plain)
-    }
+def make(folder: Path, photos: Sequence[Path], count: int, *, small: bool) -> dict[str, float]:
+    """Make a store of ``count`` rows in an empty folder, with its index and words; the figures of that."""
+    base = fingerprints(photos, bundled(), folder.parent / f"photos-{VERSION}.pickle")
+    rows = made([smaller(each) for each in base] if small else base, count)
+    figures = {"stored, rows/s of processor time": fill(folder, rows)}
     figures["store on the disk, bytes a row"] = _bytes_of(folder / "store") / count
-    config = "[workers]\nprocesses = 2\n[match]\nverify = false\n" if options.plain else "[workers]\nprocesses = 2\n"
-    with started(folder, config, model="bundled") as (process, client):
+    with started(folder, CONFIG, model="bundled") as (process, client):
         _wait(lambda: is_settled(client))
         figures["first start, index and words made, s of processor time"] = cpu_s(process)
     figures["index and words on the disk, bytes a row"] = _bytes_of(folder / "store" / "index") / count
-    memory = []
+    return figures
+
+
+def measure(folder: Path, known: list[Path], strangers: list[Path], questions: int, ingest: int) -> Measured:
+    """Start a daemon on a store of ``make``, and ask it; ``known``: the photos it was made from."""
+    figures, memory = {}, []
     begin = time.monotonic()
-    with started(folder, config, model="bundled") as (process, client):
+    with started(folder, CONFIG, model="bundled") as (process, client):
         _wait(lambda: _answers(client))
         figures["start: answers after, s"] = time.monotonic() - begin
-        figures["start: the daemon's processor time until then, s"] = cpu_s(process)
+        figures["start: processor time until then, s"] = cpu_s(process)
         _wait(lambda: is_settled(client))
         figures["start: all files compared after, s"] = time.monotonic() - begin
+        figures["start: processor time until then, s "] = cpu_s(process)
         memory += _memory("started", process)
-        if options.questions:
-            for what, asked in (("known", known), ("unknown", strangers)):
-                took = answers_ms(client, asked, options.questions)
-                figures[f"question, {what}, server, median ms"] = statistics.median(took)
-        figures |= _duplicates(client)
+        for what, asked in (("known", known), ("unknown", strangers)):
+            spent = _cpu_of_all(process)
+            took = answers_ms(client, asked, questions)
+            figures[f"question, {what}: server, median ms"] = statistics.median(took)
+            figures[f"question, {what}: processor time of all processes, ms"] = (
+                1e3 * (_cpu_of_all(process) - spent) / questions
+            )
+        figures |= _duplicates(process, client)
         memory += _memory("asked", process)
-        for number in range(options.ingest):
+        for number in range(ingest):
             cut(known[number * 7 % len(known)], folder / "root" / f"new{number}.jpg", 0.3)
-        if options.ingest:
+        if ingest:
             _wait(lambda: is_settled(client))
             memory += _memory("ingested", process)
         time.sleep(IDLE_S + 5)
         memory += _memory("a minute later", process)
-    return Measured(count, figures, memory)
+    return Measured(figures, memory)
 
 
-def _duplicates(client: Client) -> dict[str, float]:
-    begin = time.monotonic()
+def _duplicates(process: psutil.Process, client: Client) -> dict[str, float]:
+    begin, spent = time.monotonic(), cpu_s(process)
     groups = client.duplicates()
     next(groups, None)
-    first = time.monotonic() - begin
+    first, spent_first = time.monotonic() - begin, cpu_s(process) - spent
     rest = sum(1 for _ in groups)
     return {
-        "duplicates: first group, s": first,
-        "duplicates: all groups, s": time.monotonic() - begin,
+        "duplicates: first group after, s": first,
+        "duplicates: processor time until then, s": spent_first,
+        "duplicates: all groups after, s": time.monotonic() - begin,
+        "duplicates: processor time until then, s ": cpu_s(process) - spent,
         "duplicates: groups": rest + 1,
     }
+
+
+def _cpu_of_all(process: psutil.Process) -> float:
+    return sum(map(cpu_s, [process, *process.children()]))
 
 
 def _memory(when: str, process: psutil.Process) -> list[list[str]]:
@@ -235,28 +259,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--rows", default="10000,100000")
-    parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--small", action="store_true")
     parser.add_argument("--questions", type=int, default=40)
     parser.add_argument("--ingest", type=int, default=100)
     options = parser.parse_args()
-    photos = sorted((vectors.shared() / "data" / "photos").rglob("*.jpg"))
-    if not photos:
+    known = sorted((vectors.shared() / "data" / "photos").rglob("*.jpg"))
+    if not known:
         raise SystemExit(f"{vectors.shared()}: no photos there; set SHAZIMD_SHARED")
+    strangers = known[::STRANGERS_EVERY]
+    del known[::STRANGERS_EVERY]
     options.folder.mkdir(parents=True, exist_ok=True)
-    measured = []
-    for count in map(int, options.rows.split(",")):
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            measured.append(measure(Path(folder), photos, count, options))
-        print(f"\n{printed(('MiB', *COLUMNS), measured[-1].memory)}\n", flush=True)
-    sizes = [each.rows for each in measured]
-    head = ["", *(f"{size:,}" for size in sizes), *(["grows with"] if len(sizes) > 1 else [])]
-    print(printed(head, [_figures(name, measured, sizes) for name in measured[0].figures]))
+    sizes, told = [int(size) for size in options.rows.split(",")], []
+    for count in sizes:
+        with tempfile.TemporaryDirectory(dir=options.folder) as name:
+            figures = make(Path(name), known, count, small=options.small)
+            found = measure(Path(name), known, strangers, options.questions, options.ingest)
+        told.append(figures | found.figures)
+        print(f"{count:,} rows\n\n{printed(('MiB', *COLUMNS), found.memory)}\n", flush=True)
+    print(printed(["", *(f"{size:,}" for size in sizes), "grows with"], [_row(name, told, sizes) for name in told[0]]))
 
 
-def _figures(name: str, measured: Sequence[Measured], sizes: Sequence[int]) -> list[str]:
-    values = [each.figures[name] for each in measured]
-    growth = [f"N^{exponent(sizes, values):.2f}"] if len(sizes) > 1 else []
-    return [name, *(f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in values), *growth]
+def _row(name: str, told: Sequence[dict[str, float]], sizes: Sequence[int]) -> list[str]:
+    values = [each[name] for each in told]
+    growth = f"N^{exponent(sizes, values):.2f}" if len(sizes) > 1 else ""
+    return [name, *(f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in values), growth]
 
 
 if __name__ == "__main__":
