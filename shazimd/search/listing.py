@@ -7,7 +7,8 @@ by several files of one picture. A pass reads all relations and a row for each c
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
 from shazimd.search.groups import group
@@ -19,6 +20,7 @@ from shazimd.types import Appearance, ContentId, Evidence, FileRow, PictureFacts
 Rank: TypeAlias = tuple[float | str | bytes, ...]
 PictureId: TypeAlias = ContentId
 """The smallest content of a picture."""
+Pair: TypeAlias = tuple[PictureId, PictureId]
 
 
 class Edge(NamedTuple):
@@ -123,11 +125,31 @@ def list_groups(reader: Reader, rows: GroupRows, rules: KeepRules) -> list[Group
     silences = Silences(reader)
     pictures = _Pictures(rows, silences)
     pairs, signs = _pairs(rows.edges, pictures, silences)
-    paired = {each for pair in pairs for each in pair}
+    alone = set(pictures.several())
+    summaries = []
+    for connected_pairs in _components(pairs):
+        paired = {each for pair in connected_pairs for each in pair}
+        alone -= paired
+        summaries += _grouped(reader, connected_pairs, paired, pictures, signs, rules, silences)
+    for picture in alone:
+        summaries += _grouped(reader, (), {picture}, pictures, signs, rules, silences)
+    return sorted(summaries, key=order)
+
+
+def _grouped(
+    reader: Reader,
+    pairs: Collection[Pair],
+    connected: Set[PictureId],
+    pictures: _Pictures,
+    signs: Mapping[PictureId, int],
+    rules: KeepRules,
+    silences: Silences,
+) -> list[GroupSummary]:
+    """The groups of connected pictures, or of one alone; all at once would take a kilobyte a picture until the end."""
     held: dict[PictureId, _PictureFiles] = {}
-    for picture in paired | pictures.several():
+    for picture in connected:
         contents = pictures.contents(picture)
-        ranking = rules if picture in paired or len(contents) > 1 else None
+        ranking = rules if pairs or len(contents) > 1 else None
         found = _held(reader, contents, silences, rules.need_paths, ranking, signs.get(picture, 0))
         if found is not None:
             held[picture] = found
@@ -135,9 +157,24 @@ def list_groups(reader: Reader, rows: GroupRows, rules: KeepRules) -> list[Group
     near = group(among, lambda p: (held[p].rank, -p), lambda p: held[p].size_bytes)
     grouped = [(each.representative, *(member for member, _ in each.members)) for each in near]
     taken = {picture for each in grouped for picture in each}
-    grouped += [(picture,) for picture in sorted(held.keys() - taken) if held[picture].files > 1]
-    summaries = [_summary(each, pictures, held, silences) for each in grouped]
-    return sorted(summaries, key=order)
+    grouped += [(picture,) for picture in held.keys() - taken if held[picture].files > 1]
+    return [_summary(each, pictures, held, silences) for each in grouped]
+
+
+def _components(pairs: Collection[Pair]) -> Iterator[list[Pair]]:
+    """The pairs of each connected component."""
+    above: dict[PictureId, PictureId] = {}
+
+    def top(picture: PictureId) -> PictureId:
+        while (parent := above.get(picture, picture)) != picture:
+            above[picture] = picture = above.get(parent, parent)
+        return picture
+
+    for a, b in pairs:
+        one, other = top(a), top(b)
+        above[max(one, other)] = min(one, other)
+    together = sorted(pairs, key=lambda pair: top(pair[0]))
+    return (list(some) for _, some in groupby(together, key=lambda pair: top(pair[0])))
 
 
 def order(summary: GroupSummary) -> tuple[int, ContentId]:
@@ -198,11 +235,9 @@ def _are_apart(some: list[ContentId], others: list[ContentId], silences: Silence
     return any(silences.apart(a, b) for a in some for b in others)
 
 
-def _pairs(
-    edges: Iterable[Edge], pictures: _Pictures, silences: Silences
-) -> tuple[set[tuple[PictureId, PictureId]], dict[PictureId, int]]:
+def _pairs(edges: Iterable[Edge], pictures: _Pictures, silences: Silences) -> tuple[set[Pair], dict[PictureId, int]]:
     """(pairs of related pictures, number of signs that a picture was made from another)"""
-    pairs: set[tuple[PictureId, PictureId]] = set()
+    pairs: set[Pair] = set()
     signs: defaultdict[PictureId, int] = defaultdict(int)
     for asked, known, evidence in edges:
         a, b = pictures.picture(asked), pictures.picture(known)

@@ -123,6 +123,17 @@ def test_groups_are_made_by_relations_pixels_and_files(shelf: Shelf) -> None:
     assert ties == [[None, Verdict.EXACT], [None, Verdict.EXACT], [None, Verdict.COPY]]
 
 
+def test_a_chain_is_cut_where_pictures_have_no_relation_of_their_own(shelf: Shelf) -> None:
+    """The ends have none with the best of the middle: the one with two files is a group by itself, the other in none.
+    Pictures of another chain change nothing, whatever the order in which all were related."""
+    for name, width in ("a", 100), ("b", 100), ("c", 300), ("d", 100), ("f", 100), ("g", 200):
+        shelf.put(name, f"/{name}", width=width)
+    shelf.put("e", "/e1", "/e2", size=70)
+    for pair in "de", "fg", "ab", "cd", "bc":
+        shelf.relate(*pair)
+    assert [["/c", "/b", "/d"], ["/g", "/f"], ["/e1", "/e2"]] == shelf.paths()
+
+
 def test_a_tie_is_seen_from_the_member(shelf: Shelf) -> None:
     """The relation was asked from the other side: the map leads from the member to the one to keep."""
     shelf.put("a", "/a", width=200)
