@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -38,6 +39,8 @@ class Aligned:
     """(width, height) of the query at that resolution, and of the grid"""
     pictures: tuple[Colour, Colour]
     """the query and the match as they are kept"""
+    laid: Plane
+    """the query's luma before it was laid on the grid"""
 
     @property
     def to_query(self) -> Affine:
@@ -49,7 +52,8 @@ class Aligned:
     def moved(self, onward: Affine) -> Aligned:
         """The same after a map [2, 3] of the grid's pixels has been applied to the query, too."""
         between = (np.vstack([onward, [0, 0, 1]]) @ np.vstack([self.between, [0, 0, 1]]))[:2]
-        return _laid_on(self.pictures, self.sizes, between)
+        query, inside = _moved(self.laid, between, self.sizes[1]), _overlap(self.sizes, between)
+        return replace(self, query=query, inside=inside, between=between)
 
     def colours(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32], Mask]:
         """(Cr and Cb [2, h, w] of the query and of the match, where both are known), ``step`` times coarser than the
@@ -82,12 +86,22 @@ def align(query: Features, match: Features, affine: Affine, *, least: int = 0, m
     side = max(match.picture.shape) * min(1.0, 1 / scale)
     factor = max(1.0, least / side) if most is None else min(1.0, most / side)
     laid, grid = _size(query.picture, min(1.0, scale) * factor), _size(match.picture, min(1.0, 1 / scale) * factor)
+    sizes = laid, grid
     into, back = _enlarging(laid, (query.width, query.height)), _enlarging((match.width, match.height), grid)
-    between = back @ np.vstack([affine, [0, 0, 1]]) @ into
-    pictures = query.picture, match.picture
+    between = (back @ np.vstack([affine, [0, 0, 1]]) @ into)[:2]
     if factor > 1:  # enlarged from what the coarser one shows: a sharp edge is unlike the same edge at half the size
         pictures = _reduced(query.picture, min(1.0, scale)), _reduced(match.picture, min(1.0, 1 / scale))
-    return _laid_on(pictures, (laid, grid), between[:2])
+        ours, theirs = _smooth_luma(pictures[0], laid), _smooth_luma(pictures[1], grid)
+    else:
+        pictures = query.picture, match.picture
+        ours, theirs = _kept_luma(query, laid), _kept_luma(match, grid)
+    return Aligned(_moved(ours, between, grid), theirs, _overlap(sizes, between), between, sizes, pictures, ours)
+
+
+@lru_cache(maxsize=8)
+def _kept_luma(features: Features, size: tuple[int, int]) -> Plane:
+    """A picture as it is compared at a size; of the last ones, for a query is compared with many pictures."""
+    return _smooth_luma(features.picture, size)
 
 
 def around(mask: Mask, reach: int) -> tuple[slice, slice]:
@@ -96,14 +110,6 @@ def around(mask: Mask, reach: int) -> tuple[slice, slice]:
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     left, top, right, bottom = left - reach, top - reach, left + width + reach, top + height + reach
     return slice(max(0, top - top % 2), bottom), slice(max(0, left - left % 2), right)
-
-
-def _laid_on(
-    pictures: tuple[Colour, Colour], sizes: tuple[tuple[int, int], tuple[int, int]], between: Affine
-) -> Aligned:
-    laid, ground = (_smooth_luma(picture, size) for picture, size in zip(pictures, sizes, strict=True))
-    inside = _overlap(sizes, between)
-    return Aligned(_moved(laid, between, sizes[1]), ground, inside, between, sizes, pictures)
 
 
 def _moved(plane: Plane, between: Affine, grid: tuple[int, int]) -> Plane:
