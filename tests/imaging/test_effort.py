@@ -6,9 +6,11 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 LIMITED = """
 import json, resource, signal
@@ -58,6 +60,20 @@ def test_a_process_that_uses_up_its_time_ends() -> None:
     assert -signal.SIGPROF == done.returncode
     ended = "effort.begin_job(0); effort.end_job(); signal.raise_signal(signal.SIGTERM)"
     assert -signal.SIGTERM == subprocess.run([sys.executable, "-c", LIMITED + ended], check=False).returncode
+
+
+def test_a_large_webp_is_decoded_within_its_limits(tmp_path: Path) -> None:
+    """Its size is read from its header first: Pillow takes memory for two pictures when it opens one."""
+    Image.new("RGB", (7000, 6000), "teal").save(tmp_path / "large.webp", method=0)
+    found = steps(f"""
+from shazimd.imaging.decode import decode
+data = open({str(tmp_path / "large.webp")!r}, "rb").read()
+effort.limit(60.0, 2 << 30)  # anew, with the decoders loaded
+effort.begin_job(len(data))
+picture = decode(data, side_min=256, max_pixels=100_000_000)
+steps.append([picture.width, picture.height])
+""")
+    assert [[7000, 6000]] == found
 
 
 @pytest.mark.parametrize("call", ["begin_job(0)", "begin_picture(1)", "has_pixels(1)", "end_job()"])
