@@ -1,6 +1,6 @@
 """`shazimctl`: parse a command line, ask the daemon, print text or JSON, return an exit status.
 
-    find.py ...   a module per command: ``EXAMPLE``, ``add_arguments``, ``run``
+    find.py ...   a module per command: ``HELP``, ``EXAMPLE``, ``add_arguments``, ``run``
     arguments.py  argument types        output.py     lines with control characters escaped
     completions/  scripts for the shells
 
@@ -26,33 +26,10 @@ if TYPE_CHECKING:
 INTERRUPTED = 128 + 2
 PIPE_CLOSED = 128 + 13
 
-COMMANDS = {
-    "find": "find indexed images that match the given images",
-    "compare": "compare two images",
-    "status": "show the state of the daemon",
-    "wait": "wait until every image is indexed",
-    "duplicates": "list groups of duplicate images",
-    "clean": "remove duplicates: dry run by default, with undo",
-    "web": "open the page: see duplicates, decide, clean up",
-    "ignore": "stop reporting images as duplicates of each other",
-    "decisions": "list, export or import decisions about duplicates",
-    "undo": "take a decision back",
-    "export": "export the fingerprints of all images",
-    "failed": "list files that could not be read, or read them again",
-    "alerts": "list alerts, or follow new alerts",
-    "rescan": "scan a file, a directory, or all that is watched, again",
-    "forget": "remove a file, or a directory and everything below it, from the index",
-    "model": "install or list models",
-    "metrics": "print the metrics, or write them for node_exporter",
-    "doctor": "check the installation, and suggest fixes",
-    "store": "check, compact, back up or restore the store",
-    "reload": "reload the configuration",
-    "cluster": "make a cluster's tables, list its hosts, forget a host",
-    "hooks": "run the hooks of the configuration",
-    "service": "install or uninstall the systemd service",
-    "completion": "print the completion script for a shell",
-}
-"""Descriptions by command; each command is the module of the same name in this package."""
+FIRST = ("find", "compare", "status", "wait", "duplicates", "clean", "web")
+"""The commands at the top of the list; the others follow by name."""
+
+_HERE = os.path.dirname(__file__)
 
 EXIT_STATUSES = """\
 exit status:
@@ -112,12 +89,12 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"shazimctl {__version__}")
     commands = top.add_subparsers(prog="shazimctl", dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS if only is None else (only,):
+    for name in command_names() if only is None else (only,):
         module = _module(name)
         command = commands.add_parser(
             name,
-            help=COMMANDS[name],
-            description=COMMANDS[name].capitalize() + ".",
+            help=module.HELP,
+            description=module.HELP.capitalize() + ".",
             epilog=module.EXAMPLE,
             formatter_class=_Formatter,
             allow_abbrev=False,
@@ -126,6 +103,17 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         _add_socket(command)
         command.set_defaults(run=module.run)
     return top
+
+
+def command_names() -> list[str]:
+    """All commands: the modules of this package that have ``HELP``."""
+    found = {name for file in os.listdir(_HERE) if _is_command(name := file.removesuffix(".py"))}
+    return [*FIRST, *sorted(found.difference(FIRST))]
+
+
+def _is_command(word: str) -> bool:
+    is_module = f"{word}.py" in os.listdir(_HERE) and not word.startswith("_")
+    return is_module and hasattr(_module(word), "HELP")
 
 
 def _add_socket(command: argparse.ArgumentParser) -> None:
@@ -149,7 +137,7 @@ def command_of(words: Sequence[str]) -> str | None:
         if word == "--socket":
             next(rest, None)
         elif not word.startswith("--socket="):
-            return word if word in COMMANDS else None
+            return word if _is_command(word) else None
     return None
 
 

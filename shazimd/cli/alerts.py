@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from shazimd.protocol import Alert
 
+HELP = "list alerts, or follow new alerts"
 EXAMPLE = """\
 examples:
   shazimctl alerts --since 17

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from shazimd.acting.journal import CleanRun, Journal
     from shazimd.acting.plan import CleanPlan, CleanRequest, PlannedFile
 
+HELP = "remove duplicates: dry run by default, with undo"
 EXAMPLE = """\
 examples:
   shazimctl clean

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from shazimd.cluster.base import HostState
 
+HELP = "make a cluster's tables, list its hosts, forget a host"
 EXAMPLE = """\
 examples:
   shazimctl cluster init postgresql://db.example.org/shazim

@@ -10,6 +10,7 @@ from shazimd.cli.output import per_cent, say, say_json, similarities, word_text
 from shazimd.client import Client
 from shazimd.errors import BadInput
 
+HELP = "compare two images"
 EXAMPLE = """\
 example:
   shazimctl compare ski.jpg ski2.jpg

@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 
 SHELLS = ("bash", "zsh", "fish")
 
+HELP = "print the completion script for a shell"
 EXAMPLE = """\
 examples:
   shazimctl completion bash > /usr/share/bash-completion/completions/shazimctl

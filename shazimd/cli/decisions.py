@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from shazimd.protocol.groups import DecisionMessage
 
+HELP = "list, export or import decisions about duplicates"
 EXAMPLE = """\
 examples:
   shazimctl decisions

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from shazimd.config import ClusterConfig
     from shazimd.protocol.status import ModelStatus, RootStatus, Status, StoreStatus
 
+HELP = "check the installation, and suggest fixes"
 EXAMPLE = """\
 examples:
   shazimctl doctor

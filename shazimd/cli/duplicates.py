@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from shazimd.protocol import PairLine
     from shazimd.protocol.groups import DuplicateGroup, GroupMember
 
+HELP = "list groups of duplicate images"
 EXAMPLE = """\
 examples:
   shazimctl duplicates --limit 20

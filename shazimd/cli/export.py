@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from shazimd.protocol import ExportedFile
 
+HELP = "export the fingerprints of all images"
 EXAMPLE = """\
 examples:
   shazimctl export > fingerprints.jsonl

@@ -10,6 +10,7 @@ from shazimd.cli.output import path_text, report_none, say, say_json
 from shazimd.client import Client
 from shazimd.errors import UsageError
 
+HELP = "list files that could not be read, or read them again"
 EXAMPLE = """\
 examples:
   shazimctl failed

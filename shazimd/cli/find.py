@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 VERBOSE_THRESHOLD = 0.5
 """Threshold with -v, as in the original shazim."""
 
+HELP = "find indexed images that match the given images"
 EXAMPLE = """\
 examples:
   shazimctl find ski.jpg

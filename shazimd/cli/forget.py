@@ -10,6 +10,7 @@ from shazimd.cli.output import complain, path_text, report_none, say
 from shazimd.client import Client
 from shazimd.errors import UsageError
 
+HELP = "remove a file, or a directory and everything below it, from the index"
 EXAMPLE = """\
 examples:
   shazimctl forget /srv/p/old

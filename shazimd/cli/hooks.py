@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from shazimd.paths import CONFIG_HELP
 
+HELP = "run the hooks of the configuration"
 EXAMPLE = """\
 examples:
   shazimctl hooks --config ~/.config/shazimd/config.toml

@@ -9,6 +9,7 @@ from shazimd.cli.output import say
 from shazimd.client import Client
 from shazimd.errors import UsageError
 
+HELP = "stop reporting images as duplicates of each other"
 EXAMPLE = """\
 examples:
   shazimctl ignore dawn.jpg dusk.jpg

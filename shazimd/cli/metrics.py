@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 
 from shazimd.client import Client
 
+HELP = "print the metrics, or write them for node_exporter"
 EXAMPLE = """\
 examples:
   shazimctl metrics

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from shazimd.protocol.status import InstalledModel, InstallProgress
 
+HELP = "install or list models"
 EXAMPLE = """\
 examples:
   shazimctl model install https://tfhub.dev/google/imagenet/mobilenet_v2_140_224/feature_vector/5

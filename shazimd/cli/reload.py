@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from shazimd.cli.output import say
 from shazimd.client import Client
 
+HELP = "reload the configuration"
 EXAMPLE = """\
 examples:
   shazimctl reload && shazimctl wait

@@ -8,6 +8,7 @@ from shazimd.cli.arguments import absolute
 from shazimd.cli.output import say
 from shazimd.client import Client
 
+HELP = "scan a file, a directory, or all that is watched, again"
 EXAMPLE = """\
 examples:
   shazimctl rescan

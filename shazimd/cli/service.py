@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shazimd.config import Config
     from shazimd.models.registry import Registry
 
+HELP = "install or uninstall the systemd service"
 EXAMPLE = """\
 examples:
   sudo shazimctl service install /srv/photos       system-wide, started now and at each boot

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from shazimd.protocol import Alert
     from shazimd.protocol.status import ModelStatus, RelationsStatus, RootStatus, Status, WorkersStatus
 
+HELP = "show the state of the daemon"
 EXAMPLE = """\
 examples:
   shazimctl status

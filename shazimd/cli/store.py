@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from shazimd.config import Config
 
+HELP = "check, compact, back up or restore the store"
 EXAMPLE = """\
 examples:
   sudo shazimctl store backup /mnt/backup/shazimd-2026-11-22      while the daemon runs

@@ -9,6 +9,7 @@ from shazimd.cli.decisions import WORDS
 from shazimd.cli.output import say
 from shazimd.client import Client
 
+HELP = "take a decision back"
 EXAMPLE = """\
 example:
   shazimctl undo 7

@@ -22,6 +22,7 @@ REQUEST_TIMEOUT_S = 10.0
 """Timeout of a status request: a working daemon answers at once."""
 TIMED_OUT = 5
 
+HELP = "wait until every image is indexed"
 EXAMPLE = """\
 example:
   shazimctl wait --timeout 600

@@ -8,6 +8,7 @@ from shazimd.cli.arguments import unexpected
 from shazimd.cli.output import say
 from shazimd.client import Client
 
+HELP = "open the page: see duplicates, decide, clean up"
 EXAMPLE = """\
 examples:
   shazimctl web

@@ -168,11 +168,6 @@ class FailedFile(PathFields):
     """seconds since 1970; null when not recorded"""
 
 
-class RetryReply(TypedDict):
-    retried: int
-    """number of failed files that are tried again"""
-
-
 class PairLine(PairSimilarities):
     """A line of a self-join: a pair, smaller content id second; or, with only ``after``, the progress."""
 

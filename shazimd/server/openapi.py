@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 
 from shazimd import __version__, protocol
 from shazimd.protocol import cluster, groups, status
+from shazimd.server import verbs
 from shazimd.server.cluster_verbs import FOREIGN_BATCH, PACKED
 from shazimd.server.parameters import Parameter
 from shazimd.server.verbs import (
@@ -45,18 +46,18 @@ _BODIES: dict[str, dict[str, Any]] = {
 }
 
 
-def document(verbs: Iterable[Verb]) -> dict[str, Any]:
+def document(all_verbs: Iterable[Verb]) -> dict[str, Any]:
     """The document. The schema of JSON lines is that of a line."""
     names = [
         "ErrorReply",
         "DecisionLine",
-        *dict.fromkeys(verb.reply.type_name for verb in verbs if verb.reply.type_name),
+        *dict.fromkeys(verb.reply.type_name for verb in all_verbs if verb.reply.type_name),
     ]
     types = [_message(name) for name in names]
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     by_name = dict(zip(names, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
-    for verb in verbs:
+    for verb in all_verbs:
         paths.setdefault(verb.path, {})[verb.method.lower()] = _operation(verb, by_name)
     return {
         "openapi": "3.1.0",
@@ -68,6 +69,8 @@ def document(verbs: Iterable[Verb]) -> dict[str, Any]:
 
 def _message(name: str) -> Any:
     """The type of a message, by the name that the table of verbs has."""
+    if beside := getattr(verbs, name, None):
+        return msgspec.defstruct(name, list(get_type_hints(beside).items()), namespace={"__doc__": beside.__doc__})
     return next(getattr(module, name) for module in (protocol, cluster, groups, status) if hasattr(module, name))
 
 

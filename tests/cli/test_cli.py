@@ -18,7 +18,7 @@ from fake_service import FakeService, alert
 from patience import PATIENCE_S
 
 from shazimd import __version__
-from shazimd.cli import COMMANDS, parser
+from shazimd.cli import command_names, parser
 from shazimd.errors import Unavailable
 
 
@@ -101,7 +101,7 @@ def examples(command: str) -> list[str]:
     return [line.strip() for line in epilog.splitlines() if line.startswith("  ") and "shazimctl" in line]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", command_names())
 def test_every_help_has_an_example(command: str) -> None:
     """No command goes without a line that could be typed as it stands."""
     assert examples(command)

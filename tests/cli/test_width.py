@@ -9,11 +9,11 @@ import pytest
 from asking import on_terminal
 from fake_service import FakeService, alert
 
-from shazimd.cli import COMMANDS, parser
+from shazimd.cli import command_names, parser
 
 
 @pytest.mark.parametrize("columns", [40, 80])
-@pytest.mark.parametrize("command", list(COMMANDS))
+@pytest.mark.parametrize("command", command_names())
 def test_help_fits_a_terminal(command: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prose is wrapped; examples, which are indented, stay as they can be copied."""
     monkeypatch.setenv("COLUMNS", str(columns))
