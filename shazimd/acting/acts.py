@@ -14,10 +14,11 @@ import fcntl
 import hashlib
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
 
 from shazimd.acting.facts import DIGEST_BYTES, READ_BYTES, DiskState, read_state, why
-from shazimd.acting.journal import ActRecord, Journal
+from shazimd.acting.journal import ActRecord, CleanRun, Journal
 from shazimd.acting.trash import Trash
 from shazimd.errors import BadInput, NotFound, ShazimdError, Unreadable
 from shazimd.posix.files import sync
@@ -181,6 +182,20 @@ def _set_metadata(path: bytes, like: bytes, state: DiskState) -> None:
         os.chown(path, state.uid, state.gid)
     os.chmod(path, state.mode)
     os.utime(path, ns=(state.mtime_ns, state.mtime_ns))
+
+
+def take_back_run(past: CleanRun) -> Iterator[tuple[ActRecord, str | None]]:
+    """Take back what is left of a run, the last act first; each with the obstacle, None for an act taken back."""
+    trash = Trash()
+    with closing(Journal(past.run)) as journal:
+        for record in past.left:
+            obstacle = None
+            try:
+                take_back(record, trash)
+                journal.undone(record.n)
+            except BadInput as error:
+                obstacle = error.message
+            yield record, obstacle
 
 
 def take_back(record: ActRecord, trash: Trash) -> None:

@@ -269,44 +269,26 @@ def _list(args: Namespace) -> int:
 
 
 def _undo(args: Namespace) -> int:
-    from shazimd.acting.journal import Journal, only_one, read_run
+    from shazimd.acting.acts import take_back_run
+    from shazimd.acting.journal import only_one, read_run
 
+    failed = 0
     with only_one():
         past = read_run(args.undo) if args.undo else _latest()
         if not past.left:
             raise NotFound(f"run {past.run}: nothing is left to take back")
-        journal = Journal(past.run)
-        try:
-            failed = _take_back(args, past, journal)
-        finally:
-            journal.close()
+        for record, error in take_back_run(past):
+            if error is not None:
+                failed += 1
+                complain(error)
+            if args.json:
+                say_json({**path_fields(record.path), "how": record.how, "run": past.run, "error": error})
+            elif error is None:
+                say(f"back      {readable(record.path)}")
     if not args.json:
         back = len(past.left) - failed
         say(f"Took back {back} of {counted(len(past.left), 'file')} of the run {past.run}")
     return BadInput.exit_status if failed else 0
-
-
-def _take_back(args: Namespace, past: CleanRun, journal: Journal) -> int:
-    """Take back each remaining act, the last first; return the number of failures."""
-    from shazimd.acting.acts import take_back
-    from shazimd.acting.trash import Trash
-
-    trash = Trash()
-    failed = 0
-    for record in past.left:
-        error = None
-        try:
-            take_back(record, trash)
-            journal.undone(record.n)
-        except BadInput as problem:
-            error = problem.message
-            failed += 1
-            complain(error)
-        if args.json:
-            say_json({**path_fields(record.path), "how": record.how, "run": past.run, "error": error})
-        elif error is None:
-            say(f"back      {readable(record.path)}")
-    return failed
 
 
 def _latest() -> CleanRun:

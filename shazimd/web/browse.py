@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,12 @@ from shazimd.errors import BadInput
 
 if TYPE_CHECKING:
     from shazimd.client import Client
-    from shazimd.protocol.groups import DuplicateGroup
+    from shazimd.protocol.groups import DuplicateGroup, GroupsPage
 
 PAGE = 60
 """Groups read at once, and shown before the reader scrolls on."""
+GROUPS_AT_ONCE = 500
+"""Groups read at once for a rule or a clean-up: the most that the daemon sends."""
 LISTINGS_MAX = 8
 """Listings kept, for open tabs with other filters."""
 
@@ -84,6 +86,17 @@ def _day(name: str, text: str) -> date:
 def _midnight(day: date) -> float:
     """The beginning of a day in the user's zone, in seconds since 1970."""
     return time.mktime(day.timetuple())
+
+
+def pages(client: Client, **parameters: Any) -> Iterator[GroupsPage]:
+    """All groups with these parameters of ``Client.groups``, read anew."""
+    after = None
+    while True:
+        page = client.groups(limit=GROUPS_AT_ONCE, after=after, **parameters)
+        yield page
+        after = page["after"]
+        if after is None:
+            return
 
 
 class GroupList:

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from shazimd.acting.acts import carry_out, take_back
+from shazimd.acting.acts import carry_out, take_back_run
 from shazimd.acting.journal import CleanRun, Journal, only_one, read_run, runs
 from shazimd.acting.plan import CleanPlan, CleanRequest, Planner, records
-from shazimd.acting.trash import Trash
 from shazimd.errors import BadInput, ShazimdError, Unavailable
 from shazimd.search.keep import Criterion, KeepFacts
 from shazimd.text import path_bytes, path_text, readable
+from shazimd.web.browse import pages
 
 if TYPE_CHECKING:
     from shazimd.client import Client
 
-GROUPS_AT_ONCE = 500
 NOTES_MAX = 500
 """Messages about files left alone that are kept for the page."""
 
@@ -135,49 +135,34 @@ class CleanUp:
 
     def _groups(self, step: CleanStep) -> Iterator[Mapping[str, Any]]:
         """The groups, all their names as members."""
-        after = None
-        while True:
-            page = self._client.groups(limit=GROUPS_AT_ONCE, after=after, decided=step.decided_only)
+        for page in pages(self._client, decided=step.decided_only):
             step.total = page["total"]
             for group in page["groups"]:
                 yield {**group, "members": [named for member in group["members"] for named in _names(member)]}
-            after = page["after"]
-            if after is None:
-                return
 
     def _apply(self, step: CleanStep) -> None:
-        with only_one():
-            journal = Journal.new()
+        number = 0
+        with only_one(), closing(Journal.new()) as journal:
             step.run = journal.run
-            number = 0
-            try:
-                for plan in step.plans:
-                    for record in records(plan, step.request, journal.run, number + 1):
-                        if self._cancelled.is_set():
-                            step.error = "Stopped as you asked. The rest is untouched."
-                            return
-                        number = record.n
-                        try:
-                            carry_out(record, journal)
-                            step.done += 1
-                        except BadInput as error:
-                            step.note([error.message])
-            finally:
-                journal.close()
-
-    def _undo(self, step: CleanStep) -> None:
-        with only_one():
-            past, journal, trash = read_run(step.run), Journal(step.run), Trash()
-            try:
-                for record in past.left:
+            for plan in step.plans:
+                for record in records(plan, step.request, journal.run, number + 1):
+                    if self._cancelled.is_set():
+                        step.error = "Stopped as you asked. The rest is untouched."
+                        return
+                    number = record.n
                     try:
-                        take_back(record, trash)
-                        journal.undone(record.n)
+                        carry_out(record, journal)
                         step.done += 1
                     except BadInput as error:
                         step.note([error.message])
-            finally:
-                journal.close()
+
+    def _undo(self, step: CleanStep) -> None:
+        with only_one():
+            for _, obstacle in take_back_run(read_run(step.run)):
+                if obstacle is None:
+                    step.done += 1
+                else:
+                    step.note([obstacle])
 
 
 def _names(member: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
@@ -14,8 +15,8 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from shazimd.errors import BadInput, NotFound, ShazimdError
-from shazimd.web.browse import ListFilter
-from shazimd.web.page import MadeDecisions, Page, page_of, wants_json
+from shazimd.web.browse import ListFilter, pages
+from shazimd.web.page import MadeDecisions, Page, page_of, wants_json, whole
 from shazimd.web.places import name_text
 from shazimd.web.rules import RULES, Ruled, apply_rule, decision
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from shazimd.protocol.groups import DuplicateGroup
 
 KINDS = ("keep", "not_duplicates", "leave")
-GROUPS_AT_ONCE = 500
-"""Groups read from the daemon at once for a rule: the most that it sends."""
 DECISIONS_AT_ONCE = 500
 SHOWN_MAX = 60
 """Groups of a preview that are shown with pictures."""
@@ -49,8 +48,9 @@ def _decide(page: Page, by: ListFilter, form: FormData) -> tuple[MadeDecisions, 
     kind = str(form.get("kind", ""))
     if kind not in KINDS:
         raise BadInput(f"the decision is {kind!r}, expected one of: {', '.join(KINDS)}")
-    keep = _position(form, "keep", group) if kind == "keep" else None
-    of = [0, _position(form, "with", group)] if form.get("with") and kind == "not_duplicates" else None
+    place_in = partial(whole, form, expected="the position of a file of the group", below=len(group["members"]))
+    keep = place_in("keep") if kind == "keep" else None
+    of = [0, place_in("with")] if form.get("with") and kind == "not_duplicates" else None
     if page.made.of(group["id"]) is not None:  # changed their mind
         _undo(page, group["id"])
     wanted = decision(group, kind, keep, of)
@@ -60,13 +60,6 @@ def _decide(page: Page, by: ListFilter, form: FormData) -> tuple[MadeDecisions, 
     place = listing.place(group["id"])
     following = listing.at(place + 1) if place is not None else None
     return made, following["id"] if following else None
-
-
-def _position(form: FormData, name: str, group: DuplicateGroup) -> int:
-    text = str(form.get(name, ""))
-    if not (text.isascii() and text.isdigit() and int(text) < len(group["members"])):
-        raise BadInput(f"{name} is {text!r}, expected the position of a file of the group")
-    return int(text)
 
 
 def _said(group: DuplicateGroup, kind: str, keep: int | None) -> str:
@@ -81,20 +74,13 @@ async def undo(request: Request) -> Response:
     """Undo the latest decision of this page, or the one on a group, or the one with an id."""
     page, form = page_of(request), await request.form()
     if form.get("id"):
-        await run_in_threadpool(page.client.undo, _id(form))
+        await run_in_threadpool(page.client.undo, whole(form, "id", "the number of a decision"))
         return RedirectResponse("/decisions", 303)
     made = await run_in_threadpool(_undo, page, str(form.get("group") or "") or None)
     group = made.groups[0] if len(made.groups) == 1 else None
     if wants_json(request):
         return JSONResponse({"said": f"Undone: {made.words}", "group": group, "many": len(made.groups) > 1})
     return RedirectResponse(_address(ListFilter.of(form), group), 303)
-
-
-def _id(form: FormData) -> int:
-    text = str(form["id"])
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise BadInput(f"id is {text!r}, expected the number of a decision")
-    return int(text)
 
 
 def _undo(page: Page, group: str | None) -> MadeDecisions:
@@ -149,15 +135,11 @@ def _plan(page: Page, by: ListFilter, rule: str, folder: str) -> RulePlan:
     if rule == "below" and not folder.startswith("/"):
         raise BadInput(f"the folder is {folder!r}, expected a path that starts with /")
     plan = RulePlan(by, rule, folder, [], [])
-    after = None
-    while True:
-        found = page.client.groups(limit=GROUPS_AT_ONCE, after=after, **by.parameters())
+    for found in pages(page.client, **by.parameters()):
         for group in found["groups"]:
             ruled = apply_rule(rule, group, folder.encode("utf-8", "surrogateescape"))
             (plan.skipped if ruled.decision is None else plan.decided).append(ruled)
-        after = found["after"]
-        if after is None:
-            return plan
+    return plan
 
 
 def _keep_plan(page: Page, plan: RulePlan) -> str:

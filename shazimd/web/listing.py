@@ -16,7 +16,7 @@ from shazimd.text import path_bytes, path_fields, readable
 from shazimd.types import digest_of
 from shazimd.web import words
 from shazimd.web.browse import PAGE, GroupList, ListFilter
-from shazimd.web.page import Page, page_of
+from shazimd.web.page import Page, page_of, whole
 from shazimd.web.pictures import SIDES, ReadPicture, problem_with
 from shazimd.web.places import host_of
 
@@ -45,7 +45,7 @@ def show_groups(request: Request) -> Response:
     """The list of groups; asked anew from the daemon unless a further page is wanted."""
     page = page_of(request)
     by = ListFilter.of(request.query_params)
-    offset = _whole(request, "offset")
+    offset = whole(request.query_params, "offset", below=10**9, default="0")
     listing = page.listings.of(by) if offset else page.listings.anew(by)
     groups = listing.page(offset)
     return page.templates.page(
@@ -66,7 +66,7 @@ def show_pair(request: Request) -> Response:
     page = page_of(request)
     by = ListFilter.of(request.query_params)
     listing, group = page.listings.group(by, request.path_params["id"])
-    number = min(max(_whole(request, "with", 1), 1), len(group["members"]) - 1)
+    number = min(max(whole(request.query_params, "with", default="1"), 1), len(group["members"]) - 1)
     return page.templates.page("pair.html", tab="groups", **pair_values(page, listing, group, number))
 
 
@@ -176,15 +176,6 @@ def _short(error: ShazimdError) -> str:
         "too_large": "Too large to show",
         "not_an_image": "Can't be decoded",
     }.get(error.code, "Can't be shown")
-
-
-def _whole(request: Request, name: str, default: int = 0) -> int:
-    text = request.query_params.get(name, "")
-    if not text:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise BadInput(f"{name} is {text!r}, expected a whole number")
-    return int(text)
 
 
 ROUTES = [

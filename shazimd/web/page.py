@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.requests import Request
 
-from shazimd.errors import NotFound
+from shazimd.errors import BadInput, NotFound
 
 if TYPE_CHECKING:
     from shazimd.client import Client
@@ -81,6 +82,16 @@ class Page:
 def page_of(request: Request) -> Page:
     page: Page = request.app.state.page
     return page
+
+
+def whole(
+    given: Mapping[str, Any], name: str, expected: str = "a whole number", below: int = 10**18, default: str = ""
+) -> int:
+    """A whole number of a query string or form. Raises BadInput."""
+    text = str(given.get(name) or default)
+    if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) < below):
+        raise BadInput(f"{name} is {text!r}, expected {expected}")
+    return int(text)
 
 
 def wants_json(request: Request) -> bool:
