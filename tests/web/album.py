@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from PIL import Image
 
+from shazimd.daemon.wire import geometry
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.verify import verify
 from shazimd.types import digest_of
@@ -42,10 +42,7 @@ def related(first: dict[str, Any], path: Path) -> dict[str, Any]:
     if member["content"] == first["content"]:
         return member | {"verdict": "exact", "score": 1.0}
     found = verify(_features(path), _features(Path(first["path"])))
-    relation = {
-        name: msgspec.to_builtins(getattr(found, name)) for name in ("inliers", "agreement", "mapping", "differs")
-    }
-    return member | relation | {"verdict": str(found.verdict), "score": 0.9}
+    return member | geometry(found) | {"verdict": str(found.verdict), "score": 0.9}
 
 
 def member_of(path: Path) -> dict[str, Any]:
