@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, cast
 
 import psycopg
+import structlog
 from psycopg.rows import dict_row, tuple_row
 
 from shazimd import __version__
@@ -19,6 +20,8 @@ from shazimd.cluster.tables import expect_version, value_of
 from shazimd.errors import ClusterError, HostTaken
 from shazimd.protocol.cluster import FingerprintMessage
 from shazimd.types import Digest
+
+log = structlog.get_logger()
 
 CONNECT_TIMEOUT_S = 10
 VERB_TIMEOUT_S = 60.0
@@ -33,7 +36,12 @@ CHANNEL = "shazim"
 LOCKS = 0x7368617A
 """The class of the advisory locks of hosts: "shaz"."""
 FEATURES_BYTES_MAX, VECTOR_BYTES_MAX = 1 << 16, 1 << 15
-"""Larger values are no picture's: a host that writes them does not fill the memory of others."""
+PATH_BYTES_MAX, OTHER_BYTES_MAX = 4096, 1 << 13
+"""Larger values are no picture's: a host that writes them does not fill the memory of others. Linux opens no path
+longer than PATH_MAX; the last is for all other values of a fingerprint together, which take some 500."""
+_OTHERS = ("made", "format", "ah", "dh", "pixels", "turned", "model")
+_OTHERS_SMALL = " + ".join(f"coalesce(octet_length({name}), 0)" for name in _OTHERS) + f" <= {OTHER_BYTES_MAX}"
+_SMALL = f"octet_length(e.path) <= {PATH_BYTES_MAX} and {_OTHERS_SMALL}"
 _BYTES = ("pixels", "turned", "features", "vector")
 _COLUMNS = (
     *("digest", "made", "width", "height", "format", "ah", "dh", "pixels", "low_information", "turned", "features"),
@@ -181,7 +189,8 @@ class PostgresCluster:
             if not numbers:
                 return FilesPage([], [], cast(str, position), is_last=True)
             rows = db.execute(
-                "select e.n, e.mark, e.path, f.digest, c.made, f.size_bytes, f.mtime_ns, f.since from entries e "
+                f"select e.n, e.mark, e.key, case when {_SMALL} then e.path end, f.digest, "  # noqa: S608  # our own names
+                f"case when {_SMALL} then made end, f.size_bytes, f.mtime_ns, f.since from entries e "
                 "left join files f using (host, key) left join contents c using (host, digest) "
                 "where host = %s and e.n > %s and e.n <= %s order by e.n",
                 [host, n, numbers[-1]],
@@ -189,9 +198,11 @@ class PostgresCluster:
         if not rows:
             return None
         self._known = max(self._known, numbers[-1])
-        files = {row[2]: SharedFile(*row[2:]) for row in rows if row[3] is not None}
-        gone = dict.fromkeys(row[2] for row in rows if row[3] is None)
-        return FilesPage(list(files.values()), list(gone), _position(rows[-1][0], rows[-1][1]), len(numbers) < ROWS)
+        last = _position(rows[-1][0], rows[-1][1])
+        sound = _without_large(host, [row[2:] for row in rows])
+        files = {row[0]: SharedFile(*row) for row in sound if row[1] is not None}
+        gone = dict.fromkeys(row[0] for row in sound if row[1] is None)
+        return FilesPage(list(files.values()), list(gone), last, len(numbers) < ROWS)
 
     def position(self, host: str) -> str | None:
         with self._verb() as db:
@@ -209,12 +220,13 @@ class PostgresCluster:
     def all_files(self, host: str, after: str) -> FilesPage:
         with self._verb() as db:
             rows = db.execute(
-                "select key, path, digest, made, size_bytes, mtime_ns, since "
-                "from files join contents using (host, digest) where host = %s and key > %s order by key limit %s",
+                f"select key, case when {_SMALL} then e.path end, digest, case when {_SMALL} then made end, "  # noqa: S608
+                "size_bytes, mtime_ns, since from files e join contents using (host, digest) "
+                "where host = %s and key > %s order by key limit %s",
                 [host, bytes.fromhex(after), READ_ROWS],
             ).fetchall()
         last = rows[-1][0].hex() if rows else after
-        files = sorted(SharedFile(*row[1:]) for row in rows)
+        files = sorted(SharedFile(*row) for row in _without_large(host, rows))
         return FilesPage(files, [], last, len(rows) < READ_ROWS)
 
     def unknown(self, host: str, paths: Sequence[bytes]) -> list[bytes]:
@@ -234,7 +246,7 @@ class PostgresCluster:
             db.row_factory = dict_row
             return db.execute(
                 f"select {columns} from contents where host = %s and digest = any(%s) "  # noqa: S608
-                "and octet_length(features) <= %s and coalesce(octet_length(vector), 0) <= %s",
+                f"and octet_length(features) <= %s and coalesce(octet_length(vector), 0) <= %s and {_OTHERS_SMALL}",
                 [host, list(digests), FEATURES_BYTES_MAX, VECTOR_BYTES_MAX],
             ).fetchall()
 
@@ -311,6 +323,14 @@ def _digests(db: psycopg.Cursor[Any], host: str, paths: Sequence[bytes]) -> set[
 
 def _position(n: int, mark: bytes) -> str:
     return f"{n}.{mark.hex()}"
+
+
+def _without_large(host: str, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+    """The rows (key, path, ...) without their keys; those whose values are too large come without a path, are left out
+    and named."""
+    if large := [row[0].hex() for row in rows if row[1] is None]:
+        log.warning("cluster_rows_too_large", host=host, rows=len(large), example_key=large[0])
+    return [row[1:] for row in rows if row[1] is not None]
 
 
 def _parsed(position: str | None) -> tuple[int, bytes]:

@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing
 import psycopg
 import pytest
 from postgres_server import PostgresServer
+from structlog.testing import capture_logs
 
 from shazimd.cluster import admin, postgres, tables
 from shazimd.cluster.base import FilesPage, Push, SharedFile
@@ -181,3 +182,24 @@ def test_a_database_of_an_earlier_version_keeps_its_rows(
         cluster.join(None)
         tell(cluster, b"/3")
         assert len(numbers(url, "c")) == 1
+
+
+def test_rows_of_a_hostile_host_are_no_larger_than_a_pictures(join: Join, url: str) -> None:
+    """A path, or a way in which a fingerprint was made, that would fill the memory of others is left out and named."""
+    evil, other = join("evil"), join("other")
+    tell(evil, b"/first", b"/good", b"/" + b"p" * postgres.PATH_BYTES_MAX, b"/made")
+    with psycopg.connect(url) as db:
+        made = "update shazim.contents set made = repeat('m', %s) where digest = %s"
+        db.execute(made, [postgres.OTHER_BYTES_MAX + 1, digest(b"/made")])
+        mark = "select n, mark from shazim.entries where host = 'evil' order by n limit 1"
+        begin = postgres._position(*db.execute(mark).fetchall()[0])
+    with capture_logs() as logs:
+        page = other.changes("evil", begin)
+        everything = other.all_files("evil", "")
+    assert page is not None
+    assert ([b"/good"], [], True) == ([file.path for file in page.files], page.gone, page.is_last)
+    assert [b"/first", b"/good"] == [file.path for file in everything.files]
+    assert [("cluster_rows_too_large", "evil", 2)] * 2 == [(each["event"], each["host"], each["rows"]) for each in logs]
+    assert [digest(b"/good").hex()] == [
+        each["content"] for each in other.contents("evil", [digest(b"/good"), digest(b"/made")])
+    ]
