@@ -155,16 +155,16 @@ class Watches:
 
     def handle_event(self, event: InotifyEvent) -> None:
         with self._lock:
-            nodes = tuple(self._nodes.get(event.wd, ()))
-            ended = event.mask & IN.IN_IGNORED
-            linked = tuple(self._links.pop(event.wd, ()) if ended else self._links.get(event.wd, ()))
-        for root in linked if not ended else ():
+            nodes, linked = tuple(self._nodes.get(event.wd, ())), tuple(self._links.get(event.wd, ()))
+            if event.mask & IN.IN_IGNORED:
+                self._links.pop(event.wd, None)
+                for node in nodes:
+                    self.drop(node)
+                return
+        for root in linked:
             root.on_loss("link")
         for node in nodes:
-            if event.mask & IN.IN_IGNORED:
-                self.drop(node)
-            else:
-                node.root.handle_event(node, event)
+            node.root.handle_event(node, event)
 
     def handle_move(self, source: InotifyEvent, target: InotifyEvent) -> None:
         with self._lock:
@@ -172,9 +172,8 @@ class Watches:
         if len(sources) == 1 and len(targets) == 1:
             targets[0].root.handle_move(sources[0], source, targets[0], target)
             return
-        for event, nodes in ((source, sources), (target, targets)):
-            for node in nodes:
-                node.root.handle_event(node, event)
+        self.handle_event(source)
+        self.handle_event(target)
 
     def handle_loss(self, reason: str) -> None:
         with self._lock:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 
 from shazimd.config import Config, ModelConfig, StoreConfig, WatchConfig, WorkersConfig
 from shazimd.daemon import rest as module
@@ -101,8 +100,5 @@ def test_a_daemon_rests_without_events(tmp_path: Path, monkeypatch: pytest.Monke
     with closing(App(config, lambda: config)) as app:
         assert _resident_of_store_kib() > 0
         app.start()
-        end = time.monotonic() + PATIENCE_S
-        while _resident_of_store_kib() > 0 and time.monotonic() < end:
-            time.sleep(0.01)
-        assert 0 == _resident_of_store_kib()
+        wait_for(lambda: _resident_of_store_kib() == 0)
         app.stop()
