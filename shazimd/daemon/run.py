@@ -66,7 +66,6 @@ TICK_S = 0.05
 
 class Run:
     def __init__(self, parts: Parts, roots: Sequence[RootConfig], settings: RunSettings) -> None:
-        self.settings = settings.match
         self.scoring = Scoring(settings.match.weights, settings.match.threshold)
         self.keep = KeepRules.of(settings.prefer, [root.rules.root for root in roots if root.config.reference])
         self._library = parts.library

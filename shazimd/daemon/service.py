@@ -62,8 +62,7 @@ class DaemonService:
     def find(self, data: SealedBytes, threshold: float | None, weights: Weights | None, limit: int | None) -> FindReply:
         started = time.perf_counter()
         complete = self._app.run.has_baselines()  # before the search: it may be complete afterwards
-        threshold = self._threshold(threshold)
-        weights = weights or self._app.run.settings.weights
+        weights, threshold = self._scoring(weights, threshold)
         model = self._app.library.model
         query = self._app.workers.query(data, model).result()
         content = self._app.library.content_of(_digest(data))
@@ -90,7 +89,7 @@ class DaemonService:
 
     def compare(self, a: SealedBytes, b: SealedBytes, weights: Weights | None) -> CompareReply:
         started = time.perf_counter()
-        weights = weights or self._app.run.settings.weights
+        weights, threshold = self._scoring(weights)
         model = self._app.library.model
         query, other = self._app.workers.query(a, model), self._app.workers.fingerprint(b, model)
         compared = self._app.search.compare(
@@ -98,7 +97,7 @@ class DaemonService:
             other.result(),
             same_bytes=len(a) == len(b) and _digest(a) == _digest(b),
             weights=weights,
-            threshold=self._threshold(None),
+            threshold=threshold,
         )
         self._app.metrics.query_answered("compare", time.perf_counter() - started)
         return {
@@ -143,8 +142,10 @@ class DaemonService:
             for state, fact in zip(states, facts, strict=True)
         ]
 
-    def _threshold(self, given: float | None) -> float:
-        return self._app.run.settings.threshold if given is None else given
+    def _scoring(self, weights: Weights | None = None, threshold: float | None = None) -> Scoring:
+        """As asked for, and else as in the settings."""
+        own = self._app.run.scoring
+        return Scoring(weights or own.weights, own.threshold if threshold is None else threshold)
 
     def _fetching(self) -> Fetching | None:
         """For one search."""
@@ -191,9 +192,7 @@ class DaemonService:
             self._app.run.rescan(path)
 
     def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[DuplicateGroup | None]:
-        threshold = self._threshold(threshold)
-        scoring = Scoring(weights or self._app.run.settings.weights, threshold)
-        groups = self._app.duplicates.groups(self._app.run.keep, scoring)
+        groups = self._app.duplicates.groups(self._app.run.keep, self._scoring(weights, threshold))
         return wire.duplicate_groups(groups)
 
     def group_page(
@@ -209,11 +208,11 @@ class DaemonService:
         below = None if under is None else self._app.run.roots.known_path(under)
         since_ns, until_ns = (None if seconds is None else int(seconds * 1e9) for seconds in modified)
         wanted = GroupFilter(below, verdict, decided, since_ns, until_ns)
-        page = self._app.duplicates.page(self._app.run.keep, self._scoring(), wanted, after, limit)
+        page = self._app.duplicates.page(self._app.run.keep, self._app.run.scoring, wanted, after, limit)
         return self._page(page)
 
     def group(self, centre: Digest) -> GroupsPage:
-        found = self._app.duplicates.group(self._app.run.keep, self._scoring(), centre)
+        found = self._app.duplicates.group(self._app.run.keep, self._app.run.scoring, centre)
         if found is None:
             raise NotFound(f"group {centre.hex()}: there is none with this id; it may have been settled or changed")
         return self._page(GroupPage([found], None, 1, found.saves_bytes))
@@ -226,9 +225,6 @@ class DaemonService:
             "saves_bytes": page.saves_bytes,
             "relations": self._app.run.relating.status(),
         }
-
-    def _scoring(self) -> Scoring:
-        return Scoring(self._app.run.settings.weights, self._threshold(None))
 
     def decisions(self, after: int, limit: int) -> list[DecisionMessage]:
         return decide.listed(self._app.store, after, limit)
@@ -253,8 +249,7 @@ class DaemonService:
         return self._app.run.retry(None if path is None else self._app.run.roots.known_path(path))
 
     def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[PairLine]:
-        threshold = self._threshold(threshold)
-        steps = pairs(self._app.library, weights or self._app.run.settings.weights, threshold, after)
+        steps = pairs(self._app.library, *self._scoring(weights, threshold), after)
         return wire.pair_lines(steps, after)
 
     def models(self) -> list[InstalledModel]:
