@@ -129,7 +129,7 @@ def _gains(laid: Laid) -> _Gains | None:
             continue
         a, b = (cv2.dft((each[window] - each[window].mean()) * layout.taper) for each in (laid.a, laid.b))
         for power, one, other in zip(powers, (a, b, a), (a, b, b), strict=True):
-            power += number * (one * other)
+            cv2.accumulateProduct(one if number == 1 else number * one, other, power)
     in_order = powers.reshape(3, -1).take(layout.order, axis=1)
     aa, bb, ab = np.add.reduceat(in_order * layout.times, layout.starts, axis=1, dtype=np.float64)
     if aa[0] <= 0 or bb[0] <= 0 or ab[0] <= 0.3 * math.sqrt(aa[0] * bb[0]):
