@@ -1,6 +1,6 @@
 """What does a photograph cost, beside its decoder and beside other tools?
 
-    python -m benchmarks.peers [--pictures 12] [--kinds small.jpg,12mp.jpg,24mp.jpg,12mp.heic,12mp.png] [--no-cold]
+    python -m benchmarks.peers [--pictures 24] [--kinds small.jpg,12mp.jpg,24mp.jpg,12mp.heic,12mp.png] [--no-cold]
                                [--python PYTHON] [--model SAVED_MODEL] [--tools decoder,shazimd,original]
 
 Told are milliseconds a picture: of processor time, of all processes of a tool, and of wall time, with the files in the
@@ -15,7 +15,7 @@ model, SAVED_MODEL.
 Pictures of 400 pixels are shared photos as they are, or written anew as HEIC or PNG; there are ten times as many.
 Large ones are made of shared photos: enlarged with Lanczos to cover 4,000 x 3,000 or 6,000 x 4,000 pixels, with
 Gaussian noise of 3 levels for each pixel and channel, which a sensor has and an enlargement lacks, and written as JPEG
-(quality 92, 4:2:0; 2 and 4 MB), as HEIC (quality 65; 2 MB) or as PNG.
+(quality 92, 4:2:0; 2 and 4 MB), as HEIC (quality 65) or as PNG.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Row(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=12)
+    parser.add_argument("--pictures", type=int, default=24)
     parser.add_argument("--kinds", default=KINDS)
     parser.add_argument("--no-cold", action="store_true")
     parser.add_argument("--python", default=sys.executable)
