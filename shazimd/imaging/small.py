@@ -125,18 +125,13 @@ def _decoded(encoded: bytes, how: int) -> NDArray[np.uint8]:
 
 
 def fit(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The picture with its longer side at most ``side`` pixels, by averaging, so that detail does not alias."""
-    size = fitted(pixels.shape, side)
-    if size == pixels.shape[1::-1]:
-        return pixels
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-
-
-def fitted(shape: tuple[int, ...], side: int) -> tuple[int, int]:
-    """Width and height of a picture [h, w, ...] once its longer side has at most ``side`` pixels.
+    """The picture with its longer side at most ``side`` pixels, by averaging, so that detail does not alias.
 
     One longer than 2:1, a strip or panorama, is made as large as 2:1 would be, else 38 rows of it would be left."""
-    height, width = shape[:2]
+    height, width = pixels.shape[:2]
     longer, shorter = max(height, width), max(1, min(height, width))
-    scale = min(1.0, side / longer * min(_LONG_MAX, max(1.0, (longer / shorter / 2) ** 0.5)))
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    scale = side / longer * min(_LONG_MAX, max(1.0, (longer / shorter / 2) ** 0.5))
+    if scale >= 1:
+        return pixels
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
