@@ -27,8 +27,8 @@ _OTHER_SIDE_MAX = 0.25
 """The same of all that differs, on a side of 192 pixels. On the tuned seed terminals, slides and tickets under words
 have .19 at most, other pictures of one template .33 at least."""
 _LEFT_LEVELS, _LEFT_PIXELS = 24, 4
-"""Grey levels and pixels: marked terminals of the tuned seeds have none left, with three other words 6 at least. One
-other digit of six pixels is not seen there."""
+"""Grey levels and pixels: of seven marked terminals of the tuned seeds all have at most so many left. With three other
+words four have 8 at least; the other three are missed, since what is left depends on what was kept of the pictures."""
 _COVER_MAX = 0.5
 """Of the way to white or black, for nine of ten pixels inside of the strokes. On the tuned seed words have .39 at most;
 of two faces that were laid on each other a little wrongly, the edges have .65 at least."""
