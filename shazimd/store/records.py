@@ -51,6 +51,7 @@ _PAIR = 2
 _PAIRS_BYTES = 7 * _PAIR * 8
 _FURTHER = [_PAIRS_BYTES + 8 * 8 * number for number in range(len(HASHES) - _PAIR)]
 """Positions in ``turned`` of the other hashes."""
+_TWO_HASHES, _COLUMN = struct.Struct(">QQ"), struct.Struct(">8Q")
 TURNED_BYTES = _PAIRS_BYTES + 8 * 8 * len(_FURTHER)
 Hash: TypeAlias = Annotated[int, Meta(ge=0)]
 """64 bits; MessagePack has no larger number"""
@@ -90,7 +91,8 @@ class ContentRecord(Struct, frozen=True, array_like=True):
     """likewise"""
 
     def __post_init__(self) -> None:
-        check_turned(self.turned)
+        if self.turned and len(self.turned) != TURNED_BYTES:
+            check_turned(self.turned)
 
     @property
     def hashes(self) -> Hashes:
@@ -264,20 +266,21 @@ def encode_hashes(oriented_hashes: Sequence[Hashes]) -> tuple[int | None, int | 
 
 def decode_turned(raw: bytes) -> tuple[Hashes, ...]:
     """The hashes of the other orientations."""
-    further = [_further(raw, start)[1:] for start in _FURTHER]
-    return tuple(
-        (*pair, *own) for pair, *own in zip(struct.iter_unpack(">QQ", raw[:_PAIRS_BYTES]), *further, strict=False)
-    )
+    pairs = tuple(_TWO_HASHES.iter_unpack(raw[:_PAIRS_BYTES]))
+    if not _FURTHER:
+        return pairs
+    return tuple((*pair, *own) for pair, own in zip(pairs, _others(raw)[1:], strict=False))
 
 
 def upright(ah: int | None, dh: int | None, turned: bytes) -> Hashes:
     """The hashes of the picture as it is."""
-    return (ah, dh, *[_further(turned, start)[0] for start in _FURTHER])
+    return (ah, dh, *_others(turned)[0]) if _FURTHER else (ah, dh)
 
 
-def _further(turned: bytes, start: int) -> tuple[int | None, ...]:
-    """A hash besides the pair, in all orientations."""
-    return struct.unpack_from(">8Q", turned, start) if start < len(turned) else (None,) * 8
+def _others(turned: bytes) -> list[tuple[int | None, ...]]:
+    """The hashes besides the pair, for each of 8 orientations."""
+    columns = (_COLUMN.unpack_from(turned, at) if at < len(turned) else (None,) * 8 for at in _FURTHER)
+    return list(zip(*columns, strict=True))
 
 
 class PendingNote(NamedTuple):
