@@ -100,6 +100,8 @@ def compared_whole(
     for placed, mirrored in placements([view.whole for view in views], Whole(candidate)):
         if placed.correlation >= _CANDIDATE_MIN and (found is None or found.verdict is not Verdict.COPY):
             again = _compared(views[mirrored].features, candidate, placed.affine, bool(mirrored))
+            if _has_a_part_elsewhere(again):
+                return again
             found = again if again is not None and (found is None or again.verdict is Verdict.COPY) else found
     if mapped is not None and (found is None or found.verdict is not Verdict.COPY):
         affine, is_mirrored = mapped
@@ -157,6 +159,13 @@ def _compared(view: Features, candidate: Features, affine: Affine, mirrored: boo
         again = None if plain is None else _judged(view, candidate, affine, plain, mirrored)
         found = again if again is not None and (found is None or again.verdict is Verdict.COPY) else found
     return found
+
+
+def _has_a_part_elsewhere(found: Verification | None) -> bool:
+    """Whether the pictures agree but for a displaced part, which another placement need not explain."""
+    if found is None or found.verdict is not Verdict.VARIANT or found.differs is not None:
+        return False
+    return found.agreement is not None and found.agreement >= SURE_CORRELATION_MIN
 
 
 def _judged(view: Features, candidate: Features, affine: Affine, both: Aligned, mirrored: bool) -> Verification | None:
