@@ -38,10 +38,10 @@ _MARKS_SHARE_MAX = 0.03
 """Share of the pixels that differ so much in all: marks are small."""
 _MARK_PIXELS, _MARK_RATIO = 8, 0.25
 """Pixels that are brighter in the one, and in the other, at least, and the ratio of the two."""
-_MARK_CONTRAST, _TONES_APART, _INK_SPREAD, _GROUND_SPREAD = 30, 0.3, 0.45, 0.7
+_MARK_CONTRAST, _TONES_APART, _INK_SPREAD, _GROUND_SPREAD = 35, 0.25, 0.45, 0.7
 """Grey levels between ink and ground, and, as shares of that contrast: how far apart the tones of both pictures may
 lie, and how much the ink and the ground may vary. On 46 edits of 20 tuned photos nothing passes; logos that come near
-have a ratio of .02, where clocks and mouths have .25 at least."""
+have a ratio of .02, where clocks and mouths have .25 at least, a contrast of 38, and tones .17 apart at most."""
 
 
 def other_objects(both: Aligned) -> Differences | None:
