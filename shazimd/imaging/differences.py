@@ -32,9 +32,10 @@ from shazimd.imaging.unlike import UNLIKE_MIN, unlike_pixels
 from shazimd.imaging.watermarks import has_other_strokes, may_have_words, without_words
 from shazimd.types import Differences
 
-_UNLIKE_CHROMA, _GREY = 24.0, 6
-"""Levels of Cr and Cb, as a distance; pictures with so few in each differ by less, also where an enlargement by cubic
-interpolation overshoots."""
+_UNLIKE_CHROMA, _VIVID_CHROMA, _GREY = 24.0, 42.0, 6
+"""Levels of Cr and Cb, as a distance: of other colours, and of colours that no sepia (36 at most) and no faded copy
+has; pictures with so few as the last in each differ by less, also where an enlargement by cubic interpolation
+overshoots."""
 STROKES_PIXELS, STROKES_PIXELS_EXACT = 70, 30
 """Pages and drawings: pixels around which both have strokes that do not correlate, from which on content is replaced.
 On the tuned seed 95 % of the pairs of 20 families have more than 90, and edited copies none but under stamps.
@@ -312,8 +313,11 @@ def _recoloured(both: Aligned, counted: Mask, step: int) -> Mask:
     if np.count_nonzero((distance > _UNLIKE_CHROMA**2) & inside) < least:
         return np.zeros_like(counted)
     strength = [sum(cv2.mean(np.abs(plane), inside.astype(np.uint8))[0] for plane in side) / 2 for side in (a, b)]
-    if min(strength) < 0.25 * max(strength):  # a faded copy has no colour that the other has not
-        inside &= (_square_sums((a, b)[strength[1] < strength[0]]) > _UNLIKE_CHROMA**2) & ((a * b).sum(axis=0) <= 0)
+    paler = _square_sums((a, b)[strength[1] < strength[0]])
+    vivid = np.count_nonzero((paler > _VIVID_CHROMA**2) & inside)
+    most = max(least, RECOLOURED_SHARE * np.count_nonzero(inside))
+    if min(strength) < 0.25 * max(strength) and vivid < most:  # a faded copy has no colour that the other has not
+        inside &= (paler > _UNLIKE_CHROMA**2) & ((a * b).sum(axis=0) <= 0)
     saturated = _saturation(a, b, inside) * a
     miss = np.minimum(_square_sums(saturated - b), distance)
     unlike = cv2.morphologyEx(

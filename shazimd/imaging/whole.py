@@ -59,6 +59,8 @@ _WHOLE_SHARE = 0.6
 """Of the smaller picture, but for its borders, that a map must lay on the other."""
 RELIEF_MIN = 1.0
 """Grey levels, standard deviation of what a plane leaves: below this there is nothing to compare."""
+_CONTRAST_MAX = 3.0
+"""The ratio of the standard deviations of copies: a white cross on black is none of an orange one on blue."""
 _UNLIKE_SHARE, _UNLIKE_RANGE = 0.35, (4, 16)
 """Grey levels that make a pixel unlike, as a share of the spread, and their limits."""
 _ALL = 0.97
@@ -201,6 +203,7 @@ def _judged(view: Features, candidate: Features, affine: Affine, both: Aligned, 
     else:
         is_copy = agreed >= SURE_CORRELATION_MIN or (agreed >= DRAWN_CORRELATION_MIN and _agree(blocks, _BLOCKS_MIN))
     is_copy = is_copy and differs is None and max(parts) >= CONTAINED_MIN
+    is_copy = is_copy and _CONTRAST_MAX * spread >= float(both.query[both.inside].std()) >= spread / _CONTRAST_MAX
     if is_copy and not (tiny or is_bare) and min(parts) >= _ALL:  # what lies on a part is placed less exactly
         is_copy = not has_displaced_parts(both)
     verdict = Verdict.COPY if is_copy else Verdict.VARIANT
