@@ -68,8 +68,12 @@ class FaultyFileSystem:
         self._thread.start()
 
     def stall(self) -> None:
-        """Answer nothing from now on: whoever asks hangs in the kernel."""
+        """Answer nothing from now on: whoever asks hangs in the kernel, until it is killed."""
         self._flowing.clear()
+
+    def is_asked(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return bool(select.select([self._device], [], [], 0)[0])
 
     def flow(self) -> None:
         self._flowing.set()
@@ -97,6 +101,7 @@ class FaultyFileSystem:
         poller.register(self._device, select.POLLIN)
         poller.register(self._stop, select.POLLIN)
         while self._stop not in [descriptor for descriptor, _ in poller.poll()]:
+            self._flowing.wait()  # a request that was read could not be killed, nor could the process that made it
             try:
                 data = os.read(self._device, _BUFFER_BYTES)
             except OSError as error:
@@ -104,7 +109,6 @@ class FaultyFileSystem:
                     continue
                 return  # unmounted
             _, opcode, number, node, *_ = _HEADER.unpack_from(data)
-            self._flowing.wait()
             if opcode not in _UNANSWERED:
                 self._answer(_Request(opcode, number, node, data[_HEADER.size :]))
 

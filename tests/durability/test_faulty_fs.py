@@ -89,8 +89,9 @@ def test_a_stalled_mount_holds_up_no_other_root(running: World, faulty: FaultyFi
     running.wait_until(lambda: len(running.events("near_duplicate")) == 3)
     running.rest()
     faulty.stall()
-    (running.root / "last.ppm").write_bytes(picture(20))
+    (running.root / "last.ppm").write_bytes(picture(0))
     running.wait_until(lambda: len(on_sound_root(running)) == 4)
+    running.wait_until(faulty.is_asked)
     assert 0 == running.stop()
 
 
