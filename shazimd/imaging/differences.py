@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from shazimd.imaging.agreement import structured_blocks
 from shazimd.imaging.alignment import Affine, Aligned, Mask, Plane, align
 from shazimd.imaging.features import Features
-from shazimd.imaging.objects import other_marks, other_objects
+from shazimd.imaging.objects import other_figures, other_marks, other_objects
 from shazimd.imaging.regions import REGIONS_MAX, Regions, places, regions, without_bars
 from shazimd.imaging.strokes import REACH, unlike_strokes
 from shazimd.imaging.unlike import UNLIKE_MIN, unlike_pixels
@@ -111,7 +111,9 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
     found = coarsely or other_strokes(both, drawn=drawn, pixels=least) or differences_of(both, drawn=drawn)
     if not drawn:
         return found or other_objects(both) or other_marks(both)
-    return None if found is not None and differ_by_words_alone(both) else found
+    if found is None:
+        return other_figures(both)
+    return None if differ_by_words_alone(both) else found
 
 
 def differ_by_words_alone(both: Aligned) -> bool:

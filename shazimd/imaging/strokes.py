@@ -69,6 +69,13 @@ def unlike_strokes(
     return left
 
 
+def are_structured(one: Plane, other: Plane, spreads: tuple[float, float]) -> Mask:
+    """The pixels around which both pictures have structure (grey levels), and not much less in one of them."""
+    variances = [_Window.of(side).variance for side in (one, other)]
+    least, most = np.minimum(*variances), np.maximum(*variances)
+    return np.asarray((least >= spreads[0] ** 2) & (least >= spreads[1] ** 2 * most))
+
+
 def _may_be_unlike(both: Aligned, correlation_max: float, spread: float) -> Mask:
     """The pixels around which the pictures differ by so much that they may not correlate.
 

@@ -1,0 +1,94 @@
+"""Print of which a few figures are other ones: the rest of the page agrees, and is kept at half of its size or less."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from drawn import encoded
+from PIL import Image, ImageDraw, ImageFont
+
+from benchmarks.quality.families import TEN_EDITS
+from shazimd.imaging.extract import Extractor
+from shazimd.imaging.verify import verify
+from shazimd.types import Verdict, Verification
+
+EXTRACTOR = Extractor(None, 200_000_000)
+EDITS = {edit.name: edit.apply for edit in TEN_EDITS}
+
+
+def judged(one: Image.Image, other: Image.Image) -> Verification:
+    queries = [EXTRACTOR.query(encoded(image, "PNG")) for image in (one, other)]
+    return verify(queries[0].features, queries[1].fingerprint.features)
+
+
+def spreadsheet(cells: tuple[str, str]) -> Image.Image:
+    """12 rows of 6 cells in a grid; two of them are given, in rows 4 and 6."""
+    image, rng = Image.new("RGB", (610, 400), "white"), np.random.default_rng(3)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(18)
+    figures = [str(number) for number in rng.integers(1000, 10000, 72)]
+    figures[24], figures[37] = cells
+    for number, text in enumerate(figures):
+        left, top = 20 + 95 * (number % 6), 20 + 30 * (number // 6)
+        draw.rectangle((left, top, left + 95, top + 30), outline=(200, 200, 200))
+        draw.text((left + 6, top + 4), text, "black", font)
+    return image
+
+
+def invoice(total: str) -> Image.Image:
+    """Ten items and their total, on a tall page."""
+    image, rng = Image.new("RGB", (800, 1100), "white"), np.random.default_rng(4)
+    draw = ImageDraw.Draw(image)
+    draw.text((60, 50), "Miller & Sons Ltd", "black", ImageFont.load_default(36))
+    for row in range(10):
+        words = " ".join(rng.choice(["bolt", "hinge", "bracket", "screw", "washer", "clamp", "hook"], 3))
+        draw.text((60, 220 + 50 * row), words, "black", ImageFont.load_default(20))
+        draw.text((620, 220 + 50 * row), f"{rng.integers(10, 99)}.50", "black", ImageFont.load_default(20))
+    draw.text((520, 800), f"Total {total}", "black", ImageFont.load_default(28))
+    return image
+
+
+def a_spreadsheet() -> Image.Image:
+    return spreadsheet(("1174", "4417"))
+
+
+def an_invoice() -> Image.Image:
+    return invoice("714.10")
+
+
+@pytest.mark.parametrize(
+    ("pair", "place"),
+    [
+        ((a_spreadsheet(), spreadsheet(("2388", "6850"))), (0.0, 0.3, 0.4, 0.65)),
+        ((an_invoice(), invoice("388.96")), (0.6, 0.7, 0.95, 0.8)),
+    ],
+    ids=["spreadsheet", "invoice"],
+)
+def test_other_figures_on_one_page_make_a_variant(
+    pair: tuple[Image.Image, Image.Image], place: tuple[float, float, float, float]
+) -> None:
+    """Whichever is asked; the regions are those of the figures."""
+    found = [judged(*pair), judged(*reversed(pair))]
+    assert [each.verdict for each in found] == [Verdict.VARIANT] * 2
+    for each in found:
+        assert each.differs is not None
+        for (left, top, right, bottom), _ in each.differs.regions:
+            assert place[0] < left < right < place[2]
+            assert place[1] < top < bottom < place[3]
+
+
+@pytest.mark.parametrize("drawn", [a_spreadsheet, an_invoice])
+@pytest.mark.parametrize("edit", ["jpeg-60", "webp-70", "half-size", "crop-90", "grey", "blurred", "watermark"])
+def test_an_edited_page_is_a_copy(drawn: Callable[[], Image.Image], edit: str) -> None:
+    """All of its print is blurred, moved or recompressed alike. Whichever is asked."""
+    original = drawn()
+    edited = EDITS[edit](original, np.random.default_rng(1), original)
+    assert [judged(edited, original).verdict, judged(original, edited).verdict] == [Verdict.COPY] * 2
+
+
+def test_an_invoice_without_its_total_is_a_copy() -> None:
+    """Figures that the one lacks are an addition: nothing is replaced."""
+    pair = an_invoice(), an_invoice()
+    ImageDraw.Draw(pair[1]).rectangle((500, 780, 790, 850), fill="white")
+    assert [judged(*pair).verdict, judged(*reversed(pair)).verdict] == [Verdict.COPY] * 2
