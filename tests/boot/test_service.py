@@ -301,7 +301,7 @@ def test_a_service_that_failed_starts_as_the_doctor_advises(service: Machine) ->
     advice = "\n".join(line for line in found.splitlines() if line.startswith("   "))
     for command in re.findall("`([^`]+)`", advice):
         service.run("sh", "-c", command)
-    assert service.show("shazimd.service", "ActiveState") == "active"
+    service.wait(lambda: service.show("shazimd.service", "ActiveState") == "active")
     assert "\nproblem" not in doctor(service)
 
 
