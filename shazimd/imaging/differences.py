@@ -316,18 +316,22 @@ def _recoloured(both: Aligned, counted: Mask, step: int) -> Mask:
         return np.zeros_like(counted)
     strength = [sum(cv2.mean(np.abs(plane), inside.astype(np.uint8))[0] for plane in side) / 2 for side in (a, b)]
     paler = _square_sums((a, b)[strength[1] < strength[0]])
-    vivid = np.count_nonzero((paler > _VIVID_CHROMA**2) & inside)
-    most = max(least, RECOLOURED_SHARE * np.count_nonzero(inside))
-    if min(strength) < 0.25 * max(strength) and vivid < most:  # a faded copy has no colour that the other has not
+    is_vivid = _is_place(paler > _VIVID_CHROMA**2, inside, least)
+    if min(strength) < 0.25 * max(strength) and not is_vivid:  # a faded copy has no colour that the other has not
         inside &= (paler > _UNLIKE_CHROMA**2) & ((a * b).sum(axis=0) <= 0)
     saturated = _saturation(a, b, inside) * a
     miss = np.minimum(_square_sums(saturated - b), distance)
     unlike = cv2.morphologyEx(
         ((miss > _UNLIKE_CHROMA**2) & inside).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)
     )
-    if np.count_nonzero(unlike) < max(least, RECOLOURED_SHARE * np.count_nonzero(inside)):
+    if not _is_place(unlike > 0, inside, least):
         return np.zeros_like(counted)
     return cv2.resize(unlike, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+
+
+def _is_place(pixels: Mask, inside: Mask, least: float) -> bool:
+    """Whether the pixels are so many, and so much of the overlap, that their colour counts."""
+    return bool(np.count_nonzero(pixels & inside) >= max(least, RECOLOURED_SHARE * np.count_nonzero(inside)))
 
 
 def _saturation(a: NDArray[np.float32], b: NDArray[np.float32], inside: Mask) -> float:
