@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, TextIO
 
+    from shazimd.protocol import PathFields
+
+DIGEST_BYTES = 32
+"""Of the name of a content: BLAKE2b-256 of a file's bytes."""
 THRESHOLD_EXPECTED = "a number from 0 to 1"
 NARROW = 60
 """Columns: on a narrower terminal an alert's two paths have lines of their own."""
@@ -63,14 +67,19 @@ RELATED = {
 """The words between a file and the first of its group, on the page; other bytes than those of the first."""
 
 
-def path_fields(path: bytes, key: str = "path") -> dict[str, str]:
-    """A path as JSON fields: ``key`` is readable, ``key_b64`` is exact, and present unless the path is UTF-8."""
+def path_fields(path: bytes) -> PathFields:
+    """A path as JSON fields: ``path`` is readable, ``path_b64`` is exact, and present unless the path is UTF-8."""
     try:
-        return {key: path.decode()}
+        return {"path": path.decode()}
     except UnicodeDecodeError:
         from base64 import b64encode
 
-        return {key: path.decode(errors="backslashreplace"), f"{key}_b64": b64encode(path).decode("ascii")}
+        return {"path": path.decode(errors="backslashreplace"), "path_b64": b64encode(path).decode("ascii")}
+
+
+def path_fields_as(key: str, path: bytes) -> dict[str, str]:
+    """``path_fields`` with ``key`` in place of "path"."""
+    return {key + name.removeprefix("path"): str(text) for name, text in path_fields(path).items()}
 
 
 def path_bytes(fields: Mapping[str, Any], key: str = "path") -> bytes:

@@ -12,7 +12,15 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from shazimd.text import HASHES, SIMILARITIES, THRESHOLD_EXPECTED, WEIGHTS_EXPECTED, are_weights, is_threshold
+from shazimd.text import (
+    DIGEST_BYTES,
+    HASHES,
+    SIMILARITIES,
+    THRESHOLD_EXPECTED,
+    WEIGHTS_EXPECTED,
+    are_weights,
+    is_threshold,
+)
 
 FloatVector: TypeAlias = NDArray[np.float32]
 """A feature vector, float32 [d], of unit length."""
@@ -54,7 +62,7 @@ def digest_of(data: bytes) -> Digest:
 
 def new_digest(data: bytes = b"") -> hashlib.blake2b:
     """The state of ``digest_of``, for bytes that come in pieces."""
-    return hashlib.blake2b(data, digest_size=32)
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES)
 
 
 def check_weights(weights: Weights) -> None:

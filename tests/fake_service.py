@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
-from typing import Any, cast
+from typing import Any
 
 from patience import PATIENCE_S
 
+from shazimd import protocol
 from shazimd.errors import NotAnImage, NotFound, ShazimdError
 from shazimd.posix.sealed import SealedBytes
 from shazimd.protocol import (
@@ -64,7 +65,7 @@ class FakeService:
         """while set and not yet fired, questions about pictures wait for it"""
         self.working = threading.Semaphore(0)
         """released once by each question that starts"""
-        self.known: list[tuple[bytes, float, str]] = [
+        self.known: list[tuple[bytes, float, protocol.Verdict]] = [
             (b"/srv/p/ski_copy.jpg", 1.0, "exact"),
             (b"/srv/p/ski2.jpg", 0.836, "copy"),
         ]
@@ -102,7 +103,7 @@ class FakeService:
             "took_ms": 7.1,
             "matches": [
                 {
-                    **path_fields(path),  # type: ignore[typeddict-item]  # its keys are those of Path
+                    **path_fields(path),  # type: ignore[typeddict-item]  # any field may be left out
                     "score": score,
                     "dah": score,
                     "ddh": score,
@@ -222,7 +223,7 @@ class FakeService:
         return {"forgotten": 3 if is_known else 0, "comes_back": is_known and not ignore}
 
     def ignored(self) -> list[PathFields]:
-        return [cast(PathFields, path_fields(path)) for path in self.out]
+        return [path_fields(path) for path in self.out]
 
     def unignore(self, path: bytes) -> None:
         if path not in self.out:

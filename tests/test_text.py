@@ -53,7 +53,7 @@ def test_scores_have_four_digits_everywhere() -> None:
 
 def test_a_path_that_is_not_utf8_is_given_twice() -> None:
     """Readable, and exactly in base64; any other path once."""
-    assert {"match": "/p/a b.jpg"} == text.path_fields(b"/p/a b.jpg", "match")
+    assert {"match": "/p/a b.jpg"} == text.path_fields_as("match", b"/p/a b.jpg")
     assert {"path": "/p/\\xff", "path_b64": "L3Av/w=="} == text.path_fields(b"/p/\xff")
 
 

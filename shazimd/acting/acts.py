@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, suppress
 
-from shazimd.acting.facts import DIGEST_BYTES, READ_BYTES, DiskState, read_state, why
+from shazimd.acting.facts import READ_BYTES, DiskState, read_state, why
 from shazimd.acting.journal import ActRecord, CleanRun, Journal
 from shazimd.acting.trash import Trash
 from shazimd.errors import BadInput, NotFound, ShazimdError, Unreadable
 from shazimd.posix.files import sync
 from shazimd.text import readable
+from shazimd.types import new_digest
 
 FICLONE = 0x40049409
 """<linux/fs.h>; see ioctl_ficlone(2). Python has the name from 3.14 on."""
@@ -150,7 +150,7 @@ def copy(source: bytes, target: bytes, state: DiskState) -> None:
 
 def _write_copy(source: bytes, target: bytes) -> str:
     """Copy and sync the bytes; return their digest."""
-    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    digest = new_digest()
     with (
         open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as old,
         open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as new,

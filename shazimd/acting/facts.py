@@ -6,7 +6,6 @@ Symbolic links are never followed. The header is parsed by Pillow without decodi
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 from dataclasses import dataclass
@@ -16,11 +15,9 @@ from shazimd.errors import BadInput, NotFound, Unreadable
 from shazimd.imaging.header import header_facts
 from shazimd.search.keep import KeepFacts
 from shazimd.text import readable
-from shazimd.types import PictureFacts
+from shazimd.types import PictureFacts, new_digest
 
 READ_BYTES = 1 << 20
-DIGEST_BYTES = 32
-"""BLAKE2b-256, as the store names contents"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +92,7 @@ def _open(path: bytes) -> IO[bytes]:
 
 
 def _digest(file: IO[bytes]) -> str:
-    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    digest = new_digest()
     while chunk := file.read(READ_BYTES):
         digest.update(chunk)
     return digest.hexdigest()

@@ -23,7 +23,7 @@ from shazimd.acting.facts import DiskState, why
 from shazimd.errors import BadInput, NotFound, StoreError, Unavailable
 from shazimd.paths import xdg
 from shazimd.posix.files import sync, try_lock
-from shazimd.text import path_bytes, path_fields, readable
+from shazimd.text import path_bytes, path_fields, path_fields_as, readable
 
 VERSION = 1
 SUFFIX = ".jsonl"
@@ -53,9 +53,9 @@ class ActRecord:
         return os.path.join(os.path.dirname(path), f".shazimd-{self.run}-{self.n}.{suffix}".encode())
 
     def to_json(self) -> dict[str, Any]:
-        paths = {**path_fields(self.path), **path_fields(self.keep, "keep")}
+        paths = {**path_fields(self.path), **path_fields_as("keep", self.keep)}
         if self.to:
-            paths |= path_fields(self.to, "to")
+            paths |= path_fields_as("to", self.to)
         states = {"state": asdict(self.state), "keep_state": asdict(self.keep_state)}
         return {"event": "act", "n": self.n, "how": self.how, **paths, **states}
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from shazimd.errors import BadInput, NotFound, Unreadable
 from shazimd.posix.reach import within_reach
-from shazimd.text import HASHES, WEIGHTS_NAMES, parse_threshold, parse_weights, printable
+from shazimd.text import DIGEST_BYTES, HASHES, WEIGHTS_NAMES, parse_threshold, parse_weights, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def digest_of_file(word: str) -> str:
     import hashlib
 
     with _opened(word, f"{word}: ") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).hexdigest()
 
 
 def read_lines(source: str) -> bytes:

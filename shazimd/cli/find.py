@@ -19,7 +19,7 @@ from shazimd.cli.output import (
 )
 from shazimd.client import Client
 from shazimd.errors import DaemonUnreachable, ShazimdError, UsageError
-from shazimd.text import path_fields
+from shazimd.text import path_fields_as
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _print_answer(image: str, reply: FindReply | ShazimdError, args: Namespace, 
 
 def as_line(word: str, reply: FindReply | ShazimdError) -> dict[str, Any]:
     """An answer as a line of JSON."""
-    query: dict[str, Any] = path_fields(os.fsencode(word), "query")
+    query: dict[str, Any] = path_fields_as("query", os.fsencode(word))
     if isinstance(reply, ShazimdError):
         return {**query, "error": {"code": reply.code, "message": reply.message}}
     return {**query, **reply}

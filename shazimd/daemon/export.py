@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import cast
 
-from shazimd.protocol import ExportedFile, PathFields
+from shazimd.protocol import ExportedFile
 from shazimd.store.base import Reader, Store
 from shazimd.text import HASHES, hexadecimal, path_fields
 from shazimd.types import ContentId, Fingerprint
@@ -35,7 +35,7 @@ def _rows(reader: Reader, content: ContentId, model: str | None, vectors: bool) 
         row = reader.file(path)
         if row is not None:
             file = {
-                **cast(PathFields, path_fields(path)),
+                **path_fields(path),
                 "content": digest,
                 "size_bytes": row.stat.size,
                 "mtime": row.stat.mtime_ns / 1e9,

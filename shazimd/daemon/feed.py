@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import base64
 from itertools import islice
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from shazimd.errors import BadInput, Unavailable
-from shazimd.protocol import PathFields
 from shazimd.protocol.cluster import ChangedFile, ChangesPage, FingerprintMessage
 from shazimd.store.base import Reader, Store
 from shazimd.store.records import encode_hashes
@@ -94,7 +93,7 @@ def _reading(reader: Reader, model: str | None, at: _Position, limit: int) -> Ch
 
 
 def _state(reader: Reader, model: str | None, path: bytes, row: FileRow | None) -> ChangedFile:
-    fields = cast(PathFields, path_fields(path))
+    fields = path_fields(path)
     if row is None or row.content is None:
         return {**fields, "content": None, "made": "", "size_bytes": 0, "mtime_ns": 0}
     version, has_vector = reader.made(row.content, model)

@@ -16,7 +16,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import cast
 
 import structlog
 
@@ -36,7 +35,6 @@ from shazimd.ingest.relate import Relating
 from shazimd.ingest.rules import IngestRules
 from shazimd.ingest.scan import Depth, Findings
 from shazimd.ingest.values import decoders_of_failures, set_baseline, set_decoders_of_failures
-from shazimd.protocol import PathFields
 from shazimd.protocol.status import RootState, ScanStatus, State
 from shazimd.search.duplicates import Scoring
 from shazimd.search.keep import KeepRules
@@ -184,7 +182,7 @@ class Run:
         if scan["state"] == "unavailable" or scan["state"] == "held":
             status["state"] = scan["state"]
         return {
-            **cast(PathFields, path_fields(root)),
+            **path_fields(root),
             **status,
             "reconcile": scan,
             "baseline_complete": root not in self.roots.without_baseline,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import cast
 
 from shazimd import __version__
 from shazimd.daemon import decide, feed, wire
@@ -184,7 +183,7 @@ class DaemonService:
         return {"forgotten": forgotten, "comes_back": not ignore and self._app.run.roots.comes_back(path)}
 
     def ignored(self) -> list[PathFields]:
-        return [cast(PathFields, path_fields(path)) for path in self._app.ignored.all()]
+        return [path_fields(path) for path in self._app.ignored.all()]
 
     def unignore(self, path: bytes) -> None:
         self._app.ignored.remove(path)

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from shazimd.ingest.alerts import differs_message
-from shazimd.protocol import FailedFile, FoundImage, Geometry, PairLine, PathFields, Placement, Scores
+from shazimd.protocol import FailedFile, FoundImage, Geometry, PairLine, Placement, Scores
 from shazimd.protocol.groups import DecisionMessage, DuplicateGroup, FactsMessage, GroupMember
 from shazimd.search.join import Pair, Step
 from shazimd.search.members import GroupMembers, Member
-from shazimd.text import SIMILARITIES, path_fields, printable
+from shazimd.text import SIMILARITIES, path_fields, path_fields_as, printable
 from shazimd.types import (
     ContentId,
     Digest,
@@ -30,7 +30,7 @@ PROGRESS_EVERY_S = 1.0
 
 def found_image(match: Match) -> FoundImage:
     found = {
-        **cast(PathFields, path_fields(match.path)),
+        **path_fields(match.path),
         **scores(match.score, match.similarities),
         **geometry(match.verification),
         "verdict": match.verdict.value,
@@ -87,17 +87,17 @@ def decision(number: int, made: UserDecision, files: Iterable[tuple[bytes, Diges
         "keep": made.keep.hex() if made.keep else None,
         "uid": made.uid,
         "time": made.time,
-        "files": [{**cast(PathFields, path_fields(path)), "content": digest.hex()} for path, digest in files],
+        "files": [{**path_fields(path), "content": digest.hex()} for path, digest in files],
     }
     if made.keep_path:
-        return cast(DecisionMessage, {**message, **path_fields(made.keep_path, "keep_path")})
+        return cast(DecisionMessage, {**message, **path_fields_as("keep_path", made.keep_path)})
     return message
 
 
 def failed_file(path: bytes, row: FileRow) -> FailedFile:
     code, _, reason = row.reason.partition(": ")
     return {
-        **cast(PathFields, path_fields(path)),
+        **path_fields(path),
         "code": code,
         "reason": printable(reason),
         "size_bytes": row.stat.size if row.stat.size >= 0 else None,
@@ -120,7 +120,7 @@ def pair_lines(steps: Iterator[Step], after: ContentId) -> Iterator[PairLine]:
 
 
 def _pair_line(pair: Pair, after: ContentId) -> PairLine:
-    paths = path_fields(pair.path) | path_fields(pair.match, "match")
+    paths = path_fields(pair.path) | path_fields_as("match", pair.match)
     return cast(PairLine, {"after": after, **paths, **scores(pair.score, pair.similarities)})
 
 

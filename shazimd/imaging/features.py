@@ -30,10 +30,9 @@ from shazimd.words.packing import (
     MOVING,
     ON_BLACK,
     VERSION,
-    nearest,
-    negated,
     split,
 )
+from shazimd.words.vocabulary import nearest, negated
 
 SIDE = 256
 """Longer side, in pixels, of the frame that features are looked for in; smaller pictures are not enlarged."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from shazimd.imaging.features import Features
 from shazimd.imaging.placement import SIDE_MIN, Whole
 from shazimd.imaging.whole import WholeView, reduced
-from shazimd.words.packing import negated
+from shazimd.words.vocabulary import negated
 
 Words = NDArray[np.uint8]
 """[65536, 2]: 1 for the words of a picture, upright and mirrored"""

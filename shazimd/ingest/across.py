@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import time
 from itertools import islice
-from typing import cast
 
 from shazimd.errors import Unavailable
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.decision import Across, Candidate, Decider, Decision, OwnDecisions
 from shazimd.ingest.pending import PendingAlerts
-from shazimd.protocol import Alert, PathFields
+from shazimd.protocol import Alert
 from shazimd.protocol.cluster import UndecidedFile
 from shazimd.search.fetching import Fetching
 from shazimd.search.library import Library
@@ -43,7 +42,7 @@ class CrossHostAlerts:
             return [
                 {
                     "id": number,
-                    **cast(PathFields, path_fields(_path_now(reader, note.path, note.digest) or note.path)),
+                    **path_fields(_path_now(reader, note.path, note.digest) or note.path),
                     "content": note.digest.hex(),
                     "gone": _path_now(reader, note.path, note.digest) is None,
                 }

@@ -21,7 +21,7 @@ from shazimd.ingest.commit import Committer
 from shazimd.ingest.values import last_logged_alert, set_last_logged_alert
 from shazimd.protocol import Alert, DiffersMessage, Region
 from shazimd.store.base import Reader, Store, Writer
-from shazimd.text import SIMILARITIES, path_bytes, path_fields
+from shazimd.text import SIMILARITIES, path_bytes, path_fields, path_fields_as
 from shazimd.types import Differences, Match, Similarities, Verdict, rounded_score
 
 log = structlog.get_logger()
@@ -68,7 +68,7 @@ class AlertRecord:
         """The record as plain JSON values."""
         return {
             **path_fields(self.path),
-            **path_fields(self.match, "match"),
+            **path_fields_as("match", self.match),
             "score": self.score,
             **self.similarities.named(),
             "verdict": self.verdict.value,
@@ -76,7 +76,7 @@ class AlertRecord:
             "took_ms": self.took_ms,
             "time": self.time,
             "differs": self.differs,
-            **(path_fields(self.bank, "bank") if self.bank is not None else {}),
+            **(path_fields_as("bank", self.bank) if self.bank is not None else {}),
             **({"damaged": True} if self.damaged else {}),
         }
 
@@ -122,7 +122,7 @@ def log_related(path: bytes, others: Sequence[Match], *, alerts: bool) -> None:
         write(
             "related_image",
             **path_fields(path),
-            **path_fields(match.path, "match"),
+            **path_fields_as("match", match.path),
             verdict=match.verdict.value,
             score=rounded_score(match.score),
         )

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from itertools import islice
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import structlog
 
@@ -78,7 +78,7 @@ class ForeignFiles:
         start = None if after is None else root[:-1] + after
         with self._library.store.read() as reader:
             paths = [path for path, _ in islice(reader.walk(root, after=start), limit)]
-        return [cast(PathFields, path_fields(path[len(root) - 1 :])) for path in paths]
+        return [path_fields(path[len(root) - 1 :]) for path in paths]
 
     def forget(self, host: str) -> int:
         """Remove all files of a host; their number. Contents that no other file has stay for their grace."""

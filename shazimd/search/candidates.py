@@ -15,7 +15,8 @@ from shazimd.search.library import Library
 from shazimd.store.base import Reader
 from shazimd.text import HASHES
 from shazimd.types import HASH_MAX, ContentId, Fingerprint, Signals, Weights
-from shazimd.words.packing import likely_negated, unpack_words
+from shazimd.words.packing import unpack_words
+from shazimd.words.vocabulary import likely_negated
 
 PROPOSED_FROM = 0.6
 """Minimum score of a candidate: 99 of 100 pairs with nothing in common lie below (benchmarks/index.md)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from shazimd.errors import UsageError
-from shazimd.text import ORIGINAL_WEIGHTS, SIGNALS, WEIGHTS_NAMES, parse_threshold, parse_weights
+from shazimd.text import DIGEST_BYTES, ORIGINAL_WEIGHTS, SIGNALS, WEIGHTS_NAMES, parse_threshold, parse_weights
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def choice(*words: str) -> ValueKind:
 
 
 def parse_digest(given: str) -> bytes:
-    if len(given) != 64 or not set(given) <= set("0123456789abcdefABCDEF"):
-        raise ValueError("64 hexadecimal digits, as b2sum -l 256 prints them")
+    if len(given) != 2 * DIGEST_BYTES or not set(given) <= set("0123456789abcdefABCDEF"):
+        raise ValueError(f"{2 * DIGEST_BYTES} hexadecimal digits, as b2sum -l 256 prints them")
     return bytes.fromhex(given)
 
 
@@ -136,7 +136,7 @@ _COMMAS = ",".join(str(number - 1) for number in sorted({ORIGINAL_WEIGHTS, len(S
 
 NUMBER, ORDINAL = whole(0), whole(1)
 ABSOLUTE_PATH = text(_path, "^/[^\\u0000]*$")
-DIGEST = text(parse_digest, f"^{HEXADECIMAL}{{64}}$")
+DIGEST = text(parse_digest, f"^{HEXADECIMAL}{{{2 * DIGEST_BYTES}}}$")
 TRUE = ValueKind(_true, {"type": "string", "enum": ["true"]})
 _TIME = ValueKind(_seconds, {"type": "number", "minimum": 0, "exclusiveMaximum": SECONDS_MAX})
 

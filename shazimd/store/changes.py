@@ -92,7 +92,7 @@ class ChangeWriter(ChangeReader):
 
     def note(self, path: bytes) -> None:
         """Number a change of a path, in place of an earlier change of the path."""
-        changed = hashlib.blake2b(path, digest_size=16).digest()
+        changed = changed_key(path)
         before = get(self._txn, self._t.changed, changed)
         if before is not None:
             self._txn.delete(before, db=self._t.changes)
@@ -109,5 +109,10 @@ class ChangeWriter(ChangeReader):
             first = cursor.key()
         path = pop(self._txn, self._t.changes, first)
         assert path is not None
-        self._txn.delete(hashlib.blake2b(path, digest_size=16).digest(), db=self._t.changed)
+        self._txn.delete(changed_key(path), db=self._t.changed)
         put(self._txn, self._t.numbers, b"change_dropped", first)
+
+
+def changed_key(path: bytes) -> bytes:
+    """The key of a path in ``changed``: BLAKE2b-128."""
+    return hashlib.blake2b(path, digest_size=16).digest()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 
 from shazimd.store import records
+from shazimd.store.changes import changed_key
 from shazimd.store.keys import FOREIGN, ROOT, TOPS, Tree
 from shazimd.store.records import ContentRecord, FileRecord, ModelRecord
 from shazimd.store.relations import RelationRecord
@@ -229,7 +229,7 @@ def _decisions(txn: Transaction, t: Tables) -> Iterator[str]:
 
 def _changes(txn: Transaction, t: Tables) -> Iterator[str]:
     for key, path in scan(txn, t.changes, b""):
-        if get(txn, t.changed, hashlib.blake2b(path, digest_size=16).digest()) != key:
+        if get(txn, t.changed, changed_key(path)) != key:
             yield f"change {parse_number(key)} is not found by its path {path!r}"
     for digest, number_ in scan(txn, t.changed, b""):
         if not _has(txn, t.changes, number_):

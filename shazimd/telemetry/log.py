@@ -21,7 +21,7 @@ from shazimd.telemetry import journal
 from shazimd.telemetry.console import ConsoleHandler, ConsoleRenderer
 from shazimd.telemetry.lines import shown_json
 from shazimd.telemetry.repeats import Repeats
-from shazimd.text import path_fields
+from shazimd.text import path_fields_as
 
 Format = Literal["auto", "console", "journal", "json"]
 
@@ -143,5 +143,5 @@ class _JsonRenderer:
 def _paths_as_text(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
     for key, value in list(event.items()):
         if isinstance(value, bytes):
-            event.update(path_fields(value, key))
+            event.update(path_fields_as(key, value))
     return event

@@ -1,21 +1,14 @@
-"""Local features as bytes, which the daemon reads without a decoder, and the vocabulary of the visual words in them.
+"""Local features as bytes, which the daemon reads without a decoder.
 
 Packed, little-endian: version u8, flags u8 (``DRAWN``), width u16, height u16 (of the frame the keypoints lie in),
 count u16, then the features as ``FEATURE`` records, strongest first, then with the flag ``CLEAR`` the transparency as a
 grey WebP, then the small picture as a colour JPEG, WebP or PNG, then with the flag ``MOVING`` two later frames of
 ``FRAMES_SHAPE``. All are untrusted: the worker that made them may have been taken over, so they are checked without a
 decoder.
-
-The vocabulary is a product of two codebooks of 256: a centre for each half of a SIFT descriptor. It is fixed, so that
-words mean the same everywhere. The high byte of a word is the nearest centre of the descriptor's upper half, the low
-byte that of its lower half, mirrored: the word of a mirrored feature has the two bytes swapped. In a negative all
-gradients are reversed, so a feature is turned by half a circle and is otherwise the same. Its halves change places,
-with columns and directions in reverse order; the nearest centre of each is looked up.
 """
 
 from __future__ import annotations
 
-import os
 import struct
 from typing import NamedTuple
 
@@ -42,7 +35,6 @@ STORED_MAX, ASKED_MAX = 128, 400
 """Features kept of a picture, and of a query."""
 STORED_BYTES_MAX, ASKED_BYTES_MAX = 1 << 15, 1 << 17
 """Noise, the worst picture there is, takes 7 KB and 41 KB."""
-_CODEBOOK_FILE = os.path.join(os.path.dirname(__file__), "words.bin")
 _FLAGS_MAX = DRAWN | MOVING | CLEAR | ON_BLACK
 _SIDE_MAX = 1152
 """Pixels of the small picture's longer side: 3 times 384, of a strip."""
@@ -142,48 +134,3 @@ def _size_of_jpeg(picture: bytes) -> tuple[int, int] | None:
             return width, height
         at += 2 + length
     return None
-
-
-def negated(words: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """The words [n] that the same features have in the negative, approximately: a centre stands for the half itself."""
-    return _of_halves(_REVERSED[words & 255, 0], _REVERSED[words >> 8, 0])
-
-
-def likely_negated(words: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """``negated`` with the second best for either half, too, [3 n]: they find an original in ten more of a hundred."""
-    upper, lower = _REVERSED[words & 255], _REVERSED[words >> 8]
-    return np.concatenate([_of_halves(upper[:, one], lower[:, other]) for one, other in ((0, 0), (0, 1), (1, 0))])
-
-
-def _of_halves(upper: NDArray[np.uint16], lower: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    found: NDArray[np.uint16] = upper * np.uint16(256) + lower
-    return found
-
-
-def _codebook() -> NDArray[np.float32]:
-    """256 half descriptors, float32 [256, 64], kept as bytes, 512 to the unit; benchmarks/quality/train_words.py."""
-    with open(_CODEBOOK_FILE, "rb") as file:  # importlib.resources: 1 MiB, 4 ms
-        data = file.read()
-    return np.divide(np.frombuffer(data, np.uint8).reshape(256, 64), 512, dtype=np.float32)
-
-
-def nearest(halves: NDArray[np.float32]) -> NDArray[np.intp]:
-    """The numbers of the nearest centres of half descriptors [n, 64]."""
-    found: NDArray[np.intp] = _distances(halves).argmin(axis=1)
-    return found
-
-
-def _distances(halves: NDArray[np.float32]) -> NDArray[np.float32]:
-    distances: NDArray[np.float32] = _HALF_NORMS - halves @ _CODEBOOK.T
-    return distances
-
-
-def _reversed() -> NDArray[np.uint16]:
-    """[256, 2]: the two centres nearest to each one with columns and directions in reverse order."""
-    halves = _CODEBOOK.reshape(256, 2, 4, 8)[:, :, ::-1, (-np.arange(8)) % 8].reshape(256, 64)
-    return np.argsort(_distances(halves), axis=1, kind="stable")[:, :2].astype(np.uint16)
-
-
-_CODEBOOK = _codebook()
-_HALF_NORMS = (_CODEBOOK**2).sum(axis=1) / 2
-_REVERSED = _reversed()

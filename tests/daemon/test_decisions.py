@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from shazimd.client import Client
 from shazimd.errors import BadInput, NotFound
 from shazimd.protocol.groups import DuplicateGroup
-from shazimd.text import path_fields
+from shazimd.text import path_fields_as
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_a_decision_may_name_the_file_to_keep(daemon: DaemonProcess) -> None:
     (group,) = client.groups()["groups"]
     about = {"contents": [member["content"] for member in group["members"]]}
     large = {"keep": next(member["content"] for member in group["members"] if member["width"] > 300)}
-    named = path_fields(path, "keep_path")
+    named = path_fields_as("keep_path", path)
     client.decide([{"kind": "keep", **about, **large, **named}])
     (group,), (decision,) = client.groups(decided=True)["groups"], client.decisions()
     assert group["members"][0].get("path_b64") == decision["keep_path_b64"] == named["keep_path_b64"]

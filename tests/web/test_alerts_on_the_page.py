@@ -12,12 +12,12 @@ from fake_client import FakeClient
 from page_serving import ServedPage
 from patience import PATIENCE_S, wait_for
 
-from shazimd.text import path_fields
+from shazimd.text import path_fields, path_fields_as
 from shazimd.web.render import Templates
 
 ALERT: dict[str, Any] = {
     **path_fields(b"/new/a.png"),
-    **path_fields(b"/bank/b.png", "match"),
+    **path_fields_as("match", b"/bank/b.png"),
     "verdict": "copy",
     "matches": 1,
 }
@@ -29,8 +29,8 @@ def shown(alert: dict[str, Any]) -> str:
 
 def test_an_alert_names_the_bank_of_its_match() -> None:
     """Also a name that is no text, whose control characters are shown as such."""
-    assert "in the bank <b>/bank</b>" in shown({**ALERT, **path_fields(b"/bank", "bank")})
-    assert "in the bank <b>/b\\x07&lt;</b>" in shown({**ALERT, **path_fields(b"/b\x07<", "bank")})
+    assert "in the bank <b>/bank</b>" in shown({**ALERT, **path_fields_as("bank", b"/bank")})
+    assert "in the bank <b>/b\\x07&lt;</b>" in shown({**ALERT, **path_fields_as("bank", b"/b\x07<")})
     assert "bank <b>" not in shown(ALERT)
 
 
