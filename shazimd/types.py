@@ -215,6 +215,10 @@ class Differences(NamedTuple):
     regions: tuple[tuple[Box, Box], ...]
     """(in the query, in the match) for each region, most different first; the query as it is, not mirrored"""
 
+    def inverted(self) -> Differences:
+        """As if the match had been the query."""
+        return Differences(self.share, tuple((theirs, ours) for ours, theirs in self.regions))
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:
@@ -255,7 +259,7 @@ class Evidence(NamedTuple):
     """resolution of the asked picture's detail, as a multiple of the known one's; None when unknown"""
 
 
-JUDGE = 16
+JUDGE = 17
 """Version of the judgement of a pair. Grows with each change to a verdict, a map, the regions that differ or a sign of
 an edit: relations of another version are then found anew in the background."""
 

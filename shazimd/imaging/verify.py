@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from shazimd.imaging.agreement import agreement
-from shazimd.imaging.alignment import align
+from shazimd.imaging.alignment import Aligned, align
 from shazimd.imaging.differences import differ_by_words_alone, differences
 from shazimd.imaging.features import Features, unpack_features
 from shazimd.imaging.frames import go_on_alike
@@ -24,8 +24,9 @@ from shazimd.imaging.grounds import on_one_ground
 from shazimd.imaging.mapping import CONTAINED_MIN, mapping, shared_parts
 from shazimd.imaging.maps import Map, View, best_map, inverted, view
 from shazimd.imaging.negative import Words, are_opposite, negated_words, shares_negated_words
+from shazimd.imaging.rivals import outdone
 from shazimd.imaging.whole import WholeView, compared_whole, whole_views
-from shazimd.types import Box, Verdict, Verification
+from shazimd.types import Box, Differences, Verdict, Verification
 
 FEW_FEATURES = 64
 """Below this many features in one of the pictures they can't be expected to find a map, and are compared whole."""
@@ -91,13 +92,55 @@ class _JudgedMap(NamedTuple):
 def verify_all(query: bytes, candidates: Sequence[bytes]) -> list[Verification]:
     """Compare a query with each candidate by geometry and by the aligned pictures; all are packed features.
 
-    Empty bytes, a picture without features, are related to nothing, and so is a candidate whose bytes are broken: a
-    worker that a hostile picture took over may have made them, and they must not cost the other candidates their
-    answer. Raises ValueError for a query that is no packed features."""
+    Of copies that are variants of each other, those that agree plainly worse with the query in the places in which they
+    differ are variants of it. Empty bytes, a picture without features, are related to nothing, and so is a candidate
+    whose bytes are broken: a worker that a hostile picture took over may have made them, and they must not cost the
+    other candidates their answer. Raises ValueError for a query that is no packed features."""
     if not query:
         return [Verification(None) for _ in candidates]
     asked = _question(query)
-    return [_verify_packed(asked, candidate) for candidate in candidates]
+    found = [_verify_packed(asked, candidate) for candidate in candidates]
+    copies = [number for number, each in enumerate(found) if each.verdict is Verdict.COPY]
+    return _settled(asked, candidates, found, copies) if len(copies) > 1 else found
+
+
+def _settled(
+    asked: _Question, candidates: Sequence[bytes], found: Sequence[Verification], copies: Sequence[int]
+) -> list[Verification]:
+    """The verifications, with those copies made variants that another outdoes. Each is compared with the best before
+    it, and, where another is the best in the end, with that."""
+    settled, known = list(found), {number: unpack_features(candidates[number]) for number in copies}
+    best, question = copies[0], _Question(known[copies[0]])
+    compared = set()
+    for other in (*copies[1:], *copies):
+        if other == best or {best, other} in compared or settled[other].verdict is not Verdict.COPY:
+            continue
+        compared.add(frozenset([best, other]))
+        between = _verify(question, known[other]).differs
+        pair = best, other
+        worse = between and _outdone(asked, [known[each] for each in pair], [found[each] for each in pair], between)
+        if not worse:
+            continue
+        number, differs = pair[worse[0]], worse[1]
+        settled[number] = replace(found[number], verdict=Verdict.VARIANT, differs=differs)
+        if number == best:
+            best, question = other, _Question(known[other])
+    return settled
+
+
+def _outdone(
+    asked: _Question, pair: Sequence[Features], found: Sequence[Verification], between: Differences
+) -> tuple[int, Differences] | None:
+    """The one of two copies that differ from each other that the query plainly agrees less with, and where."""
+    laid: list[Aligned] = []
+    mirrored = [bool(each.mapping and each.mapping.mirrored) for each in found]
+    for candidate, is_mirrored in zip(pair, mirrored, strict=True):
+        best = best_map(asked.views[is_mirrored], view(candidate))
+        if best is None or best.inliers < INLIERS_MIN:
+            return None
+        laid.append(align(asked.views[is_mirrored].features, candidate, best.affine))
+    worse = outdone(laid[0], laid[1], between)
+    return worse and (worse[0], _as_it_is(worse[1], mirrored[worse[0]]))
 
 
 @lru_cache(maxsize=1)
@@ -215,9 +258,14 @@ def _judged(view: Features, candidate: Features, best: Map, mirrored: bool) -> V
     if is_alike:
         is_part = not drawn or max(shared_parts(best.affine, view, candidate)) >= CONTAINED_MIN
         verdict = Verdict.COPY if differs is None and is_part else Verdict.VARIANT
-    if differs is not None and mirrored:
-        differs = differs._replace(regions=tuple((_mirrored_box(ours), theirs) for ours, theirs in differs.regions))
+    differs = differs and _as_it_is(differs, mirrored)
     return Verification(verdict, best.inliers, agreed, mapping(best.affine, view, candidate, mirrored), differs)
+
+
+def _as_it_is(differs: Differences, mirrored: bool) -> Differences:
+    """Regions of a query that was mirrored where said, as those of the query itself."""
+    regions = tuple((_mirrored_box(ours) if mirrored else ours, theirs) for ours, theirs in differs.regions)
+    return differs._replace(regions=regions)
 
 
 def _mirrored_box(box: Box) -> Box:

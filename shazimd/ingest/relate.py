@@ -26,6 +26,7 @@ from shazimd.protocol.status import RelationsStatus
 from shazimd.search.library import Library
 from shazimd.search.partners import PartnerCheck, check_partners
 from shazimd.search.query import Verify
+from shazimd.search.rivals import settled_relations
 from shazimd.store.base import Reader, Store, Writer
 from shazimd.types import JUDGE, ContentId, Evidence, Mapping, PictureFacts, Relation, Verdict
 
@@ -84,11 +85,22 @@ class Relating:
         judged = [(check, _relations(check)) for check in checks]
         self._committer.submit(partial(_put_judged, judged)).result()
         for check in checks:
+            self._settle(check.content, self._comparers)
             self._read_signs(check.content, self._comparers)
         self._committer.submit(lambda writer: _unmark(writer, checks)).result()
         self._done += len(contents)
         self._spent_s += time.monotonic() - started
         return True
+
+    def _settle(self, content: ContentId, comparers: Comparers) -> None:
+        """Make variants of the copies among this content's relations that another one outdoes."""
+        try:
+            found = list(settled_relations(self._library.store, comparers.verify, content))
+        except WorkerFailed as error:  # the relations stay as the pairs alone have them
+            log.warning("relations_not_settled", content=content, code=error.code, reason=str(error))
+            return
+        if found:
+            self._committer.submit(lambda writer: writer.relations.put(found)).result()
 
     def _read_signs(self, content: ContentId, comparers: Comparers) -> None:
         """Read the files of a content and its copies, and store their facts and the signs of each pair.

@@ -6,14 +6,14 @@ import cmath
 import math
 from dataclasses import replace
 
-from shazimd.types import Differences, Mapping, Verification
+from shazimd.types import Mapping, Verification
 
 
 def inverted(found: Verification, query: tuple[int, int], match: tuple[int, int]) -> Verification:
     """The verification as if the match had been the query; ``query`` and ``match`` are sizes in pixels.
 
     The map is taken as a similarity: a stretched picture's region is a little off."""
-    differs = found.differs and Differences(found.differs.share, tuple((b, a) for a, b in found.differs.regions))
+    differs = found.differs and found.differs.inverted()
     mapping = found.mapping and _inverted_map(found.mapping, query[1] / query[0], match[1] / match[0])
     return replace(found, mapping=mapping, differs=differs)
 

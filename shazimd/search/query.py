@@ -25,6 +25,7 @@ from shazimd.search.candidates import (
 )
 from shazimd.search.fetching import Fetch
 from shazimd.search.library import Library
+from shazimd.search.rivals import settled, settled_pair
 from shazimd.search.score import best_orientation, confirmed, hashes_threshold, least_score, stands_out
 from shazimd.text import SIGNALS
 from shazimd.types import (
@@ -114,6 +115,8 @@ class Search:
         ranked = self._ranked(query, weights, least, limit)
         nearest: list[Hit] = []
         verified = self._verify_candidates(query, exact, weights, ranked, nearest, fetch)
+        if self._verify:
+            verified = settled(self._library.store, self._verify, query, verified)
         sure = [_Judged(Hit(same, 1.0, IDENTICAL), Verdict.EXACT, None) for same in exact]
         sure += [_Judged(hit, found.verdict, found) for hit, found in verified if found.verdict]
         sure.sort(key=_strength)
@@ -148,6 +151,8 @@ class Search:
         if self._verify and query.features and other.features:
             (found,) = self._verify(query.features, [other.features]).result()
             verification = confirmed(found, pair.dfv, self._library.copy_from)
+            if verification.verdict is Verdict.COPY:
+                verification = settled_pair(self._library, self._verify, query, other, verification)
         verdict = verification.verdict if verification else None
         is_over = best >= least_score(pair, weights, threshold)
         if verdict is None and is_over and not (query.fingerprint.low_information or other.low_information):

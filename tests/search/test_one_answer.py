@@ -16,11 +16,11 @@ from daemon_process import drawing
 from drawn import encoded, photograph
 from drawn import picture as drawn_photo
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.Image import Transpose
 
 from benchmarks.quality.edits import cropped, recompressed, scaled
-from benchmarks.quality.families import TUNED, picture
+from benchmarks.quality.families import TUNED, picture, windowed
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.verify import verify_all
 from shazimd.index.flat import FlatIndex
@@ -147,6 +147,43 @@ def test_a_pair_has_one_answer(library: Library, queries: dict[str, Query]) -> N
     """Copies are told as copies by all three, other pictures of a template by none."""
     expected = {(a, b) for a, b in permutations(PICTURES, 2) if frozenset([a, b]) in COPIES}
     assert copies(library, queries) == (expected, expected, COPIES)
+
+
+def invoice(number: str, total: str) -> Image.Image:
+    """Ten items and their total, on a tall page."""
+    page, rng = Image.new("RGB", (800, 1100), "white"), np.random.default_rng(4)
+    draw = ImageDraw.Draw(page)
+    for at, text, size in ((60, 50), "Miller & Sons Ltd", 36), ((560, 110), f"No. {number}", 20):
+        draw.text(at, text, "black", ImageFont.load_default(size))
+    for row in range(10):
+        words = " ".join(rng.choice(["bolt", "hinge", "bracket", "screw", "washer", "clamp", "hook"], 3))
+        draw.text((60, 220 + 50 * row), words, "black", ImageFont.load_default(20))
+        draw.text((620, 220 + 50 * row), f"{rng.integers(10, 99)}.50", "black", ImageFont.load_default(20))
+    draw.text((520, 800), f"Total {total}", "black", ImageFont.load_default(28))
+    return page
+
+
+INVOICE = invoice("10482", "714.10")
+INVOICES = {
+    "other": invoice("96837", "205.36"),
+    "invoice": INVOICE,
+    "screenshot": windowed(INVOICE, np.random.default_rng(1)),
+    "next": invoice("10483", "388.96"),
+}
+
+
+@pytest.mark.parametrize("order", [[*INVOICES], [*INVOICES][::-1], ["screenshot", "other", "next", "invoice"]])
+def test_an_edited_page_is_a_copy_of_its_original_alone(tmp_path: Path, order: Sequence[str]) -> None:
+    """The screenshot lacks what tells the invoices apart; the places in which these differ show whose it is."""
+    extractor = Extractor(None, 200_000_000)
+    queries = {name: extractor.query(encoded(INVOICES[name], "PNG")) for name in order}
+    with filled(tmp_path, queries) as library:
+        _, compared, grouped = copies(library, queries)
+        assert (compared, grouped) == (
+            {("invoice", "screenshot"), ("screenshot", "invoice")},
+            {frozenset(["invoice", "screenshot"])},
+        )
+        assert copies(library, queries)[0] == compared  # with the relations known
 
 
 def cutout(image: Image.Image) -> Image.Image:

@@ -1,0 +1,60 @@
+"""Candidates that are variants of each other: the query is a copy of the one that it agrees with where they differ."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from drawn import encoded, photograph
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from benchmarks.quality.edits import recompressed, scaled
+from shazimd.imaging.extract import Extractor
+from shazimd.imaging.verify import verify_all
+from shazimd.types import Query, Verdict
+
+EXTRACTOR = Extractor(None, 200_000_000)
+TOTALS = ["714.10", "205.36", "388.96", "952.48"]
+
+
+def query(image: Image.Image) -> Query:
+    return EXTRACTOR.query(encoded(image, "PNG"))
+
+
+def statement(total: str) -> Image.Image:
+    """Fourteen bookings and the total, on a tall page."""
+    page, rng = Image.new("RGB", (800, 1100), "white"), np.random.default_rng(7)
+    draw = ImageDraw.Draw(page)
+    draw.text((60, 40), "Harbour Savings Bank", "black", ImageFont.load_default(34))
+    for row in range(14):
+        words = " ".join(rng.choice(["rent", "salary", "water", "ticket", "market", "insurance"], 3))
+        draw.text((60, 150 + 46 * row), words, "black", ImageFont.load_default(19))
+        draw.text((640, 150 + 46 * row), f"{rng.integers(100, 999)}.20", "black", ImageFont.load_default(19))
+    draw.text((480, 880), f"Balance {total}", "black", ImageFont.load_default(26))
+    return page
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("own", range(4))
+def test_a_smaller_page_is_a_copy_of_its_original_alone(own: int, mirrored: bool) -> None:
+    """The others are variants, and the place in which each differs is told in units of the query as it is."""
+    pages = [query(statement(total)).fingerprint.features for total in TOTALS]
+    smaller = recompressed(scaled(statement(TOTALS[own]), 0.35), 60)
+    asked = query(ImageOps.mirror(smaller) if mirrored else smaller).features
+    found = verify_all(asked, pages)
+    verdicts = [Verdict.COPY if number == own else Verdict.VARIANT for number in range(4)]
+    assert [each.verdict for each in found] == verdicts
+    for number in {0, 1, 2, 3} - {own}:
+        differs = found[number].differs
+        assert differs is not None
+        for (x, top, right, bottom), _ in differs.regions:
+            left, right = (1 - right, 1 - x) if mirrored else (x, right)
+            assert 480 / 800 < left < right < 680 / 800
+            assert 860 / 1100 < top < bottom < 930 / 1100
+
+
+def test_copies_of_one_photograph_stay_copies() -> None:
+    """None of them is a variant of another."""
+    original = photograph(seed=3)
+    edits = [original, recompressed(original, 40), scaled(original, 0.6), original.convert("L").convert("RGB")]
+    found = verify_all(query(recompressed(original, 70)).features, [query(each).fingerprint.features for each in edits])
+    assert [each.verdict for each in found] == [Verdict.COPY] * 4
