@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from shazimd.errors import BadInput, NotFound, Unreadable
 from shazimd.posix.reach import within_reach
+from shazimd.server.parameters import parse_digest
 from shazimd.text import DIGEST_BYTES, HASHES, WEIGHTS_NAMES, parse_threshold, parse_weights, printable
 
 TYPE_CHECKING = False
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Iterator
     from io import BufferedReader
+
+
+PORT_MAX = 65535
 
 
 def add_scoring(parser: ArgumentParser) -> None:
@@ -88,6 +92,18 @@ def decision_id(word: str) -> int:
     return _whole(word, 1)
 
 
+def digest(word: str) -> str:
+    """Check a content's digest."""
+    try:
+        return parse_digest(word).hex()
+    except ValueError as error:
+        raise unexpected(word, str(error)) from error
+
+
+def port(word: str) -> int:
+    return _whole(word, 1, PORT_MAX)
+
+
 def seconds(word: str) -> float:
     value = _number(word)
     if value is None or not 0 <= value < float("inf"):
@@ -152,7 +168,8 @@ def _number(word: str) -> float | None:
         return None
 
 
-def _whole(word: str, minimum: int) -> int:
-    if not (word.isascii() and word.isdigit() and len(word) <= 18 and int(word) >= minimum):
-        raise unexpected(word, f"a whole number from {minimum}")
+def _whole(word: str, minimum: int, most: int | None = None) -> int:
+    is_whole = word.isascii() and word.isdigit() and len(word) <= 18
+    if not (is_whole and int(word) >= minimum and (most is None or int(word) <= most)):
+        raise unexpected(word, f"a whole number from {minimum}" + (f" to {most}" if most else ""))
     return int(word)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shazimd.cli import add_json
-from shazimd.cli.output import say, say_json
+from shazimd.cli.output import say_as
 from shazimd.paths import CONFIG_HELP
 from shazimd.text import duration
 
@@ -46,33 +46,24 @@ def run(args: Namespace) -> int:
     url = args.url or _configured(args.config)
     if args.verb == "init":
         made = admin.init(url)
-        if args.json:
-            say_json({"migrations": made})
-        else:
-            say(f"made the tables: migrations {', '.join(map(str, made))}" if made else "the tables are as expected")
+        text = f"made the tables: migrations {', '.join(map(str, made))}" if made else "the tables are as expected"
+        say_as(args, {"migrations": made}, text)
         return 0
     if args.verb == "forget":
         files = admin.forget(url, args.host)
-        if args.json:
-            say_json({"forgotten": files})
-        else:
-            say(f"forgot {args.host}: {files} files")
+        say_as(args, {"forgotten": files}, f"forgot {args.host}: {files} files")
         return 0
     hosts = admin.hosts(url)
     for host in hosts:
-        if args.json:
-            say_json(host._asdict())
-        else:
-            say(_line(host))
+        say_as(args, host._asdict(), _line(host))
     return 0 if hosts else 1
 
 
 def _configured(path: str | None) -> str:
-    from shazimd import config, paths
+    from shazimd import config
     from shazimd.errors import ConfigError
 
-    path = path or paths.config_file()
-    url = config.load(path).cluster.url if path else None
+    url = config.found(path).cluster.url
     if url is None:
         raise ConfigError("no database: give its URL, or set [cluster] url in the configuration")
     return url

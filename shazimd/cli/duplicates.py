@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shazimd.cli import add_json
 from shazimd.cli.arguments import add_scoring, content_id
-from shazimd.cli.output import complain, note_partial, path_text, per_cent, report_none, say, say_json, size
+from shazimd.cli.output import complain, note_partial, path_text, per_cent, report_none, say, say_as, say_json, size
 from shazimd.cli.status import comparison
 from shazimd.cli.working import Working
 from shazimd.client import Client
@@ -81,10 +81,7 @@ def _list_pairs(args: Namespace) -> int:
 
 
 def _print_pair(pair: PairLine, args: Namespace) -> None:
-    if args.json:
-        say_json(pair)
-    else:
-        say(f"{path_text(pair)}: {per_cent(pair['score'])} like {path_text(pair, 'match')}")
+    say_as(args, pair, f"{path_text(pair)}: {per_cent(pair['score'])} like {path_text(pair, 'match')}")
 
 
 def _print_group(group: DuplicateGroup) -> None:

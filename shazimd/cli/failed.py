@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from shazimd.cli import add_json
 from shazimd.cli.arguments import absolute
-from shazimd.cli.output import path_text, report_none, say, say_json
+from shazimd.cli.output import path_text, report_none, say, say_as
 from shazimd.client import Client
 from shazimd.errors import UsageError
 
@@ -37,11 +37,8 @@ def run(args: Namespace) -> int:
     found = False
     for failed in client.failed():
         found = True
-        if args.json:
-            say_json(failed)
-        else:
-            since = "" if failed["since"] is None else f" (since {_time(failed['since'])})"
-            say(f"{path_text(failed)}: {failed['code']}: {failed['reason']}{since}")
+        since = "" if failed["since"] is None else f" (since {_time(failed['since'])})"
+        say_as(args, failed, f"{path_text(failed)}: {failed['code']}: {failed['reason']}{since}")
     return 0 if found else report_none("failed files")
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 
-from shazimd.cli.arguments import absolute
+from shazimd.cli.arguments import absolute, digest
 from shazimd.cli.output import complain, path_text, report_none, say
 from shazimd.client import Client
 from shazimd.errors import UsageError
+from shazimd.text import readable
 
 HELP = "remove a file, or a directory and everything below it, from the index"
 EXAMPLE = """\
@@ -30,7 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     chosen.add_argument("path", nargs="?", type=absolute, metavar="PATH", help="a file or directory")
     chosen.add_argument("--deleted", action="store_true", help="all images whose files are deleted")
     chosen.add_argument(
-        "--content", type=_digest, metavar="DIGEST", help="the image with this BLAKE2b-256 digest, and all its files"
+        "--content", type=digest, metavar="DIGEST", help="the image with this BLAKE2b-256 digest, and all its files"
     )
     chosen.add_argument("--ignored", action="store_true", help="list the files and directories that stay out")
     chosen.add_argument("--unignore", type=absolute, metavar="PATH", help="let an ignored file or directory in again")
@@ -45,14 +45,14 @@ def run(args: Namespace) -> int:
         return _list(client)
     if args.unignore is not None:
         client.unignore(args.unignore)
-        say(f"{_text(args.unignore)} is indexed again")
+        say(f"{readable(args.unignore)} is indexed again")
         return 0
     reply = client.forget(args.path, deleted=args.deleted, content=args.content, ignore=args.ignore)
     say(f"Forgot {reply['forgotten']} {'deleted ' if args.deleted else ''}image(s)")
     if args.ignore:
-        say(f"{_text(args.path)} stays out until: shazimctl forget --unignore PATH")
+        say(f"{readable(args.path)} stays out until: shazimctl forget --unignore PATH")
     elif reply["comes_back"]:
-        complain(f"{_text(args.path)} still lies there and comes back after its next change or scan; see --ignore")
+        complain(f"{readable(args.path)} still lies there and comes back after its next change or scan; see --ignore")
     return 0 if reply["forgotten"] or args.ignore else 1
 
 
@@ -61,13 +61,3 @@ def _list(client: Client) -> int:
     for path in paths:
         say(path_text(path))
     return 0 if paths else report_none("ignored paths")
-
-
-def _text(path: bytes) -> str:
-    return path.decode("utf-8", "backslashreplace")
-
-
-def _digest(text: str) -> str:
-    if not re.fullmatch("[0-9a-fA-F]{64}", text):
-        raise ArgumentTypeError("expected 64 hexadecimal digits, as b2sum -l 256 prints them")
-    return text

@@ -31,18 +31,15 @@ def run(args: Namespace) -> int:
     from shazimd.posix.signals import set_at
     from shazimd.telemetry import log
 
-    path = args.config or paths.config_file()
-    if path is None:
-        raise ConfigError("no configuration file: give --config FILE or $SHAZIMD_CONFIG")
-    configured = config.load(path).hook
-    if not configured:
+    path, settings = config.required(args.config)
+    if not settings.hook:
         raise ConfigError(f"{path}: has no [[hook]], expected at least one")
     log.configure()
     stop = threading.Event()
     set_at(stop, signal.SIGTERM, signal.SIGINT)
     state = args.state or paths.hooks_directory()
     try:
-        hooks.run(configured, Client(args.socket), state, stop)
+        hooks.run(settings.hook, Client(args.socket), state, stop)
     except OSError as error:
         raise InternalError(
             f"{error.filename or state}: {error.strerror}: the positions of the hooks can't be saved"

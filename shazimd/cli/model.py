@@ -6,7 +6,7 @@ import os
 import sys
 
 from shazimd.cli import add_json
-from shazimd.cli.output import report_none, say, say_json, size
+from shazimd.cli.output import report_none, say, say_as, say_json, size
 from shazimd.cli.working import Working
 from shazimd.client import Client
 from shazimd.errors import BadInput, Unreadable
@@ -94,10 +94,7 @@ def _read(path: str) -> bytes:
 def _list(client: Client, args: Namespace) -> int:
     models = client.models()
     for model in models:
-        if args.json:
-            say_json(model)
-        else:
-            say(_line(model) + (" (active)" if model["active"] else ""))
+        say_as(args, model, _line(model) + (" (active)" if model["active"] else ""))
     return 0 if models else report_none("models installed")
 
 

@@ -12,6 +12,7 @@ from shazimd.text import size as size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Mapping
     from typing import Any
 
@@ -47,6 +48,14 @@ def say_json(item: object) -> None:
     import json
 
     print(json.dumps(item))
+
+
+def say_as(args: Namespace, item: object, text: str) -> None:
+    """Print an object as JSON with --json, else its text as a line."""
+    if args.json:
+        say_json(item)
+    else:
+        say(text)
 
 
 def complain(message: str) -> None:

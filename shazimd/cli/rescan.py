@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from shazimd.cli.arguments import absolute
 from shazimd.cli.output import say
 from shazimd.client import Client
+from shazimd.text import readable
 
 HELP = "scan a file, a directory, or all that is watched, again"
 EXAMPLE = """\
@@ -30,6 +31,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     Client(args.socket).rescan(args.path, deep=args.deep)
-    what = "every root" if args.path is None else args.path.decode("utf-8", "backslashreplace")
+    what = "every root" if args.path is None else readable(args.path)
     say(f"Scanning {what}, and reading every file" if args.deep else f"Scanning {what}")
     return 0

@@ -93,8 +93,7 @@ def _fetch_model() -> int:
     from shazimd import config, paths
     from shazimd.models.registry import Registry
 
-    path = paths.config_file()
-    settings = config.load(path) if path else config.Config()
+    settings = config.found()
     staged = paths.staged_models()
     model = (Registry(staged) if staged else _models(settings)).install(settings.model.handle, say)
     say(f"installed {model.id} from {model.source}")

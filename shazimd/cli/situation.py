@@ -80,12 +80,11 @@ class Situation:
         return "systemctl --user" if self.kind == "user" else f"{_sudo()}systemctl"
 
     def _by_hand(self) -> str:
-        from shazimd import config, paths
+        from shazimd import config
         from shazimd.errors import ConfigError
 
-        path = self._config or paths.config_file()
         try:
-            has_roots = path is not None and bool(config.load(path).watch)
+            has_roots = bool(config.found(self._config).watch)
         except ConfigError:
             has_roots = False
         words = ["shazimd", *(["--config", self._config] if self._config else [])]

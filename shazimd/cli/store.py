@@ -49,11 +49,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     from shazimd import config, paths
-    from shazimd.config import Config
     from shazimd.store import maintenance
 
-    path = paths.config_file()
-    settings = config.load(path) if path else Config()
+    settings = config.found()
     store = args.store or settings.store.path or paths.store_directory()
     with Working(_TEXTS[args.verb]) as working:
         if args.verb == "check":

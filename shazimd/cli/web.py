@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from shazimd.cli.arguments import unexpected
+from shazimd.cli.arguments import port
 from shazimd.cli.output import say
 from shazimd.client import Client
 
@@ -20,18 +20,10 @@ step. It is served on the loopback address only, to the browser that opens the p
 with your rights. The daemon never listens on a network.
 """
 
-PORT_MAX = 65535
-
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--port", type=port, metavar="N", default=0, help="port to listen on (default: a free one)")
     parser.add_argument("--no-browser", action="store_true", help="print the link only")
-
-
-def port(word: str) -> int:
-    if not (word.isascii() and word.isdigit() and len(word) <= 5 and 1 <= int(word) <= PORT_MAX):
-        raise unexpected(word, f"a whole number from 1 to {PORT_MAX}")
-    return int(word)
 
 
 def run(args: Namespace) -> int:

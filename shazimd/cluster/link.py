@@ -66,18 +66,15 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", metavar="FILE", help=paths.CONFIG_HELP)
     parser.add_argument("--socket", metavar="PATH", help="socket of the daemon")
-    parser.add_argument("--log-format", choices=["auto", "console", "journal", "json"], default="auto")
-    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
+    logs.add_arguments(parser)
     parser.add_argument("--version", action="version", version=f"shazimd {__version__}")
     return parser
 
 
 def cluster_settings(path: str | None) -> ClusterConfig:
     """The table [cluster] with a host and a URL. Raises ConfigError."""
-    path = path or paths.config_file()
-    if path is None:
-        raise ConfigError("no configuration file: give --config FILE or $SHAZIMD_CONFIG")
-    found = config.load(path).cluster
+    path, settings = config.required(path)
+    found = settings.cluster
     if found.host is None or found.url is None:
         raise ConfigError(f"{path}: [cluster] has no {'url' if found.host else 'host'}, expected host and url")
     return found

@@ -299,6 +299,20 @@ class Config(Section, frozen=True, kw_only=True):
             raise ValueError(f"hook names are {names}, expected each once")
 
 
+def found(path: str | None = None) -> Config:
+    """The config in a file, by default that of ``paths.config_file``; the defaults without any. Raises ConfigError."""
+    path = path or paths.config_file()
+    return load(path) if path else Config()
+
+
+def required(path: str | None) -> tuple[str, Config]:
+    """As ``found``, with the path of the file. Raises ConfigError without any."""
+    path = path or paths.config_file()
+    if path is None:
+        raise ConfigError("no configuration file: give --config FILE or $SHAZIMD_CONFIG")
+    return path, load(path)
+
+
 def load(path: str) -> Config:
     """Read and check a config file. Raises ConfigError."""
     try:

@@ -96,16 +96,14 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--store", metavar="DIR", help="where fingerprints are kept")
     parser.add_argument("--socket", metavar="PATH", help="where shazimctl asks")
     parser.add_argument("--model", metavar="HANDLE", help="see [model] handle in shazimd.toml(5)")
-    parser.add_argument("--log-format", choices=["auto", "console", "journal", "json"], default="auto")
-    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
+    log.add_arguments(parser)
     parser.add_argument("--version", action="version", version=f"shazimd {__version__}")
     return parser
 
 
 def settings(options: argparse.Namespace) -> Config:
     """The config file, with the options of the command line. Raises ConfigError."""
-    path = options.config or paths.config_file()
-    loaded = config.load(path) if path else Config()
+    loaded = config.found(options.config)
     watched = (*loaded.watch, *(WatchConfig(path=directory) for directory in options.dirs))
     replace = msgspec.structs.replace
     return replace(

@@ -70,7 +70,7 @@ class DaemonService:
         matches = self._app.search.matches(
             query, content, weights=weights, threshold=threshold, limit=limit, fetch=fetching
         )
-        self._app.metrics.query_answered("find", time.perf_counter() - started)
+        self._app.metrics.query_s.labels("find").observe(time.perf_counter() - started)
         reply: FindReply = {
             "threshold": threshold,
             "weights": weights,
@@ -98,7 +98,7 @@ class DaemonService:
             weights=weights,
             threshold=threshold,
         )
-        self._app.metrics.query_answered("compare", time.perf_counter() - started)
+        self._app.metrics.query_s.labels("compare").observe(time.perf_counter() - started)
         return {
             **wire.scores(compared.score, compared.similarities),
             **wire.geometry(compared.verification),

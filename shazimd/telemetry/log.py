@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import threading
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, TextIO
@@ -24,6 +25,12 @@ from shazimd.telemetry.repeats import Repeats
 from shazimd.text import path_fields_as
 
 Format = Literal["auto", "console", "journal", "json"]
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options that ``configure`` takes."""
+    parser.add_argument("--log-format", choices=["auto", "console", "journal", "json"], default="auto")
+    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
 
 
 def configure(log_format: Format = "auto", level: str = "info", stream: TextIO | None = None) -> None:

@@ -30,7 +30,7 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._image_s = self._histogram("image", "Time from reading an image file to storing it", ["decoded"])
-        self._query_s = self._histogram("query", "Time to answer find and compare, decoding included", ["verb"])
+        self.query_s = self._histogram("query", "Time to answer find and compare, decoding included", ["verb"])
         self._failures = self._counter("image_failures", "Image files that could not be ingested", ["code"])
         self._alerts = self._counter("alerts", "Alerts raised", ["verdict"])
         for verdict in Verdict:  # a series that begins at 0 lets the first alert show in increase()
@@ -46,10 +46,6 @@ class Metrics:
 
     def alert_told(self, verdict: str) -> None:
         self._alerts.labels(verdict).inc()
-
-    def query_answered(self, verb: str, seconds: float) -> None:
-        """Count a query; ``verb`` is "find" or "compare"."""
-        self._query_s.labels(verb).observe(seconds)
 
     def render(self, status: Status) -> bytes:
         """All metrics in the text format, version 0.0.4."""

@@ -67,7 +67,7 @@ def test_what_happened_is_counted() -> None:
     metrics.image_stored(0.001, decoded=False)
     metrics.image_failed("not_an_image")
     metrics.alert_told("copy")
-    metrics.query_answered("find", 0.03)
+    metrics.query_s.labels("find").observe(0.03)
     text = metrics.render(STATUS)
     assert sample(text, "shazimd_image_duration_seconds_count", decoded="yes") == 1
     assert sample(text, "shazimd_image_duration_seconds_bucket", decoded="no", le="0.005") == 1
@@ -121,7 +121,7 @@ def test_rules_and_dashboard_ask_for_metrics_that_exist(file: str) -> None:
     """Every name of ours in contrib/ is one that is rendered."""
     metrics = Metrics()
     metrics.image_stored(1, decoded=True)
-    metrics.query_answered("find", 1)
+    metrics.query_s.labels("find").observe(1)
     metrics.image_failed("store_full")
     families = text_string_to_metric_families(metrics.render(STATUS).decode())
     known = {found.name for family in families for found in family.samples}
