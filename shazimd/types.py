@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from msgspec import Struct
+from msgspec import MsgspecError, Struct
 from numpy.typing import NDArray
 
 from shazimd.text import (
@@ -53,6 +53,10 @@ FORMATS = (
 is last: it has no signature, and its plug-in would accept files of other formats."""
 OTHER_FORMATS = ("MPO", "RAW", "HDR", "PFM", "PAM", "JXR", "JLS")
 """Further names that a fingerprint may have as its format, by the readers of ``imaging.readers``."""
+
+
+UNDECODABLE = (MsgspecError, UnicodeDecodeError, RecursionError)
+"""Errors of msgspec for bytes that are not of a kind: deep nesting is a RecursionError."""
 
 
 def digest_of(data: bytes) -> Digest:

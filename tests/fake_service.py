@@ -26,8 +26,16 @@ from shazimd.protocol import (
     PairLine,
     PathFields,
     ReloadReply,
+    RescanReply,
 )
-from shazimd.protocol.cluster import ChangedFile, ChangesPage, FingerprintMessage, ForeignReply, ForeignStatus
+from shazimd.protocol.cluster import (
+    BehindReply,
+    ChangedFile,
+    ChangesPage,
+    FingerprintMessage,
+    ForeignReply,
+    ForeignStatus,
+)
 from shazimd.protocol.groups import DecisionMessage, DuplicateGroup, GroupsPage
 from shazimd.protocol.status import BaselineProgress, InstalledModel, InstallProgress, RelationsStatus, Status
 from shazimd.server.app import create_app
@@ -205,10 +213,11 @@ class FakeService:
         for inbox in self._inboxes:
             inbox.put_nowait(None)
 
-    def rescan(self, path: bytes | None, deep: bool = False) -> None:
+    def rescan(self, path: bytes | None, deep: bool = False) -> RescanReply:
         self.asked.append(("rescan --deep" if deep else "rescan", path))
         if path is not None and not path.startswith(b"/srv/p"):
             raise NotFound("/elsewhere is in no root, expected a path below /srv/p")
+        return {"path": None} if path is None else {**path_fields(path)}
 
     def forget(
         self, path: bytes | None, *, deleted: bool = False, content: bytes | None = None, ignore: bool = False
@@ -225,10 +234,11 @@ class FakeService:
     def ignored(self) -> list[PathFields]:
         return [path_fields(path) for path in self.out]
 
-    def unignore(self, path: bytes) -> None:
+    def unignore(self, path: bytes) -> RescanReply:
         if path not in self.out:
             raise NotFound("it is not ignored")
         self.out.remove(path)
+        return {**path_fields(path)}
 
     def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[DuplicateGroup]:
         self.asked.append(("duplicates", threshold, weights))
@@ -384,8 +394,9 @@ class FakeService:
         self.asked.append(("put_foreign", host, body, position, complete, packed))
         return {"missing": [], "refused": []}
 
-    def link_is_behind(self, changes: int) -> None:
+    def link_is_behind(self, changes: int) -> BehindReply:
         self.asked.append(("link_is_behind", changes))
+        return {"behind": changes}
 
     def forget_foreign(self, host: str) -> ForgetReply:
         self.asked.append(("forget_foreign", host))

@@ -15,7 +15,7 @@ from shazimd.errors import BadInput, NotFound
 from shazimd.ingest.commit import Committer
 from shazimd.protocol.groups import DecisionLine, DecisionMessage
 from shazimd.store.base import Reader, Store, Writer
-from shazimd.types import DecisionKind, Digest, UserDecision
+from shazimd.types import UNDECODABLE, DecisionKind, Digest, UserDecision
 
 FILES_MAX = 100
 """Files named in a decision's message."""
@@ -71,7 +71,7 @@ def _lines(body: bytes) -> Iterator[tuple[int, bytes]]:
 def _decision(n: int, line: bytes, uid: int | None, *, keep_origin: bool) -> UserDecision:
     try:
         given = msgspec.json.decode(line, type=DecisionLine)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise BadInput(f"line {n}: {error}") from error
     kind = DecisionKind(given.kind)
     contents = tuple(sorted({bytes.fromhex(digest) for digest in given.contents}))

@@ -31,8 +31,9 @@ from shazimd.protocol import (
     PairLine,
     PathFields,
     ReloadReply,
+    RescanReply,
 )
-from shazimd.protocol.cluster import ChangesPage, FingerprintMessage, ForeignReply, ForeignStatus
+from shazimd.protocol.cluster import BehindReply, ChangesPage, FingerprintMessage, ForeignReply, ForeignStatus
 from shazimd.protocol.groups import DecisionMessage, DuplicateGroup, GroupsPage
 from shazimd.protocol.status import InstalledModel, InstallProgress, RootStatus, Status
 from shazimd.search.duplicates import GroupFilter, GroupPage, Scoring
@@ -161,8 +162,9 @@ class DaemonService:
     def subscribe(self) -> AbstractContextManager[Inbox]:
         return self._app.alerts.subscribe()
 
-    def rescan(self, path: bytes | None, deep: bool = False) -> None:
+    def rescan(self, path: bytes | None, deep: bool = False) -> RescanReply:
         self._app.run.rescan(path, deep=deep)
+        return {"path": None} if path is None else {**path_fields(path)}
 
     def forget(
         self, path: bytes | None, *, deleted: bool = False, content: Digest | None = None, ignore: bool = False
@@ -185,10 +187,11 @@ class DaemonService:
     def ignored(self) -> list[PathFields]:
         return [path_fields(path) for path in self._app.ignored.all()]
 
-    def unignore(self, path: bytes) -> None:
+    def unignore(self, path: bytes) -> RescanReply:
         self._app.ignored.remove(path)
         if self._app.run.roots.comes_back(path):
             self._app.run.rescan(path)
+        return {**path_fields(path)}
 
     def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[DuplicateGroup | None]:
         groups = self._app.duplicates.groups(self._app.run.keep, self._scoring(weights, threshold))
@@ -300,8 +303,9 @@ class DaemonService:
     ) -> ForeignReply:
         return self._app.foreign.put(host, body, position, complete=complete, packed=packed)
 
-    def link_is_behind(self, changes: int) -> None:
+    def link_is_behind(self, changes: int) -> BehindReply:
         self._link.is_behind(changes)
+        return {"behind": changes}
 
     def forget_foreign(self, host: str) -> ForgetReply:
         return {"forgotten": self._app.foreign.forget(host), "comes_back": False}

@@ -8,12 +8,14 @@ import msgspec
 from msgspec import Meta, Struct
 
 from shazimd.errors import BadInput
+from shazimd.protocol.groups import HexDigest
 from shazimd.search.fetching import WantedFeatures
+from shazimd.types import UNDECODABLE
 from shazimd.words.packing import VERSION, check_packed
 
 
 class FetchedContent(Struct, frozen=True, kw_only=True):
-    content: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    content: HexDigest
     features: Annotated[bytes, Meta(max_length=1 << 18)]
     """empty where the database has none"""
 
@@ -29,7 +31,7 @@ def take(wanted: WantedFeatures, body: bytes) -> None:
     another body."""
     try:
         given = msgspec.json.decode(body, type=FetchedBatch).contents
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise BadInput(f"the body is no batch of features: {error}") from error
     wanted.put({bytes.fromhex(each.content): _usable(each.features) for each in given})
 

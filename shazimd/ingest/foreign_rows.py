@@ -16,23 +16,20 @@ from msgspec import Meta, Struct
 
 from shazimd.errors import BadInput
 from shazimd.protocol.cluster import RefusedRow
+from shazimd.protocol.groups import HexDigest
 from shazimd.store import keys
 from shazimd.store.records import are_unit, check_turned, decode_turned, upright
 from shazimd.text import printable
-from shazimd.types import Digest, Fingerprint, FloatVector, Signals
+from shazimd.types import UNDECODABLE, Digest, Fingerprint, FloatVector, Signals
 from shazimd.words.packing import VERSION, check_packed
 
 PIXELS_MAX = (1 << 32) - 1
 WIDTH_MAX = 8192
 
 Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
-HexDigest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Size = Annotated[int, Meta(ge=1, le=PIXELS_MAX)]
 Whole = Annotated[int, Meta(ge=0, lt=1 << 62)]
 R = TypeVar("R", bound=Struct)
-
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""Errors of msgspec for bytes that are not of a kind: deep nesting is a RecursionError."""
 
 
 class ForeignFile(Struct, frozen=True, kw_only=True):
@@ -101,7 +98,7 @@ class Checker:
         """The sound rows of a batch, of files below ``root``. Raises BadInput for another body."""
         try:
             batch = self._decode(body or self._empty, type=ForeignBatch)
-        except _UNREADABLE as error:
+        except UNDECODABLE as error:
             raise BadInput(f"the body is no batch of files: {error}") from error
         rows = SoundRows({}, [], {}, [])
         given = [content for raw in batch.contents if (content := self._decoded(raw, ForeignContent, rows.refused))]
@@ -122,7 +119,7 @@ class Checker:
     def _decoded(self, raw: msgspec.Raw, kind: type[R], refused: list[RefusedRow]) -> R | None:
         try:
             row: R = self._decode(raw, type=kind)
-        except _UNREADABLE as error:
+        except UNDECODABLE as error:
             refused.append(refusal(bytes(raw)[:100], str(error)))
             return None
         return row

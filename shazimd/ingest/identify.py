@@ -114,13 +114,11 @@ class Identifier:
             content = reader.content(digest)
             if content is None or is_bare(reader, content):
                 return None
-            pixels = reader.pixels(content)
-            same = reader.contents_with_pixels(pixels) if pixels else []
+            exact = frozenset([content, *reader.twins(content)])
             alike = reader.files_with_stat(content, file.found.stat)
             decided = OwnDecisions.read(reader, digest)
         source = next(filter(self._disk.is_missing, alike), None)
         is_other_name = any(self._is_decided_name(path, file) for path in alike)
-        exact = frozenset([content, *same])
         return FileContent(digest, None, content, exact, last_arrival, source, is_other_name, decided)
 
     def _is_decided_name(self, path: bytes, file: FileVersion) -> bool:

@@ -108,8 +108,8 @@ class Relating:
         A content whose files can't be read now has neither: the choice is made by other facts then."""
         with self._library.store.read() as reader:
             pairs = list(islice(_without_evidence(reader, content), PAIRS_MAX))
-            twins = _twins(reader, content)
-            wanted = {content, *twins} if pairs or twins or reader.count_files(content, 2) > 1 else set()
+            twins = reader.twins(content)
+            wanted = {content, *twins} if pairs or len(twins) > 1 or reader.count_files(content, 2) > 1 else set()
             wanted |= {partner for pair in pairs for partner in (pair.asked, pair.known)}
             unknown = [each for each in wanted if reader.relations.facts(each) is None]
         own = bytes_of(self._library.store, content) if wanted else None
@@ -193,14 +193,6 @@ def _without_evidence(reader: Reader, content: ContentId) -> Iterator[Relation]:
         relation = reader.relations.between(content, partner)
         if relation and relation.verification.verdict is Verdict.COPY and relation.evidence is None:
             yield relation
-
-
-def _twins(reader: Reader, content: ContentId) -> list[ContentId]:
-    try:
-        pixels = reader.pixels(content)
-    except KeyError:  # removed meanwhile
-        return []
-    return [each for each in reader.contents_with_pixels(pixels) if each != content] if pixels else []
 
 
 def _put_signs(read: list[_Signs], writer: Writer) -> None:

@@ -79,17 +79,9 @@ class GroupRows(NamedTuple):
     @classmethod
     def of_some(cls, reader: Reader, contents: Set[ContentId]) -> GroupRows:
         """The rows of some contents alone; some may have been removed."""
-        twins = {tuple(_twins(reader, content) & contents) for content in contents}
+        twins = {tuple(each for each in reader.twins(content) if each in contents) for content in contents}
         several = [content for content in contents if reader.count_files(content, 2) > 1]
-        return cls(_edges_among(reader, contents), [sorted(each) for each in twins if len(each) > 1], several)
-
-
-def _twins(reader: Reader, content: ContentId) -> Set[ContentId]:
-    try:
-        pixels = reader.pixels(content)
-    except KeyError:  # removed
-        return frozenset()
-    return frozenset(reader.contents_with_pixels(pixels)) if pixels else frozenset()
+        return cls(_edges_among(reader, contents), [[*each] for each in twins if len(each) > 1], several)
 
 
 def connected(reader: Reader, contents: Iterable[ContentId], limit: int) -> set[ContentId] | None:
@@ -109,7 +101,7 @@ def _beside(reader: Reader, content: ContentId) -> set[ContentId]:
     """The copies of a content, and those of equal pixels."""
     relations = (reader.relations.between(content, partner) for partner in reader.relations.partners(content))
     copies = [each for each in relations if each is not None and each.verification.verdict is Verdict.COPY]
-    return {*_twins(reader, content), *(side for each in copies for side in (each.asked, each.known))}
+    return {*reader.twins(content), *(side for each in copies for side in (each.asked, each.known))}
 
 
 def _edges_among(reader: Reader, contents: Set[ContentId]) -> Iterator[Edge]:

@@ -105,7 +105,7 @@ def members_of(
 ) -> GroupMembers | None:
     """The files of a group as of now; None if fewer than two are left, or its centre is gone. Other contents removed
     meanwhile are left out."""
-    contents = [tuple(c for c in picture if _is_known(reader, c)) for picture in summary.pictures]
+    contents = [tuple(c for c in picture if reader.knows(c)) for picture in summary.pictures]
     related = _relations(reader, contents)
     pictures = [_picture(position, contents, related) for position in range(len(contents))]
     listed = [
@@ -114,7 +114,7 @@ def members_of(
         for content in picture.contents
         for member, facts in _files(reader, content, picture, rules, silences)
     ]
-    if len(listed) < 2 or not _is_known(reader, summary.centre):
+    if len(listed) < 2 or not reader.knows(summary.centre):
         return None
     eligible = [each for each in listed if pictures[each.picture].complete]
     choice = choose([each.facts for each in eligible], rules.by)
@@ -250,11 +250,3 @@ class _Ties:
     def _score(self, other: _Listed) -> tuple[float, Similarities]:
         own, kept = (self._reader.fingerprint(each.content, self._model).orientations for each in (other, self._kept))
         return best_orientation(own, kept, self._weights)
-
-
-def _is_known(reader: Reader, content: ContentId) -> bool:
-    try:
-        reader.digest(content)
-    except KeyError:
-        return False
-    return True

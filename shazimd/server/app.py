@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from shazimd.errors import Forbidden, UsageError
-from shazimd.protocol.cluster import BehindReply, MissingReply
+from shazimd.protocol.cluster import MissingReply
 from shazimd.server import openapi, parameters
 from shazimd.server.bodies import ERROR_HANDLERS, Bodies, JsonResponse, lines, memory_budget
 from shazimd.server.cluster_verbs import CLUSTER_VERBS, PACKED
@@ -23,8 +23,7 @@ from shazimd.server.events import AlertStreams
 from shazimd.server.parameters import MISSED
 from shazimd.server.service import Service
 from shazimd.server.users import Admins, Pace, Shares, Turns
-from shazimd.server.verbs import EVENTS, JSON, JSON_LINES, RESCAN, UNIGNORE, VERBS, Verb
-from shazimd.text import path_fields
+from shazimd.server.verbs import EVENTS, JSON, JSON_LINES, VERBS, Verb
 from shazimd.types import Verdict
 
 T = TypeVar("T")
@@ -135,20 +134,11 @@ class _Api:
             media_type=EVENTS,
         )
 
-    async def rescan(self, _request: Request, given: dict[str, Any]) -> Response:
-        await self._verb(self._service.rescan, given["path"], given["deep"])
-        reply = {"path": None} if given["path"] is None else path_fields(given["path"])
-        return JsonResponse(reply, RESCAN.reply.status)
-
     async def forget(self, _request: Request, given: dict[str, Any]) -> Response:
         path, deleted, content, ignore = (given[name] for name in ("path", "deleted", "content", "ignore"))
         if (path is not None, deleted, content is not None).count(True) != 1 or (ignore and path is None):
             raise UsageError("expected one parameter: path (also with ignore=true), deleted=true or content")
         return JsonResponse(await self._verb(partial(self._service.forget, **given)))
-
-    async def unignore(self, _request: Request, given: dict[str, Any]) -> Response:
-        await self._verb(self._service.unignore, given["path"])
-        return JsonResponse(path_fields(given["path"]), UNIGNORE.reply.status)
 
     async def duplicates(self, request: Request, given: dict[str, Any]) -> Response:
         groups = await self._verb(self._service.duplicates, given["threshold"], given["weights"])
@@ -205,11 +195,6 @@ class _Api:
         async with self._bodies.any(request) as body:
             put = partial(self._service.put_foreign, body=body, packed=_is_packed(request), **given)
             return JsonResponse(await self._verb(put))
-
-    async def link_is_behind(self, _request: Request, given: dict[str, Any]) -> Response:
-        await self._verb(self._service.link_is_behind, given["changes"])
-        reply: BehindReply = {"behind": given["changes"]}
-        return JsonResponse(reply)
 
     async def decide_foreign(self, _request: Request, given: dict[str, Any]) -> Response:
         await self._verb(self._service.decide_foreign, given["id"], given["order"], given["content"])

@@ -19,8 +19,9 @@ from shazimd.protocol import (
     PairLine,
     PathFields,
     ReloadReply,
+    RescanReply,
 )
-from shazimd.protocol.cluster import ChangesPage, FingerprintMessage, ForeignReply, ForeignStatus
+from shazimd.protocol.cluster import BehindReply, ChangesPage, FingerprintMessage, ForeignReply, ForeignStatus
 from shazimd.protocol.groups import DecisionMessage, DuplicateGroup, GroupsPage
 from shazimd.protocol.status import InstalledModel, InstallProgress, Status
 from shazimd.types import Digest, Verdict, Weights
@@ -48,7 +49,7 @@ class Service(Protocol):
         """While entered, a bounded queue of the alerts stored from now on, in order of id; None is the end. A full
         queue is ended rather than waited for. Entering and leaving do not block."""
 
-    def rescan(self, path: bytes | None, deep: bool = False) -> None:
+    def rescan(self, path: bytes | None, deep: bool = False) -> RescanReply:
         """Compare this file or directory, or every root, with the disk soon; ``deep`` reads every file. Raises NotFound
         outside the roots."""
 
@@ -61,7 +62,7 @@ class Service(Protocol):
     def ignored(self) -> list[PathFields]:
         """The paths that stay out."""
 
-    def unignore(self, path: bytes) -> None:
+    def unignore(self, path: bytes) -> RescanReply:
         """Let an ignored path in again, and scan it soon. Raises NotFound for a path that is not ignored."""
 
     def duplicates(self, threshold: float | None, weights: Weights | None) -> Iterator[DuplicateGroup | None]:
@@ -155,7 +156,7 @@ class Service(Protocol):
         """Put and remove files of another host, durable and with the position, all at once; bad rows are refused.
         Raises BadInput."""
 
-    def link_is_behind(self, changes: int) -> None:
+    def link_is_behind(self, changes: int) -> BehindReply:
         """Note how many changes of other hosts are known to the link, and not here yet."""
 
     def forget_foreign(self, host: str) -> ForgetReply:

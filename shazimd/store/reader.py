@@ -143,9 +143,13 @@ class Reader:
         self._content(content)
         return self._features(content)
 
-    def pixels(self, content: ContentId) -> bytes | None:
-        """``Fingerprint.pixels`` of a content. Raises KeyError when unknown."""
-        return self._content(content).pixels
+    def twins(self, content: ContentId) -> list[ContentId]:
+        """The contents with the pixels of a content, in order of id, itself included; none if these are unknown."""
+        record = self._sound_content(number(content))
+        return self.contents_with_pixels(record.pixels) if record and record.pixels else []
+
+    def knows(self, content: ContentId) -> bool:
+        return self._sound_content(number(content)) is not None
 
     def appearance(self, content: ContentId) -> Appearance:
         """The size, the format and the state of a content's picture. Raises KeyError when unknown."""

@@ -23,6 +23,7 @@ from shazimd.errors import StoreDamaged
 from shazimd.text import HASHES
 from shazimd.types import (
     PIXELS_BYTES,
+    UNDECODABLE,
     ContentId,
     Digest,
     FileRow,
@@ -42,8 +43,6 @@ _UNIT_TOLERANCE = 1e-3
 
 UNKNOWN_STAT = Stat(-1, -1, -1)
 """Differs from the stat of every file."""
-_UNSOUND = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""Errors of msgspec for bytes that are not of a kind: deep nesting is a RecursionError."""
 FORMAT_MAX = 32
 """Characters of a format's name: a later version may know more formats, and no longer names."""
 _PAIR = 2
@@ -148,7 +147,7 @@ def decode(raw: bytes, kind: type[R]) -> R:
     """A record from its bytes. Raises StoreDamaged."""
     try:
         return msgspec.msgpack.decode(raw, type=kind)
-    except _UNSOUND as error:
+    except UNDECODABLE as error:
         raise StoreDamaged(f"a record is {raw[:40]!r}, expected a {kind.__name__}: {error}") from error
 
 
@@ -156,7 +155,7 @@ def sound(raw: bytes, kind: type[R]) -> R | None:
     """A record from its bytes, None for values that no record of this kind has."""
     try:
         return msgspec.msgpack.decode(raw, type=kind)
-    except _UNSOUND:
+    except UNDECODABLE:
         return None
 
 
@@ -164,7 +163,7 @@ def fault(raw: bytes, kind: type[Struct]) -> str:
     """The reason for which bytes are no record of this kind; empty for a sound record."""
     try:
         msgspec.msgpack.decode(raw, type=kind)
-    except _UNSOUND as error:
+    except UNDECODABLE as error:
         names = kind.__struct_fields__
         return re.sub(r"\$\[(\d+)\]", lambda m: f"`{names[int(m[1])] if int(m[1]) < len(names) else m[1]}`", str(error))
     return ""

@@ -36,6 +36,7 @@ TITLES = {
     404: "Not there any more",
     503: "The daemon does not answer",
 }
+FAULT = "Something went wrong"
 
 
 def page_app(page: Page, access: PageAccess) -> Starlette:
@@ -64,24 +65,23 @@ def page_app(page: Page, access: PageAccess) -> Starlette:
 def _show_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ShazimdError)
     status = next((code for kind, code in STATUSES.items() if isinstance(error, kind)), 500)
-    if wants_json(request):
-        return JSONResponse({"error": error.message}, status)
-    title = TITLES.get(status, "Something went wrong")
-    return page_of(request).templates.page("error.html", status, tab="", title=title, message=error.message)
+    return _error_page(request, status, TITLES.get(status, FAULT), error.message)
 
 
 def _show_fault(request: Request, error: Exception) -> Response:
     """A mistake of ours: its traceback is shown in the terminal."""
     _log.error("%s %s", request.method, request.url.path, exc_info=error)
     message = f"{type(error).__name__}: {error}. The terminal of `shazimctl web` shows more."
-    if wants_json(request):
-        return JSONResponse({"error": message}, 500)
-    return page_of(request).templates.page("error.html", 500, tab="", title="Something went wrong", message=message)
+    return _error_page(request, 500, FAULT, message)
 
 
 def _show_missing(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = f"There is nothing at {request.url.path}." if error.status_code == 404 else error.detail
-    return page_of(request).templates.page(
-        "error.html", error.status_code, tab="", title="No such page", message=message
-    )
+    return _error_page(request, error.status_code, "No such page", message)
+
+
+def _error_page(request: Request, status: int, title: str, message: str) -> Response:
+    if wants_json(request):
+        return JSONResponse({"error": message}, status)
+    return page_of(request).templates.page("error.html", status, tab="", title=title, message=message)

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from shazimd.errors import ModelError, NotAnImage, ShazimdError, TooLarge, WorkerFailed
 from shazimd.posix.sealed import SealedBytes, read_all
 from shazimd.text import printable
+from shazimd.types import UNDECODABLE
 
 T = TypeVar("T")
 
@@ -169,8 +170,6 @@ TRACE_MAX = 5000
 
 _KINDS: dict[str, type[ShazimdError]] = {kind.code: kind for kind in (NotAnImage, TooLarge, ModelError)}
 """The errors that a worker may name. The others are the daemon's own, and would make it stop or lie."""
-_MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""Errors of msgspec for bytes that it can't decode: deep nesting is a RecursionError."""
 
 
 class MalformedReply(WorkerFailed):
@@ -208,7 +207,7 @@ def unpack_reply(message: bytes | bytearray, function: Callable[..., T]) -> T:
             if _encoded(result) != bytes(reply.result):
                 raise MalformedReply(f"a worker's reply has other bytes than the value of {function.__name__} in it")
             return result
-    except _MALFORMED as error:
+    except UNDECODABLE as error:
         reason = _text(str(error), TEXT_MAX)
         raise MalformedReply(f"a worker's reply is not what {function.__name__} returns: {reason}") from error
     raise _error(reply)

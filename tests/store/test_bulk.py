@@ -80,7 +80,7 @@ def state(store: Store) -> dict[str, Any]:
                 path: replace(file, content=None, state=FileState.FAILED) for path, file in reader.walk(b"nas:/")
             },
             "contents": {digest: sorted(reader.files_of(c, foreign=True)) for digest, c in contents.items()},
-            "pixels": {d: len(reader.contents_with_pixels(reader.pixels(c) or b"-" * 16)) for d, c in contents.items()},
+            "pixels": {d: len(reader.twins(c)) for d, c in contents.items()},
             "deleted": {reader.digest(content) for content in reader.deleted()},
             "counts": reader.counts(),
         }
