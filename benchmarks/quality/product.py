@@ -65,7 +65,7 @@ class Product:
             writer.put_file(b"/%d" % number, FileRow(Stat(0, 0, 0), FileState.INDEXED, content))
             return content
 
-        self._library.add(self._library.store.write(work), fingerprint)
+        self._library.add([(self._library.store.write(work), fingerprint)])
         self._known[number] = fingerprint
 
     def first(self, count: int) -> Product:

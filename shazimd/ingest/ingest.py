@@ -17,6 +17,7 @@ reported earlier. Thus no stale row stays, and no alert is lost.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from enum import Enum, auto
 from typing import NamedTuple, Protocol
@@ -39,7 +40,7 @@ from shazimd.protocol import Alert
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Writer
-from shazimd.types import ContentId, FileRow, FileState, Stat
+from shazimd.types import ContentId, FileRow, FileState, Fingerprint, Stat
 
 log = structlog.get_logger()
 
@@ -95,6 +96,8 @@ class _Made(NamedTuple):
 class _Stored(NamedTuple):
     content: ContentId
     arrival: int
+    new: Fingerprint | None
+    """of new bytes"""
     pending: PendingAlert | None = None
     alert: Alert | None = None
 
@@ -182,6 +185,7 @@ class Ingest:
             return self._fail(file.path, stat, file.before, error)
         silent = self._rules.roots.silent(file.path)
         with ExitStack() as until_stored:
+            until_stored.enter_context(self._committer.coming())
             try:
                 content = self._identifier.content(file, until_stored, silent=silent)
             except Unreadable:
@@ -253,8 +257,9 @@ class Ingest:
             known = writer.file(path)
             writer.put_file(path, FileRow(file.found.stat, FileState.INDEXED, stored))
             is_same = known is not None and is_same_picture(writer, known.content, stored)
+            new = content.query.fingerprint if content.query is not None else None
             if silent or is_same or content.is_other_name:
-                return _Stored(stored, self._arrivals.add(None))
+                return _Stored(stored, self._arrivals.add(None), new)
             decision = made.decision if made is not None and made.holds(self._arrivals.last) else None
             arrival = self._arrivals.add(path)
             if writer.is_sharing or decision is None:
@@ -263,20 +268,21 @@ class Ingest:
                 writer.add_pending_alert(path, query, content.digest)
             if decision is None:
                 note = writer.add_pending_alert(path, query)
-                return _Stored(stored, arrival, PendingAlert(note, path, stored, query, arrival, file.started))
-            return _Stored(stored, arrival, alert=self.pending.settle(writer, stored, decision))
+                return _Stored(stored, arrival, new, PendingAlert(note, path, stored, query, arrival, file.started))
+            return _Stored(stored, arrival, new, alert=self.pending.settle(writer, stored, decision))
 
         def then(stored: _Stored | None) -> None:
             if stored is None:
                 return
-            if content.query is not None:
-                self._library.add(stored.content, content.query.fingerprint)
             self._arrivals.publish(stored.arrival, undecided=stored.pending is not None)
             self.pending.publish(stored.alert)
 
-        committed = self._committer.submit(work, then, may_linger=silent)
+        committed = self._committer.submit(work, then, together=self._make_findable, may_linger=silent)
         file.turn.release()
         return committed.result()
+
+    def _make_findable(self, stored: Sequence[_Stored | None]) -> None:
+        self._library.add([(each.content, each.new) for each in stored if each is not None and each.new is not None])
 
     def _add_content(self, writer: Writer, content: FileContent) -> ContentId:
         assert content.query is not None, "new bytes were decoded"

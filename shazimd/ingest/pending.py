@@ -245,7 +245,7 @@ class PendingAlerts:
             assert row.content is not None, "it has the picture of a content"
             return self.settle(writer, row.content, decision)
 
-        self._committer.submit(work, self.publish).result()
+        self._committer.submit(work, self.publish, may_linger=decision.alert is None).result()
 
     def _decided(self, content: ContentId | None) -> OwnDecisions | None:
         if content is not None:

@@ -96,12 +96,11 @@ class Library:
         """False if the thread that loads the words has failed."""
         return not self.loaded.done() or self.loaded.exception() is None
 
-    def add(self, content: ContentId, fingerprint: Fingerprint) -> None:
-        """Add a stored content to the indexes unless they have it."""
+    def add(self, rows: Sequence[tuple[ContentId, Fingerprint]]) -> None:
+        """Add stored contents to the indexes, but for those that are there."""
         with self._swap:
-            if content not in self.index and content not in self.faint:
-                self._put([(content, fingerprint)])
-        self._put_words([(content, fingerprint)])
+            self._put([row for row in rows if row[0] not in self.index and row[0] not in self.faint])
+        self._put_words(rows)
 
     def replace(self, rows: Sequence[tuple[ContentId, Fingerprint]]) -> None:
         """Put stored contents into the indexes, in place of what they have of them, but for words, which stay."""

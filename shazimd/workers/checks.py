@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -50,12 +51,17 @@ def checked(function: Callable[..., T], arguments: Sequence[Any], result: T) -> 
     """The result if ``function`` may have it with these arguments. Raises MalformedReply otherwise."""
     examine = CHECKS.get(function)
     if examine is not None:
-        asked = inspect.signature(function).bind(*arguments).arguments
+        asked = dict(zip(_parameters(function), arguments, strict=True))
         try:
             examine(result, asked)
         except ValueError as error:
             raise MalformedReply(f"a worker's reply to {function.__name__} is wrong: {error}") from error
     return result
+
+
+@cache
+def _parameters(function: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(function).parameters)
 
 
 def _fingerprint(found: Fingerprint, asked: dict[str, Any]) -> None:

@@ -59,18 +59,23 @@ class PoolJob(Generic[T]):
 
 
 class JobQueue:
-    """Thread-safe. The least job first."""
+    """Thread-safe. The least job first.
+
+    A job wakes one keeper. The keeper of questions is woken when a question or the end is put or taken: by nothing else
+    can ``_is_due`` change, as the last free keeper takes the least job."""
 
     def __init__(self) -> None:
         self._jobs: list[PoolJob[Any]] = []
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed, self._questions = threading.Condition(lock), threading.Condition(lock)
         self._free = 0
         """keepers of all jobs that wait for one"""
 
     def put(self, job: PoolJob[Any]) -> None:
         with self._changed:
             heapq.heappush(self._jobs, job)
-            self._changed.notify_all()
+            self._changed.notify()
+            self._wake_for_question(job)
 
     def take(self, begin: Callable[[PoolJob[Any]], None]) -> PoolJob[Any]:
         """The next job. ``begin`` has it before ``clear`` can look again: no job is neither here nor begun."""
@@ -86,8 +91,8 @@ class JobQueue:
         """As ``take``, the next question that finds every keeper of all jobs at work for ``grace_s``, or the end; None
         after ``timeout_s`` without."""
         with self._changed:
-            while self._changed.wait_for(self._is_due, timeout_s):
-                if not (grace_s and self._changed.wait_for(lambda: not self._is_due(), grace_s)):
+            while self._questions.wait_for(self._is_due, timeout_s):
+                if not (grace_s and self._questions.wait_for(lambda: not self._is_due(), grace_s)):
                     return self._taken(begin)
             return None
 
@@ -104,8 +109,12 @@ class JobQueue:
     def _taken(self, begin: Callable[[PoolJob[Any]], None]) -> PoolJob[Any]:
         job = heapq.heappop(self._jobs)
         begin(job)
-        self._changed.notify_all()  # the next job may find no other keeper free
+        self._wake_for_question(job)  # the next may find no other keeper free
         return job
+
+    def _wake_for_question(self, job: PoolJob[Any]) -> None:
+        if job.priority <= Priority.QUESTION:
+            self._questions.notify_all()
 
 
 class Models:

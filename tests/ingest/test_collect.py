@@ -53,8 +53,7 @@ class Bench:
         def work(w: Writer) -> list[tuple[ContentId, Fingerprint]]:
             return [(self._put(w, name), _fingerprint(name)) for name in names]
 
-        for content, fingerprint in self.store.write(work):
-            self.library.add(content, fingerprint)
+        self.library.add(self.store.write(work))
 
     def _put(self, w: Writer, name: str) -> ContentId:
         content = w.add_content(_digest(name), _fingerprint(name))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,9 @@ from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
 
 T = TypeVar("T")
+
+NEVER_S = 1e6
+"""Longer than any test: a write that lingers so long is found missing."""
 
 
 class Disk:
@@ -68,6 +72,19 @@ def set_value(key: str, value: Any = True) -> Callable[[Writer], None]:
     return lambda writer: writer.set(key, value)
 
 
+@contextmanager
+def coming(committer: Committer, count: int) -> Iterator[None]:
+    """While entered, so many are at work on something to write."""
+    with ExitStack() as entered:
+        for _ in range(count):
+            entered.enter_context(committer.coming())
+        yield
+
+
+def write_none(result: int, _: Writer) -> int:
+    return result
+
+
 def value_of(store: Store, key: str) -> Any:
     with store.read() as reader:
         return reader.get(key)
@@ -77,17 +94,87 @@ def test_patient_writes_share_a_flush_and_an_impatient_one_does_not_wait(
     committer: Committer, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first waits for the others until somebody needs his own."""
-    monkeypatch.setattr(commit, "LINGER_S", PATIENCE_S)
-    patient = [committer.submit(set_value(f"p{i}"), may_linger=True) for i in range(5)]
-    assert not any(done.done() for done in patient)
-    committer.submit(set_value("now")).result(PATIENCE_S)
+    monkeypatch.setattr(commit, "LINGER_S", NEVER_S)
+    with coming(committer, 6):
+        patient = [committer.submit(set_value(f"p{i}"), may_linger=True) for i in range(5)]
+        assert not any(done.done() for done in patient)
+        committer.submit(set_value("now")).result(PATIENCE_S)
     assert (True, 1) == (all(done.done() for done in patient), disk.writes)
 
 
-def test_a_patient_write_alone_is_written_in_the_end(store: Store, committer: Committer) -> None:
-    """Nobody has to come along."""
+def test_a_patient_write_alone_is_written_at_once(
+    store: Store, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for nobody when nobody is at work."""
+    monkeypatch.setattr(commit, "LINGER_S", NEVER_S)
     committer.submit(set_value("alone"), may_linger=True).result(PATIENCE_S)
     assert value_of(store, "alone")
+
+
+def test_a_patient_write_waits_no_longer_than_a_moment(store: Store, committer: Committer) -> None:
+    """The other one may take long."""
+    with coming(committer, 2):
+        committer.submit(set_value("first"), may_linger=True).result(PATIENCE_S)
+        assert value_of(store, "first")
+
+
+def test_patient_writes_wait_for_all_that_are_at_work(
+    disk: Disk, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last that comes, or leaves without a write, ends the wait."""
+    monkeypatch.setattr(commit, "LINGER_S", NEVER_S)
+    with coming(committer, 1):
+        with coming(committer, 2):
+            two = [committer.submit(set_value(f"{n}"), may_linger=True) for n in range(2)]
+            assert not any(done.done() for done in two)
+        for done in two:
+            done.result(PATIENCE_S)
+    with coming(committer, 2):
+        for done in [committer.submit(set_value(f"{n}"), may_linger=True) for n in range(2)]:
+            done.result(PATIENCE_S)
+    assert disk.writes == 2
+
+
+def test_enough_patient_writes_wait_for_no_more(committer: Committer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flush is shared well enough then."""
+    monkeypatch.setattr(commit, "LINGER_S", NEVER_S)
+    monkeypatch.setattr(commit, "LINGER_MAX", 3)
+    with coming(committer, 10):
+        for done in [committer.submit(set_value(f"{n}"), may_linger=True) for n in range(3)]:
+            done.result(PATIENCE_S)
+
+
+def test_results_of_a_batch_are_followed_together(disk: Disk, committer: Committer) -> None:
+    """Before anything that follows a single one."""
+    disk.free.clear()
+    seen: list[object] = []
+    alone = committer.submit(set_value("alone"))
+    assert disk.begun.wait(PATIENCE_S)  # the next gather meanwhile, and are one batch
+    done = [committer.submit(partial(write_none, n), seen.append, together=seen.append) for n in range(3)]
+    disk.free.set()
+    alone.result(PATIENCE_S)
+    assert [0, 1, 2] == [future.result(PATIENCE_S) for future in done]
+    assert [[0, 1, 2], 0, 1, 2] == seen
+
+
+def test_a_result_that_fails_together_fails_alone(disk: Disk, committer: Committer) -> None:
+    """The others are followed one by one, and nothing follows the one that fails."""
+    disk.free.clear()
+    seen: list[object] = []
+
+    def refuse_one(results: Sequence[int]) -> None:
+        if 1 in results:
+            raise KeyError("as a test")
+        seen.append(list(results))
+
+    alone = committer.submit(set_value("alone"))
+    assert disk.begun.wait(PATIENCE_S)
+    zero, one, two = (committer.submit(partial(write_none, n), seen.append, together=refuse_one) for n in range(3))
+    disk.free.set()
+    with pytest.raises(KeyError):
+        one.result(PATIENCE_S)
+    assert [None, 0, 2] == [alone.result(PATIENCE_S), zero.result(PATIENCE_S), two.result(PATIENCE_S)]
+    assert [[0], [2], 0, 2] == seen
 
 
 def test_what_is_done_is_in_the_store(store: Store, committer: Committer) -> None:

@@ -67,7 +67,7 @@ def opened(folder: Path, copy_from: float | None, known: Sequence[Fingerprint]) 
                 writer.put_file(b"/q/%d" % number, FileRow(Stat(1, 1, number), FileState.INDEXED, content))
                 return content
 
-            library.add(store.write(add), each)
+            library.add([(store.write(add), each)])
         yield library
 
 

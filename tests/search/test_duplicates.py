@@ -430,7 +430,7 @@ def test_groups_by_score_can_be_broken_off(shelf: Shelf, monkeypatch: pytest.Mon
     for name in "abc":
         shelf.put(name, f"/{name}")
         content = shelf.content(name)
-        shelf.library.add(content, Fingerprint(Signals(first_hashes(1, 1), None), None, 100, 100, "JPEG"))
+        shelf.library.add([(content, Fingerprint(Signals(first_hashes(1, 1), None), None, 100, 100, "JPEG"))])
     by_score = Duplicates(shelf.library, verified=False)
     *waiting, group = by_score.groups(RULES, SCORING)
     assert waiting == [None] * len(waiting) != []

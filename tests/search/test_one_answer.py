@@ -102,7 +102,7 @@ def filled(folder: Path, queries: dict[str, Query], model: ModelInfo | None = No
                 content = writer.add_content(b"%032d" % number, query.fingerprint)
                 row = FileRow(Stat(1, 1, number), FileState.INDEXED, content)
                 writer.put_file(f"/{name}".encode(), row)
-                library.add(content, query.fingerprint)
+                library.add([(content, query.fingerprint)])
 
         store.write(fill)
         yield library

@@ -96,7 +96,7 @@ def put(library: Library, number: int, known: Fingerprint) -> ContentId:
         return content
 
     content = library.store.write(add)
-    library.add(content, known)
+    library.add([(content, known)])
     return content
 
 
