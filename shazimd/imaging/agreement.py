@@ -23,8 +23,9 @@ _SMOOTHING = 1.0
 """Pixels, sigma: what JPEG and resizing do to the finest detail does not count."""
 _FLAT = 3.0
 """Grey levels: a block whose standard deviation is below this in both pictures has nothing to correlate."""
-_ROUNDS = 30
-_STEP_MIN = 1e-4
+_ROUNDS, _STEP_MIN = 10, 1e-4
+"""Of the search for that map: of 200 pairs of the tuned seed that agree less than they need, 30 rounds bring the same
+ones over the border."""
 
 Grey = NDArray[np.float32]
 Affine = NDArray[np.float64]

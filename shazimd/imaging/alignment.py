@@ -20,6 +20,9 @@ Mask = NDArray[np.bool_]
 
 _SMOOTHING = 0.8
 """Pixels, sigma: the finest detail is JPEG's."""
+_SHOWN, _LEVEL = 0.02, 1e-9
+"""Pixels by which a place may lie beyond the middle of the outermost pixels and still be that pixel; less than that a
+row of the grid does not move from left to right in the query."""
 _EDGE = 9
 """Pixels: the border of the overlap is not compared; resampling mixes it with its surroundings, which are those of the
 query in a crop and those of the match in a screenshot of it."""
@@ -55,20 +58,24 @@ class Aligned:
         query, inside = _moved(self.laid, between, self.sizes[1]), _overlap(self.sizes, between)
         return replace(self, query=query, inside=inside, between=between)
 
-    def colours(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32], Mask]:
-        """(Cr and Cb [2, h, w] of the query and of the match, where both are known), ``step`` times coarser than the
-        grid.
+    def colours(self, counted: Mask, step: int) -> tuple[list[Plane], list[Plane], Mask]:
+        """(Cr and Cb of the query, Cr and Cb of the match, the counted pixels), ``step`` times coarser than the grid.
 
-        They are made coarser once they lie on one grid: small cells of colour mix with other neighbours otherwise."""
-        grid = self.sizes[1]
-        coarse = max(1, grid[0] // step), max(1, grid[1] // step)
-        ours, theirs = (
-            [_resized(plane, size) for plane in _chroma(picture)]
-            for picture, size in zip(self.pictures, self.sizes, strict=True)
-        )
-        a = np.array([_resized(_moved(plane, self.between, grid), coarse) for plane in ours], np.float32)
-        b = np.array([_resized(plane, coarse) for plane in theirs], np.float32)
-        return a - 128, b - 128, _resized(self.inside.astype(np.uint8), coarse) > 0
+        Lines of the grid that don't fill a step are left out. They are made coarser once they lie on one grid: small
+        cells of colour mix with other neighbours otherwise."""
+        query, match = self.pictures
+        whole, coarse = self.coarser(step)
+        # OpenCV moves four channels in half of the time that two or three take.
+        ours = cv2.cvtColor(_resized(query, self.sizes[0]), cv2.COLOR_BGR2BGRA).astype(np.uint8, copy=False)
+        laid = _resized(_moved(ours, self.between, self.sizes[1])[whole], coarse)
+        theirs = _resized(_resized(match, self.sizes[1])[whole], coarse)
+        return _chroma(laid), _chroma(theirs), _resized(counted[whole].view(np.uint8), coarse) > 0
+
+    def coarser(self, step: int) -> tuple[tuple[slice, slice], tuple[int, int]]:
+        """The rows and columns of the grid that fill steps, and how many steps (width, height) these are."""
+        width, height = self.sizes[1]
+        coarse = max(1, width // step), max(1, height // step)
+        return (slice(min(height, coarse[1] * step)), slice(min(width, coarse[0] * step))), coarse
 
     def are_both_grey(self, most: int) -> bool:
         """Whether Cr and Cb of all pixels are at most so many levels."""
@@ -118,25 +125,37 @@ def _moved(plane: Plane, between: Affine, grid: tuple[int, int]) -> Plane:
 
 def _overlap(sizes: tuple[tuple[int, int], tuple[int, int]], between: Affine) -> Mask:
     """The pixels of the grid that both pictures show, without those near to a place that only one of them shows."""
-    (width, height), grid = sizes
-    around = between + np.array([[0, 0, _EDGE], [0, 0, _EDGE]])
-    wide = grid[0] + 2 * _EDGE, grid[1] + 2 * _EDGE
-    covered = cv2.warpAffine(np.full((height, width), 255, np.uint8), around, wide) > 250
-    shown = np.zeros_like(covered)
-    within = shown[_EDGE:-_EDGE, _EDGE:-_EDGE]
-    within[:] = True
-    alike = cv2.erode((covered == shown).astype(np.uint8), np.ones((_EDGE, _EDGE), np.uint8), borderValue=1) > 0
-    return np.asarray((alike & covered)[_EDGE:-_EDGE, _EDGE:-_EDGE])
+    covered = _covered(sizes, between)
+    alike = ~covered
+    within = slice(_EDGE, -_EDGE), slice(_EDGE, -_EDGE)
+    alike[within] = covered[within]
+    alike = cv2.erode(alike.view(np.uint8), np.ones((_EDGE, _EDGE), np.uint8), borderValue=1).view(np.bool_)
+    return np.asarray((alike & covered)[within])
+
+
+def _covered(sizes: tuple[tuple[int, int], tuple[int, int]], between: Affine) -> Mask:
+    """The pixels of the grid, and of ``_EDGE`` more on each side, that the query shows: of each row those between the
+    query's edges."""
+    own, (width, height) = sizes
+    (to_x, to_y, _), (from_x, from_y, _) = back = np.asarray(cv2.invertAffineTransform(between), np.float64)
+    rows = np.arange(-_EDGE, height + _EDGE)
+    first, last = np.full(len(rows), -np.inf), np.full(len(rows), np.inf)
+    for across, start, side in zip((to_x, from_x), np.outer(rows, (to_y, from_y)).T + back[:, 2:], own, strict=True):
+        step = across if abs(across) > _LEVEL else _LEVEL
+        edges = (-_SHOWN - start) / step, (side - 1 + _SHOWN - start) / step
+        first, last = np.maximum(first, np.minimum(*edges)), np.minimum(last, np.maximum(*edges))
+    columns = np.arange(-_EDGE, width + _EDGE, dtype=np.float32)
+    begin, end = (each[:, np.newaxis].astype(np.float32) for each in (first, last))
+    return np.asarray((columns >= begin) & (columns <= end))
 
 
 def _smooth_luma(picture: Colour, size: tuple[int, int]) -> Plane:
-    luma = _resized(cv2.extractChannel(np.ascontiguousarray(picture), 0).astype(np.uint8, copy=False), size)
+    luma = _resized(cv2.extractChannel(picture, 0).astype(np.uint8, copy=False), size)
     return cv2.GaussianBlur(luma, (0, 0), _SMOOTHING).astype(np.uint8, copy=False)
 
 
 def _chroma(picture: Colour) -> list[Plane]:
-    whole = np.ascontiguousarray(picture)
-    return [cv2.extractChannel(whole, number).astype(np.uint8, copy=False) for number in (1, 2)]
+    return [cv2.extractChannel(picture, number).astype(np.uint8, copy=False) for number in (1, 2)]
 
 
 def _reduced(picture: Colour, factor: float) -> Colour:

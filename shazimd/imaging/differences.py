@@ -308,12 +308,13 @@ def _recoloured(both: Aligned, counted: Mask, step: int) -> Mask:
     least = RECOLOURED_PIXELS / step**2
     if both.are_both_grey(_GREY):
         return np.zeros_like(counted)
-    a, b, inside = both.colours(step)
-    height, width = counted.shape
-    inside &= cv2.resize(counted.astype(np.uint8), inside.shape[::-1], interpolation=cv2.INTER_AREA) > 0
-    distance = _square_sums(a - b)
-    if np.count_nonzero((distance > _UNLIKE_CHROMA**2) & inside) < least:
+    ours, theirs, inside = both.colours(counted, step)
+    red, blue = (cv2.absdiff(one, other) for one, other in zip(ours, theirs, strict=True))
+    far = cv2.add(cv2.multiply(red, red, dtype=cv2.CV_16U), cv2.multiply(blue, blue, dtype=cv2.CV_16U))
+    if np.count_nonzero((far > _UNLIKE_CHROMA**2) & inside) < least:
         return np.zeros_like(counted)
+    a, b = (np.array(side, np.float32) - 128 for side in (ours, theirs))
+    distance = far.astype(np.float32, copy=False)
     strength = [sum(cv2.mean(np.abs(plane), inside.astype(np.uint8))[0] for plane in side) / 2 for side in (a, b)]
     paler = _square_sums((a, b)[strength[1] < strength[0]])
     is_vivid = _is_place(paler > _VIVID_CHROMA**2, inside, least)
@@ -326,7 +327,10 @@ def _recoloured(both: Aligned, counted: Mask, step: int) -> Mask:
     )
     if not _is_place(unlike > 0, inside, least):
         return np.zeros_like(counted)
-    return cv2.resize(unlike, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    found, (whole, _) = np.zeros_like(counted), both.coarser(step)
+    height, width = found[whole].shape
+    found[whole] = cv2.resize(unlike, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    return found
 
 
 def _is_place(pixels: Mask, inside: Mask, least: float) -> bool:

@@ -96,12 +96,12 @@ class Features:
     @property
     def picture(self) -> NDArray[np.uint8]:
         """[h, w, 3]: the whole picture, small, as Y, Cr, Cb. Raises ValueError for features that hold no picture."""
-        return self.small.colours[:, ::-1] if self.is_mirrored else self.small.colours
+        return self.small.mirrored_colours if self.is_mirrored else self.small.colours
 
     @property
     def luma(self) -> NDArray[np.uint8]:
         """[h, w]: luma at the side that agreement is measured at. Raises as ``picture``."""
-        return self.small.luma[:, ::-1] if self.is_mirrored else self.small.luma
+        return self.small.mirrored_luma if self.is_mirrored else self.small.luma
 
     def mirrored(self) -> Features:
         """The features that the mirror image (left and right swapped) has."""

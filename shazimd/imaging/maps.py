@@ -113,19 +113,22 @@ def _matches(query: NDArray[np.uint64], candidate: NDArray[np.uint64]) -> tuple[
 def _consensus(query: View, candidate: View, asked: NDArray[np.intp], known: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Which matches agree with the proposal that most agree with.
 
-    Sizes and angles are compared first: these few pairs alone have their places compared."""
+    All pairs of matches have their places compared: products of matrices take less than picking those that are near in
+    size and angle."""
     octaves = candidate.octaves[known] - query.octaves[asked]
     turns = candidate.turns[known] - query.turns[asked]
     near = (turns[:, np.newaxis] - turns + np.uint8(_TURN_TOLERANCE)) <= 2 * _TURN_TOLERANCE
     near &= np.abs(octaves[:, np.newaxis] - octaves) <= _OCTAVE_TOLERANCE
-    ours, others = np.nonzero(near)
     turned = candidate.features.angles[known] - query.features.angles[asked]
-    a, b = _complex(query.features.points[asked]), _complex(candidate.features.points[known])
-    proposals = np.exp2(octaves / np.float32(_OCTAVE)) * np.exp(1j * turned)
-    misses = np.abs(proposals[ours] * (a[others] - a[ours]) + b[ours] - b[others])
-    agrees = misses < 3 * _TOLERANCE  # one feature's size and angle are rough
-    near[ours, others] = agrees
-    return np.asarray(near[np.bincount(ours[agrees], minlength=len(asked)).argmax()])
+    a, b = query.features.points[asked].astype(float), candidate.features.points[known].astype(float)
+    size, ones = np.exp2(octaves / np.float32(_OCTAVE)), np.ones(len(a))
+    right, down = size * np.cos(turned), size * np.sin(turned)
+    x, y = right * a[:, 0] - down * a[:, 1] - b[:, 0], down * a[:, 0] + right * a[:, 1] - b[:, 1]
+    # Of proposal i and match j: how far the map puts a feature from its place, as two products of matrices.
+    misses_x = np.stack([right, -down, -ones, -x], axis=1) @ np.stack([a[:, 0], a[:, 1], b[:, 0], ones])
+    misses_y = np.stack([down, right, -ones, -y], axis=1) @ np.stack([a[:, 0], a[:, 1], b[:, 1], ones])
+    near &= misses_x * misses_x + misses_y * misses_y < (3 * _TOLERANCE) ** 2  # one feature's size and angle are rough
+    return np.asarray(near[np.count_nonzero(near, axis=1).argmax()])
 
 
 def _refined(a: NDArray[np.float64], b: NDArray[np.float64], agreeing: NDArray[np.bool_]) -> Map | None:
@@ -134,20 +137,19 @@ def _refined(a: NDArray[np.float64], b: NDArray[np.float64], agreeing: NDArray[n
         affine = _fitted(a[agreeing], b[agreeing])
         if affine is None:
             return None
-        misses = np.linalg.norm(a @ affine[:, :2].T + affine[:, 2] - b, axis=1)
-        found = Map(0, affine, float(np.median(misses[agreeing])))
-        settled = np.array_equal(misses < _TOLERANCE, agreeing)
+        found, fitted, misses = affine, agreeing, np.hypot(*(affine[:, :2] @ a.T + affine[:, 2:] - b.T))
         agreeing = misses < _TOLERANCE
-        if settled:
+        if np.array_equal(fitted, agreeing):
             break
-    return found._replace(inliers=min(_distinct(a[agreeing]), _distinct(b[agreeing])))
+    return Map(min(_distinct(a[agreeing]), _distinct(b[agreeing])), found, float(np.median(misses[fitted])))
 
 
 def _fitted(a: NDArray[np.float64], b: NDArray[np.float64]) -> Affine | None:
     """An affine map where there are enough points for one, else a similarity; None where that is not sane."""
-    if _distinct(a) < _FIT_MIN:
+    places = _distinct(a)
+    if places < _FIT_MIN:
         return None
-    affine = _least_squares_affine(a, b) if _distinct(a) >= 6 else _least_squares_similarity(a, b)
+    affine = _least_squares_affine(a, b) if places >= 6 else _least_squares_similarity(a, b)
     large, small, determinant = _scales(affine)
     sane = determinant > 0 and _SCALE_RANGE[0] < small and large < _SCALE_RANGE[1] and large < _STRETCH_MAX * small
     return affine if sane else None
@@ -163,10 +165,11 @@ def _scales(affine: Affine) -> tuple[float, float, float]:
 def _least_squares_affine(a: NDArray[np.float64], b: NDArray[np.float64]) -> Affine:
     middle, target = a.mean(axis=0), b.mean(axis=0)
     x, y = a - middle, b - target
-    scatter = x.T @ x
-    if np.linalg.det(scatter) < _ON_A_LINE:
+    (xx, xy), (_, yy) = (x.T @ x).tolist()
+    determinant = xx * yy - xy * xy
+    if determinant < _ON_A_LINE:
         return np.zeros((2, 3))
-    linear = np.linalg.solve(scatter, x.T @ y).T
+    linear = (y.T @ x) @ np.array([[yy, -xy], [-xy, xx]]) / determinant
     return np.column_stack([linear, target - linear @ middle])
 
 

@@ -17,6 +17,8 @@ _REACH = 6
 """Pixels around unlike ones of which a region depends."""
 _FLAT_SPAN = 6
 """Grey levels within 3 x 3 pixels: flat ground."""
+_LEVELS = np.stack([np.arange(256.0), np.arange(256.0) ** 2], axis=1)
+"""[256, 2]: grey levels, and their squares."""
 _BAR_UNLIKE, _BAR_MIN, _BAR_SHARE_MAX = 0.7, 3, 0.4
 """A bar at the edge: lines of which this share is unlike, at least so many lines, at most this share of the overlap."""
 
@@ -74,15 +76,13 @@ def _regions(planes: tuple[Plane, Plane], ours: Mask, theirs: Mask, unlike: Mask
     label = wide[place].astype(np.intp)
     sizes = np.maximum(1, np.bincount(label, minlength=count))
 
-    def mean(values: NDArray[np.generic]) -> NDArray[np.float64]:
-        return np.bincount(label, values, count) / sizes
-
     flat, spread, tone = [], [], []
     for luma in planes:
-        levels = luma.ravel()[place].astype(np.float64)
-        flat.append(mean(_span(luma).ravel()[place] <= _FLAT_SPAN))
-        spread.append(np.sqrt(np.maximum(0, mean(levels * levels) - mean(levels) ** 2)))
-        tones = np.bincount(label * 64 + luma.ravel()[place] // 4, minlength=64 * count).reshape(count, 64)
+        levels = np.bincount(label * 256 + luma.ravel()[place], minlength=256 * count).reshape(count, 256)
+        flat.append(np.bincount(label[_span(luma).ravel()[place] <= _FLAT_SPAN], minlength=count) / sizes)
+        mean, square = (levels @ _LEVELS).T / sizes
+        spread.append(np.sqrt(np.maximum(0, square - mean * mean)))
+        tones = levels.reshape(count, 64, 4).sum(axis=2)
         tone.append((tones[:, :-1] + tones[:, 1:]).max(axis=1) / sizes)
     sides = np.array([np.bincount(labels[side], minlength=count) for side in (ours, theirs)])
     either = np.bincount(labels[unlike], minlength=count)

@@ -106,6 +106,16 @@ class SmallPicture:
         """[h, w], of the side asked for at most. Raises as ``colours``."""
         return fit(cv2.extractChannel(self.colours, 0).astype(np.uint8, copy=False), self._luma_side)
 
+    @cached_property
+    def mirrored_colours(self) -> NDArray[np.uint8]:
+        """``colours`` of the mirror image. Raises as ``colours``."""
+        return cv2.flip(self.colours, 1).astype(np.uint8, copy=False)
+
+    @cached_property
+    def mirrored_luma(self) -> NDArray[np.uint8]:
+        """``luma`` of the mirror image. Raises as ``colours``."""
+        return cv2.flip(self.luma, 1).astype(np.uint8, copy=False)
+
 
 class _Negative(SmallPicture):
     def __init__(self, positive: SmallPicture, luma_side: int) -> None:

@@ -28,6 +28,9 @@ _ROUNDING = 0.99
 _SCREENED_MIN = 24
 """Pixels that are unlike, below which no other place is tried."""
 
+_MANY = 0.05
+"""The share of pixels."""
+
 _Grey = NDArray[np.float32]
 _Moments = tuple[_Grey, _Grey]
 
@@ -110,23 +113,30 @@ def _unlike_strokes(
 
 
 def _unlike_at_shifts(query: _Window, match: _Window, left: Mask, least: int, correlation_max: float) -> Mask:
-    """Those pixels whose windows correlate at no shift of a pixel, or fewer than ``least``."""
-    luma, *moments = (cv2.copyMakeBorder(plane, 1, 1, 1, 1, cv2.BORDER_REPLICATE) for plane in query)
-    mean, variance = (_grey(plane).ravel() for plane in moments)
-    (height, width), line = left.shape, left.shape[1] + 2
-    here = np.flatnonzero(left)
-    there = here + 2 * (here // width) + line + 1  # the same pixels with one more on each side
-    theirs = match.mean.ravel()[here], match.variance.ravel()[here]
+    """Those pixels whose windows correlate at no shift of a pixel, or fewer than ``least``.
+
+    Many pixels are compared all together with the rest, which takes less than picking them."""
+    luma, mean, variance = (cv2.copyMakeBorder(plane, 1, 1, 1, 1, cv2.BORDER_REPLICATE) for plane in query)
+    height, width = left.shape
+    left, here = left.copy(), None
     for y, x in _SHIFTS[1:]:
-        if len(here) < least:
+        count = np.count_nonzero(left) if here is None else len(here[0])
+        if count < least:
             break
-        moved = luma[1 - y : 1 - y + height, 1 - x : 1 - x + width]
-        at = there - (y * line + x)
-        products = _products(moved.astype(np.uint8, copy=False), match.luma).ravel()[here]
-        unlike = ~_correlated(products, (mean[at], variance[at]), theirs, correlation_max)
-        here, there, theirs = here[unlike], there[unlike], (theirs[0][unlike], theirs[1][unlike])
+        there = slice(1 - y, 1 - y + height), slice(1 - x, 1 - x + width)
+        products = _products(_bytes(luma[there]), match.luma)
+        moments = _grey(mean[there]), _grey(variance[there]), match.mean, match.variance
+        if here is None and count > _MANY * left.size:
+            left &= ~_correlated(products, moments[:2], moments[2:], correlation_max)
+            continue
+        here = np.nonzero(left) if here is None else here
+        a, b, c, d = (moment[here] for moment in moments)
+        unlike = ~_correlated(products[here], (a, b), (c, d), correlation_max)
+        here = here[0][unlike], here[1][unlike]
+    if here is None:
+        return left
     found = np.zeros_like(left)
-    found.ravel()[here] = True
+    found[here] = True
     return found
 
 
@@ -140,6 +150,10 @@ def _correlated(products: _Grey, ours: _Moments, theirs: _Moments, least: float)
 def _products(one: Plane, other: Plane) -> _Grey:
     """The mean product of the pixels around each one, by sums of whole numbers."""
     return _grey(cv2.boxFilter(cv2.multiply(one, other, dtype=cv2.CV_16U), cv2.CV_32F, _WINDOW))
+
+
+def _bytes(values: NDArray[np.generic]) -> Plane:
+    return values.astype(np.uint8, copy=False)
 
 
 def _grey(values: NDArray[np.generic]) -> _Grey:

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from shazimd.imaging.alignment import Aligned, Mask, Plane
 
 _TONES = np.arange(256, dtype=np.float32)
+_UNIT = np.eye(5)
+_ROUNDING = 1e-4
+"""Grey levels: a tone that is not changed is not rounded down."""
 
 
 def gained(a: Plane, b: Plane, inside: Mask) -> Plane:
@@ -18,19 +21,20 @@ def gained(a: Plane, b: Plane, inside: Mask) -> Plane:
     from those that fit. A page has few tones: a curve fitted to them would explain any of them away."""
     step = max(1, int(np.sqrt(a.size / 2500)))
     known = inside[::step, ::step]
-    x, y = (side[::step, ::step][known].astype(np.float32) for side in (a, b))
+    x, y = (side[::step, ::step][known].astype(np.float64) for side in (a, b))
     open_ = (x > 4) & (x < 251) & (y > 4) & (y < 251)
     if open_.mean() > 0.15:
         x, y = x[open_], y[open_]
     gain, offset, kept = 1.0, 0.0, np.ones(len(x), bool)
+    moments = np.stack([np.ones_like(x), x, y, x * x, x * y])
     for _ in range(4 if len(x) else 0):
-        fitted, wanted = x[kept], y[kept]
-        mean_x, mean_y = float(fitted.mean()), float(wanted.mean())
-        variance = float(((fitted - mean_x) ** 2).mean())
+        count, mean_x, mean_y, square, product = (moments @ kept).tolist()
+        mean_x, mean_y = mean_x / count, mean_y / count
+        variance = square / count - mean_x * mean_x
         if variance < 16:
             gain, offset = 1.0, mean_y - mean_x
             break
-        gain = float(((fitted - mean_x) * (wanted - mean_y)).mean()) / variance
+        gain = (product / count - mean_x * mean_y) / variance
         offset = mean_y - gain * mean_x
         miss = np.abs(gain * x + offset - y)
         before, kept = kept, miss <= max(6.0, _most(miss))
@@ -38,7 +42,7 @@ def gained(a: Plane, b: Plane, inside: Mask) -> Plane:
             break
     if not 0.4 < gain < 2.5:
         gain, offset = 1.0, 0.0
-    return _bytes(cv2.LUT(a, _clipped(gain * _TONES + offset)))
+    return _bytes(cv2.LUT(a, _clipped(gain * _TONES + (offset + _ROUNDING))))
 
 
 @lru_cache(maxsize=1)
@@ -62,13 +66,12 @@ def _most(misses: NDArray[np.floating]) -> float:
 def curved(a: Plane, b: Plane, inside: Mask) -> NDArray[np.float32]:
     """The luma of a in the tones of b by a curve that never falls: for every eighth tone of a, the tone around which
     most of b lies."""
-    tones = a[inside].astype(np.intp) // 8
-    joint = np.bincount(tones * 32 + b[inside] // 8, minlength=1024).reshape(32, 32)
+    joint = cv2.calcHist([a, b], [0, 1], inside.view(np.uint8), [32, 32], [0, 256, 0, 256])
     counts = joint.sum(axis=1)
     middle = (np.cumsum(joint, axis=1) >= counts[:, np.newaxis] / 2).argmax(axis=1)
     near = joint * (np.abs(np.arange(32) - middle[:, np.newaxis]) <= 2)
     level = (near * (np.arange(32) * 8 + 3.5)).sum(axis=1) / np.maximum(1, near.sum(axis=1))
-    seen = counts >= max(8, 0.002 * len(tones))
+    seen = counts >= max(8, 0.002 * counts.sum())
     if seen.sum() < 2:
         return a.astype(np.float32)
     curve = np.interp(np.arange(256), np.flatnonzero(seen) * 8 + 3.5, np.maximum.accumulate(level[seen]))
@@ -84,19 +87,24 @@ def lit(a: NDArray[np.float32], b: Plane, inside: Mask) -> Plane:
     y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, np.newaxis], np.linspace(-1, 1, width, dtype=np.float32)
     part = a[::step, ::step] / 255
     light = y[::step] ** 2 + x[::step] ** 2, x[::step], y[::step]
-    terms = np.stack([part, np.ones_like(part), *(part * each for each in light)], axis=-1)
-    sample, wanted = terms[known], b[::step, ::step][known].astype(np.float32) / 255
-    kept, identity = np.ones(len(wanted), bool), np.array([1, 0, 0, 0, 0], np.float64)
+    places = np.flatnonzero(known)
+    wanted = b[::step, ::step].astype(np.float32) / 255
+    rows = np.stack([part, np.ones_like(part), *(part * each for each in light), wanted]).reshape(6, -1)[:, places]
+    kept, identity = np.ones(len(places), bool), np.array([1, 0, 0, 0, 0], np.float64)
     solution: NDArray[np.floating] = identity
     for _ in range(3):
-        some, weight = sample[kept], 1e-3 * int(kept.sum())
-        solution = np.linalg.solve(some.T @ some + weight * np.eye(5), some.T @ wanted[kept] + weight * identity)
-        miss = np.abs(sample @ solution - wanted)
+        weight = 1e-3 * np.count_nonzero(kept)
+        products = (rows * kept.astype(np.float32)) @ rows.T
+        solution = np.linalg.solve(products[:5, :5] + weight * _UNIT, products[:5, 5] + weight * identity)
+        miss = np.abs(np.append(solution, -1).astype(np.float32) @ rows)
         before, kept = kept, miss <= max(6 / 255, _most(miss))
         if np.array_equal(kept, before):
             break
     gain, offset, fall, right, down = solution.astype(np.float32)
-    return _clipped(a * ((gain + right * x + fall * x * x) + (fall * y * y + down * y)) + 255 * offset)
+    light_of_b = (gain + right * x + fall * x * x) + (fall * y * y + down * y)
+    light_of_b *= a
+    light_of_b += 255 * offset
+    return _clipped(light_of_b)
 
 
 def _clipped(luma: NDArray[np.floating]) -> Plane:

@@ -46,13 +46,8 @@ class _Side(NamedTuple):
 
     def at(self, place: _Place) -> _Side:
         """The pixels of tiles, one below the other."""
-        return _Side(
-            *(_bytes(plane) for plane in cv2.split(self._merged()[place].view(np.uint8).reshape(-1, _TILE, 4)))
-        )
-
-    def _merged(self) -> NDArray[np.uint32]:
-        """[h, w]: all of a pixel, to be picked at once."""
-        return cv2.merge(self).view(np.uint32)[..., 0]
+        pixels = cv2.merge(self).view(np.uint32).ravel()[place]  # all of a pixel, to be picked at once
+        return _Side(*(_bytes(plane) for plane in cv2.split(pixels.view(np.uint8).reshape(-1, _TILE, 4))))
 
 
 class _Sides:
@@ -90,13 +85,13 @@ class _Sides:
         """The same for tiles: the query's at one place, the match's at another."""
         one = _beyond_each_other(self.one[0].at(there), self.one[1].at(here), least)
         other = _beyond_each_other(self.other[0].at(there), self.other[1].at(here), least)
-        inside = self._both.inside[here]
+        inside = self._both.inside.ravel()[here]
         ours, theirs = ((a & b).reshape(inside.shape) for a, b in zip(one, other, strict=True))
         return ours & inside, theirs & inside
 
 
-_Place = tuple[NDArray[np.intp], NDArray[np.intp]]
-"""Rows [n, side, 1] and columns [n, 1, side] of n tiles."""
+_Place = NDArray[np.intp]
+"""[n, side, side]: the numbers of the pixels of n tiles, line by line of the picture."""
 
 
 @lru_cache(maxsize=1)
@@ -129,10 +124,15 @@ def _compare_again(sides: _Sides, ours: Mask, theirs: Mask, least: int) -> None:
     places = np.array([_best_place(sides, int(top), int(left)) for top, left in zip(tops, lefts, strict=True)])
     here, there = _pixels(tops, lefts, ours.shape), _pixels(places[:, 0], places[:, 1], ours.shape)
     again = sides.unlike_at(there, here, least)
-    better = (again[0] | again[1]).sum(axis=(1, 2)) < (ours[here] | theirs[here]).sum(axis=(1, 2))
-    rows, columns = here[0][better], here[1][better]
+    better = _counts(again[0] | again[1]) < _counts(unlike.ravel()[here])
     for mask, found in zip((ours, theirs), again, strict=True):
-        mask[rows, columns] = found[better]
+        mask.ravel()[here[better]] = found[better]
+
+
+def _counts(tiles: Mask) -> NDArray[np.int32]:
+    """[n]: how many pixels of each tile [n, side, side] are set."""
+    pixels = tiles.reshape(len(tiles), -1).view(np.uint8)
+    return np.asarray(cv2.reduce(pixels, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S), np.int32)[:, 0]
 
 
 def _most_unlike(unlike: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -161,7 +161,7 @@ def _pixels(tops: NDArray[np.intp], lefts: NDArray[np.intp], shape: tuple[int, .
     steps = np.arange(_TILE)
     rows = np.minimum(tops[:, np.newaxis] + steps, shape[0] - 1)
     columns = np.minimum(lefts[:, np.newaxis] + steps, shape[1] - 1)
-    return rows[:, :, np.newaxis], columns[:, np.newaxis, :]
+    return np.asarray(rows[:, :, np.newaxis] * shape[1] + columns[:, np.newaxis, :])
 
 
 def _beyond_each_other(a: _Side, b: _Side, least: int) -> tuple[Mask, Mask]:

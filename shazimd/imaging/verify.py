@@ -207,7 +207,9 @@ def _verify_pictures(asked: _Question, candidate: Features) -> Verification:
     few = _are_few(asked.features, candidate)
     drawn = asked.features.drawn and candidate.drawn
     if few and (found.verdict is not Verdict.COPY or (drawn and found.inliers < FEW_INLIERS)):
-        whole = compared_whole(asked.whole, candidate, judged.best and (judged.best.affine, judged.mirrored))
+        only = found.verdict is not None and found.verdict is not Verdict.COPY
+        mapped = judged.best and (judged.best.affine, judged.mirrored)
+        whole = compared_whole(asked.whole, candidate, mapped, copies_only=only)
         if whole is not None and (found.verdict is None or Verdict.COPY in (found.verdict, whole.verdict)):
             return whole
     return found
