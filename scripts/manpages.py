@@ -58,7 +58,7 @@ TOML = """\
 TOML, in UTF-8. Every key is optional except the path of a directory to watch. Unknown keys and invalid values are
 rejected with the key, the value found and the value expected. In paths ~ and $VARIABLES are replaced; a relative path
 is rejected. `shazimctl reload` applies changes without a restart,
-except those of [cluster], [store], [server], [workers] and [model].
+except those of [cluster], [store], [server], [workers] and [model], and of verify in [match].
 """
 EXAMPLE = """\
 [[watch]]

@@ -19,6 +19,8 @@ from functools import partial
 
 import structlog
 
+from shazimd.daemon.baselines import Baselines
+from shazimd.daemon.comparing import Comparing
 from shazimd.daemon.failures import failed_files
 from shazimd.daemon.parts import Parts, RunSettings
 from shazimd.daemon.progress import BaselineCount, log_baseline_complete
@@ -34,7 +36,6 @@ from shazimd.ingest.reconcile import Reconciler
 from shazimd.ingest.relate import Relating
 from shazimd.ingest.rules import IngestRules
 from shazimd.ingest.scan import Depth, Findings
-from shazimd.ingest.values import decoders_of_failures, set_baseline, set_decoders_of_failures
 from shazimd.protocol.status import RootState, ScanStatus, State
 from shazimd.search.duplicates import Scoring
 from shazimd.search.keep import KeepRules
@@ -46,9 +47,6 @@ from shazimd.watch.watcher import Watcher
 
 log = structlog.get_logger()
 
-COMPARED_TOLD = 100
-"""Contents whose comparison is worth a line in the log: a baseline, not the files of a minute. The line has the number
-of groups, and counting them takes a second at 100,000 images."""
 BACKLOG_MAX = 64
 """Scanned files that wait for ingest before the next directory is scanned: enough for all workers, small in memory."""
 MODEL_WAIT_S = 120.0
@@ -67,7 +65,6 @@ class Run:
         self.scoring = Scoring(settings.match.weights, settings.match.threshold)
         self.keep = KeepRules.of(settings.prefer, [root.rules.root for root in roots if root.config.reference])
         self._library = parts.library
-        self._duplicates = parts.duplicates
         self._committer = parts.committer
         self.roots = Roots(
             roots,
@@ -91,21 +88,15 @@ class Run:
         self._give_up = workers.abandon_files
         memory, version = self.ingest.memory, settings.features_version
         self.backfill = Backfill(library, committer, workers, self._jobs, memory, version)
-        self.relating = Relating(parts.library, parts.committer, parts.comparers)
+        self.relating = Relating(library, committer, parts.comparers)
+        self._comparing = Comparing(self.relating, self._jobs, parts.duplicates, self.keep, self.scoring)
         self._collector = Collector(parts.library, parts.committer, self._jobs, settings.keep_deleted_s)
         new = self.roots.without_baseline
         self._progress = BaselineCount(parts.store, {r.rules.root: r.rules for r in roots if r.rules.root in new})
         self._scanning = False
-        self._scanned: dict[bytes, float] = {}
-        """Unix time of each root's last full scan since the start"""
-        self._unsettled: set[bytes] = set()
-        """files of a baseline found soon after a change: part of the baseline once debounced"""
         self._asked: dict[bytes, Depth] = {}
         """directories of a user's rescan: missing files are removed without the deletion guard"""
-        with parts.store.read() as reader:
-            is_tried = decoders_of_failures(reader) == settings.decoders
-        self._decoders = None if is_tried else settings.decoders
-        """set until the files that failed with other decoders were tried again"""
+        self._baselines = Baselines(self.roots, self._watchers, parts.store, committer, settings.decoders)
         self._begun = False
         self._draining = threading.Event()
         self._model: threading.Event | None = None
@@ -117,7 +108,7 @@ class Run:
         self._thread.start()
         self._progress.start()
         self.backfill.start()
-        self._library.loaded.add_done_callback(lambda _: self._offer_relating())
+        self._library.loaded.add_done_callback(lambda _: self._comparing.offer())
         self._collector.start()
 
     def stop(self) -> None:
@@ -187,7 +178,7 @@ class Run:
             "reconcile": scan,
             "baseline_complete": root not in self.roots.without_baseline,
             "progress": self._progress.of(root) if root in self.roots.without_baseline else None,
-            "compared_at": self._scanned.get(root),
+            "compared_at": self._baselines.compared_at(root),
             "silent_s": self.roots.silent_s(root),
         }
 
@@ -255,8 +246,7 @@ class Run:
 
     def _turn(self) -> None:
         put_off = len(self.ingest.pending) > 0
-        is_retried = self._decoders and self._is_all_scanned()
-        busy = self._scanning or put_off or is_retried or self.roots.without_baseline & self._scanned.keys()
+        busy = self._scanning or put_off or self._baselines.are_due()
         moves: list[Future[None]] = []
         events = self._debouncer.take(TICK_S if busy else self._rest.after_s)
         if events or busy:
@@ -273,7 +263,10 @@ class Run:
         for pending, is_last in self.ingest.pending.due(is_scanning=self._scanning, is_behind=self._is_behind()):
             self._decide(pending, is_last=is_last)
         self._scan()
-        self._complete_baselines()
+        if not self._jobs.pending(Lane.BACKLOG):
+            for root in self._baselines.completed():
+                summary = partial(log_baseline_complete, self._library.store, root)
+                self._jobs.offer(("baseline", root), summary, Lane.LIVE)
 
     def _move(self, event: FileEvent) -> Future[None]:
         """Apply a rename to the store. Consecutive renames share a commit; other events wait for the commit."""
@@ -285,13 +278,12 @@ class Run:
     def _handle(self, event: FileEvent) -> None:
         if event.kind is Kind.TREE:
             asked = self._asked.pop(event.path, None)
-            depth = Depth.FAILED if self._decoders and event.path in self._watchers else Depth.NONE
+            depth = Depth.FAILED if self._baselines.retries_failed and event.path in self._watchers else Depth.NONE
             self._reconciler.request(event.path, confirmed=asked is not None, depth=max(asked or Depth.NONE, depth))
             self._scanning = True
         else:
-            lane = Lane.BACKLOG if event.path in self._unsettled else Lane.LIVE
+            lane = Lane.BACKLOG if self._baselines.settle(event.path) else Lane.LIVE
             self._offer(event.path, lane, deleted=event.stage is Stage.GONE)
-            self._unsettled.discard(event.path)
 
     def _offer(self, path: bytes, lane: Lane, *, deleted: bool = False, is_deep: bool = False) -> None:
         if self.roots.admits(path):
@@ -311,7 +303,7 @@ class Run:
         if self.roots.ignores(path):  # since the job was offered
             self._committer.submit(lambda writer: leave_out(writer, path)).result()
         if outcome in (Outcome.STORED, Outcome.OTHER_NAMES, Outcome.PUT_OFF):
-            self._offer_relating()
+            self._comparing.offer()
         if outcome is Outcome.UNSETTLED:
             self._debouncer.put(FileEvent(Kind.FILE, path))
         elif outcome is Outcome.MISSING:
@@ -358,47 +350,9 @@ class Run:
         for path in findings.look:
             if path not in delayed:
                 self._offer(path, Lane.BACKLOG, is_deep=findings.depth > Depth.NONE)
-        self._unsettled.difference_update(findings.look)
-        if self.roots.without_baseline:
-            self._unsettled |= delayed
+        self._baselines.note(findings, delayed)
         for path in findings.unsettled:
-            if self.roots.without_baseline:
-                self._unsettled.add(path)
             self._debouncer.put(FileEvent(Kind.FILE, path))
-        if findings.completed is not None:
-            self._scanned[findings.completed] = time.time()
-
-    def _is_all_scanned(self) -> bool:
-        return self._scanned.keys() >= self._watchers.keys()
-
-    def _complete_baselines(self) -> None:
-        """A baseline is complete when all files of the first full scan are ingested."""
-        if self._unsettled or self._jobs.pending(Lane.BACKLOG):
-            return
-        if self._decoders and self._is_all_scanned():
-            self._committer.submit(partial(set_decoders_of_failures, versions=self._decoders)).result()
-            self._decoders = None
-        for root in self.roots.without_baseline & self._scanned.keys():
-            self._committer.submit(partial(set_baseline, root=root)).result()
-            self.roots.without_baseline.discard(root)
-            summary = partial(log_baseline_complete, self._library.store, root)
-            self._jobs.offer(("baseline", root), summary, Lane.LIVE)
-
-    def _offer_relating(self) -> None:
-        self._jobs.offer("relate", self._relate, Lane.IDLE)
-
-    def _relate(self) -> None:
-        """A job: find the relations of some contents, and offer the next."""
-        if self.relating.step():
-            self._offer_relating()
-            return
-        contents = self.relating.finished()
-        if contents >= COMPARED_TOLD:
-            groups = self._duplicates.count(self.keep, self.scoring)
-            log.info("pictures_compared", contents=contents, duplicate_groups=groups)
-        elif contents:
-            log.debug("pictures_compared", contents=contents)
-        self._duplicates.prepare(self.keep, self.scoring)
 
 
 def _wait(moves: list[Future[None]]) -> None:
