@@ -1,9 +1,10 @@
-"""Print the modules and functions of shazimd that one `shazimctl find` runs, in the client and in the daemon.
+"""Print the modules and functions of shazimd that a `shazimctl find` runs, in the client and in the daemon.
 
     python scripts/trace_find.py [--functions]
 
-A daemon with a few drawn pictures runs in a temporary folder. ``sys.setprofile`` traces the second of two finds:
-without start-up, imports and worker processes. Each module more is one more to read before changing a search.
+A daemon with a few drawn pictures runs in a temporary folder. ``sys.setprofile`` traces finds after the first: without
+start-up, imports and worker processes. Each module more is one more to read before changing a search. Only some finds
+give memory back (``posix/memory``, ``posix/resident``: every 32nd transaction of the store), so several are traced.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from PIL import Image, ImageDraw
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = os.path.join(REPOSITORY, "shazimd", "")
 PATIENCE_S = 60.0
+FINDS = 16
+"""Of some three transactions each."""
 
 
 class Trace:
@@ -101,14 +104,15 @@ def trace(folder: Path) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
     try:
         wait_for(lambda: os.path.exists(socket))
-        shazimctl("--socket", socket, "wait")
+        shazimctl("--socket", socket, "wait", "--compared")
         shazimctl("--socket", socket, "find", str(folder / "query.jpg"))
         process.send_signal(signal.SIGUSR1)
         wait_for(Path(f"{output}.begun").exists)
         client = Trace()
         sys.setprofile(client)
         client.on = True
-        shazimctl("--socket", socket, "find", str(folder / "query.jpg"))
+        for _ in range(FINDS):
+            shazimctl("--socket", socket, "find", str(folder / "query.jpg"))
         sys.setprofile(None)
         process.send_signal(signal.SIGUSR2)
         wait_for(output.exists)

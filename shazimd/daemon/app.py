@@ -12,7 +12,7 @@ import structlog
 from shazimd import paths
 from shazimd.config import Config
 from shazimd.daemon.ignored import IgnoredPaths
-from shazimd.daemon.parts import Parts, RunSettings
+from shazimd.daemon.parts import Parts
 from shazimd.daemon.roots import check_presence, configured_roots
 from shazimd.daemon.run import Run
 from shazimd.index.base import Index
@@ -71,7 +71,7 @@ class App:
             self.fetches = verifies and not keeps
             """whether searches must have local features brought that are not kept here"""
             self.search, self.duplicates, self.ignored = parts.search, parts.duplicates, parts.ignored
-            self.run = Run(parts, roots, RunSettings.of(config))
+            self.run = Run(parts, roots, config)
             self._opened = opened.pop_all()
 
     def start(self) -> None:
@@ -86,7 +86,7 @@ class App:
             config = self._read_config()
             roots_now = configured_roots(config.watch)
             check_presence(roots_now, self.store)
-            following = Run(self._parts, roots_now, RunSettings.of(config))
+            following = Run(self._parts, roots_now, config)
             try:
                 self.run.stop()
             finally:  # a fault while stopping must not leave the daemon without a run

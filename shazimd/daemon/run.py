@@ -19,10 +19,11 @@ from functools import partial
 
 import structlog
 
+from shazimd.config import Config
 from shazimd.daemon.baselines import Baselines
 from shazimd.daemon.comparing import Comparing
 from shazimd.daemon.failures import failed_files
-from shazimd.daemon.parts import Parts, RunSettings
+from shazimd.daemon.parts import Parts
 from shazimd.daemon.progress import BaselineCount, log_baseline_complete
 from shazimd.daemon.rest import Rest
 from shazimd.daemon.roots import RootConfig, Roots
@@ -34,7 +35,7 @@ from shazimd.ingest.moves import apply_move, leave_out
 from shazimd.ingest.pending import PendingAlert
 from shazimd.ingest.reconcile import Reconciler
 from shazimd.ingest.relate import Relating
-from shazimd.ingest.rules import IngestRules
+from shazimd.ingest.rules import IngestRules, MatchSettings
 from shazimd.ingest.scan import Depth, Findings
 from shazimd.protocol.status import RootState, ScanStatus, State
 from shazimd.search.duplicates import Scoring
@@ -44,9 +45,15 @@ from shazimd.watch.debounce import Debouncer
 from shazimd.watch.events import FileEvent, Kind, Stage
 from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
+from shazimd.words.packing import VERSION
+from shazimd.workers.versions import decoders
 
 log = structlog.get_logger()
 
+INGESTS_PER_WORKER = 8
+"""Concurrent ingests for each worker: a file is decoded, others read files or wait for a shared flush."""
+INGESTS_MIN = 48
+"""Files with known bytes only wait for the flush: the more share a flush, the more are stored a second."""
 BACKLOG_MAX = 64
 """Scanned files that wait for ingest before the next directory is scanned: enough for all workers, small in memory."""
 MODEL_WAIT_S = 120.0
@@ -61,42 +68,45 @@ TICK_S = 0.05
 
 
 class Run:
-    def __init__(self, parts: Parts, roots: Sequence[RootConfig], settings: RunSettings) -> None:
-        self.scoring = Scoring(settings.match.weights, settings.match.threshold)
-        self.keep = KeepRules.of(settings.prefer, [root.rules.root for root in roots if root.config.reference])
+    def __init__(self, parts: Parts, roots: Sequence[RootConfig], config: Config) -> None:
+        """``config``: what a reload applies of it is taken from here."""
+        limits = config.workers
+        self.scoring = Scoring(config.match.weights, config.match.threshold)
+        self.keep = KeepRules.of(config.keep.prefer, [root.rules.root for root in roots if root.config.reference])
         self._library = parts.library
         self._committer = parts.committer
         self.roots = Roots(
             roots,
             parts.store,
-            alert_on_baseline=settings.alert_on_baseline,
+            alert_on_baseline=config.alerts.on_baseline,
             ignores=parts.ignored.cover,
             may_stall=self._may_stall,
         )
         self._debouncer = Debouncer({root.rules.root: root.config.settle_ms / 1000 for root in roots})
         self._watches = Watches()
-        self._watchers = {root.rules.root: self._watcher(root, settings.scan_interval_s) for root in roots}
+        self._watchers = {root.rules.root: self._watcher(root, config.reconcile.interval_s) for root in roots}
         filters = {root.rules.root: root.rules for root in roots}
         self._reconciler = Reconciler(
             parts.store, parts.committer, filters, may_stall=self._may_stall, ignores=self.roots.ignores
         )
-        rules = IngestRules(self.roots, settings.match, settings.max_file_bytes)
+        match = MatchSettings(config.match.threshold, config.match.weights, frozenset(config.alerts.verdicts))
+        rules = IngestRules(self.roots, match, limits.max_file_mb << 20)
         library, committer, workers = parts.library, parts.committer, parts.workers
         self.ingest = Ingest(library, committer, workers, parts.search, parts.alerts, rules, parts.metrics)
-        self._jobs = Jobs(settings.threads)
+        self._jobs = Jobs(max(INGESTS_MIN, INGESTS_PER_WORKER * limits.processes))
         self._rest = Rest(parts.store, self._jobs)
         self._give_up = workers.abandon_files
-        memory, version = self.ingest.memory, settings.features_version
+        memory, version = self.ingest.memory, VERSION if config.match.verify else None
         self.backfill = Backfill(library, committer, workers, self._jobs, memory, version)
         self.relating = Relating(library, committer, parts.comparers)
         self._comparing = Comparing(self.relating, self._jobs, parts.duplicates, self.keep, self.scoring)
-        self._collector = Collector(parts.library, parts.committer, self._jobs, settings.keep_deleted_s)
+        self._collector = Collector(parts.library, parts.committer, self._jobs, config.store.keep_deleted_s)
         new = self.roots.without_baseline
         self._progress = BaselineCount(parts.store, {r.rules.root: r.rules for r in roots if r.rules.root in new})
         self._scanning = False
         self._asked: dict[bytes, Depth] = {}
         """directories of a user's rescan: missing files are removed without the deletion guard"""
-        self._baselines = Baselines(self.roots, self._watchers, parts.store, committer, settings.decoders)
+        self._baselines = Baselines(self.roots, self._watchers, parts.store, committer, decoders(limits))
         self._begun = False
         self._draining = threading.Event()
         self._model: threading.Event | None = None
