@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from typing import Protocol
 
 from shazimd.types import ContentId, Fingerprint, Hit, Signals, Weights
@@ -34,6 +35,17 @@ class Index(ABC):
         Safe from several threads at once, beside ``add`` and ``remove``: each query sees a row whole or not at all.
         Raises ValueError for weights that are negative, not finite or all zero, for a threshold outside [0, 1], and
         for a vector of another width."""
+
+    def best_of(
+        self, orientations: Sequence[Signals], weights: Weights, threshold: float, limit: int | None = None
+    ) -> list[Hit]:
+        """As ``search`` for all orientations of one picture, each row once: with its best score, and the similarities
+        of the first orientation that has it."""
+        found = chain(*self.search(orientations, weights, threshold, limit))
+        best: dict[ContentId, Hit] = {}
+        for hit in sorted(found, key=lambda hit: (-hit.score, hit.content)):
+            best.setdefault(hit.content, hit)
+        return list(islice(best.values(), limit))
 
     @abstractmethod
     def pairs(self, weights: Weights, threshold: float, after: ContentId = 0) -> Iterator[tuple[ContentId, list[Hit]]]:

@@ -121,6 +121,18 @@ class CascadeIndex(Index):
         asked = [exact.ask(query, width) for query in queries]
         return scan.search(views, asked, weights, threshold, limit)
 
+    def best_of(
+        self, orientations: Sequence[Signals], weights: Weights, threshold: float, limit: int | None = None
+    ) -> list[Hit]:
+        """In one scan where orientations differ in the values of their hashes alone, as those of a picture do."""
+        upright, *turned = orientations
+        if not all(_differ_in_hashes_alone(upright, each) for each in turned):
+            return super().best_of(orientations, weights, threshold, limit)
+        exact.check_search(weights, threshold, limit)
+        views = self._views
+        (hits,) = scan.search(views, [exact.ask(upright, self._width, turned)], weights, threshold, limit)
+        return hits
+
     def pairs(self, weights: Weights, threshold: float, after: ContentId = 0) -> Iterator[tuple[ContentId, list[Hit]]]:
         exact.check_search(weights, threshold, None)
         views = self._views
@@ -282,6 +294,11 @@ class CascadeIndex(Index):
         grown = rows.vectors >= max(LEARN_FROM, LEARN_GROWTH * rows.basis.learned_from)
         dead = rows.count - len(rows.places)
         return grown or dead >= max(DEAD_MIN, DEAD_SHARE * rows.count)
+
+
+def _differ_in_hashes_alone(a: Signals, b: Signals) -> bool:
+    same_vector = a.fv is b.fv or (a.fv is not None and b.fv is not None and np.array_equal(a.fv, b.fv))
+    return same_vector and [each is None for each in a.hashes] == [each is None for each in b.hashes]
 
 
 def _same(a: Rows, b: Rows) -> bool:

@@ -61,10 +61,10 @@ class Rows(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A query in the form of the comparison."""
+    """A query, upright or in several orientations with one vector, in the form of the comparison."""
 
-    hashes: tuple[np.uint64, ...]
-    """0 for a missing one"""
+    hashes: tuple[Column, ...]
+    """uint64 [orientations] each; 0 for a missing one"""
     fv: Doubles
     """float64 [d], multiples of 2**-28; [0] when missing"""
     has: Bools
@@ -115,28 +115,34 @@ def _check_lengths(fv: NDArray[np.float32]) -> None:
         raise ValueError(f"vector has length {worst:g}, expected 1")
 
 
-def ask(signals: Signals, width: int | None) -> Asked:
-    """Convert a query for rows of this width. Raises ValueError for an invalid vector."""
+def ask(signals: Signals, width: int | None, turned: Sequence[Signals] = ()) -> Asked:
+    """Convert a query for rows of this width; ``turned``: its other orientations, with the same signals and vector.
+    Raises ValueError for an invalid vector."""
     fv = np.zeros(0)
     if signals.fv is not None:
         check_vector(signals.fv, width)
         fv = np.rint(np.ldexp(signals.fv.astype(np.float64), FRACTION_BITS)) / 2**FRACTION_BITS
     has = np.array([*(bits is not None for bits in signals.hashes), signals.fv is not None])
-    return Asked(tuple(np.uint64(bits or 0) for bits in signals.hashes), fv, has)
+    hashes = zip(*(each.hashes for each in (signals, *turned)), strict=True)
+    return Asked(tuple(np.array([bits or 0 for bits in own], np.uint64) for own in hashes), fv, has)
 
 
 def score(asked: Asked, rows: Rows, weights: Weights) -> Scored:
-    """The exact scores of rows, equal bit for bit to ``search.score`` of the exact similarities."""
+    """The exact scores of rows, equal bit for bit to ``search.score`` of the exact similarities.
+
+    Of several orientations the best counts, the first of equal ones."""
     common = rows.has & asked.has
     similarities = _similarities(asked, rows)
-    total, weight = np.zeros(len(rows.ids)), np.zeros(len(rows.ids))
-    for signal in range(len(SIGNALS)):
+    total, weight = np.zeros(similarities[0].shape), np.zeros(len(rows.ids))
+    for signal, similarity in enumerate(similarities):
         counted = np.where(common[:, signal], float(weights[signal]), 0.0)
-        total += counted * similarities[:, signal]
+        total += counted * similarity
         weight += counted
     scores = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
-    similarities[~common] = np.nan
-    return Scored(rows.ids, scores, similarities)
+    best, every = scores.argmax(axis=0), np.arange(len(rows.ids))
+    own = np.column_stack([each[best, every] for each in similarities])
+    own[~common] = np.nan
+    return Scored(rows.ids, scores[best, every], own)
 
 
 def rank(found: Sequence[Scored], limit: int | None) -> list[Hit]:
@@ -208,10 +214,11 @@ def widened(halves: Halves) -> Doubles:
     return floats.astype(np.float64)
 
 
-def _similarities(asked: Asked, rows: Rows) -> Doubles:
-    similarities = np.zeros((len(rows.ids), len(SIGNALS)))
-    for number, (column, own) in enumerate(zip(rows.hashes, asked.hashes, strict=True)):
-        similarities[:, number] = 1 - np.bitwise_count(column ^ own) / HASH_BITS
+def _similarities(asked: Asked, rows: Rows) -> list[Doubles]:
+    """[orientations, n] for each signal."""
+    both = zip(rows.hashes, asked.hashes, strict=True)
+    similarities = [1 - np.bitwise_count(column ^ own[:, np.newaxis]) / HASH_BITS for column, own in both]
+    cosines = np.zeros(len(rows.ids))
     if asked.has[-1] and rows.has[:, -1].any():
-        similarities[:, -1] = np.minimum(1.0, widened(rows.fv) @ asked.fv)
-    return similarities
+        cosines = np.minimum(1.0, widened(rows.fv) @ asked.fv)
+    return [*similarities, np.broadcast_to(cosines, similarities[0].shape)]

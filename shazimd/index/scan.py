@@ -170,9 +170,10 @@ class _TableScan:
     def __init__(self, view: TableView, shortlist: _Shortlist) -> None:
         self.view, self.shortlist = view, shortlist
         self.bounds = Bounds.of(shortlist.asked, shortlist.weights, view.has, view.basis)
-        self.bits = np.empty(BLOCK, np.uint64)
-        self.counts = np.empty(BLOCK, np.uint8)
-        self.distances = np.empty((len(view.hashes), BLOCK), np.uint16)
+        length = min(BLOCK, len(view.ids))
+        self.bits = np.empty(length, np.uint64)
+        self.counts = np.empty(length, np.uint8)
+        self.distances = np.empty((3, length), np.uint16)
 
     def hashes(self, block: slice) -> bool:
         """Compute a block's distances; True if many rows remain and the caller must pass all ``cosines``."""
@@ -195,17 +196,23 @@ class _TableScan:
         self._keep(block, rows, share[rows], cosines[rows])
 
     def _distances(self, block: slice) -> Distances:
+        """Of the nearest orientation."""
         length = block.stop - block.start
-        bits, counts, distances = self.bits[:length], self.counts[:length], self.distances[:, :length]
-        both = zip(self.view.hashes, self.shortlist.asked.hashes, strict=True)
-        for number, (column, own) in enumerate(both):
-            np.bitwise_xor(column[block], own, out=bits)
-            np.bitwise_count(bits, out=counts)
-            np.multiply(counts, np.uint16(self.bounds.hash_weights[number]), out=distances[number])
-        total: Distances = distances[0]
-        for other in distances[1:]:
-            np.add(total, other, out=total)
-        return total
+        bits, counts = self.bits[:length], self.counts[:length]
+        nearest: Distances
+        nearest, total, weighted = self.distances[:, :length]
+        weights = [np.uint16(weight) for weight in self.bounds.hash_weights]
+        for number, orientation in enumerate(zip(*self.shortlist.asked.hashes, strict=True)):
+            sums = total if number else nearest
+            for place, (column, own, weight) in enumerate(zip(self.view.hashes, orientation, weights, strict=True)):
+                np.bitwise_xor(column[block], own, out=bits)
+                np.bitwise_count(bits, out=counts)
+                np.multiply(counts, weight, out=weighted if place else sums)
+                if place:
+                    np.add(sums, weighted, out=sums)
+            if number:
+                np.minimum(nearest, sums, out=nearest)
+        return nearest
 
     def _share(self, distances: Distances) -> Floats:
         share = distances * np.float32(-self.bounds.hash_unit)

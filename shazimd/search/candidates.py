@@ -14,7 +14,7 @@ from itertools import chain, islice, zip_longest
 from shazimd.search.library import Library
 from shazimd.store.base import Reader
 from shazimd.text import HASHES
-from shazimd.types import HASH_MAX, ContentId, Fingerprint, Hit, Signals, Weights
+from shazimd.types import HASH_MAX, ContentId, Fingerprint, Signals, Weights
 from shazimd.words.packing import unpack_words
 from shazimd.words.vocabulary import likely_negated
 
@@ -45,18 +45,15 @@ def by_words(library: Library, features: bytes, limit: int) -> list[ContentId]:
 
 def by_hashes(library: Library, orientations: Sequence[Signals], limit: int) -> list[ContentId]:
     """Low-information contents with hashes like those of any orientation, best first."""
-    found = library.faint.search(orientations, HASHES_ALONE, PROPOSED_FROM, limit)
-    return _best(found, limit)
+    return [hit.content for hit in library.faint.best_of(orientations, HASHES_ALONE, PROPOSED_FROM, limit)]
 
 
 def by_negative(library: Library, fingerprint: Fingerprint, limit: int) -> list[ContentId]:
     """Contents with hashes like those of the picture's negative in any orientation, best first."""
     asked = _negative(fingerprint)
-    found = (each.search(asked, HASHES_ALONE, NEGATIVE_FROM, limit) for each in (library.index, library.faint))
-    return _best(chain(*found), limit)
-
-
-def _best(found: Iterable[list[Hit]], limit: int) -> list[ContentId]:
+    if not asked:
+        return []
+    found = (each.best_of(asked, HASHES_ALONE, NEGATIVE_FROM, limit) for each in (library.index, library.faint))
     best = sorted(chain(*found), key=lambda hit: (-hit.score, hit.content))
     return list(islice(dict.fromkeys(hit.content for hit in best), limit))
 

@@ -215,25 +215,13 @@ class Search:
         size: int | None = BY_SCORE
         seen: set[ContentId] = set()
         while True:
-            best = self._best(query, weights, floor, size)
+            best = self._library.index.best_of(query.orientations, weights, floor, size)
             yield from (hit for hit in best if hit.content not in seen)
             if faint or size is None or len(best) < size or best[-1].score < threshold:
                 return
             seen.update(hit.content for hit in best)
             floor = threshold
             size = None if limit is None else max(limit, LIMIT_GROWTH * size)
-
-    def _best(self, query: Query, weights: Weights, floor: float, size: int | None) -> list[Hit]:
-        """The ``size`` contents (None: all) with the best score in any orientation, from ``floor`` on, best first."""
-        index = self._library.index
-        (upright,) = index.search(query.orientations[:1], weights, floor, size)
-        if len(upright) == size:
-            floor = upright[-1].score  # ``size`` contents reach this score: lower ones are not among the best
-        turned = index.search(query.orientations[1:], weights, floor, size)
-        best: dict[ContentId, Hit] = {}
-        for hit in sorted(chain(upright, *turned), key=lambda hit: (-hit.score, hit.content)):
-            best.setdefault(hit.content, hit)
-        return list(islice(best.values(), size))
 
     def _by_hashes(self, query: Query) -> list[ContentId]:
         """Low-information candidates with hashes like the query's, and others with hashes like its negative's, for a

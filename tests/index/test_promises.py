@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from index_rows import Make, Row, brute_force, edited, kept, library, unit
 
 from shazimd.text import HASHES, SIGNALS, all_weights
-from shazimd.types import DEFAULT_WEIGHTS, Signals
+from shazimd.types import DEFAULT_WEIGHTS, Hit, Signals
 
 WIDTH = 6
 
@@ -52,6 +52,42 @@ def test_the_answer_is_that_of_comparing_with_every_row(
     queries += list(rows.values())[:2]
     answer = index.search(queries, weights, threshold, limit)
     assert [brute_force(list(rows.items()), query, weights, threshold)[:limit] for query in queries] == answer
+
+
+@given_anything
+@given(
+    rows=st.dictionaries(ids, signals, max_size=30),
+    upright=signals,
+    turned=st.lists(st.tuples(*[hashes] * len(HASHES)), max_size=7),
+    others=st.lists(signals, max_size=1),
+    weights=weightings,
+    threshold=thresholds,
+    limit=st.none() | st.integers(0, 10),
+)
+def test_a_picture_in_several_orientations_is_found_by_the_best(
+    make: Make,
+    rows: dict[int, Signals],
+    upright: Signals,
+    turned: list[tuple[int, ...]],
+    others: list[Signals],
+    weights: tuple[float, ...],
+    threshold: float,
+    limit: int | None,
+) -> None:
+    """Each row once, as the best of its hits in a search with each orientation; of equal ones the first."""
+    index = make()
+    index.add(list(rows.items()))
+    own = [
+        tuple(None if has is None else bits for has, bits in zip(upright.hashes, each, strict=True)) for each in turned
+    ]
+    orientations = [upright, *(Signals(each, upright.fv) for each in own), *others]
+    best: dict[int, Hit] = {}
+    for each in orientations:
+        for hit in brute_force(list(rows.items()), each, weights, threshold):
+            if hit.content not in best or hit.score > best[hit.content].score:
+                best[hit.content] = hit
+    expected = sorted(best.values(), key=lambda hit: (-hit.score, hit.content))[:limit]
+    assert expected == index.best_of(orientations, weights, threshold, limit)
 
 
 @given_anything
