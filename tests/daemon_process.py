@@ -9,14 +9,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 from PIL import Image, ImageDraw
 
 from shazimd.client import Client
@@ -85,14 +84,14 @@ class DaemonProcess:
 
     def wait_until(self, condition: Callable[[], Any]) -> Any:
         """Wait for a condition; fails when the daemon has ended, or after long."""
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
+
+        def holds() -> Any:
             status = self.process.poll() if self.process else None  # before the look: its last words count
-            if result := condition():
-                return result
-            assert status is None, f"it ended with {status}: {self.log.read_text()[-3000:]}"
-            assert time.monotonic() < deadline, f"waited too long: {self.log.read_text()[-3000:]}"
-            time.sleep(0.02)
+            result = condition()
+            assert result or status is None, f"it ended with {status}: {self.log.read_text()[-3000:]}"
+            return result
+
+        return wait_for(holds, lambda: self.log.read_text()[-3000:])
 
     def ctl(
         self, *arguments: str, stdin: bytes | None = None, patience_s: float = PATIENCE_S

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 
 REBOOT = 133  # systemd-nspawn's exit status for "start me again" under --keep-unit
 
@@ -88,12 +87,8 @@ class Machine:
 
     def wait(self, condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
         """Until a condition holds; on time-out the journal is shown."""
-        end = time.monotonic() + timeout_s
-        while not condition():
-            if time.monotonic() > end:
-                journal = self.run("journalctl", "--no-pager", "-n", "60", check=False)
-                pytest.fail(f"{condition} did not come to hold\n{journal}")
-            time.sleep(0.1)
+        journal = partial(self.run, "journalctl", "--no-pager", "-n", "60", check=False)
+        wait_for(condition, journal, timeout_s, every_s=0.1)
 
     def journal(self, unit: str = "shazimd.service", *words: str) -> list[dict[str, Any]]:
         """This boot's entries of a unit; those of our log have its facts under ``json``."""

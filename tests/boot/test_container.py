@@ -11,14 +11,13 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 import yaml
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 from PIL import Image
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -108,11 +107,12 @@ def container(installed_tree: Path, tmp_path: Path) -> Iterator[Container]:
 
 def test_the_image_watches_read_only_photos_without_rights(container: Container, tmp_path: Path) -> None:
     """Healthy once it answers; the copy that lands is found; the doctor is content; SIGTERM stops it with status 0."""
-    end = time.monotonic() + PATIENCE_S
-    while container.health() != 0:
+
+    def is_healthy() -> bool:
         assert container.process.poll() is None, (tmp_path / "log").read_text()[-3000:]
-        assert time.monotonic() < end, container.run("shazimctl", "status").stderr
-        time.sleep(0.5)
+        return container.health() == 0
+
+    wait_for(is_healthy, lambda: container.run("shazimctl", "status").stderr, every_s=0.5)
     assert container.run("shazimctl", "wait", "--timeout", str(int(PATIENCE_S))).returncode == 0
     assert container.run("shazimctl", "find", "/photos/1.png").stdout.endswith("/photos/1.png at 100% exact\n")
     doctor = container.run("shazimctl", "doctor")

@@ -10,7 +10,7 @@ import select
 import struct
 import sys
 import termios
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TextIO
@@ -97,17 +97,20 @@ def test_a_narrow_terminal_gets_what_fits(screen_of: Callable[[int], Screen]) ->
 def test_lines_are_printed_above(screen_of: Callable[[int], Screen]) -> None:
     """The line is cleared before them, and shown again below."""
     screen = screen_of(80)
+    before = set(threading.enumerate())
     with Working("asking") as line:
+        assert set(threading.enumerate()) - before
         screen.wait_for("asking")
         line.above(lambda: print("an answer", file=screen.stream, flush=True))
         screen.wait_for(r"\r\x1b\[Kan answer\r\n\r\x1b\[Kasking")
 
 
 def test_nothing_is_shown_off_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pipe gets no progress."""
+    """A pipe gets no progress, and no thread waits to show some."""
     monkeypatch.setattr(working, "SHOWN_AFTER_S", 0.0)
+    before = set(threading.enumerate())
     with Working("compacting") as line:
         line.show("copying", 1, 2)
         line.above(lambda: print("an answer"))
-        time.sleep(0.05)
+        assert not set(threading.enumerate()) - before
     assert capsys.readouterr() == ("an answer\n", "")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from patience import wait_for
 from world import World, check_store, picture, world
 
 MIB = 1 << 20
@@ -53,12 +53,16 @@ def fill(disk: Path) -> Path:
 
 def land_until_it_complains(running: World) -> int:
     """Pages that were freed may take a few writes more; how many pictures landed."""
-    for number in range(1, 2000):
+    number = 0
+
+    def complains() -> bool:
+        nonlocal number
+        number += 1
         (running.root / f"{number}.ppm").write_bytes(picture(number))
-        if running.events("store_not_writable"):
-            return number
-        time.sleep(0.01)
-    raise AssertionError("it never complained")
+        return bool(running.events("store_not_writable"))
+
+    wait_for(complains)
+    return number
 
 
 def expect_all_taken_in(running: World) -> None:

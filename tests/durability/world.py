@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 import lmdb
 import numpy as np
 from daemon_process import DaemonProcess, Event
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 
 from shazimd.client import Client
 from shazimd.errors import DaemonUnreachable
@@ -83,18 +82,15 @@ class World(DaemonProcess):
 
     def rest(self, patience_s: float = PATIENCE_S) -> None:
         """As `shazimctl wait`, but asking more often."""
-        deadline = time.monotonic() + patience_s
-        while not self._is_at_rest():
-            assert self.process is not None
-            assert (status := self.process.poll()) is None, f"it ended with {status}: {self.log.read_text()[-3000:]}"
-            assert time.monotonic() < deadline, f"waited too long: {self.client.status()}"
-            time.sleep(0.01)
+        wait_for(self._is_at_rest, self.client.status, patience_s)
 
     def _is_at_rest(self) -> bool:
         try:
             status = self.client.status()
-        except DaemonUnreachable:
-            return False  # it is starting; one that has ended fails the wait
+        except DaemonUnreachable:  # it is starting
+            assert self.process is not None
+            assert (ended := self.process.poll()) is None, f"it ended with {ended}: {self.log.read_text()[-3000:]}"
+            return False
         return status["state"] == "ready" and status["pending"] == 0
 
     def decoded(self) -> Counter[int]:

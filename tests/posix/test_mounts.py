@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import patience
 import pytest
 
 from shazimd.errors import WatchError
@@ -48,11 +49,12 @@ def test_without_a_mount_table_the_error_names_it(monkeypatch: pytest.MonkeyPatc
         Mounts()
 
 
-def test_mounts_that_come_and_go_are_noticed(tmp_path: Path) -> None:
+def test_mounts_that_come_and_go_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Really mounted, in a mount namespace of its own: a disk over the root, one within, both taken away."""
     script = Path(__file__).with_name("with_mounts.py")
     unshare = ["unshare", "--mount", "--propagation", "private"]
     if os.geteuid() != 0 or subprocess.run([*unshare, "true"], check=False).returncode:
         pytest.skip("needs root and unshare, to mount")
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(patience.__file__), prepend=os.pathsep)
     run = subprocess.run([*unshare, sys.executable, script, tmp_path], capture_output=True, text=True, check=False)
     assert (0, "over within away back") == (run.returncode, run.stderr.strip())

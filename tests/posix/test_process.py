@@ -29,7 +29,8 @@ def test_rights_and_limits_are_given_up() -> None:
 def test_a_child_ends_with_its_parent() -> None:
     """A parent that is killed takes its child along: the end of standard error, which both hold, shows it."""
     child = (
-        "import time; from shazimd.posix import process as p; p.end_with_parent(); print(1, flush=True); time.sleep(99)"
+        "import signal; from shazimd.posix import process as p\n"
+        "p.end_with_parent(); print(1, flush=True); signal.pause()"
     )
     parent = (
         "import os, subprocess, sys\n"

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 
+import patience
 import pytest
 
 WAITING = """
@@ -50,15 +52,17 @@ def test_a_wait_has_an_end() -> None:
 
 
 ELSEWHERE = """
-import signal, threading, time
+import signal, sys, threading
+from patience import wait_for
 from shazimd.posix.signals import set_at
 
 stop = threading.Event()
 set_at(stop, signal.SIGTERM)
+main = threading.main_thread().ident
 
 
 def take_it():
-    time.sleep(0.2)  # by then the main thread waits, as a rule
+    wait_for(lambda: sys._current_frames()[main].f_code is threading.Condition.wait.__code__)
     signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
 
@@ -68,6 +72,7 @@ print("set", flush=True)
 """
 
 
-def test_a_signal_that_another_thread_gets_sets_the_event() -> None:
+def test_a_signal_that_another_thread_gets_sets_the_event(monkeypatch: pytest.MonkeyPatch) -> None:
     """The main thread waits for the event without an end, and is not interrupted."""
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(patience.__file__), prepend=os.pathsep)
     assert subprocess.check_output([sys.executable, "-c", ELSEWHERE], text=True) == "set\n"

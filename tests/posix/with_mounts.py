@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+
+from patience import wait_for
 
 from shazimd.config import WatchConfig
 from shazimd.watch.events import FileEvent, Kind
@@ -16,14 +16,6 @@ from shazimd.watch.watcher import Watcher
 
 root = os.path.join(sys.argv[1], "root")
 events: list[FileEvent] = []
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 180  # as tests/patience.py
-    while not condition():
-        if time.monotonic() > end:
-            sys.exit(f"found {watcher.status()} {events}")
-        time.sleep(0.01)
 
 
 def mount(path: str) -> None:

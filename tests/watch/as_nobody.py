@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-import time
 from typing import Literal
+
+from patience import wait_for
 
 from shazimd.config import WatchConfig
 from shazimd.watch.events import FileEvent
@@ -15,12 +16,8 @@ from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
 
 
-def wait_for(key: Literal["watched_dirs", "unreadable_dirs"], value: int) -> None:
-    end = time.monotonic() + 180  # as tests/patience.py
-    while watcher.status()[key] != value:
-        if time.monotonic() > end:
-            sys.exit(f"expected {key} = {value}, found {watcher.status()}")
-        time.sleep(0.01)
+def expect(key: Literal["watched_dirs", "unreadable_dirs"], value: int) -> None:
+    wait_for(lambda: watcher.status()[key] == value, lambda: f"{key} = {value}, found {watcher.status()}")
 
 
 os.setegid(65534)
@@ -31,11 +28,11 @@ events: list[FileEvent] = []
 config = WatchConfig(path=root)
 watcher = Watcher(config, Filter(config), events.append, Watches())
 watcher.start()
-wait_for("unreadable_dirs", 1)
+expect("unreadable_dirs", 1)
 sys.stderr.write("noted ")
 os.chmod(f"{root}/locked", 0o700)
-wait_for("watched_dirs", 2)
-wait_for("unreadable_dirs", 0)
+expect("watched_dirs", 2)
+expect("unreadable_dirs", 0)
 sys.stderr.write("repaired\n")
 watcher.stop()
 os.rmdir(f"{root}/locked")

@@ -13,6 +13,7 @@ from array import array
 from functools import partial
 from pathlib import Path
 
+import patience
 import pytest
 from patience import wait_for
 from watch_files import MakeMirror, contains, write
@@ -75,13 +76,16 @@ def test_a_reader_that_dies_is_started_again(mirror: MakeMirror, root: Path, mon
 
 
 @pytest.mark.parametrize("name", ["watches", "instances"])
-def test_a_limit_of_the_kernel_costs_events_not_files(tmp_path: Path, name: str) -> None:
+def test_a_limit_of_the_kernel_costs_events_not_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     """Without a watch, or an instance, directories are polled; told in the status, repaired when there is room.
 
     In a user namespace of its own, whose limits are nobody else's."""
     unshare = ["unshare", "--user", "--map-root-user"]
     if subprocess.run([*unshare, "true"], check=False, stderr=subprocess.DEVNULL).returncode:
         pytest.skip("user namespaces can't be made here")
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(patience.__file__), prepend=os.pathsep)
     command = [*unshare, sys.executable, str(Path(__file__).with_name("with_limits.py")), str(tmp_path), name]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (0, "polled repaired\n") == (run.returncode, run.stderr)
@@ -182,8 +186,9 @@ def test_the_whole_root_is_told_at_a_period(root: Path, watches: Watches) -> Non
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
-def test_an_unreadable_directory_is_noted_and_watched_once_it_can_be(root: Path) -> None:
+def test_an_unreadable_directory_is_noted_and_watched_once_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """EACCES on one directory is a figure in the status; a chmod repairs it."""
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(patience.__file__), prepend=os.pathsep)
     script = Path(__file__).with_name("as_nobody.py")
     run = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert (0, "noted repaired\n") == (run.returncode, run.stderr)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
+
+from patience import wait_for
 
 from shazimd.config import WatchConfig
 from shazimd.posix.mounts import is_at_or_below
@@ -21,19 +22,17 @@ FEW = {
 
 
 def wait_for_status(expected: dict[str, object]) -> None:
-    end = time.monotonic() + 180  # as tests/patience.py
-    while not expected.items() <= watcher.status().items() or not watcher.alive():
-        if time.monotonic() > end:
-            sys.exit(f"expected {expected}, found {watcher.status()}")
-        time.sleep(0.01)
+    wait_for(
+        lambda: watcher.alive() and expected.items() <= watcher.status().items(),
+        lambda: f"{expected}, found {watcher.status()}",
+    )
 
 
 def wait_for_events(paths: list[Path]) -> None:
-    end = time.monotonic() + 180  # as tests/patience.py
-    while not all(any(is_at_or_below(os.fsencode(path), event.path) for event in events) for path in paths):
-        if time.monotonic() > end:
-            sys.exit(f"expected all of {paths}, found {events}")
-        time.sleep(0.01)
+    wait_for(
+        lambda: all(any(is_at_or_below(os.fsencode(path), event.path) for event in events) for path in paths),
+        lambda: f"for all of {paths}, found {events}",
+    )
 
 
 root = Path(sys.argv[1], "root")

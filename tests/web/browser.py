@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 
 DESK = (1440, 900)
 PHONE = (390, 844)
@@ -53,17 +52,17 @@ class Browser:
         """Wait until the script's result is true, and return it."""
         from selenium.common.exceptions import JavascriptException
 
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
+        reason: object = "not true"
+
+        def holds() -> Any:
+            nonlocal reason
             try:
-                if result := self.run(script, *values):
-                    return result
+                return self.run(script, *values)
             except JavascriptException as error:
-                reason: object = error
-            else:
-                reason = "not true"
-            assert time.monotonic() < deadline, f"waited too long for: {script} ({reason}); {self.text()[:800]}"
-            time.sleep(0.02)
+                reason = error
+                return None
+
+        return wait_for(holds, lambda: f"{script} ({reason}); {self.text()[:800]}")
 
     def text(self, selector: str = "body") -> str:
         """The text that is seen."""

@@ -6,13 +6,13 @@ import os
 import signal
 import socket
 import struct
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import msgspec
 import numpy as np
+from worker_jobs import stop_answering
 
 from shazimd import errors
 from shazimd.text import HASHES
@@ -212,12 +212,12 @@ def _then_die(channel: socket.socket, job: int, good: bytes, length: int) -> Non
 
 def _junk_before(channel: socket.socket, job: int, good: bytes) -> None:
     _send(channel, b"\xc1" * 4, HEAD.pack(job, len(good)), good)
-    time.sleep(60)
+    stop_answering()
 
 
 def _to(channel: socket.socket, job: int, good: bytes, number: Callable[[int], int]) -> None:
     _send(channel, HEAD.pack(number(job) % 2**64, len(good)), good)
-    time.sleep(60)
+    stop_answering()
 
 
 def _reply_and(channel: socket.socket, job: int, good: bytes, surplus: Callable[[int, bytes], bytes]) -> None:
@@ -227,7 +227,7 @@ def _reply_and(channel: socket.socket, job: int, good: bytes, surplus: Callable[
 def _signal(_channel: socket.socket, _job: int, _good: bytes, number: int) -> None:
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
-    time.sleep(60)
+    stop_answering()
 
 
 def _leave(_channel: socket.socket, _job: int, _good: bytes, status: int) -> None:

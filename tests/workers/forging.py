@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 
+from worker_jobs import stop_answering
+
 from shazimd.errors import ConfigError, StoreDamaged
 from shazimd.workers import messages
 
@@ -36,15 +38,13 @@ def send(message: bytes, job: int | None = None, length: int | None = None) -> N
 def reply_raw(message: bytes) -> int:
     """Reply with these bytes."""
     send(message)
-    time.sleep(60)
-    return 0
+    return stop_answering()
 
 
 def reply_to(job: int) -> int:
     """Reply to another job."""
     send(messages.pack_result(7), job)
-    time.sleep(60)
-    return 0
+    return stop_answering()
 
 
 def reply_of_length(length: int) -> int:
@@ -58,8 +58,7 @@ def reply_and(surplus: bytes) -> int:
     job = present_job()
     message = messages.pack_result(os.getpid())
     write(HEADER.pack(job, len(message)) + message + surplus)
-    time.sleep(60)
-    return 0
+    return stop_answering()
 
 
 _followers: list[threading.Thread] = []

@@ -9,7 +9,6 @@ import hashlib
 import re
 import socket
 import struct
-import time
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from forged_kinds import BYTES, FRAMES, KINDS, VALUES
+from worker_jobs import stop_answering
 
 from shazimd.models.model import ModelInfo
 from shazimd.posix.resident import Pages
@@ -61,7 +61,7 @@ def png() -> bytes:
 def query(data: Any, model: ModelInfo | None, max_pixels: int, features: bool) -> Query:
     found = re.search(rb"FORGE:(\d+)!", data)
     if b"HANG!" in data:
-        time.sleep(3600)
+        stop_answering()
     if found:
         taken_over.append(KINDS[int(found[1])])
     return honest(bytes(data), model)
