@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
@@ -31,6 +32,9 @@ JOBS_A_WORKER = 2000
 of a scan 40 s."""
 IDLE_S = 60.0
 """The spare worker ends after so long without a question: most installations never need it."""
+LIVELY_S = 10.0
+"""So long after a question or a new file one worker stays free of comparisons: a pair's signs take 25 ms and more, and
+no job is interrupted."""
 GRACE_S = 0.02
 """A keeper that has just given a result is free again within less: such a question is no reason to start a worker."""
 
@@ -42,6 +46,8 @@ class Priority(IntEnum):
     ARRIVAL = 2
     """a new file: any, so also the work of a hostile one"""
     SCAN = 3
+    COMPARISON = 4
+    """of known pictures in the background"""
 
 
 @dataclass(order=True, slots=True)
@@ -61,11 +67,15 @@ class PoolJob(Generic[T]):
 class JobQueue:
     """Thread-safe. The least job first.
 
-    A job wakes one keeper. The keeper of questions is woken when a question or the end is put or taken: by nothing else
-    can ``_is_due`` change, as the last free keeper takes the least job."""
+    A job wakes one keeper: all of them can go on, or none. The keeper of questions is woken when a question or the end
+    is put or taken: by nothing else can ``_is_due`` change, as the last free keeper takes the least job."""
 
-    def __init__(self) -> None:
+    def __init__(self, keepers: int = 1) -> None:
+        """``keepers``: the number of those that take all jobs."""
         self._jobs: list[PoolJob[Any]] = []
+        self._keepers = keepers
+        self._lively_until = 0.0
+        """``time.monotonic`` until which a worker stays free of comparisons"""
         lock = threading.RLock()
         self._changed, self._questions = threading.Condition(lock), threading.Condition(lock)
         self._free = 0
@@ -73,6 +83,8 @@ class JobQueue:
 
     def put(self, job: PoolJob[Any]) -> None:
         with self._changed:
+            if job.priority in (Priority.QUESTION, Priority.ARRIVAL):
+                self._lively_until = time.monotonic() + LIVELY_S
             heapq.heappush(self._jobs, job)
             self._changed.notify()
             self._wake_for_question(job)
@@ -81,9 +93,19 @@ class JobQueue:
         """The next job. ``begin`` has it before ``clear`` can look again: no job is neither here nor begun."""
         with self._changed:
             self._free += 1
-            self._changed.wait_for(lambda: self._jobs)
+            while (rest_s := self._rest_s()) is None or rest_s > 0:
+                self._changed.wait(rest_s)
             self._free -= 1
             return self._taken(begin)
+
+    def _rest_s(self) -> float | None:
+        """How long a free keeper waits at most, unless another job comes or another keeper is free; None: for ever."""
+        if not self._jobs:
+            return None
+        is_last_free = self._free == 1 and self._keepers > 1
+        if self._jobs[0].priority < Priority.COMPARISON or not is_last_free:
+            return 0.0
+        return max(0.0, self._lively_until - time.monotonic())
 
     def take_question(
         self, begin: Callable[[PoolJob[Any]], None], timeout_s: float | None, grace_s: float

@@ -57,7 +57,7 @@ class WorkerPool:
         ``spare``: a worker more for a question that finds all others at work; these yield the processor to it."""
         self._extraction = max_pixels, features
         self._numbers = count()
-        self._jobs = JobQueue()
+        self._jobs = JobQueue(processes)
         self._open = True
         self._lock = threading.Lock()
         models = Models(model)
@@ -88,8 +88,9 @@ class WorkerPool:
         return self._submit(Priority.QUESTION, function, arguments)
 
     def submit_later(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
-        """As ``submit``, after all jobs of ``query`` and ``submit``."""
-        return self._submit(Priority.SCAN, function, arguments)
+        """As ``submit``, after all other jobs, and with one worker left free for a while after a question or a new
+        file."""
+        return self._submit(Priority.COMPARISON, function, arguments)
 
     def missing_layers(self) -> list[str] | None:
         """Layers that the workers' confinement lacks, each with the reason; None until one of them has begun."""

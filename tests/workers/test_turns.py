@@ -15,6 +15,7 @@ from shazimd.workers import pool as pools
 from shazimd.workers.pool import WorkerPool
 
 HERE = os.path.dirname(__file__)
+NEVER_S = 1e6
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +49,34 @@ def test_a_question_does_not_wait_for_other_work(pool: WorkerPool) -> None:
     assert hanging.result() == 1
     assert arriving.result().fingerprint.width > 0
     assert behind.result() not in (answered, ordinary)
+
+
+@pytest.mark.parametrize("lively_s", [NEVER_S, 0.05])
+def test_comparisons_leave_a_worker_free_for_a_while_after_a_question(
+    lively_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next question finds one, though a comparison waits; afterwards that goes on, too."""
+    monkeypatch.setattr(keeper, "LIVELY_S", lively_s)
+    monkeypatch.setattr(pools, "CLOSE_S", 0.0)
+    with WorkerPool(processes=2, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
+        pool.submit(worker_jobs.process_id).result()
+        hanging = pool.submit_later(worker_jobs.stop_answering)
+        wait_for(hanging.running)
+        behind = pool.submit_later(worker_jobs.add, 1, 2)
+        assert [7] * 5 == [pool.submit(worker_jobs.add, 3, 4).result() for _ in range(5)]
+        assert not hanging.done()
+        if lively_s == NEVER_S:
+            assert not behind.done()
+        else:
+            assert 3 == behind.result(PATIENCE_S)
+
+
+def test_the_only_worker_compares_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However soon after a question."""
+    monkeypatch.setattr(keeper, "LIVELY_S", NEVER_S)
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
+        pool.submit(worker_jobs.process_id).result()
+        assert 3 == pool.submit_later(worker_jobs.add, 1, 2).result(PATIENCE_S)
 
 
 def test_an_idle_pool_has_no_worker_more(
