@@ -26,16 +26,14 @@ from shazimd.imaging.agreement import structured_blocks
 from shazimd.imaging.alignment import Affine, Aligned, Mask, Plane, align
 from shazimd.imaging.features import Features
 from shazimd.imaging.objects import other_figures, other_marks, other_objects
+from shazimd.imaging.recoloured import recoloured
 from shazimd.imaging.regions import REGIONS_MAX, Regions, places, regions, without_bars
+from shazimd.imaging.stamps import may_be_stamp, without_stamp
 from shazimd.imaging.strokes import REACH, unlike_strokes
 from shazimd.imaging.unlike import UNLIKE_MIN, unlike_pixels
 from shazimd.imaging.watermarks import has_other_strokes, may_have_words, without_words
 from shazimd.types import Differences
 
-_UNLIKE_CHROMA, _VIVID_CHROMA, _GREY = 24.0, 42.0, 6
-"""Levels of Cr and Cb, as a distance: of other colours, and of colours that no sepia (36 at most) and no faded copy
-has; pictures with so few as the last in each differ by less, also where an enlargement by cubic interpolation
-overshoots."""
 STROKES_PIXELS, STROKES_PIXELS_EXACT = 70, 30
 """Pages and drawings: pixels around which both have strokes that do not correlate, from which on content is replaced.
 On the tuned seed 95 % of the pairs of 20 families have more than 90, and edited copies none but under stamps.
@@ -59,8 +57,6 @@ _GROUND_MIN, _GROUND_RATIO = 0.65, 0.55
 """A side is ground where this share of a region is flat and the other side has less than this part of it."""
 DRAWN_PIXELS = 100
 """Pages and drawings: other unlike pixels from which on content is replaced, on a grid of 384: filled areas."""
-RECOLOURED_SHARE, RECOLOURED_PIXELS = 0.004, 24
-"""Pages and drawings: the share of the overlap, and pixels, that have another colour at the same brightness."""
 NATURAL_SHARE, NATURAL_TONE_MAX = 0.025, 0.36
 """Photographs: one region with this share of the overlap, natural in both, is another object. A sticker has one tone on
 more of it: on 24 tuned photos .38 at least, objects in a hand .30 at most."""
@@ -100,7 +96,7 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
     if drawn and max(match.picture.shape) > _GLANCE_SIDE:
         glance = align(query, match, affine, most=_GLANCE_SIDE)
         coarsely = other_strokes(glance, drawn=True) if np.count_nonzero(glance.inside) >= _OVERLAP_MIN else None
-        if coarsely is not None and not may_have_words(glance):
+        if coarsely is not None and not may_have_words(glance) and not may_be_stamp(coarsely):
             return coarsely
     both = align(query, match, affine)
     if np.count_nonzero(both.inside) < _OVERLAP_MIN:
@@ -113,7 +109,13 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
         return found or other_objects(both) or other_marks(both)
     if found is None:
         return other_figures(both)
-    return None if differ_by_words_alone(both) else found
+    if differ_by_words_alone(both):
+        return None
+    plain = without_stamp(both, found)
+    if plain is None:
+        return found
+    left = other_strokes(plain, drawn=True, pixels=least) or differences_of(plain, drawn=True) or other_figures(plain)
+    return found if left else None
 
 
 def differ_by_words_alone(both: Aligned) -> bool:
@@ -204,11 +206,11 @@ def differences_of(
     stamps = (_added(found, _SPREAD_QUIET) != -1) & (found.area <= _STAMP_SHARE_MAX * overlap)
     stamps &= found.spread.max(axis=0) >= _STAMP_SPREAD
     bare = inside & ~found.around(stamps) if by_colour else inside  # a stamp has a colour of its own
-    recoloured = _recoloured(both, bare, 2 * coarser) if by_colour else np.zeros_like(inside)
-    boxes = [found.boxes[number] for number in chosen] + _boxes(recoloured)
+    other_colours = recoloured(both, bare, 2 * coarser) if by_colour else np.zeros_like(inside)
+    boxes = [found.boxes[number] for number in chosen] + _boxes(other_colours)
     if not boxes:
         return None
-    share = float(found.pixels[chosen].sum() + np.count_nonzero(recoloured)) / overlap
+    share = float(found.pixels[chosen].sum() + np.count_nonzero(other_colours)) / overlap
     return Differences(min(1.0, share), places(both, np.array(boxes[:REGIONS_MAX], float)))
 
 
@@ -301,55 +303,6 @@ def _replaced_natural(found: Regions, inside: int) -> list[int]:
     if words.sum() < WORDS_REGIONS or found.common[strokes].sum() < WORDS_PIXELS:
         words[:] = False
     return [int(number) for number in np.flatnonzero(natural | words)]
-
-
-def _recoloured(both: Aligned, counted: Mask, step: int) -> Mask:
-    """The places of different colours, up to a factor of saturation; those of the paler one if a picture is grey."""
-    least = RECOLOURED_PIXELS / step**2
-    if both.are_both_grey(_GREY):
-        return np.zeros_like(counted)
-    ours, theirs, inside = both.colours(counted, step)
-    red, blue = (cv2.absdiff(one, other) for one, other in zip(ours, theirs, strict=True))
-    far = cv2.add(cv2.multiply(red, red, dtype=cv2.CV_16U), cv2.multiply(blue, blue, dtype=cv2.CV_16U))
-    if np.count_nonzero((far > _UNLIKE_CHROMA**2) & inside) < least:
-        return np.zeros_like(counted)
-    a, b = (np.array(side, np.float32) - 128 for side in (ours, theirs))
-    distance = far.astype(np.float32, copy=False)
-    strength = [sum(cv2.mean(np.abs(plane), inside.astype(np.uint8))[0] for plane in side) / 2 for side in (a, b)]
-    paler = _square_sums((a, b)[strength[1] < strength[0]])
-    is_vivid = _is_place(paler > _VIVID_CHROMA**2, inside, least)
-    if min(strength) < 0.25 * max(strength) and not is_vivid:  # a faded copy has no colour that the other has not
-        inside &= (paler > _UNLIKE_CHROMA**2) & ((a * b).sum(axis=0) <= 0)
-    saturated = _saturation(a, b, inside) * a
-    miss = np.minimum(_square_sums(saturated - b), distance)
-    unlike = cv2.morphologyEx(
-        ((miss > _UNLIKE_CHROMA**2) & inside).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)
-    )
-    if not _is_place(unlike > 0, inside, least):
-        return np.zeros_like(counted)
-    found, (whole, _) = np.zeros_like(counted), both.coarser(step)
-    height, width = found[whole].shape
-    found[whole] = cv2.resize(unlike, (width, height), interpolation=cv2.INTER_NEAREST) > 0
-    return found
-
-
-def _is_place(pixels: Mask, inside: Mask, least: float) -> bool:
-    """Whether the pixels are so many, and so much of the overlap, that their colour counts."""
-    return bool(np.count_nonzero(pixels & inside) >= max(least, RECOLOURED_SHARE * np.count_nonzero(inside)))
-
-
-def _saturation(a: NDArray[np.float32], b: NDArray[np.float32], inside: Mask) -> float:
-    """By how much the colours of b are stronger than those of a, from the vivid ones."""
-    strength = _square_sums(a)
-    vivid = (strength > 128) & inside
-    if not vivid.any():
-        return 1.0
-    common = a[0] * b[0] + a[1] * b[1]
-    return float(np.clip(np.median(common[vivid] / strength[vivid]), 0.6, 1.7))
-
-
-def _square_sums(chroma: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(chroma[0] * chroma[0] + chroma[1] * chroma[1])
 
 
 def _boxes(mask: Mask) -> list[NDArray[np.generic]]:
