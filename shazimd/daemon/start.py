@@ -59,14 +59,12 @@ class Patience:
         notifier: Notifier,
         refuse: Callable[[ShazimdError], None],
         wait_max_s: float = WAIT_MAX_S,
-        retry_s: float = RETRY_S,
     ) -> None:
         """``stopped`` waits for a number of seconds and returns whether to stop; ``refuse`` answers waiting clients."""
         self._stopped = stopped
         self._notifier = notifier
         self._refuse = refuse
         self._end = time.monotonic() + wait_max_s
-        self._retry_s = retry_s
         self._reason = ""
 
     def until_done(self, attempt: Callable[[], T]) -> T:
@@ -95,8 +93,8 @@ class Patience:
     def _wait(self, error: ShazimdError) -> None:
         if str(error) != self._reason:
             self._reason = str(error)
-            log.warning("start_waits", code=error.code, reason=self._reason, retry_s=self._retry_s)
+            log.warning("start_waits", code=error.code, reason=self._reason, retry_s=RETRY_S)
         self._refuse(error)
-        self._notifier.starting(f"waiting to start: {self._reason}", 2 * self._retry_s)
-        if self._stopped(self._retry_s):
+        self._notifier.starting(f"waiting to start: {self._reason}", 2 * RETRY_S)
+        if self._stopped(RETRY_S):
             raise Stopped

@@ -31,14 +31,11 @@ UNDER_WAY_S = 1.0
 class Provision:
     """Provides the model of a configured handle from a registry."""
 
-    def __init__(
-        self, registry: Registry, handle: str, *, staged: str | None = None, retry_first_s: float = RETRY_FIRST_S
-    ) -> None:
+    def __init__(self, registry: Registry, handle: str, *, staged: str | None = None) -> None:
         """``staged`` is the directory of a registry that another process fills: its models are taken over."""
         self._registry = registry
         self._handle = handle
         self._staged = staged
-        self._retry_first_s = retry_first_s
         self._stopping = threading.Event()
         self.first_try = threading.Event()
         """set when the model is there, can't be had yet, or none is wanted"""
@@ -131,7 +128,7 @@ class Provision:
         yield {"stage": "installed", "model": _on_the_wire(step, step.id if handle == self._handle else None)}
 
     def _run(self) -> None:
-        delay_s = self._retry_first_s
+        delay_s = RETRY_FIRST_S
         while not self._stopping.is_set():
             try:
                 self._take_over()

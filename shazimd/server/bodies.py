@@ -76,12 +76,10 @@ def memory_budget(max_bytes: int) -> int:
 class Bodies:
     """Reads bodies of at most ``max_bytes`` each and ``held_max_bytes`` together, half of them by one user."""
 
-    def __init__(self, max_bytes: int, held_max_bytes: int, idle_s: float = IDLE_S, total_s: float = TOTAL_S) -> None:
+    def __init__(self, max_bytes: int, held_max_bytes: int) -> None:
         self._user_max_bytes = held_max_bytes // 2
         self._max_bytes = min(max_bytes, self._user_max_bytes)
         self._held = Shares("bytes of pictures in memory", self._user_max_bytes, held_max_bytes)
-        self._idle_s = idle_s
-        self._total_s = total_s
 
     @asynccontextmanager
     async def any(self, request: Request) -> AsyncIterator[bytes]:
@@ -137,18 +135,18 @@ class Bodies:
             self._held.give(uid, held)
 
     async def _timed(self, stream: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
-        end = time.monotonic() + self._total_s
+        end = time.monotonic() + TOTAL_S
         while True:
             left_s = end - time.monotonic()
             try:
-                async with asyncio.timeout(min(self._idle_s, left_s)):
+                async with asyncio.timeout(min(IDLE_S, left_s)):
                     chunk = await anext(stream)
             except StopAsyncIteration:
                 return
             except TimeoutError as error:
-                if left_s < self._idle_s:
-                    raise BodyTimeout(f"the body took more than {self._total_s:g} s") from error
-                raise BodyTimeout(f"nothing of the body came for {self._idle_s:g} s") from error
+                if left_s < IDLE_S:
+                    raise BodyTimeout(f"the body took more than {TOTAL_S:g} s") from error
+                raise BodyTimeout(f"nothing of the body came for {IDLE_S:g} s") from error
             yield chunk
 
 

@@ -33,10 +33,6 @@ class DecisionReader:
         raw = get(self._txn, self._t.decisions, number(decision))
         return None if raw is None else records.sound(raw, UserDecision)
 
-    def silence(self, a: Digest, b: Digest) -> bool:
-        """Whether any decision silences two contents, or two files of one content (see ``UserDecision.silences``)."""
-        return any(decision.silences(a, b) for _, decision in self.about(a))
-
 
 class DecisionWriter(DecisionReader):
     def __init__(self, txn: Transaction, tables: Tables, next_id: Callable[[], int]) -> None:

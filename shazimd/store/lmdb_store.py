@@ -175,16 +175,6 @@ class Store:
             with self._env.begin() as txn:
                 return list(problems(txn, self._tables, self._trim))
 
-    def backup(self, path: str) -> None:
-        """Write a consistent, compact copy into a new directory, which is a store then, beside reads and writes.
-
-        Raises StoreError when the path exists, StoreFull when its disk is full."""
-        with foreign_errors(path), self._gate.shared():
-            self._expect_open()
-            with environment.new_directory(path) as aside:
-                environment.copy(self._env, aside)
-            self._trim()
-
     def compact(self, model: str | None = None) -> None:
         """Drop the vectors of all models but ``model`` (None: of none), then write the data file anew without the
         bytes of removed rows. Needs room for a copy; reads and writes wait meanwhile."""

@@ -36,17 +36,16 @@ def leads_to_journal(stream: TextIO) -> bool:
 class JournalHandler(logging.Handler):
     """Sends what ``render`` made to the journal; an entry that the journal does not take goes to ``fallback``."""
 
-    def __init__(self, fallback: TextIO, path: str = SOCKET) -> None:
+    def __init__(self, fallback: TextIO) -> None:
         super().__init__()
         self._fallback = fallback
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._path = path
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             entry = self.format(record).encode("utf-8", _AS_BYTES)
             try:
-                self._socket.sendto(entry, self._path)
+                self._socket.sendto(entry, SOCKET)
             except OSError:  # too long for a datagram, or the journal is restarting
                 self._fallback.write(_message(entry) + "\n")
                 self._fallback.flush()

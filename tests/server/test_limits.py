@@ -110,7 +110,7 @@ def test_a_truncated_body_costs_nobody_else(service: FakeService, path: str) -> 
 
 def test_a_body_that_stalls_is_cut_off(service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence within a body ends in a 408 and frees what was held."""
-    monkeypatch.setattr(bodies.Bodies.__init__, "__defaults__", (0.05, 60.0))
+    monkeypatch.setattr(bodies, "IDLE_S", 0.05)
     with serving(service, tmp_path) as path:
         status, _, body = talk(path, b"POST /v1/find HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nimage")
         assert (status, json.loads(body)["error"]["code"]) == (408, "timeout")
@@ -119,7 +119,7 @@ def test_a_body_that_stalls_is_cut_off(service: FakeService, tmp_path: Path, mon
 
 def test_a_body_that_trickles_is_cut_off(service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often a byte comes, a body has a total time."""
-    monkeypatch.setattr(bodies.Bodies.__init__, "__defaults__", (30.0, 0.2))
+    monkeypatch.setattr(bodies, "TOTAL_S", 0.2)
     with serving(service, tmp_path) as path, connect(path) as connection:
         connection.sendall(b"POST /v1/find HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nimage")
         connection.settimeout(0.01)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from shazimd.errors import StoreFull
+from shazimd.store import maintenance
 from shazimd.store.lmdb_store import Store, open_store
 from shazimd.types import Fingerprint
 
@@ -142,8 +143,8 @@ def test_a_backup_to_a_full_disk_leaves_the_store_alone(
     """The error names the disk that is full; a backup that was not finished is none."""
     disk = mounted("-t", "tmpfs", "-o", "size=256k", "tmpfs")
     store.write(lambda w: w.add_content(b"d", make_fingerprint(1, features=b"f" * MIB)))
-    with pytest.raises(StoreFull, match=f"store {disk}/b: can't write"):
-        store.backup(str(disk / "b"))
+    with pytest.raises(StoreFull, match=f"store {disk}/b.unfinished/data.mdb: can't write"):
+        maintenance.backup(store.info()["path"], str(disk / "b"))
     assert os.listdir(disk) == []
     assert store.check() == []
 

@@ -13,6 +13,7 @@ import pytest
 
 from shazimd.errors import StoreError
 from shazimd.posix.resident import MappedFile
+from shazimd.store import maintenance
 from shazimd.store.lmdb_store import Store, open_store
 from shazimd.store.tables import delete_all, number, put, put_pieces
 from shazimd.types import ContentId, FileRow, Fingerprint
@@ -99,7 +100,7 @@ def test_check_ends_on_directories_in_a_circle(filled: Store) -> None:
 def test_a_backup_is_a_store(filled: Store, tmp_path: Path, failed: FileRow) -> None:
     """It holds what the store held when it began, is its owner's alone, and is complete once it has its name."""
     target = tmp_path / "backup"
-    filled.backup(str(target))
+    maintenance.backup(filled.info()["path"], str(target))
     filled.write(lambda w: w.put_file(b"/later", failed))
     assert os.listdir(target) == ["data.mdb"]
     assert (target.stat().st_mode & 0o777, (target / "data.mdb").stat().st_mode & 0o777) == (0o700, 0o600)
@@ -114,7 +115,7 @@ def test_a_backup_is_a_store(filled: Store, tmp_path: Path, failed: FileRow) -> 
 def test_a_backup_overwrites_nothing(filled: Store, tmp_path: Path) -> None:
     """A path that exists is refused."""
     with pytest.raises(StoreError, match="exists, expected the name of a new directory"):
-        filled.backup(str(tmp_path))
+        maintenance.backup(filled.info()["path"], str(tmp_path))
 
 
 def test_a_backup_runs_beside_writes(filled: Store, tmp_path: Path, failed: FileRow) -> None:
@@ -122,7 +123,7 @@ def test_a_backup_runs_beside_writes(filled: Store, tmp_path: Path, failed: File
     with ThreadPoolExecutor(1) as pool:
         writes = [pool.submit(filled.write, methodcaller("put_file", b"/w/%d" % n, failed)) for n in range(200)]
         for n in range(5):
-            filled.backup(str(tmp_path / f"b{n}"))
+            maintenance.backup(filled.info()["path"], str(tmp_path / f"b{n}"))
         for write in writes:
             write.result()
     for n in range(5):

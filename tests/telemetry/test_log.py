@@ -67,7 +67,6 @@ def journal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[s
         journal.settimeout(PATIENCE_S)
         journal.bind(str(tmp_path / "journal"))
         monkeypatch.setattr(journal_module, "SOCKET", str(tmp_path / "journal"))
-        monkeypatch.setattr(journal_module.JournalHandler.__init__, "__defaults__", (str(tmp_path / "journal"),))
         found = os.fstat(stream.fileno())
         monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
         yield journal, stream
