@@ -35,8 +35,8 @@ IDLE_S = 60.0
 LIVELY_S = 10.0
 """So long after a question or a new file one worker stays free of comparisons: a pair's signs take 25 ms and more, and
 no job is interrupted."""
-GRACE_S = 0.02
-"""A keeper that has just given a result is free again within less: such a question is no reason to start a worker."""
+GRACE_S = 0.1
+"""Most jobs are done within less: such a question is no reason to start a worker, which takes .4 s and 80 MiB."""
 
 
 class Priority(IntEnum):
@@ -67,8 +67,8 @@ class PoolJob(Generic[T]):
 class JobQueue:
     """Thread-safe. The least job first.
 
-    A job wakes one keeper: all of them can go on, or none. The keeper of questions is woken when a question or the end
-    is put or taken: by nothing else can ``_is_due`` change, as the last free keeper takes the least job."""
+    A job wakes one keeper: all of them can go on, or none. The keeper of questions is woken when a question begins or
+    ends to need it."""
 
     def __init__(self, keepers: int = 1) -> None:
         """``keepers``: the number of those that take all jobs."""
@@ -78,6 +78,8 @@ class JobQueue:
         """``time.monotonic`` until which a worker stays free of comparisons"""
         lock = threading.RLock()
         self._changed, self._questions = threading.Condition(lock), threading.Condition(lock)
+        self._is_due = False
+        """a question, or the end, finds no free keeper; as of the last release of the lock"""
         self._free = 0
         """keepers of all jobs that wait for one"""
 
@@ -87,13 +89,14 @@ class JobQueue:
                 self._lively_until = time.monotonic() + LIVELY_S
             heapq.heappush(self._jobs, job)
             self._changed.notify()
-            self._wake_for_question(job)
+            self._note_due()
 
     def take(self, begin: Callable[[PoolJob[Any]], None]) -> PoolJob[Any]:
         """The next job. ``begin`` has it before ``clear`` can look again: no job is neither here nor begun."""
         with self._changed:
             self._free += 1
             while (rest_s := self._rest_s()) is None or rest_s > 0:
+                self._note_due()
                 self._changed.wait(rest_s)
             self._free -= 1
             return self._taken(begin)
@@ -113,29 +116,30 @@ class JobQueue:
         """As ``take``, the next question that finds every keeper of all jobs at work for ``grace_s``, or the end; None
         after ``timeout_s`` without."""
         with self._changed:
-            while self._questions.wait_for(self._is_due, timeout_s):
-                if not (grace_s and self._questions.wait_for(lambda: not self._is_due(), grace_s)):
+            while self._questions.wait_for(lambda: self._is_due, timeout_s):
+                if not (grace_s and self._questions.wait_for(lambda: not self._is_due, grace_s)):
                     return self._taken(begin)
             return None
-
-    def _is_due(self) -> bool:
-        return bool(self._jobs) and not self._free and self._jobs[0].priority <= Priority.QUESTION
 
     def clear(self, less_urgent_than: Priority) -> list[PoolJob[Any]]:
         """Remove and return the less urgent jobs."""
         with self._changed:
             removed = [job for job in self._jobs if job.priority > less_urgent_than]
             self._jobs = sorted(job for job in self._jobs if job.priority <= less_urgent_than)  # a heap, too
+            self._note_due()
             return removed
 
     def _taken(self, begin: Callable[[PoolJob[Any]], None]) -> PoolJob[Any]:
         job = heapq.heappop(self._jobs)
         begin(job)
-        self._wake_for_question(job)  # the next may find no other keeper free
+        self._note_due()  # the next may find no other keeper free
         return job
 
-    def _wake_for_question(self, job: PoolJob[Any]) -> None:
-        if job.priority <= Priority.QUESTION:
+    def _note_due(self) -> None:
+        """To be called before the lock is released, by whoever has changed the jobs or the number of free keepers."""
+        is_due = bool(self._jobs) and not self._free and self._jobs[0].priority <= Priority.QUESTION
+        if is_due != self._is_due:
+            self._is_due = is_due
             self._questions.notify_all()
 
 
