@@ -6,16 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn import encoded, photograph
+from fingerprints import judged
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.quality.edits import EDITS, watermarked
 from benchmarks.quality.families import TEN_EDITS, TUNED, picture, windowed
 from benchmarks.quality.photos import load
-from shazimd.imaging.extract import Extractor
-from shazimd.imaging.verify import verify
-from shazimd.types import Query, Verdict, Verification
+from shazimd.types import Verdict
 
-EXTRACTOR = Extractor(None, 200_000_000)
 TEMPLATES = (
     "forms",
     "qr codes",
@@ -28,16 +26,6 @@ TEMPLATES = (
     "id cards",
     "sudokus",
 )
-
-
-def query(image: Image.Image) -> Query:
-    data = io.BytesIO()
-    image.save(data, "PNG", compress_level=1)
-    return EXTRACTOR.query(data.getvalue())
-
-
-def judged(one: Image.Image, other: Image.Image) -> Verification:
-    return verify(query(one).features, query(other).fingerprint.features)
 
 
 def recompressed(image: Image.Image, quality: int) -> Image.Image:

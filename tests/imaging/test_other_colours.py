@@ -6,18 +6,15 @@ from collections.abc import Callable
 from itertools import permutations
 
 import pytest
-from drawn import encoded
+from fingerprints import judged
 from PIL import Image, ImageDraw, ImageEnhance
 
 from benchmarks.quality.edits import sepia
-from shazimd.imaging.extract import Extractor
-from shazimd.imaging.verify import verify
 from shazimd.types import Verdict
 
 Colour = tuple[int, int, int]
 BLACK, WHITE, BLUE, YELLOW, ORANGE = (20, 20, 20), (255, 255, 255), (0, 56, 147), (255, 205, 0), (255, 130, 0)
 LIGHT_BLUE = (108, 190, 235)
-EXTRACTOR = Extractor(None, 200_000_000)
 
 
 def disc(ground: Colour, colour: Colour) -> Image.Image:
@@ -35,8 +32,7 @@ def cross(ground: Colour, colour: Colour) -> Image.Image:
 
 
 def verdict(one: Image.Image, other: Image.Image) -> Verdict | None:
-    queries = [EXTRACTOR.query(encoded(image, "PNG")) for image in (one, other)]
-    return verify(queries[0].features, queries[1].fingerprint.features).verdict
+    return judged(one, other).verdict
 
 
 def test_a_disc_on_a_ground_of_another_colour_is_another_picture() -> None:

@@ -6,21 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from drawn import encoded
+from fingerprints import judged
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.quality.families import TEN_EDITS
-from shazimd.imaging.extract import Extractor
-from shazimd.imaging.verify import verify
-from shazimd.types import Verdict, Verification
+from shazimd.types import Verdict
 
-EXTRACTOR = Extractor(None, 200_000_000)
 EDITS = {edit.name: edit.apply for edit in TEN_EDITS}
-
-
-def judged(one: Image.Image, other: Image.Image) -> Verification:
-    queries = [EXTRACTOR.query(encoded(image, "PNG")) for image in (one, other)]
-    return verify(queries[0].features, queries[1].fingerprint.features)
 
 
 def spreadsheet(cells: tuple[str, str]) -> Image.Image:

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drawn import encoded, photograph
+from drawn import photograph
+from fingerprints import judged
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.quality.edits import recompressed, scaled, stamped
-from shazimd.imaging.extract import Extractor
-from shazimd.imaging.verify import verify
-from shazimd.types import Verdict, Verification
-
-EXTRACTOR = Extractor(None, 200_000_000)
-
-
-def judged(one: Image.Image, other: Image.Image) -> Verification:
-    queries = [EXTRACTOR.query(encoded(image, "PNG")) for image in (one, other)]
-    return verify(queries[0].features, queries[1].fingerprint.features)
+from shazimd.types import Verdict
 
 
 def clock(time: str | None) -> Image.Image:

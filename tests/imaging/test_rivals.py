@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drawn import encoded, photograph
+from drawn import photograph
+from fingerprints import query
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from benchmarks.quality.edits import recompressed, scaled
-from shazimd.imaging.extract import Extractor
 from shazimd.imaging.verify import verify_all
-from shazimd.types import Query, Verdict
+from shazimd.types import Verdict
 
-EXTRACTOR = Extractor(None, 200_000_000)
 TOTALS = ["714.10", "205.36", "388.96", "952.48"]
-
-
-def query(image: Image.Image) -> Query:
-    return EXTRACTOR.query(encoded(image, "PNG"))
 
 
 def statement(total: str) -> Image.Image:

@@ -6,12 +6,11 @@ import csv
 from pathlib import Path
 
 import pytest
+from fingerprints import query_of
 
-from shazimd.imaging.extract import Extractor
 from shazimd.imaging.verify import verify
 from shazimd.types import Verdict
 
-EXTRACTOR = Extractor(None, 200_000_000)
 COPY, VARIANT = Verdict.COPY, Verdict.VARIANT
 
 CASES = {
@@ -59,7 +58,7 @@ def unlike(shared: Path) -> Path:
 
 def verdicts(one: Path, other: Path) -> list[Verdict | None]:
     """Of the pair, asked both ways."""
-    queries = [EXTRACTOR.query(path.read_bytes()) for path in (one, other)]
+    queries = [query_of(path.read_bytes()) for path in (one, other)]
     return [
         verify(asked.features, known.fingerprint.features).verdict
         for asked, known in (queries, list(reversed(queries)))

@@ -1,0 +1,29 @@
+"""Verdicts on drawn pictures, of which each is fingerprinted once: tests ask about one picture several times."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from drawn import encoded
+from PIL import Image
+
+from shazimd.imaging.extract import Extractor
+from shazimd.imaging.verify import verify
+from shazimd.types import Query, Verification
+
+_EXTRACTOR = Extractor(None, 200_000_000)
+
+
+@lru_cache(maxsize=64)
+def query_of(data: bytes) -> Query:
+    """A picture to search for, from a file's bytes; nothing in it can be changed."""
+    return _EXTRACTOR.query(data)
+
+
+def query(image: Image.Image) -> Query:
+    return query_of(encoded(image, "PNG", compress_level=1))
+
+
+def judged(one: Image.Image, other: Image.Image) -> Verification:
+    """The verdict on two pictures, of which the first is asked about."""
+    return verify(query(one).features, query(other).fingerprint.features)
