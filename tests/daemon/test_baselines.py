@@ -1,0 +1,82 @@
+"""The completion of first scans."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from shazimd.config import WatchConfig
+from shazimd.daemon.baselines import Baselines
+from shazimd.daemon.roots import Roots, configured_roots
+from shazimd.ingest.commit import Committer
+from shazimd.ingest.scan import Findings
+from shazimd.ingest.values import decoders_of_failures, has_baseline
+from shazimd.store.lmdb_store import Store, open_store
+
+
+class Scanned:
+    """Two roots, and what a run knows of their first scans."""
+
+    def __init__(self, folder: Path, store: Store, committer: Committer) -> None:
+        self.paths = [os.fsencode(folder / name) for name in ("a", "b")]
+        for path in self.paths:
+            os.makedirs(path, exist_ok=True)
+        watch = [WatchConfig(path=os.fsdecode(path)) for path in self.paths]
+        self.roots = Roots(configured_roots(watch), store, alert_on_baseline=False)
+        self.store = store
+        self.baselines = Baselines(self.roots, self.paths, store, committer, "pillow 13")
+
+    def completed(self) -> list[bytes]:
+        """The roots that were completed, each of which the store has by then."""
+        found = []
+        for root in self.baselines.completed():
+            with self.store.read() as reader:
+                assert has_baseline(reader, root)
+            found.append(root)
+        return found
+
+
+@pytest.fixture
+def scanned(tmp_path: Path) -> Iterator[Scanned]:
+    with ExitStack() as opened:
+        store = opened.enter_context(closing(open_store(str(tmp_path / "store"), 64 << 20)))
+        committer = opened.enter_context(closing(Committer(store)))
+        yield Scanned(tmp_path, store, committer)
+
+
+def test_a_baseline_waits_for_the_files_that_were_still_written(scanned: Scanned) -> None:
+    """Those that the scan found so, and those that were delayed already, until each was debounced."""
+    (a, b), (new, written) = scanned.paths, (b"/new.jpg", b"/written.jpg")
+    scanned.baselines.note(Findings(a, look=(new,), unsettled=(written,)), {new})
+    scanned.baselines.note(Findings(a, completed=a), set())
+    assert (scanned.baselines.are_due(), scanned.completed()) == (True, [])
+    assert (scanned.baselines.settle(new), scanned.baselines.settle(new)) == (True, False)
+    assert scanned.completed() == []
+    assert scanned.baselines.settle(written)
+    assert scanned.completed() == [a]
+    assert (scanned.completed(), scanned.roots.without_baseline) == ([], {b})
+
+
+def test_a_file_found_again_in_peace_holds_up_nothing(scanned: Scanned) -> None:
+    """A scan looks at it now, and not the debouncer."""
+    (a, _), path = scanned.paths, b"/a.jpg"
+    scanned.baselines.note(Findings(a, unsettled=(path,)), set())
+    scanned.baselines.note(Findings(a, look=(path,), completed=a), set())
+    assert scanned.completed() == [a]
+
+
+def test_failed_files_were_tried_again_once_all_roots_were_scanned(scanned: Scanned) -> None:
+    """With these decoders: the store knows by then, and the next run does not try again."""
+    for root in scanned.paths:
+        assert scanned.baselines.retries_failed
+        assert scanned.baselines.compared_at(root) is None
+        scanned.baselines.note(Findings(root, completed=root), set())
+        assert scanned.completed() == [root]
+    assert not scanned.baselines.retries_failed
+    assert not scanned.baselines.are_due()
+    with scanned.store.read() as reader:
+        assert decoders_of_failures(reader) == "pillow 13"
