@@ -180,3 +180,31 @@ def sudoku(_base: Rng, rng: Rng) -> Picture:
     for cell in rng.permutation(81)[:30]:
         drawing.text(draw, (26 + 50 * (cell % 9), 16 + 50 * (cell // 9)), str(rng.integers(1, 10)), 32)
     return image
+
+
+def spreadsheet(base: Rng, rng: Rng) -> Picture:
+    """280 cells, of which two are other ones."""
+    image, draw = drawing.blank(1190, 800)
+    draw.rectangle((0, 0, 1190, 30), fill=(33, 115, 70))
+    others = base.choice(243, 2, replace=False)
+    for cell in range(280):
+        row, column = divmod(cell, 10)
+        left, top = 20 + 115 * column, 44 + 26 * row
+        draw.rectangle((left, top, left + 115, top + 26), outline=(210, 210, 210))
+        content = drawing.digits(base, 5) if row and column else drawing.word(base)[:9]
+        if row and column and 9 * (row - 1) + column - 1 in others:
+            content = drawing.digits(rng, 5)
+        drawing.text(draw, (left + 6, top + 4), content, 16)
+    return image
+
+
+def timetable(base: Rng, rng: Rng) -> Picture:
+    """176 departures, of which three are other ones."""
+    image, draw = drawing.blank(700, 900)
+    drawing.text(draw, (40, 30), f"Line {drawing.digits(base, 2)}  {drawing.words(base, 2)}", 32)
+    others = base.choice(176, 3, replace=False)
+    for place in range(176):
+        row, column = divmod(place, 8)
+        minutes = [int(chance.integers(0, 60)) for chance in (base, rng)][place in others]
+        drawing.text(draw, (40 + 80 * column, 110 + 34 * row), f"{5 + row % 19:02}:{minutes:02}", 20)
+    return image

@@ -55,6 +55,8 @@ FAMILIES: dict[str, Family] = {
     "id cards": documents.id_card,
     "calendars": documents.calendar,
     "sudokus": documents.sudoku,
+    "spreadsheets": documents.spreadsheet,
+    "timetables": documents.timetable,
 }
 
 

@@ -88,20 +88,31 @@ def align(query: Features, match: Features, affine: Affine, *, least: int = 0, m
     of ``least`` pixels at least and of ``most`` at most.
 
     ``affine`` [2, 3] maps pixels of the query's frame to pixels of the match's."""
-    scale = float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
-    scale *= query.width / query.picture.shape[1] * match.picture.shape[1] / match.width
+    scale = _scale(affine) * query.width / query.picture.shape[1] * match.picture.shape[1] / match.width
     side = max(match.picture.shape) * min(1.0, 1 / scale)
     factor = max(1.0, least / side) if most is None else min(1.0, most / side)
     laid, grid = _size(query.picture, min(1.0, scale) * factor), _size(match.picture, min(1.0, 1 / scale) * factor)
     sizes = laid, grid
-    into, back = _enlarging(laid, (query.width, query.height)), _enlarging((match.width, match.height), grid)
-    between = (back @ np.vstack([affine, [0, 0, 1]]) @ into)[:2]
+    between = _between(query, match, affine, sizes)
     if factor > 1:  # enlarged from what the coarser one shows: a sharp edge is unlike the same edge at half the size
         pictures = _reduced(query.picture, min(1.0, scale)), _reduced(match.picture, min(1.0, 1 / scale))
         ours, theirs = _smooth_luma(pictures[0], laid), _smooth_luma(pictures[1], grid)
     else:
         pictures = query.picture, match.picture
         ours, theirs = _kept_luma(query, laid), _kept_luma(match, grid)
+    return Aligned(_moved(ours, between, grid), theirs, _overlap(sizes, between), between, sizes, pictures, ours)
+
+
+def align_print(query: Features, match: Features, affine: Affine) -> Aligned | None:
+    """As ``align``, of the print of two dense pages; None unless both have print."""
+    ours, theirs = query.print, match.print
+    if ours is None or theirs is None:
+        return None
+    scale = _scale(affine) * query.width / ours.shape[1] * theirs.shape[1] / match.width
+    sizes = laid, grid = _size(ours, min(1.0, scale)), _size(theirs, min(1.0, 1 / scale))
+    between = _between(query, match, affine, sizes)
+    ours, theirs = _smooth(_resized(ours, laid)), _smooth(_resized(theirs, grid))
+    pictures = query.picture, match.picture
     return Aligned(_moved(ours, between, grid), theirs, _overlap(sizes, between), between, sizes, pictures, ours)
 
 
@@ -150,7 +161,10 @@ def _covered(sizes: tuple[tuple[int, int], tuple[int, int]], between: Affine) ->
 
 
 def _smooth_luma(picture: Colour, size: tuple[int, int]) -> Plane:
-    luma = _resized(cv2.extractChannel(picture, 0).astype(np.uint8, copy=False), size)
+    return _smooth(_resized(cv2.extractChannel(picture, 0).astype(np.uint8, copy=False), size))
+
+
+def _smooth(luma: Plane) -> Plane:
     return cv2.GaussianBlur(luma, (0, 0), _SMOOTHING).astype(np.uint8, copy=False)
 
 
@@ -173,6 +187,18 @@ def _resized(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.ui
         return picture
     method = cv2.INTER_AREA if size[0] < picture.shape[1] else cv2.INTER_CUBIC
     return cv2.resize(picture, size, interpolation=method).astype(np.uint8, copy=False)
+
+
+def _scale(affine: Affine) -> float:
+    return float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
+
+
+def _between(
+    query: Features, match: Features, affine: Affine, sizes: tuple[tuple[int, int], tuple[int, int]]
+) -> Affine:
+    """A map of frames as one of pictures of these sizes."""
+    into, back = _enlarging(sizes[0], (query.width, query.height)), _enlarging((match.width, match.height), sizes[1])
+    return np.asarray((back @ np.vstack([affine, [0, 0, 1]]) @ into)[:2])
 
 
 def _enlarging(size: tuple[int, int], larger: tuple[int, int]) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shazimd.imaging.agreement import structured_blocks
-from shazimd.imaging.alignment import Affine, Aligned, Mask, Plane, align
+from shazimd.imaging.alignment import Affine, Aligned, Mask, Plane, align, align_print
 from shazimd.imaging.features import Features
 from shazimd.imaging.objects import other_figures, other_marks, other_objects
 from shazimd.imaging.recoloured import recoloured
@@ -108,7 +108,7 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
     if not drawn:
         return found or other_objects(both) or other_marks(both)
     if found is None:
-        return other_figures(both)
+        return other_figures(align_print(query, match, affine) or both)
     if differ_by_words_alone(both):
         return None
     plain = without_stamp(both, found)

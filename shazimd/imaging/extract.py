@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shazimd.imaging.decode import Picture, decode
-from shazimd.imaging.features import SIDE, Shown, extract_both, extract_features
+from shazimd.imaging.features import PRINT_SIDE, SIDE, Shown, extract_both, extract_features
 from shazimd.imaging.frames import later_frames
 from shazimd.imaging.hashes import oriented_hashes
 from shazimd.types import Fingerprint, FloatVector, Query, Signals
@@ -17,6 +17,8 @@ from shazimd.types import Fingerprint, FloatVector, Query, Signals
 SIDE_MIN = SIDE
 """Pixels: least shorter side of a decoded picture, the size that local features are computed at."""
 
+_FINER_SIDE = 2 * PRINT_SIDE
+"""Pixels: as many as a long strip's frame may have."""
 TINY_SIDE = 32
 """Pixels: icons, bullets and spacers are smaller, thumbnails are larger."""
 RELIEF_MIN = 4.0
@@ -60,7 +62,7 @@ class Extractor:
         luma = picture.image.convert("L")
         features = b""
         if self._features:
-            features = extract_features(_shown(picture, data))
+            features = extract_features(self._shown(picture, data))
         return self._fingerprint(picture, luma, features)
 
     def query(self, data: bytes) -> Query:
@@ -69,12 +71,26 @@ class Extractor:
         luma = picture.image.convert("L")
         kept = asked = b""
         if self._features:
-            kept, asked = extract_both(_shown(picture, data))
+            kept, asked = extract_both(self._shown(picture, data))
         fingerprint = self._fingerprint(picture, luma, kept)
         return Query(fingerprint, fingerprint.orientations, asked)
 
     def _decode(self, data: bytes) -> Picture:
         return decode(data, side_min=SIDE_MIN, max_pixels=self._max_pixels)
+
+    def _shown(self, picture: Picture, data: bytes) -> Shown:
+        clear = None if picture.clear is None else _reduced(picture.clear)
+        frames = later_frames(data, picture.format)
+        return Shown(_reduced(picture.image), clear, picture.on_black, frames, lambda: self._finer(picture, data))
+
+    def _finer(self, picture: Picture, data: bytes) -> NDArray[np.uint8]:
+        """The luma with at least ``PRINT_SIDE`` pixels on the longer side, if the file has them."""
+        image = picture.image
+        if max(image.size) < min(PRINT_SIDE, max(picture.width, picture.height)):  # a JPEG, decoded in fewer
+            side = PRINT_SIDE * min(image.size) // max(image.size) + 1
+            image = decode(data, side_min=side, max_pixels=self._max_pixels, is_named=False).image
+        factor = max(image.size) // _FINER_SIDE
+        return np.asarray((image.reduce(factor) if factor > 1 else image).convert("L"))
 
     def _fingerprint(self, picture: Picture, luma: Image.Image, features: bytes) -> Fingerprint:
         upright, *turned = oriented_hashes(luma)
@@ -101,11 +117,6 @@ class Extractor:
         vector: FloatVector = self._model.embed(np.asarray(view)[np.newaxis])[0]
         # As the store keeps it: a pair has the same score, to the last digit, whichever picture is asked.
         return np.asarray(vector, np.float16).astype(np.float32)
-
-
-def _shown(picture: Picture, data: bytes) -> Shown:
-    clear = None if picture.clear is None else _reduced(picture.clear)
-    return Shown(_reduced(picture.image), clear, picture.on_black, later_frames(data, picture.format))
 
 
 def _reduced(image: Image.Image) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ How they are packed: ``packing``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shazimd.imaging.kept import ASKED, STORED, Detail, small_clear, small_picture
+from shazimd.imaging.kept import ASKED, STORED, Detail, PictureKind, kind_of, print_plane, small_clear, small_picture
 from shazimd.imaging.small import BLACK, SIGNATURES, WHITE, Clear, Colour, SmallPicture, fit
 from shazimd.words.packing import (
     CLEAR,
@@ -29,22 +30,19 @@ from shazimd.words.packing import (
     HEADER,
     MOVING,
     ON_BLACK,
+    PRINT,
+    PRINT_LENGTH,
     VERSION,
     split,
 )
 from shazimd.words.vocabulary import nearest, negated
 
-SIDE = 256
-"""Longer side, in pixels, of the frame that features are looked for in; smaller pictures are not enlarged."""
-
-
-_FLAT_RANGE = 6
-"""Grey levels: a pixel whose 3 x 3 neighbourhood spans no more lies on flat ground."""
-_DRAWN_SHARE = 0.5
-_PAGE_SHARE, _PAGE_TONE, _TONE_RANGE = 0.3, 0.35, 4
-"""A picture is kept as drawn from the first share of flat ground on, or from the second where one tone (a range of so
-many grey levels) fills the given share of it: text and modules need more pixels than photographs, and compress
-better. Of 70 photos a tenth are so kept, products on plain ground."""
+SIDE, PRINT_SIDE = 256, 512
+"""Longer side, in pixels, of the frame for features, and of the frame of pages dense with print, whose letters are 3
+pixels high in the first: of 16 screenshots of spreadsheets none was found there, all are in the second. Smaller
+pictures are not enlarged."""
+_PRINT_RATIO_MAX = 8
+"""A longer strip has no such frame: its points would lie beyond 1,023 pixels."""
 _CELLS = 4
 """Features are kept from a grid of 4 x 4 cells in turn, so that one busy corner does not take them all."""
 _BIN_FILLED = 32 / 512
@@ -97,6 +95,12 @@ class Features:
     def picture(self) -> NDArray[np.uint8]:
         """[h, w, 3]: the whole picture, small, as Y, Cr, Cb. Raises ValueError for features that hold no picture."""
         return self.small.mirrored_colours if self.is_mirrored else self.small.colours
+
+    @property
+    def print(self) -> NDArray[np.uint8] | None:
+        """[h, w]: luma of a page dense with print, in more pixels; None of others. Raises as ``picture``."""
+        plane = self.small.print
+        return plane[:, ::-1] if plane is not None and self.is_mirrored else plane
 
     @property
     def luma(self) -> NDArray[np.uint8]:
@@ -154,18 +158,20 @@ class Shown(NamedTuple):
     """transparent pixels are black here, and not white"""
     frames: NDArray[np.uint8] | None = None
     """later ones of an animation, of which this is the first"""
+    finer: Callable[[], NDArray[np.uint8]] | None = None
+    """gives the luma [h, w] in more pixels, asked for pages dense with print alone; None where there are no more"""
 
 
 def extract_features(picture: Shown, detail: Detail = STORED) -> bytes:
     """The features of a picture, packed; fewer or none where it has no structure."""
     rgb = _rgb(picture.pixels)
-    return _pack(picture, rgb, detail, _described(_luma(rgb), detail.features))
+    return _pack(picture, rgb, detail, _described(picture, _luma(rgb), detail.features))
 
 
 def extract_both(picture: Shown) -> tuple[bytes, bytes]:
     """``extract_features`` with ``STORED`` and with ``ASKED`` detail, for the cost of one detection."""
     rgb = _rgb(picture.pixels)
-    found = _described(_luma(rgb), max(STORED.features, ASKED.features))
+    found = _described(picture, _luma(rgb), max(STORED.features, ASKED.features))
     return _pack(picture, rgb, STORED, found), _pack(picture, rgb, ASKED, found)
 
 
@@ -186,7 +192,7 @@ def unpack_features(data: bytes) -> Features:
         angles=rows["angle"].astype(np.float32) * (2 * np.pi / 256),
         words=rows["word"],
         bits=np.unpackbits(rows["bits"], axis=1).astype(bool),
-        small=SmallPicture(packed.picture, side, clear),
+        small=SmallPicture(packed.picture, side, clear, packed.print),
         drawn=bool(packed.flags & DRAWN),
         frames=np.frombuffer(packed.frames, np.uint8).reshape(FRAMES_SHAPE) if packed.frames else None,
     )
@@ -194,33 +200,31 @@ def unpack_features(data: bytes) -> Features:
 
 def half_descriptors(luma: NDArray[np.uint8], limit: int) -> NDArray[np.float32]:
     """Training data of a vocabulary: the halves of the ``limit`` strongest descriptors, float32 [2 n, 64]."""
-    upper, lower = _halves(_strongest(luma, limit).descriptors)
+    upper, lower = _halves(_strongest(fit(luma, SIDE), limit).descriptors)
     return np.concatenate([upper, lower])
 
 
 class _Found(NamedTuple):
     """The strongest features of a picture, best first."""
 
-    frame: NDArray[np.uint8]
     keypoints: NDArray[np.float32]
     """[n, 5]: x, y, size, angle, response"""
     descriptors: NDArray[np.float32]
     """[n, 128], RootSIFT"""
 
 
-def _strongest(luma: NDArray[np.uint8], limit: int) -> _Found:
+def _strongest(frame: NDArray[np.uint8], limit: int) -> _Found:
     """Descriptors are made of what is kept alone, and in a frame that is enlarged less than the doubled one that
     features are found in, where they would cost twice the time."""
-    frame = fit(luma, SIDE)
     found = cv2.SIFT.create(contrastThreshold=_CONTRAST_MIN, edgeThreshold=_EDGE_RATIO_MAX).detect(frame)
     if not found:
-        return _Found(frame, np.empty((0, 5), np.float32), np.empty((0, 128), np.float32))
+        return _Found(np.empty((0, 5), np.float32), np.empty((0, 128), np.float32))
     keypoints = np.array([(*k.pt, k.size, k.angle, k.response) for k in found], np.float32)
     order = _order(keypoints, frame.shape)[:limit]
     larger = cv2.resize(frame, None, fx=_ENLARGED, fy=_ENLARGED, interpolation=cv2.INTER_LINEAR)
     _, descriptors = _DESCRIBER.compute(larger, [_in_larger(found[place]) for place in order])
     sums = descriptors.sum(axis=1, keepdims=True)
-    return _Found(frame, keypoints[order], np.sqrt(descriptors / np.maximum(sums, 1)).astype(np.float32))
+    return _Found(keypoints[order], np.sqrt(descriptors / np.maximum(sums, 1)).astype(np.float32))
 
 
 def _in_larger(found: cv2.KeyPoint) -> cv2.KeyPoint:
@@ -236,23 +240,29 @@ def _in_larger(found: cv2.KeyPoint) -> cv2.KeyPoint:
 class _Described(NamedTuple):
     """The strongest features of a picture as they are packed, best first."""
 
-    width: int
-    height: int
-    """of the frame, pixels"""
-    drawn: bool
+    frame: NDArray[np.uint8]
+    kind: PictureKind
     rows: NDArray[np.void]
     """[n], ``packing.FEATURE``"""
 
 
-def _described(luma: NDArray[np.uint8], limit: int) -> _Described:
-    frame, keypoints, descriptors = _strongest(luma, limit)
+def _described(picture: Shown, luma: NDArray[np.uint8], limit: int) -> _Described:
+    frame = fit(luma, SIDE)
+    kind = kind_of(frame)
+    if kind is PictureKind.DENSE:
+        finer = luma if picture.finer is None else picture.finer()
+        is_larger = SIDE < max(finer.shape) <= _PRINT_RATIO_MAX * min(finer.shape)
+        frame, kind = (
+            (fit(finer, PRINT_SIDE), kind) if is_larger and picture.clear is None else (frame, PictureKind.DRAWN)
+        )
+    keypoints, descriptors = _strongest(frame, limit)
     rows = np.zeros(len(keypoints), FEATURE)
     rows["x"], rows["y"] = np.clip(np.round(keypoints[:, :2].T * 64), 0, 65535)
     rows["size"] = np.clip(np.round(32 * np.log2(np.maximum(keypoints[:, 2], 1))), 0, 255)
     rows["angle"] = np.round(keypoints[:, 3] * (256 / 360)).astype(int) % 256
     rows["word"] = _words(descriptors)
     rows["bits"] = np.packbits(descriptors > _BIN_FILLED, axis=1)
-    return _Described(frame.shape[1], frame.shape[0], _is_drawn(frame), rows)
+    return _Described(frame, kind, rows)
 
 
 def _order(keypoints: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.intp]:
@@ -271,24 +281,13 @@ def _pack(picture: Shown, rgb: NDArray[np.uint8], detail: Detail, found: _Descri
     rows = found.rows[: detail.features]
     clear = b"" if picture.clear is None else small_clear(picture.clear, detail.drawn_side)
     frames = b"" if picture.frames is None else picture.frames.tobytes()
-    kept = {DRAWN: found.drawn, MOVING: frames, CLEAR: clear, ON_BLACK: clear and picture.on_black}
-    header = HEADER.pack(VERSION, sum(f for f, there in kept.items() if there), found.width, found.height, len(rows))
-    return header + rows.tobytes() + clear + small_picture(rgb, detail, found.drawn) + frames
-
-
-def _flat_share(frame: NDArray[np.uint8]) -> float:
-    """The share of pixels on flat ground, [0, 1]."""
-    kernel = np.ones((3, 3), np.uint8)
-    spans = cv2.subtract(cv2.dilate(frame, kernel), cv2.erode(frame, kernel))
-    return float((spans <= _FLAT_RANGE).mean())
-
-
-def _is_drawn(frame: NDArray[np.uint8]) -> bool:
-    flat = _flat_share(frame)
-    if flat >= _DRAWN_SHARE or flat < _PAGE_SHARE:
-        return flat >= _DRAWN_SHARE
-    tones = np.bincount(frame.ravel() // (2 * _TONE_RANGE), minlength=256 // (2 * _TONE_RANGE))
-    return bool((tones[:-1] + tones[1:]).max() >= _PAGE_TONE * frame.size)
+    drawn = found.kind is not PictureKind.PHOTO
+    print_ = print_plane(found.frame, detail) if found.kind is PictureKind.DENSE else b""
+    kept = {DRAWN: drawn, MOVING: frames, CLEAR: clear, ON_BLACK: clear and picture.on_black, PRINT: print_}
+    height, width = found.frame.shape
+    header = HEADER.pack(VERSION, sum(f for f, there in kept.items() if there), width, height, len(rows))
+    print_ = PRINT_LENGTH.pack(len(print_)) + print_ if print_ else b""
+    return header + rows.tobytes() + clear + print_ + small_picture(rgb, detail, drawn) + frames
 
 
 def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

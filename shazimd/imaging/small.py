@@ -46,9 +46,11 @@ class Clear(NamedTuple):
 
 
 class SmallPicture:
-    def __init__(self, encoded: bytes, luma_side: int, clear: Clear | None = None) -> None:
-        """``encoded``: a JPEG, WebP or PNG; ``luma_side``: pixels, longer side of the luma."""
+    def __init__(self, encoded: bytes, luma_side: int, clear: Clear | None = None, encoded_print: bytes = b"") -> None:
+        """``encoded``: a JPEG, WebP or PNG; ``luma_side``: pixels, longer side of the luma; ``encoded_print``: the luma
+        in more pixels, of a page dense with print."""
         self._encoded = encoded
+        self._encoded_print = encoded_print
         self._luma_side = luma_side
         self.clear = clear
 
@@ -102,6 +104,11 @@ class SmallPicture:
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2YCrCb).astype(np.uint8, copy=False)
 
     @cached_property
+    def print(self) -> NDArray[np.uint8] | None:
+        """[h, w]: luma in more pixels than ``colours`` has, of a page dense with print. Raises as ``colours``."""
+        return _decoded(self._encoded_print, cv2.IMREAD_GRAYSCALE) if self._encoded_print else None
+
+    @cached_property
     def luma(self) -> NDArray[np.uint8]:
         """[h, w], of the side asked for at most. Raises as ``colours``."""
         return fit(cv2.extractChannel(self.colours, 0).astype(np.uint8, copy=False), self._luma_side)
@@ -125,6 +132,10 @@ class _Negative(SmallPicture):
     @cached_property
     def colours(self) -> NDArray[np.uint8]:
         return 255 - self._positive.colours
+
+    @cached_property
+    def print(self) -> NDArray[np.uint8] | None:
+        return None if self._positive.print is None else 255 - self._positive.print
 
 
 def _decoded(encoded: bytes, how: int) -> NDArray[np.uint8]:

@@ -2,7 +2,8 @@
 
 Packed, little-endian: version u8, flags u8 (``DRAWN``), width u16, height u16 (of the frame the keypoints lie in),
 count u16, then the features as ``FEATURE`` records, strongest first, then with the flag ``CLEAR`` the transparency as a
-grey WebP, then the small picture as a colour JPEG, WebP or PNG, then with the flag ``MOVING`` two later frames of
+grey WebP, then with the flag ``PRINT`` a length u32 and a dense page's luma as a WebP without loss or a JPEG of that
+length, then the small picture as a colour JPEG, WebP or PNG, then with the flag ``MOVING`` two later frames of
 ``FRAMES_SHAPE``. All are untrusted: the worker that made them may have been taken over, so they are checked without a
 decoder.
 """
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = 8
+VERSION = 9
 """The first byte. Raise it with every change to the bytes or to how features are found: the backfill then makes the
 features of all known pictures anew."""
 HEADER = struct.Struct("<BBHHH")
@@ -25,6 +26,9 @@ MOVING = 2
 """Flag: an animation, of which two later frames are kept, too."""
 CLEAR, ON_BLACK = 4, 8
 """Flags: the picture has transparent pixels, and how far each is transparent is kept; these are black and not white."""
+PRINT = 16
+"""Flag: a page dense with print, whose luma is kept in more pixels, too."""
+PRINT_LENGTH = struct.Struct("<I")
 FRAMES_SHAPE = 2, 16, 16
 """Luma, u8: later frames, rows, columns."""
 FRAMES_BYTES = 2 * 16 * 16
@@ -34,8 +38,8 @@ points down; bit i of ``bits`` (first is the most significant) is bin i of the d
 STORED_MAX, ASKED_MAX = 128, 400
 """Features kept of a picture, and of a query."""
 STORED_BYTES_MAX, ASKED_BYTES_MAX = 1 << 15, 1 << 17
-"""Noise, the worst picture there is, takes 7 KB and 41 KB."""
-_FLAGS_MAX = DRAWN | MOVING | CLEAR | ON_BLACK
+"""Noise takes 7 KB and 41 KB, a page dense with print 29.5 KB and 130 KB at most."""
+_FLAGS_MAX = DRAWN | MOVING | CLEAR | ON_BLACK | PRINT
 _SIDE_MAX = 1152
 """Pixels of the small picture's longer side: 3 times 384, of a strip."""
 
@@ -51,6 +55,8 @@ class Packed(NamedTuple):
     """[n], ``FEATURE``"""
     clear: bytes
     """empty for a picture without transparent pixels"""
+    print: bytes
+    """empty for all but pages dense with print"""
     picture: bytes
     frames: bytes
     """empty for a picture that does not move"""
@@ -67,10 +73,17 @@ def split(data: bytes) -> Packed:
     _, flags, width, height, count = HEADER.unpack_from(data)
     begin, end = HEADER.size + count * FEATURE.itemsize, len(data) - (FRAMES_BYTES if flags & MOVING else 0)
     clear = data[begin : begin + _length_of_webp(data, begin)] if flags & CLEAR else b""
-    if begin + len(clear) >= end:
+    begin += len(clear)
+    print_ = b""
+    if flags & PRINT and begin + PRINT_LENGTH.size <= end:
+        length = PRINT_LENGTH.unpack_from(data, begin)[0]
+        begin += PRINT_LENGTH.size
+        print_ = data[begin : begin + length]
+        begin += length
+    if begin >= end:
         raise ValueError(f"packed features are {len(data)} bytes, expected {count} features and a picture")
     rows = np.frombuffer(data, FEATURE, count, HEADER.size)
-    return Packed(flags, width, height, rows, clear, data[begin + len(clear) : end], data[end:])
+    return Packed(flags, width, height, rows, clear, print_, data[begin:end], data[end:])
 
 
 def unpack_words(data: bytes) -> NDArray[np.uint16]:
@@ -98,7 +111,8 @@ def check_packed(data: bytes, *, asked: bool = False) -> None:
         raise ValueError(
             f"packed features have {frame}, expected at most {count_max} in a frame, and flags up to {_FLAGS_MAX}"
         )
-    for picture in (found.clear, found.picture) if found.flags & CLEAR else (found.picture,):
+    pictures = {CLEAR: found.clear, PRINT: found.print}
+    for picture in (*(part for flag, part in pictures.items() if found.flags & flag), found.picture):
         size = _size_of(picture)
         if size is None or not all(1 <= side <= _SIDE_MAX for side in size):
             raise ValueError(f"packed features hold a picture of size {size}, expected 1 to {_SIDE_MAX} pixels a side")
@@ -119,6 +133,9 @@ def _size_of(picture: bytes) -> tuple[int, int] | None:
         if picture[:4] == b"RIFF" and picture[8:16] == b"WEBPVP8 ":
             width, height = struct.unpack_from("<HH", picture, 26)
             return width & 0x3FFF, height & 0x3FFF
+        if picture[:4] == b"RIFF" and picture[8:16] == b"WEBPVP8L":
+            sides = struct.unpack_from("<I", picture, 21)[0]
+            return (sides & 0x3FFF) + 1, (sides >> 14 & 0x3FFF) + 1
         return _size_of_jpeg(picture) if picture[:2] == b"\xff\xd8" else None
     except struct.error:
         return None

@@ -25,6 +25,8 @@ TEMPLATES = (
     "maps",
     "id cards",
     "sudokus",
+    "spreadsheets",
+    "timetables",
 )
 
 

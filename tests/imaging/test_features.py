@@ -97,13 +97,46 @@ def test_foreign_bytes_are_refused(data: bytes) -> None:
 
 
 def test_a_page_is_kept_in_more_pixels_within_its_budget() -> None:
-    """Text, forms and codes are kept at three times a photo's resolution, with their colours, in at most 12 KB."""
-    for family in ("forms", "text pages", "qr codes", "maps", "bar charts"):
+    """Slides, cards and charts are kept at twice a photo's resolution, with their colours, in at most 12 KB."""
+    for family in ("slides", "id cards", "contours", "bar charts"):
         packed = extract_features(Shown(np.asarray(picture(family, TUNED, 0).reduce(2))))
         features = unpack_features(packed)
         assert len(packed) <= 12_000
+        assert features.print is None
         assert features.drawn
         assert max(features.picture.shape) > STORED.photo_side
+
+
+def test_the_print_of_a_dense_page_is_kept_in_still_more_pixels() -> None:
+    """Spreadsheets and pages have print of 512 pixels, and features in a frame of as many, in at most 30 KB, those of a
+    query in at most 128 KiB."""
+    for family in ("spreadsheets", "timetables", "text pages"):
+        luma = np.asarray(picture(family, TUNED, 0).convert("L"))
+        stored, asked = extract_both(Shown(luma))
+        check_packed(stored)
+        check_packed(asked, asked=True)
+        assert len(stored) <= 30_000
+        for features in (unpack_features(stored), unpack_features(asked)):
+            assert features.print is not None
+            assert max(features.print.shape) == max(features.width, features.height) == 512
+            mirrored, negated = features.mirrored().print, features.negated().print
+            assert mirrored is not None
+            assert negated is not None
+            assert np.array_equal(mirrored, features.print[:, ::-1])
+            assert np.array_equal(negated, 255 - features.print)
+            small = cv2.resize(luma, features.print.shape[::-1], interpolation=cv2.INTER_AREA)
+            assert np.abs(small.astype(int) - features.print).mean() <= 12
+
+
+@pytest.mark.parametrize("side", [700, 2000])
+def test_the_worst_page_is_within_the_bounds(side: int) -> None:
+    """Single dark pixels on white over and over: too large a print is left out."""
+    luma = np.where(np.random.default_rng(1).random((side, side)) < 0.06, 0, 255).astype(np.uint8)
+    luma[: side // 3] = 255
+    stored, asked = extract_both(Shown(luma.repeat(2, axis=0).repeat(2, axis=1)))
+    check_packed(stored)
+    check_packed(asked, asked=True)
+    assert unpack_features(stored).drawn
 
 
 def test_colours_are_kept() -> None:
