@@ -32,6 +32,9 @@ SMOOTHING = 20
 HEADER_BYTES = 64
 ENTRIES_AT_ONCE = 1 << 18
 """Entries merged at once, 5 MB; a step for each few of them takes longer than its work."""
+VOTES_AT_ONCE_MAX = 1 << 18
+"""More entries are added up word by word, in the same order: at a million contents in two fifths of the time, as their
+positions are not written down before."""
 WORDS_AT_ONCE_MIN = 1_024
 """2 million entries (40 MB) at a million contents"""
 
@@ -101,6 +104,11 @@ class Segment:
         """[n]: the summed weights of the words that each content has."""
         begins = self.starts[words]
         lengths = self.starts[words + 1] - begins
+        if lengths.sum() >= VOTES_AT_ONCE_MAX:
+            added = np.zeros(len(self.contents))
+            for start, end, weight in zip(begins.tolist(), (begins + lengths).tolist(), weights.tolist(), strict=True):
+                np.add.at(added, self.rows[start:end], weight)
+            return added
         before = np.cumsum(lengths) - lengths
         rows = self.rows[np.repeat(begins - before, lengths) + np.arange(lengths.sum())]
         votes = np.bincount(rows, np.repeat(weights, lengths), minlength=len(self.contents))

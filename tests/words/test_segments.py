@@ -208,3 +208,14 @@ def test_a_disk_that_takes_nothing_costs_no_content(directory: Path, monkeypatch
             index._executor.shutdown()
     with opened(directory) as index:
         assert set(range(KNOWN + 1, KNOWN + 9)) <= set(index.missing(range(1, KNOWN + 10)))
+
+
+def test_votes_are_the_same_to_the_last_bit_however_many_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many are added up word by word, few all at once."""
+    rows = {content: np.unique(some_words(content, 300) % 500).astype(np.uint16) for content in range(1, KNOWN)}
+    segment = Segment.of(0, rows)
+    words, weights = np.arange(0, 600, 3), np.random.default_rng(1).random(200)
+    few = segment.votes(words, weights).tolist()
+    monkeypatch.setattr(segments, "VOTES_AT_ONCE_MAX", 1)
+    assert few == segment.votes(words, weights).tolist()
+    assert min(few) > 0
