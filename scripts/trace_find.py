@@ -36,22 +36,28 @@ PACKAGE = os.path.join(REPOSITORY, "shazimd", "")
 PATIENCE_S = 60.0
 FINDS = 16
 """Of some three transactions each."""
+THREADS = ("server", "AnyIO worker thread", "worker-")
+"""Of the daemon, by the beginnings of their names: those that work on a question. Others watch, scan and compare."""
 
 
 class Trace:
-    """Calls of the package's functions, while ``on``."""
+    """Calls of the package's functions, while ``on``, in threads whose names begin like this."""
 
-    def __init__(self) -> None:
+    def __init__(self, *threads: str) -> None:
         self.on = False
+        self._threads = threads
         self.calls: set[tuple[str, str]] = set()
 
     def __call__(self, frame: FrameType, event: str, _: object) -> None:
         code = frame.f_code
         is_function = code.co_flags & inspect.CO_OPTIMIZED  # neither a module's body nor a class's
-        if self.on and event == "call" and is_function and code.co_filename.startswith(PACKAGE):
+        if self.on and event == "call" and is_function and code.co_filename.startswith(PACKAGE) and self._is_wanted():
             name = code.co_qualname.split(".<locals>.<")[0]  # a comprehension counts as its function
             if not name.startswith("<"):
                 self.calls.add((code.co_filename.removeprefix(PACKAGE), name))
+
+    def _is_wanted(self) -> bool:
+        return not self._threads or threading.current_thread().name.startswith(self._threads)
 
 
 def main() -> None:
@@ -72,7 +78,7 @@ def main() -> None:
 
 def run_daemon(output: str, *arguments: str) -> int:
     """Run shazimd; SIGUSR1 starts the trace, SIGUSR2 writes the calls to ``output``."""
-    trace = Trace()
+    trace = Trace(*THREADS)
 
     def begin(*_: object) -> None:
         trace.on = True
@@ -104,7 +110,7 @@ def trace(folder: Path) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(REPOSITORY)})
     try:
         wait_for(lambda: os.path.exists(socket))
-        shazimctl("--socket", socket, "wait", "--compared")
+        shazimctl("--socket", socket, "wait")
         shazimctl("--socket", socket, "find", str(folder / "query.jpg"))
         process.send_signal(signal.SIGUSR1)
         wait_for(Path(f"{output}.begun").exists)
