@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from shazimd.imaging.alignment import scale_of
 from shazimd.imaging.features import Features
 
 _BLOCK = 8
@@ -50,7 +51,7 @@ def _same_resolution(query: Features, candidate: Features, affine: Affine) -> tu
     """Both luma pictures at the coarser one's resolution where they overlap, and the map between their pixels."""
     to_frame = query.width / query.luma.shape[1]
     from_frame = candidate.luma.shape[1] / candidate.width
-    scale = float(np.sqrt(abs(np.linalg.det(affine[:, :2])))) * to_frame * from_frame
+    scale = scale_of(affine) * to_frame * from_frame
     a, shrunk_a = _shrunk(query.luma, min(1.0, scale))
     b, shrunk_b = _shrunk(candidate.luma, min(1.0, 1 / scale))
     into, out = np.diag([*(to_frame / shrunk_a), 1.0]), np.diag(from_frame * shrunk_b)

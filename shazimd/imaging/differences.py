@@ -169,7 +169,7 @@ def _not_laid_over(both: Aligned, strokes: Mask, pixels: tuple[Mask, Mask]) -> M
     closed = cv2.morphologyEx((unlike & inside).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((11, 11), np.uint8))
     found = regions(both, ours & inside, theirs & inside)
     inside &= ~found.around(_stickers(found, int(np.count_nonzero(inside))))
-    _, _, stats, _ = cv2.connectedComponentsWithStats(closed)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(closed, ltype=cv2.CV_16U)
     for left, top, width, height in stats[1:, :4][_is_pasted(stats[1:], int(np.count_nonzero(inside)))].tolist():
         inside[top : top + height, left : left + width] = False
     reach = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
@@ -201,17 +201,27 @@ def differences_of(
         inside = both.inside
     overlap = int(np.count_nonzero(inside))
     found = regions(both, *(side & inside for side in unlike))
-    chosen = _replaced_drawn(found, overlap, pixels, toned, plain=plain) if drawn else _replaced_natural(found, overlap)
-    by_colour = drawn and not toned and not chosen
-    stamps = (_added(found, _SPREAD_QUIET) != -1) & (found.area <= _STAMP_SHARE_MAX * overlap)
-    stamps &= found.spread.max(axis=0) >= _STAMP_SPREAD
-    bare = inside & ~found.around(stamps) if by_colour else inside  # a stamp has a colour of its own
-    other_colours = recoloured(both, bare, 2 * coarser) if by_colour else np.zeros_like(inside)
+    chosen: list[int] = []
+    if len(found.area) and drawn:
+        chosen = _replaced_drawn(found, overlap, pixels, toned, plain=plain)
+    elif len(found.area):
+        chosen = _replaced_natural(found, overlap)
+    other_colours = np.zeros_like(inside)
+    if drawn and not toned and not chosen:
+        other_colours = recoloured(both, inside & ~_stamps(found, overlap), 2 * coarser)
     boxes = [found.boxes[number] for number in chosen] + _boxes(other_colours)
     if not boxes:
         return None
     share = float(found.pixels[chosen].sum() + np.count_nonzero(other_colours)) / overlap
     return Differences(min(1.0, share), places(both, np.array(boxes[:REGIONS_MAX], float)))
+
+
+def _stamps(found: Regions, overlap: int) -> Mask:
+    """The pixels around stamps on flat ground, which have colours of their own."""
+    if not len(found.area):
+        return np.zeros(found.labels.shape, bool)
+    stamps = (_added(found, _SPREAD_QUIET) != -1) & (found.area <= _STAMP_SHARE_MAX * overlap)
+    return found.around(stamps & (found.spread.max(axis=0) >= _STAMP_SPREAD))
 
 
 def laid_over(both: Aligned, least: int) -> Mask:
@@ -308,5 +318,6 @@ def _replaced_natural(found: Regions, inside: int) -> list[int]:
 def _boxes(mask: Mask) -> list[NDArray[np.generic]]:
     if not mask.any():
         return []
-    count, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    return [stats[number, :4] for number in range(1, count)]
+    outlines, nesting = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    outer = [outline for outline, (_, _, _, around) in zip(outlines, nesting[0].tolist(), strict=True) if around < 0]
+    return [np.array(cv2.boundingRect(outline)) for outline in reversed(outer)]  # from the top down

@@ -31,7 +31,8 @@ _LEVELS_MAX = 3.0
 def has_displaced_parts(both: Aligned) -> bool:
     """Whether some parts of two pictures with equal tones are displaced against the rest."""
     query, match = gained_query(both), both.match
-    if np.median(cv2.absdiff(both.query, match)[both.inside]) > _LEVELS_MAX:
+    far = (cv2.absdiff(both.query, match) > _LEVELS_MAX) & both.inside
+    if 2 * np.count_nonzero(far) > np.count_nonzero(both.inside):
         return False
     middle = cv2.addWeighted(query, 0.5, match, 0.5, 0, dtype=cv2.CV_32F)
     across, down = (cv2.Sobel(middle, cv2.CV_32F, *order, ksize=3, scale=1 / 8) for order in ((1, 0), (0, 1)))

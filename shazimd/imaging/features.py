@@ -100,7 +100,7 @@ class Features:
     def print(self) -> NDArray[np.uint8] | None:
         """[h, w]: luma of a page dense with print, in more pixels; None of others. Raises as ``picture``."""
         plane = self.small.print
-        return plane[:, ::-1] if plane is not None and self.is_mirrored else plane
+        return cv2.flip(plane, 1).astype(np.uint8, copy=False) if plane is not None and self.is_mirrored else plane
 
     @property
     def luma(self) -> NDArray[np.uint8]:

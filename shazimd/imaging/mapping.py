@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shazimd.imaging.alignment import scale_of
 from shazimd.imaging.features import Features
 from shazimd.types import Mapping
 
@@ -17,25 +19,28 @@ all days but for a week; a crop in a window of a screen lies whole on its origin
 
 def mapping(affine: NDArray[np.float64], query: Features, candidate: Features, mirrored: bool) -> Mapping:
     """Describe ``affine`` [2, 3]: pixels of the query's frame (mirrored where said) -> pixels of the candidate's."""
-    linear = affine[:, :2]
-    corners = np.array([[0, 0], [query.width, 0], [query.width, query.height], [0, query.height]])
-    placed = (corners @ linear.T + affine[:, 2]) / (candidate.width, candidate.height)
-    left, top, right, bottom = (float(v) for v in (*placed.min(axis=0), *placed.max(axis=0)))
+    (a, b, c), (d, e, f) = affine.tolist()
+    corners = [(a * x + b * y + c, d * x + e * y + f) for x, y in _corners(query)]
+    across, down = [x / candidate.width for x, _ in corners], [y / candidate.height for _, y in corners]
     return Mapping(
-        scale=float(np.sqrt(np.linalg.det(linear)) * query.width / candidate.width),
-        rotation_deg=float(np.degrees(np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1]))),
+        scale=scale_of(affine) * query.width / candidate.width,
+        rotation_deg=math.degrees(math.atan2(d - b, a + e)),
         mirrored=mirrored,
-        region=(left, top, right, bottom),
+        region=(min(across), min(down), max(across), max(down)),
     )
 
 
 def shared_parts(affine: NDArray[np.float64], query: Features, match: Features) -> tuple[float, float]:
     """The parts of the query and of the match, [0, 1], that lie on the other picture."""
-    width, height = query.width, query.height
-    corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]]) @ affine.T
-    laid = float(abs(np.linalg.det(affine[:, :2]))) * width * height
-    shared = _area(_within(corners.tolist(), (match.width, match.height)))
+    (a, b, c), (d, e, f) = affine.tolist()
+    corners = [[a * x + b * y + c, d * x + e * y + f] for x, y in _corners(query)]
+    shared = _area(_within(corners, (match.width, match.height)))
+    laid = abs(a * e - b * d) * query.width * query.height
     return shared / laid, shared / (match.width * match.height)
+
+
+def _corners(features: Features) -> list[tuple[int, int]]:
+    return [(0, 0), (features.width, 0), (features.width, features.height), (0, features.height)]
 
 
 def _within(corners: list[list[float]], size: tuple[int, int]) -> list[list[float]]:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from shazimd.imaging.alignment import scale_of
 from shazimd.imaging.features import SIDE, Features
 
 _FIT_MIN = 3
@@ -93,7 +94,7 @@ def inverted(found: Map | None) -> Map | None:
     if found is None:
         return None
     affine = np.asarray(cv2.invertAffineTransform(found.affine), np.float64)
-    return Map(found.inliers, affine, found.miss * float(np.sqrt(np.linalg.det(affine[:, :2]))))
+    return Map(found.inliers, affine, found.miss * scale_of(affine))
 
 
 def _matches(query: NDArray[np.uint64], candidate: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

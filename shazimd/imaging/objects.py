@@ -70,7 +70,7 @@ def other_objects(both: Aligned) -> Differences | None:
     if np.count_nonzero(unlike) < least:
         return None
     whole = cv2.morphologyEx(cv2.morphologyEx(unlike, cv2.MORPH_CLOSE, _CLOSED), cv2.MORPH_OPEN, _OPENED)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(whole)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(whole, ltype=cv2.CV_16U)
     by_area = np.argsort(-stats[1:, cv2.CC_STAT_AREA].astype(np.int64), kind="stable") + 1
     large = [number for number in by_area[:REGIONS_MAX].tolist() if stats[number, cv2.CC_STAT_AREA] >= least]
     chosen = [number for number in large if _is_natural(both, np.asarray(labels == number))]
@@ -86,15 +86,16 @@ def other_marks(both: Aligned) -> Differences | None:
     """The small regions in which both have drawn marks on one ground, and not the same; None where there are none."""
     query, match = gained_query(both), both.match
     differs = cv2.absdiff(query, match)
-    known = differs[both.inside]
-    noise = int(np.partition(known, 3 * len(known) // 4)[3 * len(known) // 4])
+    levels = cv2.calcHist([differs], [0], both.inside.view(np.uint8), [256], [0, 256]).ravel()
+    overlap = int(levels.sum())
+    noise = int(np.searchsorted(np.cumsum(levels), 3 * overlap // 4, side="right"))
     least = max(_MARK_LEVELS, _MARK_NOISE * noise)
-    count = np.count_nonzero(known > least)
-    if noise > _NOISE_MAX or not 2 * _MARK_PIXELS <= count <= _MARKS_SHARE_MAX * len(known):
+    count = int(levels[least + 1 :].sum())
+    if noise > _NOISE_MAX or not 2 * _MARK_PIXELS <= count <= _MARKS_SHARE_MAX * overlap:
         return None
     seeds = (cv2.max(_beyond(query, match), _beyond(match, query)) > least) & both.inside
     closed = cv2.morphologyEx(seeds.astype(np.uint8), cv2.MORPH_CLOSE, _OPENED)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(cv2.dilate(closed, _CLOSED))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(cv2.dilate(closed, _CLOSED), ltype=cv2.CV_16U)
     boxes = []
     for number, (left, top, width, height, _area) in enumerate(stats[1:].tolist(), 1):
         place = slice(top, top + height), slice(left, left + width)
@@ -104,7 +105,7 @@ def other_marks(both: Aligned) -> Differences | None:
     if not boxes:
         return None
     boxes = boxes[:REGIONS_MAX]
-    return Differences(float(count / len(known)), places(both, np.array(boxes, np.float64)))
+    return Differences(count / overlap, places(both, np.array(boxes, np.float64)))
 
 
 def other_figures(both: Aligned) -> Differences | None:
@@ -114,16 +115,19 @@ def other_figures(both: Aligned) -> Differences | None:
     may_be = cv2.min(*_near(cv2.subtract(query, match), cv2.subtract(match, query)))
     if cv2.minMaxLoc(may_be, both.inside.view(np.uint8))[1] < _FIGURE_LEVELS:
         return None
-    slope = cv2.cornerMinEigenVal(cv2.addWeighted(query, 0.25, match, 0.25, 0, dtype=cv2.CV_32F), 9, ksize=3)
-    printed = are_structured(query, match, _FIGURE_SPREADS) & (slope >= _FIGURE_SLOPE**2) & both.inside
     rest = _rest(query, match, both.inside)
     sides = _near(*(cv2.addWeighted(rest, sign, rest, 0, 0, dtype=cv2.CV_8U) for sign in (1, -1)))
-    exchanged = np.where(printed, cv2.min(*sides), 0).astype(np.uint8, copy=False)
+    lacking = np.asarray(cv2.min(*sides))
+    if np.count_nonzero((lacking >= _FIGURE_LEVELS) & both.inside) < _FIGURE_PIXELS:
+        return None
+    slope = cv2.cornerMinEigenVal(cv2.addWeighted(query, 0.25, match, 0.25, 0, dtype=cv2.CV_32F), 9, ksize=3)
+    printed = are_structured(query, match, _FIGURE_SPREADS) & (slope >= _FIGURE_SLOPE**2) & both.inside
+    exchanged = np.where(printed, lacking, 0).astype(np.uint8, copy=False)
     known = _by_place(exchanged)[_by_place(printed.view(np.uint8)) > 0]
     if len(known) < _FIGURE_PLACES_MIN:
         return None
     place = int(_FIGURE_QUANTILE * len(known))
-    least = max(_FIGURE_LEVELS, _FIGURE_RATIO * int(np.partition(known, place)[place]))
+    least = max(_FIGURE_LEVELS, _FIGURE_RATIO * int(np.sort(known)[place]))
     found = exchanged >= least
     if np.count_nonzero(found) < _FIGURE_PIXELS:
         return None

@@ -58,7 +58,8 @@ def _saturation(a: NDArray[np.float32], b: NDArray[np.float32], inside: Mask) ->
     if not vivid.any():
         return 1.0
     common = a[0] * b[0] + a[1] * b[1]
-    return float(np.clip(np.median(common[vivid] / strength[vivid]), 0.6, 1.7))
+    factors = np.sort(common[vivid] / strength[vivid])
+    return float(min(1.7, max(0.6, factors[len(factors) // 2])))
 
 
 def _square_sums(chroma: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -58,6 +58,8 @@ class Regions:
 def regions(both: Aligned, ours: Mask, theirs: Mask) -> Regions:
     """Gather the unlike pixels of the query and of the match into regions."""
     unlike = ours | theirs
+    if not unlike.any():
+        return _no_regions(unlike.shape)
     there = around(unlike, _REACH)
     found = _regions((both.query[there], both.match[there]), ours[there], theirs[there], unlike[there])
     labels = np.zeros(unlike.shape, np.uint16)
@@ -66,13 +68,19 @@ def regions(both: Aligned, ours: Mask, theirs: Mask) -> Regions:
     return replace(found, boxes=found.boxes + corner, labels=labels)
 
 
+def _no_regions(shape: tuple[int, ...]) -> Regions:
+    none, shares = np.zeros(0, np.int64), np.zeros((2, 0))
+    boxes, larger = np.zeros((0, 4), np.int64), np.zeros(0, np.int8)
+    return Regions(boxes, none, none, none, larger, none, shares, shares, shares, np.zeros(shape, np.uint16))
+
+
 def _regions(planes: tuple[Plane, Plane], ours: Mask, theirs: Mask, unlike: Mask) -> Regions:
     closed = cv2.morphologyEx(unlike.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=8, ltype=cv2.CV_16U)
     # Two pixels more all around: a filled bar has its edges there, and its ground.
     widened = cv2.dilate(labels, np.ones((5, 5), np.uint8)).astype(np.uint16, copy=False)
     wide = widened.ravel()
-    place = np.flatnonzero(wide)
+    place = np.flatnonzero(wide > 0)  # of bytes, in a quarter of the time
     label = wide[place].astype(np.intp)
     sizes = np.maximum(1, np.bincount(label, minlength=count))
 
@@ -111,12 +119,14 @@ def without_bars(inside: Mask, unlike: Mask) -> Mask:
     around a picture of which a part was cut off."""
     if not unlike.any():
         return inside
-    kept = inside.copy()
+    kept, shown = inside.copy(), inside.view(np.uint8)
+    closed = cv2.min(cv2.morphologyEx(unlike.view(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)), shown)
     for axis in (0, 1):
-        closed = cv2.morphologyEx(unlike.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)) > 0
-        known = np.maximum(1, inside.sum(axis=1 - axis))
-        shares = (closed & inside).sum(axis=1 - axis) / known
-        lines = np.flatnonzero(inside.any(axis=1 - axis))
+        known, differ = (
+            cv2.reduce(each, 1 - axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel().astype(np.float64)
+            for each in (shown, closed)
+        )
+        shares, lines = differ / np.maximum(1, known), np.flatnonzero(known)
         if not len(lines):
             continue
         length = len(lines)

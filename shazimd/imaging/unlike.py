@@ -46,8 +46,7 @@ class _Side(NamedTuple):
 
     def at(self, place: _Place) -> _Side:
         """The pixels of tiles, one below the other."""
-        pixels = cv2.merge(self).view(np.uint32).ravel()[place]  # all of a pixel, to be picked at once
-        return _Side(*(_bytes(plane) for plane in cv2.split(pixels.view(np.uint8).reshape(-1, _TILE, 4))))
+        return _Side(*(plane.take(place).reshape(-1, _TILE) for plane in self))
 
 
 class _Sides:
@@ -138,11 +137,11 @@ def _counts(tiles: Mask) -> NDArray[np.int32]:
 def _most_unlike(unlike: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Tops and lefts of the tiles with most unlike pixels."""
     height, width = unlike.shape
-    padded = np.zeros((-(-height // _TILE) * _TILE, -(-width // _TILE) * _TILE), np.uint8)
-    padded[:height, :width] = unlike
-    counts = padded.reshape(padded.shape[0] // _TILE, _TILE, -1, _TILE).sum(axis=(1, 3))
+    sums = np.asarray(cv2.integral(unlike.view(np.uint8)))
+    rows, columns = (np.minimum(np.arange(0, side + _TILE, _TILE), side) for side in (height, width))
+    counts = np.diff(np.diff(sums[rows[:, np.newaxis], columns].astype(np.int64), axis=0), axis=1)
     rows, columns = np.nonzero(counts >= _TILE_UNLIKE_MIN)
-    most = np.argsort(-counts[rows, columns].astype(np.int64), kind="stable")[:_TILES_MAX]
+    most = np.argsort(-counts[rows, columns], kind="stable")[:_TILES_MAX]
     return rows[most] * _TILE, columns[most] * _TILE
 
 
