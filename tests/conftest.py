@@ -1,7 +1,10 @@
 from __future__ import annotations
 
-import compileall
 import os
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as in daemon and workers; read once, when numpy is loaded
+
+import compileall
 import sys
 from collections.abc import Iterator
 from itertools import chain, groupby
@@ -22,9 +25,10 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 settings.register_profile("patient", settings(), deadline=None)
 settings.load_profile("patient")
 
-# As in a worker. Threads of OpenCV spin while they wait for each other: on 16 processors three quarters of the time of
-# tests/imaging went there.
+# As in a worker. Threads of OpenCV and OpenBLAS spin while they wait for each other: on 16 processors three quarters of
+# the time of tests/imaging went there. The daemons of the tests choose for themselves.
 cv2.setNumThreads(1)
+del os.environ["OPENBLAS_NUM_THREADS"]
 
 TESTS = Path(__file__).resolve().parent
 STARTING_FIXTURES = {

@@ -35,10 +35,15 @@ def best_orientation(a: Sequence[Signals], b: Sequence[Signals], weights: Weight
 
 
 def score(pair: Similarities, weights: Weights) -> float:
-    """The weighted mean of the similarities that are not None; 0 if these have no weight."""
-    counted = [(w, s) for w, s in zip(weights, pair, strict=True) if s is not None]
-    total = sum(w for w, _ in counted)
-    return sum(w * s for w, s in counted) / total if total else 0.0
+    """The weighted mean of the similarities that are not None; 0 if these have no weight.
+
+    ``index.exact.score`` repeats it bit for bit, so it adds one by one: from 3.12 on ``sum`` rounds otherwise."""
+    total = weight = 0.0
+    for each, similarity in zip(weights, pair, strict=True):
+        if similarity is not None:
+            total += each * similarity
+            weight += each
+    return total / weight if weight else 0.0
 
 
 def least_score(pair: Similarities, weights: Weights, threshold: float) -> float:
