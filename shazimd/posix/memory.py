@@ -13,8 +13,9 @@ from collections.abc import Iterator
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 
 _ARENAS = 2
-_RETURNED_BYTES = 128 << 10
-"""the thresholds that glibc begins with"""
+_RETURNED_BYTES = 1 << 20
+"""Arrays of a search have up to half of it: with 128 KiB, the thresholds that glibc begins with, the kernel cleared
+their pages anew for each, a fifth of the daemon's processor time."""
 _KEPT_BYTES = 32 << 20
 """The most that mallopt(3) takes; the pyramids of local features are 12 MB for each picture."""
 
