@@ -32,7 +32,8 @@ def photograph(width: int = 400, height: int = 300, seed: int = 1) -> Image.Imag
     return Image.fromarray(shaded.clip(0, 255).astype(np.uint8))
 
 
-def encoded(image: Image.Image, format: str, **options: Any) -> bytes:  # noqa: A002 - Pillow's name
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """``kind``: Pillow's name of the format."""
     file = io.BytesIO()
-    image.save(file, format, **options)
+    image.save(file, kind, **options)
     return file.getvalue()

@@ -59,11 +59,14 @@ class Sight(NamedTuple):
     """see ``Reader.seen_s``; None: as it was last stored"""
 
 
+_OPEN = Sight()
+
+
 class Reader:
     """One consistent snapshot. Walks list the files of a directory by name, then its directories by name, each with its
     subtree."""
 
-    def __init__(self, txn: Transaction, tables: Tables, trim: Callable[[], None], sight: Sight = Sight()) -> None:  # noqa: B008  # immutable
+    def __init__(self, txn: Transaction, tables: Tables, trim: Callable[[], None], sight: Sight = _OPEN) -> None:
         """``trim`` is called now and then in a pass over everything; it keeps resident memory small."""
         self._txn = txn
         self._t = tables

@@ -7,6 +7,7 @@ import json
 import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def ask(machine: Machine, *words: str, user: str = "member") -> tuple[int, str]:
     return done.returncode, done.stdout.decode()
 
 
-def alerts(machine: Machine, path: str) -> list[dict[str, object]]:
+def alerts(machine: Machine, path: str) -> list[dict[str, Any]]:
     """The journal's entries of alerts about a path."""
     entries = machine.journal("shazimd.service")
     return [e for e in entries if e.get("json", {}).get("event") == "near_duplicate" and e["json"]["path"] == path]
@@ -103,7 +104,7 @@ def test_an_alert_is_in_the_journal_with_its_priority(service: Machine) -> None:
     assert entry["MESSAGE"] in service.run("journalctl", "-u", "shazimd", "-p", "warning", "-o", "cat")
     fields = ["SHAZIMD_EVENT=near_duplicate", "SHAZIMD_VERDICT=exact", f"SHAZIMD_MATCH={PHOTOS}/1.png"]
     assert service.run("journalctl", "-o", "cat", "--output-fields=SHAZIMD_PATH", *fields) == f"{PHOTOS}/copy.png\n"
-    assert (entry["json"]["match"], entry["json"]["verdict"]) == (f"{PHOTOS}/1.png", "exact")  # type: ignore[index]
+    assert (entry["json"]["match"], entry["json"]["verdict"]) == (f"{PHOTOS}/1.png", "exact")
 
 
 def test_no_name_can_forge_an_entry(service: Machine) -> None:

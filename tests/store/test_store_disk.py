@@ -6,6 +6,7 @@ Small file systems are mounted for it, which takes root.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -59,13 +60,16 @@ def ext4(tmp_path: Path, mounted: Callable[..., Path]) -> Path:
 
 def fill_until_full(store: Store, make_fingerprint: Callable[..., Fingerprint], message: str) -> int:
     """How many contents the disk took before it was full."""
-    for n in range(10_000):
-        try:
+    written: list[int] = []
+
+    def fill() -> None:
+        for n in range(10_000):
             store.write(methodcaller("add_content", b"%d" % n, make_fingerprint(n, features=b"f" * 50_000)))
-        except StoreFull as error:
-            assert message in str(error)  # noqa: PT017  # the loop ends here
-            return n
-    raise AssertionError("the disk was never full")
+            written.append(n)
+
+    with pytest.raises(StoreFull, match=re.escape(message)):
+        fill()
+    return len(written)
 
 
 def test_a_full_disk_stops_writes_and_nothing_else(

@@ -22,12 +22,17 @@ class Clock:
         self.waiting: list[tuple[Callable[..., None], list[Any]]] = []
 
     def timer(self, _period_s: float, work: Callable[..., None], args: list[Any]) -> threading.Timer:
-        timer = threading.Timer(1000, work, args)
-        timer.start = lambda: self.waiting.append((work, args))  # type: ignore[method-assign]  # it ends by hand
-        return timer
+        waiting = self.waiting
+
+        class ByHand(threading.Timer):
+            def start(self) -> None:
+                waiting.append((work, args))
+
+        return ByHand(1000, work, args)
 
     def end_period(self) -> None:
-        due, self.waiting = self.waiting, []
+        due = list(self.waiting)
+        self.waiting.clear()
         for work, args in due:
             work(*args)
 

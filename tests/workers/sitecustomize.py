@@ -3,6 +3,7 @@ of the tests must be there before."""
 
 from __future__ import annotations
 
-import break_out  # noqa: F401
-import forging  # noqa: F401
-import worker_jobs  # noqa: F401
+import importlib
+
+for module in ("break_out", "forging", "worker_jobs"):
+    importlib.import_module(module)

@@ -11,7 +11,6 @@ from file_formats import EXTRA_WRITERS, WRITERS
 from PIL import Image
 
 from shazimd.errors import ShazimdError
-from shazimd.imaging import decode  # noqa: F401 - its import lets Pillow write HEIF and JPEG XL
 from shazimd.types import Mapping
 from shazimd.workers import jobs
 from shazimd.workers.pool import WorkerPool

@@ -6,6 +6,7 @@ the largest, and turns it as the outer file says.
 
 from __future__ import annotations
 
+import importlib
 import io
 
 from PIL import ContainerIO, ExifTags, Image, UnidentifiedImageError
@@ -17,7 +18,7 @@ try:
 except ImportError:  # the extra is not installed
     rawpy = None
 else:
-    import multiprocessing.reduction  # noqa: F401 - rawpy imports it at its first use
+    importlib.import_module("multiprocessing.reduction")  # rawpy imports it at its first use
 
 SIDE_MIN = 512
 """Pixels: a preview with a shorter side is a thumbnail, and the raw samples are developed instead where they can be."""
