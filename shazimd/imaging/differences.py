@@ -108,7 +108,8 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
     if not drawn:
         return found or other_objects(both) or other_marks(both)
     if found is None:
-        return other_figures(align_print(query, match, affine) or both)
+        print_ = align_print(query, match, affine)
+        return other_figures(both) if print_ is None else other_figures(print_, dense=True)
     if differ_by_words_alone(both):
         return None
     plain = without_stamp(both, found)

@@ -101,7 +101,7 @@ def kind_of(frame: NDArray[np.uint8]) -> PictureKind:
     flat = float((spans <= _FLAT_RANGE).mean())
     if flat < _FULL_SHARE:
         return PictureKind.PHOTO
-    tones = np.bincount(frame.ravel() // (2 * _TONE_RANGE), minlength=256 // (2 * _TONE_RANGE))
+    tones = cv2.calcHist([frame], [0], None, [256 // (2 * _TONE_RANGE)], [0, 256]).ravel()
     ground = float((tones[:-1] + tones[1:]).max()) / frame.size
     if flat < _DRAWN_SHARE and ground < (_PAGE_TONE if flat >= _PAGE_SHARE else _FULL_TONE):
         return PictureKind.PHOTO

@@ -9,7 +9,7 @@ import pytest
 from fingerprints import judged
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.quality.families import TEN_EDITS
+from benchmarks.quality.families import TEN_EDITS, TUNED, picture
 from shazimd.types import Verdict
 
 EDITS = {edit.name: edit.apply for edit in TEN_EDITS}
@@ -84,3 +84,15 @@ def test_an_invoice_without_its_total_is_a_copy() -> None:
     pair = an_invoice(), an_invoice()
     ImageDraw.Draw(pair[1]).rectangle((500, 780, 790, 850), fill="white")
     assert [judged(*pair).verdict, judged(*reversed(pair)).verdict] == [Verdict.COPY] * 2
+
+
+@pytest.mark.parametrize("family", ["spreadsheets", "timetables"])
+@pytest.mark.parametrize(("edit", "is_told_apart"), [("crop-90", True), ("brighter", True), ("screenshot", False)])
+def test_an_edited_dense_page_is_a_copy(family: str, edit: str, is_told_apart: bool) -> None:
+    """Features are found in twice the pixels, so print of 3 pixels still has some in a screenshot. Brightness leaves no
+    lines between the cells, and a dense page all the same. Of another page it is no copy, unless a screenshot makes its
+    print too small to tell."""
+    original, other = picture(family, TUNED, 0), picture(family, TUNED, 1)
+    edited = EDITS[edit](original, np.random.default_rng(1), original)
+    assert judged(edited, original).verdict is Verdict.COPY
+    assert not is_told_apart or judged(edited, other).verdict is Verdict.VARIANT
