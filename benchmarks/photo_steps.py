@@ -26,16 +26,13 @@ from PIL import Image
 
 from benchmarks import peers
 from benchmarks.quality.product import installed
-from shazimd.imaging import features
 from shazimd.imaging.bounds import jpeg_structure
 from shazimd.imaging.decode import decode
 from shazimd.imaging.extract import SIDE_MIN, Extractor, is_low_in_information
-from shazimd.imaging.features import Shown, extract_both, extract_features
+from shazimd.imaging.features import Shown, extract_both, extract_features, half_descriptors
 from shazimd.imaging.hashes import oriented_hashes
 from shazimd.imaging.kept import STORED, small_picture
-from shazimd.imaging.keypoints import key_points
 from shazimd.imaging.pixels import name_of_coded_jpeg
-from shazimd.imaging.small import fit
 from shazimd.models.model import EmbeddingModel
 from shazimd.posix import memory
 from shazimd.posix.sealed import SealedBytes, read_all
@@ -107,10 +104,8 @@ def _steps(path: Path, model: EmbeddingModel) -> Iterator[Step]:
 
 def _steps_of_features(rgb: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Iterator[Step]:
     luma = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8)
-    frame = fit(luma, features.SIDE)
-    yield "- their frame", lambda: fit(luma, features.SIDE)
-    yield f"- {STORED_MAX} key points", lambda: key_points(frame, STORED_MAX)
-    yield f"- {ASKED_MAX} key points", lambda: key_points(frame, ASKED_MAX)
+    yield f"- frame, {STORED_MAX} key points", lambda: half_descriptors(luma, STORED_MAX)
+    yield f"- frame, {ASKED_MAX} key points", lambda: half_descriptors(luma, ASKED_MAX)
     yield "- the small picture", lambda: small_picture(rgb, STORED, False)
 
 

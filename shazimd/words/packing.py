@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = 10
+VERSION = 9
 """The first byte. Raise it with every change to the bytes or to how features are found: the backfill then makes the
 features of all known pictures anew."""
 HEADER = struct.Struct("<BBHHH")
