@@ -67,7 +67,7 @@ def _shrunk(luma: NDArray[np.uint8], factor: float) -> tuple[Grey, NDArray[np.fl
 
 
 def _refined(a: Grey, b: Grey, affine: Affine) -> Affine:
-    """The map that correlates best, near the given one; the given one where that search leads nowhere."""
+    """The best-correlating map near the given map; the given map if the search fails."""
     backwards = cv2.invertAffineTransform(affine).astype(np.float32)
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, _ROUNDS, _STEP_MIN)
     try:

@@ -214,8 +214,8 @@ class _Found(NamedTuple):
 
 
 def _strongest(frame: NDArray[np.uint8], limit: int) -> _Found:
-    """Descriptors are made of what is kept alone, and in a frame that is enlarged less than the doubled one that
-    features are found in, where they would cost twice the time."""
+    """Only kept features are described, in a frame enlarged less than the doubled frame of the detector, in which
+    descriptors would cost twice the time."""
     found = cv2.SIFT.create(contrastThreshold=_CONTRAST_MIN, edgeThreshold=_EDGE_RATIO_MAX).detect(frame)
     if not found:
         return _Found(np.empty((0, 5), np.float32), np.empty((0, 128), np.float32))

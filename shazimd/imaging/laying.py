@@ -126,7 +126,7 @@ def _area_of(corners: NDArray[np.float64]) -> float:
 
 
 def _refined(a: Grey, b: Grey, there: PixelMap) -> PixelMap:
-    """The map that correlates the pictures best, near the given one; the given one where that search leads nowhere."""
+    """The best-correlating map near the given map; the given map if the search fails."""
     scale_a, scale_b = (min(1.0, REFINED_SIDE / max(each.shape)) for each in (a, b))
     small_a, small_b = (
         np.asarray(cv2.resize(each, None, fx=f, fy=f, interpolation=cv2.INTER_AREA), np.float32)

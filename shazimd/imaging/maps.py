@@ -75,7 +75,7 @@ def view(features: Features) -> View:
 
 
 def best_map(query: View, candidate: View, more_than: int = 2) -> Map | None:
-    """The map that most features agree on, None where no three do, or where not ``more_than`` so many match."""
+    """The map on which most features agree; None if no three do, or if not ``more_than`` so many match."""
     asked, known = _matches(query.bits, candidate.bits)
     if len(asked) <= max(2, more_than):
         return None
@@ -146,7 +146,7 @@ def _refined(a: NDArray[np.float64], b: NDArray[np.float64], agreeing: NDArray[n
 
 
 def _fitted(a: NDArray[np.float64], b: NDArray[np.float64]) -> Affine | None:
-    """An affine map where there are enough points for one, else a similarity; None where that is not sane."""
+    """An affine map of enough points, else a similarity; None for a map without sense."""
     places = _distinct(a)
     if places < _FIT_MIN:
         return None

@@ -1,9 +1,9 @@
-"""Which of two variants is a picture a copy of? The one that it agrees with in the places in which they differ.
+"""Of which of two variants is a picture a copy? Of the nearer variant in the places in which the two differ.
 
-An edit may take away what tells two pictures of one template apart, such as the figures of an invoice, so that it
-passes for a copy of both. If both are known, the places in which they differ are known, too. There the edited picture
-is nearer to its own original: so were all of 101 edited invoices, statements and letters of two tuned seeds that were
-told a copy of another one, all but two of them by a fifth.
+An edit may take away the differences of two pictures of a template, such as the figures of an invoice, and then passes
+for a copy of both. If both are known, the places in which they differ are known, too. There the edited picture
+is nearer to its own original: 101 edited invoices, statements and letters of two tuned seeds were called copies of
+another original, and all were nearer to their own, all but two of them by a fifth.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def _settled(
 def _outdone(
     asked: _Question, pair: Sequence[Features], found: Sequence[Verification], between: Differences
 ) -> tuple[int, Differences] | None:
-    """The one of two copies that differ from each other that the query plainly agrees less with, and where."""
+    """Of two copies that differ from each other: the number of the plainly worse copy, and the differences."""
     laid: list[Aligned] = []
     mirrored = [bool(each.mapping and each.mapping.mirrored) for each in found]
     for candidate, is_mirrored in zip(pair, mirrored, strict=True):

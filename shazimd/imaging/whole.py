@@ -247,7 +247,7 @@ def reduced(features: Features) -> Features:
 
 
 def _refined(view: Features, candidate: Features, affine: Affine) -> Aligned:
-    """The pictures aligned by the map, then by the one near it that correlates best, if that is better."""
+    """The pictures aligned by the map, or by a better-correlating map near it."""
     both = align(view, candidate, affine, least=_GRID_SIDE)
     before = _correlation(both)
     if before >= _EXACT_MIN:

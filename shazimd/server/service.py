@@ -126,8 +126,8 @@ class Service(Protocol):
         """Give the space of removed rows back to the disk; other verbs wait meanwhile."""
 
     def changes(self, after: str | None, limit: int) -> ChangesPage:
-        """The present state of files that changed after a position; all files without, or where it is not of this
-        store. Raises BadInput, Unavailable where nothing is shared."""
+        """The present state of the files changed after a position; all files without a position, or for a position of
+        another store. Raises BadInput; Unavailable if nothing is shared."""
 
     def file_changes(self) -> int:
         """A number that grows with each change of this host's files; never waits."""
