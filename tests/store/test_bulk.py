@@ -18,13 +18,14 @@ from first_hashes import first_hashes
 from shazimd.store.base import BulkWriter, Store
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, Signals, Stat
+from shazimd.words.packing import VERSION
 
 Make = Callable[..., Fingerprint]
 Page = tuple[dict[Digest, Fingerprint], dict[bytes, Digest]]
 """Fingerprints, and files with their contents."""
 
-FEATURES = b"\x09" * 3000
-"""of another version than the present, of which nothing is checked"""
+FEATURES = bytes([VERSION + 1]) * 3000
+"""Of another version, so the store looks no further into them."""
 NAMES = [b"a", b"b", b"c", b"\xff"]
 
 
