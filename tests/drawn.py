@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 
 def picture(width: int = 160, height: int = 120, seed: int = 1) -> Image.Image:
@@ -37,3 +37,18 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+def invoice(total: str, number: str = "") -> Image.Image:
+    """Ten items and their total, on a tall page, with its number if given."""
+    page, rng = Image.new("RGB", (800, 1100), "white"), np.random.default_rng(4)
+    draw = ImageDraw.Draw(page)
+    draw.text((60, 50), "Miller & Sons Ltd", "black", ImageFont.load_default(36))
+    if number:
+        draw.text((560, 110), f"No. {number}", "black", ImageFont.load_default(20))
+    for row in range(10):
+        words = " ".join(rng.choice(["bolt", "hinge", "bracket", "screw", "washer", "clamp", "hook"], 3))
+        draw.text((60, 220 + 50 * row), words, "black", ImageFont.load_default(20))
+        draw.text((620, 220 + 50 * row), f"{rng.integers(10, 99)}.50", "black", ImageFont.load_default(20))
+    draw.text((520, 800), f"Total {total}", "black", ImageFont.load_default(28))
+    return page

@@ -226,3 +226,8 @@ def _enlarging(size: tuple[int, int], larger: tuple[int, int]) -> NDArray[np.flo
     """[3, 3]: pixels of a picture -> its pixels at another size; the middle of a pixel lies at a whole number."""
     x, y = larger[0] / size[0], larger[1] / size[1]
     return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+
+
+def as_plane(values: NDArray[np.generic]) -> Plane:
+    """The same levels: OpenCV's types leave open that they are bytes."""
+    return values.astype(np.uint8, copy=False)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shazimd.imaging.alignment import Aligned, Mask, Plane, around
+from shazimd.imaging.alignment import Aligned, Mask, Plane, around, as_plane
 
 REACH = 4
 """Pixels around a pixel that are compared."""
@@ -29,7 +29,7 @@ _SCREENED_MIN = 24
 """Pixels that are unlike, below which no other place is tried."""
 
 _MANY = 0.05
-"""The share of pixels."""
+"""The share of pixels above which all are compared: picking them would take longer."""
 
 _Grey = NDArray[np.float32]
 _Moments = tuple[_Grey, _Grey]
@@ -124,7 +124,7 @@ def _unlike_at_shifts(query: _Window, match: _Window, left: Mask, least: int, co
         if count < least:
             break
         there = slice(1 - y, 1 - y + height), slice(1 - x, 1 - x + width)
-        products = _products(_bytes(luma[there]), match.luma)
+        products = _products(as_plane(luma[there]), match.luma)
         moments = _grey(mean[there]), _grey(variance[there]), match.mean, match.variance
         if here is None and count > _MANY * left.size:
             left &= ~_correlated(products, moments[:2], moments[2:], correlation_max)
@@ -150,10 +150,6 @@ def _correlated(products: _Grey, ours: _Moments, theirs: _Moments, least: float)
 def _products(one: Plane, other: Plane) -> _Grey:
     """The mean product of the pixels around each one, by sums of whole numbers."""
     return _grey(cv2.boxFilter(cv2.multiply(one, other, dtype=cv2.CV_16U), cv2.CV_32F, _WINDOW))
-
-
-def _bytes(values: NDArray[np.generic]) -> Plane:
-    return values.astype(np.uint8, copy=False)
 
 
 def _grey(values: NDArray[np.generic]) -> _Grey:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shazimd.imaging.alignment import Aligned, Mask, Plane
+from shazimd.imaging.alignment import Aligned, Mask, Plane, as_plane
 
 _TONES = np.arange(256, dtype=np.float32)
 _UNIT = np.eye(5)
@@ -43,7 +43,7 @@ def gained(a: Plane, b: Plane, inside: Mask) -> Plane:
             break
     if not 0.4 < gain < 2.5:
         gain, offset = 1.0, 0.0
-    return _bytes(cv2.LUT(a, _clipped(gain * _TONES + (offset + _ROUNDING))))
+    return as_plane(cv2.LUT(a, _clipped(gain * _TONES + (offset + _ROUNDING))))
 
 
 @lru_cache(maxsize=1)
@@ -108,8 +108,4 @@ def lit(a: NDArray[np.float32], b: Plane, inside: Mask) -> Plane:
 
 
 def _clipped(luma: NDArray[np.floating]) -> Plane:
-    return _bytes(np.clip(luma, 0, 255))
-
-
-def _bytes(luma: NDArray[np.generic]) -> Plane:
-    return luma.astype(np.uint8, copy=False)
+    return as_plane(np.clip(luma, 0, 255))

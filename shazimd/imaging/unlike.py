@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shazimd.imaging.alignment import Aligned, Mask, Plane
+from shazimd.imaging.alignment import Aligned, Mask, Plane, as_plane
 from shazimd.imaging.tones import curved, gained_match, gained_query, lit
 
 UNLIKE_MIN = 16
@@ -42,7 +42,7 @@ class _Side(NamedTuple):
     @classmethod
     def of(cls, luma: Plane) -> _Side:
         contrast = cv2.subtract(cv2.dilate(luma, _AROUND), cv2.erode(luma, _AROUND))
-        return cls(luma, _bytes(cv2.erode(luma, _NEAR)), _bytes(cv2.dilate(luma, _NEAR)), _bytes(contrast))
+        return cls(luma, as_plane(cv2.erode(luma, _NEAR)), as_plane(cv2.dilate(luma, _NEAR)), as_plane(contrast))
 
     def at(self, place: _Place) -> _Side:
         """The pixels of tiles, one below the other."""
@@ -170,11 +170,7 @@ def _beyond_each_other(a: _Side, b: _Side, least: int) -> tuple[Mask, Mask]:
 
 def _beyond(a: _Side, b: _Side) -> Plane:
     """How far each pixel of a lies outside of the range of b around it."""
-    return _bytes(cv2.max(cv2.subtract(a.luma, b.high), cv2.subtract(b.low, a.luma)))
-
-
-def _bytes(picture: NDArray[np.generic]) -> Plane:
-    return picture.astype(np.uint8, copy=False)
+    return as_plane(cv2.max(cv2.subtract(a.luma, b.high), cv2.subtract(b.low, a.luma)))
 
 
 _LIMITS = np.round(np.arange(256) * _UNLIKE_SHARE).astype(np.uint8)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from drawn import invoice
 from fingerprints import judged
 from PIL import Image, ImageDraw, ImageFont
 
@@ -25,19 +26,6 @@ def spreadsheet(cells: tuple[str, str]) -> Image.Image:
         left, top = 20 + 95 * (number % 6), 20 + 30 * (number // 6)
         draw.rectangle((left, top, left + 95, top + 30), outline=(200, 200, 200))
         draw.text((left + 6, top + 4), text, "black", font)
-    return image
-
-
-def invoice(total: str) -> Image.Image:
-    """Ten items and their total, on a tall page."""
-    image, rng = Image.new("RGB", (800, 1100), "white"), np.random.default_rng(4)
-    draw = ImageDraw.Draw(image)
-    draw.text((60, 50), "Miller & Sons Ltd", "black", ImageFont.load_default(36))
-    for row in range(10):
-        words = " ".join(rng.choice(["bolt", "hinge", "bracket", "screw", "washer", "clamp", "hook"], 3))
-        draw.text((60, 220 + 50 * row), words, "black", ImageFont.load_default(20))
-        draw.text((620, 220 + 50 * row), f"{rng.integers(10, 99)}.50", "black", ImageFont.load_default(20))
-    draw.text((520, 800), f"Total {total}", "black", ImageFont.load_default(28))
     return image
 
 

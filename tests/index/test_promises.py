@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,17 +28,17 @@ one_weight = st.one_of(st.sampled_from([0.0, 1.0, 2.0]), st.floats(0, 1e6))
 weightings = st.tuples(*[one_weight] * len(SIGNALS)).filter(any)
 thresholds = st.one_of(st.sampled_from([0.0, 0.5, 0.75, 1.0]), st.floats(0, 1))
 ids = st.one_of(st.integers(1, 40), st.integers(1, 2**40))
+library_and_limits: dict[str, st.SearchStrategy[Any]] = {
+    "rows": st.dictionaries(ids, signals, max_size=30),
+    "weights": weightings,
+    "threshold": thresholds,
+    "limit": st.none() | st.integers(0, 10),
+}
 given_anything = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @given_anything
-@given(
-    rows=st.dictionaries(ids, signals, max_size=30),
-    queries=st.lists(signals, max_size=3),
-    weights=weightings,
-    threshold=thresholds,
-    limit=st.none() | st.integers(0, 10),
-)
+@given(queries=st.lists(signals, max_size=3), **library_and_limits)
 def test_the_answer_is_that_of_comparing_with_every_row(
     make: Make,
     rows: dict[int, Signals],
@@ -56,13 +57,10 @@ def test_the_answer_is_that_of_comparing_with_every_row(
 
 @given_anything
 @given(
-    rows=st.dictionaries(ids, signals, max_size=30),
     upright=signals,
     turned=st.lists(st.tuples(*[hashes] * len(HASHES)), max_size=7),
     others=st.lists(signals, max_size=1),
-    weights=weightings,
-    threshold=thresholds,
-    limit=st.none() | st.integers(0, 10),
+    **library_and_limits,
 )
 def test_a_picture_in_several_orientations_is_found_by_the_best(
     make: Make,
