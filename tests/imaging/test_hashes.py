@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from shazimd.imaging.hashes import COMPUTED, ORIENTATIONS, average_hash, difference_hash, oriented_hashes
+from shazimd.imaging.hashes import COMPUTED, ORIENTATIONS, Thumbnails, average_hash, difference_hash, oriented_hashes
 from shazimd.text import HASHES
 
 SIZES = st.integers(1, 200)
@@ -35,6 +35,16 @@ def test_hashes_equal_those_of_imagehash(width: int, height: int, seed: int, smo
     image = _drawn(width, height, seed, smooth)
     assert (average_hash(image), difference_hash(image)) == _reference(image)
     assert oriented_hashes(image.convert("L"))[0][:2] == _reference(image)
+
+
+@given(st.integers(40, 700), st.floats(0.1, 1.8), st.integers(0, 1000), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_thumbnails_are_pillows_own(width: int, height_share: float, seed: int, smooth: bool) -> None:
+    """Level for level, though they are made by matrix products. (Higher pictures have rows reduced first.)"""
+    luma = _drawn(width, max(40, int(height_share * width)), seed, smooth).convert("L")
+    sizes = (8, 8), (9, 8), (8, 9)
+    expected = [np.asarray(luma.resize(size, Image.Resampling.LANCZOS)) for size in sizes]
+    assert all(np.array_equal(*pair) for pair in zip(expected, Thumbnails.of(luma), strict=True))
 
 
 @pytest.mark.parametrize("size", [(400, 300), (301, 517), (1600, 900)])
