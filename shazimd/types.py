@@ -219,6 +219,11 @@ class Differences(NamedTuple):
     regions: tuple[tuple[Box, Box], ...]
     """(in the query, in the match) for each region, most different first; the query as it is, not mirrored"""
 
+    def mirrored(self) -> Differences:
+        """As if the query had been mirrored, left and right swapped."""
+        swapped = (((1 - right, top, 1 - left, bottom), theirs) for (left, top, right, bottom), theirs in self.regions)
+        return Differences(self.share, tuple(swapped))
+
     def inverted(self) -> Differences:
         """As if the match had been the query."""
         return Differences(self.share, tuple((theirs, ours) for ours, theirs in self.regions))
@@ -263,7 +268,7 @@ class Evidence(NamedTuple):
     """resolution of the asked picture's detail, as a multiple of the known one's; None when unknown"""
 
 
-JUDGE = 20
+JUDGE = 21
 """Version of the judgement of a pair. Grows with each change to a verdict, a map, the regions that differ or a sign of
 an edit: relations of another version are then found anew in the background."""
 

@@ -94,7 +94,7 @@ def other_marks(both: Aligned) -> Differences | None:
     count = int(levels[least + 1 :].sum())
     if noise > _NOISE_MAX or not 2 * _MARK_PIXELS <= count <= _MARKS_SHARE_MAX * overlap:
         return None
-    seeds = (cv2.max(_beyond(query, match), _beyond(match, query)) > least) & both.inside
+    seeds = (cv2.max(beyond(query, match), beyond(match, query)) > least) & both.inside
     closed = cv2.morphologyEx(seeds.astype(np.uint8), cv2.MORPH_CLOSE, _OPENED)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(cv2.dilate(closed, _CLOSED), ltype=cv2.CV_16U)
     boxes = []
@@ -191,7 +191,7 @@ def _are_exchanged(query: NDArray[np.uint8], match: NDArray[np.uint8], least: in
     return contrast >= _MARK_CONTRAST and miss <= contrast
 
 
-def _beyond(one: Plane, other: Plane) -> Plane:
+def beyond(one: Plane, other: Plane) -> Plane:
     """How far each pixel of one lies outside of the range that the other has around it."""
     near = np.ones((3, 3), np.uint8)
     above, below = cv2.subtract(one, cv2.dilate(other, near)), cv2.subtract(cv2.erode(other, near), one)

@@ -24,9 +24,9 @@ from shazimd.imaging.grounds import on_one_ground
 from shazimd.imaging.mapping import CONTAINED_MIN, mapping, shared_parts
 from shazimd.imaging.maps import Map, View, best_map, inverted, view
 from shazimd.imaging.negative import Words, are_opposite, negated_words, shares_negated_words
-from shazimd.imaging.rivals import outdone
+from shazimd.imaging.rivals import outdone, outdone_in_pixels
 from shazimd.imaging.whole import WholeView, compared_whole, whole_views
-from shazimd.types import Box, Differences, Verdict, Verification
+from shazimd.types import Differences, Verdict, Verification
 
 FEW_FEATURES = 64
 """Below this many features in one of the pictures they can't be expected to find a map, and are compared whole."""
@@ -116,9 +116,11 @@ def _settled(
         if other == best or {best, other} in compared or settled[other].verdict is not Verdict.COPY:
             continue
         compared.add(frozenset([best, other]))
-        between = _verify(question, known[other]).differs
+        between = _verify(question, known[other])
+        if between.verdict is Verdict.COPY:
+            continue
         pair = best, other
-        worse = between and _outdone(asked, [known[each] for each in pair], [found[each] for each in pair], between)
+        worse = _outdone(asked, [known[each] for each in pair], [found[each] for each in pair], between.differs)
         if not worse:
             continue
         number, differs = pair[worse[0]], worse[1]
@@ -129,18 +131,29 @@ def _settled(
 
 
 def _outdone(
-    asked: _Question, pair: Sequence[Features], found: Sequence[Verification], between: Differences
+    asked: _Question, pair: Sequence[Features], found: Sequence[Verification], between: Differences | None
 ) -> tuple[int, Differences] | None:
-    """Of two copies that differ from each other: the number of the plainly worse copy, and the differences."""
-    laid: list[Aligned] = []
+    """Of two copies that are no copies of each other, and of which some places in which they differ may be known: the
+    number of the plainly worse copy, and the differences."""
     mirrored = [bool(each.mapping and each.mapping.mirrored) for each in found]
+    if between is not None and min(each.inliers for each in found) >= INLIERS_MIN:
+        laid = _laid(asked, pair, mirrored)
+        worse = outdone(laid[0], laid[1], between) if len(laid) == len(pair) else None
+        if worse is not None:
+            return worse[0], worse[1].mirrored() if mirrored[worse[0]] else worse[1]
+    if all((asked.features.drawn and each.drawn) or _are_few(asked.features, each) for each in pair):
+        return outdone_in_pixels(asked.features, pair)
+    return None
+
+
+def _laid(asked: _Question, pair: Sequence[Features], mirrored: Sequence[bool]) -> list[Aligned]:
+    """The query laid on each of a pair by features, if these find a map of each."""
+    laid = []
     for candidate, is_mirrored in zip(pair, mirrored, strict=True):
         best = best_map(asked.views[is_mirrored], view(candidate))
-        if best is None or best.inliers < INLIERS_MIN:
-            return None
-        laid.append(align(asked.views[is_mirrored].features, candidate, best.affine))
-    worse = outdone(laid[0], laid[1], between)
-    return worse and (worse[0], _as_it_is(worse[1], mirrored[worse[0]]))
+        if best is not None and best.inliers >= INLIERS_MIN:
+            laid.append(align(asked.views[is_mirrored].features, candidate, best.affine))
+    return laid
 
 
 @lru_cache(maxsize=1)
@@ -260,16 +273,5 @@ def _judged(view: Features, candidate: Features, best: Map, mirrored: bool) -> V
     if is_alike:
         is_part = not drawn or max(shared_parts(best.affine, view, candidate)) >= CONTAINED_MIN
         verdict = Verdict.COPY if differs is None and is_part else Verdict.VARIANT
-    differs = differs and _as_it_is(differs, mirrored)
+    differs = differs.mirrored() if differs and mirrored else differs
     return Verification(verdict, best.inliers, agreed, mapping(best.affine, view, candidate, mirrored), differs)
-
-
-def _as_it_is(differs: Differences, mirrored: bool) -> Differences:
-    """Regions of a query that was mirrored where said, as those of the query itself."""
-    regions = tuple((_mirrored_box(ours) if mirrored else ours, theirs) for ours, theirs in differs.regions)
-    return differs._replace(regions=regions)
-
-
-def _mirrored_box(box: Box) -> Box:
-    left, top, right, bottom = box
-    return 1 - right, top, 1 - left, bottom

@@ -7,8 +7,9 @@ alike so often that agreement alone proves nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import NamedTuple
 
 import cv2
@@ -32,7 +33,7 @@ Affine = NDArray[np.float64]
 _OWN_SIDE = 192
 _GRID_SIDE = 96
 """Pixels, longer side: the pictures as they are compared, at most and at least, so that sprites are enlarged."""
-_CANDIDATE_MIN = 0.8
+CANDIDATE_MIN = 0.8
 """Correlation from which on a placement is looked at more closely."""
 CORRELATION_MIN = 0.93
 """Of the aligned luma, and of what a plane leaves of it: two skies with light from one side correlate at .99."""
@@ -107,7 +108,7 @@ def compared_whole(
     candidate = reduced(candidate)
     found = None
     for placed, mirrored in placements([view.whole for view in views], Whole(candidate)):
-        if placed.correlation >= _CANDIDATE_MIN:
+        if placed.correlation >= CANDIDATE_MIN:
             only = copies_only or found is not None
             again = _compared(views[mirrored].features, candidate, placed.affine, bool(mirrored), copies_only=only)
             if _has_a_part_elsewhere(again):
@@ -125,6 +126,20 @@ def compared_whole(
     if found is None or found.verdict is not Verdict.COPY:
         return _beside_a_caption(views[0].features, candidate) or found
     return found
+
+
+def laid_best(
+    views: Sequence[WholeView], candidate: Features, mapped: Iterable[tuple[Affine, bool]] = ()
+) -> tuple[Aligned, bool] | None:
+    """One of the views (upright, mirrored) laid on a candidate, and whether it is the mirrored one, by the placement or
+    given map by which they correlate best; None without any."""
+    if min(min(side.picture.shape[:2]) for side in (views[0].features, candidate)) < SIDE_MIN:
+        return None
+    candidate = reduced(candidate)
+    placed = placements([view.whole for view in views], Whole(candidate))
+    maps = chain(((each.affine, bool(mirrored)) for each, mirrored in placed), mapped)
+    laid = [(_refined(views[mirrored].features, candidate, affine), mirrored) for affine, mirrored in maps]
+    return max(laid, key=lambda each: correlation(each[0]), default=None)
 
 
 def _beside_a_caption(view: Features, candidate: Features) -> Verification | None:
@@ -158,7 +173,7 @@ def _is_whole(view: Features, candidate: Features, affine: Affine) -> bool:
     mapped = abs(np.linalg.det(both.between[:, :2])) * both.sizes[0][0] * both.sizes[0][1]
     return (
         np.count_nonzero(both.inside) >= _WHOLE_SHARE * min(mapped, both.inside.size)
-        and _correlation(both) >= _CANDIDATE_MIN
+        and correlation(both) >= CANDIDATE_MIN
     )
 
 
@@ -196,7 +211,7 @@ def _judged(
     least_agreed = _EVERYWHERE_MIN if everywhere else CORRELATION_MIN
     agreed = _agreement(both, both.inside, least_agreed)
     is_bare = False
-    if not tiny and not everywhere and _correlation(both) >= _LAID_OVER_MIN:
+    if not tiny and not everywhere and correlation(both) >= _LAID_OVER_MIN:
         bare = both.inside & ~laid_over(both, least)
         if _BARE_SHARE_MIN * np.count_nonzero(both.inside) <= np.count_nonzero(bare) < np.count_nonzero(both.inside):
             again = _agreement(both, bare, least_agreed)
@@ -249,7 +264,7 @@ def reduced(features: Features) -> Features:
 def _refined(view: Features, candidate: Features, affine: Affine) -> Aligned:
     """The pictures aligned by the map, or by a better-correlating map near it."""
     both = align(view, candidate, affine, least=_GRID_SIDE)
-    before = _correlation(both)
+    before = correlation(both)
     if before >= _EXACT_MIN:
         return both
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, _ROUNDS, _STEP_MIN)
@@ -261,10 +276,11 @@ def _refined(view: Features, candidate: Features, affine: Affine) -> Aligned:
     if np.abs(found[:, :2] - np.eye(2)).max() >= _REFINED_MAX:
         return both
     better = both.moved(np.asarray(cv2.invertAffineTransform(found), np.float64))
-    return better if _correlation(better) > before else both
+    return better if correlation(better) > before else both
 
 
-def _correlation(both: Aligned) -> float:
+def correlation(both: Aligned) -> float:
+    """Of the luma where both are shown, [-1, 1]; -1 where that is too little to say."""
     if np.count_nonzero(both.inside) < 64:
         return -1.0
     return _correlated(*(side[both.inside].astype(np.float64) for side in (both.query, both.match)))
@@ -276,20 +292,20 @@ def _agreement(both: Aligned, inside: Mask, least: float) -> float | None:
     """
     query, match = both.query, both.match
     sides = [side[inside].astype(np.float64) for side in (query, match)]
-    correlation = _correlated(*sides)
-    if correlation < DRAWN_CORRELATION_MIN:
+    found = _correlated(*sides)
+    if found < DRAWN_CORRELATION_MIN:
         whole = inside is both.inside
         adapted = (
             (gained_query(both) if whole else gained(query, match, inside), match),
             (query, gained_match(both) if whole else gained(match, query, inside)),
         )
         pairs = [sides, *([side[inside].astype(np.float64) for side in pair] for pair in adapted)]
-        correlation, sides = max(((_correlated(*pair), pair) for pair in pairs), key=lambda each: each[0])
-    if correlation < least:
+        found, sides = max(((_correlated(*pair), pair) for pair in pairs), key=lambda each: each[0])
+    if found < least:
         return None
     reliefs = _without_plane(inside, sides)
     quiet = min(side.std() for side in sides) < SPREAD_MIN or min(relief.std() for relief in reliefs) < RELIEF_MIN
-    return None if quiet or _correlated(*reliefs) < least else correlation
+    return None if quiet or _correlated(*reliefs) < least else found
 
 
 def _without_plane(inside: Mask, sides: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from drawn import photograph
@@ -9,6 +11,7 @@ from fingerprints import query
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from benchmarks.quality.edits import recompressed, scaled
+from benchmarks.quality.families import picture
 from shazimd.imaging.verify import verify_all
 from shazimd.types import Verdict
 
@@ -53,3 +56,32 @@ def test_copies_of_one_photograph_stay_copies() -> None:
     edits = [original, recompressed(original, 40), scaled(original, 0.6), original.convert("L").convert("RGB")]
     found = verify_all(query(recompressed(original, 70)).features, [query(each).fingerprint.features for each in edits])
     assert [each.verdict for each in found] == [Verdict.COPY] * 4
+
+
+@pytest.mark.parametrize(
+    ("family", "seed", "numbers", "edit"),
+    [
+        ("emoji", 13, (2, 3), lambda image: image.point(lambda level: min(255, round(1.2 * level)))),
+        ("emoji", 13, (3, 2), lambda image: recompressed(scaled(image, 0.5), 75)),
+        ("flags", 12, (6, 11), lambda image: image.convert("L").convert("RGB")),
+    ],
+)
+def test_a_picture_without_features_is_a_copy_of_its_original_alone(
+    family: str, seed: int, numbers: tuple[int, int], edit: Callable[[Image.Image], Image.Image]
+) -> None:
+    """Each of two faces or flags passes for its original; the pixels in which these differ tell."""
+    own, other = (picture(family, seed, number) for number in numbers)
+    known = [query(each).fingerprint.features for each in (own, other)]
+    asked = query(edit(own)).features
+    assert [verify_all(asked, [each])[0].verdict for each in known] == [Verdict.COPY] * 2
+    for order in ([0, 1], [1, 0]):
+        found = verify_all(asked, [known[number] for number in order])
+        assert [found[order.index(number)].verdict for number in (0, 1)] == [Verdict.COPY, Verdict.VARIANT]
+
+
+def test_copies_of_one_icon_stay_copies() -> None:
+    """They do not differ but by compression."""
+    original = picture("emoji", 13, 2)
+    edits = [original, recompressed(original, 60), scaled(original, 0.5)]
+    found = verify_all(query(recompressed(original, 80)).features, [query(each).fingerprint.features for each in edits])
+    assert [each.verdict for each in found] == [Verdict.COPY] * 3
