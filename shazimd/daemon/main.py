@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
+gc.disable()  # until all modules are loaded, see below
 # OpenBLAS reads this when numpy loads it. Searches have threads of their own; its idle ones would take 40 MB of address
 # space for each processor, and make a search on a busy machine wait for all of them.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -40,6 +42,11 @@ from shazimd.server.sockets import bind_socket, refuse_waiting, systemd_sockets
 from shazimd.server.users import Admins
 from shazimd.telemetry import log
 from shazimd.text import counted, printable
+
+# Modules stay. Not to look through their 100,000 objects while they load, in each full collection, and at the end saves
+# a quarter of the start, two thirds of the stop, and a pause of 30 ms now and then.
+gc.freeze()
+gc.enable()
 
 logger = structlog.get_logger()
 

@@ -7,6 +7,7 @@ prints JSON objects, a line each: its progress, and at the end the sentences fou
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -93,8 +94,11 @@ class _Speaker:
 
 
 def main() -> None:
+    gc.disable()
     from shazimd.store import inspection  # it starts children by this module
 
+    gc.freeze()  # modules stay: collections while they load, and at the end, cost more than all else on a small store
+    gc.enable()
     parent, *arguments = sys.argv[1:]
     end_with_parent()
     if os.getppid() == int(parent):

@@ -18,8 +18,7 @@ from shazimd.errors import StoreDamaged, StoreError
 from shazimd.posix import files, mounts
 from shazimd.posix.files import try_lock
 from shazimd.store import child
-from shazimd.store.schema import create_tables
-from shazimd.store.tables import TABLES_MAX
+from shazimd.store.tables import TABLES_MAX, create_tables
 
 DATA = "data.mdb"
 READERS_MAX = 1024

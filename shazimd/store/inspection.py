@@ -16,10 +16,10 @@ from shazimd.store.damage import Snapshot, held, last, readable
 from shazimd.store.environment import as_owner
 from shazimd.store.report import Report, growth, reader_of, unreported
 from shazimd.store.salvage import Salvage
-from shazimd.store.schema import SCHEMA
 from shazimd.store.tables import (
     CHECKSUM_BYTES,
     NUMBER_BYTES,
+    SCHEMA,
     Tables,
     Transaction,
     foreign_errors,

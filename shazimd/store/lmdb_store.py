@@ -28,8 +28,8 @@ from shazimd.store.environment import DirectoryLock
 from shazimd.store.file_changes import FileChanges
 from shazimd.store.group_changes import GroupChanges
 from shazimd.store.reader import Reader, Sight
-from shazimd.store.schema import SCHEMA, open_tables
-from shazimd.store.tables import Tables, foreign_errors, lmdb_errors
+from shazimd.store.schema import open_tables
+from shazimd.store.tables import SCHEMA, Tables, foreign_errors, lmdb_errors
 
 log = structlog.get_logger()
 

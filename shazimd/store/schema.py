@@ -16,6 +16,7 @@ from shazimd.posix.resident import MappedFile
 from shazimd.store import records
 from shazimd.store.tables import (
     PIECE_BYTES,
+    SCHEMA,
     Table,
     Tables,
     Transaction,
@@ -32,18 +33,8 @@ from shazimd.store.tables import TABLES_MAX as TABLES_MAX  # scripts outside the
 
 log = structlog.get_logger()
 
-SCHEMA = 7
-"""Grows with every change to a table, a key or a record."""
-
 PROGRESS_EVERY_S = 10.0
 ROWS_BETWEEN_TRIMS = 1024
-
-
-def create_tables(env: lmdb.Environment) -> None:
-    """Make an empty store of a new environment."""
-    with env.begin(write=True) as txn:
-        tables = Tables(*(env.open_db(name.encode(), txn=txn) for name in Tables._fields))
-        put(txn, tables.numbers, b"schema", number(SCHEMA))
 
 
 def open_tables(env: lmdb.Environment, path: str) -> Tables:

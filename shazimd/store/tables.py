@@ -26,6 +26,8 @@ from shazimd.errors import StoreDamaged, StoreError, StoreFull
 Table: TypeAlias = "lmdb._Database"
 Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 
+SCHEMA = 7
+"""The version of the tables. Grows with every change to a table, a key or a record."""
 TABLES_MAX = 32
 NUMBER_BYTES = 8
 MODEL_BYTES = 2
@@ -75,6 +77,13 @@ class Tables(NamedTuple):
     decided: Table
     changes: Table
     changed: Table
+
+
+def create_tables(env: lmdb.Environment) -> None:
+    """Make an empty store of a new environment."""
+    with env.begin(write=True) as txn:
+        tables = Tables(*(env.open_db(name.encode(), txn=txn) for name in Tables._fields))
+        put(txn, tables.numbers, b"schema", number(SCHEMA))
 
 
 LARGE = ("features", "vectors")

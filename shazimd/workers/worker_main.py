@@ -49,10 +49,12 @@ def main() -> None:
 
 def _prepare(connection: socket.socket, memory_mb: int, timeout_s: float) -> tuple[Pages, list[str]]:
     """Load everything and give up the rest; see ``confine``. A failure is told to the pool and ends the process."""
+    gc.disable()  # collections while libraries load are a twentieth of the start
     try:
         libraries = _warm_up(_models(connection))
         os.environ.clear()
         gc.freeze()  # what is loaded stays: a collection looks at the last job alone
+        gc.enable()
         effort.limit(timeout_s, memory_mb << 20)
         return libraries, confine()
     except Exception as error:
