@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from world import BROKEN, picture, world
 
-FILES = int(os.environ.get("SHAZIMD_STORM", "100000"))
-DIRECTORIES = 200
+FILES = int(os.environ.get("SHAZIMD_STORM", "50000"))
+DIRECTORIES = 100
 CONTENTS = 500
 
 

@@ -17,7 +17,7 @@ from shazimd.errors import StoreDamaged, StoreError
 from shazimd.posix import mounts
 from shazimd.store import environment, schema
 from shazimd.store.lmdb_store import open_store
-from shazimd.store.tables import Transaction, put
+from shazimd.store.tables import SCHEMA, Transaction, put
 from shazimd.types import FileRow, FileState, Fingerprint, Stat
 
 MIB = 1 << 20
@@ -69,7 +69,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "last page": (_cut_last_page, r"reachable page \d+ is beyond EOF"),
     "one page": (_one_page, "expected an intact LMDB file"),
     "other": (_other_lmdb, "an LMDB file without the table numbers, expected one of shazimd"),
-    "newer": (_newer_schema, f"schema is 99, expected {schema.SCHEMA}"),
+    "newer": (_newer_schema, f"schema is 99, expected {SCHEMA}"),
     "directory": (_directory, "is not a regular file, expected an LMDB file"),
 }
 
@@ -231,7 +231,7 @@ def test_an_older_schema_is_migrated_in_one_transaction(filled: Path, monkeypatc
         step(1)(env, txn)
         raise ZeroDivisionError
 
-    now = schema.SCHEMA
+    now = SCHEMA
     monkeypatch.setattr(schema, "SCHEMA", now + 2)
     monkeypatch.setattr(schema, "MIGRATIONS", {now: fail, now + 1: step(2)})
     with pytest.raises(ZeroDivisionError):
@@ -248,7 +248,7 @@ def test_an_older_schema_is_migrated_in_one_transaction(filled: Path, monkeypatc
 
 def test_a_schema_without_a_way_forward_is_refused(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rather than guessed at."""
-    now = schema.SCHEMA
+    now = SCHEMA
     monkeypatch.setattr(schema, "SCHEMA", now + 2)
     monkeypatch.setattr(schema, "MIGRATIONS", {now + 1: lambda env, txn: None})
     with pytest.raises(StoreDamaged, match=re.escape(f"schema is {now}, expected {now + 2}")):

@@ -22,7 +22,7 @@ from shazimd.errors import StoreError
 from shazimd.store import lmdb_store, maintenance, schema
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.store.tables import TABLES_MAX, Transaction
+from shazimd.store.tables import SCHEMA, TABLES_MAX, Transaction
 
 MIB = 1 << 20
 SCHEMAS = sorted(path.parent.name for path in Path(__file__).parent.glob("fixtures/*/store.tar.xz"))
@@ -88,7 +88,7 @@ def test_a_migration_says_its_progress(unpacked: Callable[[str], Path], monkeypa
     with capture_logs() as logs:
         open_store(str(unpacked("schema1")), 16 * MIB).close()
     first, *between, last = [line for line in logs if line["event"].startswith("store_migrat")]
-    assert (first["schema"], first["to"], last["event"]) == (1, schema.SCHEMA, "store_migrated")
+    assert (first["schema"], first["to"], last["event"]) == (1, SCHEMA, "store_migrated")
     contents = [line for line in between if "contents_done" in line]
     assert [line["contents_done"] for line in contents] == list(range(1, 31))
     assert {line["contents"] for line in contents} == {30}
@@ -225,5 +225,5 @@ def test_a_backup_of_an_earlier_schema_can_be_restored(unpacked: Callable[[str],
 
 def test_a_store_that_is_not_migrated_is_not_checked(unpacked: Callable[[str], Path]) -> None:
     """The command names both versions and says that the daemon migrates the store."""
-    with pytest.raises(StoreError, match=rf"schema is 1, expected {schema.SCHEMA}: start shazimd"):
+    with pytest.raises(StoreError, match=rf"schema is 1, expected {SCHEMA}: start shazimd"):
         maintenance.check(str(unpacked("schema1")))

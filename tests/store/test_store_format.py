@@ -12,7 +12,7 @@ from first_hashes import first_hashes
 
 from shazimd.store import records, schema
 from shazimd.store.base import Store, Writer
-from shazimd.store.tables import TABLES_MAX, Tables, number, raw_rows, scan
+from shazimd.store.tables import SCHEMA, TABLES_MAX, Tables, number, raw_rows, scan
 from shazimd.types import FileRow, FileState, Fingerprint, Signals, Stat
 
 FORMAT = (Path(__file__).resolve().parents[2] / "shazimd/store/FORMAT.md").read_text()
@@ -28,13 +28,13 @@ def first_column(text: str) -> list[str]:
 
 def test_every_table_is_described() -> None:
     """In the order of the code, for the present schema."""
-    assert first_column(section(f"Tables, schema {schema.SCHEMA}")) == list(Tables._fields)
+    assert first_column(section(f"Tables, schema {SCHEMA}")) == list(Tables._fields)
 
 
 def test_every_version_is_in_the_history() -> None:
     """So is each one that can be migrated."""
     versions = [int(n) for n in re.findall(r"^\| (\d+) \|", section("Versions"), re.MULTILINE)]
-    assert versions == [*range(1, schema.SCHEMA + 1)] == [*schema.MIGRATIONS, schema.SCHEMA]
+    assert versions == [*range(1, SCHEMA + 1)] == [*schema.MIGRATIONS, SCHEMA]
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_the_example_is_what_is_written(example: dict[str, list[tuple[bytes, byt
     assert [row for row in example["numbers"] if row[0] != b"seen"] == [
         (b"content", number(1)),
         (b"directory", number(2)),
-        (b"schema", number(schema.SCHEMA)),
+        (b"schema", number(SCHEMA)),
     ]
     assert example["directories"] == [(number(0) + b"srv", number(1)), (number(1) + b"b", number(2))]
     assert example["directory_names"] == [(number(1), number(0) + b"srv"), (number(2), number(1) + b"b")]
