@@ -91,7 +91,7 @@ def test_a_socket_directory_that_cannot_be_made_yet_is_waited_for(daemon: Daemon
     finally:
         subprocess.run(["umount", "--lazy", str(place)], check=True)  # the daemon may look there just now
     daemon.wait_for("started")
-    assert daemon.status()["state"] in ("baseline", "ready")
+    daemon.wait_until(lambda: daemon.status()["state"] in ("baseline", "ready"))
 
 
 @needs_root
