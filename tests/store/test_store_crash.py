@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shazimd.store.lmdb_store import open_store
 
-ROUNDS = 20
+ROUNDS = 10
 
 WRITER = """
 import sys
@@ -38,7 +38,7 @@ def test_what_was_written_survives_kill_9(tmp_path: Path) -> None:
     directory = str(tmp_path / "store")
     first = 0
     for round_ in range(ROUNDS):
-        last = _write_until_killed(directory, first, writes=1 + round_ * 3)
+        last = _write_until_killed(directory, first, writes=1 + round_ * 6)
         store = open_store(directory, 1 << 20)
         with store.read() as reader:
             row = reader.file(b"/dir %d/file %d" % (last % 3, last)) or reader.file(b"/moved %d/file %d" % (last, last))

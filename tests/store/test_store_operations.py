@@ -122,11 +122,11 @@ def test_a_backup_runs_beside_writes(filled: Store, tmp_path: Path, failed: File
     """It is one consistent picture, however much is written meanwhile."""
     with ThreadPoolExecutor(1) as pool:
         writes = [pool.submit(filled.write, methodcaller("put_file", b"/w/%d" % n, failed)) for n in range(200)]
-        for n in range(5):
+        for n in range(3):
             maintenance.backup(filled.info()["path"], str(tmp_path / f"b{n}"))
         for write in writes:
             write.result()
-    for n in range(5):
+    for n in range(3):
         copy = open_store(str(tmp_path / f"b{n}"), MIB)
         assert copy.check() == []
         with copy.read() as reader:
