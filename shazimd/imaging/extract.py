@@ -12,7 +12,7 @@ from shazimd.imaging.decode import Picture, decode
 from shazimd.imaging.features import PRINT_SIDE, SIDE, Shown, extract_both, extract_features
 from shazimd.imaging.frames import later_frames
 from shazimd.imaging.hashes import oriented_hashes
-from shazimd.types import Fingerprint, FloatVector, Query, Signals
+from shazimd.types import Fingerprint, FloatVector, LocalFeatures, Query, Signals
 
 SIDE_MIN = SIDE
 """Pixels: least shorter side of a decoded picture, the size that local features are computed at."""
@@ -69,14 +69,16 @@ class Extractor:
         """The query for a picture. Raises NotAnImage, TooLarge, MemoryError; see ``decode``."""
         picture = self._decode(data)
         luma = picture.image.convert("L")
-        kept = asked = b""
-        if self._features:
-            kept, asked = extract_both(self._shown(picture, data))
+        kept, asked = extract_both(self._shown(picture, data)) if self._features else LocalFeatures(b"", b"")
         fingerprint = self._fingerprint(picture, luma, kept)
         return Query(fingerprint, fingerprint.orientations, asked)
 
-    def _decode(self, data: bytes) -> Picture:
-        return decode(data, side_min=SIDE_MIN, max_pixels=self._max_pixels)
+    def local_features(self, data: bytes) -> LocalFeatures:
+        """Those of ``query``, by themselves. Raises as ``query``."""
+        return extract_both(self._shown(self._decode(data, is_named=False), data))
+
+    def _decode(self, data: bytes, *, is_named: bool = True) -> Picture:
+        return decode(data, side_min=SIDE_MIN, max_pixels=self._max_pixels, is_named=is_named)
 
     def _shown(self, picture: Picture, data: bytes) -> Shown:
         clear = None if picture.clear is None else _reduced(picture.clear)

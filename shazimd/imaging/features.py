@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from shazimd.imaging.kept import ASKED, STORED, Detail, PictureKind, kind_of, print_plane, small_clear, small_picture
 from shazimd.imaging.small import BLACK, SIGNATURES, WHITE, Clear, Colour, SmallPicture, fit
+from shazimd.types import LocalFeatures
 from shazimd.words.packing import (
     CLEAR,
     DRAWN,
@@ -168,11 +169,11 @@ def extract_features(picture: Shown, detail: Detail = STORED) -> bytes:
     return _pack(picture, rgb, detail, _described(picture, _luma(rgb), detail.features))
 
 
-def extract_both(picture: Shown) -> tuple[bytes, bytes]:
+def extract_both(picture: Shown) -> LocalFeatures:
     """``extract_features`` with ``STORED`` and with ``ASKED`` detail, for the cost of one detection."""
     rgb = _rgb(picture.pixels)
     found = _described(picture, _luma(rgb), max(STORED.features, ASKED.features))
-    return _pack(picture, rgb, STORED, found), _pack(picture, rgb, ASKED, found)
+    return LocalFeatures(_pack(picture, rgb, STORED, found), _pack(picture, rgb, ASKED, found))
 
 
 def unpack_features(data: bytes) -> Features:

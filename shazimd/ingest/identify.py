@@ -37,12 +37,16 @@ CACHED_BYTES_MAX, CACHED_S = 1 << 20, 60.0
 """A file is read without a wait for the disk if it has at most so many bytes, and changed less than so long ago."""
 
 
+class QueryToCome(Protocol):
+    def result(self) -> Query: ...
+
+
 class Decoders(Protocol):
-    """Decodes pictures in other processes; a future fails with a ShazimdError."""
+    """Decodes pictures in other processes; a result fails with a ShazimdError."""
 
     def fingerprint(self, data: Picture, model: ModelInfo | None) -> Future[Fingerprint]: ...
 
-    def arrival(self, data: Picture, model: ModelInfo | None) -> Future[Query]: ...
+    def arrival(self, data: Picture, model: ModelInfo | None) -> QueryToCome: ...
 
 
 class FileVersion(NamedTuple):

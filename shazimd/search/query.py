@@ -52,8 +52,9 @@ CROWD = 5
 CANDIDATES_MAX = 60
 """Maximum number of candidates where most are copies or variants: 43 copies of one picture are all found."""
 
-JOB_CANDIDATES = 4
-"""Candidates in one verification job: few enough for all workers to share, enough to outweigh the cost of a job."""
+JOB_CANDIDATES, ALONE = 4, 4
+"""Candidates in one verification job: few enough for all workers to share, enough to outweigh the cost of a job; and
+how many of the likeliest have a job of their own: a copy takes as long as five other pictures."""
 FILES_TRIED = (1, 8, 100)
 """Files of a content that are offered to ``admit``: one at first, since it is mostly admitted, then more."""
 LIMIT_GROWTH = 8
@@ -263,7 +264,8 @@ class Search:
         if fetch and lacking:
             fetched = fetch(lacking)
             candidates = [(hit, features or fetched.get(hit.content, b"")) for hit, features in candidates]
-        parts = [candidates[start : start + JOB_CANDIDATES] for start in range(0, len(candidates), JOB_CANDIDATES)]
+        rest = range(ALONE, len(candidates), JOB_CANDIDATES)
+        parts = [[each] for each in candidates[:ALONE]] + [candidates[start : start + JOB_CANDIDATES] for start in rest]
         jobs = [(part, self._verify(query.features, [features for _, features in part])) for part in parts]
         border = self._library.copy_from
         return (

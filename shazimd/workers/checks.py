@@ -25,6 +25,7 @@ from shazimd.types import (
     Fingerprint,
     FloatVector,
     Hashes,
+    LocalFeatures,
     Mapping,
     PictureFacts,
     Query,
@@ -90,6 +91,11 @@ def _query(found: Query, asked: dict[str, Any]) -> None:
         _expect(own.hashes == other.hashes, "the hashes of the fingerprint", own.hashes)
         same = own.fv is None if other.fv is None else own.fv is not None and np.array_equal(own.fv, other.fv)
         _expect(same, "the vector of the fingerprint", "another")
+
+
+def _local_features(found: LocalFeatures, _asked: dict[str, Any]) -> None:
+    check_packed(found.kept)
+    check_packed(found.asked, asked=True)
 
 
 def _verifications(found: list[Verification], asked: dict[str, Any]) -> None:
@@ -165,6 +171,7 @@ def _expect(holds: bool, expected: str, found: object) -> None:
 CHECKS: dict[Callable[..., Any], Callable[[Any, dict[str, Any]], None]] = {
     jobs.fingerprint: _fingerprint,
     jobs.query: _query,
+    jobs.local_features: _local_features,
     jobs.verify_all: _verifications,
     jobs.lineage: _evidence,
     jobs.picture_facts: _facts,

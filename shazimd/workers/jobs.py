@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from shazimd.errors import ModelError
 from shazimd.models.model import ModelInfo, NoVector
-from shazimd.types import Evidence, Fingerprint, Mapping, PictureFacts, Query, Verification
+from shazimd.types import Evidence, Fingerprint, LocalFeatures, Mapping, PictureFacts, Query, Verification
 from shazimd.workers.loading import opened
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ def query(data: bytes, model: ModelInfo | None, max_pixels: int, features: bool)
         return _extractor(model, max_pixels, features).query(data)
     except NoVector:
         return _extractor(None, max_pixels, features).query(data)
+
+
+def local_features(data: bytes, max_pixels: int) -> LocalFeatures:
+    """See ``Extractor.local_features``."""
+    return _extractor(None, max_pixels, True).local_features(data)
 
 
 def verify_all(query: bytes, candidates: Sequence[bytes]) -> list[Verification]:

@@ -121,6 +121,11 @@ class JobQueue:
                     return self._taken(begin)
             return None
 
+    def has_free(self, keepers: int) -> bool:
+        """Whether so many keepers of all jobs are free just now, beside one for each job that waits."""
+        with self._changed:
+            return self._free - len(self._jobs) >= keepers
+
     def clear(self, less_urgent_than: Priority) -> list[PoolJob[Any]]:
         """Remove and return the less urgent jobs."""
         with self._changed:

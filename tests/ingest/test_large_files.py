@@ -23,10 +23,10 @@ def is_sealed(descriptor):
 
 path = os.fsencode(sys.argv[1])
 with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=10**6) as pool:
-    pool.query(b"no picture", None).exception()
+    pool.query(b"no picture", None).query.exception()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     content = read_whole(path, Stat.of(os.stat(path)), follow_symlinks=True)
-    job = pool.query(content.data, None)
+    job = pool.query(content.data, None).query
     sealed = sum(map(is_sealed, os.listdir("/proc/self/fd")))
     assert isinstance(job.exception(), NotAnImage), job.exception()
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

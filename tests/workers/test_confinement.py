@@ -140,7 +140,7 @@ def test_a_worker_that_cannot_be_confined_has_no_job(tmp_path: Path, monkeypatch
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
-        error = pool.query(b"", None).exception()
+        error = pool.query(b"", None).query.exception()
     assert isinstance(error, WorkerLost)
     assert str(error) == "the start failed: OSError: not in this test; not the picture's fault"
 
@@ -148,7 +148,7 @@ def test_a_worker_that_cannot_be_confined_has_no_job(tmp_path: Path, monkeypatch
 def test_nothing_is_written_to_the_daemons_error_stream(capfd: pytest.CaptureFixture[str]) -> None:
     """LiteRT greets there when it opens a model, and each start would be a line in the journal."""
     with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000, model=bundled()) as pool:
-        pool.query(b"", bundled()).exception()
+        pool.query(b"", bundled()).query.exception()
     assert capfd.readouterr().err == ""
 
 

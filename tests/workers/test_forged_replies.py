@@ -11,12 +11,12 @@ import daemon_process as daemon_process_module
 import forging_worker
 import pytest
 from daemon_process import DaemonProcess, daemon_process
-from forged_kinds import BYTES, FRAMES, KINDS, VALUES
+from forged_kinds import BYTES, FEATURES, FRAMES, KINDS, VALUES
 
 from shazimd.errors import WorkerFailed
 from shazimd.models.model import bundled
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import FileState, Fingerprint
+from shazimd.types import FileState, Fingerprint, LocalFeatures
 from shazimd.workers import checks, jobs, messages
 from shazimd.workers.messages import MalformedReply
 
@@ -49,6 +49,16 @@ def test_a_forged_reply_is_refused(kind: str) -> None:
         forging_worker.taken_over.clear()
     with pytest.raises(WorkerFailed if "code" in kind else MalformedReply):
         checks.checked(jobs.query, arguments, messages.unpack_reply(forged, jobs.query))
+
+
+@pytest.mark.parametrize("forged", FEATURES.values(), ids=FEATURES)
+def test_forged_local_features_are_refused(forged: bytes) -> None:
+    """Those to be kept, and those to be asked."""
+    good = forging_worker.honest(b"picture", None).features
+    assert checks.checked(jobs.local_features, (b"picture", 1_000_000), LocalFeatures(good, good))
+    for features in (LocalFeatures(forged, good), LocalFeatures(good, forged)):
+        with pytest.raises(MalformedReply):
+            checks.checked(jobs.local_features, (b"picture", 1_000_000), features)
 
 
 def test_every_job_has_a_check() -> None:

@@ -243,9 +243,39 @@ def test_what_is_asked_goes_before_what_is_scanned() -> None:
         with _standing_still(pool):
             for _ in range(9):
                 pool.fingerprint(data, None).add_done_callback(lambda _: done.append("scan"))
-            pool.query(data, None).add_done_callback(lambda _: done.append("query"))
+            pool.query(data, None).query.add_done_callback(lambda _: done.append("query"))
         wait_for(lambda: len(done) == 10)
     assert done.index("query") <= 1  # the first of the fingerprints had begun
+
+
+def test_two_free_workers_share_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They make of it what one makes. A large file is decoded once, and a busy worker is not waited for."""
+    data, model = encoded(photograph(), "JPEG"), bundled()
+    monkeypatch.setattr(pools, "CLOSE_S", 0.0)
+    with WorkerPool(processes=2, memory_mb=512, timeout_s=60, max_pixels=1_000_000, model=model) as pool:
+
+        def shared(asked: bytes) -> pools.StartedQuery:
+            wait_for(lambda: pool._jobs.has_free(2))
+            return pool.query(asked, model)
+
+        wait_for(lambda: pool._jobs.has_free(2))
+        for started in (pool.arrival(data, model), shared(data)):
+            assert started.local is not None
+            assert repr(jobs.query(data, model, 1_000_000, True)) == repr(started.result())
+        with pytest.raises(NotAnImage):
+            shared(b"no picture").result()
+        monkeypatch.setattr(pools, "SHARED_BYTES_MAX", len(data) - 1)
+        assert shared(data).local is None
+        monkeypatch.setattr(pools, "SHARED_BYTES_MAX", len(data))
+        wait_for(pool.submit(worker_jobs.stop_answering).running)
+        assert pool.query(data, model).local is None
+
+
+def test_without_features_no_worker_is_asked_for_them() -> None:
+    with WorkerPool(processes=2, memory_mb=512, timeout_s=60, max_pixels=1_000_000, features=False) as pool:
+        wait_for(lambda: pool._jobs.has_free(2))
+        started = pool.query(encoded(picture(), "PNG"), None)
+        assert (None, b"") == (started.local, started.result().features)
 
 
 def test_a_cancelled_job_is_not_done() -> None:

@@ -43,7 +43,7 @@ def test_a_question_does_not_wait_for_other_work(pool: WorkerPool) -> None:
     behind = pool.submit_later(worker_jobs.process_id)
     arriving = pool.arrival(encoded(picture(), "PNG"), None)
     answered = pool.submit(worker_jobs.process_id).result()
-    assert [False, False, False] == [hanging.done(), behind.done(), arriving.done()]
+    assert [False, False, False] == [hanging.done(), behind.done(), arriving.query.done()]
     assert psutil.Process(answered).nice() < psutil.Process(ordinary).nice()
     os.kill(ordinary, signal.SIGSEGV)
     assert hanging.result() == 1
