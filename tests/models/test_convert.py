@@ -1,11 +1,10 @@
-"""TensorFlow takes seconds to start, so it starts twice for all of these: to make models and convert them, those that are
-turned down too, and to install one. A third and fourth time for the real model, where it is at hand."""
+"""TensorFlow takes seconds to start, so it starts twice for all of these: to make and convert models, some of which are
+turned down, and to install one. A third and fourth time for the real model, where it is at hand."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
