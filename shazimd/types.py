@@ -158,15 +158,6 @@ class Query:
     """more local features than the store keeps, packed like ``Fingerprint.features``"""
 
 
-class LocalFeatures(NamedTuple):
-    """The local features of one picture, packed."""
-
-    kept: bytes
-    """see ``Fingerprint.features``"""
-    asked: bytes
-    """see ``Query.features``"""
-
-
 class Verdict(StrEnum):
     """Kinds of match, strongest first."""
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shazimd.imaging.decode import Picture, decode
-from shazimd.imaging.features import PRINT_SIDE, SIDE, Shown, extract_both, extract_features
+from shazimd.imaging.features import PRINT_SIDE, SIDE, Shown, extract_both, extract_features, extract_points
 from shazimd.imaging.frames import later_frames
 from shazimd.imaging.hashes import oriented_hashes
-from shazimd.types import Fingerprint, FloatVector, LocalFeatures, Query, Signals
+from shazimd.types import Fingerprint, FloatVector, Query, Signals
 
 SIDE_MIN = SIDE
 """Pixels: least shorter side of a decoded picture, the size that local features are computed at."""
@@ -65,17 +65,20 @@ class Extractor:
             features = extract_features(self._shown(picture, data))
         return self._fingerprint(picture, luma, features)
 
-    def query(self, data: bytes) -> Query:
-        """The query for a picture. Raises NotAnImage, TooLarge, MemoryError; see ``decode``."""
+    def query(self, data: bytes, *, has_points: bool = True) -> Query:
+        """The query for a picture; without ``has_points`` its local features lack what ``points`` gives. Raises
+        NotAnImage, TooLarge, MemoryError; see ``decode``."""
         picture = self._decode(data)
         luma = picture.image.convert("L")
-        kept, asked = extract_both(self._shown(picture, data)) if self._features else LocalFeatures(b"", b"")
+        kept = asked = b""
+        if self._features:
+            kept, asked = extract_both(self._shown(picture, data), has_points=has_points)
         fingerprint = self._fingerprint(picture, luma, kept)
         return Query(fingerprint, fingerprint.orientations, asked)
 
-    def local_features(self, data: bytes) -> LocalFeatures:
-        """Those of ``query``, by themselves. Raises as ``query``."""
-        return extract_both(self._shown(self._decode(data, is_named=False), data))
+    def points(self, data: bytes) -> bytes:
+        """The points of a query's local features, for ``packing.with_points``. Raises as ``query``."""
+        return extract_points(self._shown(self._decode(data, is_named=False), data))
 
     def _decode(self, data: bytes, *, is_named: bool = True) -> Picture:
         return decode(data, side_min=SIDE_MIN, max_pixels=self._max_pixels, is_named=is_named)

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from shazimd.imaging.kept import ASKED, STORED, Detail, PictureKind, kind_of, print_plane, small_clear, small_picture
 from shazimd.imaging.small import BLACK, SIGNATURES, WHITE, Clear, Colour, SmallPicture, fit
-from shazimd.types import LocalFeatures
 from shazimd.words.packing import (
     CLEAR,
     DRAWN,
@@ -169,11 +168,17 @@ def extract_features(picture: Shown, detail: Detail = STORED) -> bytes:
     return _pack(picture, rgb, detail, _described(picture, _luma(rgb), detail.features))
 
 
-def extract_both(picture: Shown) -> LocalFeatures:
-    """``extract_features`` with ``STORED`` and with ``ASKED`` detail, for the cost of one detection."""
+def extract_both(picture: Shown, *, has_points: bool = True) -> tuple[bytes, bytes]:
+    """``extract_features`` with ``STORED`` and with ``ASKED`` detail, for the cost of one detection; without
+    ``has_points`` for none, and ``packing.with_points`` adds those of ``extract_points``."""
     rgb = _rgb(picture.pixels)
-    found = _described(picture, _luma(rgb), max(STORED.features, ASKED.features))
-    return LocalFeatures(_pack(picture, rgb, STORED, found), _pack(picture, rgb, ASKED, found))
+    found = _described(picture, _luma(rgb), ASKED.features if has_points else 0)
+    return _pack(picture, rgb, STORED, found), _pack(picture, rgb, ASKED, found)
+
+
+def extract_points(picture: Shown) -> bytes:
+    """The points of ``extract_features`` with ``ASKED`` detail, as packed."""
+    return _described(picture, _luma(_rgb(picture.pixels)), ASKED.features).rows.tobytes()
 
 
 def unpack_features(data: bytes) -> Features:
@@ -256,6 +261,10 @@ def _described(picture: Shown, luma: NDArray[np.uint8], limit: int) -> _Describe
         frame, kind = (
             (fit(finer, PRINT_SIDE), kind) if is_larger and picture.clear is None else (frame, PictureKind.DRAWN)
         )
+    return _Described(frame, kind, _rows(frame, limit) if limit else np.zeros(0, FEATURE))
+
+
+def _rows(frame: NDArray[np.uint8], limit: int) -> NDArray[np.void]:
     keypoints, descriptors = _strongest(frame, limit)
     rows = np.zeros(len(keypoints), FEATURE)
     rows["x"], rows["y"] = np.clip(np.round(keypoints[:, :2].T * 64), 0, 65535)
@@ -263,7 +272,7 @@ def _described(picture: Shown, luma: NDArray[np.uint8], limit: int) -> _Describe
     rows["angle"] = np.round(keypoints[:, 3] * (256 / 360)).astype(int) % 256
     rows["word"] = _words(descriptors)
     rows["bits"] = np.packbits(descriptors > _BIN_FILLED, axis=1)
-    return _Described(frame, kind, rows)
+    return rows
 
 
 def _order(keypoints: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.intp]:

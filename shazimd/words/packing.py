@@ -86,6 +86,13 @@ def split(data: bytes) -> Packed:
     return Packed(flags, width, height, rows, clear, print_, data[begin:end], data[end:])
 
 
+def with_points(packed: bytes, points: bytes) -> bytes:
+    """Packed features that have none, with these, ``FEATURE`` records."""
+    version, flags, width, height, _ = HEADER.unpack_from(packed)
+    header = HEADER.pack(version, flags, width, height, len(points) // FEATURE.itemsize)
+    return header + points + packed[HEADER.size :]
+
+
 def unpack_words(data: bytes) -> NDArray[np.uint16]:
     """The words of packed features, strongest feature first; none for no bytes.
 

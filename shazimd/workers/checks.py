@@ -25,14 +25,13 @@ from shazimd.types import (
     Fingerprint,
     FloatVector,
     Hashes,
-    LocalFeatures,
     Mapping,
     PictureFacts,
     Query,
     Verdict,
     Verification,
 )
-from shazimd.words.packing import ASKED_MAX, check_packed
+from shazimd.words.packing import ASKED_MAX, FEATURE, check_packed
 from shazimd.workers import jobs
 from shazimd.workers.messages import MalformedReply
 
@@ -93,9 +92,13 @@ def _query(found: Query, asked: dict[str, Any]) -> None:
         _expect(same, "the vector of the fingerprint", "another")
 
 
-def _local_features(found: LocalFeatures, _asked: dict[str, Any]) -> None:
-    check_packed(found.kept)
-    check_packed(found.asked, asked=True)
+def _query_without_points(found: Query, asked: dict[str, Any]) -> None:
+    _query(found, asked | {"features": True})
+
+
+def _points_of_query(found: bytes, _asked: dict[str, Any]) -> None:
+    count, rest = divmod(len(found), FEATURE.itemsize)
+    _expect(not rest and count <= ASKED_MAX, f"at most {ASKED_MAX} points of {FEATURE.itemsize} bytes", len(found))
 
 
 def _verifications(found: list[Verification], asked: dict[str, Any]) -> None:
@@ -171,7 +174,8 @@ def _expect(holds: bool, expected: str, found: object) -> None:
 CHECKS: dict[Callable[..., Any], Callable[[Any, dict[str, Any]], None]] = {
     jobs.fingerprint: _fingerprint,
     jobs.query: _query,
-    jobs.local_features: _local_features,
+    jobs.query_without_points: _query_without_points,
+    jobs.points: _points_of_query,
     jobs.verify_all: _verifications,
     jobs.lineage: _evidence,
     jobs.picture_facts: _facts,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from shazimd.errors import ModelError
 from shazimd.models.model import ModelInfo, NoVector
-from shazimd.types import Evidence, Fingerprint, LocalFeatures, Mapping, PictureFacts, Query, Verification
+from shazimd.types import Evidence, Fingerprint, Mapping, PictureFacts, Query, Verification
 from shazimd.workers.loading import opened
 
 if TYPE_CHECKING:
@@ -36,9 +36,17 @@ def query(data: bytes, model: ModelInfo | None, max_pixels: int, features: bool)
         return _extractor(None, max_pixels, features).query(data)
 
 
-def local_features(data: bytes, max_pixels: int) -> LocalFeatures:
-    """See ``Extractor.local_features``."""
-    return _extractor(None, max_pixels, True).local_features(data)
+def query_without_points(data: bytes, model: ModelInfo | None, max_pixels: int) -> Query:
+    """As ``query``, but for what ``points`` gives."""
+    try:
+        return _extractor(model, max_pixels, True).query(data, has_points=False)
+    except NoVector:
+        return _extractor(None, max_pixels, True).query(data, has_points=False)
+
+
+def points(data: bytes, max_pixels: int) -> bytes:
+    """See ``Extractor.points``."""
+    return _extractor(None, max_pixels, True).points(data)
 
 
 def verify_all(query: bytes, candidates: Sequence[bytes]) -> list[Verification]:

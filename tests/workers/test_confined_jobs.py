@@ -45,7 +45,8 @@ def test_every_format_is_decoded(pool: WorkerPool) -> None:
     """To the same fingerprint, facts and screen picture, or with the same error."""
     for data in _pictures():
         _same(pool, jobs.query, data, None, PIXELS_MAX, True)
-        _same(pool, jobs.local_features, data, PIXELS_MAX)
+        _same(pool, jobs.query_without_points, data, None, PIXELS_MAX)
+        _same(pool, jobs.points, data, PIXELS_MAX)
         _same(pool, jobs.picture_facts, data, PIXELS_MAX)
         _same(pool, jobs.rendition, data, 64, PIXELS_MAX)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import daemon_process as daemon_process_module
@@ -16,7 +17,8 @@ from forged_kinds import BYTES, FEATURES, FRAMES, KINDS, VALUES
 from shazimd.errors import WorkerFailed
 from shazimd.models.model import bundled
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import FileState, Fingerprint, LocalFeatures
+from shazimd.types import FileState, Fingerprint
+from shazimd.words.packing import ASKED_MAX, FEATURE
 from shazimd.workers import checks, jobs, messages
 from shazimd.workers.messages import MalformedReply
 
@@ -52,13 +54,25 @@ def test_a_forged_reply_is_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize("forged", FEATURES.values(), ids=FEATURES)
-def test_forged_local_features_are_refused(forged: bytes) -> None:
-    """Those to be kept, and those to be asked."""
-    good = forging_worker.honest(b"picture", None).features
-    assert checks.checked(jobs.local_features, (b"picture", 1_000_000), LocalFeatures(good, good))
-    for features in (LocalFeatures(forged, good), LocalFeatures(good, forged)):
+def test_a_forged_part_of_a_query_is_refused(forged: bytes) -> None:
+    """Features without their points, to be kept and to be asked."""
+    query, arguments = forging_worker.honest(b"picture", None), (b"picture", None, 1_000_000)
+    assert checks.checked(jobs.query_without_points, arguments, query)
+    for part in (
+        replace(query, features=forged),
+        replace(query, fingerprint=replace(query.fingerprint, features=forged)),
+    ):
         with pytest.raises(MalformedReply):
-            checks.checked(jobs.local_features, (b"picture", 1_000_000), features)
+            checks.checked(jobs.query_without_points, arguments, part)
+
+
+@pytest.mark.parametrize("length", [-1, 1, FEATURE.itemsize])
+def test_forged_points_are_refused(length: int) -> None:
+    """Other numbers of bytes than points have, and more points than a query may have."""
+    points = bytes(ASKED_MAX * FEATURE.itemsize + length)
+    assert checks.checked(jobs.points, (b"picture", 1_000_000), points[: ASKED_MAX * FEATURE.itemsize][: 24 * 9])
+    with pytest.raises(MalformedReply):
+        checks.checked(jobs.points, (b"picture", 1_000_000), points)
 
 
 def test_every_job_has_a_check() -> None:

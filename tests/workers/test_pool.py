@@ -260,22 +260,22 @@ def test_two_free_workers_share_a_picture(monkeypatch: pytest.MonkeyPatch) -> No
 
         wait_for(lambda: pool._jobs.has_free(2))
         for started in (pool.arrival(data, model), shared(data)):
-            assert started.local is not None
+            assert started.points is not None
             assert repr(jobs.query(data, model, 1_000_000, True)) == repr(started.result())
         with pytest.raises(NotAnImage):
             shared(b"no picture").result()
         monkeypatch.setattr(pools, "SHARED_BYTES_MAX", len(data) - 1)
-        assert shared(data).local is None
+        assert shared(data).points is None
         monkeypatch.setattr(pools, "SHARED_BYTES_MAX", len(data))
         wait_for(pool.submit(worker_jobs.stop_answering).running)
-        assert pool.query(data, model).local is None
+        assert pool.query(data, model).points is None
 
 
 def test_without_features_no_worker_is_asked_for_them() -> None:
     with WorkerPool(processes=2, memory_mb=512, timeout_s=60, max_pixels=1_000_000, features=False) as pool:
         wait_for(lambda: pool._jobs.has_free(2))
         started = pool.query(encoded(picture(), "PNG"), None)
-        assert (None, b"") == (started.local, started.result().features)
+        assert (None, b"") == (started.points, started.result().features)
 
 
 def test_a_cancelled_job_is_not_done() -> None:
