@@ -37,9 +37,18 @@ _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 def by_words(library: Library, features: bytes, limit: int) -> list[ContentId]:
     """Contents that likely share visual words with these local features, or with those of the negative, by more than
     chance."""
-    words = unpack_words(features)
-    found = library.words.search(words, limit), library.words.search(likely_negated(words), limit, is_rare=True)
-    taken_in_turn = dict.fromkeys(chain.from_iterable(zip_longest(*found)))
+    return with_negated(library, features, by_own_words(library, features, limit), limit)
+
+
+def by_own_words(library: Library, features: bytes, limit: int) -> list[ContentId]:
+    """Contents that likely share visual words with these local features by more than chance, likeliest first."""
+    return library.words.search(unpack_words(features), limit)
+
+
+def with_negated(library: Library, features: bytes, likely: Sequence[ContentId], limit: int) -> list[ContentId]:
+    """In turn, the likely contents and those that likely share words with the negative."""
+    negated = library.words.search(likely_negated(unpack_words(features)), limit, is_rare=True)
+    taken_in_turn = dict.fromkeys(chain.from_iterable(zip_longest(likely, negated)))
     return [content for content in taken_in_turn if content is not None][:limit]
 
 

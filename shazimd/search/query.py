@@ -18,9 +18,10 @@ from shazimd.search.candidates import (
     PROPOSED_FROM,
     by_hashes,
     by_negative,
+    by_own_words,
     by_vector,
-    by_words,
     may_be_faint,
+    with_negated,
     with_same_pixels,
 )
 from shazimd.search.fetching import Fetch
@@ -179,14 +180,17 @@ class Search:
             nearest.extend(islice(ranked, BY_SCORE))
             return []
         tried = set(exact)
-        sharing = self._among(query, by_words(self._library, query.features, CANDIDATES_MAX), tried, weights)
-        first = list(islice(sharing, BY_WORDS))
-        verifying = self._verified(query, first)  # in the workers, while this thread searches by score
+        # All this is verified in the workers, as it is found, while this thread searches on.
+        likely = by_own_words(self._library, query.features, CANDIDATES_MAX)
+        likeliest = self._verified(query, self._among(query, likely[:ALONE], tried, weights), together=1)
+        in_turn = with_negated(self._library, query.features, likely, CANDIDATES_MAX)
+        sharing = self._among(query, in_turn, tried, weights)
+        first = self._verified(query, islice(sharing, BY_WORDS + len(exact) - len(tried)))
         nearest.extend(islice(ranked, BY_SCORE))
         alike = by_vector(self._library, query.orientations[0])
         closest = chain(alike, (hit.content for hit in nearest), self._by_hashes(query))
-        by_score = self._verified(query, list(self._among(query, closest, tried, weights)), fetch)
-        judged = self._go_on(query, list(verifying), sharing, fetch)
+        by_score = self._verified(query, self._among(query, closest, tried, weights), fetch)
+        judged = self._go_on(query, [*likeliest, *first], sharing, fetch)
         judged += list(by_score)
         over = (hit.content for hit in _recorded(ranked, nearest))
         further = self._among(query, chain(over, self._crowd(query)), tried, weights)
@@ -199,7 +203,7 @@ class Search:
         with many copies or one template has more of them than are verified first."""
         last = judged
         while last and len(judged) < CANDIDATES_MAX and 2 * sum(f.verdict in _ALIKE for _, f in last) >= len(last):
-            last = list(self._verified(query, list(islice(further, BY_SCORE)), fetch))
+            last = list(self._verified(query, islice(further, BY_SCORE), fetch))
             judged = judged + last
         return judged
 
@@ -255,17 +259,19 @@ class Search:
         return self._verify is not None and bool(query.features)
 
     def _verified(
-        self, query: Query, candidates: Sequence[_Candidate], fetch: Fetch | None = None
+        self, query: Query, candidates: Iterable[_Candidate], fetch: Fetch | None = None, together: int = JOB_CANDIDATES
     ) -> Iterator[_Judgement]:
-        """Verify candidates: all jobs start at once, and each result is awaited when read."""
+        """Verify candidates, so many in a job: each job starts once its candidates are read, and each result is awaited
+        when read."""
         if self._verify is None:
             return iter(())
-        lacking = [hit.content for hit, features in candidates if not features] if fetch else []
-        if fetch and lacking:
-            fetched = fetch(lacking)
+        if fetch:
+            candidates = list(candidates)
+            lacking = [hit.content for hit, features in candidates if not features]
+            fetched = fetch(lacking) if lacking else {}
             candidates = [(hit, features or fetched.get(hit.content, b"")) for hit, features in candidates]
-        rest = range(ALONE, len(candidates), JOB_CANDIDATES)
-        parts = [[each] for each in candidates[:ALONE]] + [candidates[start : start + JOB_CANDIDATES] for start in rest]
+        rest = iter(candidates)
+        parts = iter(lambda: list(islice(rest, together)), [])
         jobs = [(part, self._verify(query.features, [features for _, features in part])) for part in parts]
         border = self._library.copy_from
         return (
