@@ -4,7 +4,7 @@
 
 A daemon with a few drawn pictures runs in a temporary folder. ``sys.setprofile`` traces finds after the first: without
 start-up, imports and worker processes. Each module more is one more to read before changing a search. Only some finds
-give memory back (``posix/memory``, ``posix/resident``: every 32nd transaction of the store), so several are traced.
+give memory back (``posix/memory``: every 32nd transaction of the store), so several are traced.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from shazimd.ingest.lanes import Jobs, Lane
 from shazimd.posix import memory
-from shazimd.posix.resident import library_pages, release
 from shazimd.store.base import Store
 
 REST_S = 10.0
@@ -31,6 +30,6 @@ class Rest:
         if self.after_s is None or self._jobs.pending() or self._jobs.pending(Lane.IDLE):
             return
         self.after_s = None
-        release(library_pages())
+        memory.release(memory.library_pages())
         self._store.release_pages()
         memory.trim()

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shazimd.errors import ModelError
-from shazimd.posix.resident import MappedFile
+from shazimd.posix.memory import MappedFile
 
 
 class Flatbuffer:

@@ -1,6 +1,9 @@
-"""Memory of this process: settings of glibc's allocator (mallopt(3)) and resident sizes (proc_pid_statm(5)).
+"""Memory of this process: settings of glibc's allocator (mallopt(3)), resident sizes (proc_pid_statm(5)), and the pages
+of mapped files.
 
-With another C library, such as musl, the settings do nothing.
+With another C library, such as musl, the settings do nothing. Pages of a mapped file that were read count as ours until
+the kernel needs the memory: a pass over a million rows of a store makes gigabytes resident. They are the cache of the
+kernel: releasing them costs a minor fault when one is read again.
 """
 
 from __future__ import annotations
@@ -8,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 
@@ -18,6 +21,14 @@ _RETURNED_BYTES = 1 << 20
 their pages anew for each, a fifth of the daemon's processor time."""
 _KEPT_BYTES = 32 << 20
 """The most that mallopt(3) takes; the pyramids of local features are 12 MB for each picture."""
+
+_LIBRARY = b".so"
+"""in the path of each"""
+RESIDENT_BYTES_MAX = 8 << 20
+"""A question reads a megabyte of a store, a trim takes a fifth of a millisecond."""
+
+Pages = Sequence[tuple[int, int]]
+"""(address, length) of mappings"""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -47,15 +58,6 @@ def trim() -> None:
     """Give freed memory back to the kernel now; see malloc_trim(3)."""
     if hasattr(_libc, "malloc_trim"):
         _libc.malloc_trim(0)
-
-
-def drop_pages(start: int, length: int) -> None:
-    """Give the resident pages of a mapping back to the kernel; the next access reads the file. Raises OSError.
-
-    Anonymous memory at these addresses would be lost.
-    """
-    if _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_DONTNEED):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def resident_bytes() -> int:
@@ -89,6 +91,73 @@ def _group_limits() -> Iterator[int]:
             except (OSError, ValueError):  # the root group has no limits; "max" is none
                 continue
         group = os.path.dirname(group) if group != "/" else None
+
+
+def library_pages() -> Pages:
+    """The code and constants of the loaded libraries, as far as they are as their files are; see proc_pid_smaps(5).
+
+    Pages that differ from their file, as the dynamic linker or a debugger leaves them, are none of these."""
+    found, span = [], b""
+    with open("/proc/self/smaps", "rb") as lines:
+        for line in lines:
+            fields = line.split(maxsplit=5)
+            if not fields[0].endswith(b":"):  # a mapping; its figures follow
+                is_library = fields[1] in (b"r-xp", b"r--p") and _LIBRARY in fields[-1]
+                span = fields[0] if is_library else b""
+            elif span and fields[:2] == [b"Anonymous:", b"0"]:
+                found.append(_address_and_length(span))
+    return found
+
+
+def release(pages: Pages) -> None:
+    """Release pages, for a process that waits: those that it uses later are read again, some 64 KiB at a time, and
+    those that only its start or its last job used are not. Their libraries must still be loaded."""
+    for start, length in pages:
+        _drop_pages(start, length)
+
+
+class MappedFile:
+    """The resident pages of one mapped file in this process."""
+
+    def __init__(self, path: str) -> None:
+        self._name = os.fsencode(os.path.basename(path))
+        self._inode = os.stat(path).st_ino
+        self._kept = resident_file_bytes()
+
+    def trim(self) -> None:
+        """Release the pages when there are many more than after the last release.
+
+        The caller must keep the mapping in place meanwhile: other memory at its address would be wiped."""
+        if resident_file_bytes() - self._kept > RESIDENT_BYTES_MAX:
+            self.release()
+
+    def release(self) -> None:
+        """Release the pages. The caller must keep the mapping in place, as for ``trim``."""
+        for start, length in self._mappings():
+            _drop_pages(start, length)
+        self._kept = resident_file_bytes()
+
+    def _mappings(self) -> Iterator[tuple[int, int]]:
+        """(address, length) of each; see proc_pid_maps(5). The device is not compared: btrfs gives another there."""
+        with open("/proc/self/maps", "rb") as lines:
+            for line in lines:
+                span, _, _, _, inode, *path = line.split(maxsplit=5)
+                if int(inode) == self._inode and path and path[0].rstrip().endswith(self._name):
+                    yield _address_and_length(span)
+
+
+def _drop_pages(start: int, length: int) -> None:
+    """Give the resident pages of a mapping back to the kernel; the next access reads the file. Raises OSError.
+
+    Anonymous memory at these addresses would be lost.
+    """
+    if _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_DONTNEED):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _address_and_length(span: bytes) -> tuple[int, int]:
+    start, end = (int(address, 16) for address in span.split(b"-"))
+    return start, end - start
 
 
 def _statm(field: int) -> int:

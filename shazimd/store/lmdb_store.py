@@ -19,7 +19,7 @@ import lmdb
 import structlog
 
 from shazimd.errors import StoreError
-from shazimd.posix.resident import MappedFile
+from shazimd.posix.memory import MappedFile
 from shazimd.protocol.status import StoreInfo
 from shazimd.store import environment
 from shazimd.store.bulk import BulkWriter

@@ -12,7 +12,7 @@ import structlog
 from msgspec import structs
 
 from shazimd.errors import StoreDamaged
-from shazimd.posix.resident import MappedFile
+from shazimd.posix.memory import MappedFile
 from shazimd.store import records
 from shazimd.store.tables import (
     PIECE_BYTES,

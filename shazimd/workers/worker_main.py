@@ -20,7 +20,6 @@ from shazimd.errors import ShazimdError, WorkerFailed
 from shazimd.imaging import effort
 from shazimd.models.model import ModelInfo
 from shazimd.posix import memory, process
-from shazimd.posix.resident import Pages, library_pages, release
 from shazimd.workers import messages
 from shazimd.workers.confinement import confine
 from shazimd.workers.loading import load_libraries, opened
@@ -44,10 +43,10 @@ def main() -> None:
             if not next_job.poll(_IDLE_MS):
                 memory.trim()
                 if not next_job.poll(_REST_MS):
-                    release(libraries)
+                    memory.release(libraries)
 
 
-def _prepare(connection: socket.socket, memory_mb: int, timeout_s: float) -> tuple[Pages, list[str]]:
+def _prepare(connection: socket.socket, memory_mb: int, timeout_s: float) -> tuple[memory.Pages, list[str]]:
     """Load everything and give up the rest; see ``confine``. A failure is told to the pool and ends the process."""
     gc.disable()  # collections while libraries load are a twentieth of the start
     try:
@@ -125,7 +124,7 @@ def _models(connection: socket.socket) -> list[ModelInfo]:
     return models
 
 
-def _warm_up(models: list[ModelInfo]) -> Pages:
+def _warm_up(models: list[ModelInfo]) -> memory.Pages:
     """Load all that jobs use, under the limits: a confined worker can open no file. The pages of the libraries."""
     import cv2
 
@@ -134,8 +133,8 @@ def _warm_up(models: list[ModelInfo]) -> Pages:
     for model in models:
         opened(model)
     cv2.setNumThreads(1)
-    libraries = library_pages()
-    release(libraries)  # of a worker's 100 MiB 30 only loaded the libraries and opened the models
+    libraries = memory.library_pages()
+    memory.release(libraries)  # of a worker's 100 MiB 30 only loaded the libraries and opened the models
     return libraries
 
 

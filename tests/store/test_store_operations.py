@@ -12,7 +12,7 @@ import lmdb
 import pytest
 
 from shazimd.errors import StoreError
-from shazimd.posix.resident import MappedFile
+from shazimd.posix.memory import MappedFile
 from shazimd.store import maintenance
 from shazimd.store.lmdb_store import Store, open_store
 from shazimd.store.tables import delete_all, number, put, put_pieces
@@ -171,7 +171,7 @@ def test_what_was_read_need_not_stay_in_memory(
     store: Store, make_fingerprint: Callable[..., Fingerprint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After letting go, the pages of the file no longer count as ours, and read as before."""
-    monkeypatch.setattr("shazimd.posix.resident.RESIDENT_BYTES_MAX", 24 * MIB)
+    monkeypatch.setattr("shazimd.posix.memory.RESIDENT_BYTES_MAX", 24 * MIB)
     ids = store.write(
         lambda w: [w.add_content(b"%d" % n, make_fingerprint(n, features=b"f" * 100_000)) for n in range(200)]
     )
@@ -195,7 +195,7 @@ def test_memory_stays_small_by_itself(
     store: Store, make_fingerprint: Callable[..., Fingerprint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once more than the limit is resident, reads and writes let go of it."""
-    monkeypatch.setattr("shazimd.posix.resident.RESIDENT_BYTES_MAX", 4 * MIB)
+    monkeypatch.setattr("shazimd.posix.memory.RESIDENT_BYTES_MAX", 4 * MIB)
     data = Path(store.info()["path"]) / "data.mdb"
     ids = []
     for n in range(200):

@@ -19,7 +19,7 @@ from forged_kinds import BYTES, FRAMES, KINDS, VALUES
 from worker_jobs import stop_answering
 
 from shazimd.models.model import ModelInfo
-from shazimd.posix.resident import Pages
+from shazimd.posix.memory import Pages
 from shazimd.text import HASHES
 from shazimd.types import Fingerprint, Query, Signals, Verification
 from shazimd.words.packing import HEADER, VERSION

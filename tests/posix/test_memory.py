@@ -1,4 +1,4 @@
-"""Resident memory of mapped files, in the test's own process."""
+"""Resident memory of mapped files, in the process of the test."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shazimd.posix.memory import resident_file_bytes
-from shazimd.posix.resident import library_pages, release
+from shazimd.posix.memory import library_pages, release, resident_file_bytes
 
 _SIZE = 8 << 20
 
