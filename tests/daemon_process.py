@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,6 @@ import numpy as np
 from patience import PATIENCE_S, wait_for
 from PIL import Image, ImageDraw
 
-from shazimd.cli import wait
 from shazimd.client import Client
 
 SCRIPTS = Path(sys.executable).parent
@@ -105,10 +103,11 @@ class DaemonProcess:
             command, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         )
 
-    def settled(self, *, compared: bool = False) -> None:
-        """Wait until all that is on the disk is known, and ``compared``: as `shazimctl wait`, without its process."""
+    def settled(self, *more: str) -> None:
+        """Wait until all that is on the disk is known; with ``--compared``, until its relations are, too."""
         self.wait_for("root_watched")
-        assert 0 == wait.run(Namespace(socket=self.socket, timeout=PATIENCE_S, compared=compared))
+        done = self.ctl("wait", "--timeout", str(int(PATIENCE_S)), *more, patience_s=PATIENCE_S)
+        assert done.returncode == 0, done.stderr
 
     def status(self) -> Event:
         """As `shazimctl status --json`, without a process for each question."""

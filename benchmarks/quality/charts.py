@@ -1,4 +1,4 @@
-"""Pictures of charts and maps: shared axes or land, other values."""
+"""Pictures of charts and maps: shared axes, land or weather, other values."""
 
 from __future__ import annotations
 
@@ -93,3 +93,14 @@ def contours(_base: Rng, rng: Rng) -> Picture:
     pixels = np.full((side - 1, side - 1, 3), (250, 246, 235), np.uint8)
     pixels[edge] = (150, 100, 60)
     return Image.fromarray(pixels)
+
+
+def weather_map(base: Rng, rng: Rng) -> Picture:
+    """Towns on coloured land with clouds and borders; the temperatures are other ones."""
+    image = drawing.scenery(base, 800, 600)
+    draw = ImageDraw.Draw(image)
+    for _ in range(14):
+        x, y = base.uniform(40, 740), base.uniform(40, 540)
+        drawing.text(draw, (x, y), drawing.word(base).title(), 15)
+        drawing.text(draw, (x + 10, y + 16), str(rng.integers(-5, 35)), 22)
+    return image

@@ -57,6 +57,7 @@ FAMILIES: dict[str, Family] = {
     "sudokus": documents.sudoku,
     "spreadsheets": documents.spreadsheet,
     "timetables": documents.timetable,
+    "weather maps": charts.weather_map,
 }
 
 

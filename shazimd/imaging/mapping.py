@@ -30,6 +30,18 @@ def mapping(affine: NDArray[np.float64], query: Features, candidate: Features, m
     )
 
 
+def upright(laid: Mapping, query: Features, candidate: Features) -> NDArray[np.float64]:
+    """The affine map [2, 3] that ``mapping`` described, of one that neither turns nor mirrors."""
+    left, top, right, bottom = laid.region
+    across, down = candidate.width / query.width, candidate.height / query.height
+    return np.array(
+        [
+            [(right - left) * across, 0, left * candidate.width],
+            [0, (bottom - top) * down, top * candidate.height],
+        ]
+    )
+
+
 def shared_parts(affine: NDArray[np.float64], query: Features, match: Features) -> tuple[float, float]:
     """The parts of the query and of the match, [0, 1], that lie on the other picture."""
     (a, b, c), (d, e, f) = affine.tolist()

@@ -27,6 +27,7 @@ TEMPLATES = (
     "sudokus",
     "spreadsheets",
     "timetables",
+    "weather maps",
 )
 
 

@@ -67,6 +67,47 @@ def test_an_edited_page_is_a_copy(drawn: Callable[[], Image.Image], edit: str) -
     assert [judged(edited, original).verdict, judged(original, edited).verdict] == [Verdict.COPY] * 2
 
 
+def business_card(name: str, number: str) -> Image.Image:
+    """So plain that it has few features, and is compared as a whole, too."""
+    image = Image.new("RGB", (700, 400), "white")
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, 0, 700, 16), fill=(90, 20, 60))
+    draw.ellipse((40, 50, 140, 150), fill=(150, 120, 40))
+    for at, text, size in (((170, 80), "Tumo Ltd", 36), ((60, 210), name, 32), ((60, 310), number, 20)):
+        draw.text(at, text, "black", ImageFont.load_default(size))
+    return image
+
+
+def street_map(pin: tuple[int, int]) -> Image.Image:
+    """White streets on pale ground, and a red pin."""
+    rng = np.random.default_rng(4)
+    ground = Image.fromarray(rng.integers(170, 240, (5, 5, 3), np.uint8))
+    image = ground.resize((640, 640), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(image)
+    for ends in rng.uniform(0, 640, (16, 4)).tolist():
+        draw.line(ends, fill="white", width=6)
+    draw.ellipse((pin[0] - 14, pin[1] - 14, pin[0] + 14, pin[1] + 14), fill=(220, 30, 30), outline="white", width=3)
+    return image
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (picture("weather maps", TUNED, 0), picture("weather maps", TUNED, 1)),
+        (business_card("Farid Gantuko", "+41 83 668 77 16"), business_card("Olga Mitusha", "+41 19 204 53 82")),
+        (street_map((120, 420)), street_map((430, 200))),
+    ],
+    ids=["weather map", "business card", "moved pin"],
+)
+def test_a_few_other_things_on_one_ground_make_a_variant(pair: tuple[Image.Image, Image.Image]) -> None:
+    """Also where most of the print is other, where few features are found, and where a thing was moved. Edited copies
+    stay copies."""
+    assert [judged(*pair).verdict, judged(*reversed(pair)).verdict] == [Verdict.VARIANT] * 2
+    for name in ("jpeg-60", "half-size", "crop-90", "blurred"):
+        edited = EDITS[name](pair[0], np.random.default_rng(1), pair[0])
+        assert [judged(edited, each).verdict is Verdict.COPY for each in pair] == [True, False], name
+
+
 def test_an_invoice_without_its_total_is_a_copy() -> None:
     """Figures that the one lacks are an addition: nothing is replaced."""
     pair = an_invoice(), an_invoice()
