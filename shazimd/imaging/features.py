@@ -225,7 +225,8 @@ def _strongest(frame: NDArray[np.uint8], limit: int) -> _Found:
     found = cv2.SIFT.create(contrastThreshold=_CONTRAST_MIN, edgeThreshold=_EDGE_RATIO_MAX).detect(frame)
     if not found:
         return _Found(np.empty((0, 5), np.float32), np.empty((0, 128), np.float32))
-    keypoints = np.array([(*k.pt, k.size, k.angle, k.response) for k in found], np.float32)
+    columns = [k.size for k in found], [k.angle for k in found], [k.response for k in found]
+    keypoints = np.column_stack([cv2.KeyPoint.convert(found), *columns]).astype(np.float32)
     order = _order(keypoints, frame.shape)[:limit]
     larger = cv2.resize(frame, None, fx=_ENLARGED, fy=_ENLARGED, interpolation=cv2.INTER_LINEAR)
     _, descriptors = _DESCRIBER.compute(larger, [_in_larger(found[place]) for place in order])
