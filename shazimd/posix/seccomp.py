@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 # <linux/seccomp.h>: SECCOMP_SET_MODE_FILTER, SECCOMP_GET_ACTION_AVAIL, SECCOMP_FILTER_FLAG_TSYNC
-_SET_MODE_FILTER, _IS_AVAILABLE, _ALL_THREADS = 1, 2, 1
+_SET_MODE_FILTER, _ALL_THREADS = 1, 1
 _KILL, _ERROR, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000  # SECCOMP_RET_KILL_PROCESS, ..._ERRNO, ..._ALLOW
 _LOAD, _EQUAL, _AND, _RETURN = 0x20, 0x15, 0x54, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_ALU|AND|K, BPF_RET|K
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16  # offsets in struct seccomp_data
@@ -78,13 +78,6 @@ _ARCHITECTURES = {
 def architecture() -> Architecture | None:
     """The numbers of this machine's calls; None for a machine that is not known, or a 32-bit program."""
     return _ARCHITECTURES.get(platform.machine()) if ctypes.sizeof(ctypes.c_void_p) == 8 else None
-
-
-def is_available() -> bool:
-    """Whether the kernel has filters, and this machine's calls are known."""
-    found = architecture()
-    allow = ctypes.c_uint32(_ALLOW)
-    return found is not None and _libc().syscall(found.seccomp, _IS_AVAILABLE, 0, ctypes.byref(allow)) == 0
 
 
 def allow_only(calls: Mapping[str, Condition | None], absent: Collection[str] = ()) -> None:

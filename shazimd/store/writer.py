@@ -338,16 +338,12 @@ class Writer(ValueWriter):
         self.relations.forget(content)
         self.relations.remove_facts(content)
         self.regrouped.add(content)
-        for model, known in list(self._models()):
-            self._remove_vector(content, model, known)
+        for model, _ in list(self._models()):
+            self.remove_vector(content, model)
 
     def remove_vector(self, content: ContentId, model: str) -> None:
         """Remove the vector of one model, whether or not it is sound; a missing one is passed over."""
         known = self._model(model)
-        if known is not None:
-            self._remove_vector(content, model, known)
-
-    def _remove_vector(self, content: ContentId, model: str, known: ModelRecord) -> None:
-        if self._has_vector(known, content):
+        if known is not None and self._has_vector(known, content):
             delete_all(self._txn, self._t.vectors, vector_key(known, content))
             self._put_model(model, ModelRecord(known.number, known.width, known.vectors - 1))

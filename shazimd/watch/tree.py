@@ -26,7 +26,12 @@ from shazimd.watch.listing import subdirectories
 
 log = structlog.get_logger()
 
-_CLOSED = IN.IN_CLOSE_WRITE | IN.IN_MOVED_TO
+_STAGES = (
+    (IN.IN_DELETE, Stage.GONE),
+    (IN.IN_MOVED_FROM, Stage.AWAY),
+    (IN.IN_CLOSE_WRITE | IN.IN_MOVED_TO, Stage.CLOSED),
+    (IN.IN_MODIFY, Stage.WRITING),
+)
 _GONE = IN.IN_DELETE | IN.IN_MOVED_FROM
 _REMEDY = "raise fs.inotify.max_user_watches with sysctl; until then these directories are polled"
 
@@ -249,7 +254,8 @@ class RootWatches:
         elif event.is_directory or self._is_linked_directory(node, event.name):
             self._handle_directory(node, event)
         elif self.rules.takes(event.name):
-            self._report(FileEvent(Kind.FILE, os.path.join(node.path, event.name), stage=_stage(event.mask)))
+            stage = next((stage for bits, stage in _STAGES if event.mask & bits), Stage.OPEN)
+            self._report(FileEvent(Kind.FILE, os.path.join(node.path, event.name), stage=stage))
 
     def handle_move(self, source_node: Node, source: InotifyEvent, node: Node, target: InotifyEvent) -> None:
         """Handle a complete rename into ``node`` of this root; ``source_node`` may be of another root."""
@@ -342,13 +348,3 @@ class RootWatches:
             if name and node is not None:
                 node = node.children.get(name)
         return node
-
-
-def _stage(mask: int) -> Stage:
-    if mask & IN.IN_DELETE:
-        return Stage.GONE
-    if mask & IN.IN_MOVED_FROM:
-        return Stage.AWAY
-    if mask & _CLOSED:
-        return Stage.CLOSED
-    return Stage.WRITING if mask & IN.IN_MODIFY else Stage.OPEN
