@@ -26,8 +26,8 @@ from shazimd.imaging.agreement import structured_blocks
 from shazimd.imaging.alignment import Affine, Aligned, Mask, Plane, align, align_print
 from shazimd.imaging.features import Features
 from shazimd.imaging.objects import other_figures, other_marks, other_objects
-from shazimd.imaging.recoloured import recoloured
-from shazimd.imaging.regions import REGIONS_MAX, Regions, places, regions, without_bars
+from shazimd.imaging.recoloured import recoloured, without_discs
+from shazimd.imaging.regions import REGIONS_MAX, Regions, is_near_edge, places, regions, without_bars
 from shazimd.imaging.stamps import may_be_stamp, without_stamp
 from shazimd.imaging.strokes import REACH, unlike_strokes
 from shazimd.imaging.unlike import UNLIKE_MIN, unlike_pixels
@@ -65,11 +65,11 @@ _STICKER_SHARES, _STICKER_FILL, _STICKER_TONE = (0.008, 0.07), 0.5, 0.45
 have, one label was replaced by another."""
 WORDS_REGIONS, WORDS_PIXELS = 4, 40
 """Photographs: so many small regions of strokes, with so many unlike pixels, are other words over the same picture."""
-_STAMP_SHARE_MAX, _STAMP_SPREAD = 0.035, 25.0
+_STAMP_SHARE_MAX, _STAMP_SPREAD, _STAMP_SPREAD_AT_EDGE = 0.035, 25.0, 13.0
 """Share of the overlap and grey levels: a stamp on flat ground that is not looked at for its colour. A disc on a flag
-has .056, the rest of a wedge of a pie chart 12 levels."""
-_STAMP_NEAR, _WATERMARK_REGIONS = 0.06, 8
-"""Distance of a stamp from the edge, as a share of the side; regions that the words of a watermark make at least."""
+has .056, the rest of a wedge of a pie chart 12 levels. A letter on a disc as bright as the ground has 13.8 at least."""
+_WATERMARK_REGIONS = 8
+"""Regions that the words of a watermark make at least."""
 _STROKES_BALANCE, _STROKES_FILL, _STROKES_SPREAD, _STROKES_SHARE = 0.4, 0.65, 20.0, 0.015
 """Strokes: both sides have some (words laid over a texture leave that side ten times fewer), they do not fill the
 region, they are strong in both, and the region is small."""
@@ -86,8 +86,9 @@ _MOVED_PIXELS, _MOVED_SIDE, _MOVED_SPREAD, _MOVED_SHARE = 16, 4, 30.0, 0.01
 so long and stands out by so many grey levels, where no more than the share of the overlap is unlike in all: a pin that
 was moved on a map. Of 2,600 tuned edits, each asked both ways, none has more than 4 such pixels on both sides, moved
 pins have 19 at least."""
-_BARELESS_MIN = 0.7
-"""Plain pictures: the share of the overlap that bars at its edges leave. The third stripe of a flag is no bar."""
+_BARELESS_MIN = 0.5, 0.7
+"""Pages and drawings, plain pictures: the share of the overlap that bars at its edges leave. A flag's stripes are none.
+"""
 _UNDER_WORDS_MIN = 0.9
 """Median correlation of the blocks of copies once the words are taken away: on the tuned seeds .99."""
 
@@ -204,7 +205,7 @@ def differences_of(
     toned = not drawn or is_toned(both)
     unlike = unlike_pixels(both, toned=toned, least=least)
     inside = without_bars(both.inside, unlike[0] | unlike[1])
-    if plain and np.count_nonzero(inside) < _BARELESS_MIN * np.count_nonzero(both.inside):
+    if drawn and np.count_nonzero(inside) < _BARELESS_MIN[plain] * np.count_nonzero(both.inside):
         inside = both.inside
     overlap = int(np.count_nonzero(inside))
     found = regions(both, *(side & inside for side in unlike))
@@ -215,7 +216,10 @@ def differences_of(
         chosen = _replaced_natural(found, overlap)
     other_colours = np.zeros_like(inside)
     if drawn and not toned and not chosen:
-        other_colours = recoloured(both, inside & ~_stamps(found, overlap), 2 * coarser)
+        stamps = _stamps(found, overlap)
+        other_colours = recoloured(both, inside & ~stamps, 2 * coarser)
+        if stamps.any() and other_colours.any():
+            other_colours = without_discs(other_colours, stamps, _STAMP_SHARE_MAX * overlap, overlap)
     boxes = [found.boxes[number] for number in chosen] + _boxes(other_colours)
     if not boxes:
         return None
@@ -228,7 +232,8 @@ def _stamps(found: Regions, overlap: int) -> Mask:
     if not len(found.area):
         return np.zeros(found.labels.shape, bool)
     stamps = (_added(found, _SPREAD_QUIET) != -1) & (found.area <= _STAMP_SHARE_MAX * overlap)
-    return found.around(stamps & (found.spread.max(axis=0) >= _STAMP_SPREAD))
+    spread = np.where(is_near_edge(found.boxes, found.labels.shape), _STAMP_SPREAD_AT_EDGE, _STAMP_SPREAD)
+    return found.around(stamps & (found.spread.max(axis=0) >= spread))
 
 
 def laid_over(both: Aligned, least: int) -> Mask:
@@ -238,11 +243,7 @@ def laid_over(both: Aligned, least: int) -> Mask:
     found = regions(both, *(side & both.inside for side in unlike_pixels(both, toned=False, least=least)))
     small = (_added(found, _SPREAD_QUIET) != -1) & (found.area <= _STAMP_SHARE_MAX * inside)
     if small.sum() < _WATERMARK_REGIONS:
-        height, width = both.inside.shape
-        left, top, right, bottom = found.boxes.T.astype(np.int64)
-        right, bottom = left + right, top + bottom
-        near = np.minimum(np.minimum(left, width - right) / width, np.minimum(top, height - bottom) / height)
-        small &= near <= _STAMP_NEAR
+        small &= is_near_edge(found.boxes, both.inside.shape)
     return found.around(small)
 
 

@@ -24,6 +24,9 @@ places, which compression and resampling displace, too; and so many places. On t
 of the size move a part by .16 at most, half of all places by .02 to .04; by .37 in pictures that are kept coarser."""
 _EXPLAINED_MIN = 0.6
 """The part of the squared difference that the displacement explains: of what an edit adds, it explains little."""
+_EXPLAINED_LEVELS = 3.5
+"""Grey levels, root mean square, that the displacement explains: coding moves the faint edge of two dark stripes by .3
+pixels, which makes 2 levels; mouths and eyes make 6.4 at least."""
 _LEVELS_MAX = 3.0
 """Grey levels by which half of the pixels may differ: clipped tones move edges, too."""
 
@@ -49,7 +52,8 @@ def has_displaced_parts(both: Aligned) -> bool:
     structure, along, all_ = structure[structured], np.abs(along[structured]), all_[structured]
     distances = along / structure
     least = np.clip(_TIMES * np.median(distances), *_DISTANCES)
-    is_displaced = (distances >= least) & (along * along >= _EXPLAINED_MIN * structure * all_)
+    is_explained = along * along >= structure * np.maximum(_EXPLAINED_MIN * all_, _EXPLAINED_LEVELS**2)
+    is_displaced = (distances >= least) & is_explained
     return int(np.count_nonzero(is_displaced)) >= _PLACES_MIN
 
 

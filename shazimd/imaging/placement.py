@@ -39,7 +39,7 @@ _FINEST_SCALES = np.array([0.98, 0.99, 1.0, 1.01, 1.02])
 _COARSE_MIN = 0.7
 """Correlation at the coarse side: on the tuned seed every part that the fine search found at .8 or more had .8, half of
 the strangers have less than .67."""
-_LIKELY, _SIZE_WEIGHT = 2, 0.05
+_LIKELY, SIZE_WEIGHT = 2, 0.05
 """The coarse scales that are searched finely; of stripes, which lie on each other at all scales, the larger ones."""
 _SPRITE_SIDE = 64
 """Pixels, longer side, up to which a picture is looked for pixel by pixel."""
@@ -187,7 +187,7 @@ def _inside(inner: Whole, outer: Whole) -> Placed | None:
 
 
 def _likelihood(placed: Placed) -> float:
-    return placed.correlation + _SIZE_WEIGHT * placed.share
+    return placed.correlation + SIZE_WEIGHT * placed.share
 
 
 def _fit(inner: Whole, outer: Whole) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shazimd.imaging.alignment import Aligned, Mask
+from shazimd.imaging.regions import is_near_edge
 
 _UNLIKE_CHROMA, _VIVID_CHROMA, _GREY = 24.0, 42.0, 6
 """Levels of Cr and Cb, as a distance: of other colours, and of colours that no sepia (36 at most) and no faded copy
@@ -44,6 +45,16 @@ def recoloured(both: Aligned, counted: Mask, step: int) -> Mask:
     height, width = found[whole].shape
     found[whole] = cv2.resize(unlike, (width, height), interpolation=cv2.INTER_NEAREST) > 0
     return found
+
+
+def without_discs(colours: Mask, stamps: Mask, disc_max: float, overlap: int) -> Mask:
+    """The places of other colours without those that hold a stamp near the edge, of ``disc_max`` pixels at most: a disc
+    may be as bright as its ground, so that its letter alone is unlike. None if too little of the overlap is left."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((colours | stamps).view(np.uint8), ltype=cv2.CV_16U)
+    holds = np.bincount(labels[stamps], minlength=len(stats)) > 0
+    small = stats[:, 2:4].astype(np.int64).prod(axis=1) <= disc_max
+    left = colours & ~(holds & small & is_near_edge(stats[:, :4], colours.shape))[labels]
+    return left if np.count_nonzero(left) >= RECOLOURED_SHARE * overlap else np.zeros_like(left)
 
 
 def _is_place(pixels: Mask, inside: Mask, least: float) -> bool:

@@ -22,6 +22,9 @@ _LEVELS = np.stack([np.arange(256.0), np.arange(256.0) ** 2], axis=1)
 _BAR_UNLIKE, _BAR_MIN, _BAR_SHARE_MAX = 0.7, 3, 0.4
 """A bar at the edge: lines of which this share is unlike, at least so many lines, at most this share of the overlap."""
 
+_STAMP_NEAR = 0.06
+"""Distance of a stamp from the edge, as a share of the side."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Regions:
@@ -143,6 +146,15 @@ def _bar_length(shares: NDArray[np.float64]) -> int:
     means = np.cumsum(shares) / np.arange(1, len(shares) + 1)
     ends = np.flatnonzero((means > _BAR_UNLIKE) & (shares > _BAR_UNLIKE))
     return int(ends[-1]) + 1 if len(ends) else 0
+
+
+def is_near_edge(boxes: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Whether boxes [n, 4] (left, top, width, height) lie as near to the edge of a picture [h, w] as stamps do."""
+    height, width = shape
+    left, top, right, bottom = boxes.T.astype(np.int64)
+    right, bottom = left + right, top + bottom
+    near = np.minimum(np.minimum(left, width - right) / width, np.minimum(top, height - bottom) / height)
+    return np.asarray(near <= _STAMP_NEAR)
 
 
 def places(both: Aligned, boxes: NDArray[np.float64]) -> tuple[tuple[Box, Box], ...]:

@@ -21,9 +21,10 @@ from shazimd.imaging.features import Features
 from shazimd.imaging.grounds import on_one_ground
 from shazimd.imaging.maps import best_map, view
 from shazimd.imaging.objects import beyond
+from shazimd.imaging.placing import correlation
 from shazimd.imaging.regions import REGIONS_MAX, places
 from shazimd.imaging.tones import gained, gained_query
-from shazimd.imaging.whole import CANDIDATE_MIN, correlation, laid_best, whole_views
+from shazimd.imaging.whole import CANDIDATE_MIN, laid_best, whole_views
 from shazimd.types import Box, Differences
 
 _PLAINLY = 0.8
@@ -35,7 +36,7 @@ _SHOWN_MIN = 0.7
 _LEVELS, _PIXELS_MIN, _PLAINLY_IN_PIXELS = 2, 16, 0.5
 """Grey levels by which a pixel of one drawing lies beyond what the other has around it, how many there must be, and the
 nearer one's miss as a part of the other's, at most: on the tuned seeds it was .08 for emoji and flags."""
-_SAME_PLACE = 0.7
+_SAME_PLACE = 0.5
 """Of the places of two pictures in the query: what both share, as a part of what either fills, at least."""
 
 
@@ -53,10 +54,11 @@ def outdone(one: Aligned, other: Aligned, between: Differences) -> tuple[int, Di
     return worse, Differences(between.share, places(both, boxes))
 
 
-def outdone_in_pixels(query: Features, pair: Sequence[Features]) -> tuple[int, Differences] | None:
+def outdone_in_pixels(query: Features, pair: Sequence[tuple[Features, bool]]) -> tuple[int, Differences] | None:
     """As ``outdone``, of two known pictures that are no copies of each other, by the pixels in which they differ; None,
-    too, if there are hardly any, or if the query shows them in two places, one beside or inside the other."""
-    found = [laid for known in pair if (laid := _laid_on(query, known)) is not None]
+    too, if there are hardly any, or if the query shows them in two places, one beside or inside the other. ``pair``:
+    each with whether its features found the map."""
+    found = [laid for known, is_mapped in pair if (laid := _laid_on(query, known, is_mapped)) is not None]
     if len(found) < len(pair):
         return None
     shown = min((both.match for both, _ in found), key=lambda plane: plane.size)
@@ -75,15 +77,22 @@ def outdone_in_pixels(query: Features, pair: Sequence[Features]) -> tuple[int, D
     return worse, _differences(*found[worse], differ)
 
 
-def _laid_on(query: Features, known: Features) -> tuple[Aligned, bool] | None:
-    """A known picture laid on the query where they correlate best, and whether it is mirrored; None without a place."""
+def _laid_on(query: Features, known: Features, is_mapped: bool) -> tuple[Aligned, bool] | None:
+    """A known picture, or its negative, laid on the query where they correlate best, and whether it is mirrored; None
+    without a place."""
     on_ground = on_one_ground(known, query)
     if on_ground is None:
         return None
     known, query = on_ground
-    views = view(known), view(known.mirrored())
-    maps = [(best_map(each, view(query)), bool(mirrored)) for mirrored, each in enumerate(views)]
-    return laid_best(whole_views(known), query, [(best.affine, mirrored) for best, mirrored in maps if best])
+    found = None
+    for each in (known, known.negated()):
+        maps = [best_map(view(one), view(query)) for one in (each, each.mirrored())] if is_mapped else []
+        mapped = [(best.affine, bool(mirrored)) for mirrored, best in enumerate(maps) if best is not None]
+        laid = laid_best(whole_views(each), query, mapped)
+        if laid is not None and correlation(laid[0]) >= CANDIDATE_MIN:
+            return laid
+        found = found or laid
+    return found
 
 
 def _differences(both: Aligned, is_mirrored: bool, differ: Mask) -> Differences:

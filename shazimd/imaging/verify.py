@@ -150,7 +150,8 @@ def _outdone(
         if worse is not None:
             return worse[0], worse[1].mirrored() if mirrored[worse[0]] else worse[1]
     if all((asked.features.drawn and each.drawn) or _are_few(asked.features, each) for each in pair):
-        return outdone_in_pixels(asked.features, pair)
+        by_features = [each.inliers >= INLIERS_MIN for each in found]
+        return outdone_in_pixels(asked.features, list(zip(pair, by_features, strict=True)))
     return None
 
 

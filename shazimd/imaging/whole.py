@@ -6,10 +6,8 @@ alike so often that agreement alone proves nothing.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import NamedTuple
 
 import cv2
@@ -22,7 +20,8 @@ from shazimd.imaging.differences import differences_of, is_toned, laid_over, oth
 from shazimd.imaging.displaced import has_displaced_parts
 from shazimd.imaging.features import Features
 from shazimd.imaging.mapping import CONTAINED_MIN, mapping, shared_parts
-from shazimd.imaging.placement import SIDE_MIN, SPREAD_MIN, Whole, placements
+from shazimd.imaging.placement import SIDE_MIN, SIZE_WEIGHT, SPREAD_MIN, Whole, placements
+from shazimd.imaging.placing import GRID_SIDE, correlated, correlation, refined, slid
 from shazimd.imaging.small import SmallPicture
 from shazimd.imaging.tones import gained, gained_match, gained_query
 from shazimd.imaging.watermarks import without_words
@@ -31,8 +30,7 @@ from shazimd.types import Verdict, Verification
 Affine = NDArray[np.float64]
 
 _OWN_SIDE = 192
-_GRID_SIDE = 96
-"""Pixels, longer side: the pictures as they are compared, at most and at least, so that sprites are enlarged."""
+"""Pixels, longer side: the pictures as they are compared, at most."""
 CANDIDATE_MIN = 0.8
 """Correlation from which on a placement is looked at more closely."""
 CORRELATION_MIN = 0.93
@@ -70,12 +68,6 @@ _ALL = 0.97
 _UNLIKE_PIXELS_SHARE = 0.0006
 _VARIANT_SHARE_MAX = 0.12
 """Pictures that differ in more than this share are not of one template: a white border alone correlates."""
-_EXACT_MIN = 0.998
-"""Correlation from which on a map is exact."""
-_REFINED_MAX = 0.06
-"""How far a refined map may turn and scale: stripes can be stretched onto any other stripes."""
-_ROUNDS, _STEP_MIN = 10, 1e-4
-"""Of the search for that map: 30 rounds more find a better one for none of 1,000 pairs of the tuned seed."""
 
 
 class WholeView(NamedTuple):
@@ -129,17 +121,19 @@ def compared_whole(
 
 
 def laid_best(
-    views: Sequence[WholeView], candidate: Features, mapped: Iterable[tuple[Affine, bool]] = ()
+    views: Sequence[WholeView], candidate: Features, mapped: Sequence[tuple[Affine, bool]] = ()
 ) -> tuple[Aligned, bool] | None:
-    """One of the views (upright, mirrored) laid on a candidate, and whether it is the mirrored one, by the placement or
-    given map by which they correlate best; None without any."""
+    """One of the views (upright, mirrored) laid on a candidate, and whether it is the mirrored one, by that of the maps
+    with which they correlate best, or without any by a placement, a large one rather than a part; None without either.
+    """
     if min(min(side.picture.shape[:2]) for side in (views[0].features, candidate)) < SIDE_MIN:
         return None
     candidate = reduced(candidate)
-    placed = placements([view.whole for view in views], Whole(candidate))
-    maps = chain(((each.affine, bool(mirrored)) for each, mirrored in placed), mapped)
-    laid = [(_refined(views[mirrored].features, candidate, affine), mirrored) for affine, mirrored in maps]
-    return max(laid, key=lambda each: correlation(each[0]), default=None)
+    if not mapped:
+        placed = placements([view.whole for view in views], Whole(candidate))
+        mapped = [(each.affine, bool(mirrored)) for each, mirrored in placed]
+    laid = [(refined(views[mirrored].features, candidate, affine), mirrored) for affine, mirrored in mapped]
+    return max(laid, key=lambda each: correlation(each[0]) + SIZE_WEIGHT * each[0].inside.mean(), default=None)
 
 
 def _beside_a_caption(view: Features, candidate: Features) -> Verification | None:
@@ -169,7 +163,7 @@ def _rows(features: Features, first: int, count: int) -> Features:
 
 def _is_whole(view: Features, candidate: Features, affine: Affine) -> bool:
     """Whether a map lays most of one picture on the other, where they correlate."""
-    both = align(view, candidate, affine, least=_GRID_SIDE)
+    both = align(view, candidate, affine, least=GRID_SIDE)
     mapped = abs(np.linalg.det(both.between[:, :2])) * both.sizes[0][0] * both.sizes[0][1]
     return (
         np.count_nonzero(both.inside) >= _WHOLE_SHARE * min(mapped, both.inside.size)
@@ -182,8 +176,13 @@ def _compared(
 ) -> Verification | None:
     """The verdict on pictures that are laid on each other by a map, words laid across one of them left out; None where
     they do not agree."""
-    both = _refined(view, candidate, affine)
+    both = refined(view, candidate, affine)
     found = _judged(view, candidate, affine, both, mirrored, copies_only=copies_only)
+    if found is None or found.verdict is not Verdict.COPY:
+        nearer = slid(view, candidate, affine, both)
+        if nearer is not None:
+            again = _judged(view, candidate, affine, nearer, mirrored, copies_only=copies_only or found is not None)
+            both, found = (nearer, again) if again is not None else (both, found)
     if found is None or found.verdict is not Verdict.COPY:
         plain = without_words(both)
         again = None
@@ -261,38 +260,13 @@ def reduced(features: Features) -> Features:
     return replace(features, small=SmallPicture.of(picture.astype(np.uint8, copy=False)), is_mirrored=False)
 
 
-def _refined(view: Features, candidate: Features, affine: Affine) -> Aligned:
-    """The pictures aligned by the map, or by a better-correlating map near it."""
-    both = align(view, candidate, affine, least=_GRID_SIDE)
-    before = correlation(both)
-    if before >= _EXACT_MIN:
-        return both
-    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, _ROUNDS, _STEP_MIN)
-    start, mask = np.eye(2, 3, dtype=np.float32), both.inside.astype(np.uint8)
-    try:
-        _, found = cv2.findTransformECC(both.match, both.query, start, cv2.MOTION_AFFINE, stop, mask)
-    except cv2.error:  # OpenCV's only way to say that the pictures do not overlap, are flat or do not converge
-        return both
-    if np.abs(found[:, :2] - np.eye(2)).max() >= _REFINED_MAX:
-        return both
-    better = both.moved(np.asarray(cv2.invertAffineTransform(found), np.float64))
-    return better if correlation(better) > before else both
-
-
-def correlation(both: Aligned) -> float:
-    """Of the luma where both are shown, [-1, 1]; -1 where that is too little to say."""
-    if np.count_nonzero(both.inside) < 64:
-        return -1.0
-    return _correlated(*(side[both.inside].astype(np.float64) for side in (both.query, both.match)))
-
-
 def _agreement(both: Aligned, inside: Mask, least: float) -> float | None:
     """The correlation of the aligned luma where it, and what a plane leaves of it, agree; None where not, or where
     there is nothing to compare. The tones of one are adapted to the other's: brightness that is clipped counts little.
     """
     query, match = both.query, both.match
     sides = [side[inside].astype(np.float64) for side in (query, match)]
-    found = _correlated(*sides)
+    found = correlated(*sides)
     if found < DRAWN_CORRELATION_MIN:
         whole = inside is both.inside
         adapted = (
@@ -300,12 +274,12 @@ def _agreement(both: Aligned, inside: Mask, least: float) -> float | None:
             (query, gained_match(both) if whole else gained(match, query, inside)),
         )
         pairs = [sides, *([side[inside].astype(np.float64) for side in pair] for pair in adapted)]
-        found, sides = max(((_correlated(*pair), pair) for pair in pairs), key=lambda each: each[0])
+        found, sides = max(((correlated(*pair), pair) for pair in pairs), key=lambda each: each[0])
     if found < least:
         return None
     reliefs = _without_plane(inside, sides)
     quiet = min(side.std() for side in sides) < SPREAD_MIN or min(relief.std() for relief in reliefs) < RELIEF_MIN
-    return None if quiet or _correlated(*reliefs) < least else found
+    return None if quiet or correlated(*reliefs) < least else found
 
 
 def _without_plane(inside: Mask, sides: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
@@ -314,8 +288,3 @@ def _without_plane(inside: Mask, sides: Sequence[NDArray[np.float64]]) -> list[N
     scatter = np.array([[x @ x, x @ y], [x @ y, y @ y]]) + 1e-9 * np.eye(2)  # all pixels may lie on one line
     slopes = [np.linalg.solve(scatter, [x @ side, y @ side]) for side in sides]
     return [side - side.mean() - right * x - down * y for side, (right, down) in zip(sides, slopes, strict=True)]
-
-
-def _correlated(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    return float(a @ b) / max(1e-9, math.sqrt(float(a @ a) * float(b @ b)))
