@@ -66,7 +66,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     left = [name for name in CACHES if (TESTS.parent / name).exists()]
     trees = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shazimd-boot"
     if trees.is_dir() and (found := sum(tree.is_dir() for tree in trees.iterdir())):
-        left.append(f"{trees} ({found} Debian trees, up to 0.8 GB each)")
+        left.append(f"{trees} ({found} Debian trees and sets of wheels, 2 GB)")
     if left:
         terminalreporter.write_line(f"left in caches: {', '.join(left)}")
 

@@ -7,8 +7,12 @@ at any time.
 
 from __future__ import annotations
 
-import argparse
+import gc
 import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in shazimd: NumPy comes with the settings, and computes nothing
+
+import argparse
 import signal
 import sys
 import threading
@@ -43,6 +47,7 @@ Work = Callable[[Callable[[], bool], Callable[[], None]], None]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns its exit status: 0 stopped as asked, 2 for a wrong configuration."""
+    gc.freeze()  # modules stay: neither collections nor the end look through them
     options = parser().parse_args(arguments)
     logs.configure(options.log_format, options.log_level)
     try:
