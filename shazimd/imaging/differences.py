@@ -25,7 +25,15 @@ from numpy.typing import NDArray
 from shazimd.imaging.agreement import structured_blocks
 from shazimd.imaging.alignment import Affine, Aligned, Mask, Plane, align, align_print
 from shazimd.imaging.features import Features
-from shazimd.imaging.objects import other_figures, other_marks, other_objects
+from shazimd.imaging.objects import (
+    DENSE_FIGURES,
+    DRAWN_FIGURES,
+    PHOTO_FIGURES,
+    TONED_FIGURES,
+    other_figures,
+    other_marks,
+    other_objects,
+)
 from shazimd.imaging.recoloured import recoloured, without_discs
 from shazimd.imaging.regions import REGIONS_MAX, Regions, is_near_edge, places, regions, without_bars
 from shazimd.imaging.stamps import may_be_stamp, without_stamp
@@ -89,6 +97,8 @@ pins have 19 at least."""
 _BARELESS_MIN = 0.5, 0.7
 """Pages and drawings, plain pictures: the share of the overlap that bars at its edges leave. A flag's stripes are none.
 """
+_LOGO_SIDE_MAX = 0.2
+"""Photographs: the share of a side in which figures are not looked at; under logos on tuned photos they have .16."""
 _UNDER_WORDS_MIN = 0.9
 """Median correlation of the blocks of copies once the words are taken away: on the tuned seeds .99."""
 
@@ -112,18 +122,25 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
     least = STROKES_PIXELS_EXACT if exact and not toned else max(STROKES_PIXELS_EXACT, round(coarse * STROKES_PIXELS))
     found = coarsely or other_strokes(both, drawn=drawn, pixels=least) or differences_of(both, drawn=drawn)
     if not drawn:
-        return found or other_objects(both) or other_marks(both)
+        return found or other_objects(both) or other_marks(both) or _figures_on_a_photo(both)
+    borders = TONED_FIGURES if toned else DRAWN_FIGURES
     if found is None:
         print_ = align_print(query, match, affine)
-        return other_figures(both, toned=toned) if print_ is None else other_figures(print_, dense=True)
+        return other_figures(both, borders) if print_ is None else other_figures(print_, DENSE_FIGURES)
     if differ_by_words_alone(both):
         return None
     plain = without_stamp(both, found)
     if plain is None:
         return found
     left = other_strokes(plain, drawn=True, pixels=least) or differences_of(plain, drawn=True)
-    left = left or other_figures(plain, toned=toned)
+    left = left or other_figures(plain, borders)
     return found if left else None
+
+
+def _figures_on_a_photo(both: Aligned) -> Differences | None:
+    """Other figures in more than one small place, in which an edit may have laid a logo over print."""
+    found = other_figures(both, PHOTO_FIGURES)
+    return None if found is None or may_be_stamp(found, _LOGO_SIDE_MAX) else found
 
 
 def differ_by_words_alone(both: Aligned) -> bool:

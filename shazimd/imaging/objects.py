@@ -11,10 +11,14 @@ or a sticker over a picture has no cause to use the very tones that it covers.
 Small *figures* (two cells of a spreadsheet, the total of an invoice) are print of a few pixels, which a small picture
 keeps badly: in one place it has lost more than other figures change in another. Two things part them. A fine blur or a
 displacement changes all print alike, and is taken away by least squares. And what is left is measured by the pair's own
-rest: other figures stand far above that of nearly all other places with print.
+rest: other figures stand far above that of nearly all other places with print, or of half of them where nothing else
+differs.
 """
 
 from __future__ import annotations
+
+import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -53,17 +57,33 @@ _FIGURE_REACH, _FIGURE_SPREADS, _FIGURE_SLOPE = 3, (10.0, 0.45), 5.0
 pixel by which print slopes in all directions (the smaller eigenvalue of Shi and Tomasi, 1994). A line does in one."""
 _FIGURE_PLACE, _FIGURE_PLACES_MIN = 8, 40
 """Pixels, the side of a place; so many places with print tell how much a pair differs."""
-_FIGURE_LEVELS, _FIGURE_RATIO, _PRINT_RATIO, _FIGURE_QUANTILE, _FIGURE_PIXELS = 16, 2.4, 2.6, 0.95, 16
-"""Figures are other ones from so many grey levels on, and from so many times the rest at this quantile of the places,
-in so many pixels. On tuned seeds 2,300 edits of 40 families, each asked both ways, have less than 2.1 times, but for a
+_FIGURE_LEVELS, _FIGURE_QUANTILE, _FIGURE_PIXELS, _MEDIAN_MIN, _SURE_LEVELS = 16, 0.95, 16, 4, 28
+"""Grey levels from which on figures may be other ones, the quantile of the places that ``Borders.rests`` counts from,
+pixels, the least median of the places, and grey levels that ``Borders.medians`` needs."""
+
+
+class Borders(NamedTuple):
+    """From which rest on figures are other ones. Half of the print of a map may be temperatures, so the second border
+    counts from the median; it needs a picture that differs little otherwise."""
+
+    rests: float
+    """times the rest of 95 % of the places"""
+    medians: float
+    """times the median rest of the places"""
+    unlike: float
+    """the share of the overlap that differs, beyond which the second border grows with it"""
+
+
+DRAWN_FIGURES, TONED_FIGURES = Borders(2.4, 8.0, 0.03), Borders(2.4, 6.0, 0.03)
+DENSE_FIGURES, PHOTO_FIGURES = Borders(2.6, 7.0, 0.03), Borders(math.inf, 6.5, 0.009)
+"""Of drawings, of those with the tones of photographs, of the print of dense pages, and of photographs. On tuned seeds
+2,300 edits of 40 families, each asked both ways, have less than 2.1 times the rest of 95 % of the places, but for a
 chess diagram in a screenshot, or under words, and two charts with a corner cut off. Other figures on an invoice or
-statement have 2.6 at least, two cells of a full spreadsheet 1.2 to 4. In the print of dense pages, which has the second
-ratio, 456 edits have less than 2.5, one cell of 126 to 400 and one word of 60 lines 2.8 to 9."""
-_MEDIAN_RATIOS, _MEDIAN_MIN, _SURE_LEVELS = (6.0, 8.0), 4, 28
-"""With tones of photographs, and without: so many times the median of the places, of so many grey levels at least, and
-so many grey levels make other figures, too, for these may be half of the print of a map. Of 2,600 tuned edits, each
-asked both ways, those with so many levels have 5.2 times with tones and 7.2 without at most, but for one pie chart made
-brighter; other temperatures on a map have 5.9 to 12, other areas on a floor plan 9 at least."""
+statement have 2.6 at least, two cells of a full spreadsheet 1.2 to 4. In the print of dense pages 456 edits have less
+than 2.5, one cell of 126 to 400 and one word of 60 lines 2.8 to 9. Of 2,600 edits those that differ by so many levels
+have 7.2, 5.2, 4.4 and 6.2 times the median at most, but for one pie chart made brighter, and for logos and shots from
+one side, which change more of a photograph; areas on a floor plan have 9 at least, temperatures on a map 5.9 to 12,
+lines and columns of numbers in a terminal 8.4, temperatures on a photograph 7."""
 _BLURS, _FIT_PIXELS = (3, 5), 4000
 """Pixels, sides of the squares whose average the details lack that a blur changes; so many pixels are fitted."""
 
@@ -114,10 +134,15 @@ def other_marks(both: Aligned) -> Differences | None:
     return Differences(count / overlap, places(both, np.array(boxes, np.float64)))
 
 
-def other_figures(both: Aligned, *, dense: bool = False, toned: bool = False) -> Differences | None:
-    """The few small regions of two drawings that agree in which each has print that the other lacks; None where there
-    are none. ``dense``: the print of dense pages; ``toned``: drawings with the tones of photographs."""
+def other_figures(both: Aligned, borders: Borders) -> Differences | None:
+    """The few small regions of two pictures that agree in which each has print that the other lacks; None where there
+    are none."""
     query, match = gained_query(both), both.match
+    overlap = np.count_nonzero(both.inside)
+    unlike = np.count_nonzero((cv2.absdiff(query, match) >= _SURE_LEVELS) & both.inside)
+    differs_little = _FIGURE_PIXELS <= unlike <= _MARKS_SHARE_MAX * overlap
+    if borders.rests == math.inf and not differs_little:
+        return None
     may_be = cv2.min(*_near(cv2.subtract(query, match), cv2.subtract(match, query)))
     if cv2.minMaxLoc(may_be, both.inside.view(np.uint8))[1] < _FIGURE_LEVELS:
         return None
@@ -133,23 +158,17 @@ def other_figures(both: Aligned, *, dense: bool = False, toned: bool = False) ->
     if len(known) < _FIGURE_PLACES_MIN:
         return None
     rests = np.sort(known)
-    least = (_PRINT_RATIO if dense else _FIGURE_RATIO) * int(rests[int(_FIGURE_QUANTILE * len(rests))])
-    if not dense and _differ_little(query, match, both.inside):
-        median = max(_MEDIAN_MIN, int(rests[len(rests) // 2]))
-        least = min(least, max(_SURE_LEVELS, _MEDIAN_RATIOS[not toned] * median))
+    least = borders.rests * int(rests[int(_FIGURE_QUANTILE * len(rests))])
+    if differs_little:
+        medians = borders.medians * max(1, unlike / overlap / borders.unlike)
+        least = min(least, max(_SURE_LEVELS, medians * max(_MEDIAN_MIN, int(rests[len(rests) // 2]))))
     least = max(_FIGURE_LEVELS, least)
     found = exchanged >= least
     if np.count_nonzero(found) < _FIGURE_PIXELS:
         return None
     _, _, stats, _ = cv2.connectedComponentsWithStats(found.view(np.uint8))
-    share = float(np.count_nonzero(found) / np.count_nonzero(both.inside))
+    share = float(np.count_nonzero(found) / overlap)
     return Differences(share, places(both, stats[1 : 1 + REGIONS_MAX, :4].astype(np.float64)))
-
-
-def _differ_little(query: Plane, match: Plane, inside: Mask) -> bool:
-    """Whether so little differs that no words, sticker or picture is laid over one of them."""
-    unlike = (cv2.absdiff(query, match) >= _SURE_LEVELS) & inside
-    return bool(np.count_nonzero(unlike) <= _MARKS_SHARE_MAX * np.count_nonzero(inside))
 
 
 def _near(*levels: cv2.typing.MatLike) -> list[Plane]:

@@ -30,10 +30,10 @@ _AROUND, _REACH = 6, 13
 of the patch that is not compared."""
 
 
-def may_be_stamp(found: Differences) -> bool:
-    """Whether all that differs lies in one small place."""
+def may_be_stamp(found: Differences, side_max: float = _SIDE_MAX) -> bool:
+    """Whether all that differs lies in one small place, with sides of this share of the picture's at most."""
     left, top, right, bottom = _bounds(found)
-    return max(right - left, bottom - top) <= _SIDE_MAX and (right - left) * (bottom - top) <= _SHARES[1]
+    return max(right - left, bottom - top) <= side_max and (right - left) * (bottom - top) <= _SHARES[1]
 
 
 def without_stamp(both: Aligned, found: Differences) -> Aligned | None:

@@ -24,7 +24,7 @@ from shazimd.imaging.grounds import on_one_ground
 from shazimd.imaging.mapping import CONTAINED_MIN, mapping, shared_parts, upright
 from shazimd.imaging.maps import Map, View, best_map, inverted, view
 from shazimd.imaging.negative import Words, are_opposite, negated_words, shares_negated_words
-from shazimd.imaging.objects import other_figures
+from shazimd.imaging.objects import DRAWN_FIGURES, other_figures
 from shazimd.imaging.rivals import outdone, outdone_in_pixels
 from shazimd.imaging.whole import WholeView, compared_whole, whole_views
 from shazimd.types import Differences, Verdict, Verification
@@ -256,7 +256,7 @@ def _seen_finer(found: Verification, whole: Verification, query: Features, candi
     if is_toned(both):
         return whole
     is_all = np.abs(np.subtract(mapped.region, (0, 0, 1, 1))).max() * max(both.match.shape) < _NEAR
-    differs = differences(query, candidate, affine, exact=False) if is_all else other_figures(both)
+    differs = differences(query, candidate, affine, exact=False) if is_all else other_figures(both, DRAWN_FIGURES)
     return whole if differs is None else replace(whole, verdict=Verdict.VARIANT, differs=differs)
 
 

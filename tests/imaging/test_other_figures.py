@@ -10,6 +10,7 @@ from drawn import invoice
 from fingerprints import judged
 from PIL import Image, ImageDraw, ImageFont
 
+from benchmarks.quality.drawing import scenery
 from benchmarks.quality.families import TEN_EDITS, TUNED, picture
 from shazimd.types import Verdict
 
@@ -90,14 +91,38 @@ def street_map(pin: tuple[int, int]) -> Image.Image:
     return image
 
 
+def terminal(seed: int) -> Image.Image:
+    """Processes and their use of the machine: the numbers of a column follow from the seed."""
+    image, rng, numbers = Image.new("RGB", (900, 600)), np.random.default_rng(5), np.random.default_rng(seed)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(15)
+    for row in range(28):
+        draw.text((10, 10 + 21 * row), f"{rng.integers(10000, 99999)}  {rng.bytes(5).hex()}", (200, 200, 200), font)
+        draw.text(
+            (300, 10 + 21 * row), f"{numbers.uniform(0, 99):.1f}   {rng.uniform(0, 9):.2f}", (200, 200, 200), font
+        )
+    return image
+
+
+def photo_with_temperatures(*temperatures: int) -> Image.Image:
+    """Six numbers all over a picture with the texture of a photograph."""
+    image = scenery(np.random.default_rng(5), 500, 400)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(26)
+    for number, text in enumerate(temperatures):
+        at = 60 + 190 * (number % 3), 80 + 200 * (number // 3)
+        draw.text(at, f"{text}°", "white", font, stroke_width=2, stroke_fill="black")
+    return image
+
+
 @pytest.mark.parametrize(
     "pair",
     [
+        (terminal(1), terminal(2)),
+        (photo_with_temperatures(7, 12, -3, 21, 30, 4), photo_with_temperatures(19, 31, 16, 8, -4, 27)),
         (picture("weather maps", TUNED, 0), picture("weather maps", TUNED, 1)),
         (business_card("Farid Gantuko", "+41 83 668 77 16"), business_card("Olga Mitusha", "+41 19 204 53 82")),
         (street_map((120, 420)), street_map((430, 200))),
     ],
-    ids=["weather map", "business card", "moved pin"],
+    ids=["terminal", "photograph", "weather map", "business card", "moved pin"],
 )
 def test_a_few_other_things_on_one_ground_make_a_variant(pair: tuple[Image.Image, Image.Image]) -> None:
     """Also where most of the print is other, where few features are found, and where a thing was moved. Edited copies
