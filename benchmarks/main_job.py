@@ -28,6 +28,7 @@ from typing import Any
 import psutil
 from PIL import Image, ImageOps
 
+from benchmarks.resident import resident_of
 from benchmarks.running import cpu_s
 from shazimd.client import Client
 from shazimd.config import WatchConfig
@@ -216,8 +217,11 @@ def answers_ms(client: Client, photos: list[Path], queries: int) -> list[float]:
 
 
 def _resident(process: psutil.Process) -> str:
-    parts = [each.memory_info().rss / 2**20 for each in [process, *process.children(recursive=True)]]
-    return f"{sum(parts):.0f} = " + " + ".join(f"{part:.0f}" for part in parts)
+    """Of the daemon and each worker, and of all of them with a page that several have mapped counted once."""
+    found = [resident_of(each.pid) for each in (process, *process.children(recursive=True))]
+    parts = [each.rss.total() / 1024 for each in found]
+    once = sum(each.pss for each in found) / 1024
+    return f"{sum(parts):.0f} = {' + '.join(f'{part:.0f}' for part in parts)}; shared pages counted once: {once:.0f}"
 
 
 def _median_ms(command: list[str], runs: int = 30) -> float:

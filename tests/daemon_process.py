@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 from patience import PATIENCE_S, wait_for
 from PIL import Image, ImageDraw
 
+from shazimd.cli import wait
 from shazimd.client import Client
 
 SCRIPTS = Path(sys.executable).parent
@@ -103,11 +105,10 @@ class DaemonProcess:
             command, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         )
 
-    def settled(self, *more: str) -> None:
-        """Wait until all that is on the disk is known; with ``--compared``, until its relations are, too."""
+    def settled(self, *, compared: bool = False) -> None:
+        """Wait until all that is on the disk is known, and ``compared``: as `shazimctl wait`, without its process."""
         self.wait_for("root_watched")
-        done = self.ctl("wait", "--timeout", str(int(PATIENCE_S)), *more, patience_s=PATIENCE_S)
-        assert done.returncode == 0, done.stderr
+        assert 0 == wait.run(Namespace(socket=self.socket, timeout=PATIENCE_S, compared=compared))
 
     def status(self) -> Event:
         """As `shazimctl status --json`, without a process for each question."""

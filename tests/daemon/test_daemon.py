@@ -133,7 +133,7 @@ def test_duplicates_are_grouped_with_the_one_to_keep_first(daemon: DaemonProcess
     shutil.copy(daemon.root / "large.png", daemon.root / "zcopy.png")
     drop(daemon, drawing(2), "alone.png")
     daemon.start()
-    daemon.settled("--compared")
+    daemon.settled(compared=True)
     told = daemon.ctl("duplicates", "--json")
     (group,) = map(json.loads, told.stdout.splitlines())
     members = [(os.path.basename(member["path"]), member["verdict"]) for member in group["members"]]
@@ -149,7 +149,7 @@ def test_duplicates_that_were_mirrored_turned_or_cropped_are_grouped(daemon: Dae
     drop(daemon, large.crop((60, 40, 320, 260)), "cropped.png")
     drop(daemon, drawing(2), "alone.png")
     daemon.start()
-    daemon.settled("--compared")
+    daemon.settled(compared=True)
     (group,) = map(json.loads, daemon.ctl("duplicates", "--json").stdout.splitlines())
     members = {os.path.basename(member["path"]): member["verdict"] for member in group["members"]}
     assert {"large.png": None, "mirrored.jpg": "copy", "turned.jpg": "copy", "cropped.png": "copy"} == members

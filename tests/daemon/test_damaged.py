@@ -20,7 +20,7 @@ def test_a_file_that_ends_early_is_told_as_damaged_and_never_kept(tmp_path: Path
         daemon.settled()
         (daemon.root / "a.png").write_bytes(whole[: len(whole) * 7 // 10])
         event = daemon.wait_for("near_duplicate")
-        daemon.settled("--compared")
+        daemon.settled(compared=True)
         found = daemon.ctl("find", str(daemon.root / "a.png"))
         listed = daemon.ctl("duplicates")
         alerts = list(Client(daemon.socket).alerts())

@@ -25,7 +25,7 @@ def daemon(tmp_path: Path) -> Iterator[DaemonProcess]:
         drawing(1).save(daemon.root / "large.png")
         drawing(1).resize((200, 150)).save(daemon.root / "small.jpg")
         daemon.start()
-        daemon.settled("--compared")
+        daemon.settled(compared=True)
         yield daemon
 
 
@@ -45,7 +45,7 @@ def test_groups_are_kept_by_the_store(daemon: DaemonProcess) -> None:
     assert [names(group) for group in before["groups"]] == [["large.png", "small.jpg"]]
     daemon.stop()
     daemon.start()
-    daemon.settled("--compared")
+    daemon.settled(compared=True)
     assert (client.groups(), daemon.events("pictures_compared")) == (before, [])
 
 
@@ -110,7 +110,7 @@ def test_a_decision_may_name_the_file_to_keep(daemon: DaemonProcess) -> None:
     """Among files of the same bytes; a path of any bytes, and only for the kind keep."""
     path = os.fsencode(daemon.root) + b"/\xff.png"
     shutil.copy(os.fsencode(daemon.root / "large.png"), path)
-    daemon.settled("--compared")
+    daemon.settled(compared=True)
     client = Client(daemon.socket)
     (group,) = client.groups()["groups"]
     about = {"contents": [member["content"] for member in group["members"]]}
@@ -153,7 +153,7 @@ def test_the_original_is_kept_for_what_its_copies_show(tmp_path: Path) -> None:
         original.save(daemon.root / "z.jpg", quality=80, exif=exif)
         ImageOps.expand(original, 40, "white").save(daemon.root / "a.jpg", quality=95)
         daemon.start()
-        daemon.settled("--compared")
+        daemon.settled(compared=True)
         (group,) = Client(daemon.socket).groups()["groups"]
         assert names(group) == ["z.jpg", "a.jpg"]
         assert group["reason"] == "original of the framed version"

@@ -57,11 +57,11 @@ def main(folder: Path) -> None:
     save("map", lambda _, images: images + 0.5, picture)
     save("moody", lambda matrix, x: mean_colour(matrix, x) + tf.random.normal([tf.shape(x)[0], 4]), picture)
     save("exotic", lambda matrix, x: mean_colour(matrix, tf.math.igamma(x + 1, x + 1)), picture)
-    for name in ("float32", "uint8", "int8"):
-        write_flatbuffer(tf, folder / "vector", folder / f"tiny_{name}.tflite", name)
 
 
-def write_flatbuffer(tf: Any, saved_model: Path, path: Path, dtype: str) -> None:
+def write_flatbuffer(saved_model: Path, path: Path, dtype: str) -> None:
+    import tensorflow as tf
+
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=["default"])
     if dtype != "float32":
         random = np.random.default_rng(0)
@@ -76,4 +76,7 @@ def write_flatbuffer(tf: Any, saved_model: Path, path: Path, dtype: str) -> None
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    made = Path(sys.argv[1])
+    main(made)
+    for name in ("float32", "uint8", "int8"):
+        write_flatbuffer(made / "vector", made / f"tiny_{name}.tflite", name)

@@ -1,11 +1,10 @@
-"""TensorFlow takes seconds to start, so it starts three times for all of these: to make models, to convert those that
-are turned down, and to install one. A fourth and fifth time for the real model, where it is at hand."""
+"""TensorFlow takes seconds to start, so it starts twice for all of these: to make and convert models, some of which are
+turned down, and to install one. A third and fourth time for the real model, where it is at hand."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -26,13 +25,19 @@ from shazimd.models.convert import _resolve, agreement, sample_pictures
 from shazimd.models.model import EmbeddingModel, ModelInfo, describe
 from shazimd.models.registry import Registry
 
-CONVERT_ALL = """
-import json, sys
+MAKE_AND_CONVERT = """
+import json, shutil, sys
 from pathlib import Path
+import make_models
 from shazimd.errors import ModelError
 from shazimd.models.convert import convert
 
 folder = Path(sys.argv[1])
+make_models.main(folder)
+shutil.copytree(folder / "vector", folder / "no_variables")
+shutil.rmtree(folder / "no_variables" / "variables")
+shutil.copytree(folder / "vector", folder / "garbage")
+(folder / "garbage" / "saved_model.pb").write_bytes(b"not a graph")
 for name in [*sorted(each.name for each in folder.iterdir()), "vector#float32"]:
     dest = Path(sys.argv[2]) / name
     dest.mkdir(parents=True)
@@ -46,10 +51,12 @@ for name in [*sorted(each.name for each in folder.iterdir()), "vector#float32"]:
 RUN_SAVED_MODEL = """
 import sys
 import numpy as np, tensorflow as tf
+from shazimd.models.convert import convert
 
-signature = tf.saved_model.load(sys.argv[1]).signatures["default"]
-pictures = np.load(sys.argv[2])
-np.save(sys.argv[3], signature(tf.constant(pictures / np.float32(255)))["output_0"].numpy())
+model, pictures, expected, converted = sys.argv[1:]
+signature = tf.saved_model.load(model).signatures["default"]
+np.save(expected, signature(tf.constant(np.load(pictures) / np.float32(255)))["output_0"].numpy())
+convert(f"{model}#float32", converted, 180.0, lambda _: None)
 """
 
 
@@ -61,16 +68,8 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture(scope="module")
 def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny models as SavedModels, and two that are broken."""
-    folder = tmp_path_factory.mktemp("saved")
-    subprocess.run([sys.executable, make_models.__file__, str(folder)], check=True, stderr=subprocess.DEVNULL)
-    for flatbuffer in folder.glob("*.tflite"):
-        flatbuffer.unlink()
-    shutil.copytree(folder / "vector", folder / "no_variables")
-    shutil.rmtree(folder / "no_variables" / "variables")
-    shutil.copytree(folder / "vector", folder / "garbage")
-    (folder / "garbage" / "saved_model.pb").write_bytes(b"not a graph")
-    return folder
+    """Where ``outcomes`` leaves the tiny models as SavedModels, and two that are broken."""
+    return tmp_path_factory.mktemp("saved")
 
 
 @pytest.fixture(scope="module")
@@ -82,14 +81,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def outcomes(saved_models: Path, made: Path) -> dict[str, str]:
     """By folder: the id of what was made of it, or why nothing was."""
-    command = [sys.executable, "-c", CONVERT_ALL, str(saved_models), str(made)]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    return dict(json.loads(line) for line in lines)
+    command = [sys.executable, "-c", MAKE_AND_CONVERT, str(saved_models), str(made)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.path.dirname(make_models.__file__), *sys.path])}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return dict(json.loads(line) for line in done.stdout.splitlines())
 
 
 @pytest.fixture(scope="module")
-def installed(saved_models: Path, hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> ModelInfo:
+def installed(
+    saved_models: Path, outcomes: dict[str, str], hub: Hub, tmp_path_factory: pytest.TempPathFactory
+) -> ModelInfo:
     """A tiny model, all the way: redirect, archive with its digest, conversion, registry."""
+    assert outcomes["vector"]
     content = archive_folder(saved_models / "vector")
     hub.answers["/storage/vector.tar.gz"] = body(content)
     handle = hub.serve("vector/1", redirect("/storage/vector.tar.gz"))
@@ -165,19 +168,18 @@ class TestReal:
         folder = shared / "models" / "mobilenet_v2_100_224_feature_vector"
         photos = sorted((shared / "data" / "photos").glob("*/*.jpg"))[::70]
         assert len(photos) >= 20
-        np.save(tmp_path / "pictures.npy", np.stack([read(photo) for photo in photos]))
-        subprocess.run(
-            [sys.executable, "-c", RUN_SAVED_MODEL, folder, tmp_path / "pictures.npy", tmp_path / "expected.npy"],
-            check=True,
-            stderr=subprocess.DEVNULL,
-        )
+        pictures = np.stack([read(photo) for photo in photos])
+        np.save(tmp_path / "pictures.npy", pictures)
+        places = [tmp_path / name for name in ("pictures.npy", "expected.npy", "float32")]
+        places[-1].mkdir()
+        subprocess.run([sys.executable, "-c", RUN_SAVED_MODEL, folder, *places], check=True, stderr=subprocess.DEVNULL)
         expected = np.load(tmp_path / "expected.npy")
         expected /= np.linalg.norm(expected, axis=1, keepdims=True)
         handle = hub.serve("mobilenet", body(archive_folder(folder)))
-        registry = Registry(str(tmp_path / "models"))
-        for suffix, precision, least in (("", "int8", 0.98), ("#float32", "float32", 0.99999)):
-            info = registry.install(handle + suffix)
-            found = EmbeddingModel(info).embed(np.load(tmp_path / "pictures.npy"))
+        installed = Registry(str(tmp_path / "models")).install(handle)
+        in_float32 = describe(str(tmp_path / "float32" / "model.tflite"), "mobilenet")
+        for info, precision, least in ((installed, "int8", 0.98), (in_float32, "float32", 0.99999)):
+            found = EmbeddingModel(info).embed(pictures)
             assert info.precision == precision
             assert (found * expected).sum(axis=1).min() > least
 

@@ -81,11 +81,12 @@ def test_the_bill_of_materials_names_every_dependency(release: Path) -> None:
 
 def test_the_installed_wheel_works(release: Path, tmp_path: Path) -> None:
     """In an environment of its own, with the dependencies of this one: its commands, data and the bundled model."""
-    venv.create(tmp_path / "venv", with_pip=True)
+    venv.create(tmp_path / "venv")
     python = tmp_path / "venv/bin/python"
     wheel = release / f"{NAME}-py3-none-any.whl"
     environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", wheel], env=environ, check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(python)]
+    subprocess.run([*pip, "install", "-q", "--no-deps", str(wheel)], env=environ, check=True)
     site = next((tmp_path / "venv/lib").glob("python*/site-packages"))
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
