@@ -25,6 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import cv2
 import psutil
 from PIL import Image, ImageOps
 
@@ -32,12 +33,16 @@ from benchmarks.resident import resident_of
 from benchmarks.running import cpu_s
 from shazimd.client import Client
 from shazimd.config import WatchConfig
+from shazimd.imaging.extract import Extractor
+from shazimd.models.model import EmbeddingModel, ModelInfo
 from shazimd.models.registry import Registry
+from shazimd.posix import memory
 from shazimd.workers.keeper import IDLE_S
 
 SCRIPTS = Path(sys.executable).parent
 STRANGERS_EVERY = 14
 """One photo in so many stays unknown, to be asked about."""
+MAX_PIXELS = 200_000_000
 SETTLE_MS = WatchConfig(path="/").settle_ms
 
 
@@ -51,6 +56,8 @@ def main() -> None:
     strangers = photos[::STRANGERS_EVERY]
     del photos[::STRANGERS_EVERY]
     model = shared / "models" / "mobilenet_v2_100_224_feature_vector"
+    memory.keep_freed_memory()  # as a worker does, for the fingerprints made here
+    cv2.setNumThreads(1)
     if not photos:
         raise SystemExit(f"{shared}: no photos there; set SHAZIMD_SHARED")
     with tempfile.TemporaryDirectory(prefix="sz-") as folder:
@@ -83,11 +90,13 @@ def measure(
         )
         _wait(log, lambda events: any(e["event"] == "baseline_complete" for e in events), process)
         yield f"resident at {images:,} images, MiB", _resident(process), "", "200"
-        yield from _answers("while all are compared", folder, photos, strangers, log, range(alerts // 2), process)
+        yield from _answers(
+            "while all are compared", folder, photos, strangers, model, log, range(alerts // 2), process
+        )
         started = time.monotonic()
         subprocess.run([SCRIPTS / "shazimctl", "--socket", folder / "s", "wait", "--compared"], check=True)
         yield "from then on to the end of the comparison, s", f"{time.monotonic() - started:.0f}", "", ""
-        yield from _answers("at rest", folder, photos, strangers, log, range(alerts // 2, alerts), process)
+        yield from _answers("at rest", folder, photos, strangers, model, log, range(alerts // 2, alerts), process)
         time.sleep(IDLE_S + 5)  # the spare worker has ended, the others have given back what they need no more
         yield "resident a minute later, MiB", _resident(process), "", "200"
         status = _median_ms([str(SCRIPTS / "shazimctl"), "--socket", str(folder / "s"), "status"])
@@ -100,13 +109,14 @@ def _answers(
     folder: Path,
     photos: list[Path],
     strangers: list[Path],
+    model: str,
     log: Path,
     copies: range,
     process: psutil.Process,
 ) -> Iterator[tuple[str, ...]]:
     """The daemon's answers while it compares all pictures with each other, or afterwards."""
-    yield _find_row(f"find, server side, copies known, {when}, ms", folder, photos)
-    yield _find_row(f"find, server side, no copy known, {when}, ms", folder, strangers)
+    yield _find_row(f"find, server side, copies known, {when}, ms", folder, photos, model)
+    yield _find_row(f"find, server side, no copy known, {when}, ms", folder, strangers, model)
     late = sorted(_alert_delays(folder / "root", photos, log, copies, process))
     p99 = late[int(0.99 * (len(late) - 1))]
     answer = f"median {statistics.median(late):.0f}, 99th percentile {p99:.0f}"
@@ -199,21 +209,41 @@ def _alert_delays(root: Path, photos: list[Path], log: Path, copies: range, proc
         yield (datetime.fromisoformat(told["timestamp"]).timestamp() - closed) * 1000 - SETTLE_MS
 
 
-def _find_row(what: str, folder: Path, photos: list[Path], queries: int = 100) -> tuple[str, ...]:
+def _find_row(what: str, folder: Path, photos: list[Path], model: str, queries: int = 100) -> tuple[str, ...]:
     took = answers_ms(Client(str(folder / "s")), photos, queries)
     answer = f"median {statistics.median(took):.0f}, 99th percentile {sorted(took)[int(0.99 * queries) - 1]:.0f}"
-    return what, answer, "", "25 at the median"
+    whole, points = _fingerprint_ms(Registry(str(folder / "store" / "models")).find(model), photos, queries)
+    least = f"the fingerprint's processor time: {whole:.0f}, of that the points: {points:.0f}"
+    return what, answer, least, "25 at the median"
 
 
 def answers_ms(client: Client, photos: list[Path], queries: int) -> list[float]:
     """The daemon's own time for smaller, mirrored copies of photos, asked one after the other."""
-    took = []
+    return [client.find(picture)["took_ms"] for picture in _asked(photos, queries)]
+
+
+def _asked(photos: list[Path], queries: int) -> Iterator[bytes]:
     for number in range(queries):
         with Image.open(photos[number * 11 % len(photos)]) as photo:
             buffer = io.BytesIO()
             ImageOps.mirror(photo).resize((photo.width * 3 // 4, photo.height * 3 // 4)).save(buffer, "JPEG")
-        took.append(client.find(buffer.getvalue())["took_ms"])
-    return took
+        yield buffer.getvalue()
+
+
+def _fingerprint_ms(model: ModelInfo | None, photos: list[Path], queries: int) -> tuple[float, float]:
+    """Medians of the processor time that the same pictures take here: for all of the fingerprint, and for the part that
+    one of two workers does, the decode included."""
+    assert model is not None
+    extractor = Extractor(EmbeddingModel(model), MAX_PIXELS)
+    steps: list[Callable[[bytes], object]] = [extractor.query, extractor.points]
+    whole, points = zip(*([_cpu_ms(step, each) for step in steps] for each in _asked(photos, queries)), strict=True)
+    return statistics.median(whole), statistics.median(points)
+
+
+def _cpu_ms(step: Callable[[bytes], object], picture: bytes) -> float:
+    started = time.thread_time()  # further threads of OpenBLAS, which a worker has not, would spin, and count
+    step(picture)
+    return 1e3 * (time.thread_time() - started)
 
 
 def _resident(process: psutil.Process) -> str:
