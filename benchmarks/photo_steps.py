@@ -1,10 +1,11 @@
-"""What does one picture cost in a worker and before it, step by step, and would another hash be faster?
+r"""What does one picture cost in a worker and before it, step by step, and would another hash be faster?
 
-    OPENBLAS_NUM_THREADS=1 python -m benchmarks.photo_steps [--kind 12mp.jpg|small.jpg] [--pictures 6] [--python PYTHON]
+    OPENBLAS_NUM_THREADS=1 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \
+        python -m benchmarks.photo_steps [--kind 12mp.jpg|small.jpg] [--pictures 6] [--python PYTHON]
 
 Prints the processor time of each step, the least of some repeats, as a mean over pictures as benchmarks/peers.py makes
 them; steps of a step are set in. A worker's whole jobs take more than their steps, which have the processor's caches
-to themselves here. More threads of OpenBLAS than a worker has would spin, and count. PYTHON has ``blake3``.
+to themselves here. The variables are a worker's: more threads of OpenBLAS would spin, and count. PYTHON has ``blake3``.
 """
 
 from __future__ import annotations
