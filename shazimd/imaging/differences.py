@@ -38,6 +38,7 @@ from shazimd.imaging.recoloured import recoloured, without_discs
 from shazimd.imaging.regions import REGIONS_MAX, Regions, is_near_edge, places, regions, without_bars
 from shazimd.imaging.stamps import may_be_stamp, without_stamp
 from shazimd.imaging.strokes import REACH, unlike_strokes
+from shazimd.imaging.tones import brightened
 from shazimd.imaging.unlike import UNLIKE_MIN, unlike_pixels
 from shazimd.imaging.watermarks import has_other_strokes, may_have_words, without_words
 from shazimd.types import Differences
@@ -129,12 +130,13 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
         return other_figures(both, borders) if print_ is None else other_figures(print_, DENSE_FIGURES)
     if differ_by_words_alone(both):
         return None
-    plain = without_stamp(both, found)
-    if plain is None:
-        return found
-    left = other_strokes(plain, drawn=True, pixels=least) or differences_of(plain, drawn=True)
-    left = left or other_figures(plain, borders)
-    return found if left else None
+    for without in (without_stamp(both, found), brightened(both)):
+        if without is None:
+            continue
+        left = other_strokes(without, drawn=True, pixels=least) or differences_of(without, drawn=True)
+        if not left and not other_figures(without, borders):
+            return None
+    return found
 
 
 def _figures_on_a_photo(both: Aligned) -> Differences | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 import cv2
@@ -13,6 +14,11 @@ from shazimd.imaging.alignment import Aligned, Mask, Plane, as_plane
 
 _TONES = np.arange(256, dtype=np.float32)
 _UNIT = np.eye(5)
+_FLAT_SPAN, _OPEN, _OPEN_MIN, _FACTORS = 6, (24, 240), 64, (1.06, 2.0)
+"""Levels within 3 x 3 pixels of flat ground, levels of red, green and blue there that no factor clips, how many of them
+tell the factor, and its limits."""
+_ALIKE, _APART = 0.8, 0.12
+"""The share of those levels that have the factor, but for so much of it."""
 _ROUNDING = 1e-4
 """Grey levels: a tone that is not changed is not rounded down."""
 
@@ -61,6 +67,36 @@ def gained_match(both: Aligned) -> Plane:
 def _most(misses: NDArray[np.floating]) -> float:
     """Upper bound of 70 % of the misses. If many are equal, numpy's partition takes ten times as long as sorting."""
     return float(np.sort(misses.astype(np.float32, copy=False))[7 * len(misses) // 10])
+
+
+def brightened(both: Aligned) -> Aligned | None:
+    """The same pictures, the darker one made as bright as the other: its red, green and blue by one factor, each
+    clipped by itself, so a yellow label gains less than a grey one. None where there is no such factor."""
+    ours, theirs, inside = both.colours(both.inside, 1)
+    query, match = (
+        cv2.cvtColor(cv2.merge([luma, *chroma]), cv2.COLOR_YCrCb2RGB)
+        for luma, chroma in ((both.query, ours), (both.match, theirs))
+    )
+    step = max(1, int(math.sqrt(inside.size / 20000)))
+    known = (inside & _is_flat(both.query) & _is_flat(both.match))[::step, ::step]
+    a, b = (side[::step, ::step][known].astype(np.float32) for side in (query, match))
+    open_ = (np.minimum(a, b) > _OPEN[0]) & (np.maximum(a, b) < _OPEN[1])
+    if np.count_nonzero(open_) < _OPEN_MIN:
+        return None
+    factors = b[open_] / a[open_]
+    factor = float(np.median(factors))
+    is_one = np.quantile(np.abs(factors / factor - 1), _ALIKE) <= _APART
+    if not is_one or not _FACTORS[0] <= max(factor, 1 / factor) <= _FACTORS[1]:
+        return None
+    darker = query if factor > 1 else match
+    levels = _clipped(max(factor, 1 / factor) * _TONES)
+    luma = as_plane(cv2.cvtColor(cv2.LUT(darker, levels), cv2.COLOR_RGB2GRAY))
+    return replace(both, query=luma) if factor > 1 else replace(both, match=luma)
+
+
+def _is_flat(luma: Plane) -> Mask:
+    spans = cv2.morphologyEx(luma, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    return np.asarray(spans <= _FLAT_SPAN)
 
 
 def curved(a: Plane, b: Plane, inside: Mask) -> NDArray[np.float32]:

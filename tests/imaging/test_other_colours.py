@@ -1,13 +1,14 @@
-"""Plain drawings of two colours: other colours are another picture, grey, sepia and faded ones are copies."""
+"""Drawings of few colours: other colours are another picture, grey, sepia, faded and brighter ones are copies."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import permutations
 
+import numpy as np
 import pytest
 from fingerprints import judged
-from PIL import Image, ImageDraw, ImageEnhance
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from benchmarks.quality.edits import sepia
 from shazimd.types import Verdict
@@ -55,3 +56,23 @@ def test_grey_sepia_and_faded_drawings_are_copies(draw: Callable[[Colour, Colour
     faded = ImageEnhance.Contrast(ImageEnhance.Color(plain).enhance(0.8)).enhance(0.8)
     for edited in (grey, sepia(plain), faded):
         assert {verdict(edited, plain), verdict(plain, edited)} == {Verdict.COPY}
+
+
+def post(colour: tuple[int, int, int]) -> Image.Image:
+    """Lines of words on white beside a disc."""
+    image, rng = Image.new("RGB", (600, 420), "white"), np.random.default_rng(7)
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((20, 20, 96, 96), fill=colour)
+    for row in range(3):
+        text = " ".join(rng.bytes(3).hex() for _ in range(6))
+        draw.text((24, 120 + 90 * row), text, "black", ImageFont.load_default(25))
+    return image
+
+
+def test_a_page_made_brighter_until_colours_are_clipped_is_a_copy() -> None:
+    """Red that is clipped adds no more light, green and blue do; a disc of another colour is a variant."""
+    original = post((240, 180, 60))
+    brighter = original.point(lambda level: min(255, round(1.2 * level)))
+    assert [judged(brighter, original).verdict, judged(original, brighter).verdict] == [Verdict.COPY] * 2
+    other = post((60, 160, 90)).point(lambda level: min(255, round(1.2 * level)))
+    assert [judged(other, original).verdict, judged(original, other).verdict] == [Verdict.VARIANT] * 2
