@@ -26,9 +26,10 @@ from shazimd.workers.loading import load_libraries, opened
 
 _OPEN_FILES_MAX = 64
 _OOM_SCORE = 500  # the kernel kills a worker before the daemon
-_REST_MS = 2000
-"""Without a job, then freed memory and the code of the last jobs go back, some 17 and 25 MiB. With 20 ms the kernel
-cleared that memory anew for each of several questions: 8 ms of 33."""
+_IDLE_MS = 20
+"""Between the pictures of a scan pauses are shorter: only then does freed memory go back, some 17 MiB. After two
+seconds a question would take 3 ms less, and two workers at work some 40 MiB more."""
+_REST_MS = 2000  # then the code of the last jobs goes, too: some 25 MiB, which take a millisecond to come back
 
 
 def main() -> None:
@@ -41,9 +42,10 @@ def main() -> None:
         next_job = select.poll()
         next_job.register(connection, select.POLLIN)
         while _serve_one(connection):
-            if not next_job.poll(_REST_MS):
+            if not next_job.poll(_IDLE_MS):
                 memory.trim()
-                memory.release(libraries)
+                if not next_job.poll(_REST_MS):
+                    memory.release(libraries)
 
 
 def _prepare(connection: socket.socket, memory_mb: int, timeout_s: float) -> tuple[memory.Pages, list[str]]:
