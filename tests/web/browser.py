@@ -129,8 +129,8 @@ class Browser:
         """Serious faults that axe-core finds in the page."""
         import axe_core_python
 
-        script = Path(axe_core_python.__file__).parent / "axe.min.js"
-        self.run(script.read_text())
+        if self.run("return globalThis.axe === undefined"):
+            self.run((Path(axe_core_python.__file__).parent / "axe.min.js").read_text())
         found = self.driver.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
         return [
             f"{fault['id']}: {node['html'][:120]} {node['failureSummary'][:200]}"
