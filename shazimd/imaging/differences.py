@@ -35,7 +35,8 @@ from shazimd.imaging.objects import (
     other_objects,
 )
 from shazimd.imaging.recoloured import recoloured, without_discs
-from shazimd.imaging.regions import REGIONS_MAX, Regions, is_near_edge, places, regions, without_bars
+from shazimd.imaging.regions import REGIONS_MAX, Regions, boxes_around, is_near_edge, places, regions, without_bars
+from shazimd.imaging.repeated import repeated_things
 from shazimd.imaging.stamps import may_be_stamp, without_stamp
 from shazimd.imaging.strokes import REACH, unlike_strokes
 from shazimd.imaging.tones import brightened
@@ -127,7 +128,8 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
     borders = TONED_FIGURES if toned else DRAWN_FIGURES
     if found is None:
         print_ = align_print(query, match, affine)
-        return other_figures(both, borders) if print_ is None else other_figures(print_, DENSE_FIGURES)
+        figures = other_figures(both, borders) if print_ is None else other_figures(print_, DENSE_FIGURES)
+        return figures or (None if toned else repeated_things(both))
     if differ_by_words_alone(both):
         return None
     for without in (without_stamp(both, found), brightened(both)):
@@ -174,7 +176,7 @@ def other_strokes(both: Aligned, *, drawn: bool, pixels: int = STROKES_PIXELS) -
         sure = not drawn and np.count_nonzero(unlike) >= WORDS_SHARE_SURE * np.count_nonzero(both.inside)
         if np.count_nonzero(unlike) < least or not (sure or _is_mutual(pixels_of, unlike)):
             return None
-    gathered = _boxes(cv2.morphologyEx(unlike.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)) > 0)
+    gathered = boxes_around(cv2.morphologyEx(unlike.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)) > 0)
     boxes = np.array(sorted(gathered, key=lambda box: -int(box[2]) * int(box[3]))[:REGIONS_MAX], float)
     boxes += (REACH, REACH, -2 * REACH, -2 * REACH)  # strokes are felt this far around them
     boxes[:, 2:] = np.maximum(1, boxes[:, 2:])
@@ -239,7 +241,7 @@ def differences_of(
         other_colours = recoloured(both, inside & ~stamps, 2 * coarser)
         if stamps.any() and other_colours.any():
             other_colours = without_discs(other_colours, stamps, _STAMP_SHARE_MAX * overlap, overlap)
-    boxes = [found.boxes[number] for number in chosen] + _boxes(other_colours)
+    boxes = [found.boxes[number] for number in chosen] + boxes_around(other_colours)
     if not boxes:
         return None
     share = float(found.pixels[chosen].sum() + np.count_nonzero(other_colours)) / overlap
@@ -347,11 +349,3 @@ def _replaced_natural(found: Regions, inside: int) -> list[int]:
     if words.sum() < WORDS_REGIONS or found.common[strokes].sum() < WORDS_PIXELS:
         words[:] = False
     return [int(number) for number in np.flatnonzero(natural | words)]
-
-
-def _boxes(mask: Mask) -> list[NDArray[np.generic]]:
-    if not mask.any():
-        return []
-    outlines, nesting = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    outer = [outline for outline, (_, _, _, around) in zip(outlines, nesting[0].tolist(), strict=True) if around < 0]
-    return [np.array(cv2.boundingRect(outline)) for outline in reversed(outer)]  # from the top down

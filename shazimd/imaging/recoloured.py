@@ -48,8 +48,8 @@ def recoloured(both: Aligned, counted: Mask, step: int) -> Mask:
 
 
 def without_discs(colours: Mask, stamps: Mask, disc_max: float, overlap: int) -> Mask:
-    """The places of other colours without those that hold a stamp near the edge, of ``disc_max`` pixels at most: a disc
-    may be as bright as its ground, so that its letter alone is unlike. None if too little of the overlap is left."""
+    """The places of other colours but for stamps near the edge, of ``disc_max`` pixels at most: a disc may be as bright
+    as its ground, and then its letter alone is unlike. No places if too little of the overlap is left."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats((colours | stamps).view(np.uint8), ltype=cv2.CV_16U)
     holds = np.bincount(labels[stamps], minlength=len(stats)) > 0
     small = stats[:, 2:4].astype(np.int64).prod(axis=1) <= disc_max

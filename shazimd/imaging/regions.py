@@ -148,6 +148,15 @@ def _bar_length(shares: NDArray[np.float64]) -> int:
     return int(ends[-1]) + 1 if len(ends) else 0
 
 
+def boxes_around(mask: Mask) -> list[NDArray[np.generic]]:
+    """Left, top, width, height of each connected place, from the top down."""
+    if not mask.any():
+        return []
+    outlines, nesting = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    outer = [outline for outline, (_, _, _, around) in zip(outlines, nesting[0].tolist(), strict=True) if around < 0]
+    return [np.array(cv2.boundingRect(outline)) for outline in reversed(outer)]  # from the top down
+
+
 def is_near_edge(boxes: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Whether boxes [n, 4] (left, top, width, height) lie as near to the edge of a picture [h, w] as stamps do."""
     height, width = shape

@@ -23,7 +23,7 @@ from shazimd.imaging.maps import best_map, view
 from shazimd.imaging.objects import beyond
 from shazimd.imaging.placing import correlation
 from shazimd.imaging.regions import REGIONS_MAX, places
-from shazimd.imaging.tones import gained, gained_query
+from shazimd.imaging.tones import curved, gained, gained_query
 from shazimd.imaging.whole import CANDIDATE_MIN, laid_best, whole_views
 from shazimd.types import Box, Differences
 
@@ -33,9 +33,13 @@ _MARGIN, _SHIFT = 2, 4
 """Pixels that a place is enlarged by, and by which its content may be moved: the map of few features is not exact."""
 _SHOWN_MIN = 0.7
 """The part of a place that both pictures must show."""
-_LEVELS, _PIXELS_MIN, _PLAINLY_IN_PIXELS = 2, 16, 0.5
-"""Grey levels by which a pixel of one drawing lies beyond what the other has around it, how many there must be, and the
-nearer one's miss as a part of the other's, at most: on the tuned seeds it was .08 for emoji and flags."""
+_LEVELS, _PIXELS_MIN, _UNDECIDED = 2, 16, (0.3, 0.7)
+"""Grey levels by which a pixel of a drawing lies beyond the levels around the same place of the other, the least number
+of such pixels, and the undecided place of the query's pixels between theirs, from 0 (the first drawing) to 1 (the
+second): 40 edited emoji and flags are .27 away from their originals at most, but for a flag under a watermark."""
+_CLIPPED_RATIO, _CLIPPED_REST = 2, 1.0
+"""An edit has clipped tones if the mean square of grey levels left by a gain, of the nearer picture, is more than this
+multiple of the mean square left by a curve of tones, and this number more."""
 _SAME_PLACE = 0.5
 """Of the places of two pictures in the query: what both share, as a part of what either fills, at least."""
 
@@ -55,9 +59,9 @@ def outdone(one: Aligned, other: Aligned, between: Differences) -> tuple[int, Di
 
 
 def outdone_in_pixels(query: Features, pair: Sequence[tuple[Features, bool]]) -> tuple[int, Differences] | None:
-    """As ``outdone``, of two known pictures that are no copies of each other, by the pixels in which they differ; None,
-    too, if there are hardly any, or if the query shows them in two places, one beside or inside the other. ``pair``:
-    each with whether its features found the map."""
+    """As ``outdone``, of two known pictures, no copies of each other, by the pixels in which they differ; None, too, if
+    there are hardly any, or if the query shows the pictures in two places, side by side or nested. ``pair``: each
+    picture, and whether its features found the map."""
     found = [laid for known, is_mapped in pair if (laid := _laid_on(query, known, is_mapped)) is not None]
     if len(found) < len(pair):
         return None
@@ -66,15 +70,34 @@ def outdone_in_pixels(query: Features, pair: Sequence[tuple[Features, bool]]) ->
     inside = np.logical_and(*insides)
     if np.count_nonzero(inside) < _SAME_PLACE * np.count_nonzero(np.logical_or(*insides)):
         return None
-    one, other = (gained(_sized(both.query, shown), shown, inside) for both, _ in found)
-    differ = (cv2.max(beyond(one, other), beyond(other, one)) > _LEVELS) & inside
-    if np.count_nonzero(differ) < _PIXELS_MIN:
+    planes = [_sized(both.query, shown) for both, _ in found]
+    curves, gains = ([adapt(plane, shown, inside) for plane in planes] for adapt in (_curved, gained))
+    rests = [min(_rest(plane, shown, inside) for plane in adapted) for adapted in (curves, gains)]
+    is_clipped = rests[1] > _CLIPPED_RATIO * rests[0] + _CLIPPED_REST  # else a curve may explain other tones away
+    for one, other in (curves, gains) if is_clipped else (gains, curves):
+        differ = (cv2.max(beyond(one, other), beyond(other, one)) > _LEVELS) & inside
+        worse = _farther(one[differ], other[differ], shown[differ])
+        if worse is not None and correlation(found[1 - worse][0]) >= CANDIDATE_MIN:
+            return worse, _differences(*found[worse], differ)
+    return None
+
+
+def _rest(plane: Plane, shown: Plane, inside: Mask) -> float:
+    return float(np.square(cv2.absdiff(plane, shown)[inside].astype(np.float64)).mean())
+
+
+def _farther(one: Plane, other: Plane, shown: Plane) -> int | None:
+    """The number of the pixels plainly farther from the shown pixels; None of too few, or of both alike. Noise in
+    neither does not count."""
+    if shown.size < _PIXELS_MIN:
         return None
-    misses = [float(np.square(side[differ].astype(np.float64) - shown[differ]).mean()) for side in (one, other)]
-    worse = misses.index(max(misses))
-    if correlation(found[1 - worse][0]) < CANDIDATE_MIN or min(misses) >= _PLAINLY_IN_PIXELS * max(misses):
-        return None
-    return worse, _differences(*found[worse], differ)
+    between = other.astype(np.float64) - one
+    share = float(((shown.astype(np.float64) - one) * between).sum() / np.square(between).sum())
+    return None if _UNDECIDED[0] <= share <= _UNDECIDED[1] else int(share < _UNDECIDED[0])
+
+
+def _curved(plane: Plane, shown: Plane, inside: Mask) -> Plane:
+    return as_plane(np.rint(np.clip(curved(plane, shown, inside), 0, 255)))
 
 
 def _laid_on(query: Features, known: Features, is_mapped: bool) -> tuple[Aligned, bool] | None:

@@ -123,9 +123,8 @@ def compared_whole(
 def laid_best(
     views: Sequence[WholeView], candidate: Features, mapped: Sequence[tuple[Affine, bool]] = ()
 ) -> tuple[Aligned, bool] | None:
-    """One of the views (upright, mirrored) laid on a candidate, and whether it is the mirrored one, by that of the maps
-    with which they correlate best, or without any by a placement, a large one rather than a part; None without either.
-    """
+    """A view (upright, mirrored) laid on a candidate by the best-correlating map, or without maps by a placement of the
+    whole rather than of a part, and whether the view is mirrored; None without any."""
     if min(min(side.picture.shape[:2]) for side in (views[0].features, candidate)) < SIDE_MIN:
         return None
     candidate = reduced(candidate)

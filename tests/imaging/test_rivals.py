@@ -62,6 +62,7 @@ def test_copies_of_one_photograph_stay_copies() -> None:
     ("family", "seed", "numbers", "edit"),
     [
         ("emoji", 13, (2, 3), lambda image: image.point(lambda level: min(255, round(1.2 * level)))),
+        ("emoji", 41, (5, 15), lambda image: image.point(lambda level: min(255, round(1.2 * level)))),
         ("emoji", 13, (3, 2), lambda image: recompressed(scaled(image, 0.5), 75)),
         ("flags", 12, (6, 11), lambda image: image.convert("L").convert("RGB")),
     ],
