@@ -6,7 +6,8 @@ import pytest
 from fingerprints import judged
 from PIL import Image, ImageDraw
 
-from benchmarks.quality.edits import recompressed, scaled
+from benchmarks.quality.edits import recompressed, scaled, watermarked
+from benchmarks.quality.families import picture
 from shazimd.types import Verdict
 
 PLACES = {
@@ -42,3 +43,9 @@ def test_an_edited_domino_is_a_copy() -> None:
     ImageDraw.Draw(marked).polygon([(50, 178), (60, 158), (70, 178)], fill="black")
     for edited in (recompressed(plain, 60), scaled(plain, 0.5), marked):
         assert judged(edited, plain).verdict is Verdict.COPY
+
+
+def test_words_laid_across_a_code_are_no_modules() -> None:
+    """Half-transparent letters over black modules look like other modules, and there are many."""
+    code = picture("qr codes", 12, 0)
+    assert judged(watermarked(code), code).verdict is Verdict.COPY
