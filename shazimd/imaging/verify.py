@@ -57,6 +57,8 @@ _NEAR = 1.0
 _PRINT_FEATURES_MIN = 24
 """Features of a picture with print: a business card has 35 at least, flags 19 at most, of which a crop agrees with the
 whole and differs in more pixels."""
+_REDUCED_SIDE = 192
+"""Pixels, longer side: a garment on flat ground may have the tones of photographs at this size alone, and stickers."""
 _AGREED_MIN = 0.995
 """Agreement of drawings that are laid on each other exactly. Of edited copies of tuned families that were called
 variants by features and copies by the whole pictures, .994 is the most but for a road sign under words; other business
@@ -244,16 +246,17 @@ def _seen_finer(found: Verification, whole: Verification, query: Features, candi
     mapped = whole.mapping
     if whole.verdict is not Verdict.COPY or not (query.drawn and candidate.drawn) or mapped is None:
         return whole
-    if found.differs is not None and found.mapping is not None and (found.agreement or 0) >= _AGREED_MIN:
-        edges = np.array([found.mapping.region, mapped.region]) * np.tile([candidate.width, candidate.height], 2)
-        if found.mapping.mirrored is mapped.mirrored and np.abs(edges[0] - edges[1]).max() < _NEAR:
-            return found
-    few = min(query.count, candidate.count) < _PRINT_FEATURES_MIN
-    if few or mapped.mirrored or round(mapped.rotation_deg) != 0:
+    if mapped.mirrored or round(mapped.rotation_deg) != 0:
         return whole
     affine = upright(mapped, query, candidate)
     both = align(query, candidate, affine)
-    if is_toned(both):
+    if is_toned(both) or is_toned(align(query, candidate, affine, most=_REDUCED_SIDE)):
+        return whole
+    if found.differs is not None and found.mapping is not None and (found.agreement or 0) >= _AGREED_MIN:
+        edges = np.array([found.mapping.region, mapped.region]) * np.tile([candidate.width, candidate.height], 2)
+        if not found.mapping.mirrored and np.abs(edges[0] - edges[1]).max() < _NEAR:
+            return found
+    if min(query.count, candidate.count) < _PRINT_FEATURES_MIN:
         return whole
     is_all = np.abs(np.subtract(mapped.region, (0, 0, 1, 1))).max() * max(both.match.shape) < _NEAR
     differs = differences(query, candidate, affine, exact=False) if is_all else other_figures(both, DRAWN_FIGURES)

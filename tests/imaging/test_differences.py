@@ -291,7 +291,13 @@ def test_a_caption_whose_words_reach_into_a_sprite_replaces_nothing(at: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "edit", "seed"), [("clothing_0627", "big-words", 8), ("clothing_0500", "stickers", 11)]
+    ("name", "edit", "seed"),
+    [
+        ("clothing_0627", "big-words", 8),
+        ("clothing_0500", "stickers", 11),
+        ("clothing_0286", "big-words", 0),
+        ("clothing_0286", "stickers", 0),
+    ],
 )
 def test_words_and_stickers_over_a_photograph_replace_nothing(shared: Path, name: str, edit: str, seed: int) -> None:
     """Also where a garment lies on flat ground, as a drawing does: the photograph lacks what was laid over it."""
