@@ -22,10 +22,10 @@ T = TypeVar("T", bound=np.generic)
 
 _SIDE = 8
 _TALL_MAX = 1.8
-"""Height over width. Pillow 13 reduces a picture that is higher than twice its width, less 8 pixels, the other way
+"""Height over width. A picture that is higher than twice its width, less 10 pixels, Pillow 13 may reduce the other way
 round, first to its 8 rows."""
-_PILLOW_BELOW, _PILLOW_ABOVE = 40, 8192
-"""Pixels a side: weights of more would take too much memory."""
+_PILLOW_BELOW, _PILLOW_ABOVE = 64, 8192
+"""Pixels a side: of less the rule above would count, weights of more would take too much memory."""
 _UNIT_BITS = 22
 """Pillow's weights for pictures of bytes are whole numbers, with so many bits for 1."""
 _LOBES = 3
