@@ -63,6 +63,9 @@ _AGREED_MIN = 0.995
 """Agreement of drawings that are laid on each other exactly. Of edited copies of tuned families that were called
 variants by features and copies by the whole pictures, .994 is the most but for a road sign under words; other business
 cards and circuits have .999."""
+_NEAR_ALL, _ALIKE_MIN = 4.0, 0.9
+"""Pixels of the candidate's frame, within which a map of few inliers lays all of one picture on all of the other (2.6
+in halved pages, hundreds by chance), and the agreement from which on they are alike."""
 
 
 class _Question:
@@ -229,6 +232,8 @@ def _verify_pictures(asked: _Question, candidate: Features) -> Verification:
             again = _best_judged(views, candidate, lambda each, _more: backwards[each is views[1]]).verification
             found = again if again.verdict is Verdict.COPY or found.verdict is None else found
     few = _are_few(asked.features, candidate)
+    if found.verdict is None and not few:
+        return _judged_all_on_all(judged, views[judged.mirrored].features, candidate) or found
     drawn = asked.features.drawn and candidate.drawn
     if few and (found.verdict is not Verdict.COPY or (drawn and found.inliers < FEW_INLIERS)):
         only = found.verdict is not None and found.verdict is not Verdict.COPY
@@ -285,12 +290,25 @@ def _best_judged(views: tuple[View, View], candidate: Features, find: Callable[[
     return found
 
 
-def _is_near(judged: _JudgedMap, other: Map | None, query: Features) -> bool:
+def _judged_all_on_all(judged: _JudgedMap, view: Features, candidate: Features) -> Verification | None:
+    """The verdict on pictures of one shape where a map of few inliers lays all of one on all of the other; None unless
+    they agree. Repeated words have features that match at many places, so few support the map of a reduced page."""
+    scales = candidate.width / view.width, candidate.height / view.height
+    all_on_all = Map(INLIERS_MIN, np.diag([*scales, 1.0])[:2], 0.0)
+    if not _is_near(judged, all_on_all, view, most=_NEAR_ALL):
+        return None
+    found = _judged(view, candidate, all_on_all, judged.mirrored)
+    if found.verdict is Verdict.SCENE or (found.agreement or 0) < _ALIKE_MIN:
+        return None
+    return replace(found, inliers=judged.verification.inliers)
+
+
+def _is_near(judged: _JudgedMap, other: Map | None, query: Features, most: float = _NEAR) -> bool:
     """Whether two maps put the corners of the query to the same places: the verdict would be the same."""
     if judged.best is None or other is None:
         return False
     corners = np.array([[0, 0, 1], [query.width, 0, 1], [0, query.height, 1], [query.width, query.height, 1]])
-    return bool(np.abs(corners @ (judged.best.affine - other.affine).T).max() < _NEAR)
+    return bool(np.abs(corners @ (judged.best.affine - other.affine).T).max() < most)
 
 
 def _judged(view: Features, candidate: Features, best: Map, mirrored: bool) -> Verification:

@@ -80,6 +80,36 @@ def test_a_picture_without_features_is_a_copy_of_its_original_alone(
         assert [found[order.index(number)].verdict for number in (0, 1)] == [Verdict.COPY, Verdict.VARIANT]
 
 
+POSTED = [
+    "tuzel shakotu ririmal mitenke duvi koorfi",
+    "vimal riko orantu loressha soor ganri",
+    "nofi fiso esrami kegangan ganmi shano",
+    "pelanvi esmior motumo zelso zelor ratenlor",
+]
+
+
+def post(counts: str) -> Image.Image:
+    """A face, four lines of words, and counts in smaller letters."""
+    page = Image.new("RGB", (600, 420), "white")
+    draw = ImageDraw.Draw(page)
+    draw.ellipse((20, 20, 76, 76), fill=(236, 71, 237))
+    draw.text((90, 22), "Hugo Keshavi", "black", ImageFont.load_default(22))
+    draw.text((90, 50), "@esmal", (100, 110, 120), ImageFont.load_default(16))
+    for row, words in enumerate(POSTED):
+        draw.text((24, 110 + 40 * row), words, "black", ImageFont.load_default(25))
+    draw.text((24, 370), counts, "black", ImageFont.load_default(17))
+    return page
+
+
+@pytest.mark.parametrize("counts", ["265 Reposts   0640 Likes", "026 Reposts   2520 Likes"])
+def test_figures_too_small_to_be_read_decide_nothing(counts: str) -> None:
+    """A halved post passes for both, and is nearer to the other one by chance."""
+    original = post("929 Reposts   4676 Likes")
+    known = [query(each).fingerprint.features for each in (original, post(counts))]
+    found = verify_all(query(recompressed(scaled(original, 0.5), 75)).features, known)
+    assert found[0].verdict is Verdict.COPY
+
+
 def test_copies_of_one_icon_stay_copies() -> None:
     """They do not differ but by compression."""
     original = picture("emoji", 13, 2)

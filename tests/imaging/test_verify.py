@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fingerprints import query
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from benchmarks.quality.edits import scaled
 from shazimd.imaging.features import Shown, extract_features
 from shazimd.imaging.kept import ASKED, STORED
 from shazimd.imaging.verify import copy_evidence, verify, verify_all
@@ -140,3 +142,25 @@ def test_what_speaks_for_a_copy() -> None:
     assert copy_evidence(0.95, 20, 0.5) > base
     assert copy_evidence(0.9, 40, 0.5) > base
     assert copy_evidence(0.9, 20, 0.2) > base
+
+
+def page_of_repeated_words(count: str) -> Image.Image:
+    """Four lines of six words, and a number, all of one size."""
+    page, rng = Image.new("RGB", (600, 420), "white"), np.random.default_rng(5)
+    draw = ImageDraw.Draw(page)
+    for row in range(4):
+        words = " ".join(rng.choice(["river", "market", "blue", "winter", "harbour", "lamp"], 6))
+        draw.text((24, 110 + 40 * row), words, "black", ImageFont.load_default(25))
+    draw.text((24, 370), f"{count} Likes", "black", ImageFont.load_default(17))
+    return page
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("scale", [0.4, 0.5])
+def test_a_reduced_page_of_repeated_words_is_a_copy_of_its_original(scale: float, mirrored: bool) -> None:
+    """Its features match at many places, so they find no map; with another number it is a variant."""
+    known = [query(page_of_repeated_words(count)).fingerprint.features for count in ("4809", "7162")]
+    reduced = scaled(page_of_repeated_words("4809"), scale)
+    found = verify_all(query(ImageOps.mirror(reduced) if mirrored else reduced).features, known)
+    assert [each.verdict for each in found] == [Verdict.COPY, Verdict.VARIANT]
+    assert [each.mapping is not None and each.mapping.mirrored for each in found] == [mirrored] * 2
