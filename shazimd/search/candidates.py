@@ -15,14 +15,14 @@ from shazimd.search.library import Library
 from shazimd.store.base import Reader
 from shazimd.text import HASHES
 from shazimd.types import HASH_MAX, ContentId, Fingerprint, Signals, Weights
-from shazimd.words.packing import unpack_words
+from shazimd.words.packing import is_drawn, unpack_words
 from shazimd.words.vocabulary import likely_negated
 
 PROPOSED_FROM = 0.6
 """Minimum score of a candidate: 99 of 100 pairs with nothing in common lie below (benchmarks/index.md)."""
 WORDS_FEW = 64
-"""With fewer words, shared words may miss a copy, and scores below the threshold make candidates, too. Verification
-compares pictures with fewer features than this as a whole."""
+"""With fewer words, shared words may miss a copy. Verification compares pictures with fewer features than this as a
+whole."""
 HASHES_ALONE: Weights = (*[1.0] * len(HASHES), 0.0)
 """Weights for low-information pictures, whose index has no vectors."""
 NEGATIVE_FROM = 0.85
@@ -75,13 +75,10 @@ def by_vector(library: Library, upright: Signals, limit: int = BY_VECTOR) -> lis
     return [hit.content for hit in hits]
 
 
-def has_few_words(features: bytes) -> bool:
-    return len(unpack_words(features)) < WORDS_FEW
-
-
-def may_be_faint(fingerprint: Fingerprint, features: bytes) -> bool:
-    """Whether edits of a picture may be low in information: those of others have words enough."""
-    return fingerprint.low_information or has_few_words(features)
+def words_may_miss(fingerprint: Fingerprint, features: bytes) -> bool:
+    """Whether copies of a picture may share hardly any words with it, and scores below the threshold propose some, too:
+    a plain picture has few words, and a drawing may be the window around one, with most of the words in its title."""
+    return fingerprint.low_information or is_drawn(features) or len(unpack_words(features)) < WORDS_FEW
 
 
 def _negative(fingerprint: Fingerprint) -> list[Signals]:

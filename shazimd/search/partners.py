@@ -1,7 +1,8 @@
 """The likely partners of a content, and their verification.
 
-Partners are found like candidates of a query: by shared local features, by the vector alone and, for few features, by
-score. This finds mirrored, turned and cropped copies, too. Geometry confirms the pairs, with the vector's help.
+Partners are found like candidates of a query: by shared local features, by the vector alone and, for drawings and few
+features, by score. This finds mirrored, turned and cropped copies, too. Geometry confirms the pairs, with the vector's
+help.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from shazimd.search.candidates import (
     by_vector,
     by_words,
     fingerprints,
-    may_be_faint,
     with_same_pixels,
+    words_may_miss,
 )
 from shazimd.search.library import Library
 from shazimd.search.query import JOB_CANDIDATES, StartedVerification, Verify
@@ -28,7 +29,7 @@ from shazimd.types import DEFAULT_WEIGHTS, ContentId, Fingerprint, Relation
 PARTNERS_MAX = 100
 """Maximum number of verified partners of a content, likeliest first."""
 PARTNERS_BY_SCORE = 20
-"""Maximum number of partners by score and by hashes, for a content with few words."""
+"""Maximum number of partners by score and by hashes, for a content whose words may miss copies."""
 
 
 class PartnerCheck(NamedTuple):
@@ -75,7 +76,7 @@ def _likely(library: Library, own: Fingerprint) -> list[ContentId]:
     if not own.features:
         return []
     likely = by_words(library, own.features, PARTNERS_MAX) + by_vector(library, own.signals)
-    if may_be_faint(own, own.features):
+    if words_may_miss(own, own.features):
         (hits,) = library.index.search([own.signals], DEFAULT_WEIGHTS, PROPOSED_FROM, PARTNERS_BY_SCORE)
         likely += [hit.content for hit in hits]
         likely += by_hashes(library, [own.signals], PARTNERS_BY_SCORE)

@@ -20,9 +20,9 @@ from shazimd.search.candidates import (
     by_negative,
     by_own_words,
     by_vector,
-    may_be_faint,
     with_negated,
     with_same_pixels,
+    words_may_miss,
 )
 from shazimd.search.fetching import Fetch
 from shazimd.search.library import Library
@@ -210,10 +210,10 @@ class Search:
     def _ranked(self, query: Query, weights: Weights, threshold: float, limit: int | None) -> Iterator[Hit]:
         """Every content at or over the threshold, best score first; searched lazily.
 
-        For a query with few words, the first BY_SCORE may lie below the threshold, as candidates; for a low-information
-        query these are all."""
+        For a query whose words may miss copies, the first BY_SCORE may lie below the threshold, as candidates; for a
+        low-information query these are all."""
         faint = query.fingerprint.low_information
-        proposes = self._can_verify(query) and may_be_faint(query.fingerprint, query.features)
+        proposes = self._can_verify(query) and words_may_miss(query.fingerprint, query.features)
         if faint and not proposes:
             return
         floor = min(threshold, PROPOSED_FROM) if proposes else threshold
@@ -230,8 +230,8 @@ class Search:
 
     def _by_hashes(self, query: Query) -> list[ContentId]:
         """Low-information candidates with hashes like the query's, and others with hashes like its negative's, for a
-        query of few words."""
-        if not may_be_faint(query.fingerprint, query.features):
+        query whose words may miss copies."""
+        if not words_may_miss(query.fingerprint, query.features):
             return []
         likely = by_hashes(self._library, query.orientations, BY_SCORE)
         return likely + by_negative(self._library, query.fingerprint, BY_SCORE)

@@ -93,6 +93,11 @@ def with_points(packed: bytes, points: bytes) -> bytes:
     return header + points + packed[HEADER.size :]
 
 
+def is_drawn(data: bytes) -> bool:
+    """Whether packed features are those of a page, chart or drawing."""
+    return bool(data and data[1] & DRAWN)
+
+
 def unpack_words(data: bytes) -> NDArray[np.uint16]:
     """The words of packed features, strongest feature first; none for no bytes.
 

@@ -38,7 +38,7 @@ from shazimd.types import (
     Verification,
     Weights,
 )
-from shazimd.words.packing import FEATURE, HEADER, VERSION
+from shazimd.words.packing import DRAWN, FEATURE, HEADER, VERSION
 
 KNOWN = 120
 NO_WORDS = HEADER.pack(VERSION, 0, 10, 10, 0)
@@ -80,11 +80,11 @@ def fingerprint(signals: Signals, features: bytes = b"", *, faint: bool = False)
     return Fingerprint(signals, "m", 10, 10, "PNG", low_information=faint, features=features)
 
 
-def with_words(number: int, label: bytes) -> bytes:
+def with_words(number: int, label: bytes, flags: int = 0) -> bytes:
     """Packed local features with a word that ``number`` pictures of a test share."""
     rows = np.zeros(number, FEATURE)
     rows["word"] = np.arange(number)
-    return HEADER.pack(VERSION, 0, 10, 10, number) + rows.tobytes() + label
+    return HEADER.pack(VERSION, flags, 10, 10, number) + rows.tobytes() + label
 
 
 def put(library: Library, number: int, known: Fingerprint) -> ContentId:
@@ -235,6 +235,17 @@ def test_what_geometry_confirms_comes_first_and_below_the_threshold(library: Lib
     assert [(b"/p/copy", Verdict.COPY)] == found(search, query, 0.7, 1) == found(search, query, 1.0)
     assert (b"/p/copy", Verdict.COPY) == found(search, query, 0.0)[0]
     assert Verdict.SIMILAR == found(search, query, 0.0)[1][1]
+
+
+@pytest.mark.parametrize("flags", [0, DRAWN])
+def test_the_window_around_a_plain_picture_is_compared_by_score(library: Library, query: Query, flags: int) -> None:
+    """The words of a drawing may all be those of a window's title; a photograph shares words with its copies."""
+    signals = query.orientations[1]
+    known = put(library, 1, fingerprint(signals, COPY))
+    asked = Query(query.fingerprint, query.orientations[:1], with_words(80, b"asks", flags))
+    assert 0.6 < score(similarities(query.orientations[0], signals), DEFAULT_WEIGHTS) < 1
+    matches = Search(library, verify).matches(asked, None, weights=DEFAULT_WEIGHTS, threshold=1.0)
+    assert [match.content for match in matches] == ([known] if flags else [])
 
 
 def test_what_is_exact_is_told_once(library: Library, query: Query) -> None:
