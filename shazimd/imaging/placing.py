@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from shazimd.imaging.alignment import Affine, Aligned, align
 from shazimd.imaging.features import Features
 
-GRID_SIDE = 96
+_GRID_SIDE = 96
 """Pixels, longer side: the pictures as they are laid on each other, at least, so that sprites are enlarged."""
 _EXACT_MIN = 0.998
 """Correlation from which on a map is exact, but for stripes."""
@@ -33,9 +33,13 @@ _DAMPING = 0.003
 """A part of the largest mean square of a change of luma: movements that change it less are left out."""
 
 
-def refined(view: Features, candidate: Features, affine: Affine) -> Aligned:
-    """The pictures aligned by the map, or by a better-correlating map near it."""
-    both = align(view, candidate, affine, least=GRID_SIDE)
+def laid(view: Features, candidate: Features, affine: Affine) -> Aligned:
+    """The pictures aligned by the map, sprites enlarged."""
+    return align(view, candidate, affine, least=_GRID_SIDE)
+
+
+def refined(both: Aligned) -> Aligned:
+    """Aligned pictures as they are, or aligned by a better-correlating map near theirs."""
     before = correlation(both)
     if before >= _EXACT_MIN:
         return both
@@ -51,13 +55,13 @@ def refined(view: Features, candidate: Features, affine: Affine) -> Aligned:
     return better if correlation(better) > before else both
 
 
-def slid(view: Features, candidate: Features, affine: Affine, before: Aligned) -> Aligned | None:
-    """The pictures aligned by the map, slid to where they correlate best; None unless that is plainly better than
-    ``before``, which must correlate well."""
+def slid(both: Aligned, before: Aligned) -> Aligned | None:
+    """Aligned pictures, slid to where they correlate best; None unless that is plainly better than ``before``, which
+    must correlate well."""
     lacking = 1 - correlation(before)
     if lacking > _SLID_LACKING_MAX:
         return None
-    best = both = align(view, candidate, affine, least=GRID_SIDE)
+    best = both
     for step in _STEPS:
         both = both.moved(np.asarray(cv2.invertAffineTransform(_slide(both, step)), np.float64))
         best = max(best, both, key=correlation)

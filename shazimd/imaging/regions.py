@@ -154,7 +154,7 @@ def boxes_around(mask: Mask) -> list[NDArray[np.generic]]:
         return []
     outlines, nesting = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     outer = [outline for outline, (_, _, _, around) in zip(outlines, nesting[0].tolist(), strict=True) if around < 0]
-    return [np.array(cv2.boundingRect(outline)) for outline in reversed(outer)]  # from the top down
+    return [np.array(cv2.boundingRect(outline)) for outline in reversed(outer)]
 
 
 def is_near_edge(boxes: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.bool_]:

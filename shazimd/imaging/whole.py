@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shazimd.imaging.agreement import structured_blocks
-from shazimd.imaging.alignment import Aligned, Mask, align
+from shazimd.imaging.alignment import Aligned, Mask
 from shazimd.imaging.differences import differences_of, is_toned, laid_over, other_strokes
 from shazimd.imaging.displaced import has_displaced_parts
 from shazimd.imaging.features import Features
 from shazimd.imaging.mapping import CONTAINED_MIN, mapping, shared_parts
 from shazimd.imaging.placement import SIDE_MIN, SIZE_WEIGHT, SPREAD_MIN, Whole, placements
-from shazimd.imaging.placing import GRID_SIDE, correlated, correlation, refined, slid
+from shazimd.imaging.placing import correlated, correlation, laid, refined, slid
 from shazimd.imaging.small import SmallPicture
 from shazimd.imaging.tones import gained, gained_match, gained_query
 from shazimd.imaging.watermarks import without_words
@@ -131,8 +131,8 @@ def laid_best(
     if not mapped:
         placed = placements([view.whole for view in views], Whole(candidate))
         mapped = [(each.affine, bool(mirrored)) for each, mirrored in placed]
-    laid = [(refined(views[mirrored].features, candidate, affine), mirrored) for affine, mirrored in mapped]
-    return max(laid, key=lambda each: correlation(each[0]) + SIZE_WEIGHT * each[0].inside.mean(), default=None)
+    found = [(refined(laid(views[mirrored].features, candidate, affine)), mirrored) for affine, mirrored in mapped]
+    return max(found, key=lambda each: correlation(each[0]) + SIZE_WEIGHT * each[0].inside.mean(), default=None)
 
 
 def _beside_a_caption(view: Features, candidate: Features) -> Verification | None:
@@ -162,7 +162,7 @@ def _rows(features: Features, first: int, count: int) -> Features:
 
 def _is_whole(view: Features, candidate: Features, affine: Affine) -> bool:
     """Whether a map lays most of one picture on the other, where they correlate."""
-    both = align(view, candidate, affine, least=GRID_SIDE)
+    both = laid(view, candidate, affine)
     mapped = abs(np.linalg.det(both.between[:, :2])) * both.sizes[0][0] * both.sizes[0][1]
     return (
         np.count_nonzero(both.inside) >= _WHOLE_SHARE * min(mapped, both.inside.size)
@@ -175,10 +175,11 @@ def _compared(
 ) -> Verification | None:
     """The verdict on pictures that are laid on each other by a map, words laid across one of them left out; None where
     they do not agree."""
-    both = refined(view, candidate, affine)
+    given = laid(view, candidate, affine)
+    both = refined(given)
     found = _judged(view, candidate, affine, both, mirrored, copies_only=copies_only)
     if found is None or found.verdict is not Verdict.COPY:
-        nearer = slid(view, candidate, affine, both)
+        nearer = slid(given, both)
         if nearer is not None:
             again = _judged(view, candidate, affine, nearer, mirrored, copies_only=copies_only or found is not None)
             both, found = (nearer, again) if again is not None else (both, found)
