@@ -6,8 +6,8 @@ worker has them done by ``loading`` before it is confined.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from shazimd.errors import ModelError
 from shazimd.models.model import ModelInfo, NoVector
@@ -17,31 +17,24 @@ from shazimd.workers.loading import opened
 if TYPE_CHECKING:
     from shazimd.imaging.extract import Extractor
 
+T = TypeVar("T")
+
 
 def fingerprint(data: bytes, model: ModelInfo | None, max_pixels: int, features: bool) -> Fingerprint:
     """See ``Extractor.fingerprint``; also raises ModelError when the model could not be opened.
 
     A picture of which the model makes no vector is fingerprinted without the model."""
-    try:
-        return _extractor(model, max_pixels, features).fingerprint(data)
-    except NoVector:
-        return _extractor(None, max_pixels, features).fingerprint(data)
+    return _made(lambda extractor: extractor.fingerprint(data), model, max_pixels, features)
 
 
 def query(data: bytes, model: ModelInfo | None, max_pixels: int, features: bool) -> Query:
     """See ``Extractor.query``; otherwise as ``fingerprint``."""
-    try:
-        return _extractor(model, max_pixels, features).query(data)
-    except NoVector:
-        return _extractor(None, max_pixels, features).query(data)
+    return _made(lambda extractor: extractor.query(data), model, max_pixels, features)
 
 
 def query_without_points(data: bytes, model: ModelInfo | None, max_pixels: int) -> Query:
     """As ``query``, but for what ``points`` gives."""
-    try:
-        return _extractor(model, max_pixels, True).query(data, has_points=False)
-    except NoVector:
-        return _extractor(None, max_pixels, True).query(data, has_points=False)
+    return _made(lambda extractor: extractor.query(data, has_points=False), model, max_pixels, True)
 
 
 def points(data: bytes, max_pixels: int) -> bytes:
@@ -91,6 +84,13 @@ def matched_points(query: bytes, match: bytes, max_pixels: int) -> list[tuple[fl
 
     extractor = _extractor(None, max_pixels, True)
     return matched(extractor.query(query).features, extractor.query(match).features)
+
+
+def _made(make: Callable[[Extractor], T], model: ModelInfo | None, max_pixels: int, features: bool) -> T:
+    try:
+        return make(_extractor(model, max_pixels, features))
+    except NoVector:
+        return make(_extractor(None, max_pixels, features))
 
 
 def _extractor(model: ModelInfo | None, max_pixels: int, features: bool) -> Extractor:
