@@ -32,7 +32,7 @@ from PIL import Image, ImageOps
 from benchmarks.resident import resident_of
 from benchmarks.running import cpu_s
 from shazimd.client import Client
-from shazimd.config import WatchConfig
+from shazimd.config import WatchConfig, WorkersConfig
 from shazimd.imaging.extract import Extractor
 from shazimd.models.model import EmbeddingModel, ModelInfo
 from shazimd.models.registry import Registry
@@ -42,7 +42,7 @@ from shazimd.workers.keeper import IDLE_S
 SCRIPTS = Path(sys.executable).parent
 STRANGERS_EVERY = 14
 """One photo in so many stays unknown, to be asked about."""
-MAX_PIXELS = 200_000_000
+MAX_PIXELS = WorkersConfig().max_pixels
 SETTLE_MS = WatchConfig(path="/").settle_ms
 
 

@@ -27,6 +27,7 @@ from PIL import Image
 
 from benchmarks import peers
 from benchmarks.quality.product import installed
+from shazimd.config import WorkersConfig
 from shazimd.imaging.bounds import jpeg_structure
 from shazimd.imaging.decode import decode
 from shazimd.imaging.extract import SIDE_MIN, Extractor, is_low_in_information
@@ -41,7 +42,7 @@ from shazimd.types import digest_of
 from shazimd.words.packing import ASKED_MAX, STORED_MAX
 
 REPEATS = 9
-MAX_PIXELS = 200_000_000
+MAX_PIXELS = WorkersConfig().max_pixels
 BLAKE3 = """
 import sys, time, blake3
 data, times = open(sys.argv[1], "rb").read(), []

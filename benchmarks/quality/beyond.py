@@ -25,11 +25,12 @@ from benchmarks.quality.families import FAMILIES, TEN_EDITS, TUNED, UNTOUCHED, p
 from benchmarks.quality.photos import load, shared_folder
 from benchmarks.running import is_settled, running, wait_until
 from shazimd.client import Client
+from shazimd.config import WorkersConfig
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.verify import verify_all
 from shazimd.types import Verdict
 
-MAX_PIXELS = 200_000_000
+MAX_PIXELS = WorkersConfig().max_pixels
 REAL = ("emoji", "flags", "sprites", "clothing", "grocery")
 """Real pictures for training, if present; sprites and groceries hold frames of bursts."""
 PATIENCE_S = 600.0

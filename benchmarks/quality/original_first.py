@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.quality.edits import EDITS, Edit
 from benchmarks.quality.photos import load, shared_folder, split
+from shazimd.config import WorkersConfig
 from shazimd.imaging.decode import decode
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.lineage import lineage, picture_facts
@@ -26,7 +27,7 @@ from shazimd.imaging.verify import verify
 from shazimd.search.keep import KeepFacts, choose, criteria
 from shazimd.types import Evidence, Verdict
 
-MAX_PIXELS = 200_000_000
+MAX_PIXELS = WorkersConfig().max_pixels
 SAVED_AS = {
     "jpeg-75": ("JPEG", 75),
     "jpeg-30": ("JPEG", 30),

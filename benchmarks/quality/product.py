@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from hashlib import blake2b
 
+from shazimd.config import WorkersConfig
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.verify import verify_all
 from shazimd.index.flat import FlatIndex
@@ -33,7 +34,7 @@ from shazimd.types import (
     Verification,
 )
 
-MAX_PIXELS = 200_000_000
+MAX_PIXELS = WorkersConfig().max_pixels
 MAP_BYTES = 1 << 30
 RANK = {Verdict.EXACT: 3.0, Verdict.COPY: 2.0, Verdict.SCENE: 1.0, Verdict.SIMILAR: 0.0}
 
