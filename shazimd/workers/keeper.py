@@ -274,7 +274,7 @@ class Keeper:
     def _start(self, model: ModelInfo | None) -> WorkerProcess:
         """Replace the worker. Raises WorkerLost, and then there is none."""
         if self._worker is not None:
-            self._worker.kill()
+            self._worker.close()
         self._worker = None
         self._worker = WorkerProcess(self._memory_mb, self._timeout_s, self._models.with_model(model))
         if self._yields:

@@ -157,18 +157,12 @@ class WorkerProcess:
         """Kill the worker, from any thread: who waits for a reply gets WorkerLost."""
         self._process.kill()
 
-    def kill(self) -> None:
-        self._process.kill()
-        self.close()
-
     def close(self) -> None:
-        """Close the connection, which ends an idle worker at once, and wait for the end."""
+        """Kill the worker: it holds nothing but its job. Waiting for an orderly end would take 14 ms of a processor, and
+        of a worker that has only just started the rest of the start, 200 ms."""
+        self._process.kill()
+        self._process.wait()
         self._connection.close()
-        try:
-            self._process.wait(_DEATH_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
 
 
 def _named(number: int) -> str:
