@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from shazimd.imaging.alignment import Aligned, Mask, Plane
 from shazimd.imaging.regions import REGIONS_MAX, places
 from shazimd.imaging.strokes import are_structured, unlike_strokes
-from shazimd.imaging.tones import gained_match, gained_query
+from shazimd.imaging.tones import gained_query, same_tones
 from shazimd.types import Differences
 
 _SPREADS, _CORRELATION_MAX = (5.0, 0.0), 0.3
@@ -100,7 +100,7 @@ def other_objects(both: Aligned) -> Differences | None:
     by_area = np.argsort(-stats[1:, cv2.CC_STAT_AREA].astype(np.int64), kind="stable") + 1
     large = [number for number in by_area[:REGIONS_MAX].tolist() if stats[number, cv2.CC_STAT_AREA] >= least]
     chosen = [number for number in large if _is_natural(both, np.asarray(labels == number))]
-    same = _same(both) if chosen else both.inside
+    same = same_tones(both, _SAME_LEVELS) if chosen else both.inside
     chosen = [number for number in chosen if same[labels == number].mean() <= _SAME_MAX]
     if not chosen:
         return None
@@ -229,12 +229,6 @@ def beyond(one: Plane, other: Plane) -> Plane:
     near = np.ones((3, 3), np.uint8)
     above, below = cv2.subtract(one, cv2.dilate(other, near)), cv2.subtract(cv2.erode(other, near), one)
     return cv2.max(above, below).astype(np.uint8, copy=False)
-
-
-def _same(both: Aligned) -> Mask:
-    """The pixels of one tone in both, once the tones of one are adapted to the other's."""
-    miss = cv2.absdiff(gained_query(both), both.match), cv2.absdiff(gained_match(both), both.query)
-    return np.asarray(cv2.min(*miss) <= _SAME_LEVELS)
 
 
 def _is_natural(both: Aligned, there: Mask) -> bool:

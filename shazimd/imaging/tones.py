@@ -64,6 +64,12 @@ def gained_match(both: Aligned) -> Plane:
     return gained(both.match, both.query, both.inside)
 
 
+def same_tones(both: Aligned, levels: int) -> Mask:
+    """The pixels of one tone in both, but for so many grey levels, once the tones of one are adapted to the other's."""
+    miss = cv2.absdiff(gained_query(both), both.match), cv2.absdiff(gained_match(both), both.query)
+    return np.asarray(cv2.min(*miss) <= levels)
+
+
 def _most(misses: NDArray[np.floating]) -> float:
     """Upper bound of 70 % of the misses. If many are equal, numpy's partition takes ten times as long as sorting."""
     return float(np.sort(misses.astype(np.float32, copy=False))[7 * len(misses) // 10])

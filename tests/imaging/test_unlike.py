@@ -41,9 +41,8 @@ REPORTS = (
 
 UNSOLVED = {
     "meme_other_text": "two small words over a photograph of the same contrast",
-    "photo_frame": "two garments of nearly the same tones in one frame",
-    "tiles128": "all colours turned at once, as by an edit",
-    "flags_copy_0": "the one flag is really contained in the other",
+    "tiles128": "each pixel of one is that of the other with its hue turned by one angle, as by an edit",
+    "flags_copy_0": "a corner of the one flag is the other, pixel by pixel, as a crop is",
 }
 """Pairs that are still judged wrongly, and why."""
 
