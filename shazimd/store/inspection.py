@@ -1,4 +1,8 @@
-"""The verbs of ``child``: whether a store is whole, a copy of it, and the names of the files that damage concerns."""
+"""The verbs of ``child``: whether a store is whole, a copy of it, and the names of the files that damage concerns.
+
+Modules that know the rows load NumPy, which takes 0.1 s: they are imported where rows are read, not for ``verify``, which
+each start after a crash waits for.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,9 @@ import lmdb
 from shazimd import text
 from shazimd.errors import StoreDamaged, StoreError
 from shazimd.store import environment
-from shazimd.store.check import EXAMINATIONS, problems
 from shazimd.store.damage import Snapshot, held, last, readable
 from shazimd.store.environment import as_owner
 from shazimd.store.report import Report, growth, reader_of, unreported
-from shazimd.store.salvage import Salvage
 from shazimd.store.tables import (
     CHECKSUM_BYTES,
     NUMBER_BYTES,
@@ -37,6 +39,8 @@ def verify(path: str, report: Report = unreported) -> list[str]:
 def check(path: str, report: Report = unreported) -> list[str]:
     """The damage to a store with the files that it concerns; without damage, contradictions between its tables. Raises
     StoreError before the migration of an older schema."""
+    from shazimd.store.check import EXAMINATIONS, problems
+
     with as_owner(path), foreign_errors(path):
         try:
             with held(path) as (snapshot, env, txn):
@@ -92,6 +96,8 @@ def _shortened(faults: list[str]) -> list[str]:
 
 def _concerned(directory: str) -> Iterator[str]:
     """The files that damage concerns, and what ``repair`` has done for each; none if nothing can be read."""
+    from shazimd.store.salvage import Salvage
+
     with suppress(StoreDamaged), readable(directory) as snapshot:
         whole = Salvage(snapshot.rows())
         for path, reason in whole.concerned().items():
