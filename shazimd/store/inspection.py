@@ -1,7 +1,7 @@
 """The verbs of ``child``: whether a store is whole, a copy of it, and the names of the files that damage concerns.
 
-Modules that know the rows load NumPy, which takes 0.1 s: they are imported where rows are read, not for ``verify``, which
-each start after a crash waits for.
+Modules that know the rows load NumPy, which takes 0.1 s: they are imported where rows are read, not for ``verify``,
+which each start after a crash waits for.
 """
 
 from __future__ import annotations

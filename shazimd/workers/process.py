@@ -158,8 +158,8 @@ class WorkerProcess:
         self._process.kill()
 
     def close(self) -> None:
-        """Kill the worker: it holds nothing but its job. Waiting for an orderly end would take 14 ms of a processor, and
-        of a worker that has only just started the rest of the start, 200 ms."""
+        """Kill the worker: it holds nothing but its job. An orderly end would take 14 ms of a processor, and of a
+        worker that has only just started the rest of the start, 200 ms."""
         self._process.kill()
         self._process.wait()
         self._connection.close()

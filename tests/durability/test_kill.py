@@ -18,9 +18,9 @@ KNOWN = 20
 STORED = (0, 1, 1, 2, 3)
 """Pictures that are stored before a kill, in turn; of the four that landed. Without any, the daemon is starting."""
 START_S, LATER_S = 0.4, 0.03
-"""The kills go through these times in even steps, from the moment that a starting daemon looks through its store, or that
-a picture was stored: moments by chance would leave gaps, and take twice as many kills to fill them. Before that moment
-a daemon loads its modules, which may take any time on a busy machine, and has nothing to lose."""
+"""The kills go through these times in even steps, from the moment that a starting daemon looks through its store, or
+that a picture was stored: moments by chance would leave gaps, and take twice as many kills to fill them. Before, a
+daemon loads its modules, which may take any time on a busy machine, and has nothing to lose."""
 
 
 @pytest.mark.slow
