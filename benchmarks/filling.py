@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as MappingOf
 
+from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.store.base import Writer
 from shazimd.types import (
     ContentId,
@@ -11,11 +12,9 @@ from shazimd.types import (
     Evidence,
     FileRow,
     FileState,
-    Fingerprint,
     Mapping,
     PictureFacts,
     Relation,
-    Signals,
     Stat,
     Verdict,
     Verification,

@@ -27,11 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import vectors
+from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.index import exact
 from shazimd.index.cascade import CascadeIndex
 from shazimd.index.scan import TableView
 from shazimd.text import all_weights
-from shazimd.types import DEFAULT_WEIGHTS, ContentId, Fingerprint, Signals, Weights
+from shazimd.types import DEFAULT_WEIGHTS, ContentId, Weights
 
 PHOTOS, EDITS = 1400, 14
 HELD_OUT = 200

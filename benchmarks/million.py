@@ -48,13 +48,14 @@ from benchmarks.resident import COLUMNS, printed, table
 from benchmarks.running import cpu_s, is_settled, started, wait_until
 from shazimd.client import Client
 from shazimd.errors import ShazimdError
+from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.index.cascade import CascadeIndex
 from shazimd.ingest.values import set_judge_of_relations
 from shazimd.models.model import ModelInfo, bundled
 from shazimd.search.library import Library
 from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import JUDGE, Evidence, FileRow, FileState, Fingerprint, Signals, Stat
+from shazimd.types import JUDGE, Evidence, FileRow, FileState, Stat
 from shazimd.words.packing import DRAWN, FEATURE, HEADER, VERSION, split
 from shazimd.workers.keeper import IDLE_S
 from shazimd.workers.pool import WorkerPool

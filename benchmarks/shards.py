@@ -21,8 +21,9 @@ import numpy as np
 
 from benchmarks import vectors
 from benchmarks.index import Made, signals
+from shazimd.fingerprint import Signals
 from shazimd.index.cascade import CascadeIndex
-from shazimd.types import DEFAULT_WEIGHTS, ContentId, Hit, Signals
+from shazimd.types import DEFAULT_WEIGHTS, ContentId, Hit
 
 CENTRES, BASE, WIDTH, QUERIES = 400, 8_000, 256, 100
 WEIGHTS = DEFAULT_WEIGHTS

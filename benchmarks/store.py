@@ -14,13 +14,14 @@ from unittest.mock import patch
 
 import numpy as np
 
+from shazimd.fingerprint import Fingerprint, FloatVector, Signals
 from shazimd.store import maintenance, tables
 from shazimd.store.base import Reader, Writer
 from shazimd.store.damage import last
 from shazimd.store.lmdb_store import Store, open_store
 from shazimd.store.tables import Tables
 from shazimd.text import HASHES
-from shazimd.types import FileRow, FileState, Fingerprint, FloatVector, Signals, Stat
+from shazimd.types import FileRow, FileState, Stat
 
 WIDTH, FEATURES_BYTES, BATCH, REPEATS = 256, 11_500, 1000, 5
 SAMPLE = 2000

@@ -26,6 +26,7 @@ from rich.progress import track
 from shazimd import paths
 from shazimd.config import DEFAULT_MODEL, StoreConfig, WorkersConfig
 from shazimd.errors import NotFound, ShazimdError, Unreadable
+from shazimd.fingerprint import Fingerprint, FloatVector
 from shazimd.imaging.extract import Extractor
 from shazimd.index.flat import FlatIndex
 from shazimd.models.model import EmbeddingModel, ModelInfo
@@ -42,8 +43,6 @@ from shazimd.types import (
     Digest,
     FileRow,
     FileState,
-    Fingerprint,
-    FloatVector,
     Stat,
     Weights,
     check_weights,

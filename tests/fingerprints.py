@@ -7,9 +7,10 @@ from functools import lru_cache
 from drawn import encoded
 from PIL import Image
 
+from shazimd.fingerprint import Query
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.verify import verify
-from shazimd.types import Query, Verification
+from shazimd.types import Verification
 
 _EXTRACTOR = Extractor(None, 200_000_000)
 

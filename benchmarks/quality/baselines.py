@@ -8,7 +8,7 @@ import pdqhash
 from numpy.typing import NDArray
 from PIL import Image
 
-from shazimd.types import Fingerprint
+from shazimd.fingerprint import Fingerprint
 
 NAMES = ("average hash", "difference hash", "vector", "the seed's mix 1:1:2", "pHash", "PDQ")
 

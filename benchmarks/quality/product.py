@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from hashlib import blake2b
 
 from shazimd.config import WorkersConfig
+from shazimd.fingerprint import Fingerprint, Query
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.verify import verify_all
 from shazimd.index.flat import FlatIndex
@@ -26,9 +27,7 @@ from shazimd.types import (
     ContentId,
     FileRow,
     FileState,
-    Fingerprint,
     Match,
-    Query,
     Stat,
     Verdict,
     Verification,

@@ -30,8 +30,9 @@ from benchmarks.quality.measure import average_precision, curve, recall_at
 from benchmarks.quality.photos import load, shared_folder, split
 from benchmarks.quality.product import Product, installed, rank
 from shazimd.errors import BadInput
+from shazimd.fingerprint import Query
 from shazimd.models.model import ModelInfo
-from shazimd.types import Match, Query, Verdict
+from shazimd.types import Match, Verdict
 
 HELD_OUT = 100
 TIERS = ("easy", "medium", "hard")

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import cast
 
+from shazimd.fingerprint import Fingerprint
 from shazimd.protocol import ExportedFile
 from shazimd.store.base import Reader, Store
 from shazimd.text import HASHES, hexadecimal, path_fields
-from shazimd.types import ContentId, Fingerprint
+from shazimd.types import ContentId
 
 BATCH = 256
 """Contents read in a transaction."""

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from shazimd.fingerprint import Fingerprint, FloatVector, Query, Signals
 from shazimd.imaging.decode import Picture, decode
 from shazimd.imaging.features import PRINT_SIDE, SIDE, Shown, extract_both, extract_features, extract_points
 from shazimd.imaging.frames import later_frames
 from shazimd.imaging.hashes import oriented_hashes
-from shazimd.types import Fingerprint, FloatVector, Query, Signals
 
 SIDE_MIN = SIDE
 """Pixels: least shorter side of a decoded picture, the size that local features are computed at."""

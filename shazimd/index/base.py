@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Protocol
 
-from shazimd.types import ContentId, Fingerprint, Hit, Signals, Weights
+from shazimd.fingerprint import Fingerprint, Signals
+from shazimd.types import ContentId, Hit, Weights
 
 
 class Index(ABC):

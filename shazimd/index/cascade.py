@@ -16,6 +16,7 @@ import structlog
 from numpy.typing import NDArray
 
 from shazimd.errors import StoreFull
+from shazimd.fingerprint import Signals
 from shazimd.index import exact, scan
 from shazimd.index.base import Index, Source
 from shazimd.index.bounds import Basis
@@ -23,7 +24,7 @@ from shazimd.index.exact import Rows
 from shazimd.index.files import Absent, Folder, Stale
 from shazimd.index.generation import Generation
 from shazimd.index.scan import TableView
-from shazimd.types import ContentId, Hit, Signals, Weights
+from shazimd.types import ContentId, Hit, Weights
 
 BATCH = 1024
 """Rows added, encoded or copied at once: 10 MiB as float64."""

@@ -17,8 +17,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from shazimd.fingerprint import Signals
 from shazimd.text import HASHES, SIGNALS
-from shazimd.types import HASH_BITS, ContentId, Hit, Signals, Similarities, Weights, check_threshold, check_weights
+from shazimd.types import HASH_BITS, ContentId, Hit, Similarities, Weights, check_threshold, check_weights
 
 LENGTH_MAX = 1.01
 """Unit length with the rounding of float16 and float32; the exactness of the sums rests on this maximum."""

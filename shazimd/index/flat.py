@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
+from shazimd.fingerprint import Signals
 from shazimd.index import exact
 from shazimd.index.base import Index
 from shazimd.index.exact import Rows
-from shazimd.types import ContentId, Hit, Signals, Weights
+from shazimd.types import ContentId, Hit, Weights
 
 BLOCK = 2048
 """Rows scored at once: 2048 x 1280 as float64 are 20 MiB and stay in the last-level cache."""

@@ -14,6 +14,7 @@ from itertools import islice
 import structlog
 
 from shazimd.errors import ShazimdError, Unreadable
+from shazimd.fingerprint import Fingerprint
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.disk import Picture, ReadFile, read_whole
 from shazimd.ingest.identify import Decoders
@@ -22,7 +23,7 @@ from shazimd.ingest.memory_budget import MemoryBudget
 from shazimd.search.library import Library
 from shazimd.store.base import Reader, Store, Writer
 from shazimd.store.unsound import UnsoundDerived
-from shazimd.types import ContentId, Digest, Fingerprint
+from shazimd.types import ContentId, Digest
 from shazimd.words.packing import VERSION
 
 log = structlog.get_logger()

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from shazimd.errors import Unreadable
+from shazimd.fingerprint import Query
 from shazimd.ingest.alerts import AlertRecord, log_related
 from shazimd.ingest.arrivals import Arrivals
 from shazimd.ingest.disk import Disk, FoundFile
@@ -20,7 +21,7 @@ from shazimd.posix.mounts import is_at_or_below
 from shazimd.search.fetching import Fetch
 from shazimd.search.query import Search
 from shazimd.store.base import Reader, Store
-from shazimd.types import ContentId, Digest, Match, Query, Relation, Stat, UserDecision, Verdict
+from shazimd.types import ContentId, Digest, Match, Relation, Stat, UserDecision, Verdict
 
 MATCHES_MAX = 100
 """Limit of the matches that an alert counts: a higher count adds no information."""

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import structlog
 
 from shazimd.errors import BadInput, StoreFull, Unavailable
+from shazimd.fingerprint import Fingerprint
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.foreign_rows import Checker, ForeignFile, SoundRows, refusal
 from shazimd.ingest.values import followed_hosts, set_followed_hosts
@@ -26,7 +27,7 @@ from shazimd.search.library import Library
 from shazimd.store import keys
 from shazimd.store.base import BulkWriter, Reader, Writer
 from shazimd.text import path_fields, printable
-from shazimd.types import ContentId, FileRow, FileState, Fingerprint, Stat
+from shazimd.types import ContentId, FileRow, FileState, Stat
 
 log = structlog.get_logger()
 

@@ -15,12 +15,13 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from shazimd.errors import BadInput
+from shazimd.fingerprint import Fingerprint, FloatVector, Signals
 from shazimd.protocol.cluster import RefusedRow
 from shazimd.protocol.groups import HexDigest
 from shazimd.store import keys
 from shazimd.store.records import are_unit, check_turned, decode_turned, upright
 from shazimd.text import printable
-from shazimd.types import UNDECODABLE, Digest, Fingerprint, FloatVector, Signals
+from shazimd.types import UNDECODABLE, Digest
 from shazimd.words.packing import VERSION, check_packed
 
 PIXELS_MAX = (1 << 32) - 1

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
+from shazimd.fingerprint import Fingerprint, Query
 from shazimd.ingest.arrivals import Arrivals
 from shazimd.ingest.decision import OwnDecisions
 from shazimd.ingest.disk import Disk, FoundFile, Picture
@@ -21,7 +22,7 @@ from shazimd.ingest.memory_budget import MemoryBudget
 from shazimd.ingest.sharing import is_bare
 from shazimd.ingest.turn import ComputingTurn
 from shazimd.search.library import Library
-from shazimd.types import ContentId, Digest, FileRow, Fingerprint, Query, Stat
+from shazimd.types import ContentId, Digest, FileRow, Stat
 
 if TYPE_CHECKING:
     from shazimd.models.model import ModelInfo

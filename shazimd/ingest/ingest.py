@@ -25,6 +25,7 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from shazimd.errors import ModelError, ShazimdError, StoreError, TooLarge, Unreadable, WorkerFailed, WorkerLost
+from shazimd.fingerprint import Fingerprint
 from shazimd.ingest.across import CrossHostAlerts
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.arrivals import Arrivals
@@ -40,7 +41,7 @@ from shazimd.protocol import Alert
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Writer
-from shazimd.types import ContentId, FileRow, FileState, Fingerprint, Stat
+from shazimd.types import ContentId, FileRow, FileState, Stat
 
 log = structlog.get_logger()
 

@@ -24,6 +24,7 @@ from typing import Protocol
 import structlog
 
 from shazimd.errors import WorkerLost
+from shazimd.fingerprint import Query
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.arrivals import Arrivals
 from shazimd.ingest.commit import Committer
@@ -33,7 +34,7 @@ from shazimd.ingest.retries import DELAY_S, TRIES_MAX
 from shazimd.protocol import Alert
 from shazimd.search.library import Library
 from shazimd.store.base import Reader, Writer
-from shazimd.types import ContentId, Query
+from shazimd.types import ContentId
 
 log = structlog.get_logger()
 

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice, zip_longest
 
+from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.search.library import Library
 from shazimd.store.base import Reader
 from shazimd.text import HASHES
-from shazimd.types import HASH_MAX, ContentId, Fingerprint, Signals, Weights
+from shazimd.types import HASH_MAX, ContentId, Weights
 from shazimd.words.packing import is_drawn, unpack_words
 from shazimd.words.vocabulary import likely_negated
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from shazimd.errors import StoreDamaged
+from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.index.base import Index
 from shazimd.index.flat import FlatIndex
 from shazimd.search.filling import Filling
 from shazimd.store.base import Store
-from shazimd.types import ContentId, Digest, Fingerprint, Signals
+from shazimd.types import ContentId, Digest
 from shazimd.words.index import WordIndex
 from shazimd.words.packing import VERSION, unpack_words
 

@@ -11,11 +11,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
+from shazimd.fingerprint import Appearance
 from shazimd.search.groups import group
 from shazimd.search.keep import NO_FACTS, KeepFacts, KeepRules
 from shazimd.search.silence import Silences
 from shazimd.store.base import Reader
-from shazimd.types import Appearance, ContentId, Evidence, FileRow, PictureFacts, Verdict
+from shazimd.types import ContentId, Evidence, FileRow, PictureFacts, Verdict
 
 Rank: TypeAlias = tuple[float | str | bytes, ...]
 PictureId: TypeAlias = ContentId

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from shazimd.fingerprint import Fingerprint
 from shazimd.search.candidates import (
     PROPOSED_FROM,
     by_hashes,
@@ -24,7 +25,7 @@ from shazimd.search.library import Library
 from shazimd.search.query import JOB_CANDIDATES, StartedVerification, Verify
 from shazimd.search.score import confirmed, similarities
 from shazimd.store.base import Reader
-from shazimd.types import DEFAULT_WEIGHTS, ContentId, Fingerprint, Relation
+from shazimd.types import DEFAULT_WEIGHTS, ContentId, Relation
 
 PARTNERS_MAX = 100
 """Maximum number of verified partners of a content, likeliest first."""

@@ -14,6 +14,7 @@ from contextlib import suppress
 from itertools import chain, islice
 from typing import NamedTuple, Protocol, TypeAlias
 
+from shazimd.fingerprint import Appearance, Fingerprint, Query
 from shazimd.search.candidates import (
     PROPOSED_FROM,
     by_hashes,
@@ -29,20 +30,7 @@ from shazimd.search.library import Library
 from shazimd.search.rivals import settled, settled_pair
 from shazimd.search.score import best_orientation, confirmed, hashes_threshold, least_score, stands_out
 from shazimd.text import SIGNALS
-from shazimd.types import (
-    Appearance,
-    ContentId,
-    Digest,
-    Fingerprint,
-    Hit,
-    Match,
-    Query,
-    Similarities,
-    Stat,
-    Verdict,
-    Verification,
-    Weights,
-)
+from shazimd.types import ContentId, Digest, Hit, Match, Similarities, Stat, Verdict, Verification, Weights
 
 BY_SCORE = 10
 BY_WORDS = 20

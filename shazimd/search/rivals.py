@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from shazimd.fingerprint import Fingerprint, Query
 from shazimd.search.candidates import by_words
 from shazimd.search.library import Library
 from shazimd.store.base import Reader, Store
-from shazimd.types import ContentId, Differences, Fingerprint, Hit, Query, Relation, Verdict, Verification
+from shazimd.types import ContentId, Differences, Hit, Relation, Verdict, Verification
 
 if TYPE_CHECKING:
     from shazimd.search.query import Verify

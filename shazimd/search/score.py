@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from shazimd.types import HASH_BITS, Signals, Similarities, Verdict, Verification, Weights
+from shazimd.fingerprint import Signals
+from shazimd.types import HASH_BITS, Similarities, Verdict, Verification, Weights
 
 
 def similarities(a: Signals, b: Signals) -> Similarities:

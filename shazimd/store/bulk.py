@@ -9,12 +9,13 @@ from collections import defaultdict
 from collections.abc import Mapping
 from itertools import chain
 
+from shazimd.fingerprint import Fingerprint, FloatVector
 from shazimd.store import keys, records
 from shazimd.store.reader import vector_key
 from shazimd.store.records import ContentRecord, ModelRecord
 from shazimd.store.tables import number, parse_number, present, put_large_rows, put_rows, unsealed
 from shazimd.store.writer import Writer
-from shazimd.types import ContentId, Digest, FileRow, Fingerprint, FloatVector
+from shazimd.types import ContentId, Digest, FileRow
 
 
 class BulkWriter(Writer):

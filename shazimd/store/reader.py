@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from shazimd.errors import StoreDamaged
+from shazimd.fingerprint import Appearance, Fingerprint, FloatVector, Query, Signals
 from shazimd.store import keys, records
 from shazimd.store.changes import ChangeReader
 from shazimd.store.decisions import DecisionReader
@@ -31,18 +32,7 @@ from shazimd.store.tables import (
     unsealed,
 )
 from shazimd.store.unsound import UnsoundReader
-from shazimd.types import (
-    Appearance,
-    ContentId,
-    Digest,
-    FileRow,
-    Fingerprint,
-    FloatVector,
-    Listing,
-    Query,
-    Signals,
-    Stat,
-)
+from shazimd.types import ContentId, Digest, FileRow, Listing, Stat
 
 CLOCK_STEP_S_MAX = 86_400
 """A step of the wall clock counts for a day at most. See ``Reader.clock``."""

@@ -20,21 +20,9 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from shazimd.errors import StoreDamaged
+from shazimd.fingerprint import Fingerprint, FloatVector, Query, Signals
 from shazimd.text import HASHES
-from shazimd.types import (
-    PIXELS_BYTES,
-    UNDECODABLE,
-    ContentId,
-    Digest,
-    FileRow,
-    FileState,
-    Fingerprint,
-    FloatVector,
-    Hashes,
-    Query,
-    Signals,
-    Stat,
-)
+from shazimd.types import PIXELS_BYTES, UNDECODABLE, ContentId, Digest, FileRow, FileState, Hashes, Stat
 
 _SURROGATES = "surrogatepass"
 _UNIT_TOLERANCE = 1e-3

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from shazimd.fingerprint import Query
 from shazimd.store import records
 from shazimd.store.changes import ChangeWriter
 from shazimd.store.decisions import DecisionWriter
@@ -13,7 +14,7 @@ from shazimd.store.records import PendingAlertRecord
 from shazimd.store.relations import RelationWriter
 from shazimd.store.tables import number, put, scan
 from shazimd.store.unsound import UnsoundWriter
-from shazimd.types import ContentId, Digest, Query
+from shazimd.types import ContentId, Digest
 
 
 class ValueWriter(Reader):

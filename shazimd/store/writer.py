@@ -8,6 +8,7 @@ from itertools import islice
 
 from msgspec import structs
 
+from shazimd.fingerprint import Fingerprint, FloatVector
 from shazimd.store import keys, records
 from shazimd.store.reader import model_prefix, vector_key
 from shazimd.store.records import ContentRecord, FileRecord, ModelRecord
@@ -23,7 +24,7 @@ from shazimd.store.tables import (
     raw_rows,
 )
 from shazimd.store.values import ValueWriter
-from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, FloatVector, Hashes
+from shazimd.types import ContentId, Digest, FileRow, FileState, Hashes
 
 
 class Writer(ValueWriter):

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from shazimd.fingerprint import Fingerprint, FloatVector, Query
 from shazimd.models.model import ModelInfo
 from shazimd.text import HASHES
 from shazimd.types import (
@@ -22,12 +23,9 @@ from shazimd.types import (
     OTHER_FORMATS,
     PIXELS_BYTES,
     Evidence,
-    Fingerprint,
-    FloatVector,
     Hashes,
     Mapping,
     PictureFacts,
-    Query,
     Verdict,
     Verification,
 )

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from shazimd.errors import ModelError
+from shazimd.fingerprint import Fingerprint, Query
 from shazimd.models.model import ModelInfo, NoVector
-from shazimd.types import Evidence, Fingerprint, Mapping, PictureFacts, Query, Verification
+from shazimd.types import Evidence, Mapping, PictureFacts, Verification
 from shazimd.workers.loading import opened
 
 if TYPE_CHECKING:

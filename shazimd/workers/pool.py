@@ -19,9 +19,10 @@ from typing import Any, NamedTuple, Self, TypeVar
 import structlog
 
 from shazimd.errors import InternalError, WorkerFailed, WorkerLost
+from shazimd.fingerprint import Fingerprint, Query
 from shazimd.models.model import ModelInfo
 from shazimd.posix.sealed import SealedBytes
-from shazimd.types import Digest, Fingerprint, Query, Verification, digest_of
+from shazimd.types import Digest, Verification, digest_of
 from shazimd.words.packing import FEATURE, STORED_MAX, with_points
 from shazimd.workers import jobs
 from shazimd.workers.keeper import JobQueue, Keeper, Models, PoolJob, Priority, QuestionKeeper

@@ -26,11 +26,11 @@ from shazimd.client import Client
 from shazimd.config import Config, parse
 from shazimd.daemon import decide
 from shazimd.errors import BadInput, ConfigError, StoreDamaged
+from shazimd.fingerprint import Query
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.verify import verify_all
 from shazimd.ingest.commit import Committer
 from shazimd.store import records
-from shazimd.types import Query
 from shazimd.words.packing import check_packed, unpack_words
 
 EXAMPLES = int(os.environ.get("SHAZIMD_EXAMPLES", "80"))

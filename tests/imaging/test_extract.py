@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from shazimd.errors import NotAnImage
+from shazimd.fingerprint import FloatVector, Signals
 from shazimd.imaging.extract import Extractor, is_low_in_information
 from shazimd.imaging.features import unpack_features
 from shazimd.imaging.hashes import average_hash, difference_hash
-from shazimd.types import FloatVector, Signals
 
 
 @dataclass(frozen=True)

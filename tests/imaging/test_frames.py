@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from benchmarks.quality.families import TUNED, picture
+from shazimd.fingerprint import Query
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.frames import later_frames
 from shazimd.imaging.verify import verify
-from shazimd.types import Query, Verdict
+from shazimd.types import Verdict
 
 EXTRACTOR = Extractor(None, 200_000_000)
 

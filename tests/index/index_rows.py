@@ -9,11 +9,12 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.index.base import Index
 from shazimd.index.cascade import CascadeIndex
 from shazimd.search.score import score
 from shazimd.text import HASHES
-from shazimd.types import ContentId, Fingerprint, Hit, Signals, Similarities, Weights
+from shazimd.types import ContentId, Hit, Similarities, Weights
 
 Row: TypeAlias = tuple[ContentId, Signals]
 Make: TypeAlias = Callable[[], Index]

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from patience import PATIENCE_S
 
 from shazimd.errors import StoreFull
+from shazimd.fingerprint import Signals
 from shazimd.index import cascade, files
 from shazimd.index.cascade import CascadeIndex
-from shazimd.types import DEFAULT_WEIGHTS, Signals
+from shazimd.types import DEFAULT_WEIGHTS
 
 MODEL = "m"
 

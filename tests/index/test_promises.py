@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from index_rows import Make, Row, brute_force, edited, kept, library, unit
 
+from shazimd.fingerprint import Signals
 from shazimd.text import HASHES, SIGNALS, all_weights
-from shazimd.types import DEFAULT_WEIGHTS, Hit, Signals
+from shazimd.types import DEFAULT_WEIGHTS, Hit
 
 WIDTH = 6
 

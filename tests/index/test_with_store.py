@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from index_rows import Row, brute_force, kept, library
 
+from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.index.cascade import CascadeIndex
 from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import DEFAULT_WEIGHTS, Fingerprint, Signals
+from shazimd.types import DEFAULT_WEIGHTS
 
 MODEL = "model"
 

@@ -13,6 +13,7 @@ from first_hashes import first_hashes
 from patience import PATIENCE_S, tick
 
 from shazimd.errors import ModelError, NotAnImage, ShazimdError, WorkerFailed, WorkerLost
+from shazimd.fingerprint import Fingerprint, Query, Signals
 from shazimd.index.flat import FlatIndex
 from shazimd.ingest.alerts import Alerts
 from shazimd.ingest.commit import Committer
@@ -26,7 +27,7 @@ from shazimd.search.query import Search
 from shazimd.store.base import Store
 from shazimd.store.lmdb_store import open_store
 from shazimd.telemetry.metrics import Metrics
-from shazimd.types import DEFAULT_WEIGHTS, FileRow, Fingerprint, Query, Signals, Verdict, digest_of
+from shazimd.types import DEFAULT_WEIGHTS, FileRow, Verdict, digest_of
 
 MODEL = ModelInfo("m", "m", "00", "", 1, 1, 64)
 

@@ -17,6 +17,7 @@ from patience import PATIENCE_S, wait_for
 from structlog.testing import capture_logs
 
 from shazimd.errors import NotAnImage
+from shazimd.fingerprint import Fingerprint, Query, Signals
 from shazimd.index.flat import FlatIndex
 from shazimd.ingest.backfill import Backfill
 from shazimd.ingest.commit import Committer
@@ -26,7 +27,7 @@ from shazimd.ingest.memory_budget import MemoryBudget
 from shazimd.search.library import Library
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import FileRow, FileState, Fingerprint, Query, Signals, Stat
+from shazimd.types import FileRow, FileState, Stat
 from shazimd.words.packing import FEATURE, HEADER, VERSION
 
 SMALL_PICTURE = b"\xff\xd8\xff\xc0\0\x0b\x08\0\x09\0\x09\1\1\x11\0\xff\xd9"

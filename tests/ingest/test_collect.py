@@ -12,6 +12,7 @@ from first_hashes import first_hashes
 from patience import PATIENCE_S, wait_for
 
 from shazimd.errors import BadInput
+from shazimd.fingerprint import Fingerprint, Query, Signals
 from shazimd.index.flat import FlatIndex
 from shazimd.ingest import collect
 from shazimd.ingest.collect import Collector
@@ -20,7 +21,7 @@ from shazimd.ingest.lanes import Jobs
 from shazimd.search.library import Library
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import ContentId, FileRow, FileState, Fingerprint, Query, Signals, Stat
+from shazimd.types import ContentId, FileRow, FileState, Stat
 from shazimd.words.packing import FEATURE, HEADER, VERSION
 
 SMALL_PICTURE = b"\xff\xd8\xff\xc0\0\x0b\x08\0\x09\0\x09\1\1\x11\0\xff\xd9"

@@ -11,11 +11,12 @@ from first_hashes import first_hashes
 from patience import tick
 
 from shazimd.config import WatchConfig
+from shazimd.fingerprint import Fingerprint, Query, Signals
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.moves import apply_move
 from shazimd.ingest.reconcile import Reconciler
 from shazimd.store.base import Store, Writer
-from shazimd.types import FileRow, FileState, Fingerprint, Query, Signals, Stat
+from shazimd.types import FileRow, FileState, Stat
 from shazimd.watch.filters import Filter
 
 ROW = FileRow(Stat(1, 2, 3), FileState.FAILED, reason="as a test")

@@ -15,13 +15,14 @@ from first_hashes import first_hashes
 from structlog.testing import capture_logs
 
 from shazimd.errors import WorkerFailed
+from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.index.flat import FlatIndex
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.relate import Comparers, Relating, renew_relations
 from shazimd.search.library import Library
 from shazimd.store.base import Store
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import JUDGE, Evidence, Fingerprint, Relation, Signals, Verdict, Verification
+from shazimd.types import JUDGE, Evidence, Relation, Verdict, Verification
 from shazimd.words.packing import FEATURE, HEADER, VERSION
 
 COPY = Verification(Verdict.COPY, 30, 0.9)

@@ -12,10 +12,11 @@ from first_hashes import first_hashes
 from scan_bench import ScanBench, fill, looked, scan_store
 
 from shazimd.errors import StoreFull
+from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.ingest import reconcile, root_scans
 from shazimd.ingest.scan import Depth
 from shazimd.store.base import Store, Writer
-from shazimd.types import FileRow, FileState, Fingerprint, Signals, Stat
+from shazimd.types import FileRow, FileState, Stat
 
 T = TypeVar("T")
 

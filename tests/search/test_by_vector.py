@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from first_hashes import first_hashes
 
+from shazimd.fingerprint import Fingerprint, Query, Signals
 from shazimd.index.flat import FlatIndex
 from shazimd.models.model import ModelInfo
 from shazimd.search import partners
@@ -21,7 +22,7 @@ from shazimd.search.query import Search
 from shazimd.search.score import confirmed
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import DEFAULT_WEIGHTS, FileRow, FileState, Fingerprint, Query, Signals, Stat, Verdict, Verification
+from shazimd.types import DEFAULT_WEIGHTS, FileRow, FileState, Stat, Verdict, Verification
 from shazimd.words.packing import HEADER, VERSION
 
 BORDER = 1.9

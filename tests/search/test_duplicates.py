@@ -11,6 +11,7 @@ import pytest
 from first_hashes import first_hashes
 
 from benchmarks.filling import put_picture, relate
+from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.index.flat import FlatIndex
 from shazimd.search import duplicates
 from shazimd.search.duplicates import Duplicates, GroupFilter, Scoring
@@ -27,9 +28,7 @@ from shazimd.types import (
     Evidence,
     FileRow,
     FileState,
-    Fingerprint,
     PictureFacts,
-    Signals,
     Stat,
     UserDecision,
     Verdict,

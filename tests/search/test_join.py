@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from first_hashes import first_hashes
 
+from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.index import cascade
 from shazimd.index.cascade import CascadeIndex
 from shazimd.search.join import Step, pairs
@@ -19,7 +20,7 @@ from shazimd.search.score import score, similarities
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.text import all_weights
-from shazimd.types import FileRow, FileState, Fingerprint, Signals, Stat
+from shazimd.types import FileRow, FileState, Stat
 
 WEIGHTS = all_weights((1.0, 2.0, 0.0))
 KNOWN = 150

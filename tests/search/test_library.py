@@ -14,12 +14,13 @@ from first_hashes import first_hashes
 from patience import PATIENCE_S
 from structlog.testing import capture_logs
 
+from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.index.cascade import REWIND
 from shazimd.index.flat import FlatIndex
 from shazimd.search.library import BESIDE_MAX, Library
 from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import ContentId, FileRow, FileState, Fingerprint, Signals, Stat
+from shazimd.types import ContentId, FileRow, FileState, Stat
 from shazimd.words.packing import FEATURE, HEADER, VERSION
 
 Open = Callable[[], Library]

@@ -21,6 +21,7 @@ from PIL.Image import Transpose
 
 from benchmarks.quality.edits import cropped, recompressed, scaled
 from benchmarks.quality.families import TUNED, picture, windowed
+from shazimd.fingerprint import Query
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.verify import verify_all
 from shazimd.index.flat import FlatIndex
@@ -33,7 +34,7 @@ from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import DEFAULT_WEIGHTS, FileRow, FileState, Query, Stat, Verdict, Verification, rounded_score
+from shazimd.types import DEFAULT_WEIGHTS, FileRow, FileState, Stat, Verdict, Verification, rounded_score
 
 THRESHOLD = 0.75
 LOGO, CHART, FORM = (picture(family, TUNED, 0) for family in ("logos", "line charts", "forms"))

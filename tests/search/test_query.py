@@ -14,6 +14,7 @@ import pytest
 from first_hashes import first_hashes
 from patience import PATIENCE_S
 
+from shazimd.fingerprint import Fingerprint, Query, Signals
 from shazimd.index.base import Index
 from shazimd.index.cascade import CascadeIndex
 from shazimd.index.files import Folder
@@ -24,20 +25,7 @@ from shazimd.search.score import score, similarities
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.text import all_weights
-from shazimd.types import (
-    DEFAULT_WEIGHTS,
-    ContentId,
-    FileRow,
-    FileState,
-    Fingerprint,
-    Hit,
-    Query,
-    Signals,
-    Stat,
-    Verdict,
-    Verification,
-    Weights,
-)
+from shazimd.types import DEFAULT_WEIGHTS, ContentId, FileRow, FileState, Hit, Stat, Verdict, Verification, Weights
 from shazimd.words.packing import DRAWN, FEATURE, HEADER, VERSION
 
 KNOWN = 120

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from first_hashes import first_hashes
 
+from shazimd.fingerprint import Fingerprint, FloatVector, Signals
 from shazimd.store.lmdb_store import Store, open_store
-from shazimd.types import ContentId, FileRow, FileState, Fingerprint, FloatVector, Signals, Stat
+from shazimd.types import ContentId, FileRow, FileState, Stat
 
 MIB = 1 << 20
 sys.path.append(str(Path(__file__).parent / "fixtures"))

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from first_hashes import first_hashes
 
+from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.store.base import BulkWriter, Store
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import ContentId, Digest, FileRow, FileState, Fingerprint, Signals, Stat
+from shazimd.types import ContentId, Digest, FileRow, FileState, Stat
 from shazimd.words.packing import VERSION
 
 Make = Callable[..., Fingerprint]

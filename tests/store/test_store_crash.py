@@ -13,7 +13,8 @@ ROUNDS = 10
 WRITER = """
 import sys
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import FileRow, FileState, Fingerprint, Signals, Stat
+from shazimd.fingerprint import Fingerprint, Signals
+from shazimd.types import FileRow, FileState, Stat
 
 store = open_store(sys.argv[1], 1 << 20)
 first = int(sys.argv[2])

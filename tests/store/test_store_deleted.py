@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from shazimd.fingerprint import Fingerprint, Query
 from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import ContentId, FileRow, Fingerprint, Query
+from shazimd.types import ContentId, FileRow
 
 Make = Callable[..., Fingerprint]
 Indexed = Callable[[ContentId], FileRow]

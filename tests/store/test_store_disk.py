@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from shazimd.errors import StoreFull
+from shazimd.fingerprint import Fingerprint
 from shazimd.store import maintenance
 from shazimd.store.lmdb_store import Store, open_store
-from shazimd.types import Fingerprint
 
 MIB = 1 << 20
 

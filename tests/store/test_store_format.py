@@ -10,10 +10,11 @@ import msgspec
 import pytest
 from first_hashes import first_hashes
 
+from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.store import records, schema
 from shazimd.store.base import Store, Writer
 from shazimd.store.tables import SCHEMA, TABLES_MAX, Tables, number, raw_rows, scan
-from shazimd.types import FileRow, FileState, Fingerprint, Signals, Stat
+from shazimd.types import FileRow, FileState, Stat
 
 FORMAT = (Path(__file__).resolve().parents[2] / "shazimd/store/FORMAT.md").read_text()
 

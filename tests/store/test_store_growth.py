@@ -13,10 +13,10 @@ import pytest
 from patience import PATIENCE_S, wait_for
 
 from shazimd.errors import StoreError
+from shazimd.fingerprint import Fingerprint
 from shazimd.store import lmdb_store
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import Gate, Store, open_store
-from shazimd.types import Fingerprint
 
 MIB = 1 << 20
 

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import Store, open_store
-from shazimd.types import FileRow, FileState, Fingerprint, Signals, Stat
+from shazimd.types import FileRow, FileState, Stat
 
 NAMES = [b"a", b"b", b"\xff\xfe", b"new\nline", b"n" * 255, b" ", b"\xc3\xa9"]
 paths = st.lists(st.sampled_from(NAMES), min_size=1, max_size=5).map(lambda names: b"/" + b"/".join(names))

@@ -12,11 +12,12 @@ import lmdb
 import pytest
 
 from shazimd.errors import StoreError
+from shazimd.fingerprint import Fingerprint
 from shazimd.posix.memory import MappedFile
 from shazimd.store import maintenance
 from shazimd.store.lmdb_store import Store, open_store
 from shazimd.store.tables import delete_all, number, put, put_pieces
-from shazimd.types import ContentId, FileRow, Fingerprint
+from shazimd.types import ContentId, FileRow
 
 MIB = 1 << 20
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from first_hashes import first_hashes
 
+from shazimd.fingerprint import Fingerprint, FloatVector, Query, Signals
 from shazimd.store import keys, tables
 from shazimd.store.base import Store, Writer
-from shazimd.types import ContentId, FileRow, FileState, Fingerprint, FloatVector, Listing, Query, Signals, Stat
+from shazimd.types import ContentId, FileRow, FileState, Listing, Stat
 
 Make = Callable[..., Fingerprint]
 Indexed = Callable[[ContentId], FileRow]

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
+from shazimd.fingerprint import Fingerprint
 from shazimd.store import tables
 from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
@@ -19,7 +20,6 @@ from shazimd.types import (
     DecisionKind,
     Differences,
     Evidence,
-    Fingerprint,
     Mapping,
     PictureFacts,
     Relation,

@@ -12,10 +12,11 @@ import pytest
 from daemon_process import DaemonProcess, daemon_process, drawing
 from forging_rows import CONTENT, KINDS
 
+from shazimd.fingerprint import Fingerprint
 from shazimd.models.model import bundled
 from shazimd.store.lmdb_store import open_store
 from shazimd.store.tables import number, put
-from shazimd.types import FileRow, FileState, Fingerprint, Stat, digest_of
+from shazimd.types import FileRow, FileState, Stat, digest_of
 
 MIB = 1 << 20
 Make = Callable[..., Fingerprint]

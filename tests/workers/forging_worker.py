@@ -18,10 +18,11 @@ import numpy as np
 from forged_kinds import BYTES, FRAMES, KINDS, VALUES
 from worker_jobs import stop_answering
 
+from shazimd.fingerprint import Fingerprint, Query, Signals
 from shazimd.models.model import ModelInfo
 from shazimd.posix.memory import Pages
 from shazimd.text import HASHES
-from shazimd.types import Fingerprint, Query, Signals, Verification
+from shazimd.types import Verification
 from shazimd.words.packing import HEADER, VERSION
 from shazimd.workers import jobs, messages, worker_main
 

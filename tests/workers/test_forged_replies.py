@@ -15,9 +15,10 @@ from daemon_process import DaemonProcess, daemon_process
 from forged_kinds import BYTES, FEATURES, FRAMES, KINDS, VALUES
 
 from shazimd.errors import WorkerFailed
+from shazimd.fingerprint import Fingerprint
 from shazimd.models.model import bundled
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import FileState, Fingerprint
+from shazimd.types import FileState
 from shazimd.words.packing import ASKED_MAX, FEATURE
 from shazimd.workers import checks, jobs, messages
 from shazimd.workers.messages import MalformedReply
