@@ -45,6 +45,32 @@ def test_other_content_on_one_template_is_a_variant_and_its_own_edit_a_copy(fami
     assert judged(recompressed(one.reduce(2), 70), one).verdict is Verdict.COPY
 
 
+def bar_coded(number: int) -> Image.Image:
+    """A ticket with another seat, number and wide bar code."""
+    rng = np.random.default_rng(number)
+    ticket = Image.new("RGB", (1000, 400), (250, 244, 228))
+    draw = ImageDraw.Draw(ticket)
+    draw.rectangle((0, 0, 1000, 90), (130, 20, 40))
+    draw.text((30, 20), "CITY OPERA", "white", ImageFont.load_default(48))
+    draw.text((30, 120), "La Traviata", "black", ImageFont.load_default(40))
+    draw.text((30, 190), "Sat 14 November 2026, 19:30", "black", ImageFont.load_default(24))
+    seat = f"Row {rng.integers(1, 40)}   Seat {rng.integers(1, 60)}"
+    draw.text((30, 250), seat, "black", ImageFont.load_default(32))
+    draw.text((30, 320), f"No. {rng.integers(10**7, 10**8)}", (90, 90, 90), ImageFont.load_default(22))
+    at = 640
+    while at < 960:
+        wide = rng.choice([2, 3, 4, 6])
+        draw.rectangle((at, 130, at + wide, 350), "black")
+        at += wide + rng.choice([2, 3, 5])
+    return ticket
+
+
+def test_fine_bars_in_every_tone_are_still_those_of_a_drawing() -> None:
+    """Small bars have all greys at their edges, as a photograph has; other bars and another seat make a variant."""
+    one, other = bar_coded(10), bar_coded(15)
+    assert [judged(one, other).verdict, judged(other, one).verdict] == [Verdict.VARIANT] * 2
+
+
 def test_the_regions_say_where_the_content_is_other() -> None:
     """A ticket with another code differs in the code's place, in both pictures, and nowhere else."""
     ticket = picture("tickets", TUNED, 0)
