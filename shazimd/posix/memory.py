@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import time
 from collections.abc import Iterator, Sequence
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
@@ -114,6 +115,28 @@ def release(pages: Pages) -> None:
     those that only its start or its last job used are not. Their libraries must still be loaded."""
     for start, length in pages:
         _drop_pages(start, length)
+
+
+class LibraryCode:
+    """The pages of the libraries that are loaded now, for a process that gives back those that its work no longer uses.
+
+    A thread that loads another library meanwhile has written some of its pages: hence they are looked up once."""
+
+    def __init__(self, every_s: float) -> None:
+        self._pages = library_pages()
+        self._every_s = every_s
+        self._due = time.monotonic() + every_s
+
+    def release(self) -> None:
+        """Release all of them; see ``release``."""
+        self._due = time.monotonic() + self._every_s
+        release(self._pages)
+
+    def release_at_work(self) -> bool:
+        """As ``release``, at most every ``every_s`` seconds; whether now."""
+        if is_due := time.monotonic() >= self._due:
+            self.release()
+        return is_due
 
 
 class MappedFile:

@@ -30,6 +30,7 @@ _IDLE_MS = 20
 """Between the pictures of a scan pauses are shorter: only then does freed memory go back, some 17 MiB. After two
 seconds a question would take 3 ms less, and two workers at work some 40 MiB more."""
 _REST_MS = 2000  # then the code of the last jobs goes, too: some 25 MiB, which take a millisecond to come back
+_CODE_S = 5.0  # at work it goes so often: other kinds of jobs leave some 4 MiB behind
 
 
 def main() -> None:
@@ -42,13 +43,16 @@ def main() -> None:
         next_job = select.poll()
         next_job.register(connection, select.POLLIN)
         while _serve_one(connection):
-            if not next_job.poll(_IDLE_MS):
+            is_idle = not next_job.poll(_IDLE_MS)
+            if is_idle:
                 memory.trim()
-                if not next_job.poll(_REST_MS):
-                    memory.release(libraries)
+            if is_idle and not next_job.poll(_REST_MS):
+                libraries.release()
+            else:
+                libraries.release_at_work()
 
 
-def _prepare(connection: socket.socket, memory_mb: int, timeout_s: float) -> tuple[memory.Pages, list[str]]:
+def _prepare(connection: socket.socket, memory_mb: int, timeout_s: float) -> tuple[memory.LibraryCode, list[str]]:
     """Load everything and give up the rest; see ``confine``. A failure is told to the pool and ends the process."""
     gc.disable()  # collections while libraries load are a twentieth of the start
     try:
@@ -126,8 +130,8 @@ def _models(connection: socket.socket) -> list[ModelInfo]:
     return models
 
 
-def _warm_up(models: list[ModelInfo]) -> memory.Pages:
-    """Load all that jobs use, under the limits: a confined worker can open no file. The pages of the libraries."""
+def _warm_up(models: list[ModelInfo]) -> memory.LibraryCode:
+    """Load all that jobs use, under the limits: a confined worker can open no file. The code of the libraries."""
     import cv2
 
     load_libraries()
@@ -135,8 +139,8 @@ def _warm_up(models: list[ModelInfo]) -> memory.Pages:
     for model in models:
         opened(model)
     cv2.setNumThreads(1)
-    libraries = memory.library_pages()
-    memory.release(libraries)  # of a worker's 100 MiB 30 only loaded the libraries and opened the models
+    libraries = memory.LibraryCode(_CODE_S)
+    libraries.release()  # of a worker's 100 MiB 30 only loaded the libraries and opened the models
     return libraries
 
 

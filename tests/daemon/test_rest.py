@@ -77,6 +77,16 @@ def test_there_is_no_rest_while_a_job_runs(store: Store, jobs: Jobs, lane: Lane)
     assert done.wait(PATIENCE_S)
 
 
+def test_at_work_the_store_goes_now_and_then(store: Store, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not at each event."""
+    _read(store)
+    Rest(store, jobs).end()
+    assert _resident_of_store_kib() >= len(VALUE) >> 10
+    monkeypatch.setattr(module, "REST_S", 0.0)
+    Rest(store, jobs).end()
+    assert 0 == _resident_of_store_kib()
+
+
 def test_an_event_ends_the_rest(store: Store, jobs: Jobs) -> None:
     """The memory that it takes goes back after it."""
     rest = Rest(store, jobs)

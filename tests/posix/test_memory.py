@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shazimd.posix.memory import library_pages, release, resident_file_bytes
+from shazimd.posix.memory import LibraryCode, library_pages, release, resident_file_bytes
 
 _SIZE = 8 << 20
 
@@ -30,6 +30,17 @@ def test_a_library_is_released_and_read_again(tmp_path: Path, protection: int) -
         release(library_pages())
         assert resident_file_bytes() <= before - _SIZE
         assert mapped[: 1 << 20] == bytes(range(256)) * 4096
+
+
+@pytest.mark.parametrize(("every_s", "is_due"), [(0.0, True), (60.0, False)])
+def test_at_work_code_is_released_now_and_then(tmp_path: Path, every_s: float, is_due: bool) -> None:
+    """At rest always."""
+    with _library(tmp_path / "library.so", mmap.PROT_READ):
+        code, before = LibraryCode(every_s), resident_file_bytes()
+        assert is_due == code.release_at_work()
+        assert is_due == (resident_file_bytes() <= before - _SIZE)
+        code.release()
+        assert resident_file_bytes() <= before - _SIZE
 
 
 def test_a_library_that_differs_from_its_file_is_kept(tmp_path: Path) -> None:
