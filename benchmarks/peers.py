@@ -150,6 +150,7 @@ def _print(rows: list[Row], kind: str, count: int) -> None:
         print(f"| {kind} | {row.name} | {' | '.join(cells)} |", flush=True)
 
 
+BOUND = "shazimd's libraries alone: decoder, hashes, model, key points"
 DECODER = "decoder alone: Pillow, at 1/8 where the format has it"
 ORIGINAL = "the original's loop, with its model"
 
@@ -161,6 +162,7 @@ def all_tools(python: str, model: str) -> list[Tool]:
     imgdupes = Path(python).with_name("imgdupes")
     return [
         Tool(DECODER, _command(sys.executable, "-c", DECODERS), reads_heic=True),
+        Tool(BOUND, _command(sys.executable, "-m", "benchmarks.libraries")),
         Tool("shazimd, default", _daemon(""), reads_heic=True),
         Tool("shazimd, verify = false", _daemon("[match]\nverify = false\n"), reads_heic=True),
         Tool(ORIGINAL, _original(model), "" if model else "no --model is given"),

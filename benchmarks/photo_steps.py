@@ -5,7 +5,8 @@ r"""What does one picture cost in a worker and before it, step by step, and woul
 
 Prints the processor time of each step, the least of some repeats, as a mean over pictures as benchmarks/peers.py makes
 them; steps of a step are set in. A worker's whole jobs take more than their steps, which have the processor's caches
-to themselves here. The variables are a worker's: more threads of OpenBLAS would spin, and count. PYTHON has ``blake3``.
+to themselves here. The last rows are the bound: the steps of libraries.py. The variables are a worker's: more threads
+of OpenBLAS would spin, and count. PYTHON has ``blake3``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from benchmarks import peers
+from benchmarks import libraries, peers
 from benchmarks.quality.product import installed
 from shazimd.config import WorkersConfig
 from shazimd.imaging.bounds import jpeg_structure
@@ -52,6 +53,7 @@ for _ in range(9):
     times.append(time.process_time() - started)
 print(min(times))
 """
+READ, DIGEST, SCANNED = "daemon: read into sealed memory", "daemon: digest", "**all of a scanned file**"
 Step = tuple[str, Callable[[], object]]
 
 
@@ -70,18 +72,30 @@ def main() -> None:
         tables = [{name: _least_s(step) for name, step in _steps(path, model)} for path in paths]
         size = statistics.mean(path.stat().st_size for path in paths)
         print(f"| step, {options.kind}, {size / 1e6:.2f} MB | ms |\n|---|---|")
-        for name in tables[0]:
-            print(f"| {name} | {1e3 * statistics.mean(table[name] for table in tables):.2f} |")
+        means = {name: 1e3 * statistics.mean(table[name] for table in tables) for name in tables[0]}
+        for name, mean in means.items():
+            print(f"| {name} | {mean:.2f} |")
+        _print_bound(means, [libraries.cpu_s(path.read_bytes(), model, _least_s) for path in paths])
         done = subprocess.run([options.python, "-c", BLAKE3, paths[0]], capture_output=True, text=True, check=False)
         print(f"| BLAKE3 of a file | {1e3 * float(done.stdout):.2f} |" if done.stdout else "no blake3 in PYTHON")
+
+
+def _print_bound(means: dict[str, float], tables: list[dict[str, float]]) -> None:
+    """Of a scanned file: what libraries take, and both as multiples of the decoder."""
+    bound = {name: 1e3 * statistics.mean(table[name] for table in tables) for name in tables[0]}
+    for name, mean in bound.items():
+        print(f"| library: {name} | {mean:.2f} |")
+    decoder, least, all_ = bound[libraries.DECODER], sum(bound.values()), means[READ] + means[DIGEST] + means[SCANNED]
+    print(f"| **the bound: these together**, {least / decoder:.1f} times the decoder | {least:.2f} |")
+    print(f"| **read, digest and a worker's job**, {all_ / decoder:.1f} times the decoder | {all_:.2f} |")
 
 
 def _steps(path: Path, model: EmbeddingModel) -> Iterator[Step]:
     data = path.read_bytes()
     sealed, structure = SealedBytes(data), jpeg_structure(data)
     assert structure is not None
-    yield "daemon: read into sealed memory", lambda: _read(path)
-    yield "daemon: digest", lambda: digest_of(data)
+    yield READ, lambda: _read(path)
+    yield DIGEST, lambda: digest_of(data)
     yield "read out of sealed memory", lambda: read_all(sealed.fileno())
     yield "decode", lambda: decode(data, side_min=SIDE_MIN, max_pixels=MAX_PIXELS)
     yield "- of that the decoder alone", lambda: _decoded(data)
@@ -99,7 +113,7 @@ def _steps(path: Path, model: EmbeddingModel) -> Iterator[Step]:
     yield "features of a scanned file", lambda: extract_features(Shown(np.asarray(image)))
     yield "features of a new file or a question", lambda: extract_both(Shown(np.asarray(image)))
     extractor = Extractor(model, MAX_PIXELS)
-    yield "**all of a scanned file**", lambda: extractor.fingerprint(data)
+    yield SCANNED, lambda: extractor.fingerprint(data)
     yield "**all of a new file or a question**", lambda: extractor.query(data)
     yield "SHA-256 of the file", lambda: hashlib.sha256(data).digest()
 
