@@ -241,7 +241,8 @@ def _judged(
     if is_copy and not (tiny or is_bare) and min(parts) >= _ALL:  # what lies on a part is placed less exactly
         is_copy = not has_displaced_parts(both)
     verdict = Verdict.COPY if is_copy else Verdict.VARIANT
-    return Verification(verdict, 0, agreed, mapping(affine, view, candidate, mirrored), None if mirrored else differs)
+    differs = differs.mirrored() if differs and mirrored else differs
+    return Verification(verdict, 0, agreed, mapping(affine, view, candidate, mirrored), differs)
 
 
 def _agree(blocks: NDArray[np.floating], least: float) -> bool:
