@@ -20,6 +20,7 @@ from shazimd.imaging.differences import differences_of, is_toned, laid_over, oth
 from shazimd.imaging.displaced import has_displaced_parts
 from shazimd.imaging.features import Features
 from shazimd.imaging.mapping import CONTAINED_MIN, mapping, shared_parts
+from shazimd.imaging.objects import other_shapes
 from shazimd.imaging.placement import SIDE_MIN, SIZE_WEIGHT, SPREAD_MIN, Whole, placements
 from shazimd.imaging.placing import correlated, correlation, laid, refined, slid
 from shazimd.imaging.small import SmallPicture
@@ -239,7 +240,8 @@ def _judged(
         return None
     is_copy = is_copy and differs is None
     if is_copy and not (tiny or is_bare) and min(parts) >= _ALL:  # what lies on a part is placed less exactly
-        is_copy = not has_displaced_parts(both)
+        differs = other_shapes(both)
+        is_copy = differs is None and not has_displaced_parts(both)
     verdict = Verdict.COPY if is_copy else Verdict.VARIANT
     differs = differs.mirrored() if differs and mirrored else differs
     return Verification(verdict, 0, agreed, mapping(affine, view, candidate, mirrored), differs)
