@@ -19,7 +19,8 @@ from patience import PATIENCE_S
 
 from shazimd.errors import StoreFull
 from shazimd.fingerprint import Signals
-from shazimd.index import cascade, files
+from shazimd.index import bounds, cascade, files
+from shazimd.index.bounds import Basis
 from shazimd.index.cascade import CascadeIndex
 from shazimd.types import DEFAULT_WEIGHTS
 
@@ -375,3 +376,23 @@ def test_closing_breaks_off_a_rewrite(monkeypatch: pytest.MonkeyPatch, tmp_path:
     index = open_index(tmp_path, Contents(rows))
     assert_answers(index, [(content, kept(one)) for content, one in rows])
     index.close()
+
+
+def test_a_basis_keeps_nearly_as_much_as_the_eigenvectors() -> None:
+    """Of vectors with a common part and a falling spectrum, as those of pictures; its rows stay orthonormal."""
+    random = np.random.default_rng(1)
+    rows = random.standard_normal((600, 320)) / np.arange(1, 321) ** 0.7 + 0.1
+    sample = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+    rows = sample.astype(np.float64)
+    projection = Basis.learn(sample, len(sample)).projection
+    best = np.linalg.eigh(rows.T @ rows)[0][::-1][: bounds.DIMENSIONS].sum()
+    assert 0.999 * best < np.square(rows @ projection.T).sum() < best
+    assert np.allclose(projection @ projection.T, np.eye(bounds.DIMENSIONS), atol=1e-8)
+
+
+def test_a_basis_is_learned_from_few_and_equal_rows() -> None:
+    """Fewer rows than dimensions, or all of them equal, make no number that is not finite."""
+    for sample in (np.eye(5, 300), np.tile(np.eye(1, 300), (400, 1))):
+        basis = Basis.learn(sample.astype(np.float16), len(sample))
+        assert np.linalg.eigvalsh(basis.projection @ basis.projection.T).max() < 1
+        assert np.isfinite(basis.steps).all()
