@@ -145,7 +145,8 @@ def _points(found: list[tuple[float, float, float, float]], _asked: dict[str, An
 def _hashes(found: Hashes) -> None:
     _expect(len(found) == len(HASHES), f"{len(HASHES)} hashes", found)
     for kind, value in zip(HASHES, found, strict=True):
-        _expect(value is not None and 0 <= value <= HASH_MAX, f"{kind.name} of 0 to {HASH_MAX}", value)
+        if value is None or not 0 <= value <= HASH_MAX:
+            _expect(False, f"{kind.name} of 0 to {HASH_MAX}", value)
 
 
 def _vector(found: FloatVector, width: int) -> None:

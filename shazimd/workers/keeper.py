@@ -258,10 +258,11 @@ class Keeper:
     def _live_worker(self, model: ModelInfo | None) -> WorkerProcess:
         """The worker, ready; replaced if it died, sent something while idle or lacks the model. Raises WorkerLost."""
         worker = self._worker
-        if worker is not None and worker.has_sent_unasked():
-            log.warning("worker_ended", reason="it has sent bytes that belong to no job", jobs=worker.jobs_done)
+        if worker is not None and (sent := worker.has_sent_unasked()) is not False:
+            if sent:
+                log.warning("worker_ended", reason="it has sent bytes that belong to no job", jobs=worker.jobs_done)
             worker = None
-        if worker is None or not worker.is_alive() or not worker.knows(model):
+        if worker is None or not worker.knows(model):
             worker = self._start(model)
         worker.wait_until_ready()
         self.missing_layers = worker.missing_layers

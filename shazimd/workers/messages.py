@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import pickle
 import secrets
+import select
 import socket
 import struct
 import time
@@ -36,6 +37,8 @@ from shazimd.types import UNDECODABLE
 T = TypeVar("T")
 
 _HEADER = struct.Struct(">QQ")
+_PIECE_BYTES = 1 << 16
+"""Most messages come whole in one piece: each further call may have to wait for Python's lock."""
 START = 0
 """The job of the frame by which a worker says that it is ready."""
 
@@ -59,64 +62,84 @@ def send(
     deadline: float | None = None,
     descriptors: Sequence[int] = (),
 ) -> None:
-    """Send a frame. Raises TimeoutError after the deadline (``time.monotonic``), OSError on a broken connection."""
-    _until(channel, deadline)
-    header = _HEADER.pack(job, len(message))
-    # They travel with the first byte, and the rest of so few bytes is never held back.
-    sent = socket.send_fds(channel, [header], list(descriptors)) if descriptors else 0
-    channel.sendall(header[sent:])
-    channel.sendall(message)
+    """Send a frame, at once: each part of its own would wake the receiver. Raises TimeoutError after the deadline
+    (``time.monotonic``) on a channel that does not block, OSError on a broken connection."""
+    left = memoryview(_HEADER.pack(job, len(message)) + message)
+    while left:
+        try:
+            sent = socket.send_fds(channel, [left], descriptors) if descriptors else channel.send(left)
+        except BlockingIOError:
+            _wait(channel, select.POLLOUT, deadline)
+        else:
+            left, descriptors = left[sent:], ()  # they travel with the first byte
 
 
 def receive(channel: socket.socket, *, limit: int | None = None, deadline: float | None = None) -> Frame | None:
     """The next frame, None at the end of the connection. Raises TimeoutError after the deadline, ValueError for a
-    message of more than ``limit`` bytes, OSError on a broken connection. Takes no descriptors."""
-    header = _read(channel, _HEADER.size, deadline)
-    return None if header is None else _rest(channel, header, limit, deadline)
+    message of more than ``limit`` bytes and for bytes behind it, OSError on a broken connection. Takes no
+    descriptors."""
+    if deadline is not None:
+        _wait(channel, select.POLLIN, deadline)
+    return _frame(channel, _read(channel, _PIECE_BYTES, deadline), limit, deadline)
 
 
 def receive_with_descriptors(channel: socket.socket, most: int) -> Frame | None:
     """As ``receive``, with up to ``most`` descriptors."""
-    first, descriptors, _, _ = socket.recv_fds(channel, _HEADER.size, most)
-    rest = _read(channel, _HEADER.size - len(first), None) if first else None
-    frame = None if rest is None else _rest(channel, first + rest, None, None)
+    first, descriptors, _, _ = socket.recv_fds(channel, _PIECE_BYTES, most)
+    frame = _frame(channel, first, None, None)
     return None if frame is None else frame._replace(descriptors=tuple(descriptors))
 
 
-def _rest(channel: socket.socket, header: bytes | bytearray, limit: int | None, deadline: float | None) -> Frame | None:
-    job, length = _HEADER.unpack(header)
+def peeked(channel: socket.socket) -> bytes | None:
+    """A byte that waits to be read, none at the end of the connection; None if a channel that does not block has
+    neither. Raises OSError on a broken connection."""
+    try:
+        return channel.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return None
+
+
+def _frame(channel: socket.socket, first: bytes, limit: int | None, deadline: float | None) -> Frame | None:
+    """The frame that begins with these bytes."""
+    received = bytearray(first)
+    if not _filled(channel, received, _HEADER.size, deadline):
+        return None
+    job, length = _HEADER.unpack_from(received)
     if limit is not None and length > limit:
         raise ValueError(f"a message of {length} bytes is announced, expected at most {limit}")
-    message = _read(channel, length, deadline)
-    return None if message is None else Frame(job, message)
+    size = _HEADER.size + length
+    if not _filled(channel, received, size, deadline):
+        return None
+    if len(received) > size:
+        raise ValueError("more bytes came than those of the message")
+    del received[: _HEADER.size]
+    return Frame(job, received)
 
 
-def has_bytes(channel: socket.socket) -> bool:
-    """Whether bytes wait to be read. The end of the connection is none. Raises OSError on a broken connection."""
-    channel.settimeout(0)
-    try:
-        return bool(channel.recv(1, socket.MSG_PEEK))
-    except BlockingIOError:
-        return False
+def _filled(channel: socket.socket, received: bytearray, size: int, deadline: float | None) -> bool:
+    """Read on until so many bytes are there; False at the end of the connection, where empty bytes are, too."""
+    more: bytes | bytearray = received
+    while more and len(received) < size:
+        more = _read(channel, size - len(received) + 1, deadline)
+        received += more
+    return len(received) >= size
 
 
-def _read(channel: socket.socket, length: int, deadline: float | None) -> bytearray | None:
-    buffer = bytearray(length)
-    view, done = memoryview(buffer), 0
-    while done < length:
-        _until(channel, deadline)
-        count = channel.recv_into(view[done:])
-        if count == 0:
-            return None
-        done += count
-    return buffer
+def _read(channel: socket.socket, length: int, deadline: float | None) -> bytes:
+    while True:
+        try:
+            return channel.recv(length)
+        except BlockingIOError:
+            _wait(channel, select.POLLIN, deadline)
 
 
-def _until(channel: socket.socket, deadline: float | None) -> None:
-    left = None if deadline is None else deadline - time.monotonic()
-    if left is not None and left <= 0:
+def _wait(channel: socket.socket, event: int, deadline: float | None) -> None:
+    """Until a channel can be read from, or written to. Raises TimeoutError after the deadline."""
+    waiting = select.poll()
+    waiting.register(channel, event)
+    left_ms = None if deadline is None else 1000 * (deadline - time.monotonic())
+    if not waiting.poll(None if left_ms is None else max(0.0, left_ms)):
         raise TimeoutError("the deadline has passed")
-    channel.settimeout(left)
 
 
 SEALED_BYTES_MIN = 1 << 16

@@ -67,6 +67,7 @@ class WorkerProcess:
         """layers of the confinement that could not be had, each with the reason; None until the worker is ready"""
         self._connection, theirs = socket.socketpair()
         with theirs:
+            self._connection.setblocking(False)
             messages.send(self._connection, messages.START, pickle.dumps(list(models)))
             try:
                 self._process = _started(theirs, memory_mb, timeout_s)
@@ -82,19 +83,17 @@ class WorkerProcess:
             own = os.getpriority(os.PRIO_PROCESS, 0)
             os.setpriority(os.PRIO_PROCESS, self._process.pid, min(own + NICE, NICE_MAX))
 
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
-
     def knows(self, model: ModelInfo | None) -> bool:
         """Whether a job may name this model."""
         return model is None or model in self._models
 
-    def has_sent_unasked(self) -> bool:
-        """Whether a worker without a job has sent anything."""
+    def has_sent_unasked(self) -> bool | None:
+        """Whether a worker without a job has sent anything; None if it is dead."""
         try:
-            return self.missing_layers is not None and messages.has_bytes(self._connection)
-        except OSError:  # it is dead
-            return False
+            sent = messages.peeked(self._connection)
+        except OSError:
+            return None
+        return None if sent == b"" else sent is not None and self.missing_layers is not None
 
     def wait_until_ready(self) -> None:
         """Raises WorkerLost if it dies or takes too long instead."""
@@ -124,7 +123,6 @@ class WorkerProcess:
                 pictures = [picture.fileno() for picture in request.pictures]
                 messages.send(self._connection, job, request.message, deadline, pictures)
             reply = messages.receive(self._connection, limit=REPLY_BYTES_MAX, deadline=deadline)
-            is_followed = reply is not None and messages.has_bytes(self._connection)
         except TimeoutError as error:
             raise WorkerFailed(f"{step} took longer than {timeout_s:g} s") from error
         except ConnectionError as error:
@@ -135,8 +133,6 @@ class WorkerProcess:
             raise self._death(step)
         if reply.job != job:
             raise MalformedReply(f"{step} failed: its worker has replied to another job")
-        if is_followed:
-            raise MalformedReply(f"{step} failed: its worker has sent more than the reply")
         return reply.message
 
     def _death(self, step: str) -> WorkerFailed:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
+import time
 from collections.abc import Iterator
 
 import forging
@@ -99,3 +102,39 @@ def test_a_worker_is_renewed_after_many_jobs(pool: WorkerPool, monkeypatch: pyte
     pool.submit(worker_jobs.blunder).exception()  # a fresh worker follows
     processes = [pool.submit(worker_jobs.process_id).result() for _ in range(7)]
     assert [processes.count(each) for each in dict.fromkeys(processes)] == [3, 3, 1]
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The daemon's end of a connection, which does not block, and the worker's."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        yield ours, theirs
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 16, 3 << 20])
+def test_a_message_of_any_length_arrives_whole(ends: tuple[socket.socket, socket.socket], size: int) -> None:
+    """Also one that fills the connection, or comes in pieces; there and back."""
+    ours, theirs = ends
+
+    def echo() -> None:
+        if frame := messages.receive_with_descriptors(theirs, 1):
+            messages.send(theirs, frame.job, bytes(frame.message))
+
+    worker = threading.Thread(target=echo)
+    worker.start()
+    sent, end = os.urandom(size), time.monotonic() + 60
+    messages.send(ours, 5, sent, end)
+    assert messages.Frame(5, bytearray(sent)) == messages.receive(ours, deadline=end)
+    worker.join()
+
+
+def test_a_deadline_holds_for_a_worker_that_neither_reads_nor_replies(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    """A tenth of a second is enough here, and no call waits for ever."""
+    with pytest.raises(TimeoutError):
+        messages.receive(ends[0], deadline=time.monotonic() + 0.1)
+    with pytest.raises(TimeoutError):
+        messages.send(ends[0], 5, bytes(8 << 20), time.monotonic() + 0.1)
