@@ -132,7 +132,7 @@ def _read(descriptor: int, size_max: int, seen: Callable[[bytes | memoryview], o
         with open(descriptor, "rb", buffering=0, closefd=False) as file:
             return SealedBytes.read(file, size_max, seen)
     data = b""
-    while len(data) < size_max and (piece := os.read(descriptor, size_max - len(data))):
+    while len(data) < max(1, size_max - 1) and (piece := os.read(descriptor, size_max - len(data))):
         seen(piece)
         data += piece
     return data

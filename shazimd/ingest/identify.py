@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from array import array
 from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -89,6 +90,8 @@ class Identifier:
         self._disk = disk
         self._arrivals = arrivals
         self._same_bytes = [threading.Lock() for _ in range(STRIPES)]
+        self._stored = array("L", [0]) * STRIPES
+        """how often each of these locks was left"""
         self.memory = MemoryBudget(READ_BYTES_MAX)
         """for all files in memory; the backfill takes its own from it"""
 
@@ -105,12 +108,20 @@ class Identifier:
             if content is None:
                 return None
             data, digest = content
+            stripe = int.from_bytes(digest[:2]) % STRIPES
+            stored = self._stored[stripe]
             file.turn.take()
             if (known := self._known(digest, file)) is not None:
                 return known
             file.turn.release()
-            until_stored.enter_context(self._same_bytes[int.from_bytes(digest[:2]) % STRIPES])
-            return self._known(digest, file) or FileContent(digest, query=self._decoded(file.path, data, silent))
+            until_stored.enter_context(self._same_bytes[stripe])
+            until_stored.callback(self._note_stored, stripe)
+            if self._stored[stripe] != stored and (known := self._known(digest, file)) is not None:
+                return known
+            return FileContent(digest, query=self._decoded(file.path, data, silent))
+
+    def _note_stored(self, stripe: int) -> None:
+        self._stored[stripe] += 1
 
     def _known(self, digest: Digest, file: FileVersion) -> FileContent | None:
         """The content with these bytes, from a single snapshot; None for new bytes."""

@@ -255,7 +255,7 @@ class Ingest:
             stored = content.known or self._add_content(writer, content)
             if content.source is not None:
                 apply_move(writer, content.source, path)
-            known = writer.file(path)
+            known = file.before if content.source is None else writer.file(path)
             writer.put_file(path, FileRow(file.found.stat, FileState.INDEXED, stored))
             is_same = known is not None and is_same_picture(writer, known.content, stored)
             new = content.query.fingerprint if content.query is not None else None
@@ -287,7 +287,7 @@ class Ingest:
 
     def _add_content(self, writer: Writer, content: FileContent) -> ContentId:
         assert content.query is not None, "new bytes were decoded"
-        return writer.add_content(content.digest, content.query.fingerprint)
+        return writer.add_content(content.digest, content.query.fingerprint, held=True)
 
     def _count_stored(self, file: FileVersion, stored: _Stored, *, decoded: bool) -> None:
         seconds = time.perf_counter() - file.started
