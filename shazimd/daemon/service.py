@@ -64,8 +64,10 @@ class DaemonService:
         complete = self._app.run.has_baselines()  # before the search: it may be complete afterwards
         weights, threshold = self._scoring(weights, threshold)
         model = self._app.library.model
-        query = self._app.workers.query(data, model).result()
-        content = self._app.library.content_of(_digest(data))
+        asked = self._app.workers.query(data, model)
+        digest = _digest(data)  # while the workers are at it
+        query = asked.result()
+        content = self._app.library.content_of(digest)
         limit = min(limit or MATCHES_MAX, MATCHES_MAX)
         fetching = self._fetching()
         matches = self._app.search.matches(
