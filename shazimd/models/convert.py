@@ -155,7 +155,8 @@ def _convert_saved_model(handle: str, directory: str, path: str, progress: Progr
     with _explained(handle, "not a SavedModel that TensorFlow can load"):
         saved = tf.saved_model.load(directory)  # held to the end: its functions only borrow its variables
     signature = _find_signature(handle, saved)
-    images = sample_pictures(CHECKS + CALIBRATION, signature.height, signature.width)
+    in_full = handle.endswith(FLOAT32)
+    images = sample_pictures(CHECKS if in_full else CHECKS + CALIBRATION, signature.height, signature.width)
     with _explained(handle, "TensorFlow can't run it"):
         expected = normalised(_run_signature(tf, signature, images[:CHECKS]), handle)
 
@@ -168,7 +169,7 @@ def _convert_saved_model(handle: str, directory: str, path: str, progress: Progr
         found = EmbeddingModel(info).embed(images[:CHECKS])
         return replace(info, agreement=agreement(handle, found, expected, AGREEMENT_MIN[precision]))
 
-    if not handle.endswith(FLOAT32):
+    if not in_full:
         try:
             return make("int8")
         except ModelError as error:
