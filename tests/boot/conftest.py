@@ -108,7 +108,8 @@ def _fetch(root: Path, *requirements: str) -> Path:
         words = ["download", "-q", "--only-binary=:all:", f"--python-version={PYTHON}", f"--dest={making}"]
         call(sys.executable, "-m", "pip", *words, *requirements)
 
-    return Path(shutil.copytree(_cached(download, "wheels", PYTHON, *requirements), root / "tmp/wheels"))
+    fetched = _cached(download, "wheels", PYTHON, *requirements)
+    return Path(shutil.copytree(fetched, root / "tmp/wheels", dirs_exist_ok=True))
 
 
 def _source(folder: Path) -> Path:
@@ -190,7 +191,8 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     work = tmp_path_factory.mktemp("deb")
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
     with _overlay(_tree_or_skip(_bare_tree), work) as root:
-        _fetch(root, *project["project"]["dependencies"], *project["build-system"]["requires"])
+        for requirements in (project["project"]["dependencies"], project["build-system"]["requires"]):
+            _fetch(root, *requirements)
         _source(root / "tmp/source")
         environ = ["PIP_NO_INDEX=1", "PIP_FIND_LINKS=/tmp/wheels"]
         build = ["/usr/bin/python3", "/tmp/source/scripts/build_deb.py", "--without-converter", "--output=/"]
