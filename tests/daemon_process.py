@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from forked_daemons import ForkedDaemon
 from patience import PATIENCE_S, wait_for
 from PIL import Image, ImageDraw
 
@@ -47,21 +48,23 @@ class DaemonProcess:
             self.arguments += ["--config", str(settings)]
         self._logged: list[Event] = []
         self._log_read = 0
-        self.program = [str(SCRIPTS / "shazimd")]
-        self.process: subprocess.Popen[bytes] | None = None
+        self.program: list[str] | None = None
+        """another than shazimd's own, to be run in its place"""
+        self.process: subprocess.Popen[bytes] | ForkedDaemon | None = None
 
     def start(self, *more: str) -> None:
         """Start and wait until it answers."""
         self.spawn(*more)
         self.wait_for("started")
 
-    def spawn(self, *more: str) -> subprocess.Popen[bytes]:
+    def spawn(self, *more: str) -> subprocess.Popen[bytes] | ForkedDaemon:
         options = ["--store", str(self.store), "--socket", self.socket, "--log-format", "json", "--log-level", "debug"]
         self.log.unlink(missing_ok=True)  # a worker of a killed daemon may still write to the one before
         self._logged, self._log_read = [], 0
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*self.program, *options, "--model", "none", *more, *self.arguments], stderr=log
+            words = [*options, "--model", "none", *more, *self.arguments]
+            self.process = (
+                subprocess.Popen([*self.program, *words], stderr=log) if self.program else ForkedDaemon(words, log)
             )
         return self.process
 

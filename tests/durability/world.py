@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import lmdb
 import numpy as np
 from daemon_process import DaemonProcess, Event
+from forked_daemons import ForkedDaemon
 from patience import PATIENCE_S, wait_for
 
 from shazimd.client import Client
@@ -69,7 +70,7 @@ class World(DaemonProcess):
         config.write_text(CONFIG.format(root=json.dumps(str(self.root)), settle_ms=settle_ms))
         self.arguments = ["--config", str(config)]
 
-    def spawn(self, *more: str) -> subprocess.Popen[bytes]:
+    def spawn(self, *more: str) -> subprocess.Popen[bytes] | ForkedDaemon:
         self._take_in_log()
         return super().spawn(*more)
 

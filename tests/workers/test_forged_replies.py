@@ -89,7 +89,7 @@ def test_no_forged_reply_changes_anything_but_its_own_row(tmp_path: Path, monkey
     monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
     monkeypatch.setattr(daemon_process_module, "PATIENCE_S", 500.0)
     with daemon_process(tmp_path, "--model", "bundled", str(tmp_path / "root")) as daemon:
-        honest, daemon.program = daemon.program, [sys.executable, str(HERE / "forging_daemon.py")]
+        daemon.program = [sys.executable, str(HERE / "forging_daemon.py")]
         _land(daemon.root, "first.png", b"first")
         daemon.start()
         daemon.settled()
@@ -119,7 +119,7 @@ def test_no_forged_reply_changes_anything_but_its_own_row(tmp_path: Path, monkey
             else:
                 assert kind in HONEST_ANYWAY
                 assert own == _expected(f"FORGE:{number}!".encode())
-        daemon.program = honest
+        daemon.program = None
         daemon.start()
         daemon.settled()
         assert 0 == daemon.ctl("store", "--store", str(daemon.store), "check").returncode
@@ -135,7 +135,7 @@ def test_a_stop_gives_up_files_that_take_for_ever(tmp_path: Path, monkeypatch: p
     config = tmp_path / "config.toml"
     config.write_text("[workers]\nprocesses = 1\ntimeout_s = 3600\n")
     with daemon_process(tmp_path, "--config", str(config), "--model", "bundled", str(tmp_path / "root")) as daemon:
-        honest, daemon.program = daemon.program, [sys.executable, str(HERE / "forging_daemon.py")]
+        daemon.program = [sys.executable, str(HERE / "forging_daemon.py")]
         _land(daemon.root, "innocent.png", b"innocent")
         daemon.start()
         daemon.settled()
@@ -144,7 +144,7 @@ def test_a_stop_gives_up_files_that_take_for_ever(tmp_path: Path, monkeypatch: p
         daemon.wait_until(lambda: daemon.status()["pending"] == 3)
         assert 0 == daemon.stop()
         assert {b"innocent.png"} == {os.path.basename(path) for path in _rows(daemon)}
-        daemon.program = honest
+        daemon.program = None
         daemon.start()
         daemon.settled()
         assert 4 == daemon.status()["images"]
