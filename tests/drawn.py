@@ -18,16 +18,17 @@ def picture(width: int = 160, height: int = 120, seed: int = 1) -> Image.Image:
 def photograph(width: int = 400, height: int = 300, seed: int = 1) -> Image.Image:
     """An RGB picture that is told as a photograph: objects of all sizes, soft edges, texture, light, sensor noise."""
     rng = np.random.default_rng(seed)
-    y, x = np.mgrid[0:height, 0:width]
     pixels = np.full((height, width, 3), 128.0)
     for _ in range(300):
         cx, cy, radius = rng.integers(width), rng.integers(height), rng.integers(3, max(width, height) // 10)
         is_disc = rng.random() < 0.5
+        around = np.s_[max(cy - radius, 0) : min(cy + radius, height), max(cx - radius, 0) : min(cx + radius, width)]
+        y, x = np.ogrid[around]
         reach = (x - cx) ** 2 + (y - cy) ** 2 < radius**2 if is_disc else np.maximum(abs(x - cx), abs(y - cy)) < radius
-        pixels[reach] = rng.integers(0, 256, 3)
+        pixels[around][reach] = rng.integers(0, 256, 3)
     lit = Image.fromarray(pixels.astype(np.uint8)).filter(ImageFilter.GaussianBlur(0.8))
     texture = Image.fromarray(rng.integers(0, 256, (height // 4, width // 4), np.uint8)).resize((width, height))
-    light = 0.6 + 0.4 * x / width + 0.2 * (np.asarray(texture) / 255 - 0.5)
+    light = 0.6 + 0.4 * np.arange(width) / width + 0.2 * (np.asarray(texture) / 255 - 0.5)
     shaded = np.asarray(lit) * light[..., np.newaxis] + rng.normal(0, 4, pixels.shape)
     return Image.fromarray(shaded.clip(0, 255).astype(np.uint8))
 
