@@ -152,7 +152,7 @@ def picture(seed: int) -> bytes:
 def check_store(store: Path) -> None:
     """As an administrator does after a crash; the daemon must not run."""
     command = [sys.executable, "-c", _CHECK, str(store)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     assert "[]\n" == done.stdout
 
 

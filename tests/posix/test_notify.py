@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from shazimd.posix.notify import Notifier
 
@@ -14,7 +15,7 @@ from shazimd.posix.notify import Notifier
 def manager(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "n"))
-        listener.settimeout(5)
+        listener.settimeout(PATIENCE_S)
         yield listener
 
 
@@ -41,7 +42,7 @@ def test_an_abstract_socket_is_reached() -> None:
     """An address that begins with @ lies in the abstract namespace."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(f"\0shazimd-test-{os.getpid()}")
-        listener.settimeout(5)
+        listener.settimeout(PATIENCE_S)
         Notifier({"NOTIFY_SOCKET": f"@shazimd-test-{os.getpid()}"}).alive()
         assert listener.recv(1000) == b"WATCHDOG=1"
 

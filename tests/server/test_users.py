@@ -229,7 +229,7 @@ def test_turns_go_from_user_to_user() -> None:
         await asyncio.gather(
             *(work(uid, name) for uid, name in [(1, "a1"), (1, "a2"), (1, "a3"), (2, "b1"), (2, "b2")])
         )
-        async with asyncio.timeout(1), turns.turn(3):  # all turns were passed on or given back
+        async with asyncio.timeout(PATIENCE_S), turns.turn(3):  # all turns were passed on or given back
             return done
 
     assert asyncio.run(order()) == ["a1", "a2", "b1", "a3", "b2"]
@@ -252,7 +252,7 @@ def test_a_turn_that_is_not_wanted_any_more_is_passed_on() -> None:
             await asyncio.sleep(0)
         late.cancel()  # its turn has come, and it has not run since
         await asyncio.gather(early, late, return_exceptions=True)
-        async with asyncio.timeout(1), turns.turn(2):
+        async with asyncio.timeout(PATIENCE_S), turns.turn(2):
             return True
 
     assert asyncio.run(cancelled())
