@@ -223,11 +223,11 @@ class Watcher:
                 self._due = True
                 return
             ready = [fd for fd, _ in poller.poll(left * 1000 + 1)]
+            if mounts.fileno() in ready:  # first: the kernel tells of it once, and an unmounted root wakes as well
+                mounts.expire()
             if self._wake in ready:
                 os.eventfd_read(self._wake)
                 return
-            if ready:
-                mounts.expire()
 
     def _mounts_of_root(self, mounts: Mounts) -> tuple[Mount, ...]:
         return mounts.below(os.path.realpath(self._rules.root))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import threading
 from array import array
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import patience
 import pytest
@@ -119,6 +121,19 @@ def test_a_root_that_goes_and_returns(mirror: MakeMirror, root: Path, monkeypatc
     wait_for(lambda: m.status()["watched_dirs"] == 2)
     write(root / "new" / "c.jpg")
     m.wait_until_true()
+
+
+def test_a_disk_that_is_unmounted_while_its_events_are_lost_is_seen(
+    tmp_path: Path, watches: Watches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss, which the unmounting causes, and the change of the mounts may come in one poll."""
+    woken = Mirror(watches, tmp_path).watchers[0]
+    woken._wake, expired = os.eventfd(1), Mock(fileno=lambda: -1, below=lambda _: ())
+    both = Mock(poll=lambda _: [(woken._wake, select.POLLIN), (-1, select.POLLPRI)])
+    monkeypatch.setattr(watcher, "select", Mock(poll=lambda: both))
+    woken._sleep(patience.PATIENCE_S, expired)
+    os.close(woken._wake)
+    expired.expire.assert_called_once()
 
 
 def test_a_root_may_come_later(tmp_path: Path, watches: Watches, monkeypatch: pytest.MonkeyPatch) -> None:
