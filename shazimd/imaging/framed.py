@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shazimd.imaging.agreement import structured_blocks
 from shazimd.imaging.alignment import Aligned, Mask
 from shazimd.imaging.regions import places
-from shazimd.imaging.tones import same_tones
+from shazimd.imaging.tones import gained_query, same_tones
 from shazimd.types import Differences
 
 _BLOCK, _SAME_LEVELS, _OTHER_MIN = 8, 4, 0.4
@@ -27,9 +27,16 @@ _PASTED_MAX, _MARGINS_APART = 0.4, 2
 """The share up to which a box may be a picture that an edit pasted over another, and the blocks by which opposite
 margins of a frame may differ: it is as wide on both sides."""
 
+_SCREENED_MIN = _BOX_MIN * _IN_MIN * _OTHER_MIN / 2
+"""The share of pixels of another tone, below which no such box can be: half of what the box needs, for a part of the
+overlap lies in no whole block."""
+
 
 def other_picture(both: Aligned) -> Differences | None:
     """The box in which the pictures show something else, None unless all around it is the same."""
+    may_be = (cv2.absdiff(gained_query(both), both.match) > _SAME_LEVELS) & both.inside
+    if np.count_nonzero(may_be) < _SCREENED_MIN * np.count_nonzero(both.inside):
+        return None
     other = both.inside & ~same_tones(both, _SAME_LEVELS)
     known = _shares(both.inside) == 1
     is_other = (_shares(other) >= _OTHER_MIN) & known
