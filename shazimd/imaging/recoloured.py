@@ -16,10 +16,6 @@ overshoots."""
 RECOLOURED_SHARE, RECOLOURED_PIXELS = 0.004, 24
 """Pages and drawings: the share of the overlap, and pixels, that have another colour at the same brightness."""
 
-_FADED, _FADED_LESS = (0.25, 4.0), (0.6, 1.7)
-"""By how much the colours of a faded copy may be weaker or stronger; the limits of a factor beyond: a blue ground that
-is grey in the other picture has none."""
-
 
 def recoloured(both: Aligned, counted: Mask, step: int) -> Mask:
     """The places of different colours, up to a factor of saturation; those of the paler one if a picture is grey."""
@@ -74,8 +70,7 @@ def _saturation(a: NDArray[np.float32], b: NDArray[np.float32], inside: Mask) ->
         return 1.0
     common = a[0] * b[0] + a[1] * b[1]
     factors = np.sort(common[vivid] / strength[vivid])
-    factor = float(factors[len(factors) // 2])
-    return factor if _FADED[0] <= factor <= _FADED[1] else min(_FADED_LESS[1], max(_FADED_LESS[0], factor))
+    return float(min(1.7, max(0.6, factors[len(factors) // 2])))
 
 
 def _square_sums(chroma: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -11,7 +11,6 @@ from fingerprints import judged
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from benchmarks.quality.edits import sepia
-from benchmarks.quality.families import picture
 from shazimd.types import Verdict
 
 Colour = tuple[int, int, int]
@@ -47,14 +46,6 @@ def test_a_cross_of_much_more_contrast_is_another_picture() -> None:
     """Its brightness alone is that of a negative, stretched to twelve times the contrast."""
     crosses = cross(BLACK, WHITE), cross(LIGHT_BLUE, ORANGE)
     assert Verdict.COPY not in {verdict(*pair) for pair in permutations(crosses, 2)}
-
-
-@pytest.mark.parametrize("saturation", [0.4, 0.3])
-def test_a_drawing_with_paler_colours_is_a_copy(saturation: float) -> None:
-    """All are paler by one factor, whichever is asked."""
-    plain = picture("bar charts", 14, 0)
-    pale = ImageEnhance.Color(plain).enhance(saturation)
-    assert [verdict(pale, plain), verdict(plain, pale)] == [Verdict.COPY] * 2
 
 
 @pytest.mark.parametrize("draw", [disc, cross])
