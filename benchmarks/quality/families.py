@@ -58,6 +58,8 @@ FAMILIES: dict[str, Family] = {
     "spreadsheets": documents.spreadsheet,
     "timetables": documents.timetable,
     "weather maps": charts.weather_map,
+    "short captions": motifs.short_caption,
+    "dated photographs": motifs.dated,
 }
 
 

@@ -22,6 +22,23 @@ def meme(base: Rng, rng: Rng) -> Picture:
     return image
 
 
+def short_caption(base: Rng, rng: Rng) -> Picture:
+    """One photograph with another word or number of a few letters at one place."""
+    image = drawing.scenery(base, 480, 480)
+    text = drawing.digits(rng, 4) if rng.random() < 0.3 else drawing.word(rng).upper()[:5]
+    font, place = ImageFont.load_default(28), (int(base.integers(20, 340)), int(base.choice([14, 430])))
+    ImageDraw.Draw(image).text(place, text, "white", font, stroke_width=2, stroke_fill="black")
+    return image
+
+
+def dated(base: Rng, rng: Rng) -> Picture:
+    """One photograph with another date that a camera has burned in."""
+    image = drawing.scenery(base, 480, 360)
+    date = f"{rng.integers(2003, 2024)}:{rng.integers(1, 13):02}:{rng.integers(1, 29):02}"
+    ImageDraw.Draw(image).text((460, 342), date, (255, 150, 40), ImageFont.load_default(24), anchor="rs")
+    return image
+
+
 def sprite(base: Rng, rng: Rng) -> Picture:
     tones = [drawing.colour(base) for _ in range(4)]
     half = rng.integers(0, 4, (14, 7))

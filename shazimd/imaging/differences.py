@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from shazimd.imaging.agreement import structured_blocks
 from shazimd.imaging.alignment import Affine, Aligned, Mask, Plane, align, align_print
+from shazimd.imaging.captions import other_words
 from shazimd.imaging.features import Features
 from shazimd.imaging.framed import other_picture
 from shazimd.imaging.objects import (
@@ -127,12 +128,13 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
     least = STROKES_PIXELS_EXACT if exact and not toned else max(STROKES_PIXELS_EXACT, round(coarse * STROKES_PIXELS))
     found = coarsely or other_strokes(both, drawn=drawn, pixels=least) or differences_of(both, drawn=drawn)
     if not drawn:
-        return found or other_objects(both) or other_picture(both) or other_marks(both) or _figures_on_a_photo(both)
+        by_size = other_objects(both) or other_picture(both) or other_marks(both)
+        return found or by_size or _figures_on_a_photo(both) or other_words(both)
     borders = TONED_FIGURES if toned else DRAWN_FIGURES
     if found is None:
         print_ = align_print(query, match, affine)
         figures = other_figures(both, borders) if print_ is None else other_figures(print_, DENSE_FIGURES)
-        return figures or (other_picture(both) if toned else repeated_things(both))
+        return figures or (other_picture(both) or other_words(both) if toned else repeated_things(both))
     if differ_by_words_alone(both):
         return None
     for without in (without_stamp(both, found), brightened(both)):

@@ -40,7 +40,6 @@ REPORTS = (
 """Families of ``reports`` of which no pair is a copy."""
 
 UNSOLVED = {
-    "meme_other_text": "two small words over a photograph of the same contrast",
     "tiles128": "each pixel of one is that of the other with its hue turned by one angle, as by an edit",
     "flags_copy_0": "a corner of the one flag is the other, pixel by pixel, as a crop is",
 }
