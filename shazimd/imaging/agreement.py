@@ -40,10 +40,11 @@ def agreement(
     ``affine`` [2, 3] maps pixels of the query's frame to pixels of the candidate's. A map that gives ``enough``
     agreement, or less than ``least``, is not refined, a quarter of the cost of a pair."""
     a, b, between = _same_resolution(query, candidate, affine)
-    found = _laid_correlation(a, b, between)
+    bare = int(query.drawn and candidate.drawn)  # a window's frame lies there, and on flat ground little else does
+    found = _laid_correlation(a, b, between, bare)
     if found is not None and not least <= found < enough:
         return found
-    refined = _laid_correlation(a, b, _refined(a, b, between))
+    refined = _laid_correlation(a, b, _refined(a, b, between), bare)
     return max((each for each in (found, refined) if each is not None), default=None)
 
 
@@ -78,10 +79,18 @@ def _refined(a: Grey, b: Grey, affine: Affine) -> Affine:
     return np.asarray(cv2.invertAffineTransform(found), np.float64)
 
 
-def _laid_correlation(a: Grey, b: Grey, affine: Affine) -> float | None:
+def _laid_correlation(a: Grey, b: Grey, affine: Affine, bare: int) -> float | None:
+    """``bare``: pixels at the edges of both pictures that do not count."""
     size = b.shape[1], b.shape[0]
-    inside = cv2.warpAffine(np.ones_like(a), affine, size) > 0.99
+    inside = (cv2.warpAffine(_without_edges(a, bare), affine, size) > 0.99) & (_without_edges(b, bare) > 0)
     return _median_correlation(cv2.warpAffine(a, affine, size).astype(np.float32, copy=False), b, inside)
+
+
+def _without_edges(plane: Grey, bare: int) -> Grey:
+    """1 for each pixel, 0 at the edges."""
+    inner = np.zeros_like(plane)
+    inner[bare : len(inner) - bare, bare : inner.shape[1] - bare] = 1
+    return inner
 
 
 def _median_correlation(a: Grey, b: Grey, inside: NDArray[np.bool_]) -> float | None:

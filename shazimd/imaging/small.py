@@ -46,10 +46,18 @@ class Clear(NamedTuple):
 
 
 class SmallPicture:
-    def __init__(self, encoded: bytes, luma_side: int, clear: Clear | None = None, encoded_print: bytes = b"") -> None:
+    def __init__(
+        self,
+        encoded: bytes,
+        luma_side: int,
+        clear: Clear | None = None,
+        encoded_print: bytes = b"",
+        side_max: int | None = None,
+    ) -> None:
         """``encoded``: a JPEG, WebP or PNG; ``luma_side``: pixels, longer side of the luma; ``encoded_print``: the luma
-        in more pixels, of a page dense with print."""
+        in more pixels, of a page dense with print; ``side_max``: a picture with a longer side is made smaller."""
         self._encoded = encoded
+        self._side_max = side_max
         self._encoded_print = encoded_print
         self._luma_side = luma_side
         self.clear = clear
@@ -101,6 +109,7 @@ class SmallPicture:
     def colours(self) -> NDArray[np.uint8]:
         """[h, w, 3]: Y, Cr, Cb. Raises ValueError for bytes that are no picture."""
         bgr = _decoded(self._encoded, cv2.IMREAD_COLOR)
+        bgr = bgr if self._side_max is None else fit(bgr, self._side_max)
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2YCrCb).astype(np.uint8, copy=False)
 
     @cached_property

@@ -37,6 +37,9 @@ FEATURE = np.dtype([("x", "<u2"), ("y", "<u2"), ("size", "u1"), ("angle", "u1"),
 points down; bit i of ``bits`` (first is the most significant) is bin i of the descriptor."""
 STORED_MAX, ASKED_MAX = 128, 400
 """Features kept of a picture, and of a query."""
+WINDOW_SIZE_MAX = 26
+"""``size`` of features from a frame of twice the size, which a query alone has; the frame's own have 27 at least: 1.8
+pixels."""
 STORED_BYTES_MAX, ASKED_BYTES_MAX = 1 << 15, 1 << 17
 """Noise takes 7 KB and 41 KB, a page dense with print 29.5 KB and 130 KB at most."""
 _FLAGS_MAX = DRAWN | MOVING | CLEAR | ON_BLACK | PRINT
@@ -91,6 +94,11 @@ def with_points(packed: bytes, points: bytes) -> bytes:
     version, flags, width, height, _ = HEADER.unpack_from(packed)
     header = HEADER.pack(version, flags, width, height, len(points) // FEATURE.itemsize)
     return header + points + packed[HEADER.size :]
+
+
+def stored_points(points: NDArray[np.void]) -> NDArray[np.void]:
+    """Of a query's points [n], ``FEATURE``, those that are kept: the strongest of the frame's own."""
+    return points[points["size"] > WINDOW_SIZE_MAX][:STORED_MAX]
 
 
 def is_drawn(data: bytes) -> bool:

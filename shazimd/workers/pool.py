@@ -16,6 +16,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Any, NamedTuple, Self, TypeVar
 
+import numpy as np
 import structlog
 
 from shazimd.errors import InternalError, WorkerFailed, WorkerLost
@@ -23,7 +24,7 @@ from shazimd.fingerprint import Fingerprint, Query
 from shazimd.models.model import ModelInfo
 from shazimd.posix.sealed import SealedBytes
 from shazimd.types import Digest, Verification, digest_of
-from shazimd.words.packing import FEATURE, STORED_MAX, with_points
+from shazimd.words.packing import FEATURE, stored_points, with_points
 from shazimd.workers import jobs
 from shazimd.workers.keeper import JobQueue, Keeper, Models, PoolJob, Priority, QuestionKeeper
 
@@ -52,7 +53,7 @@ class StartedQuery(NamedTuple):
         if self.points is None:
             return query
         points = self.points.result()
-        kept = with_points(query.fingerprint.features, points[: STORED_MAX * FEATURE.itemsize])
+        kept = with_points(query.fingerprint.features, stored_points(np.frombuffer(points, FEATURE)).tobytes())
         fingerprint, asked = replace(query.fingerprint, features=kept), with_points(query.features, points)
         return replace(query, fingerprint=fingerprint, features=asked)
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn import encoded, photograph
-from fingerprints import judged
+from fingerprints import judged, query
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.quality.edits import EDITS, watermarked
 from benchmarks.quality.families import TEN_EDITS, TUNED, picture, windowed
 from benchmarks.quality.photos import load
+from shazimd.imaging.verify import verify_all
 from shazimd.types import Verdict
 
 TEMPLATES = (
@@ -69,6 +70,27 @@ def test_fine_bars_in_every_tone_are_still_those_of_a_drawing() -> None:
     """Small bars have all greys at their edges, as a photograph has; other bars and another seat make a variant."""
     one, other = bar_coded(10), bar_coded(15)
     assert [judged(one, other).verdict, judged(other, one).verdict] == [Verdict.VARIANT] * 2
+
+
+def on_a_screen(image: Image.Image) -> Image.Image:
+    """All of a screen, with the picture in a window."""
+    screen = Image.new("RGB", (1920, 1080), (58, 70, 92))
+    shown = image.resize((round(880 * image.width / image.height), 880), Image.Resampling.LANCZOS)
+    draw = ImageDraw.Draw(screen)
+    draw.rectangle((232, 30, 248 + shown.width, 958), (222, 222, 226))
+    draw.text((250, 40), "picture - viewer", "black", ImageFont.load_default(18))
+    screen.paste(shown, (240, 70))
+    draw.rectangle((0, 1040, 1920, 1080), (28, 28, 32))
+    return screen
+
+
+@pytest.mark.parametrize("family", ["receipts", "chats", "code", "logos", "slides"])
+def test_a_window_on_a_whole_screen_is_a_copy_of_its_page_alone(family: str) -> None:
+    """Most of the screen is something else, and the page has half of its size there or less."""
+    asked = query(on_a_screen(picture(family, TUNED, 0)))
+    stored = [query(picture(family, TUNED, number)).fingerprint.features for number in range(4)]
+    verdicts = [each.verdict for each in verify_all(asked.features, stored)]
+    assert [number for number, verdict in enumerate(verdicts) if verdict is Verdict.COPY] == [0]
 
 
 def test_the_regions_say_where_the_content_is_other() -> None:
