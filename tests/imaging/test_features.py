@@ -3,16 +3,29 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from drawn import photograph
+from drawn import encoded, photograph
+from fingerprints import query_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmarks.quality.families import TUNED, picture
+from shazimd.imaging.extract import Extractor
 from shazimd.imaging.features import Shown, extract_both, extract_features, unpack_features
-from shazimd.imaging.kept import ASKED, STORED
+from shazimd.imaging.kept import ASKED, STORED, Detail
 from shazimd.imaging.small import BLACK, WHITE
-from shazimd.words.packing import check_packed, unpack_words
+from shazimd.words.packing import (
+    ASKED_BYTES_MAX,
+    FEATURE,
+    HEADER,
+    PRINT_LENGTH,
+    STORED_BYTES_MAX,
+    WINDOW_SIZE_MAX,
+    check_packed,
+    split,
+    unpack_words,
+)
 
 LUMA_SIDE = 128
 
@@ -183,3 +196,25 @@ def test_transparency_is_kept_within_the_budget() -> None:
     left, right = np.hsplit(features.on(BLACK).picture[..., 0].astype(int), 2)
     assert np.median(left) == 0
     assert np.abs(right - np.hsplit(features.picture[..., 0], 2)[1]).mean() < 3
+
+
+@pytest.mark.parametrize(("detail", "bytes_max"), [(STORED, STORED_BYTES_MAX), (ASKED, ASKED_BYTES_MAX)])
+def test_the_parts_of_features_fit_into_the_bytes_that_a_worker_may_send(detail: Detail, bytes_max: int) -> None:
+    """A dense page has a picture and its print, each up to its own limit, and all of its points."""
+    points = detail.features * FEATURE.itemsize
+    parts = HEADER.size + points + PRINT_LENGTH.size + detail.print_bytes_max + detail.drawn_bytes_max
+    assert parts <= bytes_max
+
+
+def test_only_a_question_has_the_features_of_a_window() -> None:
+    """A chart on a larger ground has features in twice the size; what is stored is that of its frame alone."""
+    chart = picture("bar charts", TUNED, 0)
+    screen = Image.new("RGB", (2 * chart.width, 2 * chart.height), (60, 70, 90))
+    screen.paste(chart, (100, 100))
+    data = encoded(screen, "PNG")
+    asked, extractor = query_of(data), Extractor(None, 10**8)
+    rows = split(asked.features).rows
+    assert (rows["size"] <= WINDOW_SIZE_MAX).any()
+    assert rows.tobytes() == extractor.points(data)
+    assert (split(asked.fingerprint.features).rows["size"] > WINDOW_SIZE_MAX).all()
+    assert asked.fingerprint.features == extractor.fingerprint(data).features
