@@ -48,7 +48,7 @@ STORED = Detail(
 """3 KiB of features and 3 to 4 KiB of picture for most photos; at most 12 KB in all, and 17.5 KB more of a page that is
 dense with print."""
 ASKED = Detail(
-    ASKED_MAX, photo_side=256, photo_bytes_max=22000, drawn_side=512, drawn_bytes_max=50000, print_bytes_max=70000
+    ASKED_MAX, photo_side=256, photo_bytes_max=22000, drawn_side=512, drawn_bytes_max=60000, print_bytes_max=70000
 )
 """A query is not kept, so it can be richer: the known picture may fill only a corner of it."""
 
