@@ -43,8 +43,8 @@ pixels."""
 STORED_BYTES_MAX, ASKED_BYTES_MAX = 1 << 15, 9 << 14
 """Noise takes 7 KB and 41 KB, a page dense with print 29.5 KB and 140 KB at most."""
 _FLAGS_MAX = DRAWN | MOVING | CLEAR | ON_BLACK | PRINT
-_SIDE_MAX = 1152
-"""Pixels of the small picture's longer side: 3 times 384, of a strip."""
+_STORED_SIDE_MAX, _ASKED_SIDE_MAX = 1152, 1536
+"""Pixels of the small picture's longer side: 3 times 384, of a strip, and 3 times 512."""
 
 
 class Packed(NamedTuple):
@@ -131,11 +131,12 @@ def check_packed(data: bytes, *, asked: bool = False) -> None:
         raise ValueError(
             f"packed features have {frame}, expected at most {count_max} in a frame, and flags up to {_FLAGS_MAX}"
         )
+    side_max = _ASKED_SIDE_MAX if asked else _STORED_SIDE_MAX
     pictures = {CLEAR: found.clear, PRINT: found.print}
     for picture in (*(part for flag, part in pictures.items() if found.flags & flag), found.picture):
         size = _size_of(picture)
-        if size is None or not all(1 <= side <= _SIDE_MAX for side in size):
-            raise ValueError(f"packed features hold a picture of size {size}, expected 1 to {_SIDE_MAX} pixels a side")
+        if size is None or not all(1 <= side <= side_max for side in size):
+            raise ValueError(f"packed features hold a picture of size {size}, expected 1 to {side_max} pixels a side")
 
 
 def _length_of_webp(data: bytes, begin: int) -> int:

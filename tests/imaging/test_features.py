@@ -8,7 +8,7 @@ from fingerprints import query_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from benchmarks.quality.families import TUNED, picture
 from shazimd.imaging.extract import Extractor
@@ -218,3 +218,14 @@ def test_only_a_question_has_the_features_of_a_window() -> None:
     assert rows.tobytes() == extractor.points(data)
     assert (split(asked.fingerprint.features).rows["size"] > WINDOW_SIZE_MAX).all()
     assert asked.fingerprint.features == extractor.fingerprint(data).features
+
+
+def test_a_long_strip_is_kept_and_asked_within_the_sides_that_a_worker_may_send() -> None:
+    """A scrolled page of boxes, fifteen times as long as it is wide."""
+    strip = Image.new("RGB", (400, 6000), "white")
+    draw = ImageDraw.Draw(strip)
+    for top in range(0, 6000, 60):
+        draw.rectangle((20 + top % 90, top, 200 + top % 70, top + 30), (40, 90, 160))
+    asked = query_of(encoded(strip, "PNG"))
+    check_packed(asked.features, asked=True)
+    check_packed(asked.fingerprint.features)
