@@ -106,7 +106,7 @@ class History:
         image = drawing(1000 + number)
         a, b = first.root / f"pair {number}.png", second.root / f"pair {number}.jpg"
         save(image, a)
-        time.sleep(self.rng.choice([0, 0, 0.1, 0.5]))
+        time.sleep(self.rng.choice([0, 0, 0.1, 0.5]))  # so that the second meets the first at each of its stages
         save(image.resize((320, 240)), b)
         self.pairs.append((f"{first.name}:{a}", f"{second.name}:{b}"))
 
@@ -148,7 +148,7 @@ class History:
     def hang(self) -> None:
         server = self.rng.choice(self.servers.all)
         server.hang()
-        time.sleep(1)
+        time.sleep(1)  # the links wait for its answers meanwhile, and go on
         server.go_on()
 
     def crash(self) -> None:

@@ -124,7 +124,7 @@ class Disk:
         data = picture(pixels)
         with path.open("wb", buffering=0) as file:
             file.write(data[:100])
-            time.sleep(self._chance.choice([0, 0.05, 0.1]))
+            time.sleep(self._chance.choice([0, 0.05, 0.1]))  # less and more than the 30 ms until a file has settled
             file.write(data[100:])
         self._arrives(path, pixels)
 
@@ -177,7 +177,7 @@ class Disk:
         path = self._new_path()
         shutil.copyfile(original.path, path)
         self._arrives(path, original.pixels)
-        time.sleep(self._chance.choice([0, 0.03, 0.04, 0.05, 0.1]))
+        time.sleep(self._chance.choice([0, 0.03, 0.04, 0.05, 0.1]))  # once it has settled, after 30 ms, it is judged
         filed = self._new_path()
         original.path.rename(filed)
         original.goes(filed)

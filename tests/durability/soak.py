@@ -93,7 +93,7 @@ def soak(folder: Path, minutes: float, pause_s: float = 60) -> list[Held]:
             while time.monotonic() < until:
                 disk.step()
                 steps += 1
-                time.sleep(chance.random() / 10)
+                time.sleep(chance.random() / 10)  # 20 steps a second, of which none may leave anything
             running.rest()
             disk.rests()
             taken.append(held(running))

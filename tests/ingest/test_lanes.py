@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 from structlog.testing import capture_logs
 
 from shazimd.ingest import lanes
@@ -152,8 +152,7 @@ def test_closing_finishes_what_runs_and_drops_what_waits(held: Held) -> None:
     jobs.offer("waits", note(done, "waits"), Lane.LIVE)
     closing = threading.Thread(target=jobs.close)
     closing.start()
-    while jobs.pending() > 1:
-        threading.Event().wait(0.001)
+    wait_for(lambda: jobs.pending() == 1)
     held.free.set()
     closing.join(PATIENCE_S)
     assert (False, 1, []) == (closing.is_alive(), held.times, done)
@@ -172,8 +171,7 @@ def test_closing_gives_up_what_takes_long(held: Held, monkeypatch: pytest.Monkey
         calls.append(1)
         if len(calls) == 3:
             held.free.set()
-            while jobs.pending():  # or a busy machine would ask once more before the job ends
-                threading.Event().wait(0.001)
+            wait_for(lambda: not jobs.pending())  # or a busy machine would ask once more before the job ends
 
     jobs.close(give_up)
     assert (3, 0) == (len(calls), jobs.pending())

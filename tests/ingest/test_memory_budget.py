@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 
 from shazimd.ingest.memory_budget import MemoryBudget
 
@@ -27,8 +27,7 @@ def test_a_large_file_is_alone_and_is_not_overtaken() -> None:
     taken.wait(PATIENCE_S)
     large = threading.Thread(target=take, args=("larger than all", 1000))
     large.start()
-    while not budget._turn.locked():
-        pass
+    wait_for(budget._turn.locked)
     small = threading.Thread(target=take, args=("small", 10))
     small.start()
     release.set()

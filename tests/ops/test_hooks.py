@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from patience import PATIENCE_S, wait_for
+from patience import wait_for
 from structlog.testing import capture_logs
 
 from shazimd import hooks
@@ -105,15 +105,11 @@ class Running:
 
 
 def wait_for_position(folder: Path, name: str, expected: int) -> None:
-    pause = threading.Event()
-    for _ in range(int(PATIENCE_S) * 200):
-        try:
-            if (folder / f"{name}.position").read_text() == str(expected):
-                return
-        except FileNotFoundError:
-            pass
-        pause.wait(0.005)
-    raise AssertionError(f"{name} did not come to {expected}: {[(f, f.read_text()) for f in folder.iterdir()]}")
+    position = folder / f"{name}.position"
+    wait_for(
+        lambda: position.exists() and position.read_text() == str(expected),
+        lambda: {f.name: f.read_text() for f in folder.iterdir()},
+    )
 
 
 def start_at(folder: Path, name: str, position: int) -> None:
@@ -168,8 +164,7 @@ def test_nothing_is_lost_over_a_restart(tmp_path: Path) -> None:
     config = HookConfig(name="web", url=unix_url(tmp_path / "r"))
     daemon = Daemon(alert(1))
     with capture_logs() as log, Running(tmp_path / "s", daemon, config):
-        while not any(line["event"] == "hook_failed" for line in log):
-            threading.Event().wait(0.005)
+        wait_for(lambda: any(line["event"] == "hook_failed" for line in log))
     assert (tmp_path / "s" / "web.position").read_text() == "0"
     with receiver(tmp_path / "r", [204]) as got, Running(tmp_path / "s", daemon, config):
         wait_for_position(tmp_path / "s", "web", 1)

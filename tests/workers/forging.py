@@ -70,7 +70,7 @@ def surplus_later() -> int:
 
     def follow() -> None:
         while _job_of(threading.main_thread().ident) in (None, number):
-            time.sleep(0.001)
+            time.sleep(0.001)  # until the condition above
         write(b"\xc1" * 40)
 
     _followers.append(threading.Thread(target=follow, daemon=True))

@@ -422,7 +422,7 @@ def test_an_idle_pool_does_nothing() -> None:
 
 def _stand_still(tasks: list[Path]) -> bool:
     before = [_switches(task) for task in tasks]
-    time.sleep(0.5)
+    time.sleep(0.5)  # in which any timer would wake up once
     return [_switches(task) for task in tasks] == before
 
 
