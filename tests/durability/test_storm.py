@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from world import BROKEN, picture, world
 
-FILES = int(os.environ.get("SHAZIMD_STORM", "50000"))
+FILES = int(os.environ.get("SHAZIMD_STORM", "20000"))
 DIRECTORIES = 100
 CONTENTS = 500
 QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,12 @@ def _decode(data: bytes, max_pixels: int = 5_000_000) -> Picture:
     return decode(data, side_min=512, max_pixels=max_pixels)
 
 
+@cache
+def _written(name: str) -> bytes:
+    """The picture of most tests, in a format: some take half a second to write."""
+    return WRITERS[name](picture(400, 300, seed=4))
+
+
 def _small(image: Image.Image) -> NDArray[np.int16]:
     return np.asarray(image.convert("L").resize((32, 24)), np.int16)
 
@@ -40,7 +47,7 @@ def _small(image: Image.Image) -> NDArray[np.int16]:
 def test_every_format_shows_the_picture(name: str) -> None:
     """Upright, in the right range, not inverted, and not cut."""
     original = picture(400, 300, seed=4)
-    found = _decode(WRITERS[name](original))
+    found = _decode(_written(name))
     assert not found.damaged
     assert np.abs(_small(found.image) - _small(original)).mean() < 12
 
@@ -48,7 +55,7 @@ def test_every_format_shows_the_picture(name: str) -> None:
 @pytest.mark.parametrize("name", WRITERS)
 def test_every_format_has_a_lineage(name: str) -> None:
     """A pair of files of any format can be laid on each other for its lineage, and has facts."""
-    data = WRITERS[name](picture(400, 300, seed=4))
+    data = _written(name)
     whole = Mapping(1.0, 0.0, False, (0.0, 0.0, 1.0, 1.0))
     assert isinstance(lineage(data, encoded(picture(400, 300, seed=4), "JPEG"), whole, 5_000_000), Evidence)
     assert isinstance(picture_facts(data, 5_000_000), PictureFacts)
@@ -184,9 +191,8 @@ def _sizes() -> bytes:
 @pytest.mark.parametrize("name", [name for name in WRITERS if name not in ("ICNS", "DNG", "CR3", "RAF", "ORF")])
 def test_every_reader_refuses_a_header_of_too_many_pixels(name: str) -> None:
     """Before decoding."""
-    data = WRITERS[name](picture(400, 300, seed=4))
     with pytest.raises(TooLarge):
-        _decode(data, max_pixels=400)
+        _decode(_written(name), max_pixels=400)
 
 
 def test_a_still_jpeg_xl_is_not_animated() -> None:
