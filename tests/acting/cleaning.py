@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from PIL import Image
 from send2trash import plat_other
 
 from shazimd.acting import acts
@@ -105,6 +106,7 @@ class CleanTree:
 
     def killed(self, at: int, *words: str) -> bool:
         """Run the command in a process that is killed at its ``at``-th call; False if it ended before."""
+        Image.init()  # it loads all of Pillow's formats, which each process would load anew
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # from Python 3.12 on: the process may have threads
             child = os.fork()
