@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import copy
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,33 +28,61 @@ def pool() -> Iterator[WorkerPool]:
         yield pool
 
 
+class Albums:
+    """A folder of pictures and its groups. The next test has the same, with the pictures in the page's cache, unless
+    the last has changed any: then it has a copy."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._drawn = folder / "drawn"
+        write_album(self._drawn, SCENES)
+        self._groups = groups_of(self._drawn)
+        self._copy()
+
+    def unchanged(self) -> tuple[Path, list[dict[str, Any]]]:
+        if _states(self._last) != self._before:
+            self._copy()
+        old, new = str(self._drawn), str(self._last)
+        groups = copy.deepcopy(self._groups)
+        for member in (each for group in groups for each in group["members"]):
+            member["path"] = member["path"].replace(old, new)
+        return self._last, groups
+
+    def _copy(self) -> None:
+        self._last = Path(tempfile.mkdtemp(dir=self._folder)) / "album"
+        shutil.copytree(self._drawn, self._last)
+        self._before = _states(self._last)
+
+
+def _states(folder: Path) -> dict[Path, tuple[int, int]]:
+    """The inode of each file and the time of its last change, which no program can set."""
+    return {path: (path.lstat().st_ino, path.lstat().st_ctime_ns) for path in folder.rglob("*")}
+
+
 @pytest.fixture(scope="session")
-def drawn_album(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    album = tmp_path_factory.mktemp("drawn") / "album"
-    write_album(album, SCENES)
-    return album, groups_of(album)
+def albums(tmp_path_factory: pytest.TempPathFactory) -> Albums:
+    return Albums(tmp_path_factory.mktemp("albums"))
 
 
 @pytest.fixture
-def album(drawn_album: tuple[Path, list[dict[str, Any]]], tmp_path: Path) -> tuple[Path, list[dict[str, Any]]]:
-    """A folder of pictures for one test to change, and its groups."""
-    drawn, groups = drawn_album
-    own = tmp_path / "album"
-    shutil.copytree(drawn, own)
-    moved = [
-        group | {"members": [m | {"path": m["path"].replace(str(drawn), str(own))} for m in group["members"]]}
-        for group in groups
-    ]
-    return own, moved
+def album(albums: Albums) -> tuple[Path, list[dict[str, Any]]]:
+    """A folder of pictures that a test may change, and its groups."""
+    return albums.unchanged()
+
+
+@pytest.fixture(scope="session")
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
 
 
 Serve = Callable[[FakeClient], ServedPage]
 
 
 @pytest.fixture
-def serve(pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """Serves pages of made-up clients, with a cache, a journal and a trash of their own."""
-    for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"):
+def serve(pool: WorkerPool, cache_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Serves pages of made-up clients, with a journal and a trash of their own, and one cache of pictures for all."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+    for name in ("XDG_STATE_HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
     data = os.fsencode(tmp_path / "XDG_DATA_HOME")
     monkeypatch.setattr(plat_other, "XDG_DATA_HOME", data)  # it reads the variable once
