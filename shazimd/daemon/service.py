@@ -66,12 +66,14 @@ class DaemonService:
         model = self._app.library.model
         asked = self._app.workers.query(data, model)
         digest = _digest(data)  # while the workers are at it
+        early = asked.without_points()
+        ahead = None if early is None else self._app.search.ahead(early, weights, threshold)
         query = asked.result()
         content = self._app.library.content_of(digest)
         limit = min(limit or MATCHES_MAX, MATCHES_MAX)
         fetching = self._fetching()
         matches = self._app.search.matches(
-            query, content, weights=weights, threshold=threshold, limit=limit, fetch=fetching
+            query, content, weights=weights, threshold=threshold, limit=limit, fetch=fetching, ahead=ahead
         )
         self._app.metrics.query_s.labels("find").observe(time.perf_counter() - started)
         reply: FindReply = {

@@ -10,15 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice, zip_longest
+from typing import NamedTuple
 
-from shazimd.fingerprint import Fingerprint, Signals
+from shazimd.fingerprint import Fingerprint, Query, Signals
 from shazimd.search.library import Library
 from shazimd.store.base import Reader
 from shazimd.text import HASHES
-from shazimd.types import HASH_MAX, ContentId, Weights
+from shazimd.types import HASH_MAX, ContentId, Hit, Weights
 from shazimd.words.packing import is_drawn, unpack_words
 from shazimd.words.vocabulary import likely_negated
 
+BY_SCORE = 10
+"""Number of candidates by score that are verified first; see benchmarks/quality/README.md. The last of them tells the
+level of a query's neighbourhood, above which a match stands out."""
+LIMIT_GROWTH = 8
+"""Factor of the next search's limit if too few of the found contents have files to name."""
 PROPOSED_FROM = 0.6
 """Minimum score of a candidate: 99 of 100 pairs with nothing in common lie below (benchmarks/index.md)."""
 WORDS_FEW = 64
@@ -33,6 +39,54 @@ BY_VECTOR = 5
 """Candidates by the vector alone that are verified first."""
 ORIENTATIONS = 8
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+class Ahead(NamedTuple):
+    """Contents like a query, looked up while its points are made: a processor has nothing else to do then."""
+
+    best: list[Hit]
+    """the first BY_SCORE at or over the threshold"""
+    alike: list[ContentId]
+    """by the vector alone"""
+
+
+def ahead_of_points(library: Library, query: Query, weights: Weights, threshold: float) -> Ahead:
+    """For ``over_threshold`` and in place of ``by_vector``, of a query whose points are still to come."""
+    best = library.index.best_of(query.orientations, weights, threshold, BY_SCORE)
+    return Ahead(best, by_vector(library, query.orientations[0]))
+
+
+def over_threshold(
+    library: Library,
+    query: Query,
+    weights: Weights,
+    threshold: float,
+    limit: int | None,
+    ahead: Ahead | None = None,
+    *,
+    proposes: bool,
+) -> Iterator[Hit]:
+    """Every content at or over the threshold, best score first; searched lazily, beyond what was looked up ``ahead``.
+
+    If it ``proposes`` candidates, for a query whose words may miss copies, the first BY_SCORE may lie below the
+    threshold; for a low-information query these are all."""
+    faint = query.fingerprint.low_information
+    proposes = proposes and words_may_miss(query.fingerprint, query.features)
+    if faint and not proposes:
+        return
+    floor = min(threshold, PROPOSED_FROM) if proposes else threshold
+    size: int | None = BY_SCORE
+    seen: set[ContentId] = set()
+    best = ahead.best if ahead and floor == threshold else None
+    while True:
+        if best is None:
+            best = library.index.best_of(query.orientations, weights, floor, size)
+        yield from (hit for hit in best if hit.content not in seen)
+        if faint or size is None or len(best) < size or best[-1].score < threshold:
+            return
+        seen.update(hit.content for hit in best)
+        floor, best = threshold, None
+        size = None if limit is None else max(limit, LIMIT_GROWTH * size)
 
 
 def by_words(library: Library, features: bytes, limit: int) -> list[ContentId]:

@@ -16,11 +16,14 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from shazimd.fingerprint import Appearance, Fingerprint, Query
 from shazimd.search.candidates import (
-    PROPOSED_FROM,
+    BY_SCORE,
+    Ahead,
+    ahead_of_points,
     by_hashes,
     by_negative,
     by_own_words,
     by_vector,
+    over_threshold,
     with_negated,
     with_same_pixels,
     words_may_miss,
@@ -28,14 +31,12 @@ from shazimd.search.candidates import (
 from shazimd.search.fetching import Fetch
 from shazimd.search.library import Library
 from shazimd.search.rivals import settled, settled_pair
-from shazimd.search.score import best_orientation, confirmed, hashes_threshold, least_score, stands_out
+from shazimd.search.score import best_orientation, confirmed, least_of, least_score, stands_out
 from shazimd.text import SIGNALS
 from shazimd.types import ContentId, Digest, Hit, Match, Similarities, Stat, Verdict, Verification, Weights
 
-BY_SCORE = 10
 BY_WORDS = 20
-"""Number of candidates by score and by shared words that are verified first; see benchmarks/quality/README.md. The last
-of those by score tells the level of a query's neighbourhood, above which a match stands out."""
+"""Number of candidates by shared words that are verified first; see benchmarks/quality/README.md."""
 CROWD = 5
 """Variants or scenes of one query from which on none of them stands out: pictures of one template."""
 CANDIDATES_MAX = 60
@@ -46,8 +47,6 @@ JOB_CANDIDATES, ALONE = 4, 4
 how many of the likeliest have a job of their own: a copy takes as long as five other pictures."""
 FILES_TRIED = (1, 8, 100)
 """Files of a content that are offered to ``admit``: one at first, since it is mostly admitted, then more."""
-LIMIT_GROWTH = 8
-"""Factor of the next search's limit if too few of the found contents have files to name."""
 
 IDENTICAL = Similarities([1.0] * len(SIGNALS))
 _RANK = {verdict: rank for rank, verdict in enumerate(Verdict)}
@@ -91,20 +90,22 @@ class Search:
         exact: Set[ContentId] | None = None,
         foreign: bool = False,
         fetch: Fetch | None = None,
+        ahead: Ahead | None = None,
     ) -> list[Match]:
         """The known image files that match: strongest verdict first, then most inliers, best score, content and path.
 
         ``content`` is the content with the query's bytes, if known; ``exact`` the contents with its bytes or pixels,
         looked up if not given. With ``admit``, each content is named by a single file, the first admitted, of this
         host or with ``foreign`` of the others; without, by all its files. Pairs that lack a vector must reach
-        ``least_score``. ``fetch`` brings features of candidates that are not kept here. Raises ValueError for invalid
-        weights or threshold. With a ``limit``, time and memory do not grow with the number of contents over the
-        threshold."""
-        least = hashes_threshold(threshold) if query.fingerprint.signals.fv is None and weights[-1] else threshold
+        ``least_score``. ``fetch`` brings features of candidates that are not kept here; ``ahead`` is of the same query,
+        weights and threshold. Raises ValueError for invalid weights or threshold. With a ``limit``, time and memory do
+        not grow with the number of contents over the threshold."""
+        least = least_of(query, weights, threshold)
         exact = self._exact(query, content) if exact is None else exact
-        ranked = self._ranked(query, weights, least, limit)
+        proposes = self._can_verify(query)
+        ranked = over_threshold(self._library, query, weights, least, limit, ahead, proposes=proposes)
         nearest: list[Hit] = []
-        verified = self._verify_candidates(query, exact, weights, ranked, nearest, fetch)
+        verified = self._verify_candidates(query, exact, weights, ranked, nearest, fetch, ahead)
         if self._verify:
             verified = settled(self._library.store, self._verify, query, verified)
         sure = [_Judged(Hit(same, 1.0, IDENTICAL), Verdict.EXACT, None) for same in exact]
@@ -123,6 +124,10 @@ class Search:
         crowds = {verdict for verdict in (Verdict.VARIANT, Verdict.SCENE) if counts[verdict] >= CROWD}
         around = _Neighbourhood(level, crowds)
         return list(islice(self._files(chain(sure, similar), admit, around, foreign=foreign), limit))
+
+    def ahead(self, query: Query, weights: Weights, threshold: float) -> Ahead:
+        """For ``matches``, of a query whose points are still to come. Raises ValueError as ``matches``."""
+        return ahead_of_points(self._library, query, weights, least_of(query, weights, threshold))
 
     def exact_matches(self, exact: Set[ContentId], admit: Admit) -> Iterator[Match]:
         """The contents among ``exact`` with an admitted file, each named by it, in order."""
@@ -162,6 +167,7 @@ class Search:
         ranked: Iterator[Hit],
         nearest: list[Hit],
         fetch: Fetch | None,
+        ahead: Ahead | None,
     ) -> list[_Judgement]:
         """Verify candidates by words, then by score. Hits taken from ``ranked`` are added to ``nearest``."""
         if not self._can_verify(query):
@@ -175,7 +181,7 @@ class Search:
         sharing = self._among(query, in_turn, tried, weights)
         first = self._verified(query, islice(sharing, BY_WORDS + len(exact) - len(tried)))
         nearest.extend(islice(ranked, BY_SCORE))
-        alike = by_vector(self._library, query.orientations[0])
+        alike = by_vector(self._library, query.orientations[0]) if ahead is None else ahead.alike
         closest = chain(alike, (hit.content for hit in nearest), self._by_hashes(query))
         by_score = self._verified(query, self._among(query, closest, tried, weights), fetch)
         judged = self._go_on(query, [*likeliest, *first], sharing, fetch)
@@ -194,27 +200,6 @@ class Search:
             last = list(self._verified(query, islice(further, BY_SCORE), fetch))
             judged = judged + last
         return judged
-
-    def _ranked(self, query: Query, weights: Weights, threshold: float, limit: int | None) -> Iterator[Hit]:
-        """Every content at or over the threshold, best score first; searched lazily.
-
-        For a query whose words may miss copies, the first BY_SCORE may lie below the threshold, as candidates; for a
-        low-information query these are all."""
-        faint = query.fingerprint.low_information
-        proposes = self._can_verify(query) and words_may_miss(query.fingerprint, query.features)
-        if faint and not proposes:
-            return
-        floor = min(threshold, PROPOSED_FROM) if proposes else threshold
-        size: int | None = BY_SCORE
-        seen: set[ContentId] = set()
-        while True:
-            best = self._library.index.best_of(query.orientations, weights, floor, size)
-            yield from (hit for hit in best if hit.content not in seen)
-            if faint or size is None or len(best) < size or best[-1].score < threshold:
-                return
-            seen.update(hit.content for hit in best)
-            floor = threshold
-            size = None if limit is None else max(limit, LIMIT_GROWTH * size)
 
     def _by_hashes(self, query: Query) -> list[ContentId]:
         """Low-information candidates with hashes like the query's, and others with hashes like its negative's, for a

@@ -47,6 +47,10 @@ class StartedQuery(NamedTuple):
     points: Future[bytes] | None = None
     """of its local features, which have none then"""
 
+    def without_points(self) -> Query | None:
+        """Wait for the query without its points, which take longer; None if one job makes all. Raises as ``result``."""
+        return None if self.points is None else self.query.result()
+
     def result(self) -> Query:
         """Wait for the query. Raises as the futures of ``WorkerPool``."""
         query = self.query.result()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,8 +21,9 @@ from shazimd.index.base import Index
 from shazimd.index.cascade import CascadeIndex
 from shazimd.index.files import Folder
 from shazimd.index.flat import FlatIndex
+from shazimd.search.candidates import BY_SCORE, WORDS_FEW
 from shazimd.search.library import Library
-from shazimd.search.query import BY_SCORE, BY_WORDS, Search, Verify
+from shazimd.search.query import BY_WORDS, Search, Verify
 from shazimd.search.score import score, similarities
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
@@ -174,6 +177,44 @@ def test_a_limit_gives_the_beginning_of_the_whole_answer(
     """What a limit leaves is what the whole answer begins with."""
     search = Search(library, verify)
     assert found(search, query, threshold)[:limit] == found(search, query, threshold, limit)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.7, 0.99])
+@pytest.mark.parametrize("limit", [None, 1, BY_SCORE + 1])
+@pytest.mark.parametrize("words", [0, WORDS_FEW])
+@pytest.mark.parametrize("faint", [False, True])
+def test_what_was_looked_up_ahead_changes_no_answer(
+    monkeypatch: pytest.MonkeyPatch,
+    library: Library,
+    query: Query,
+    threshold: float,
+    limit: int | None,
+    words: int,
+    faint: bool,
+) -> None:
+    """Nor does a query without a vector, with few words or with low information have another one."""
+    monkeypatch.setattr(MODEL, "copy_from", 1.6)
+    put(library, KNOWN + 1, fingerprint(near(np.random.default_rng(3), 30), COPY))
+    search = Search(library, verify)
+    for signals in (query.fingerprint.signals, Signals(query.fingerprint.signals.hashes, None)):
+        views = tuple(Signals(each.hashes, signals.fv) for each in query.orientations)
+        early = Query(fingerprint(signals, faint=faint), views, NO_WORDS)
+        ahead = search.ahead(early, DEFAULT_WEIGHTS, threshold)
+        whole = replace(early, features=with_words(words, b"-"))
+        asked = partial(
+            search.matches, whole, None, weights=DEFAULT_WEIGHTS, threshold=threshold, limit=limit, ahead=ahead
+        )
+        assert asked(ahead=None) == asked()
+
+
+@pytest.mark.parametrize("index", [Counted], indirect=True)
+def test_what_was_looked_up_ahead_is_not_looked_up_again(library: Library, index: Counted, query: Query) -> None:
+    """Of a query with enough words; no search is left where fewer than BY_SCORE reach the threshold."""
+    search, whole = Search(library, verify), replace(query, features=with_words(WORDS_FEW, b"-"))
+    ahead = search.ahead(query, DEFAULT_WEIGHTS, 0.95)
+    searches = len(index.given)
+    search.matches(whole, None, weights=DEFAULT_WEIGHTS, threshold=0.95, ahead=ahead)
+    assert searches == len(index.given)
 
 
 @pytest.mark.parametrize("index", [Counted], indirect=True)

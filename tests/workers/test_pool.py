@@ -262,6 +262,7 @@ def test_two_free_workers_share_a_picture(monkeypatch: pytest.MonkeyPatch) -> No
         for started in (pool.arrival(data, model), shared(data)):
             assert started.points is not None
             assert repr(jobs.query(data, model, 1_000_000, True)) == repr(started.result())
+            assert repr(jobs.query_without_points(data, model, 1_000_000)) == repr(started.without_points())
         with pytest.raises(NotAnImage):
             shared(b"no picture").result()
         monkeypatch.setattr(pools, "SHARED_BYTES_MAX", len(data) - 1)
@@ -275,7 +276,7 @@ def test_without_features_no_worker_is_asked_for_them() -> None:
     with WorkerPool(processes=2, memory_mb=512, timeout_s=60, max_pixels=1_000_000, features=False) as pool:
         wait_for(lambda: pool._jobs.has_free(2))
         started = pool.query(encoded(picture(), "PNG"), None)
-        assert (None, b"") == (started.points, started.result().features)
+        assert (None, None, b"") == (started.points, started.without_points(), started.result().features)
 
 
 def test_a_cancelled_job_is_not_done() -> None:
