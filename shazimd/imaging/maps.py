@@ -128,10 +128,10 @@ def _consensus(query: View, candidate: View, asked: NDArray[np.intp], known: NDA
     right, down = size * np.cos(turned), size * np.sin(turned)
     x, y = right * a[:, 0] - down * a[:, 1] - b[:, 0], down * a[:, 0] + right * a[:, 1] - b[:, 1]
     # Of proposal i and match j: how far the map puts a feature from its place, as two products of matrices.
-    misses_x = np.stack([right, -down, -ones, -x], axis=1) @ np.stack([a[:, 0], a[:, 1], b[:, 0], ones])
-    misses_y = np.stack([down, right, -ones, -y], axis=1) @ np.stack([a[:, 0], a[:, 1], b[:, 1], ones])
+    misses_x = np.array([right, -down, -ones, -x]).T.copy() @ np.array([a[:, 0], a[:, 1], b[:, 0], ones])
+    misses_y = np.array([down, right, -ones, -y]).T.copy() @ np.array([a[:, 0], a[:, 1], b[:, 1], ones])
     near &= misses_x * misses_x + misses_y * misses_y < (3 * _TOLERANCE) ** 2  # one feature's size and angle are rough
-    return np.asarray(near[np.count_nonzero(near, axis=1).argmax()])
+    return np.asarray(near[near.sum(axis=1).argmax()])
 
 
 def _refined(a: NDArray[np.float64], b: NDArray[np.float64], agreeing: NDArray[np.bool_]) -> Map | None:

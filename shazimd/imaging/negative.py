@@ -32,7 +32,8 @@ def negated_words(features: Features) -> Words:
 
 def shares_negated_words(query: Words, candidate: Features) -> bool:
     """Whether the negative of a picture, upright or mirrored, has some words of the other."""
-    return bool(query[np.unique(candidate.words)].sum(axis=0).max() >= _WORDS_MIN)
+    sides = query[candidate.words].view(np.bool_).T
+    return any(len(set(candidate.words[side].tolist())) >= _WORDS_MIN for side in sides)
 
 
 def are_opposite(views: Sequence[WholeView], candidate: Features) -> bool:

@@ -226,7 +226,8 @@ class _State:
     def likeliest(self, asked: Words, limit: int, *, is_rare: bool) -> list[ContentId]:
         """The ``limit`` contents with most votes of these words, or of the mirror image's: the same, bytes swapped."""
         parts: list[_Part] = [self._read_buffer, *self.sealed]
-        sides = [np.unique(words).astype(np.intp) for words in (asked, asked.byteswap())]
+        distinct = np.unique(asked)
+        sides = [words.astype(np.intp) for words in (distinct, np.sort(distinct.byteswap()))]
         weights = [_weights(words, parts) for words in sides]
         found: list[tuple[float, ContentId]] = []
         sample: list[NDArray[np.float64]] = []
@@ -304,10 +305,13 @@ def _bar(chance: NDArray[np.float64], stands_out: float) -> float:
 def _largest(votes: NDArray[np.float64], limit: int) -> NDArray[np.intp]:
     """The indices of the ``limit`` largest positive votes, largest first.
 
-    At least ``limit`` votes reach the limit-th largest of the blocks' maxima, and only those are sorted."""
+    At least ``limit`` votes reach the limit-th largest of the blocks' maxima. Of these alone the limit-th is looked up,
+    and what reaches it is sorted."""
     if not len(votes):
         return np.empty(0, np.intp)
     largest = np.sort(np.maximum.reduceat(votes, np.arange(0, len(votes), _BLOCK)))[::-1]
     bar = largest[limit - 1] if len(largest) >= limit else 0.0
     reach = np.flatnonzero((votes >= bar) & (votes > 0))
+    if len(reach) > limit:
+        reach = reach[votes[reach] >= np.partition(votes[reach], -limit)[-limit]]
     return reach[np.argsort(-votes[reach], kind="stable")[:limit]]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from benchmarks.quality.edits import scaled
-from shazimd.imaging.features import Shown, extract_features
+from shazimd.imaging.features import Shown, extract_features, unpack_features
 from shazimd.imaging.kept import ASKED, STORED
+from shazimd.imaging.negative import negated_words, shares_negated_words
 from shazimd.imaging.verify import copy_evidence, verify, verify_all
 from shazimd.types import Verdict, Verification
+from shazimd.words.vocabulary import negated
 
 
 def asked(image: Image.Image) -> bytes:
@@ -164,3 +167,13 @@ def test_a_reduced_page_of_repeated_words_is_a_copy_of_its_original(scale: float
     found = verify_all(query(ImageOps.mirror(reduced) if mirrored else reduced).features, known)
     assert [each.verdict for each in found] == [Verdict.COPY, Verdict.VARIANT]
     assert [each.mapping is not None and each.mapping.mirrored for each in found] == [mirrored] * 2
+
+
+def test_a_negative_is_told_by_its_distinct_words(photo: Image.Image) -> None:
+    """Of either side, and however often the other picture has them: repeated words say no more."""
+    features = unpack_features(asked(photo))
+    words = negated_words(features)
+    shared = np.unique(negated(features.words))
+    for found in (shared, shared.byteswap()):
+        few, enough = (replace(features, words=np.repeat(found[:number], 20)) for number in (5, 6))
+        assert (False, True) == (shares_negated_words(words, few), shares_negated_words(words, enough))

@@ -54,6 +54,16 @@ def test_words_that_come_together_are_those_that_come_alone(rows: list[list[int]
         assert [row.tolist() for row in index._state.buffer.values()] == [sorted(set(row)) for row in rows]
 
 
+@given(st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0]), max_size=40), st.integers(1, 12), st.integers(1, 9))
+def test_the_largest_votes_are_the_first_of_all_in_order(votes: list[float], limit: int, block: int) -> None:
+    """Equal votes stand in the order of their contents, whatever the size of blocks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_BLOCK", block)
+        found = module._largest(np.array(votes), limit).tolist()
+    expected = sorted((number for number, each in enumerate(votes) if each), key=lambda number: -votes[number])
+    assert expected[:limit] == found
+
+
 def test_a_mirror_image_is_found(index: WordIndex) -> None:
     """Words with swapped bytes are those of the mirror image."""
     fill(index, 50)
