@@ -90,6 +90,7 @@ def main(channel: socket.socket) -> int:
     """Fork daemons until the tests end. Returns the exit status in each of them."""
     from shazimd.daemon.main import main as daemon
 
+    os.setsid()  # a daemon with a terminal would be stopped by SIGHUP rather than reload
     while True:
         message, descriptors, *_ = socket.recv_fds(channel, REQUEST_BYTES_MAX, 1)
         if not message:

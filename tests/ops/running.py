@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
+from unittest.mock import patch
 
+from forked_daemons import ForkedDaemon
 from patience import PATIENCE_S, wait_for
 from PIL import Image
 
@@ -41,12 +42,9 @@ class Daemon:
         self.config.write_text("\n".join([fixed, *watch, *tables]))
 
     def start(self, **environ: str) -> None:
-        words = [sys.executable, "-m", "shazimd.daemon.main", "--config", str(self.config), "--socket", self.socket]
-        with self.log.open("ab") as log:
-            # A session of its own has no terminal, where SIGHUP would stop it rather than reload.
-            self.process = subprocess.Popen(
-                [*words, "--log-format", "json"], stderr=log, env={**os.environ, **environ}, start_new_session=True
-            )
+        words = ["--config", str(self.config), "--socket", self.socket, "--log-format", "json"]
+        with self.log.open("ab") as log, patch.dict(os.environ, environ):
+            self.process: ForkedDaemon | subprocess.Popen[bytes] = ForkedDaemon(words, log)
         self.wait_ready()
 
     def wait_ready(self) -> None:
