@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from functools import cache
 
 import pytest
+from fingerprints import query_of
 from PIL import Image
 
 from benchmarks.quality.families import TUNED, picture
 from shazimd.fingerprint import Query
-from shazimd.imaging.extract import Extractor
 from shazimd.imaging.frames import later_frames
 from shazimd.imaging.verify import verify
 from shazimd.types import Verdict
-
-EXTRACTOR = Extractor(None, 200_000_000)
 
 
 @cache
@@ -33,7 +31,7 @@ def saved(images: Sequence[Image.Image], kind: str = "GIF") -> bytes:
 
 
 def query(images: Sequence[Image.Image], kind: str = "GIF") -> Query:
-    return EXTRACTOR.query(saved(images, kind))
+    return query_of(saved(images, kind))
 
 
 @pytest.fixture(scope="module")

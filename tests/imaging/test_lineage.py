@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from daemon_process import drawing
 from drawn import encoded, picture
+from fingerprints import query_of
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from benchmarks.quality.edits import (
@@ -22,7 +23,6 @@ from benchmarks.quality.edits import (
     tilted,
     vignetted,
 )
-from shazimd.imaging.extract import Extractor
 from shazimd.imaging.header import header_facts
 from shazimd.imaging.lineage import lineage, picture_facts
 from shazimd.imaging.verify import verify
@@ -30,7 +30,6 @@ from shazimd.types import Evidence, Verdict
 
 MAX_PIXELS = 10_000_000
 RNG = np.random.default_rng(5)
-EXTRACTOR = Extractor(None, MAX_PIXELS)
 
 
 def test_headers_are_parsed_by_the_plug_ins_of_our_formats() -> None:
@@ -74,7 +73,7 @@ EDITS = {
 
 
 def signs(asked: bytes, known: bytes) -> Evidence:
-    found = verify(EXTRACTOR.query(asked).features, EXTRACTOR.fingerprint(known).features)
+    found = verify(query_of(asked).features, query_of(known).fingerprint.features)
     assert found.verdict is Verdict.COPY
     assert found.mapping is not None
     return lineage(asked, known, found.mapping, MAX_PIXELS)

@@ -10,6 +10,7 @@ from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import fingerprints
 import numpy as np
 import pytest
 from daemon_process import drawing
@@ -37,19 +38,24 @@ from shazimd.store.lmdb_store import open_store
 from shazimd.types import DEFAULT_WEIGHTS, FileRow, FileState, Stat, Verdict, Verification, rounded_score
 
 THRESHOLD = 0.75
-LOGO, CHART, FORM = (picture(family, TUNED, 0) for family in ("logos", "line charts", "forms"))
-PICTURES = {
-    "logo": LOGO,
-    "logo-copy": recompressed(scaled(LOGO, 0.5), 75),
-    "logo-other": picture("logos", TUNED, 1),
-    "chart": CHART,
-    "chart-copy": cropped(CHART, 0.9, np.random.default_rng(1)),
-    "chart-other": picture("line charts", TUNED, 1),
-    "form": FORM,
-    "form-copy": recompressed(FORM, 60),
-    "form-other": picture("forms", TUNED, 1),
-}
-"""Each family's copy, and another picture of its template. The logos are low in information."""
+
+
+def pictures() -> dict[str, Image.Image]:
+    """Each family's copy, and another picture of its template. The logos are low in information."""
+    logo, chart, form = (picture(family, TUNED, 0) for family in ("logos", "line charts", "forms"))
+    return {
+        "logo": logo,
+        "logo-copy": recompressed(scaled(logo, 0.5), 75),
+        "logo-other": picture("logos", TUNED, 1),
+        "chart": chart,
+        "chart-copy": cropped(chart, 0.9, np.random.default_rng(1)),
+        "chart-other": picture("line charts", TUNED, 1),
+        "form": form,
+        "form-copy": recompressed(form, 60),
+        "form-other": picture("forms", TUNED, 1),
+    }
+
+
 COPIES = {frozenset([name, f"{name}-copy"]) for name in ("logo", "chart", "form")}
 
 Pair: TypeAlias = tuple[str, str]
@@ -80,8 +86,7 @@ def verify(query: bytes, candidates: Sequence[bytes]) -> Future[list[Verificatio
 
 @pytest.fixture(scope="module")
 def queries() -> dict[str, Query]:
-    extractor = Extractor(None, 200_000_000)
-    return {name: extractor.query(encoded(image, "PNG")) for name, image in PICTURES.items()}
+    return {name: fingerprints.query(image) for name, image in pictures().items()}
 
 
 @pytest.fixture
@@ -146,24 +151,32 @@ def copies(library: Library, queries: dict[str, Query]) -> tuple[set[Pair], set[
 
 def test_a_pair_has_one_answer(library: Library, queries: dict[str, Query]) -> None:
     """Copies are told as copies by all three, other pictures of a template by none."""
-    expected = {(a, b) for a, b in permutations(PICTURES, 2) if frozenset([a, b]) in COPIES}
+    expected = {(a, b) for a, b in permutations(queries, 2) if frozenset([a, b]) in COPIES}
     assert copies(library, queries) == (expected, expected, COPIES)
 
 
-INVOICE = invoice("714.10", "10482")
-INVOICES = {
-    "other": invoice("205.36", "96837"),
-    "invoice": INVOICE,
-    "screenshot": windowed(INVOICE, np.random.default_rng(1)),
-    "next": invoice("388.96", "10483"),
-}
+def invoices() -> dict[str, Image.Image]:
+    asked = invoice("714.10", "10482")
+    return {
+        "other": invoice("205.36", "96837"),
+        "invoice": asked,
+        "screenshot": windowed(asked, np.random.default_rng(1)),
+        "next": invoice("388.96", "10483"),
+    }
 
 
-@pytest.mark.parametrize("order", [[*INVOICES], [*INVOICES][::-1], ["screenshot", "other", "next", "invoice"]])
+@pytest.mark.parametrize(
+    "order",
+    [
+        ["other", "invoice", "screenshot", "next"],
+        ["next", "screenshot", "invoice", "other"],
+        ["screenshot", "other", "next", "invoice"],
+    ],
+)
 def test_an_edited_page_is_a_copy_of_its_original_alone(tmp_path: Path, order: Sequence[str]) -> None:
     """The screenshot lacks what tells the invoices apart; the places in which these differ show whose it is."""
-    extractor = Extractor(None, 200_000_000)
-    queries = {name: extractor.query(encoded(INVOICES[name], "PNG")) for name in order}
+    pages = invoices()
+    queries = {name: fingerprints.query(pages[name]) for name in order}
     with filled(tmp_path, queries) as library:
         _, compared, grouped = copies(library, queries)
         assert (compared, grouped) == (
@@ -206,48 +219,50 @@ def sign() -> Image.Image:
     return drawn
 
 
-CUT, MARK, WHITE_MARK = cutout(photograph(seed=5)), mark("#c03020"), mark("white")
-RETONED = {
-    "photo": photograph(seed=3),
-    "photo-copy": recompressed(scaled(ImageOps.invert(photograph(seed=3)), 0.7), 80),
-    "photo-other": photograph(seed=4),
-    "form": FORM,
-    "form-copy": recompressed(ImageOps.invert(FORM), 80),
-    "form-other": ImageOps.invert(picture("forms", TUNED, 1)),
-    "cut-out": CUT,
-    "cut-out-copy": recompressed(flattened(CUT, "black"), 80),
-    "cut-out-other": recompressed(flattened(cutout(photograph(seed=6)), "black"), 80),
-    "mark": MARK,
-    "mark-copy": recompressed(scaled(flattened(MARK, "black"), 0.8), 80),
-    "white-mark": WHITE_MARK,
-    "sign-other": recompressed(sign(), 80),
-    "white-mark-copy": recompressed(scaled(flattened(WHITE_MARK, "#204060"), 0.8), 80),
-}
-"""Negatives, and pictures with transparent pixels that were flattened on another ground."""
+def retoned() -> dict[str, Image.Image]:
+    """Negatives, and pictures with transparent pixels that were flattened on another ground."""
+    photo, form, cut = photograph(seed=3), picture("forms", TUNED, 0), cutout(photograph(seed=5))
+    red, white = mark("#c03020"), mark("white")
+    return {
+        "photo": photo,
+        "photo-copy": recompressed(scaled(ImageOps.invert(photo), 0.7), 80),
+        "photo-other": photograph(seed=4),
+        "form": form,
+        "form-copy": recompressed(ImageOps.invert(form), 80),
+        "form-other": ImageOps.invert(picture("forms", TUNED, 1)),
+        "cut-out": cut,
+        "cut-out-copy": recompressed(flattened(cut, "black"), 80),
+        "cut-out-other": recompressed(flattened(cutout(photograph(seed=6)), "black"), 80),
+        "mark": red,
+        "mark-copy": recompressed(scaled(flattened(red, "black"), 0.8), 80),
+        "white-mark": white,
+        "sign-other": recompressed(sign(), 80),
+        "white-mark-copy": recompressed(scaled(flattened(white, "#204060"), 0.8), 80),
+    }
 
 
 def test_a_negative_and_another_ground_are_copies_whichever_is_asked(tmp_path: Path) -> None:
     """All three tell the negative of a photograph or page, and a cut-out or logo on black or in colour."""
-    extractor = Extractor(None, 200_000_000)
-    queries = {name: extractor.query(encoded(image, "PNG")) for name, image in RETONED.items()}
+    queries = {name: fingerprints.query(image) for name, image in retoned().items()}
     wanted = {frozenset([name, f"{name}-copy"]) for name in ("photo", "form", "cut-out", "mark", "white-mark")}
-    expected = {(a, b) for a, b in permutations(RETONED, 2) if frozenset([a, b]) in wanted}
+    expected = {(a, b) for a, b in permutations(queries, 2) if frozenset([a, b]) in wanted}
     with filled(tmp_path, queries) as library:
         assert copies(library, queries) == (expected, expected, wanted)
 
 
-PHOTO = blurred(3)
-TURNED = {
-    "photo": PHOTO,
-    "photo-mirrored": ImageOps.mirror(PHOTO),
-    "photo-turned": PHOTO.transpose(Transpose.ROTATE_90),
-}
+def turned() -> dict[str, Image.Image]:
+    photo = blurred(3)
+    return {
+        "photo": photo,
+        "photo-mirrored": ImageOps.mirror(photo),
+        "photo-turned": photo.transpose(Transpose.ROTATE_90),
+    }
 
 
 def test_a_pair_has_one_score(tmp_path: Path) -> None:
     """The same digits in find, compare and duplicates, over the best orientation, whichever picture is asked."""
     extractor = Extractor(Mean(), 200_000_000)
-    queries = {name: extractor.query(encoded(image, "JPEG", quality=80)) for name, image in TURNED.items()}
+    queries = {name: extractor.query(encoded(image, "JPEG", quality=80)) for name, image in turned().items()}
     with filled(tmp_path, queries, MODEL) as library:
         search = Search(library, verify)
         scores: defaultdict[frozenset[str], set[float]] = defaultdict(set)
@@ -267,7 +282,7 @@ def test_a_pair_has_one_score(tmp_path: Path) -> None:
         for member in others:
             assert member.tie is not None
             scores[frozenset([keep.path[1:].decode(), member.path[1:].decode()])].add(rounded_score(member.tie.score))
-    pairs = {frozenset(pair) for pair in combinations(TURNED, 2)}
+    pairs = {frozenset(pair) for pair in combinations(queries, 2)}
     assert {pair: len(found) for pair, found in scores.items() if pair in pairs} == dict.fromkeys(pairs, 1)
     assert min(min(scores[pair]) for pair in pairs) > 0.95
 
