@@ -125,8 +125,7 @@ def _files(txn: Transaction, t: Tables) -> Iterator[str]:
 
 def _holders(txn: Transaction, t: Tables) -> Iterator[str]:
     for key, _ in scan(txn, t.holders, b""):
-        raw = get(txn, t.files, key[NUMBER_BYTES:])
-        record = None if raw is None else records.sound(raw, FileRecord)
+        record = records.sound(get(txn, t.files, key[NUMBER_BYTES:]), FileRecord)
         if record is None or record.content != parse_number(key):
             yield f"content {parse_number(key)} lists file {key[NUMBER_BYTES:]!r}, which does not hold it"
 
@@ -221,8 +220,7 @@ def _decisions(txn: Transaction, t: Tables) -> Iterator[str]:
             if not _has(txn, t.decided, digest + key):
                 yield f"decision {parse_number(key)} is not found by the digest {digest.hex()}"
     for key, _ in scan(txn, t.decided, b""):
-        found = get(txn, t.decisions, key[-NUMBER_BYTES:])
-        record = None if found is None else records.sound(found, UserDecision)
+        record = records.sound(get(txn, t.decisions, key[-NUMBER_BYTES:]), UserDecision)
         if record is None or key[:-NUMBER_BYTES] not in record.contents:
             yield f"digest {key[:-NUMBER_BYTES].hex()} names decision {parse_number(key[-NUMBER_BYTES:])}, not about it"
 
@@ -255,8 +253,7 @@ def _numbers(txn: Transaction, t: Tables) -> Iterator[str]:
 
 
 def _content(txn: Transaction, t: Tables, key: bytes) -> ContentRecord | None:
-    raw = get(txn, t.contents, key)
-    return None if raw is None else records.sound(raw, ContentRecord)
+    return records.sound(get(txn, t.contents, key), ContentRecord)
 
 
 def _has(txn: Transaction, table: Table, key: bytes) -> bool:

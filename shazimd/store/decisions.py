@@ -30,8 +30,7 @@ class DecisionReader:
                 yield decision, found
 
     def get(self, decision: int) -> UserDecision | None:
-        raw = get(self._txn, self._t.decisions, number(decision))
-        return None if raw is None else records.sound(raw, UserDecision)
+        return records.sound(get(self._txn, self._t.decisions, number(decision)), UserDecision)
 
 
 class DecisionWriter(DecisionReader):

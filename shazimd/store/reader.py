@@ -282,18 +282,15 @@ class Reader:
 
     def _pending(self, *, across: bool, after: int = 0) -> Iterator[tuple[int, records.PendingNote]]:
         for key, raw in scan(self._txn, self._t.pending_alerts, b"", number(after + 1)):
-            if records.sound(raw, records.PendingAlertRecord) is None:
-                continue
-            note = records.decode_pending_alert(raw, self._sight.features_version)
-            if bool(note.digest) == across:
+            note = records.sound_pending_alert(raw, self._sight.features_version)
+            if note is not None and bool(note.digest) == across:
                 yield parse_number(key), note
 
     untold = pending_alerts  # its name in version 0.1, by which scripts outside the package read a store
 
     def get(self, key: str) -> Any:
         """A small value by its name (see ``Writer.set``), None when unset."""
-        raw = get(self._txn, self._t.values, key.encode())
-        return None if raw is None else records.sound_json(raw)
+        return records.sound_json(get(self._txn, self._t.values, key.encode()))
 
     def counts(self) -> dict[str, int]:
         """``images`` (indexed files of this host), ``foreign`` (files of others), ``contents``, ``failed`` (files),
@@ -328,8 +325,7 @@ class Reader:
         return record
 
     def _sound_content(self, key: bytes) -> ContentRecord | None:
-        raw = get(self._txn, self._t.contents, key)
-        return None if raw is None else records.sound(raw, ContentRecord)
+        return records.sound(get(self._txn, self._t.contents, key), ContentRecord)
 
     def _features(self, content: ContentId) -> bytes:
         packed = get_pieces(self._txn, self._t.features, number(content))
@@ -360,8 +356,7 @@ class Reader:
         return records.decode_file(raw)
 
     def _model(self, model: str | None) -> ModelRecord | None:
-        raw = None if model is None else get(self._txn, self._t.models, model.encode())
-        return None if raw is None else records.sound(raw, ModelRecord)
+        return None if model is None else records.sound(get(self._txn, self._t.models, model.encode()), ModelRecord)
 
     def _models(self) -> Iterator[tuple[str, ModelRecord]]:
         for key, raw in scan(self._txn, self._t.models, b""):

@@ -139,10 +139,10 @@ def decode(raw: bytes, kind: type[R]) -> R:
         raise StoreDamaged(f"a record is {raw[:40]!r}, expected a {kind.__name__}: {error}") from error
 
 
-def sound(raw: bytes, kind: type[R]) -> R | None:
-    """A record from its bytes, None for values that no record of this kind has."""
+def sound(raw: bytes | None, kind: type[R]) -> R | None:
+    """A record from its bytes; None without any, and for values that no record of this kind has."""
     try:
-        return msgspec.msgpack.decode(raw, type=kind)
+        return msgspec.msgpack.decode(raw, type=kind) if raw else None
     except UNDECODABLE:
         return None
 
@@ -294,9 +294,11 @@ def encode_pending_alert(path: bytes, query: Query, digest: Digest = b"") -> byt
     )
 
 
-def decode_pending_alert(raw: bytes, version: int | None) -> PendingNote:
-    """A pending alert, with features of one version. Raises StoreDamaged."""
-    record = decode(raw, PendingAlertRecord)
+def sound_pending_alert(raw: bytes, version: int | None) -> PendingNote | None:
+    """A pending alert, with features of one version; None for other bytes."""
+    record = sound(raw, PendingAlertRecord)
+    if record is None:
+        return None
     own, *orientations = (_from_signals_record(signals) for signals in record.signals)
     fingerprint = to_fingerprint(record.content, own.fv, record.model, of_version(record.features, version))
     if fingerprint.turned:
@@ -354,9 +356,9 @@ def encode_json(value: Any) -> bytes:
     return _as_json(value).encode("ascii")
 
 
-def sound_json(raw: bytes) -> Any:
-    """A plain JSON value from its bytes, None for other bytes and for null, which is never stored."""
+def sound_json(raw: bytes | None) -> Any:
+    """A plain JSON value from its bytes; None without any, for other bytes, and for null, which is never stored."""
     try:
-        return json.loads(raw)
+        return json.loads(raw) if raw else None
     except (ValueError, RecursionError):
         return None

@@ -60,8 +60,7 @@ class RelationReader:
 
     def between(self, a: ContentId, b: ContentId) -> Relation | None:
         """The relation of a pair, in either order; None without one."""
-        raw = get(self._txn, self._t.relations, _key(min(a, b), max(a, b)))
-        record = records.sound(raw, RelationRecord) if raw else None
+        record = records.sound(get(self._txn, self._t.relations, _key(min(a, b), max(a, b))), RelationRecord)
         return None if record is None else _to_relation(record)
 
     def partners(self, content: ContentId) -> list[ContentId]:
@@ -77,7 +76,7 @@ class RelationReader:
     def copies(self) -> Iterator[tuple[ContentId, ContentId, Evidence | None]]:
         """The pairs with the verdict COPY as (asked, known, evidence), by the smaller id. Reads all relations."""
         for _, raw in scan(self._txn, self._t.relations, b""):
-            record = records.sound(raw, RelationRecord) if raw else None
+            record = records.sound(raw, RelationRecord)
             if record and record.verdict is Verdict.COPY:
                 yield record.asked, record.known, record.evidence
 
@@ -118,7 +117,7 @@ class RelationReader:
     def rows(self, content: ContentId) -> Iterator[tuple[bytes, FileRow]]:
         """The files of a content on this host, as (name without directory, row)."""
         own = get(self._txn, self._t.contents, number(content))
-        is_sound = own is not None and records.sound(own, records.ContentRecord) is not None
+        is_sound = records.sound(own, records.ContentRecord) is not None
         for key, _ in scan(self._txn, self._t.holders, number(content)) if is_sound else ():
             if is_foreign_key(key[NUMBER_BYTES:]):
                 return
@@ -128,8 +127,7 @@ class RelationReader:
 
     def facts(self, content: ContentId) -> PictureFacts | None:
         """Facts about a content beside its fingerprint, None while unknown."""
-        raw = get(self._txn, self._t.facts, number(content))
-        record = None if raw is None else records.sound(raw, FactsRecord)
+        record = records.sound(get(self._txn, self._t.facts, number(content)), FactsRecord)
         return None if record is None else _to_facts(record)
 
 
@@ -174,8 +172,7 @@ class RelationWriter(RelationReader):
         self.mark(content)
         for partner in self.partners(content):
             key = _key(*sorted((content, partner)))
-            raw = get(self._txn, self._t.relations, key)
-            record = records.sound(raw, RelationRecord) if raw else None
+            record = records.sound(get(self._txn, self._t.relations, key), RelationRecord)
             if record is not None:
                 put(self._txn, self._t.relations, key, records.encode(structs.replace(record, judge=0)))
 

@@ -103,7 +103,7 @@ class UnsoundReader:
     def model_is_unsound(self, model: str, width: int) -> bool:
         """Whether the row of a model is unsound, or has another width than the model."""
         raw = get(self._txn, self._t.models, model.encode())
-        known = None if raw is None else records.sound(raw, ModelRecord)
+        known = records.sound(raw, ModelRecord)
         return raw is not None and (known is None or known.width != width)
 
     def _own_files(self, content: bytes) -> Iterator[bytes]:
@@ -143,8 +143,7 @@ class UnsoundWriter(UnsoundReader):
 
     def drop_model(self, model: str) -> None:
         """Forget a model's row and all vectors under its number: each content then lacks its vector."""
-        raw = get(self._txn, self._t.models, model.encode())
-        known = None if raw is None else records.sound(raw, ModelRecord)
+        known = records.sound(get(self._txn, self._t.models, model.encode()), ModelRecord)
         if known is not None:
             delete_all(self._txn, self._t.vectors, known.number.to_bytes(MODEL_BYTES, "big"))
         self._txn.delete(model.encode(), db=self._t.models)

@@ -93,7 +93,7 @@ def test_rows_are_read_or_damaged(raw: bytes) -> None:
     """A row of any bytes is a value or StoreDamaged; nothing else ends a reader."""
     for read in (
         lambda: records.decode(raw, records.ContentRecord),
-        lambda: records.decode_pending_alert(raw, None),
+        lambda: records.sound_pending_alert(raw, None),
         lambda: records.decode_file(raw),
         lambda: records.sound_json(raw),
     ):
