@@ -44,7 +44,7 @@ def later_frames(data: bytes, kind: str) -> Frames | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as of a frame outside of the canvas: shown all the same
             return _read(data, kind)
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError):
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError):
         return None  # its first frame was decoded, which is all that is known of it then
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from benchmarks.quality.families import TUNED, picture
 from shazimd.fingerprint import Query
+from shazimd.imaging.extract import Extractor
 from shazimd.imaging.frames import later_frames
 from shazimd.imaging.verify import verify
 from shazimd.types import Verdict
@@ -82,3 +83,15 @@ def test_a_still_and_a_damaged_animation_have_no_later_frames() -> None:
     """The first frame is all that is known of them."""
     assert later_frames(saved(frames()[:1], "PNG"), "PNG") is None
     assert later_frames(saved(frames(1))[:200], "GIF") is None
+
+
+def test_an_animation_with_a_frame_of_too_many_pixels_has_no_later_frames() -> None:
+    """Its first frame is what is known of it."""
+    data = bytearray(saved(frames(1)))
+    control = data.index(
+        b"\x21\xf9\x04", data.index(b"\x21\xf9\x04") + 1
+    )  # of the second frame, 8 bytes before its place
+    assert data[control + 8] == ord(",")
+    data[control + 13 : control + 17] = b"\xff" * 4  # width and height
+    assert later_frames(bytes(data), "GIF") is None
+    assert Extractor(None, 1_000_000).query(bytes(data)).fingerprint.width == 240
