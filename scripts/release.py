@@ -74,8 +74,9 @@ def build(output: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = str(Path(folder) / "bin/python")
-        _run(python, "-m", "pip", "install", "-q", "build")
-        _run(python, "-m", "build", "--outdir", str(output), str(CHECKOUT))
+        requires = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["build-system"]["requires"]
+        _run(python, "-m", "pip", "install", "-q", "build", *requires)
+        _run(python, "-m", "build", "--no-isolation", "--outdir", str(output), str(CHECKOUT))
 
 
 def bill_of_materials(version: str) -> dict[str, object]:
