@@ -113,6 +113,16 @@ def align(query: Features, match: Features, affine: Affine, *, least: int = 0, m
     return Aligned(_moved(ours, between, grid), theirs, _overlap(sizes, between), between, sizes, pictures, ours)
 
 
+def align_fine(query: Features, match: Features, affine: Affine) -> Aligned:
+    """As ``align``, of the pictures in all pixels that are kept."""
+    ours, theirs = pictures = query.fine, match.fine
+    scale = scale_of(affine) * query.width / ours.shape[1] * theirs.shape[1] / match.width
+    sizes = laid, grid = _size(ours, min(1.0, scale)), _size(theirs, min(1.0, 1 / scale))
+    between = _between(query, match, affine, sizes)
+    ours, theirs = _smooth_luma(ours, laid), _smooth_luma(theirs, grid)
+    return Aligned(_moved(ours, between, grid), theirs, _overlap(sizes, between), between, sizes, pictures, ours)
+
+
 def align_print(query: Features, match: Features, affine: Affine) -> Aligned | None:
     """As ``align``, of the print of two dense pages; None unless both have print."""
     ours, theirs = query.print, match.print

@@ -129,12 +129,12 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
     found = coarsely or other_strokes(both, drawn=drawn, pixels=least) or differences_of(both, drawn=drawn)
     if not drawn:
         by_size = other_objects(both) or other_picture(both) or other_marks(both)
-        return found or by_size or _figures_on_a_photo(both) or other_words(both)
+        return found or by_size or _figures_on_a_photo(both) or other_words(query, match, affine)
     borders = TONED_FIGURES if toned else DRAWN_FIGURES
     if found is None:
         print_ = align_print(query, match, affine)
         figures = other_figures(both, borders) if print_ is None else other_figures(print_, DENSE_FIGURES)
-        return figures or (other_picture(both) or other_words(both) if toned else repeated_things(both))
+        return figures or (other_picture(both) or other_words(query, match, affine) if toned else repeated_things(both))
     if differ_by_words_alone(both):
         return None
     for without in (without_stamp(both, found), brightened(both)):

@@ -34,6 +34,7 @@ from shazimd.words.packing import (
     PRINT_LENGTH,
     VERSION,
     WINDOW_SIZE_MAX,
+    size_of,
     split,
     stored_points,
 )
@@ -103,6 +104,11 @@ class Features:
     def picture(self) -> NDArray[np.uint8]:
         """[h, w, 3]: the whole picture, small, as Y, Cr, Cb. Raises ValueError for features that hold no picture."""
         return self.small.mirrored_colours if self.is_mirrored else self.small.colours
+
+    @property
+    def fine(self) -> NDArray[np.uint8]:
+        """[h, w, 3]: as ``picture``, in all pixels that are kept. Raises as ``picture``."""
+        return self.small.mirrored_fine if self.is_mirrored else self.small.fine
 
     @property
     def print(self) -> NDArray[np.uint8] | None:
@@ -196,8 +202,14 @@ def unpack_features(data: bytes) -> Features:
     rows = packed.rows
     if not packed.picture.startswith(SIGNATURES):
         raise ValueError(f"packed features end in {len(packed.picture)} bytes that are no picture")
-    side = _LUMA_SIDES[len(rows) > len(stored_points(rows))]  # more than are ever stored: a query
-    side_max = None if (rows["size"] <= WINDOW_SIZE_MAX).any() else STORED.drawn_side  # a screen's is larger
+    # A query has more points than are ever stored, or a larger picture.
+    is_drawn, is_asked = bool(packed.flags & DRAWN), len(rows) > len(stored_points(rows))
+    luma_side = _LUMA_SIDES[is_asked]
+    if is_drawn:
+        side_max = None if (rows["size"] <= WINDOW_SIZE_MAX).any() else STORED.drawn_side  # a screen's is larger
+    else:
+        is_asked = is_asked or max(size_of(packed.picture) or (0,)) > STORED.photo_side
+        side_max = (ASKED if is_asked else STORED).compared_side
     clear = Clear(packed.clear, BLACK if packed.flags & ON_BLACK else WHITE) if packed.clear else None
     return Features(
         width=packed.width,
@@ -207,8 +219,8 @@ def unpack_features(data: bytes) -> Features:
         angles=rows["angle"].astype(np.float32) * (2 * np.pi / 256),
         words=rows["word"],
         bits=np.unpackbits(rows["bits"], axis=1).astype(bool),
-        small=SmallPicture(packed.picture, side, clear, packed.print, side_max),
-        drawn=bool(packed.flags & DRAWN),
+        small=SmallPicture(packed.picture, luma_side, clear, packed.print, side_max),
+        drawn=is_drawn,
         frames=np.frombuffer(packed.frames, np.uint8).reshape(FRAMES_SHAPE) if packed.frames else None,
     )
 

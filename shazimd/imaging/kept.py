@@ -35,6 +35,8 @@ class Detail(NamedTuple):
     features: int
     photo_side: int
     """longer side of the small picture of a photograph, pixels"""
+    compared_side: int
+    """in which photographs are compared, but for letters"""
     photo_bytes_max: int
     drawn_side: int
     """longer side of the small picture of a page, chart or drawing"""
@@ -43,19 +45,35 @@ class Detail(NamedTuple):
 
 
 STORED = Detail(
-    STORED_MAX, photo_side=192, photo_bytes_max=4500, drawn_side=384, drawn_bytes_max=8900, print_bytes_max=17500
+    STORED_MAX,
+    photo_side=320,
+    compared_side=192,
+    photo_bytes_max=16000,
+    drawn_side=384,
+    drawn_bytes_max=8900,
+    print_bytes_max=17500,
 )
-"""3 KiB of features and 3 to 4 KiB of picture for most photos; at most 12 KB in all, and 17.5 KB more of a page that is
-dense with print."""
+"""3 KiB of features and 5 to 15 KB of picture for most photos; at most 19.1 KB in all, 12 KB of a drawing, and 17.5 KB
+more of a page that is dense with print."""
 ASKED = Detail(
-    ASKED_MAX, photo_side=256, photo_bytes_max=22000, drawn_side=512, drawn_bytes_max=60000, print_bytes_max=70000
+    ASKED_MAX,
+    photo_side=384,
+    compared_side=256,
+    photo_bytes_max=60000,
+    drawn_side=512,
+    drawn_bytes_max=60000,
+    print_bytes_max=70000,
 )
 """A query is not kept, so it can be richer: the known picture may fill only a corner of it."""
 
 _LOSSLESS_SIDE = 64
 """Pixels: sprites and icons up to this side are kept as they are, in fewer bytes than their edges cost a JPEG."""
-_JPEG_TRIES = (1.0, (80, 60, 40, 25)), (0.67, (40, 20, 5))
+_PHOTO_TRIES = (1.0, (40, 25)), (0.67, (40, 20, 5))
 """(share of the side, qualities) of photographs: the first under its bytes; the last for noise."""
+_THUMBNAIL_SIDE, _FINE_PHOTO_TRIES = 256, ((1.0, (80, 60, 40, 25)), (0.67, (40, 20, 5)))
+"""Pixels, and as above: photographs up to this side, and those that are asked about, are kept finer."""
+_COLOUR_QUALITY_MIN = 65
+"""Of photographs: letters as bright as what is below them stand out by their colour alone."""
 _WEBP_TRIES = (1.0, 40), (0.8, 30), (0.67, 20)
 """(share of the side, quality) of drawn pictures: the first under its bytes; a dense page takes the last."""
 _FINE_SIDE, _FINE_TRIES = 192, ((1.0, 90), (1.0, 40))
@@ -120,8 +138,10 @@ def small_picture(rgb: NDArray[np.uint8], detail: Detail, drawn: bool) -> bytes:
         if len(encoded) <= detail.photo_bytes_max:
             return encoded
     if not drawn:
-        for share, qualities in _JPEG_TRIES:
-            encoded = _jpeg(_small_bgr(rgb, share * detail.photo_side), qualities, detail.photo_bytes_max)
+        is_fine = detail is ASKED or max(rgb.shape[:2]) <= _THUMBNAIL_SIDE
+        for share, qualities in _FINE_PHOTO_TRIES if is_fine else _PHOTO_TRIES:
+            pixels = _small_bgr(rgb, share * detail.photo_side)
+            encoded = _jpeg(pixels, qualities, detail.photo_bytes_max, _COLOUR_QUALITY_MIN)
             if len(encoded) <= detail.photo_bytes_max:
                 break
         return encoded
@@ -135,10 +155,12 @@ def _small_bgr(rgb: NDArray[np.uint8], side: float) -> NDArray[np.uint8]:
     return np.ascontiguousarray(fit(rgb, round(side))[..., ::-1])
 
 
-def _jpeg(pixels: NDArray[np.uint8], qualities: Sequence[int], bytes_max: int) -> bytes:
-    """With the first of the qualities that takes at most so many bytes; else with the last."""
+def _jpeg(pixels: NDArray[np.uint8], qualities: Sequence[int], bytes_max: int, colour_min: int = 0) -> bytes:
+    """With the first of the qualities that takes at most so many bytes; else with the last. The quality of the colours
+    is ``colour_min`` at least."""
     for quality in qualities:
-        encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+        how = [cv2.IMWRITE_JPEG_LUMA_QUALITY, quality, cv2.IMWRITE_JPEG_CHROMA_QUALITY, max(quality, colour_min)]
+        encoded = cv2.imencode(".jpg", pixels, [*how, cv2.IMWRITE_JPEG_OPTIMIZE, 1])[1].tobytes()
         if len(encoded) <= bytes_max:
             break
     return encoded

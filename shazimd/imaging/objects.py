@@ -212,8 +212,12 @@ def _near(*levels: cv2.typing.MatLike) -> list[Plane]:
 @lru_cache(maxsize=1)
 def rest_of(both: Aligned) -> NDArray[np.float32]:
     """The difference without the part that a blur, or a map that is a little off, explains in all of the picture; of
-    the last pair, looked through for figures and for words."""
-    query, match, inside = gained_query(both), both.match, both.inside
+    the last pair, looked through for figures and for marks."""
+    return unexplained(gained_query(both), both.match, both.inside)
+
+
+def unexplained(query: Plane, match: Plane, inside: Mask) -> NDArray[np.float32]:
+    """The difference of two planes of one tone, as above."""
     difference = cv2.subtract(query, match, dtype=cv2.CV_32F).astype(np.float32, copy=False)
     middle = cv2.addWeighted(query, 0.5, match, 0.5, 0, dtype=cv2.CV_32F)
     details = [middle - cv2.blur(middle, (side, side)) for side in _BLURS]

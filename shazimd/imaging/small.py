@@ -66,12 +66,12 @@ class SmallPicture:
     def of(cls, colours: NDArray[np.uint8], luma_side: int | None = None) -> SmallPicture:
         """From pixels [h, w, 3]: Y, Cr, Cb."""
         made = cls(b"", max(colours.shape) if luma_side is None else luma_side)
-        made.__dict__["colours"] = colours
+        made.__dict__["fine"] = colours
         return made
 
     def negated(self) -> SmallPicture:
         """The negative; decoded when it is first looked at."""
-        return _Negative(self, self._luma_side)
+        return _Negative(self, self._luma_side, self._side_max)
 
     def on(self, ground: Colour) -> SmallPicture:
         """A picture with transparent pixels, laid on another ground. Raises as ``colours``."""
@@ -106,11 +106,15 @@ class SmallPicture:
         return cv2.resize(kept, shape[1::-1], interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
     @cached_property
-    def colours(self) -> NDArray[np.uint8]:
-        """[h, w, 3]: Y, Cr, Cb. Raises ValueError for bytes that are no picture."""
+    def fine(self) -> NDArray[np.uint8]:
+        """[h, w, 3]: Y, Cr, Cb in all pixels. Raises ValueError for bytes that are no picture."""
         bgr = _decoded(self._encoded, cv2.IMREAD_COLOR)
-        bgr = bgr if self._side_max is None else fit(bgr, self._side_max)
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2YCrCb).astype(np.uint8, copy=False)
+
+    @cached_property
+    def colours(self) -> NDArray[np.uint8]:
+        """``fine``, with the longest side asked for at most. Raises as ``fine``."""
+        return self.fine if self._side_max is None else fit(self.fine, self._side_max)
 
     @cached_property
     def print(self) -> NDArray[np.uint8] | None:
@@ -121,6 +125,11 @@ class SmallPicture:
     def luma(self) -> NDArray[np.uint8]:
         """[h, w], of the side asked for at most. Raises as ``colours``."""
         return fit(cv2.extractChannel(self.colours, 0).astype(np.uint8, copy=False), self._luma_side)
+
+    @cached_property
+    def mirrored_fine(self) -> NDArray[np.uint8]:
+        """``fine`` of the mirror image. Raises as ``fine``."""
+        return cv2.flip(self.fine, 1).astype(np.uint8, copy=False)
 
     @cached_property
     def mirrored_colours(self) -> NDArray[np.uint8]:
@@ -134,9 +143,13 @@ class SmallPicture:
 
 
 class _Negative(SmallPicture):
-    def __init__(self, positive: SmallPicture, luma_side: int) -> None:
-        super().__init__(b"", luma_side)
+    def __init__(self, positive: SmallPicture, luma_side: int, side_max: int | None) -> None:
+        super().__init__(b"", luma_side, side_max=side_max)
         self._positive = positive
+
+    @cached_property
+    def fine(self) -> NDArray[np.uint8]:
+        return 255 - self._positive.fine
 
     @cached_property
     def colours(self) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = 9
+VERSION = 11
 """The first byte. Raise it with every change to the bytes or to how features are found: the backfill then makes the
 features of all known pictures anew."""
 HEADER = struct.Struct("<BBHHH")
@@ -134,7 +134,7 @@ def check_packed(data: bytes, *, asked: bool = False) -> None:
     side_max = _ASKED_SIDE_MAX if asked else _STORED_SIDE_MAX
     pictures = {CLEAR: found.clear, PRINT: found.print}
     for picture in (*(part for flag, part in pictures.items() if found.flags & flag), found.picture):
-        size = _size_of(picture)
+        size = size_of(picture)
         if size is None or not all(1 <= side <= side_max for side in size):
             raise ValueError(f"packed features hold a picture of size {size}, expected 1 to {side_max} pixels a side")
 
@@ -146,7 +146,7 @@ def _length_of_webp(data: bytes, begin: int) -> int:
     return 8 + int.from_bytes(data[begin + 4 : begin + 8], "little")
 
 
-def _size_of(picture: bytes) -> tuple[int, int] | None:
+def size_of(picture: bytes) -> tuple[int, int] | None:
     """Width and height of a small picture, by the header that OpenCV writes; None for other bytes."""
     try:
         if picture[:8] == b"\x89PNG\r\n\x1a\n":

@@ -41,10 +41,10 @@ def _photo() -> NDArray[np.uint8]:
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 3))
 @settings(max_examples=25, deadline=None)
 def test_features_of_any_size_fit_their_budget_and_come_back(height: int, width: int, seed: int) -> None:
-    """Whatever the picture's size, at most 7.5 KiB are kept and unpack to points inside the picture."""
+    """Whatever the picture's size, at most 19.1 KB are kept and unpack to points inside the picture."""
     packed = extract_features(Shown(_noise(height, width, seed)))
     features = unpack_features(packed)
-    assert len(packed) <= 7.5 * 1024
+    assert len(packed) <= 19_100
     assert len(features.points) == len(features.bits) == len(features.words) <= STORED.features
     assert np.all((features.points >= 0) & (features.points <= (features.width, features.height)))
 
@@ -63,8 +63,21 @@ def test_a_photo_has_many_features_and_a_small_picture() -> None:
     features = unpack_features(extract_features(Shown(luma)))
     assert len(features.points) == STORED.features
     assert max(features.luma.shape) == LUMA_SIDE
-    assert max(features.picture.shape) == STORED.photo_side
+    assert max(features.picture.shape) == STORED.compared_side
+    assert max(features.fine.shape) == STORED.photo_side
     assert features.luma.shape[0] / features.luma.shape[1] == pytest.approx(luma.shape[0] / luma.shape[1], abs=0.02)
+
+
+@pytest.mark.parametrize("has_points", [True, False])
+def test_a_photo_is_compared_in_fewer_pixels_than_are_kept(has_points: bool) -> None:
+    """But for letters; of a query without features as of others, since it has more pixels than what is stored."""
+    for packed, detail in zip(extract_both(Shown(_photo()), has_points=has_points), (STORED, ASKED), strict=True):
+        features = unpack_features(packed)
+        assert max(features.picture.shape) == detail.compared_side
+        assert max(features.fine.shape) == min(detail.photo_side, max(_photo().shape))
+        assert np.array_equal(features.mirrored().fine, features.fine[:, ::-1])
+        assert np.array_equal(features.negated().fine, 255 - features.fine)
+        assert np.array_equal(features.negated().picture, 255 - features.picture)
 
 
 def test_both_details_come_from_one_look() -> None:
@@ -110,14 +123,14 @@ def test_foreign_bytes_are_refused(data: bytes) -> None:
 
 
 def test_a_page_is_kept_in_more_pixels_within_its_budget() -> None:
-    """Slides, cards and charts are kept at twice a photo's resolution, with their colours, in at most 12 KB."""
+    """Slides, cards and charts are compared in more pixels than a photo, with their colours, in at most 12 KB."""
     for family in ("slides", "id cards", "contours", "bar charts"):
         packed = extract_features(Shown(np.asarray(picture(family, TUNED, 0).reduce(2))))
         features = unpack_features(packed)
         assert len(packed) <= 12_000
         assert features.print is None
         assert features.drawn
-        assert max(features.picture.shape) > STORED.photo_side
+        assert max(features.picture.shape) > STORED.compared_side
 
 
 def test_the_print_of_a_dense_page_is_kept_in_still_more_pixels() -> None:
