@@ -10,6 +10,7 @@ less than its own strokes.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -27,7 +28,7 @@ _LEVELS, _NOISE, _NOISE_QUANTILE = 8, 4, 0.75
 """Grey levels of a difference, and as a multiple of the most of this share of the pixels."""
 _NEAR, _CLOSED = np.ones((7, 7), np.uint8), np.ones((3, 11), np.uint8)
 """Pixels: brighter ones lie as near to darker ones, and letters to each other."""
-_SHARE_MAX, _PIXELS = 0.05, 3
+_SHARE_MAX, _PIXELS = 0.2, 3
 """The share of the overlap differing at most, and pixels of each sign at least."""
 _MOST = 0.4
 """Of all differences, in grey levels, as much lies in the place."""
@@ -45,15 +46,25 @@ squares. Independent words differ by 1.41 of it; those of a stretched caption by
 derived: benchmarks/quality/README.md."""
 _DETAIL = 7, 7
 """Pixels: finer detail is structure."""
-_COARSER, _COLOUR_STEP = 0.707, 2
+_COARSER, _COLOUR_STEP = 0.6, 2
 """The share of the sides that large letters are looked for in, and by how much colours are coarser: JPEG keeps them at
 half."""
 _STEPS = 4
 """Steps of a grey level in which the noise is measured."""
-_BLOCKS, _FULL_BLOCKS, _BLOCKS_SHARE, _SIGNS_MIN_SCREENED = 12, 4, 0.5, 0.2
-"""Blocks along the longer side of a picture, the least share of the differing pixels in the fullest of them, and there
-the pixels of one sign as a share of those of the other. All of 184 pairs of words told have more; of 768 edited copies
-an eighth has."""
+_BLOCKS, _SIGNS_MIN_SCREENED = 12, 0.2
+"""Blocks along the longer side of a picture, and the pixels of one sign as a share of those of the other in the fullest
+of them. All of 184 pairs of words told have more; of 768 edited copies an eighth has."""
+
+
+class _Blocks(NamedTuple):
+    most: int
+    """of the fullest"""
+    share: float
+    """of the differing pixels that lie in these"""
+
+
+_SHORT, _LONG = _Blocks(4, 0.5), _Blocks(36, 0.75)
+"""Of short words, and of lines of large letters along two sides of a picture."""
 
 
 _Box = tuple[int, int, int, int]
@@ -98,8 +109,11 @@ def other_words(query: Features, match: Features, affine: Affine) -> Differences
         _Planes(gained(*each), *each[1:])
         for each in ((fine.query, fine.match, fine.inside), (ours[0], theirs[0], inside), (ours[1], theirs[1], inside))
     )
-    for planes in (luma, *colours, _coarser(luma, _COARSER)):
-        words = _words(planes)
+    for planes, blocks in (
+        *((each, [_SHORT]) for each in (luma, *colours)),
+        (_coarser(luma, _COARSER), [_SHORT, _LONG]),
+    ):
+        words = _words(planes, blocks)
         if words is not None:
             steps = np.divide(fine.match.shape[::-1], planes.match.shape[::-1])
             return Differences(words.share, places(fine, np.array([words.box]) * np.tile(steps, 2)))
@@ -114,8 +128,8 @@ def _coarser(laid: _Planes, scale: float) -> _Planes:
     return _Planes(query, match, inside.view(np.bool_))
 
 
-def _words(laid: _Planes) -> _Words | None:
-    if not _may_have_words(laid):
+def _words(laid: _Planes, blocks: Sequence[_Blocks]) -> _Words | None:
+    if not _may_have_words(laid, blocks):
         return None
     overlap, rest = np.count_nonzero(laid.inside), unexplained(*laid)
     least = max(_LEVELS, _NOISE * _most(cv2.convertScaleAbs(rest, alpha=_STEPS), laid.inside.view(np.uint8)) / _STEPS)
@@ -129,7 +143,7 @@ def _words(laid: _Planes) -> _Words | None:
     return _Words(zone.box, float(differing / overlap))
 
 
-def _may_have_words(laid: _Planes) -> bool:
+def _may_have_words(laid: _Planes, blocks: Sequence[_Blocks]) -> bool:
     """Whether most differing pixels lie in few blocks of the picture; a quick look."""
     query, match, inside = laid.query, laid.match, laid.inside.view(np.uint8)
     difference = cv2.absdiff(query, match)
@@ -141,11 +155,18 @@ def _may_have_words(laid: _Planes) -> bool:
         return False
     scale = _BLOCKS / max(unlike.shape)
     size = max(1, round(unlike.shape[1] * scale)), max(1, round(unlike.shape[0] * scale))
-    both, one = (cv2.resize(each, size, interpolation=cv2.INTER_AREA).ravel() for each in (unlike, brighter))
-    fullest = np.argsort(both)[-_FULL_BLOCKS:]
-    among, of_one = int(both[fullest].sum(dtype=int)), int(one[fullest].sum(dtype=int))
+    both, one = (
+        cv2.resize(each, size, interpolation=cv2.INTER_AREA).ravel().astype(np.intp) for each in (unlike, brighter)
+    )
+    order, whole = np.argsort(both), int(both.sum())
+    return any(_are_full(both[order[-each.most :]], one[order[-each.most :]], each.share * whole) for each in blocks)
+
+
+def _are_full(both: NDArray[np.intp], one: NDArray[np.intp], least: float) -> bool:
+    """Whether blocks have so many differing pixels, of both signs; of ``both`` those of one sign are given, too."""
+    among, of_one = int(both.sum()), int(one.sum())
     is_balanced = min(of_one, among - of_one) >= _SIGNS_MIN_SCREENED * max(of_one, among - of_one)
-    return is_balanced and among >= _BLOCKS_SHARE * int(both.sum(dtype=int))
+    return is_balanced and among >= least
 
 
 def _most(levels: cv2.typing.MatLike, inside: Plane) -> int:
