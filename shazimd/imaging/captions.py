@@ -35,7 +35,7 @@ _MOST = 0.4
 _SIGNS_MIN, _LONG_MIN = 0.3, 1.25
 """The pixels of one sign as a share of those of the other, and the longer side of the place as a multiple of the
 shorter: words laid over words leave less of these, and a disc or a box is as wide as high."""
-_FILL = 0.11, 0.6
+_FILL = 0.11, 0.66
 """The share of the place differing: letters leave the photograph between them."""
 _CONTRAST, _APART = 12.0, 2.0
 """Grey levels between ink and ground, means of the pixels of each sign, and how far apart those of both pictures may
