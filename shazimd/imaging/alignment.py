@@ -115,12 +115,8 @@ def align(query: Features, match: Features, affine: Affine, *, least: int = 0, m
 
 def align_fine(query: Features, match: Features, affine: Affine) -> Aligned:
     """As ``align``, of the pictures in all pixels that are kept."""
-    ours, theirs = pictures = query.fine, match.fine
-    scale = scale_of(affine) * query.width / ours.shape[1] * theirs.shape[1] / match.width
-    sizes = laid, grid = _size(ours, min(1.0, scale)), _size(theirs, min(1.0, 1 / scale))
-    between = _between(query, match, affine, sizes)
-    ours, theirs = _smooth_luma(ours, laid), _smooth_luma(theirs, grid)
-    return Aligned(_moved(ours, between, grid), theirs, _overlap(sizes, between), between, sizes, pictures, ours)
+    pictures = query.fine, match.fine
+    return _aligned(query, match, affine, (_luma(pictures[0]), _luma(pictures[1])), pictures)
 
 
 def align_print(query: Features, match: Features, affine: Affine) -> Aligned | None:
@@ -128,11 +124,18 @@ def align_print(query: Features, match: Features, affine: Affine) -> Aligned | N
     ours, theirs = query.print, match.print
     if ours is None or theirs is None:
         return None
+    return _aligned(query, match, affine, (ours, theirs), (query.picture, match.picture))
+
+
+def _aligned(
+    query: Features, match: Features, affine: Affine, planes: tuple[Plane, Plane], pictures: tuple[Colour, Colour]
+) -> Aligned:
+    """Planes of the whole pictures, laid on each other at the coarser one's resolution."""
+    ours, theirs = planes
     scale = scale_of(affine) * query.width / ours.shape[1] * theirs.shape[1] / match.width
     sizes = laid, grid = _size(ours, min(1.0, scale)), _size(theirs, min(1.0, 1 / scale))
     between = _between(query, match, affine, sizes)
     ours, theirs = _smoothed(_resized(ours, laid), _SMOOTHING), _smoothed(_resized(theirs, grid), _SMOOTHING)
-    pictures = query.picture, match.picture
     return Aligned(_moved(ours, between, grid), theirs, _overlap(sizes, between), between, sizes, pictures, ours)
 
 
@@ -192,8 +195,11 @@ def _covered(sizes: tuple[tuple[int, int], tuple[int, int]], between: Affine) ->
 
 
 def _smooth_luma(picture: Colour, size: tuple[int, int]) -> Plane:
-    luma = _resized(cv2.extractChannel(picture, 0).astype(np.uint8, copy=False), size)
-    return _smoothed(luma, _SMOOTHING)
+    return _smoothed(_resized(_luma(picture), size), _SMOOTHING)
+
+
+def _luma(picture: Colour) -> Plane:
+    return cv2.extractChannel(picture, 0).astype(np.uint8, copy=False)
 
 
 def _smoothed(luma: cv2.typing.MatLike, sigma: float) -> Plane:

@@ -120,32 +120,32 @@ def other_words(query: Features, match: Features, affine: Affine) -> Differences
     return None
 
 
-def _coarser(laid: _Planes, scale: float) -> _Planes:
-    height, width = laid.match.shape
+def _coarser(planes: _Planes, scale: float) -> _Planes:
+    height, width = planes.match.shape
     size = max(1, round(scale * width)), max(1, round(scale * height))
-    query, match = (as_plane(cv2.resize(each, size, interpolation=cv2.INTER_LINEAR)) for each in laid[:2])
-    inside = cv2.resize(laid.inside.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    query, match = (as_plane(cv2.resize(each, size, interpolation=cv2.INTER_LINEAR)) for each in planes[:2])
+    inside = cv2.resize(planes.inside.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     return _Planes(query, match, inside.view(np.bool_))
 
 
-def _words(laid: _Planes, blocks: Sequence[_Blocks]) -> _Words | None:
-    if not _may_have_words(laid, blocks):
+def _words(planes: _Planes, blocks: Sequence[_Blocks]) -> _Words | None:
+    if not _may_have_words(planes, blocks):
         return None
-    overlap, rest = np.count_nonzero(laid.inside), unexplained(*laid)
-    least = max(_LEVELS, _NOISE * _most(cv2.convertScaleAbs(rest, alpha=_STEPS), laid.inside.view(np.uint8)) / _STEPS)
-    brighter, darker = (rest >= least) & laid.inside, (rest <= -least) & laid.inside
+    overlap, rest = np.count_nonzero(planes.inside), unexplained(*planes)
+    least = max(_LEVELS, _NOISE * _most(cv2.convertScaleAbs(rest, alpha=_STEPS), planes.inside.view(np.uint8)) / _STEPS)
+    brighter, darker = (rest >= least) & planes.inside, (rest <= -least) & planes.inside
     differing = np.count_nonzero(brighter) + np.count_nonzero(darker)
     if not 2 * _PIXELS <= differing <= _SHARE_MAX * overlap:
         return None
     zone = _fullest(rest, brighter, darker)
-    if zone is None or zone.share < _MOST or not _are_words(laid, zone, rest):
+    if zone is None or zone.share < _MOST or not _are_words(planes, zone, rest):
         return None
     return _Words(zone.box, float(differing / overlap))
 
 
-def _may_have_words(laid: _Planes, blocks: Sequence[_Blocks]) -> bool:
+def _may_have_words(planes: _Planes, blocks: Sequence[_Blocks]) -> bool:
     """Whether most differing pixels lie in few blocks of the picture; a quick look."""
-    query, match, inside = laid.query, laid.match, laid.inside.view(np.uint8)
+    query, match, inside = planes.query, planes.match, planes.inside.view(np.uint8)
     difference = cv2.absdiff(query, match)
     least = max(_LEVELS, _NOISE * _most(difference, inside))
     unlike = cv2.bitwise_and(cv2.threshold(difference, least - 1, 255, cv2.THRESH_BINARY)[1], inside * 255)
@@ -191,8 +191,8 @@ def _fullest(rest: NDArray[np.float32], brighter: Mask, darker: Mask) -> _Zone |
     return _Zone((left, top, width, height), there, *inner, float(sums[number] / sums.sum()))
 
 
-def _are_words(laid: _Planes, zone: _Zone, rest: NDArray[np.float32]) -> bool:
-    query, match, inside = laid
+def _are_words(planes: _Planes, zone: _Zone, rest: NDArray[np.float32]) -> bool:
+    query, match, inside = planes
     counts = [np.count_nonzero(side) for side in (zone.brighter, zone.darker)]
     if min(counts) < max(_PIXELS, _SIGNS_MIN * max(counts)) or max(zone.box[2:]) < _LONG_MIN * min(zone.box[2:]):
         return False

@@ -18,7 +18,6 @@ differs.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -152,7 +151,7 @@ def other_figures(both: Aligned, borders: Borders) -> Differences | None:
     may_be = cv2.min(*_near(cv2.subtract(query, match), cv2.subtract(match, query)))
     if cv2.minMaxLoc(may_be, both.inside.view(np.uint8))[1] < _FIGURE_LEVELS:
         return None
-    lacking = _lacking(rest_of(both))
+    lacking = _lacking(unexplained(gained_query(both), both.match, both.inside))
     if np.count_nonzero((lacking >= _FIGURE_LEVELS) & both.inside) < _FIGURE_PIXELS:
         return None
     slope = cv2.cornerMinEigenVal(cv2.addWeighted(query, 0.25, match, 0.25, 0, dtype=cv2.CV_32F), 9, ksize=3)
@@ -182,7 +181,7 @@ def other_shapes(both: Aligned) -> Differences | None:
     may_be = cv2.min(*_near(cv2.subtract(query, match), cv2.subtract(match, query)))
     if cv2.minMaxLoc(may_be, both.inside.view(np.uint8))[1] < _SHAPE_LEVELS:
         return None
-    rest = rest_of(both)
+    rest = unexplained(gained_query(both), both.match, both.inside)
     structured = are_structured(query, match, _SHAPE_SPREADS) & both.inside
     rests = np.where(structured, cv2.convertScaleAbs(rest), 0).astype(np.uint8, copy=False)
     known = _by_place(rests)[_by_place(structured.view(np.uint8)) > 0]
@@ -209,15 +208,9 @@ def _near(*levels: cv2.typing.MatLike) -> list[Plane]:
     return [cv2.dilate(each, around).astype(np.uint8, copy=False) for each in levels]
 
 
-@lru_cache(maxsize=1)
-def rest_of(both: Aligned) -> NDArray[np.float32]:
-    """The difference without the part that a blur, or a map that is a little off, explains in all of the picture; of
-    the last pair, looked through for figures and for marks."""
-    return unexplained(gained_query(both), both.match, both.inside)
-
-
 def unexplained(query: Plane, match: Plane, inside: Mask) -> NDArray[np.float32]:
-    """The difference of two planes of one tone, as above."""
+    """The difference of two planes of one tone, without the part that a blur, or a map that is a little off, explains
+    in all of the picture."""
     difference = cv2.subtract(query, match, dtype=cv2.CV_32F).astype(np.float32, copy=False)
     middle = cv2.addWeighted(query, 0.5, match, 0.5, 0, dtype=cv2.CV_32F)
     details = [middle - cv2.blur(middle, (side, side)) for side in _BLURS]

@@ -41,7 +41,7 @@ WINDOW_SIZE_MAX = 26
 """``size`` of features from a frame of twice the size, which a query alone has; the frame's own have 27 at least: 1.8
 pixels."""
 STORED_BYTES_MAX, ASKED_BYTES_MAX = 1 << 15, 9 << 14
-"""Noise takes 7 KB and 41 KB, a page dense with print 29.5 KB and 140 KB at most."""
+"""Noise takes 19 KB and 70 KB at most, a page dense with print 29.5 KB and 140 KB at most."""
 _FLAGS_MAX = DRAWN | MOVING | CLEAR | ON_BLACK | PRINT
 _STORED_SIDE_MAX, _ASKED_SIDE_MAX = 1152, 1536
 """Pixels of the small picture's longer side: 3 times 384, of a strip, and 3 times 512."""
