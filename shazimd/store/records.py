@@ -343,7 +343,9 @@ def sound_vector(raw: bytes, width: int | None = None) -> FloatVector | None:
     if len(raw) % 2 or (width is not None and len(raw) != 2 * width):
         return None
     fv = decode_vector(raw)
-    return fv if abs(float(np.linalg.norm(fv)) - 1) <= 10 * _UNIT_TOLERANCE else None
+    with np.errstate(invalid="ignore"):  # a signalling NaN, which NumPy warns of
+        length = float(np.linalg.norm(fv))
+    return fv if abs(length - 1) <= 10 * _UNIT_TOLERANCE else None
 
 
 def decode_vector(raw: bytes) -> FloatVector:

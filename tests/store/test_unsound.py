@@ -15,11 +15,20 @@ from forging_rows import CONTENT, KINDS
 from shazimd.fingerprint import Fingerprint
 from shazimd.models.model import bundled
 from shazimd.store.lmdb_store import open_store
+from shazimd.store.records import sound_vector
 from shazimd.store.tables import number, put
 from shazimd.types import FileRow, FileState, Stat, digest_of
 
 MIB = 1 << 20
 Make = Callable[..., Fingerprint]
+
+
+@pytest.mark.parametrize(
+    "raw", [b"\x01", b"\x01\x7c", b"\x00\x7c", b"\x00\x3c" * 2], ids=["half", "nan", "infinite", "long"]
+)
+def test_bytes_that_are_no_vector_are_none(raw: bytes) -> None:
+    """Without a warning, also for a signalling NaN."""
+    assert sound_vector(raw) is None
 
 
 @pytest.mark.parametrize("kind", CONTENT)
