@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +66,14 @@ class Machine:
         return children[0] if children else None
 
     def run(self, *words: str, check: bool = True, stdin: bytes = b"") -> str:
-        """Run a program inside as root; its standard output and error."""
+        """Run a program inside as root; its standard output and error. When it fails, the journal is shown, too."""
         done = self.call(*words, stdin=stdin)
-        assert not check or done.returncode == 0, f"{words} ended with {done.returncode}:\n{done.stdout.decode()}"
-        return done.stdout.decode(errors="replace")
+        output = done.stdout.decode(errors="replace")
+        assert not check or done.returncode == 0, f"{words} ended with {done.returncode}:\n{output}{self._last_lines()}"
+        return output
+
+    def _last_lines(self) -> str:
+        return self.run("journalctl", "--no-pager", "-n", "60", check=False)
 
     def call(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run a program inside; how it ended."""
@@ -87,8 +90,7 @@ class Machine:
 
     def wait(self, condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
         """Until a condition holds; on time-out the journal is shown."""
-        journal = partial(self.run, "journalctl", "--no-pager", "-n", "60", check=False)
-        wait_for(condition, journal, timeout_s, every_s=0.1)
+        wait_for(condition, self._last_lines, timeout_s, every_s=0.1)
 
     def journal(self, unit: str = "shazimd.service", *words: str) -> list[dict[str, Any]]:
         """This boot's entries of a unit; those of our log have its facts under ``json``."""
