@@ -220,6 +220,14 @@ def pack_failure(error: ShazimdError, trace: str = "") -> bytes:
     return msgspec.msgpack.encode(Failed(error.code, _text(error.message, TEXT_MAX), _lines(trace)))
 
 
+_RESULT_BEGINS = msgspec.msgpack.encode(Done(msgspec.Raw()))
+
+
+def is_result(message: bytes | bytearray) -> bool:
+    """Whether a reply begins as one with a result does."""
+    return message.startswith(_RESULT_BEGINS)
+
+
 def unpack_reply(message: bytes | bytearray, function: Callable[..., T]) -> T:
     """Return the result of ``function`` or raise its error: NotAnImage, TooLarge, ModelError or WorkerFailed. Raises
     MalformedReply for bytes that a worker of ours does not send."""

@@ -170,7 +170,7 @@ class WorkerPool:
     def _submit(
         self, priority: Priority, function: Callable[..., T], arguments: tuple[Any, ...], model: ModelInfo | None = None
     ) -> Future[T]:
-        job = PoolJob(priority, next(self._numbers), function, arguments, model)
+        job = PoolJob(priority, next(self._numbers), function, arguments, model, may_wait=priority is Priority.SCAN)
         with self._lock:
             if not self._open:
                 raise InternalError("the worker pool is closed")

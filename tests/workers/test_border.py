@@ -6,14 +6,17 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 
 import forging
 import pytest
 import worker_jobs
+from patience import wait_for
 
-from shazimd.errors import ModelError, ShazimdError, WorkerFailed
+from shazimd.errors import ModelError, NotAnImage, ShazimdError, WorkerFailed
 from shazimd.workers import keeper, messages
+from shazimd.workers.keeper import Priority
 from shazimd.workers.messages import MalformedReply
 from shazimd.workers.pool import WorkerPool
 
@@ -80,6 +83,24 @@ def test_an_innocent_job_is_done_again_elsewhere(pool: WorkerPool) -> None:
     taken_over = pool.submit(forging.surplus_later).result()
     assert pool.submit(forging.add_behind_surplus, 1, 2).result() == 3
     assert pool.submit(worker_jobs.process_id).result() != taken_over
+
+
+def test_results_of_a_scan_are_told_together(pool: WorkerPool) -> None:
+    """Once few other jobs wait. From a malformed one on they are made again by another worker, which that one did not
+    take over; a failure is told at once."""
+
+    def scanned(function: Callable[..., int], *arguments: object) -> Future[int]:
+        return pool._submit(Priority.SCAN, function, arguments)
+
+    first = scanned(worker_jobs.process_id)
+    failure = scanned(worker_jobs.refuse, "no picture")
+    malformed = scanned(worker_jobs.lies)
+    last, *behind = scanned(worker_jobs.busy, 0.5), *(scanned(worker_jobs.process_id) for _ in range(9))
+    wait_for(last.running)
+    assert (True, False, False) == (failure.done(), first.done(), malformed.done())
+    assert isinstance(failure.exception(), NotAnImage)
+    assert isinstance(malformed.exception(), MalformedReply)
+    assert {last.result()} == {each.result() for each in behind} != {first.result()}
 
 
 def test_a_worker_names_three_errors_only(pool: WorkerPool) -> None:
