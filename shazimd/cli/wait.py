@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from shazimd.cli.progress import Bar
     from shazimd.protocol.status import Status
 
-POLL_S = 0.2
+POLL_S, POLL_MAX_S, IMAGES_PER_S = 0.2, 1.0, 1000
+"""How often the status is asked for: less often while more images are left than can be done meanwhile."""
 REQUEST_TIMEOUT_S = 10.0
 """Timeout of a status request: a working daemon answers at once."""
 TIMED_OUT = 5
@@ -51,7 +52,8 @@ def run(args: Namespace) -> int:
             if deadline is not None and time.monotonic() >= deadline:
                 complain(f"Timed out after {args.timeout:g} s: {_left(status)}")
                 return TIMED_OUT
-            time.sleep(POLL_S)
+            pause_s = min(max(POLL_S, _images_left(status, compared=args.compared) / IMAGES_PER_S), POLL_MAX_S)
+            time.sleep(pause_s if deadline is None else min(pause_s, max(0.0, deadline - time.monotonic())))
     finally:
         if bar is not None:
             bar.close()
@@ -59,8 +61,11 @@ def run(args: Namespace) -> int:
 
 
 def _done(status: Status, *, compared: bool) -> bool:
-    uncompared = status.get("relations", {"left": 0})["left"] if compared else 0
-    return status["state"] == "ready" and status["pending"] == 0 and uncompared == 0
+    return status["state"] == "ready" and not _images_left(status, compared=compared)
+
+
+def _images_left(status: Status, *, compared: bool) -> int:
+    return status["pending"] + (status.get("relations", {"left": 0})["left"] if compared else 0)
 
 
 def _left(status: Status) -> str:

@@ -63,8 +63,8 @@ MODEL_TICK_S = 0.2
 """How often the wait for the model looks for the run's end."""
 RETRY_S = 5.0
 """Delay after an internal error, before all roots are scanned again."""
-TICK_S = 0.05
-"""How often the backlog is checked during a scan."""
+TICK_S, TICK_MAX_S, FILES_PER_S = 0.05, 0.25, 1000
+"""How often the backlog is checked during a scan: less often while it has more files than are handled meanwhile."""
 
 
 class Run:
@@ -258,7 +258,8 @@ class Run:
         put_off = len(self.ingest.pending) > 0
         busy = self._scanning or put_off or self._baselines.are_due()
         moves: list[Future[None]] = []
-        events = self._debouncer.take(TICK_S if busy else self._rest.after_s)
+        tick_s = TICK_S if put_off else min(max(TICK_S, self._jobs.pending() / FILES_PER_S), TICK_MAX_S)
+        events = self._debouncer.take(tick_s if busy else self._rest.after_s)
         if events or busy:
             self._rest.end()
         else:
