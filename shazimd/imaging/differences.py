@@ -40,6 +40,7 @@ from shazimd.imaging.recoloured import recoloured, without_discs
 from shazimd.imaging.regions import REGIONS_MAX, Regions, boxes_around, is_near_edge, places, regions, without_bars
 from shazimd.imaging.repeated import repeated_things
 from shazimd.imaging.stamps import may_be_stamp, without_stamp
+from shazimd.imaging.stickers import without_stickers
 from shazimd.imaging.strokes import REACH, unlike_strokes
 from shazimd.imaging.tones import brightened
 from shazimd.imaging.unlike import UNLIKE_MIN, unlike_pixels
@@ -109,7 +110,7 @@ _UNDER_WORDS_MIN = 0.9
 """Median correlation of the blocks of copies once the words are taken away: on the tuned seeds .99."""
 
 
-def differences(query: Features, match: Features, affine: Affine, *, exact: bool) -> Differences | None:
+def differences(query: Features, match: Features, affine: Affine, *, exact: bool, agreed: float) -> Differences | None:
     """The regions that make two pictures variants of one template, None where they are copies.
 
     ``affine`` [2, 3] maps pixels of the query's frame to pixels of the match's; ``exact``: many features agree."""
@@ -118,7 +119,7 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
     if drawn and max(match.picture.shape) > _GLANCE_SIDE:
         glance = align(query, match, affine, most=_GLANCE_SIDE)
         coarsely = other_strokes(glance, drawn=True) if np.count_nonzero(glance.inside) >= _OVERLAP_MIN else None
-        if coarsely is not None and not may_have_words(glance) and not may_be_stamp(coarsely):
+        if coarsely is not None and not _may_be_laid_over(glance, coarsely):
             return coarsely
     both = align(query, match, affine)
     if np.count_nonzero(both.inside) < _OVERLAP_MIN:
@@ -134,16 +135,23 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
     if found is None:
         print_ = align_print(query, match, affine)
         figures = other_figures(both, borders) if print_ is None else other_figures(print_, DENSE_FIGURES)
-        return figures or (other_picture(both) or other_words(query, match, affine) if toned else repeated_things(both))
+        return figures or (
+            other_picture(both) or other_words(query, match, affine) if toned else repeated_things(both)
+        )
     if differ_by_words_alone(both):
         return None
-    for without in (without_stamp(both, found), brightened(both)):
+    for without in (without_stamp(both, found), brightened(both), without_stickers(both) if toned else None):
         if without is None:
             continue
         left = other_strokes(without, drawn=True, pixels=least) or differences_of(without, drawn=True)
         if not left and not other_figures(without, borders):
             return None
     return found
+
+
+def _may_be_laid_over(both: Aligned, found: Differences) -> bool:
+    """Whether an edit may have laid words, a stamp or stickers over one of the pictures."""
+    return may_have_words(both) or may_be_stamp(found) or without_stickers(both) is not None
 
 
 def _figures_on_a_photo(both: Aligned) -> Differences | None:
