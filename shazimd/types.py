@@ -195,7 +195,7 @@ class Evidence(NamedTuple):
     """resolution of the asked picture's detail, as a multiple of the known one's; None when unknown"""
 
 
-JUDGE = 30
+JUDGE = 31
 """Version of the judgement of a pair. Grows with each change to a verdict, a map, the regions that differ or a sign of
 an edit: relations of another version are then found anew in the background."""
 

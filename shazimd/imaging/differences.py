@@ -113,7 +113,8 @@ _UNDER_WORDS_MIN = 0.9
 def differences(query: Features, match: Features, affine: Affine, *, exact: bool, agreed: float) -> Differences | None:
     """The regions that make two pictures variants of one template, None where they are copies.
 
-    ``affine`` [2, 3] maps pixels of the query's frame to pixels of the match's; ``exact``: many features agree."""
+    ``affine`` [2, 3] maps pixels of the query's frame to pixels of the match's; ``exact``: many features agree;
+    ``agreed``: how well the pictures do, see ``agreement``."""
     drawn = query.drawn and match.drawn
     coarsely = None
     if drawn and max(match.picture.shape) > _GLANCE_SIDE:
@@ -130,13 +131,13 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
     found = coarsely or other_strokes(both, drawn=drawn, pixels=least) or differences_of(both, drawn=drawn)
     if not drawn:
         by_size = other_objects(both) or other_picture(both) or other_marks(both)
-        return found or by_size or _figures_on_a_photo(both) or other_words(query, match, affine)
+        return found or by_size or _figures_on_a_photo(both) or other_words(query, match, affine, agreed)
     borders = TONED_FIGURES if toned else DRAWN_FIGURES
     if found is None:
         print_ = align_print(query, match, affine)
         figures = other_figures(both, borders) if print_ is None else other_figures(print_, DENSE_FIGURES)
         return figures or (
-            other_picture(both) or other_words(query, match, affine) if toned else repeated_things(both)
+            other_picture(both) or other_words(query, match, affine, agreed) if toned else repeated_things(both)
         )
     if differ_by_words_alone(both):
         return None

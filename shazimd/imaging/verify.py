@@ -264,7 +264,9 @@ def _seen_finer(found: Verification, whole: Verification, query: Features, candi
     if min(query.count, candidate.count) < _PRINT_FEATURES_MIN:
         return whole
     is_all = np.abs(np.subtract(mapped.region, (0, 0, 1, 1))).max() * max(both.match.shape) < _NEAR
-    differs = differences(query, candidate, affine, exact=False) if is_all else other_figures(both, DRAWN_FIGURES)
+    differs = (
+        differences(query, candidate, affine, exact=False, agreed=1.0) if is_all else other_figures(both, DRAWN_FIGURES)
+    )
     return whole if differs is None else replace(whole, verdict=Verdict.VARIANT, differs=differs)
 
 
@@ -317,10 +319,10 @@ def _judged(view: Features, candidate: Features, best: Map, mirrored: bool) -> V
     if drawn:
         needed = min(needed, DRAWN_AGREEMENT_MIN)
     agreed = agreement(view, candidate, best.affine, enough=needed, least=_DRAWN_REFINED_MIN if drawn else -1.0)
-    verdict, differs = Verdict.SCENE, None
-    is_alike = agreed is not None and agreed >= needed
-    if is_alike:
-        differs = differences(view, candidate, best.affine, exact=best.inliers >= _SURE)
+    verdict, differs, is_alike = Verdict.SCENE, None, False
+    if agreed is not None and agreed >= needed:
+        is_alike = True
+        differs = differences(view, candidate, best.affine, exact=best.inliers >= _SURE, agreed=agreed)
     elif drawn:  # drawings have no other shots
         verdict, is_alike = Verdict.VARIANT, differ_by_words_alone(align(view, candidate, best.affine))
     if is_alike:
