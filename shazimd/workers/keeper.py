@@ -253,7 +253,7 @@ class Keeper:
         for place, (job, reply) in enumerate(untold):
             try:
                 result = _checked(job, reply)
-            except MalformedReply:
+            except Exception:  # a malformed reply; and a fault of a check must not end this thread either
                 self._replace(job.model)
                 for again, _ in untold[place:]:
                     again.may_wait = False

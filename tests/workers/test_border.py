@@ -15,7 +15,7 @@ import worker_jobs
 from patience import wait_for
 
 from shazimd.errors import ModelError, NotAnImage, ShazimdError, WorkerFailed
-from shazimd.workers import keeper, messages
+from shazimd.workers import checks, keeper, messages
 from shazimd.workers.keeper import Priority
 from shazimd.workers.messages import MalformedReply
 from shazimd.workers.pool import WorkerPool
@@ -101,6 +101,19 @@ def test_results_of_a_scan_are_told_together(pool: WorkerPool) -> None:
     assert isinstance(failure.exception(), NotAnImage)
     assert isinstance(malformed.exception(), MalformedReply)
     assert {last.result()} == {each.result() for each in behind} != {first.result()}
+
+
+def test_a_fault_of_a_check_fails_the_job_alone(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where results are told together; the next job is done."""
+
+    def fail(found: object, asked: object) -> None:
+        raise KeyError("a mistake of ours")
+
+    monkeypatch.setitem(checks.CHECKS, worker_jobs.process_id, fail)
+    scanned = pool._submit(Priority.SCAN, worker_jobs.process_id, ())
+    behind = pool._submit(Priority.SCAN, worker_jobs.add, (1, 2))
+    assert isinstance(scanned.exception(), KeyError)
+    assert behind.result() == 3
 
 
 def test_a_worker_names_three_errors_only(pool: WorkerPool) -> None:
