@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from patience import PATIENCE_S, wait_for
 
 REBOOT = 133  # systemd-nspawn's exit status for "start me again" under --keep-unit
+
+
+def own_cgroups() -> Iterator[Path]:
+    """The cgroups of this process that systemd keeps units in."""
+    own = {
+        name: path for _, name, path in (line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().split())
+    }
+    for mount in Path("/proc/self/mountinfo").read_text().splitlines():
+        place, (kind, _, options) = mount.split()[4], mount.rpartition(" - ")[2].split()
+        name = "" if kind == "cgroup2" else "name=systemd"
+        if name in own and (kind == "cgroup2" or (kind == "cgroup" and name in options.split(","))):
+            yield Path(place + own[name])
 
 
 class Machine:
@@ -20,6 +34,7 @@ class Machine:
         self.root = root
         self._console = console
         self._nspawn: subprocess.Popen[bytes] | None = None
+        self._cgroups = [cgroup / f"shazimd-{os.getpid()}-{root.parent.name}" for cgroup in own_cgroups()]
 
     def start(self) -> None:
         words = [
@@ -35,6 +50,16 @@ class Machine:
         # systemd-nspawn 252 forbids Landlock inside, which a real machine allows.
         words += ["--system-call-filter=landlock_create_ruleset landlock_restrict_self"]
         words += ["--console=pipe", "--link-journal=no", "--timezone=off", "--resolv-conf=off"]
+        # systemd-nspawn gives all machines the same cgroup below that of its caller, in which one removed the other's.
+        in_own = [
+            "sh",
+            "-c",
+            'dirs=$1; shift; for dir in $dirs; do echo $$ >"$dir/cgroup.procs"; done; exec "$@"',
+            "sh",
+        ]
+        for cgroup in self._cgroups:
+            cgroup.mkdir(exist_ok=True)
+        words = [*in_own, " ".join(map(str, self._cgroups)), *words]
         with self._console.open("wb") as console:
             self._nspawn = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
         self.wait(self._booted)
@@ -43,6 +68,10 @@ class Machine:
         if self._nspawn and self._nspawn.poll() is None:
             self.run("systemctl", "poweroff", check=False)
             self._nspawn.wait(PATIENCE_S)
+        for cgroup in self._cgroups:
+            for below, _, _ in os.walk(cgroup, topdown=False):
+                with suppress(OSError):  # killed, it may be in use for a moment
+                    os.rmdir(below)
 
     def reboot(self) -> None:
         """Returns when the next boot is done."""
