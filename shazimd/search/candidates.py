@@ -7,7 +7,7 @@ border, and propose nothing by themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from itertools import chain, islice, zip_longest
 from typing import NamedTuple
@@ -95,9 +95,12 @@ def by_words(library: Library, features: bytes, limit: int) -> list[ContentId]:
     return with_negated(library, features, by_own_words(library, features, limit), limit)
 
 
-def by_own_words(library: Library, features: bytes, limit: int) -> list[ContentId]:
-    """Contents that likely share visual words with these local features by more than chance, likeliest first."""
-    return library.words.search(unpack_words(features), limit)
+def by_own_words(
+    library: Library, features: bytes, limit: int, without: Set[ContentId] = frozenset()
+) -> list[ContentId]:
+    """Contents, none of those ``without``, that likely share visual words with these local features by more than
+    chance, likeliest first."""
+    return library.words.search(unpack_words(features), limit, without=without)
 
 
 def with_negated(library: Library, features: bytes, likely: Sequence[ContentId], limit: int) -> list[ContentId]:

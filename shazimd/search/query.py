@@ -175,7 +175,7 @@ class Search:
             return []
         tried = set(exact)
         # All this is verified in the workers, as it is found, while this thread searches on.
-        likely = by_own_words(self._library, query.features, CANDIDATES_MAX)
+        likely = by_own_words(self._library, query.features, CANDIDATES_MAX, exact)
         likeliest = self._verified(query, self._among(query, likely[:ALONE], tried, weights), together=1)
         in_turn = with_negated(self._library, query.features, likely, CANDIDATES_MAX)
         sharing = self._among(query, in_turn, tried, weights)

@@ -13,7 +13,7 @@ cache and 5 bytes of process memory. A start reads only the contents from the st
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -101,12 +101,15 @@ class WordIndex:
             if not self._loaded:
                 self._removed_early += contents
 
-    def search(self, words: Words, limit: int, *, is_rare: bool = False) -> list[ContentId]:
-        """At most ``limit`` contents that likely show the queried picture, upright or mirrored, likeliest first.
+    def search(
+        self, words: Words, limit: int, *, is_rare: bool = False, without: Set[ContentId] = frozenset()
+    ) -> list[ContentId]:
+        """At most ``limit`` contents that likely show the queried picture, upright or mirrored, likeliest first;
+        none of those ``without``, such as the queried picture itself, beside which all others seem unlikely.
 
         Returns the best few and all outliers; of what ``is_rare``, such as a negative, the best one and outliers. With
         too few contents to estimate chance, all that share a word."""
-        return self._state.likeliest(words, limit, is_rare=is_rare)
+        return self._state.likeliest(words, limit, is_rare=is_rare, without=without)
 
     def compact(self) -> None:
         """Rewrite the segments if any has words of removed contents. Raises OSError."""
@@ -223,7 +226,7 @@ class _State:
     def _read_buffer(self) -> _Buffer:
         return _Buffer(self.buffer)
 
-    def likeliest(self, asked: Words, limit: int, *, is_rare: bool) -> list[ContentId]:
+    def likeliest(self, asked: Words, limit: int, *, is_rare: bool, without: Set[ContentId]) -> list[ContentId]:
         """The ``limit`` contents with most votes of these words, or of the mirror image's: the same, bytes swapped."""
         parts: list[_Part] = [self._read_buffer, *self.sealed]
         distinct = np.unique(asked)
@@ -235,10 +238,10 @@ class _State:
         for part in parts:
             votes = np.maximum(*(part.votes(words, given) for words, given in zip(sides, weights, strict=True)))
             votes *= part.scale
-            best = _largest(votes, limit)
+            best = _largest(votes, limit + len(without))
             found += zip((-votes[best]).tolist(), part.contents[best].tolist(), strict=True)
             sample.append(votes[::step])
-        found.sort()
+        found = sorted((least, content) for least, content in found if content not in without)
         votes, most = np.concatenate(sample), -found[0][0] if found else 0.0
         bar = _bar(votes, RARE_STANDS_OUT) if is_rare else _bar(votes[votes < most / 2], STANDS_OUT)
         always = 1 if is_rare else ALWAYS

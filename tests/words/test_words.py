@@ -100,6 +100,20 @@ def test_only_what_stands_out_from_chance_is_found(index: WordIndex, copies: int
     assert 10 > len(found) - copies
 
 
+def test_beside_the_picture_itself_others_are_as_likely_as_without_it(index: WordIndex) -> None:
+    """A screenshot of one of 40 forms finds as many of these once it is stored as before."""
+    for content in range(1, 401):
+        blank = some_words(5_000, 20) if content <= 40 else some_words(6_000 + content, 20)
+        index.add([(content, np.concatenate([blank, some_words(content, 40)]))])
+    screenshot = np.concatenate([some_words(5_000, 20), some_words(7, 40)[:4], some_words(9_999, 80)])
+    before = index.search(screenshot, 60)
+    index.add([(1_000, screenshot)])
+    assert len(before) >= 40
+    assert before[0] == 7
+    assert index.search(screenshot, 60, without={1_000}) == before
+    assert len(index.search(screenshot, 60)) < 40
+
+
 def test_among_few_contents_chance_is_not_told(index: WordIndex) -> None:
     """All that share a word are found."""
     index.add([(content, common_words(content)) for content in range(1, 51)])
