@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -23,6 +24,9 @@ from shazimd.store.tables import TABLES_MAX, create_tables
 DATA = "data.mdb"
 READERS_MAX = 1024
 """Slots of 64 bytes each; LMDB's default of 126 is fewer than a server may have threads."""
+_RELEASE_S, _PAUSE_S = 5.0, 0.02
+"""How long a lock may outlive its holder: a child that was being started when the holder was killed has the lock until
+it runs its own program."""
 
 
 class DirectoryLock:
@@ -43,14 +47,28 @@ class DirectoryLock:
             raise
 
     def _take(self, directory: str) -> None:
-        if not try_lock(self._fd):
+        deadline = time.monotonic() + _RELEASE_S
+        while not try_lock(self._fd):
             holder = os.pread(self._fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            raise StoreError(f"store {directory}: held by process {holder}, expected no other")
+            if _may_run(holder) or time.monotonic() >= deadline:
+                raise StoreError(f"store {directory}: held by process {holder}, expected no other")
+            time.sleep(_PAUSE_S)
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
 
     def release(self) -> None:
         os.close(self._fd)
+
+
+def _may_run(process: str) -> bool:
+    """Whether a process may still run, by its number as text; True for other text."""
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OverflowError, PermissionError):
+        return True
+    return True
 
 
 def data_path(directory: str) -> str:

@@ -8,15 +8,19 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import lmdb
 import pytest
+from patience import PATIENCE_S, wait_for
 
 from shazimd.errors import StoreDamaged, StoreError
 from shazimd.fingerprint import Fingerprint
 from shazimd.posix import mounts
+from shazimd.posix.files import try_lock
 from shazimd.store import environment, schema
+from shazimd.store.environment import DirectoryLock
 from shazimd.store.lmdb_store import open_store
 from shazimd.store.tables import SCHEMA, Transaction, put
 from shazimd.types import FileRow, FileState, Stat
@@ -181,6 +185,46 @@ input()
         process.kill()
         process.wait()
     open_store(str(tmp_path), MIB).close()
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_a_store_waits_for_the_child_of_a_killed_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, released: bool
+) -> None:
+    """A process that is being started keeps the lock of the killed one for a moment; an error tells if it stays."""
+    program = """
+import os, signal, sys
+from shazimd.store.environment import DirectoryLock
+lock = DirectoryLock(sys.argv[1])
+if os.fork():
+    os.kill(os.getpid(), signal.SIGKILL)
+print("left", flush=True)
+sys.stdin.read()
+"""
+    monkeypatch.setattr(environment, "_RELEASE_S", PATIENCE_S if released else 0.1)
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "left\n"
+        process.wait()
+        if not released:
+            with pytest.raises(StoreError, match=f"held by process {process.pid}, expected no other"):
+                DirectoryLock(str(tmp_path))
+        tried: list[bool] = []
+
+        def counted(descriptor: int) -> bool:
+            tried.append(try_lock(descriptor))
+            return tried[-1]
+
+        monkeypatch.setattr(environment, "try_lock", counted)
+        with ThreadPoolExecutor(1) as thread:
+            taken = thread.submit(DirectoryLock, str(tmp_path)) if released else None
+            wait_for(lambda: tried or not released, lambda: str(tried))
+            process.stdin.close()
+            if taken is not None:
+                taken.result().release()
+                assert tried[0] is False
 
 
 def test_a_store_is_opened_once_in_a_process(tmp_path: Path) -> None:
