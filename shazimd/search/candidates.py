@@ -103,6 +103,11 @@ def by_own_words(
     return library.words.search(unpack_words(features), limit, without=without)
 
 
+def crowd_by_words(library: Library, features: bytes, limit: int, without: Set[ContentId]) -> list[ContentId]:
+    """As ``by_own_words``, also contents that share no more words than chance explains."""
+    return library.words.search(unpack_words(features), limit, is_crowded=True, without=without)
+
+
 def with_negated(library: Library, features: bytes, likely: Sequence[ContentId], limit: int) -> list[ContentId]:
     """In turn, the likely contents and those that likely share words with the negative."""
     negated = library.words.search(likely_negated(unpack_words(features)), limit, is_rare=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 from typing import NamedTuple, Protocol, TypeAlias
 
 from shazimd.fingerprint import Appearance, Fingerprint, Query
@@ -23,6 +23,7 @@ from shazimd.search.candidates import (
     by_negative,
     by_own_words,
     by_vector,
+    crowd_by_words,
     over_threshold,
     with_negated,
     with_same_pixels,
@@ -187,7 +188,7 @@ class Search:
         judged = self._go_on(query, [*likeliest, *first], sharing, fetch)
         judged += list(by_score)
         over = (hit.content for hit in _recorded(ranked, nearest))
-        further = self._among(query, chain(over, self._crowd(query)), tried, weights)
+        further = self._among(query, chain(over, self._crowd(query, exact)), tried, weights)
         return self._go_on(query, judged, further, fetch)
 
     def _go_on(
@@ -209,10 +210,12 @@ class Search:
         likely = by_hashes(self._library, query.orientations, BY_SCORE)
         return likely + by_negative(self._library, query.fingerprint, BY_SCORE)
 
-    def _crowd(self, query: Query) -> Iterator[ContentId]:
+    def _crowd(self, query: Query, exact: Set[ContentId]) -> Iterator[ContentId]:
         """Further candidates, once most of the verified are alike: all of one template share so many words that chance
-        seems to explain them, and the vector still knows the original."""
-        yield from by_vector(self._library, query.orientations[0], CANDIDATES_MAX)
+        seems to explain them, the more so beside a picture that shares most; words and the vector still rank them."""
+        by_words = crowd_by_words(self._library, query.features, CANDIDATES_MAX, exact)
+        by_cosine = by_vector(self._library, query.orientations[0], CANDIDATES_MAX)
+        yield from (content for content in chain.from_iterable(zip_longest(by_words, by_cosine)) if content is not None)
 
     def _among(
         self, query: Query, contents: Iterable[ContentId], tried: set[ContentId], weights: Weights

@@ -102,14 +102,22 @@ class WordIndex:
                 self._removed_early += contents
 
     def search(
-        self, words: Words, limit: int, *, is_rare: bool = False, without: Set[ContentId] = frozenset()
+        self,
+        words: Words,
+        limit: int,
+        *,
+        is_rare: bool = False,
+        is_crowded: bool = False,
+        without: Set[ContentId] = frozenset(),
     ) -> list[ContentId]:
         """At most ``limit`` contents that likely show the queried picture, upright or mirrored, likeliest first;
         none of those ``without``, such as the queried picture itself, beside which all others seem unlikely.
 
         Returns the best few and all outliers; of what ``is_rare``, such as a negative, the best one and outliers. With
-        too few contents to estimate chance, all that share a word."""
-        return self._state.likeliest(words, limit, is_rare=is_rare, without=without)
+        too few contents to estimate chance, all that share a word, and also where it ``is_crowded`` by pictures of one
+        template, which chance seems to explain."""
+        always = limit if is_crowded else 1 if is_rare else ALWAYS
+        return self._state.likeliest(words, limit, is_rare=is_rare, always=always, without=without)
 
     def compact(self) -> None:
         """Rewrite the segments if any has words of removed contents. Raises OSError."""
@@ -226,8 +234,11 @@ class _State:
     def _read_buffer(self) -> _Buffer:
         return _Buffer(self.buffer)
 
-    def likeliest(self, asked: Words, limit: int, *, is_rare: bool, without: Set[ContentId]) -> list[ContentId]:
-        """The ``limit`` contents with most votes of these words, or of the mirror image's: the same, bytes swapped."""
+    def likeliest(
+        self, asked: Words, limit: int, *, is_rare: bool, always: int, without: Set[ContentId]
+    ) -> list[ContentId]:
+        """The ``limit`` contents with most votes of these words, or of the mirror image's: the same, bytes swapped; the
+        first so many ``always``, the others where they stand out."""
         parts: list[_Part] = [self._read_buffer, *self.sealed]
         distinct = np.unique(asked)
         sides = [words.astype(np.intp) for words in (distinct, np.sort(distinct.byteswap()))]
@@ -244,7 +255,6 @@ class _State:
         found = sorted((least, content) for least, content in found if content not in without)
         votes, most = np.concatenate(sample), -found[0][0] if found else 0.0
         bar = _bar(votes, RARE_STANDS_OUT) if is_rare else _bar(votes[votes < most / 2], STANDS_OUT)
-        always = 1 if is_rare else ALWAYS
         return [content for rank, (least, content) in enumerate(found[:limit]) if -least >= bar or rank < always]
 
 

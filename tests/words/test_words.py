@@ -112,6 +112,21 @@ def test_beside_the_picture_itself_others_are_as_likely_as_without_it(index: Wor
     assert before[0] == 7
     assert index.search(screenshot, 60, without={1_000}) == before
     assert len(index.search(screenshot, 60)) < 40
+    assert index.search(screenshot, 60, is_crowded=True, without={1_000})[: len(before)] == before
+
+
+def test_in_a_crowd_those_are_found_too_that_chance_explains(index: WordIndex) -> None:
+    """Two screenshots by one tool share the words of its window, beside which all 40 forms seem to share few."""
+    for content in range(1, 401):
+        blank = some_words(5_000, 20) if content <= 40 else some_words(6_000 + content, 20)
+        index.add([(content, np.concatenate([blank, some_words(content, 40)]))])
+    window = some_words(8_888, 60)
+    index.add([(1_000, window)])
+    screenshot = np.concatenate([some_words(5_000, 20), some_words(7, 40)[:4], window])
+    assert len(index.search(screenshot, 60)) < 40
+    found = index.search(screenshot, 60, is_crowded=True)
+    assert found[:2] == [1_000, 7]
+    assert set(range(1, 41)) <= set(found)
 
 
 def test_among_few_contents_chance_is_not_told(index: WordIndex) -> None:
