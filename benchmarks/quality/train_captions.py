@@ -45,7 +45,7 @@ INKS: list[tuple[str | tuple[int, int, int], str | None]] = [
 FAMILIES = "short captions", "dated photographs", "memes"
 BIASES = len(KINDS)
 EXTRACTOR = Extractor(None, 10**9)
-REGULAR, ROUNDS, STEPS, LEAST = 2e-3, 6, 12, 1e-3
+REGULAR, FREE, ROUNDS, STEPS = 2e-3, 1e-3, 6, 12
 FALSE_MAX = 0.003
 """The share of copies whose evidence may be above the border."""
 
@@ -164,7 +164,7 @@ def measured(one: bytes, other: bytes) -> NDArray[np.float64] | None:
         for planes, kinds in planes_of(align_fine(query, match, affine)):
             found = differing_most(planes, kinds)
             if found is not None:
-                rows.append([*np.eye(BIASES)[KINDS.index(found.kind)], *np.log(np.maximum(found.measures, LEAST))])
+                rows.append([*np.eye(BIASES)[KINDS.index(found.kind)], *found.measures.logarithms()])
 
     with mock.patch.object(differences, "other_words", measure):
         verdict = verify(one, other).verdict
@@ -217,7 +217,7 @@ def fitted(those: NDArray[np.float64], others: NDArray[np.float64], start: NDArr
     """Logistic regression that counts both sets alike, by Newton's method; biases are free, weights are kept small."""
     rows, wanted = np.vstack([those, others]), np.repeat([1.0, 0.0], [len(those), len(others)])
     counts = np.where(wanted, 1 / len(those), 1 / len(others))
-    penalty = REGULAR * np.repeat([LEAST, 1.0], [BIASES, rows.shape[1] - BIASES])
+    penalty = REGULAR * np.repeat([FREE, 1.0], [BIASES, rows.shape[1] - BIASES])
     weights = start.copy()
     for _ in range(STEPS):
         found = 1 / (1 + np.exp(-rows @ weights))

@@ -73,6 +73,9 @@ class Measures(NamedTuple):
     noise: float
     """grey levels from which on pixels differ"""
 
+    def logarithms(self) -> list[float]:
+        return [math.log(max(each, _LEAST)) for each in self]
+
 
 _WEIGHTS = Measures(1.63, 1.64, -1.00, 12.24, 3.66, -2.02, 1.00, -2.09)
 """Of the logarithm of each measure: logistic regression, see benchmarks/quality/train_captions.py."""
@@ -151,8 +154,8 @@ def other_words(query: Features, match: Features, affine: Affine, agreed: float)
 
 def _evidence(place: _Place) -> float:
     """How much speaks for other words: the logarithm of the odds."""
-    pairs = zip(_WEIGHTS, place.measures, strict=True)
-    return place.kind.bias + sum(weight * math.log(max(each, _LEAST)) for weight, each in pairs)
+    pairs = zip(_WEIGHTS, place.measures.logarithms(), strict=True)
+    return place.kind.bias + sum(weight * logarithm for weight, logarithm in pairs)
 
 
 def planes_of(fine: Aligned) -> Iterator[tuple[Planes, Sequence[Letters]]]:

@@ -16,6 +16,7 @@ derived: benchmarks/quality/README.md.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import cv2
@@ -141,13 +142,21 @@ def differences(query: Features, match: Features, affine: Affine, *, exact: bool
         )
     if differ_by_words_alone(both):
         return None
-    for without in (without_stamp(both, found), brightened(both), without_stickers(both) if toned else None):
-        if without is None:
-            continue
+    for without in _without_edits(both, found, toned=toned):
         left = other_strokes(without, drawn=True, pixels=least) or differences_of(without, drawn=True)
         if not left and not other_figures(without, borders):
             return None
     return found
+
+
+def _without_edits(both: Aligned, found: Differences, *, toned: bool) -> Iterator[Aligned]:
+    """The pictures without a stamp, brightened, and those with tones without stickers, made when asked for."""
+    if (plain := without_stamp(both, found)) is not None:
+        yield plain
+    if (plain := brightened(both)) is not None:
+        yield plain
+    if toned and (plain := without_stickers(both)) is not None:
+        yield plain
 
 
 def _may_be_laid_over(both: Aligned, found: Differences) -> bool:

@@ -96,23 +96,27 @@ def by_words(library: Library, features: bytes, limit: int) -> list[ContentId]:
 
 
 def by_own_words(
-    library: Library, features: bytes, limit: int, without: Set[ContentId] = frozenset()
+    library: Library,
+    features: bytes,
+    limit: int,
+    without: Set[ContentId] = frozenset(),
+    *,
+    is_crowded: bool = False,
 ) -> list[ContentId]:
-    """Contents, none of those ``without``, that likely share visual words with these local features by more than
-    chance, likeliest first."""
-    return library.words.search(unpack_words(features), limit, without=without)
-
-
-def crowd_by_words(library: Library, features: bytes, limit: int, without: Set[ContentId]) -> list[ContentId]:
-    """As ``by_own_words``, also contents that share no more words than chance explains."""
-    return library.words.search(unpack_words(features), limit, is_crowded=True, without=without)
+    """Contents, none of those ``without``, that likely share visual words with these local features, likeliest first:
+    by more than chance, unless it ``is_crowded`` by pictures of one template."""
+    return library.words.search(unpack_words(features), limit, is_crowded=is_crowded, without=without)
 
 
 def with_negated(library: Library, features: bytes, likely: Sequence[ContentId], limit: int) -> list[ContentId]:
     """In turn, the likely contents and those that likely share words with the negative."""
     negated = library.words.search(likely_negated(unpack_words(features)), limit, is_rare=True)
-    taken_in_turn = dict.fromkeys(chain.from_iterable(zip_longest(likely, negated)))
-    return [content for content in taken_in_turn if content is not None][:limit]
+    return in_turn(likely, negated)[:limit]
+
+
+def in_turn(*ranked: Sequence[ContentId]) -> list[ContentId]:
+    """The first contents of each, then the second of each; each once."""
+    return [content for content in dict.fromkeys(chain.from_iterable(zip_longest(*ranked))) if content is not None]
 
 
 def by_hashes(library: Library, orientations: Sequence[Signals], limit: int) -> list[ContentId]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
-from itertools import chain, islice, zip_longest
+from itertools import chain, islice
 from typing import NamedTuple, Protocol, TypeAlias
 
 from shazimd.fingerprint import Appearance, Fingerprint, Query
@@ -23,7 +23,7 @@ from shazimd.search.candidates import (
     by_negative,
     by_own_words,
     by_vector,
-    crowd_by_words,
+    in_turn,
     over_threshold,
     with_negated,
     with_same_pixels,
@@ -178,8 +178,8 @@ class Search:
         # All this is verified in the workers, as it is found, while this thread searches on.
         likely = by_own_words(self._library, query.features, CANDIDATES_MAX, exact)
         likeliest = self._verified(query, self._among(query, likely[:ALONE], tried, weights), together=1)
-        in_turn = with_negated(self._library, query.features, likely, CANDIDATES_MAX)
-        sharing = self._among(query, in_turn, tried, weights)
+        with_negatives = with_negated(self._library, query.features, likely, CANDIDATES_MAX)
+        sharing = self._among(query, with_negatives, tried, weights)
         first = self._verified(query, islice(sharing, BY_WORDS + len(exact) - len(tried)))
         nearest.extend(islice(ranked, BY_SCORE))
         alike = by_vector(self._library, query.orientations[0]) if ahead is None else ahead.alike
@@ -213,9 +213,8 @@ class Search:
     def _crowd(self, query: Query, exact: Set[ContentId]) -> Iterator[ContentId]:
         """Further candidates, once most of the verified are alike: all of one template share so many words that chance
         seems to explain them, the more so beside a picture that shares most; words and the vector still rank them."""
-        by_words = crowd_by_words(self._library, query.features, CANDIDATES_MAX, exact)
-        by_cosine = by_vector(self._library, query.orientations[0], CANDIDATES_MAX)
-        yield from (content for content in chain.from_iterable(zip_longest(by_words, by_cosine)) if content is not None)
+        by_words = by_own_words(self._library, query.features, CANDIDATES_MAX, exact, is_crowded=True)
+        yield from in_turn(by_words, by_vector(self._library, query.orientations[0], CANDIDATES_MAX))
 
     def _among(
         self, query: Query, contents: Iterable[ContentId], tried: set[ContentId], weights: Weights

@@ -66,7 +66,7 @@ def test_another_date_burned_in_by_a_camera_is_a_variant(size: int) -> None:
 )
 def test_no_picture_of_a_family_is_a_copy_of_another(family: str, seed: int) -> None:
     """One photograph with six words of a few letters, six dates, or two lines each of large letters. Of other seeds
-    some are: words of two and of five letters, and dates in a colour of the ground."""
+    some dates are, in a colour of the ground."""
     pictures = [picture(family, seed, number) for number in range(6)]
     asked = [query_of(encoded(each, "PNG")) for each in pictures]
     stored = [each.fingerprint.features for each in asked]

@@ -100,11 +100,16 @@ def test_only_what_stands_out_from_chance_is_found(index: WordIndex, copies: int
     assert 10 > len(found) - copies
 
 
-def test_beside_the_picture_itself_others_are_as_likely_as_without_it(index: WordIndex) -> None:
-    """A screenshot of one of 40 forms finds as many of these once it is stored as before."""
+def fill_with_forms(index: WordIndex) -> None:
+    """The first 40 of 400 contents are filled forms of one blank."""
     for content in range(1, 401):
         blank = some_words(5_000, 20) if content <= 40 else some_words(6_000 + content, 20)
         index.add([(content, np.concatenate([blank, some_words(content, 40)]))])
+
+
+def test_beside_the_picture_itself_others_are_as_likely_as_without_it(index: WordIndex) -> None:
+    """A screenshot of one of 40 forms finds as many of these once it is stored as before."""
+    fill_with_forms(index)
     screenshot = np.concatenate([some_words(5_000, 20), some_words(7, 40)[:4], some_words(9_999, 80)])
     before = index.search(screenshot, 60)
     index.add([(1_000, screenshot)])
@@ -117,9 +122,7 @@ def test_beside_the_picture_itself_others_are_as_likely_as_without_it(index: Wor
 
 def test_in_a_crowd_those_are_found_too_that_chance_explains(index: WordIndex) -> None:
     """Two screenshots by one tool share the words of its window, beside which all 40 forms seem to share few."""
-    for content in range(1, 401):
-        blank = some_words(5_000, 20) if content <= 40 else some_words(6_000 + content, 20)
-        index.add([(content, np.concatenate([blank, some_words(content, 40)]))])
+    fill_with_forms(index)
     window = some_words(8_888, 60)
     index.add([(1_000, window)])
     screenshot = np.concatenate([some_words(5_000, 20), some_words(7, 40)[:4], window])
