@@ -23,8 +23,8 @@ MARK = b"madehost"
 
 
 def photograph() -> np.ndarray:
-    """A picture with as much in it as a photograph, and no flat ground: its small picture is a JPEG of 4 KB."""
-    grain = np.random.default_rng(1).integers(0, 255, (75, 100, 3)).astype(np.uint8)
+    """A picture with as much in it as a photograph, and no flat ground: 14 kB of features, the mean of real ones."""
+    grain = np.random.default_rng(1).integers(0, 255, (30, 40, 3)).astype(np.uint8)
     return cv2.resize(grain, (800, 600), interpolation=cv2.INTER_CUBIC)
 
 

@@ -12,7 +12,7 @@ A store of so many rows is made from the real photos of $SHAZIMD_SHARED, without
 - one in ten is stored as a copy of the row before: a group of two,
 - each has a file of its own that takes no blocks on the disk, a thousand to a directory, with the stat of its row.
 
-``--small`` keeps the small pictures at a quarter of their size: 5 kB a row on the disk in place of 9. The daemon opens
+``--small`` keeps the small pictures at a quarter of their size: 8 kB a row on the disk in place of 16. The daemon opens
 them for candidates alone.
 
 Index and words are made as the daemon makes them. The daemon then starts on the store twice: at first it looks at all
@@ -22,9 +22,12 @@ when they are known, and when all has been at rest for a minute.
 
 from __future__ import annotations
 
+import os
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy, as in the daemon: threads that spin would count
+
 import argparse
 import hashlib
-import os
 import pickle
 import statistics
 import tempfile

@@ -87,11 +87,15 @@ def test_the_top_level_is_small_and_the_tree_is_flat() -> None:
     assert max(len(path.parts) - 1 for path, _ in modules()) <= DEPTH_MAX
 
 
-def room(name: str) -> str:
-    """A room's part of the map in ARCHITECTURE.md."""
+def the_map() -> str:
+    """The map in ARCHITECTURE.md."""
     _, _, parts = ARCHITECTURE.read_text().partition("## The map")
-    drawn, _, _ = parts.partition("Imports point down")
-    found = re.search(rf"^    {name}/.*(?:\n {{8}}.*)*", drawn, re.M)
+    return parts.partition("Imports point down")[0]
+
+
+def room(name: str) -> str:
+    """A room's part of the map."""
+    found = re.search(rf"^    {name}/.*(?:\n {{8}}.*)*", the_map(), re.M)
     assert found, f"ARCHITECTURE.md: the map has no {name}/"
     return found[0]
 
@@ -106,6 +110,33 @@ def test_the_map_names_every_module() -> None:
         if not re.search(rf"\b{path.stem}\b", room(path.parts[0]))
     ]
     assert unnamed == [], "expected in the map of ARCHITECTURE.md"
+
+
+def test_imports_point_down_the_map() -> None:
+    """A room imports rooms below it alone, also inside functions and for types."""
+    places = re.findall(r"^    (?=\w)(.*)", the_map(), re.M)
+    rooms = [name for line in places for name in re.findall(r"(\w+)(?:/|\.py)(?:,? |$)", line)]
+    upwards = []
+    for path, tree in modules():
+        own = path.parts[0].removesuffix(".py")
+        for other in imported_rooms(tree) - {own} if own != "__init__" else ():
+            if rooms.index(other) < rooms.index(own):
+                upwards.append(f"{path} imports {other}")
+    assert upwards == []
+    assert len(rooms) > 20
+
+
+def imported_rooms(tree: ast.Module) -> set[str]:
+    """Rooms, and modules at the top, that a module imports from."""
+    named = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "shazimd":
+            named |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            named.add(node.module.removeprefix("shazimd.") if node.module.startswith("shazimd.") else "")
+        elif isinstance(node, ast.Import):
+            named |= {alias.name.removeprefix("shazimd.") for alias in node.names if "shazimd." in alias.name}
+    return {name.split(".")[0] for name in named} - {"", "__version__"}
 
 
 def test_what_the_lives_name_exists() -> None:
@@ -130,7 +161,7 @@ def test_threads_and_locks_stand_in_their_tables() -> None:
         str(path)
         for path, _ in modules()
         if str(path.parts[0]) not in OTHER_PROCESSES
-        if re.search(r"threading\.(?:Thread|R?Lock|Condition)\(|ThreadPoolExecutor\(", (PACKAGE / path).read_text())
+        if re.search(r"threading\.(?:Thread|Timer|R?Lock|Condition)\(|ThreadPoolExecutor\(", (PACKAGE / path).read_text())
     }
     assert {path for path in made if f"`{path}`" not in tables} == set()
 
@@ -146,7 +177,7 @@ def definitions(tree: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             yield from (target.id for target in targets if isinstance(target, ast.Name))
-        elif isinstance(node, ast.ClassDef | ast.FunctionDef):
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield node.name
             if isinstance(node, ast.ClassDef):
                 yield from (f"{node.name}.{each.name}" for each in node.body if isinstance(each, ast.FunctionDef))

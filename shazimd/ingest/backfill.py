@@ -32,7 +32,7 @@ BATCH = 64
 
 
 class Backfill:
-    """Runs in the last lane of the jobs, in batches, to delay no new file."""
+    """Runs in the lane of background work, in batches, to delay no new file."""
 
     def __init__(
         self,

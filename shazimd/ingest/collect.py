@@ -31,7 +31,7 @@ INTERVAL_S_MIN, INTERVAL_S_MAX = 1.0, 3600.0
 
 
 class Collector:
-    """Runs in the last lane of the jobs, in batches."""
+    """Runs in the lane of background work, in batches."""
 
     def __init__(self, library: Library, committer: Committer, jobs: Jobs, keep_s: float) -> None:
         """``keep_s``: the grace, see ``[store] keep_deleted``."""

@@ -1,4 +1,4 @@
-"""ScreenPictures for the screen: read with the user's rights, decoded in workers, kept in a cache.
+"""Pictures for the screen: read with the user's rights, decoded in workers, kept in a cache.
 
 A link names a path and carries a signature: only files that the page has shown can be asked for.
 """
