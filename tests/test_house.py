@@ -161,7 +161,9 @@ def test_threads_and_locks_stand_in_their_tables() -> None:
         str(path)
         for path, _ in modules()
         if str(path.parts[0]) not in OTHER_PROCESSES
-        if re.search(r"threading\.(?:Thread|Timer|R?Lock|Condition)\(|ThreadPoolExecutor\(", (PACKAGE / path).read_text())
+        if re.search(
+            r"threading\.(?:Thread|Timer|R?Lock|Condition)\(|ThreadPoolExecutor\(", (PACKAGE / path).read_text()
+        )
     }
     assert {path for path in made if f"`{path}`" not in tables} == set()
 

@@ -7,7 +7,6 @@ unset.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -125,7 +124,7 @@ def set_ignored_paths(writer: Writer, paths: frozenset[bytes]) -> None:
 
 
 def _baseline_key(root: bytes) -> str:
-    return "baseline:" + os.fsdecode(root)
+    return f"baseline:{_hashed(root)}"
 
 
 def _began_key(root: bytes) -> str:
@@ -137,7 +136,7 @@ def _guard_key(root: bytes) -> str:
 
 
 def _hashed(root: bytes) -> str:
-    """A path may be longer than the 511 bytes of an LMDB key."""
+    """A path may be longer than the 511 bytes of an LMDB key, and need not be UTF-8."""
     return hashlib.blake2b(root, digest_size=16).hexdigest()
 
 

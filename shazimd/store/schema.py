@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -22,12 +23,14 @@ from shazimd.store.tables import (
     Transaction,
     checksum,
     has_rows,
+    is_sealed,
     joined,
     number,
     parse_number,
     piece_key,
     put,
     raw_rows,
+    unsealed,
 )
 from shazimd.store.tables import TABLES_MAX as TABLES_MAX  # scripts outside the package import it from here
 
@@ -180,8 +183,10 @@ class _MigrationLog:
             self._last = time.monotonic()
 
 
-def _to_5(_env: lmdb.Environment, _txn: Transaction) -> None:
-    """Files may have the time of their failure: rows of before are read as without it."""
+def _to_5(env: lmdb.Environment, txn: Transaction) -> None:
+    """Files may have the time of their failure: rows of before are read as without it. Relations lose a field: those of
+    before go, and are found anew, since no version of the judgement is stored."""
+    txn.drop(env.open_db(b"relations", txn=txn, create=False), delete=False)
 
 
 def _to_6(_env: lmdb.Environment, _txn: Transaction) -> None:
@@ -192,6 +197,19 @@ def _to_7(env: lmdb.Environment, txn: Transaction) -> None:
     """New tables, empty: changes are numbered once a daemon shares its files."""
     for name in ("changes", "changed"):
         env.open_db(name.encode(), txn=txn)
+
+
+def _to_8(env: lmdb.Environment, txn: Transaction) -> None:
+    """The names of complete first scans have a digest of the root's path, as other names have: a path may be longer
+    than a key, and need not be UTF-8."""
+    values = env.open_db(b"values", txn=txn, create=False)
+    prefix = b"baseline:"
+    for key, stored in [*raw_rows(txn, values, prefix)]:
+        txn.delete(key, db=values)
+        if is_sealed(key, stored):  # else the root has its first scan again
+            root = key.removeprefix(prefix)
+            name = prefix + hashlib.blake2b(root, digest_size=16).hexdigest().encode()
+            put(txn, values, name, unsealed(key, stored))
 
 
 _TABLES_3 = (
@@ -208,6 +226,7 @@ MIGRATIONS: dict[int, Callable[[lmdb.Environment, Transaction], None]] = {
     4: _to_5,
     5: _to_6,
     6: _to_7,
+    7: _to_8,
 }
 """From a version to the next. All steps from the version found to SCHEMA run in one transaction, again from the start
 when the map had to grow."""

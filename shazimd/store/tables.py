@@ -26,7 +26,7 @@ from shazimd.errors import StoreDamaged, StoreError, StoreFull
 Table: TypeAlias = "lmdb._Database"
 Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 
-SCHEMA = 7
+SCHEMA = 8
 """The version of the tables. Grows with every change to a table, a key or a record."""
 TABLES_MAX = 32
 NUMBER_BYTES = 8

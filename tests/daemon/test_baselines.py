@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from daemon_process import daemon_process, drawing
 
 from shazimd.config import WatchConfig
 from shazimd.daemon.baselines import Baselines
@@ -80,3 +81,24 @@ def test_failed_files_were_tried_again_once_all_roots_were_scanned(scanned: Scan
     assert not scanned.baselines.are_due()
     with scanned.store.read() as reader:
         assert decoders_of_failures(reader) == "pillow 13"
+
+
+@pytest.mark.parametrize("name", [b"M\xfcnchen", b"/".join([b"x" * 200] * 4)], ids=["latin-1", "long"])
+def test_a_root_may_have_any_name(tmp_path: Path, name: bytes) -> None:
+    """Bytes that are no UTF-8, and more of them than a key of LMDB has: its pictures are told of, and its first scan
+    comes once."""
+    root = os.path.join(os.fsencode(tmp_path), b"roots", name)
+    os.makedirs(root)
+    drawing(1).save(os.fsdecode(root) + "/first.png")
+    with daemon_process(tmp_path, os.fsdecode(root)) as daemon:
+        daemon.start()
+        daemon.settled()
+        drawing(1).save(os.fsdecode(root) + "/second.png")
+        daemon.wait_for("near_duplicate")
+        assert daemon.ctl("status").returncode == 0
+        assert daemon.ctl("find", os.fsdecode(root) + "/first.png").returncode == 0
+        assert daemon.stop() == 0
+        drawing(1).save(os.fsdecode(root) + "/third.png")
+        daemon.start()
+        daemon.wait_for("near_duplicate")
+        assert daemon.stop() == 0

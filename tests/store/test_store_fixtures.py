@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
+import msgspec
 import pytest
-from make_store import rows
+from make_store import ROOT, relation_rows, rows
 from structlog.testing import capture_logs
 
 from shazimd.errors import StoreError
+from shazimd.ingest.values import has_baseline, judge_of_relations
 from shazimd.store import lmdb_store, maintenance, schema
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.store.tables import SCHEMA, TABLES_MAX, Transaction
+from shazimd.store.tables import SCHEMA, TABLES_MAX, Transaction, number, put
 
 MIB = 1 << 20
 SCHEMAS = sorted(path.parent.name for path in Path(__file__).parent.glob("fixtures/*/store.tar.xz"))
@@ -52,9 +54,41 @@ def test_a_store_of_an_earlier_schema_keeps_every_row(unpacked: Callable[[str], 
     for _ in range(2):
         store = open_store(str(directory), 16 * MIB)
         with store.read() as reader:
-            assert rows(reader) == expected(directory)
+            kept = rows(reader) | relation_rows(reader)
+        assert {name: kept[name] for name in expected(directory)} == expected(directory)
         assert store.check() == []
         store.close()
+
+
+def test_relations_of_schema_4_go(unpacked: Callable[[str], Path]) -> None:
+    """They have a field that later ones lack. They are found anew: no store of then has a version of the judgement."""
+    directory = unpacked("schema4")
+    with lmdb.open(str(directory), max_dbs=TABLES_MAX) as env, env.begin(write=True) as txn:
+        relations = env.open_db(b"relations", txn=txn)
+        row = (2, 1, (0.9, 0.9, None), "copy", 60, 0.97, (1.0, 0.0, False, (0.0, 0.0, 1.0, 1.0)), None)
+        put(txn, relations, number(1) + number(2), msgspec.msgpack.encode(row))
+        put(txn, relations, number(2) + number(1), b"")
+    store = open_store(str(directory), 16 * MIB)
+    with store.read() as reader:
+        assert (reader.relations.partners(1), judge_of_relations(reader)) == ([], 0)
+    assert store.check() == []
+    store.close()
+
+
+@pytest.mark.parametrize("name", [b"/srv/M\xc3\xbcnchen", b"/" + b"x" * 300])
+def test_a_complete_first_scan_stays_complete(unpacked: Callable[[str], Path], name: bytes) -> None:
+    """Under the root's path in schema 7, and under the digest of it since: the first scan tells nothing, and must not
+    come again. A row that is damaged counts as no scan."""
+    directory = unpacked("schema7")
+    with lmdb.open(str(directory), max_dbs=TABLES_MAX) as env, env.begin(write=True) as txn:
+        values = env.open_db(b"values", txn=txn)
+        put(txn, values, b"baseline:" + name, b"true")
+        txn.put(b"baseline:/srv/damaged", b"true....", db=values)
+    store = open_store(str(directory), 16 * MIB)
+    with store.read() as reader:
+        assert [has_baseline(reader, root) for root in (name, ROOT, b"/srv/damaged")] == [True, True, False]
+    assert store.check() == []
+    store.close()
 
 
 def test_a_migration_grows_a_map_that_is_too_small(
