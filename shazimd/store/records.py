@@ -1,4 +1,4 @@
-"""Values: how rows become bytes. FORMAT.md has the bytes; a change to any of them is a new schema number.
+"""Values: how rows become bytes. FORMAT.md has the bytes, and which changes need a new schema number.
 
 Records are MessagePack arrays (msgspec): small, fast, readable by other languages. Values of callers are JSON, ASCII
 only: its escapes keep even lone surrogates, which os.fsdecode makes of bytes that are not UTF-8.

@@ -27,7 +27,7 @@ Table: TypeAlias = "lmdb._Database"
 Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 
 SCHEMA = 8
-"""The version of the tables. Grows with every change to a table, a key or a record."""
+"""The version of the tables. Grows with every change that older code would misread."""
 TABLES_MAX = 32
 NUMBER_BYTES = 8
 MODEL_BYTES = 2
