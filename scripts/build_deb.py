@@ -24,8 +24,8 @@ from release import version_of
 CHECKOUT = Path(__file__).resolve().parents[1]
 PREFIX = "opt/shazimd"
 KEPT_DATA = (
-    "/etc/shazimd /etc/default/shazimd /var/lib/shazimd /var/lib/private/shazimd-hooks /var/lib/shazimd-hooks"
-    " /var/cache/shazimd /run/shazimd"
+    "/etc/shazimd /etc/default/shazimd /var/lib/shazimd /var/lib/shazimd-model /var/lib/private/shazimd-hooks"
+    " /var/lib/shazimd-hooks /var/cache/shazimd /var/cache/shazimd-model /run/shazimd"
 )
 
 CONTROL = """\

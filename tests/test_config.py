@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +168,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A config that was asked for must be there."""
     with pytest.raises(ConfigError, match=r"none\.toml: No such file"):
         config.load(str(tmp_path / "none.toml"))
+
+
+def test_docstrings_name_keys_that_there_are() -> None:
+    """Such as ``[workers] max_file_mb``."""
+    texts = [path.read_text() for path in Path(config.__file__).parents[1].rglob("*.py")]
+    named = {found for text in texts for found in re.findall(r"``\[+(\w+)\]+ (\w+)", text)}
+    sections = {name: getattr(config, f"{name.title()}Config") for name in config.Config.__struct_fields__}
+    keys = {(name, key) for name, section in sections.items() for key in section.__struct_fields__}
+    assert ("workers", "max_file_mb") in named
+    assert named - keys == set()

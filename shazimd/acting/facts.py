@@ -98,11 +98,11 @@ def _digest(file: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def read_header(path: bytes, mtime_ns: int, size: tuple[int, int], reference: bool) -> KeepFacts:
+def read_header(path: bytes, mtime_ns: int, size: tuple[int, int], *, reference: bool, damaged: bool) -> KeepFacts:
     """Facts from the header of a picture; without those when the file cannot be read or parsed."""
     try:
         with _open(path) as file:
             facts = header_facts(file)
     except (OSError, BadInput):
         facts = PictureFacts()
-    return KeepFacts(path, mtime_ns, *size, facts, reference=reference)
+    return KeepFacts(path, mtime_ns, *size, facts, reference=reference, damaged=damaged)

@@ -105,7 +105,8 @@ class Planner:
         if state.size != member["size_bytes"]:
             raise NotFound(f"{readable(path)}: changed since it was indexed")
         size = (member["width"], member["height"])
-        facts = read_header(path, state.mtime_ns, size, self._is_within(path, self.request.reference))
+        reference, damaged = self._is_within(path, self.request.reference), bool(member.get("damaged"))
+        facts = read_header(path, state.mtime_ns, size, reference=reference, damaged=damaged)
         return PlannedFile((path,), state, facts, verdict)
 
     def _verdict(self, keep: PlannedFile, file: PlannedFile) -> str | None:

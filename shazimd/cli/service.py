@@ -145,13 +145,13 @@ def _uninstall(args: Namespace, layout: Layout) -> int:
     from shazimd.cli import units
 
     files = units.installed(layout)
+    present = [os.path.basename(path) for path in files if os.path.dirname(path) == layout.units]
     data = _data(args.user) if args.purge else []
     if args.purge:
         files += units.administrators(layout)
     for path in [*files, *data]:
         say(f"remove {path}")
     systemctl = _systemctl(args.user)
-    present = [name for name in units.UNITS if f"{layout.units}/{name}" in files]
     steps = [[*systemctl, "disable", "--now", *present]] if present else []
     if not _is_confirmed(args, steps):
         return 0 if args.dry_run else 1

@@ -12,7 +12,7 @@ import re
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,8 +62,14 @@ class CleanTree:
         os.utime(path, ns=(OLD_NS, OLD_NS - age * 3600 * 10**9 + 12345))
         return path
 
-    def group(self, *paths: bytes, verdicts: Sequence[str] = (), sizes: Sequence[tuple[int, int]] = ()) -> None:
-        """A group of the daemon; all exact and of the same size unless said otherwise."""
+    def group(
+        self,
+        *paths: bytes,
+        verdicts: Sequence[str] = (),
+        sizes: Sequence[tuple[int, int]] = (),
+        damaged: Collection[bytes] = (),
+    ) -> None:
+        """A group of the daemon; all exact, whole and of the same size unless said otherwise."""
         members = []
         for number, path in enumerate(paths):
             width, height = sizes[number] if sizes else (400, 300)
@@ -76,6 +82,7 @@ class CleanTree:
                     "size_bytes": os.path.getsize(path),
                     "score": None if number == 0 else 1.0,
                     "verdict": verdict,
+                    **({"damaged": True} if path in damaged else {}),
                 }
             )
         self.groups.append({"saves_bytes": 0, "members": members})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cleaning import CleanTree, pair, read
@@ -92,6 +93,73 @@ def test_a_reference_root_is_kept_and_never_acted_on(tree: CleanTree) -> None:
     assert said.status == 0
     assert "in a reference root" in said.out
     assert tree.names() == ["ref/b", "ref/c"]
+
+
+def left_beside_a_damaged_reference(tree: CleanTree, *whole: str) -> list[str]:
+    """The files left by a clean-up of whole files and a damaged copy, ref/a, with the reference root ref."""
+    damaged = tree.file("ref/a", b"cut", age=9)
+    same = [tree.file(name, b"whole") for name in whole]
+    tree.group(*same, damaged, verdicts=["exact"] * (len(same) - 1) + ["copy"], damaged=[damaged])
+    tree.groups[0]["reason"] = "not damaged"
+    tree.run("--apply", "--verdict", "exact,copy", "--reference", str(tree.root / "ref"))
+    return tree.names()
+
+
+def test_a_whole_file_stays_beside_a_damaged_one_of_a_reference_root(tree: CleanTree) -> None:
+    """The whole file is kept, and the damaged one is not acted on."""
+    assert left_beside_a_damaged_reference(tree, "b") == ["b", "ref/a"]
+
+
+def test_one_of_several_whole_files_stays_beside_a_damaged_one_of_a_reference_root(tree: CleanTree) -> None:
+    """The reference root has none of them, so the first of those outside is kept."""
+    assert left_beside_a_damaged_reference(tree, "b", "c") == ["b", "ref/a"]
+
+
+def test_whole_files_outside_go_where_the_reference_root_has_one(tree: CleanTree) -> None:
+    """Beside it the damaged file stays, too."""
+    assert left_beside_a_damaged_reference(tree, "b", "ref/c") == ["ref/a", "ref/c"]
+
+
+def damaged_and_whole(tree: CleanTree, **more: Any) -> tuple[bytes, bytes]:
+    """A group of a whole file, in/b, and a damaged copy, album/a, which is older."""
+    damaged, whole = tree.file("album/a", b"cut", age=9), tree.file("in/b", b"whole")
+    tree.group(whole, damaged, verdicts=["copy"], damaged=[damaged], **more)
+    tree.groups[0]["reason"] = "not damaged"
+    return damaged, whole
+
+
+@pytest.mark.parametrize("rule", ["path:*/album/*", "name:a", "age:oldest"])
+def test_no_rule_keeps_a_damaged_file(tree: CleanTree, rule: str) -> None:
+    """The whole file is kept, and the reason says why."""
+    _, whole = damaged_and_whole(tree)
+    said = tree.run("--apply", "--verdict", "exact,copy", "--prefer", rule)
+    assert f"keep      {whole.decode()}\n          400x300, 5 B: not damaged\n" in said.out
+    assert tree.names() == ["in/b"]
+
+
+def test_a_damaged_file_that_is_larger_stays(tree: CleanTree) -> None:
+    """It may show more than the whole file, which is kept."""
+    damaged_and_whole(tree, sizes=[(400, 300), (800, 600)])
+    said = tree.run("--apply", "--verdict", "exact,copy", "--prefer", "name:a")
+    assert (said.status, tree.names()) == (1, ["album/a", "in/b"])
+    assert "a: left alone: it is larger than " in said.err
+
+
+def test_a_whole_file_stays_beside_a_damaged_one_outside_the_roots(tree: CleanTree) -> None:
+    """Only files below --root are acted on, and the file there is the whole one."""
+    damaged_and_whole(tree)
+    words = ("--apply", "--verdict", "exact,copy", "--prefer", "name:a", "--root", str(tree.root / "in"))
+    assert tree.run(*words).status == 1
+    assert tree.names() == ["album/a", "in/b"]
+
+
+def test_a_damaged_file_that_a_person_chose_is_kept(tree: CleanTree) -> None:
+    """The decision is stronger than the damage."""
+    damaged, whole = tree.file("a", b"cut"), tree.file("b", b"whole", age=9)
+    tree.group(damaged, whole, verdicts=["copy"], damaged=[damaged])
+    tree.groups[0] |= {"reason": "your decision", "decision": 7}
+    assert tree.run("--apply", "--verdict", "exact,copy").status == 0
+    assert tree.names() == ["a"]
 
 
 def test_a_reference_root_is_known_by_any_name(tree: CleanTree) -> None:

@@ -23,6 +23,7 @@ def test_a_file_that_ends_early_is_told_as_damaged_and_never_kept(tmp_path: Path
         daemon.settled(compared=True)
         found = daemon.ctl("find", str(daemon.root / "a.png"))
         listed = daemon.ctl("duplicates")
+        cleaned = daemon.ctl("clean", "--verdict", "exact,copy", "--prefer", "name:a.png")
         alerts = list(Client(daemon.socket).alerts())
         daemon.stop()
         daemon.start()
@@ -35,3 +36,6 @@ def test_a_file_that_ends_early_is_told_as_damaged_and_never_kept(tmp_path: Path
     assert os.path.basename(kept.split("  ")[1]) == "a copy.png"
     assert "damaged" in other
     assert "not damaged" in listed.stdout.splitlines()[0]
+    keep, reason, *_ = cleaned.stdout.splitlines()
+    assert os.path.basename(keep) == "a copy.png"
+    assert "not damaged" in reason

@@ -251,6 +251,33 @@ def test_a_dry_run_shows_and_writes_nothing(
     assert not (tmp_path / "config").exists()
 
 
+@pytest.mark.parametrize("joined", [False, True], ids=["alone", "in a cluster"])
+def test_uninstalling_disables_each_unit_that_it_removes(
+    layout: units.Layout,
+    photos: str,
+    joined: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whether it was enabled or not: systemctl itself disables them, below another root."""
+    if shutil.which("systemctl") is None:
+        pytest.skip("systemctl is not installed")
+    systemctl = ["systemctl", f"--root={tmp_path}/root"]
+    install(layout, photos)
+    link = ["shazimd-link.service"] if joined else []
+    subprocess.run([*systemctl, "enable", "shazimd.socket", "shazimd.service", *link], check=True)
+    monkeypatch.setattr(units, "system_layout", lambda: layout)
+    assert run(["service", "uninstall", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    removed = re.findall(rf"^remove {layout.units}/([^/]+)$", said, re.MULTILINE)
+    (disable,) = re.findall(r"^\$ systemctl disable --now (.+)$", said, re.MULTILINE)
+    assert "shazimd-link.service" in removed
+    assert sorted(disable.split()) == sorted(removed)
+    subprocess.run([*systemctl, "disable", *disable.split()], check=True)
+    assert [path for path in Path(layout.units).rglob("*") if path.is_symlink()] == []
+
+
 def test_nobody_to_ask(
     photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

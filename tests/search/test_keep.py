@@ -148,7 +148,7 @@ def camera_exif(date: str = "2019:05:04 10:11:12") -> Image.Exif:
 
 
 def facts(path: Path) -> KeepFacts:
-    return read_header(os.fsencode(path), path.stat().st_mtime_ns, (160, 120), reference=False)
+    return read_header(os.fsencode(path), path.stat().st_mtime_ns, (160, 120), reference=False, damaged=False)
 
 
 def test_a_mirrored_export_with_more_bytes_is_not_kept(tmp_path: Path) -> None:

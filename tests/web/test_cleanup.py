@@ -1,0 +1,57 @@
+"""The plan of the page's clean-up, on real files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from fake_client import FakeClient
+from patience import wait_for
+
+from shazimd.acting.plan import CleanPlan, CleanRequest
+from shazimd.types import digest_of
+from shazimd.web.cleanup import CleanUp
+
+
+def member(path: Path, content: bytes, verdict: str | None, **more: Any) -> dict[str, Any]:
+    """A file of a group, written to the disk."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    facts = {"path": str(path), "size_bytes": len(content), "width": 400, "height": 300}
+    return facts | {"content": digest_of(content).hex(), "verdict": verdict, "also": []} | more
+
+
+def plans_of_decided(group: dict[str, Any], reference: Path) -> list[CleanPlan]:
+    """The plans once a person has decided to keep the first file of the group."""
+    client = FakeClient([group])
+    contents = list(dict.fromkeys(each["content"] for each in group["members"]))
+    client.decide([{"kind": "keep", "contents": contents, "keep": contents[0]}])
+    cleanup = CleanUp(client)  # type: ignore[arg-type]
+    request = CleanRequest(verdicts=frozenset({"exact", "copy"}), reference=(os.fsencode(reference),), seen=True)
+    cleanup.plan(request, decided_only=True)
+    step = cleanup.step
+    assert step is not None
+    wait_for(lambda: step.name == "planned")
+    return step.plans
+
+
+def group_of(*members: dict[str, Any]) -> dict[str, Any]:
+    return {"id": "0", "saves_bytes": 1, "reason": "your decision", "decision": None, "members": list(members)}
+
+
+def test_a_damaged_file_never_to_be_touched_replaces_no_whole_one(tmp_path: Path) -> None:
+    """Not even where the file that a person chose is gone, and the daemon has yet to notice."""
+    chosen = member(tmp_path / "chosen", b"gone", None)
+    whole = member(tmp_path / "whole", b"whole", "exact")
+    damaged = member(tmp_path / "archive/damaged", b"cut", "copy", damaged=True)
+    (tmp_path / "chosen").unlink()
+    assert plans_of_decided(group_of(chosen, whole, damaged), tmp_path / "archive") == []
+
+
+def test_a_damaged_file_that_a_person_chose_replaces_a_whole_one(tmp_path: Path) -> None:
+    """The decision is stronger than the damage."""
+    damaged = member(tmp_path / "damaged", b"cut", None, damaged=True)
+    whole = member(tmp_path / "whole", b"whole", "copy")
+    (plan,) = plans_of_decided(group_of(damaged, whole), tmp_path / "archive")
+    assert plan.keep.paths == (os.fsencode(tmp_path / "damaged"),)
