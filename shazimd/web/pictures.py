@@ -22,7 +22,7 @@ from shazimd.workers.pool import WorkerPool
 SIDES = {"small": 480, "view": 1600, "full": 5000}
 """Longer side in pixels: in a list on a screen of two pixels a point, of a pair, of a pair under the lens."""
 FILE_BYTES_MAX = 512 << 20
-"""As the daemon's default of ``[images] max_bytes``; the bytes of a file are in memory while it is decoded."""
+"""As the daemon's default of ``[workers] max_file_mb``; the bytes of a file are in memory while it is decoded."""
 
 
 class PictureFile(NamedTuple):
