@@ -51,14 +51,14 @@ A new image that matches an indexed image raises an alert: a line at level warni
 first complete scan of a directory raises no alerts.
 
 Under systemd shazimd reports readiness and state, serves the watchdog, uses the socket of the socket unit, and logs
-JSON with priorities. `shazimctl service install` sets this up.
+entries with fields to the journal. `shazimctl service install` sets this up.
 """
 ANSWERS = "Results are on standard output, one line or JSON object each; errors are on standard error."
 TOML = """\
-TOML, in UTF-8. Every key is optional except the path of a directory to watch. Unknown keys and invalid values are
-rejected with the key, the value found and the value expected. In paths ~ and $VARIABLES are replaced; a relative path
-is rejected. `shazimctl reload` applies changes without a restart,
-except those of [cluster], [store], [server], [workers] and [model], and of verify in [match].
+TOML, in UTF-8. Required are only: path in each [[watch]], name and one of command and url in each [[hook]], host and
+url for a cluster. Unknown keys and invalid values are rejected with the key, the value found and the value expected.
+`shazimctl reload` applies changes without a restart, except those of [cluster], [store], [server], [workers] and
+[model], and of verify in [match]; but keep_deleted, and max_file_mb for new files, take effect at once.
 """
 EXAMPLE = """\
 [[watch]]
@@ -106,10 +106,10 @@ def _shazimd() -> str:
     text += _list("SIGNALS", SIGNALS) + _list("FILES", FILES) + _list("ENVIRONMENT", VARIABLES[1:])
     status = [
         ("0", "stopped by a signal"),
-        ("2", "usage or configuration: correct it, and start again"),
+        ("2", "usage or configuration, or a missing directory that was never scanned: correct it, and start again"),
         ("5", "could not start or continue"),
         ("6", "the store is damaged: see shazimctl store check"),
-        ("75", "the disk is full or read-only, or a directory is missing, and two minutes of waiting did not help"),
+        ("75", "the disk is full or read-only, or the socket has no directory: two minutes of waiting did not help"),
     ]
     return text + _list("EXIT STATUS", status) + _see_also("shazimctl(1)", "shazimd.toml(5)", "systemd(1)")
 

@@ -16,7 +16,8 @@ examples:
   shazimctl failed
   shazimctl failed --retry ~/Pictures/2019
 
-A failed file is read again when it changes. --retry reads it again as it is, such as after an update of shazimd.
+A failed file is read again when it changes, after an update of shazimd or of a decoder, and after a change of the
+limits in [workers]. --retry reads it again at once.
 """
 
 

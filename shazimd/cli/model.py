@@ -24,8 +24,10 @@ examples:
   shazimctl model install onnx:/srv/models/embedding.onnx
   shazimctl model list
 
-Installing downloads and converts the model in a separate process; an interruption cancels it. A directory or a file is
-read by this command and sent to the daemon, which keeps it under its absolute path.
+A model is used once [model] handle in the configuration names it. Installing downloads and converts the model in a
+separate process; an interruption cancels it. A directory or a file is read by this command and sent to the daemon,
+which keeps it under its absolute path. The system service has no network: there a TF Hub model comes by
+`sudo systemctl start shazimd-model`.
 """
 
 

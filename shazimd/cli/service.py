@@ -22,7 +22,7 @@ examples:
   sudo shazimctl service install /srv/photos       system-wide, started now and at each boot
   shazimctl service install --user ~/Pictures      for one user, without root
   sudo shazimctl service install                   after an upgrade: units are rewritten, config and store kept
-  sudo shazimctl service uninstall                 keeps the config and the store; --purge removes them too
+  sudo shazimctl service uninstall                 keeps the config and the store; see --purge
 
 Every file is shown before it is written.
 """
@@ -47,10 +47,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "dirs", nargs="*", metavar="DIR", help="a directory to watch, in addition to those of the configuration"
     )
     uninstall = verbs.add_parser("uninstall", help="stop the service and remove the units")
-    uninstall.add_argument("--purge", action="store_true", help="remove the configuration and the store too")
-    verbs.add_parser(
-        "model", help="download the configured model into the store, since the daemon has no network access"
-    )
+    uninstall.add_argument("--purge", action="store_true", help="remove the configuration and the default store too")
+    verbs.add_parser("model", help="download the configured model for the daemon, which has no network access")
     for verb in (install, uninstall):
         verb.add_argument("--user", action="store_true", help="user service instead of the system service")
         verb.add_argument("--dry-run", action="store_true", help="print the files and steps, change nothing")

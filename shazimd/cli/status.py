@@ -112,7 +112,7 @@ def _root(root: RootStatus) -> str:
 
 _STATES = {
     "unavailable": "not there; its images stay known until it is back",
-    "held": "many files are gone; they stay known until `shazimctl rescan` confirms it",
+    "held": "many files are gone, or another disk is there; forgotten after a day, or at once by `shazimctl rescan`",
 }
 
 

@@ -2,7 +2,8 @@
 
 `shazimctl service` prints the plan before writing. Every file is written under a temporary name before the first
 rename, and a full disk therefore changes nothing. Existing lines of the configuration are never changed, only tables
-added. Administrators override units with drop-ins (systemctl edit), which are never touched.
+added. Administrators override units with drop-ins (systemctl edit), which are never touched, but for roots.conf: it is
+written anew from the configuration.
 """
 
 from __future__ import annotations

@@ -30,6 +30,13 @@ Duration = Annotated[
     str, Meta(pattern="^(0|[0-9]{1,9}[smhd])$", description='a whole number and s, m, h or d, such as "30d", or "0"')
 ]
 Permissions = Annotated[str, Meta(pattern="^0?[0-7]{3}$", description='permissions in octal, such as "0660"')]
+KeepRule = Annotated[
+    str,
+    Meta(
+        pattern="^(path:.+|name:.+|age:oldest|age:newest)$",
+        description="path:GLOB, name:GLOB, age:oldest or age:newest",
+    ),
+]
 HookName = Annotated[
     str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$", description="up to 64 letters, digits, underscores and hyphens")
 ]
@@ -62,7 +69,8 @@ class WatchConfig(Section, frozen=True, kw_only=True):
     """A root: a directory to watch."""
 
     path: str
-    """The directory, with everything below it. Like all paths here it is absolute, where ~ and $VARIABLES are replaced.
+    """The directory, with everything below it. In the paths of [[watch]], [store] and [server], ~ and $VARIABLES are
+    replaced; they must be absolute then. Elsewhere write the whole path.
     Example: path = "/srv/photos" """
     exclude: tuple[str, ...] = (
         *("@eaDir", "*.part", "*.crdownload", ".*.??????", ".*"),
@@ -79,8 +87,8 @@ class WatchConfig(Section, frozen=True, kw_only=True):
     """Seconds between two comparisons of a polled directory.
     Example: poll_interval_s = 300"""
     settle_ms: Annotated[int, Meta(ge=0, le=60_000)] = 250
-    """Debounce: a file counts as complete this long after it was closed or last written. Longer than the gap between
-    the writes of a copy, shorter than a person notices.
+    """Debounce, in milliseconds: how long a file must have been left alone before it is read. Raise it for slow card
+    readers.
     Example: settle_ms = 2000"""
     follow_symlinks: bool = False
     """Whether symbolic links to image files and directories are followed, but for a link to a directory above itself.
@@ -97,7 +105,7 @@ class WatchConfig(Section, frozen=True, kw_only=True):
     """The matches of new pictures here that raise an alert, instead of those of [alerts].
     Example: verdicts = ["exact"]"""
     threshold: Fraction | None = None
-    """Least score of a match of a new picture here that geometry does not confirm, instead of that of [match].
+    """The threshold for new pictures here, instead of that of [match].
     Example: threshold = 0.9"""
     only_against: tuple[str, ...] = ()
     """Directories, each a watched one or below one: pictures here raise alerts only for matches in these, such as a
@@ -120,14 +128,16 @@ class MatchConfig(Section, frozen=True, kw_only=True):
     """How pictures are compared."""
 
     threshold: Fraction = DEFAULT_THRESHOLD
-    """Least score of a match that geometry does not confirm. A question may give its own.
+    """How alike, from 0 to 1, two pictures must be to count as "similar". Copies, variants and scenes, which a detailed
+    comparison confirms, count whatever their score. A question may give its own threshold.
     Example: threshold = 0.8"""
     weights: Weights = DEFAULT_WEIGHTS
     """Weights in the score, 3 numbers: of the average hash, of the difference hash and of the model's feature vector.
     Example: weights = [1.0, 1.0, 3.0]"""
     verify: bool = True
     """Confirm matches by geometry, and tell copies from other shots. Without it only the score counts: add
-    "similar" to the verdicts of [alerts]. Pictures get no local features then: four times the pictures a second.
+    "similar" to the verdicts of [alerts]. Pictures get no local features then: two and a half times the pictures a
+    second.
     Example: verify = false"""
 
 
@@ -138,16 +148,18 @@ class AlertsConfig(Section, frozen=True, kw_only=True):
     """Whether the pictures of a first scan raise alerts too.
     Example: on_baseline = true"""
     verdicts: tuple[Verdict, ...] = (Verdict.EXACT, Verdict.COPY)
-    """Other verdicts are common among pictures of one template, place or product: the best of them that stands out
-    from other known pictures is a line of the log, related_image. The original's behaviour is all:
+    """Other verdicts are common among pictures of one template, place or product: if the picture raises no alert, the
+    best of them that stands out is a line of the log, related_image. The original's behaviour is all:
     ["exact", "copy", "variant", "scene", "similar"].
     Example: verdicts = ["exact", "copy", "variant"]"""
 
 
 class KeepConfig(Section, frozen=True, kw_only=True):
-    prefer: tuple[Annotated[str, Meta(pattern="^(path:.+|name:.+|age:oldest|age:newest)$")], ...] = ()
-    """Rules for the file of a group to keep, the first with priority: path:GLOB, name:GLOB, age:oldest, age:newest.
-    They come after reference directories and before all signs in the pictures.
+    """Which file of a group to keep."""
+
+    prefer: tuple[KeepRule, ...] = ()
+    """Rules, the first with priority. A file that you chose comes first, then undamaged files, then reference
+    directories, then files outside trash folders and snapshots, then these rules, then all other signs.
     Example: prefer = ["path:/srv/photos/albums/*", "age:oldest"]"""
 
 
@@ -156,11 +168,11 @@ class ModelConfig(Section, frozen=True, kw_only=True):
 
     handle: str = DEFAULT_MODEL
     """"bundled", in the package; "onnx:FILE"; a TF Hub handle; a SavedModel directory; a .tflite file; or "none". FILE
-    is any image embedding as an ONNX file (pip install 'shazimd[onnx]'): pictures [n, height, width, 3] or [n, 3,
-    height, width] in, as uint8 levels or as float colours in [0, 1]; vectors [n, width] out. FILE#sha256=HEX must have
-    that digest. Without a model, only the same bytes, the same pixels and geometry raise alerts. A threshold keeps its
-    meaning: scores by hashes alone are higher among unrelated pictures, so 0.75 asks for 0.84 of them.
-    While a model is being installed, alerts wait for its vectors, but for those of equal bytes.
+    is any image embedding as an ONNX file (with the extra onnx, see docs/operations.md): pictures [n, height, width, 3]
+    or [n, 3, height, width] in, as uint8 levels or as float colours in [0, 1]; vectors [n, width] out. FILE#sha256=HEX
+    must have that digest. Without a model, only the same bytes, the same pixels and geometry raise alerts. Scores are
+    higher in general then, and the threshold is raised by itself: 0.75 means 0.84.
+    While a model is being installed, only identical files raise alerts; all other alerts wait for its vectors.
     Example: handle = "none" """
 
 
@@ -175,15 +187,15 @@ class WorkersConfig(Section, frozen=True, kw_only=True):
     has at its start. 100 megapixels as RGB are 300 MB, and decoding holds them twice.
     Example: memory_mb = 4096"""
     timeout_s: Positive = 60
-    """Longest time for one picture; a worker that takes longer is ended, and the file counts as failed. Of the
-    processor's time a small picture may take a tenth of it, and one of 12 megapixels or 50 MB all: a JPEG from 200
-    megapixels on.
+    """Longest time for one picture; a worker that takes longer is ended, and the file counts as failed. Small pictures
+    get a tenth of this time of the processor, larger ones more. The whole time goes to pictures of 12 megapixels
+    (JPEG: 200) or 50 MB.
     Example: timeout_s = 120"""
     max_pixels: Positive = 200_000_000  # 1.2 GB while decoding, within memory_mb
     """Pictures with more pixels are not decoded.
     Example: max_pixels = 400_000_000"""
     max_file_mb: Positive = 512
-    """Larger files are not read, and larger questions are refused.
+    """Larger files are not read, and larger questions are refused; with little memory, smaller ones, too.
     Example: max_file_mb = 1024"""
 
 
@@ -207,7 +219,8 @@ class StoreConfig(Section, frozen=True, kw_only=True):
 
 
 class ServerConfig(Section, frozen=True, kw_only=True):
-    """The socket at which shazimctl asks; under systemd the socket unit decides."""
+    """The socket at which shazimctl asks. Under systemd the socket unit decides its path, mode and group; admins counts
+    there, too."""
 
     socket: str | None = None
     """Its path. Without the key: see FILES in shazimd(8).
@@ -219,8 +232,9 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     """Group of the socket. Without the key: the daemon's group.
     Example: group = "shazimd" """
     admins: tuple[str, ...] = ()
-    """Users who may change something (rescan, forget, reload, compact, install a model), besides root and the daemon's
-    own user; "@name" is a group. All others who can connect may only ask.
+    """Users who may change something: rescan, forget, reload, compact, install a model, retry failed files, and decide
+    about duplicates (shazimctl ignore and undo, the page); "@name" is a group. Root and the daemon's own user always
+    may; shazimd-link may where [cluster] host is set. All others who can connect may only ask.
     Example: admins = ["ann", "@photo-editors"] """
 
 

@@ -1,6 +1,6 @@
 """The start of the daemon: faults that may pass are waited for, others end it with an exit status by their kind.
 
-A disk that is full or read-only, or a directory that is not there yet, is common while a machine boots. After a while
+A disk that is full or read-only, or a missing directory of the socket, is common while a machine boots. After a while
 the wait ends too: a process that was started before a mount may never see it, and the service manager starts another.
 """
 

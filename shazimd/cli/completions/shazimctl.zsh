@@ -58,7 +58,7 @@ _shtab_shazimctl_model_commands() {
 _shtab_shazimctl_service_commands() {
   local _commands=(
     install:'write the units and the configuration, and start the service'
-    model:'download the configured model into the store, since the daemon has no network access'
+    model:'download the configured model for the daemon, which has no network access'
     uninstall:'stop the service and remove the units'
   )
   _describe 'shazimctl service commands' _commands
@@ -339,7 +339,7 @@ _shtab_shazimctl_service_model_defaults_added=0
 
 _shtab_shazimctl_service_uninstall_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--purge[remove the configuration and the store too]"
+  "--purge[remove the configuration and the default store too]"
   "--user[user service instead of the system service]"
   "--dry-run[print the files and steps, change nothing]"
   "--yes[do not ask for confirmation]"
