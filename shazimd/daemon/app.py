@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 
 import structlog
+from msgspec import structs
 
 from shazimd import paths
 from shazimd.config import Config
@@ -83,7 +84,8 @@ class App:
     def reload(self) -> ReloadReply:
         """Start a new run with the present configuration. Raises ConfigError, and then nothing has changed."""
         with self._reloading:
-            config = self._read_config()
+            read = self._read_config()
+            restart_needed, config = self._restart_needed(read), self._until_restart(read)
             roots_now = configured_roots(config.watch)
             check_presence(roots_now, self.store)
             following = Run(self._parts, roots_now, config)
@@ -92,7 +94,6 @@ class App:
             finally:  # a fault while stopping must not leave the daemon without a run
                 self.run = following
                 self.run.start(self.provision.first_try)
-            restart_needed = self._restart_needed(config)
             roots = [root["path"] for root in self.run.root_states()]
         log.info("reloaded", roots=roots, restart_needed=restart_needed)
         return {"roots": roots, "restart_needed": restart_needed}
@@ -116,6 +117,12 @@ class App:
         if config.match.verify != self._config.match.verify:
             tables.append("match.verify")  # the workers extract local features or not from their start
         return tables
+
+    def _until_restart(self, config: Config) -> Config:
+        """The configuration with the values of the start where others take a restart: the parts have those."""
+        kept = {table: getattr(self._config, table) for table in RESTART_NEEDED}
+        match = structs.replace(config.match, verify=self._config.match.verify)
+        return structs.replace(config, match=match, **kept)
 
     def _use_model(self, model: ModelInfo) -> None:
         self.library.use_model(model)

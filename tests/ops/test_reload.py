@@ -113,6 +113,25 @@ def test_switching_verification_takes_a_restart(daemon: Daemon) -> None:
     assert daemon.client.reload()["restart_needed"] == ["match.verify"]
 
 
+def test_files_that_failed_are_tried_again_once_other_limits_count(daemon: Daemon) -> None:
+    """A reload leaves the workers' limits as they are: after the restart that it asks for the files are read again."""
+    daemon.configure()
+    lower = daemon.config.read_text().replace("processes = 1", "processes = 1\nmax_pixels = 10000")
+    daemon.stop()
+    daemon.config.write_text(lower)
+    draw(daemon.photos / "large.png", 12)
+    daemon.start()
+    failed = [str(daemon.photos / "large.png")]
+    assert [each["path"] for each in daemon.client.failed()] == failed
+    daemon.configure()
+    assert daemon.client.reload()["restart_needed"] == ["workers"]
+    daemon.wait_ready()
+    assert [each["path"] for each in daemon.client.failed()] == failed
+    daemon.stop()
+    daemon.start()
+    assert list(daemon.client.failed()) == []
+
+
 def test_no_question_is_dropped(daemon: Daemon) -> None:
     """Questions asked without a pause over several reloads are all answered."""
     picture = (daemon.photos / "2.png").read_bytes()
