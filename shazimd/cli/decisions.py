@@ -26,12 +26,13 @@ examples:
   shazimctl decisions --import decisions.jsonl
 
 An export has a line of JSON for each decision. Images are named by the digests of their bytes, so an import works for
-another index, and for images that are not there yet. A decision that is there already is not made twice.
+another index, and for images that are not there yet. Of several identical files the one to keep is named by its path.
+A decision that is there already is not made twice.
 """
 
 WORDS = {"not_duplicates": "not duplicates", "leave": "leave all", "keep": "keep one"}
 IMPORTED_AT_ONCE = 1000
-KEPT_FIELDS = ("kind", "contents", "keep", "uid", "time")
+KEPT_FIELDS = ("kind", "contents", "keep", "keep_path", "keep_path_b64", "uid", "time")
 
 
 def add_arguments(parser: ArgumentParser) -> None:

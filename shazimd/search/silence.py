@@ -32,7 +32,8 @@ class Silences:
                 self.left |= known
             if decision.keep is not None and (kept := reader.content(decision.keep)) is not None:
                 self.chosen.add(kept)
-                self.places[kept] = decision.keep_path
+                if decision.keep_path:  # a later one that names no file leaves the choice
+                    self.places[kept] = decision.keep_path
 
     def __bool__(self) -> bool:
         """Whether any contents are held apart."""

@@ -123,10 +123,10 @@ def test_decisions_are_listed(run: Any, service: FakeService) -> None:
 
 
 def test_decisions_are_exported_and_imported(run: Any, service: FakeService, tmp_path: Path) -> None:
-    """An export has all that an import needs, and no paths; a bad line is named."""
-    service.decided = [DECISION]
+    """An export has all that an import needs, with the file to keep, and no other paths; a bad line is named."""
+    service.decided = [{**DECISION, "keep_path": "/srv/p/\\xff.jpg", "keep_path_b64": "L3Nydi9wL/8uanBn"}]
     exported = run("decisions", "--export")
-    line = {key: DECISION[key] for key in ("kind", "contents", "keep", "uid", "time")}
+    line = {key: value for key, value in service.decided[0].items() if key not in ("id", "files")}
     assert exported.json == [line]
     (tmp_path / "saved").write_text(exported.out)
     assert run("decisions", "--import", "saved").out == "1 decisions imported\n"

@@ -126,6 +126,20 @@ def test_a_decision_may_name_the_file_to_keep(daemon: DaemonProcess) -> None:
         client.decide([{"kind": "leave", **about, "keep_path": "/a"}])
 
 
+def test_a_decision_that_names_no_file_leaves_the_choice(daemon: DaemonProcess) -> None:
+    """As an import of an older export makes; the same decision again is not made twice."""
+    shutil.copy(daemon.root / "large.png", daemon.root / "z.png")
+    daemon.settled(compared=True)
+    client = Client(daemon.socket)
+    _, other = (each for each in client.groups()["groups"][0]["members"] if each["width"] > 300)
+    line = {"kind": "keep", "contents": sorted(set(contents(client))), "keep": other["content"]}
+    for made in (line | {"keep_path": other["path"]}, line, line | {"keep_path": other["path"]}):
+        client.decide([made])
+        (group,) = client.groups(decided=True)["groups"]
+        assert group["members"][0]["path"] == other["path"]
+    assert len(list(client.decisions())) == 2
+
+
 def test_failed_files_are_listed_and_tried_again(daemon: DaemonProcess) -> None:
     """With the reason and the time; a file that can be read by then is no longer listed."""
     client = Client(daemon.socket)
