@@ -113,7 +113,14 @@ def seconds(word: str) -> float:
 
 def absolute(word: str) -> bytes:
     """Return the absolute path as bytes, as the daemon stores paths. The file may be deleted already."""
-    return os.fsencode(os.path.abspath(word))
+    return os.fsencode(os.path.abspath(path(word)))
+
+
+def path(word: str) -> str:
+    """Refuse an empty word, such as an unset variable of a shell: it would be taken for the working directory."""
+    if not word:
+        raise unexpected(word, "a path")
+    return word
 
 
 def read_image(word: str) -> bytes:

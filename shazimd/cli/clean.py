@@ -82,12 +82,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="which file to keep: path:GLOB, name:GLOB, age:oldest or age:newest; the first rule has priority",
     )
     parser.add_argument(
-        "--undo", nargs="?", const="", metavar="ID", help="reverse the latest run, or the run with this ID"
+        "--undo", nargs="?", const=LATEST, metavar="ID", help="reverse the latest run, or the run with this ID"
     )
     parser.add_argument("--list", action="store_true", help="list the past runs")
     add_json(parser)
 
 
+LATEST = True
+"""--undo without an ID; an empty ID is none of a run."""
 EXACT_ONLY = " among exact duplicates; --verdict exact,copy has edited copies, too"
 
 
@@ -274,7 +276,7 @@ def _undo(args: Namespace) -> int:
 
     failed = 0
     with only_one():
-        past = read_run(args.undo) if args.undo else _latest()
+        past = _latest() if args.undo is LATEST else read_run(args.undo)
         if not past.left:
             raise NotFound(f"run {past.run}: nothing is left to take back")
         for record, error in take_back_run(past):

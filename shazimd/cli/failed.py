@@ -22,7 +22,9 @@ limits in [workers]. --retry reads it again at once.
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("path", nargs="?", metavar="PATH", help="with --retry: only this file, or files below it")
+    parser.add_argument(
+        "path", nargs="?", type=absolute, metavar="PATH", help="with --retry: only this file, or files below it"
+    )
     parser.add_argument("--retry", action="store_true", help="read the failed files again, in the background")
     add_json(parser)
 
@@ -30,7 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     client = Client(args.socket)
     if args.retry:
-        retried = client.retry_failed(None if args.path is None else absolute(args.path))
+        retried = client.retry_failed(args.path)
         say(f"{retried} failed files are read again")
         return 0 if retried else 1
     if args.path is not None:

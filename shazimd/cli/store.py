@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from shazimd.cli.arguments import path
 from shazimd.cli.output import say, size
 from shazimd.cli.working import Working
 
@@ -36,15 +37,15 @@ exit status of check: 5 for a problem
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--store", metavar="DIR", help="the store (default: as in shazimd(8))")
+    parser.add_argument("--store", type=path, metavar="DIR", help="the store (default: as in shazimd(8))")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     verbs.add_parser("check", help="look for damage, and for contradictions between the tables")
     verbs.add_parser("compact", help="free the disk space of removed rows")
     backup = verbs.add_parser("backup", help="write a consistent copy to a new directory")
-    backup.add_argument("path", metavar="PATH", help="the directory to create")
+    backup.add_argument("path", type=path, metavar="PATH", help="the directory to create")
     verbs.add_parser("repair", help="rebuild a damaged store from all that is whole; the daemon must be stopped")
     restore = verbs.add_parser("restore", help="replace the store by a backup; the daemon must be stopped")
-    restore.add_argument("path", metavar="PATH", help="a directory made by backup")
+    restore.add_argument("path", type=path, metavar="PATH", help="a directory made by backup")
 
 
 def run(args: Namespace) -> int:

@@ -87,6 +87,13 @@ def test_another_file_system_has_no_hard_link(tree: CleanTree, tmp_path: Path) -
 # ---- the undo
 
 
+def test_an_undo_of_an_empty_run_is_not_that_of_the_latest(tree: CleanTree) -> None:
+    """The variable of a script may be empty."""
+    pair(tree)
+    assert tree.run("--apply", "--how", "hardlink").status == 0
+    assert (tree.run("--undo", "").status, tree.run("--undo").status) == (4, 0)
+
+
 def test_the_latest_run_is_taken_back_by_default(tree: CleanTree) -> None:
     """Then the one before, and then there is none; a run may be named."""
     tree.group(tree.file("a", b"1", 9), tree.file("b", b"1"))

@@ -55,6 +55,26 @@ def test_bad_usage_is_status_two(run: Any, service: FakeService, words: tuple[st
     assert (said.status, message in said.err, service.asked) == (2, True, [])
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("forget", ""),
+        ("forget", "--ignore", ""),
+        ("forget", "--unignore", ""),
+        ("rescan", ""),
+        ("failed", "--retry", ""),
+        ("clean", "--root", ""),
+        ("clean", "--apply", "--reference", ""),
+        ("store", "--store", "", "compact"),
+        ("store", "restore", ""),
+    ],
+)
+def test_an_empty_path_is_not_the_working_directory(run: Any, service: FakeService, words: tuple[str, ...]) -> None:
+    """The variable of a script may be empty."""
+    said = run(*words)
+    assert (said.status, "'' found, expected a path" in said.err, service.asked) == (2, True, [])
+
+
 def test_a_closed_pipe_is_no_complaint(socket_path: str, service: FakeService) -> None:
     """`shazimctl ... | head -1` ends quietly."""
     service.stored = [alert(number) for number in range(1, 2001)]
