@@ -313,6 +313,8 @@ class FakeService:
         self.asked.append(("export", vectors))
         for each in self.exported:
             yield each if vectors else {**each, "model": None, "vector": None}
+        if self.fails:
+            raise self.fails
 
     def failed(self) -> Iterator[FailedFile]:
         yield from self.failures

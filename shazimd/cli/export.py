@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from itertools import islice
 
+from shazimd.cli.arguments import path
 from shazimd.cli.output import complain, report_none, say_json
 from shazimd.client import Client
 from shazimd.errors import BadInput, UsageError
@@ -13,7 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
-    from typing import Any
+    from contextlib import AbstractContextManager
+    from typing import IO, Any
 
     from shazimd.protocol import ExportedFile
 
@@ -34,7 +38,9 @@ BATCH = 10_000
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--vectors", action="store_true", help="with the feature vectors of the present model")
-    parser.add_argument("--parquet", metavar="FILE", help="write a Parquet file, in place of any other")
+    parser.add_argument(
+        "--parquet", type=path, metavar="FILE", help="write a Parquet file; one that is there is replaced at the end"
+    )
 
 
 def run(args: Namespace) -> int:
@@ -57,7 +63,7 @@ def _write_parquet(files: Iterator[ExportedFile], path: str) -> int:
     schema = _schema(pa)
     rows = 0
     try:
-        with parquet.ParquetWriter(path, schema) as writer:
+        with _written(path) as file, parquet.ParquetWriter(file, schema) as writer:
             for batch in _batches(files):
                 writer.write_table(pa.Table.from_pylist(batch, schema))
                 rows += len(batch)
@@ -65,6 +71,20 @@ def _write_parquet(files: Iterator[ExportedFile], path: str) -> int:
         raise BadInput(f"{path}: {error.strerror or error}") from error
     complain(f"{rows:,} images written to {path}")
     return 0 if rows else report_none("images to export")
+
+
+def _written(path: str) -> AbstractContextManager[IO[bytes]]:
+    """The file to write to: one that takes the place of ``path`` once all has come, or a device or pipe itself."""
+    from shazimd.posix.files import replacing
+
+    try:
+        known = os.stat(path).st_mode
+    except FileNotFoundError:
+        os.umask(mask := os.umask(0o077))
+        return replacing(path, 0o666 & ~mask)
+    if not stat.S_ISREG(known):
+        return open(path, "wb")
+    return replacing(os.path.realpath(path), stat.S_IMODE(known))
 
 
 def _schema(pa: Any) -> Any:

@@ -5,16 +5,27 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
 
 
 def atomic_write(path: str, data: bytes, mode: int = 0o600) -> None:
     """Replace a file atomically and durably: readers, and a crash, find the old or the new content. Raises OSError."""
+    with replacing(path, mode) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: str, mode: int) -> Iterator[IO[bytes]]:
+    """A new file that takes the place of ``path`` at the end, atomically and durably; after an error it is removed, and
+    ``path`` stays as it was. Raises OSError."""
     directory, name = os.path.split(os.path.abspath(path))
     # A random name, opened exclusively: in a directory shared with others, nobody can put a symlink in its place.
     descriptor, partial = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
     try:
         with open(descriptor, "wb") as file:
-            file.write(data)
+            yield file
             os.fchmod(descriptor, mode)
         replace(partial, path)
     except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from fake_service import FakeService, serving
 
 from shazimd.cli import run
+from shazimd.errors import StoreError
 from shazimd.protocol import ExportedFile
 from shazimd.text import HASHES
 
@@ -68,3 +70,25 @@ def test_parquet(service: FakeService, tmp_path: Path, capsys: pytest.CaptureFix
     assert first == {**dict.fromkeys(each.name for each in HASHES), **FILE, "path_b64": None, "vector": [0.5, -0.25]}
     assert second == {**dict.fromkeys(each.name for each in HASHES), **OTHER}
     assert run(["export", "--parquet", "no/such/folder/x"]) == 4
+
+
+def test_a_parquet_file_stays_until_another_is_whole(
+    service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the daemon fails in between or is not there at all; mode and symlink stay, and no rest is left."""
+    pytest.importorskip("pyarrow.parquet", reason="needs the extra export")
+    assert run(["export", "--parquet", "out.parquet"]) == 0
+    file, link = tmp_path / "out.parquet", tmp_path / "link"
+    link.symlink_to(file)
+    file.chmod(0o640)
+    whole, names = file.read_bytes(), sorted(os.listdir(tmp_path))
+    service.fails = StoreError("the store can't be read")
+    assert run(["export", "--parquet", "link"]) == 5
+    with monkeypatch.context() as patch:
+        patch.setenv("SHAZIMD_SOCKET", "/nowhere")
+        assert run(["export", "--parquet", "link"]) == 3
+    assert (file.read_bytes(), sorted(os.listdir(tmp_path))) == (whole, names)
+    service.fails, service.exported = None, [FILE]
+    assert run(["export", "--parquet", "link"]) == 0
+    assert file.read_bytes() != whole
+    assert (link.is_symlink(), file.stat().st_mode & 0o777) == (True, 0o640)
