@@ -13,7 +13,7 @@ from typing import Any
 from patience import PATIENCE_S
 
 from shazimd import protocol
-from shazimd.errors import NotAnImage, NotFound, ShazimdError
+from shazimd.errors import NotAnImage, NotFound, ShazimdError, Unavailable
 from shazimd.posix.sealed import SealedBytes
 from shazimd.protocol import (
     Alert,
@@ -98,6 +98,8 @@ class FakeService:
         data = bytes(body)
         self.asked.append(("find", hashlib.sha256(data).hexdigest(), threshold, weights, limit))
         self._work()
+        if isinstance(self.fails, Unavailable):
+            raise self.fails
         if not data.startswith(b"image"):
             raise NotAnImage("the body is no image that can be decoded")
         threshold = 0.75 if threshold is None else threshold

@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from shazimd.cli.arguments import read_image, read_lines
 from shazimd.cli.output import complain, word_text
 from shazimd.cli.working import bar_on_terminal
-from shazimd.errors import BadInput, ShazimdError
+from shazimd.errors import BadInput, NotAnImage, ShazimdError, TooLarge
 from shazimd.text import path_bytes
 
 TYPE_CHECKING = False
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 ASKED_AT_ONCE = 8
 """The daemon works on four pictures of a user at a time; the next ones are read meanwhile."""
+LASTING = frozenset(each.code for each in (BadInput, NotAnImage, TooLarge))
+"""Errors of the picture itself. Any other, such as a busy daemon or an unreadable file, may pass."""
+BEGINNING = b'{"query": "'
+"""of each answer in a file"""
 
 
 def expanded(words: Iterable[str]) -> Iterator[str]:
@@ -93,7 +97,7 @@ class AnswersFile:
         import json
 
         self.answered: set[str] = set()
-        """images with an answer in the file"""
+        """images with an answer in the file, or with an error that lasts"""
         try:
             number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             self._file: IO[bytes] = os.fdopen(number, "r+b")
@@ -101,13 +105,18 @@ class AnswersFile:
             raise BadInput(f"{path}: {error.strerror}") from error
         end = 0
         for number, line in enumerate(self._file, 1):
-            if not line.endswith(b"\n"):
-                break  # cut by the end of the earlier run: the image is asked about again
+            is_whole = line.endswith(b"\n")
             try:
-                self.answered.add(_word_of(json.loads(line)))
+                word, lasts = _read(json.loads(line))
             except (ValueError, KeyError, TypeError) as error:
+                if isinstance(error, ValueError) and not is_whole and _begins_like_an_answer(line, number):
+                    break
                 self._file.close()
                 raise BadInput(f"{path}: line {number} is no answer of an earlier run; name another file") from error
+            if not is_whole:
+                break  # cut by the end of the earlier run: the image is asked about again
+            if lasts:
+                self.answered.add(word)
             end += len(line)
         self._file.seek(end)
         self._file.truncate()
@@ -123,5 +132,13 @@ class AnswersFile:
         self._file.close()
 
 
-def _word_of(line: dict[str, Any]) -> str:
-    return os.fsdecode(path_bytes(line, "query"))
+def _read(line: dict[str, Any]) -> tuple[str, bool]:
+    """The image of an answer, and whether a later run need not ask again. Raises ValueError, KeyError, TypeError."""
+    lasts = line["error"]["code"] in LASTING if "error" in line else line["matches"] is not None
+    return os.fsdecode(path_bytes(line, "query")), lasts
+
+
+def _begins_like_an_answer(line: bytes, number: int) -> bool:
+    """Whether a line may be the beginning of an answer. Of the first, which alone names the file as ours, more is
+    needed than its first letters."""
+    return line.startswith(BEGINNING) or (number > 1 and BEGINNING.startswith(line))

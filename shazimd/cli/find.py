@@ -42,7 +42,8 @@ examples:
   shazimctl find --output answers.jsonl .
 
 Of a directory, all images below it are asked about, several at a time, and those with a match are printed as the
-answers come. With --output the answers are lines of JSON in a file, and the same command goes on after an interruption.
+answers come. With --output the answers are lines of JSON in a file, and the same command goes on after an interruption;
+it asks again about images whose last answer was an error that may pass, such as a file that could not be read.
 --from-file reads the names of images, one a line or, as find(1) -print0 prints them, separated by NUL.
 
 exit status: that of the worst error if any image failed, else 0 if any image has a match, else 1

@@ -14,6 +14,8 @@ import pytest
 from asking import Spoken, shazimctl
 from fake_service import FakeService
 
+from shazimd.errors import Unavailable
+
 
 def test_find_says_what_it_found(run: Any) -> None:
     """Each match is a line of path, whole per cent and verdict, under the number of them."""
@@ -130,14 +132,41 @@ def test_an_interrupted_search_goes_on(run: Any, folder: Path, tmp_path: Path, s
     assert sorted(answers.read_bytes().splitlines()) == sorted(whole.splitlines())
 
 
-def test_another_file_is_not_overwritten(run: Any, tmp_path: Path) -> None:
-    (tmp_path / "letter").write_text("Dear Ada,\n")
+def test_an_error_that_may_pass_is_no_answer(run: Any, folder: Path, tmp_path: Path, service: FakeService) -> None:
+    """The images of a busy daemon, and a file that was missing, are asked about again; a broken picture is not."""
+    service.fails = Unavailable("too busy; ask again later")
+    assert run("find", "--output", "answers", "ski.jpg", "folder/a.jpg", "gone.jpg").status == 5
+    service.fails = None
+    assert run("find", "--output", "answers", "ski.jpg", "folder/broken.jpg", "gone.jpg").status == 4
+    (tmp_path / "gone.jpg").write_bytes(b"image")
+    service.asked.clear()
+    assert run("find", "--output", "answers", "folder/a.jpg", "ski.jpg", "folder/broken.jpg", "gone.jpg").status == 0
+    assert len(service.asked) == 2
+    last = {
+        line["query"]: "matches" in line for line in map(json.loads, (tmp_path / "answers").read_text().splitlines())
+    }
+    assert last == {"ski.jpg": True, "folder/a.jpg": True, "folder/broken.jpg": False, "gone.jpg": True}
+
+
+@pytest.mark.parametrize("text", ["Dear Ada,\n", '{"port":80}', '{"query": "{ hero }"}', "{", "Dear Ada,"])
+def test_another_file_is_not_overwritten(run: Any, tmp_path: Path, text: str) -> None:
+    """Whether its last line has an end or not."""
+    (tmp_path / "letter").write_text(text)
     said = run("find", "--output", "letter", "ski.jpg")
     assert (said.status, said.err) == (
         4,
         "shazimctl: letter: line 1 is no answer of an earlier run; name another file\n",
     )
-    assert (tmp_path / "letter").read_text() == "Dear Ada,\n"
+    assert (tmp_path / "letter").read_text() == text
+
+
+@pytest.mark.parametrize("left", [3, 14, -1])
+def test_an_answer_is_cut_anywhere(run: Any, tmp_path: Path, left: int) -> None:
+    run("find", "--output", "answers", "ski.jpg", "ski2.jpg")
+    first, second = (tmp_path / "answers").read_bytes().splitlines(keepends=True)
+    (tmp_path / "answers").write_bytes(first + second[:left])
+    run("find", "--output", "answers", "ski.jpg", "ski2.jpg")
+    assert (tmp_path / "answers").read_bytes() == first + second
 
 
 def test_one_match_among_several_images_is_enough(run: Any, service: FakeService) -> None:
