@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+    from shazimd.client import Client
     from shazimd.config import Config
 
 HELP = "check, compact, back up or restore the store"
@@ -25,8 +26,8 @@ examples:
   sudo shazimctl store repair                                     after check found damage; the daemon must be stopped
 
 These commands read the store directly: run them as root or as the daemon's user. compact is done by the daemon if it is
-running, and also removes the feature vectors of unused models. Without a daemon compact removes the search index too,
-and the next start of shazimd rebuilds it.
+running, unless --store names another one, and also removes the feature vectors of unused models. Without a daemon
+compact removes the search index too, and the next start of shazimd rebuilds it.
 
 check and backup look for damage first: to the structure of the file, and to each row by its checksum. check names the
 files that damage concerns. repair keeps all that is whole, and the damaged file under another name; shazimd then reads
@@ -111,9 +112,12 @@ def _compact(args: Namespace, store: str, settings: Config, working: Working) ->
     from shazimd.models.registry import Registry
     from shazimd.store import maintenance
 
+    client = Client(args.socket, timeout_s=3600)
     try:
-        reply = Client(args.socket, timeout_s=3600).compact()
+        reply = client.compact() if args.store is None or _is_open(client, args.store) else None
     except DaemonUnreachable:
+        reply = None
+    if reply is None:
         model = Registry(os.path.join(store, "models")).find(settings.model.handle)
         maintenance.compact(store, settings.store.map_size_gb << 30, model.id if model else None)
         done = "compacted"
@@ -122,3 +126,13 @@ def _compact(args: Namespace, store: str, settings: Config, working: Working) ->
     working.close()
     say(done)
     return 0
+
+
+def _is_open(client: Client, store: str) -> bool:
+    """Whether this is the store of the daemon."""
+    from shazimd.text import path_bytes
+
+    try:
+        return os.path.samefile(path_bytes(client.status()["store"]), store)
+    except OSError:
+        return False

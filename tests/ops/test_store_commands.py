@@ -117,6 +117,22 @@ def test_compacting_with_and_without_a_daemon(daemon: Daemon, capsys: pytest.Cap
     assert rows(daemon.folder / "store") == before
 
 
+def test_compacting_another_store_beside_a_daemon(
+    daemon: Daemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command does it, and the daemon's store is left alone; its own store may be named by another path."""
+    assert ctl(daemon, "backup", str(tmp_path / "b")) == 0
+    (tmp_path / "link").symlink_to(daemon.folder / "store")
+    data = daemon.folder / "store" / "data.mdb"
+    before = data.stat().st_ino, rows(tmp_path / "b")
+    capsys.readouterr()
+    assert run(["--socket", daemon.socket, "store", "--store", str(tmp_path / "b"), "compact"]) == 0
+    assert capsys.readouterr().out == "compacted\n"
+    assert (data.stat().st_ino, rows(tmp_path / "b")) == before
+    assert run(["--socket", daemon.socket, "store", "--store", str(tmp_path / "link"), "compact"]) == 0
+    assert "before" in capsys.readouterr().out
+
+
 def test_no_store(daemon: Daemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A directory without a store is named, and none is made."""
     status = run(["store", "--store", str(tmp_path), "check"])
