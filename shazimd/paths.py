@@ -11,6 +11,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Literal
 
 SYSTEM_SOCKET = "/run/shazimd/shazimd.sock"
@@ -30,14 +31,42 @@ def listening_socket() -> str:
 
 def asking_socket() -> str:
     """Socket path for a client: $SHAZIMD_SOCKET, else the first that exists of the user's own daemon, of the path in
-    the configuration, and of the system's daemon; else where the user's own daemon would listen."""
+    the configuration, and of the system's daemon; else where the user's own daemon would listen. One that a dead daemon
+    left counts only if there is no other."""
     if given := os.environ.get("SHAZIMD_SOCKET"):
         return given
     own = _sockets_by_hand()
-    if found := next(filter(os.path.exists, own), None):
-        return found
-    others = (socket_in(config_file()), SYSTEM_SOCKET)
-    return next((path for path in others if path and os.path.exists(path)), own[0])
+    left = []
+    for path in _sockets(own):
+        if os.path.exists(path):
+            if not _is_left(path):
+                return path
+            left.append(path)
+    return (left or own)[0]
+
+
+def _sockets(own: list[str]) -> Iterator[str]:
+    yield from own
+    if given := socket_in(config_file()):
+        yield given
+    yield SYSTEM_SOCKET
+
+
+def _is_left(path: str) -> bool:
+    """Whether nobody listens at a socket."""
+    import _socket
+
+    client = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    client.setblocking(False)  # a full backlog is a daemon, too
+    try:
+        client.connect(path)
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    finally:
+        client.close()
+    return False
 
 
 def socket_in(config: str | None) -> str | None:

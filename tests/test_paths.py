@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,17 @@ def test_a_client_asks_its_own_daemon_then_the_systems(monkeypatch: pytest.Monke
     assert paths.asking_socket() == str(own)
     monkeypatch.setenv("SHAZIMD_SOCKET", "/x")
     assert paths.asking_socket() == "/x"
+
+
+def test_a_socket_that_a_dead_daemon_left_comes_last(runtime: Path) -> None:
+    """The system's daemon runs; once it has ended, too, the user's own socket is named."""
+    own = runtime / "shazimd.sock"
+    for path in (str(own), paths.SYSTEM_SOCKET):
+        with socket.socket(socket.AF_UNIX) as daemon:
+            daemon.bind(path)
+            daemon.listen()
+            assert paths.asking_socket() == path
+    assert paths.asking_socket() == str(own)
 
 
 def test_the_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from shazimd.cli.arguments import seconds
 from shazimd.cli.output import complain
 from shazimd.cli.working import bar_on_terminal
 from shazimd.client import Client
-from shazimd.errors import DaemonUnreachable
+from shazimd.errors import DaemonUnreachable, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,11 +75,12 @@ def _left(status: Status) -> str:
 
 
 def _ask(client: Client, deadline: float | None) -> Status:
-    """Return the status; with a deadline, wait for the daemon to start. Raises DaemonUnreachable."""
+    """Return the status; with a deadline, wait for the daemon to start: systemd starts it for this question, and it
+    answers Unavailable while it can't start, as before a disk is mounted. Raises DaemonUnreachable, Unavailable."""
     while True:
         try:
             return client.status()
-        except DaemonUnreachable:
+        except (DaemonUnreachable, Unavailable):
             if deadline is None or time.monotonic() >= deadline:
                 raise
         time.sleep(POLL_S)

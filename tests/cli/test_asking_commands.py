@@ -15,7 +15,7 @@ from asking import PAIRS, group, shazimctl
 from fake_service import FakeService, alert, serving
 from patience import PATIENCE_S
 
-from shazimd.errors import StoreError
+from shazimd.errors import StoreError, Unavailable
 
 
 def test_compare(run: Any) -> None:
@@ -103,6 +103,19 @@ def test_wait_with_a_time_waits_for_the_daemon_too(service: FakeService, tmp_pat
         process.wait(0.5)
     with serving(service, tmp_path):
         assert (process.wait(PATIENCE_S), *process.communicate()) == (0, "", "")
+
+
+def test_wait_with_a_time_waits_for_a_daemon_that_cannot_start(
+    service: FakeService, socket_path: str, run: Any
+) -> None:
+    """As before its disk is mounted, when systemd starts it for each question; without a time it is an error."""
+    service.fails = Unavailable("the daemon can't start: /mnt/photos is missing")
+    assert (run("wait").status, run("wait", "--timeout", "0").status) == (5, 5)
+    process = shazimctl("wait", "--timeout", str(PATIENCE_S))
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    service.fails = None
+    assert (process.wait(PATIENCE_S), *process.communicate()) == (0, "", "")
 
 
 @pytest.mark.parametrize("plain", [False, True])
