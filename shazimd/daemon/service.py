@@ -192,6 +192,8 @@ class DaemonService:
         return [path_fields(path) for path in self._app.ignored.all()]
 
     def unignore(self, path: bytes) -> RescanReply:
+        if path not in self._app.ignored.all():
+            path = self._app.run.roots.known_path(path)  # as it was ignored by
         self._app.ignored.remove(path)
         if self._app.run.roots.comes_back(path):
             self._app.run.rescan(path)

@@ -124,7 +124,9 @@ def test_an_ignored_picture_stays_out_until_that_is_taken_back(
     all_done()
     assert known() == {"0.png"}
     assert ctl("forget", "--ignored") == (0, f"{picture}\n{folder}\n", "")
-    for path in (picture, str(folder)):
+    alias = daemon.folder / "alias"
+    alias.symlink_to(daemon.photos)
+    for path in (str(alias / "1.png"), str(folder)):
         assert ctl("forget", "--unignore", path)[0] == 0
     wait_for(lambda: known() == {"0.png", "1.png", "private/2.png", "private/3.png"})
     assert ctl("forget", "--unignore", picture) == (
