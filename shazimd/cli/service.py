@@ -155,21 +155,31 @@ def _uninstall(args: Namespace, layout: Layout) -> int:
         return 0 if args.dry_run else 1
     _run_steps(steps)
     units.remove(files)
-    for folder in data:
-        if os.path.islink(folder):
-            os.unlink(folder)
-        else:
-            shutil.rmtree(folder)
+    for path in data:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        elif os.path.lexists(path):  # the daemon takes its socket with it
+            os.unlink(path)
     _run_steps([[*systemctl, "daemon-reload"]])
     say("Uninstalled." if args.purge else f"Uninstalled. Kept: {layout.config} and the store.")
     return 0
 
 
 def _data(user: bool) -> list[str]:
+    """Directories that --purge removes. The user's store has the journals of clean-ups beside it, which stay: without
+    them no run could be taken back."""
+    from shazimd.acting.journal import journals
     from shazimd.paths import store_directory
 
-    folders = [store_directory()] if user else DATA
-    return [folder for folder in folders if os.path.isdir(folder)]
+    if not user:
+        return [folder for folder in DATA if os.path.isdir(folder)]
+    store, kept = store_directory(), journals()
+    if not os.path.isdir(store):
+        return []
+    if os.path.dirname(kept) != store or not os.path.isdir(kept):
+        return [store]
+    say(f"keep {kept}: shazimctl clean --undo needs it")
+    return [path for name in sorted(os.listdir(store)) if (path := os.path.join(store, name)) != kept]
 
 
 def _systemctl(user: bool) -> list[str]:

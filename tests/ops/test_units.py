@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from shazimd.cli import run, units
+from shazimd import paths
+from shazimd.cli import run, service, units
 from shazimd.errors import ConfigError, InternalError, UsageError
 
 PREFIX = "/usr"
@@ -276,6 +277,28 @@ def test_uninstalling_disables_each_unit_that_it_removes(
     assert sorted(disable.split()) == sorted(removed)
     subprocess.run([*systemctl, "disable", *disable.split()], check=True)
     assert [path for path in Path(layout.units).rglob("*") if path.is_symlink()] == []
+
+
+def test_a_purge_keeps_the_journals_of_clean_ups(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They lie in the directory of a user's store; without them the whole directory goes."""
+    monkeypatch.setattr(service, "_run_steps", lambda _steps: None)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    store = tmp_path / "shazimd"
+    monkeypatch.setattr(paths, "store_directory", lambda: str(store))
+    (store / "clean").mkdir(parents=True)
+    (store / "clean" / "20260102-030405.jsonl").touch()
+    (store / "models").mkdir()
+    (store / "data.mdb").touch()
+    assert run(["service", "uninstall", "--user", "--purge", "--yes"]) == 0
+    assert f"keep {store}/clean" in capsys.readouterr().out
+    assert [str(path.relative_to(store)) for path in store.rglob("*")] == ["clean", "clean/20260102-030405.jsonl"]
+    shutil.rmtree(store / "clean")
+    assert run(["service", "uninstall", "--user", "--purge", "--yes"]) == 0
+    assert not store.exists()
 
 
 def test_nobody_to_ask(
