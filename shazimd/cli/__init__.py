@@ -14,7 +14,7 @@ import os
 import sys
 
 from shazimd import __version__
-from shazimd.cli.output import complain
+from shazimd.cli.output import complain, word_text
 from shazimd.errors import InternalError, ShazimdError
 from shazimd.text import columns_of, printable
 
@@ -68,9 +68,15 @@ def run(words: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except OSError as error:
-        complain(f"standard output: {error.strerror}")
+        complain(f"{_place_of(error)}: {error.strerror or error}")
         return InternalError.exit_status
     return status
+
+
+def _place_of(error: OSError) -> str:
+    if error.filename is not None:
+        return word_text(os.fsdecode(error.filename))
+    return "the working directory" if isinstance(error, FileNotFoundError) else "standard output"
 
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:

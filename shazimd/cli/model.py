@@ -6,7 +6,7 @@ import os
 import sys
 
 from shazimd.cli import add_json
-from shazimd.cli.output import report_none, say, say_as, say_json, size
+from shazimd.cli.output import report_none, say, say_as, say_json, size, word_text
 from shazimd.cli.working import Working
 from shazimd.client import Client
 from shazimd.errors import BadInput, Unreadable
@@ -63,13 +63,18 @@ def _install(client: Client, args: Namespace) -> int:
 
 
 def _opened(handle: str) -> tuple[str, bytes]:
-    """The handle with an absolute path, and the bytes of the model there; of any other handle no bytes."""
+    """The handle with an absolute path, and the bytes of the model there; of any other handle no bytes.
+
+    Raises BadInput."""
     scheme = "onnx:" if handle.startswith("onnx:") else ""
     path, mark, options = handle.removeprefix(scheme).partition("#")
-    if not os.path.exists(path):
-        return handle, b""
-    path = os.path.abspath(path)
-    return f"{scheme}{path}{mark}{options}", _read(path)
+    there = os.path.exists(path)
+    path = os.path.abspath(path) if there else path
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(f"{word_text(path)}: a name that is not UTF-8, which no configuration can hold") from error
+    return (f"{scheme}{path}{mark}{options}", _read(path)) if there else (handle, b"")
 
 
 def _read(path: str) -> bytes:

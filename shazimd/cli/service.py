@@ -197,7 +197,11 @@ def _is_confirmed(args: Namespace, steps: Sequence[Sequence[str]]) -> bool:
         from shazimd.errors import UsageError
 
         raise UsageError("standard input is not a terminal: check with --dry-run, then give --yes")
-    return input("Continue? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input("Continue? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl-D
+        say("")
+        return False
 
 
 def _run_steps(steps: Sequence[Sequence[str]]) -> None:

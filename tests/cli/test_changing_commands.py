@@ -63,6 +63,16 @@ def test_a_model_on_this_machine_is_sent(
         assert {member.name.removeprefix("./") for member in archive if member.isfile()} == {"saved_model.pb"}
 
 
+def test_a_model_whose_name_no_config_can_hold_is_refused(run: Any, service: FakeService, tmp_path: Path) -> None:
+    name = os.fsdecode(b"m\xff.tflite")
+    (tmp_path / name).write_bytes(b"a flatbuffer")
+    said = run("model", "install", name)
+    expected = f"shazimctl: {tmp_path}/m\\xff.tflite: a name that is not UTF-8, which no configuration can hold\n"
+    assert (said.status, said.err, service.asked) == (4, expected, [])
+    (tmp_path / name).unlink()
+    assert run("model", "install", name).err == expected.replace(f"{tmp_path}/", "")
+
+
 def test_models(run: Any, service: FakeService) -> None:
     """A model is installed step by step and listed; an installation that fails says why."""
     line = "m-1 https://example.org/model/5, 1792 numbers, 24.0 MB, Apache-2.0"

@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from asking import PAIRS, group, shazimctl
@@ -19,6 +20,7 @@ from patience import PATIENCE_S
 
 from shazimd import __version__
 from shazimd.cli import command_names, parser
+from shazimd.client import Client
 from shazimd.errors import Unavailable
 
 
@@ -93,6 +95,22 @@ def test_an_answer_that_cannot_be_written_is_told(socket_path: str) -> None:
         process = shazimctl("status", stdout=full)
         _, err = process.communicate()
     assert (process.returncode, err) == (5, "shazimctl: standard output: No space left on device\n")
+
+
+def test_an_error_of_the_system_names_its_file(
+    run: Any, service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the working directory, which may have been removed."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Client, "forget", Mock(side_effect=PermissionError(13, "Permission denied", "/a\n")))
+        said = run("forget", "/x")
+    assert (said.status, said.err) == (5, "shazimctl: /a\\n: Permission denied\n")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    said = run("forget", "x")
+    assert (said.status, said.err) == (5, "shazimctl: the working directory: No such file or directory\n")
+    assert run("forget", "/srv/p/x").status == 0
 
 
 def test_an_interrupt_ends_without_a_traceback(service: FakeService, socket_path: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import shutil
 import subprocess
@@ -299,6 +300,21 @@ def test_a_purge_keeps_the_journals_of_clean_ups(
     shutil.rmtree(store / "clean")
     assert run(["service", "uninstall", "--user", "--purge", "--yes"]) == 0
     assert not store.exists()
+
+
+def test_the_end_of_the_input_is_a_no(
+    photos: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-D at the question, which is asked on a terminal."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    ours, its = pty.openpty()
+    os.write(ours, b"\x04")
+    with os.fdopen(its) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        assert run(["service", "install", "--user", photos]) == 1
+    os.close(ours)
+    assert capsys.readouterr().out.endswith("Continue? [y/N] \n")
+    assert not (tmp_path / "config").exists()
 
 
 def test_nobody_to_ask(
