@@ -185,10 +185,11 @@ def _is_at_least_as_large(keep: PlannedFile, file: PlannedFile) -> bool:
 
 
 def _joined(known: PlannedFile, file: PlannedFile, same_entry: bool) -> PlannedFile:
-    """A file with two paths. ``same_entry``: both lead to the same directory entry, as by a bind mount."""
+    """A file with two paths; of two verdicts the weaker counts. ``same_entry``: both lead to the same directory entry,
+    as by a bind mount."""
     paths = known.paths if same_entry else (*known.paths, file.paths[0])
     facts = known.facts if known.facts.reference or not file.facts.reference else file.facts
-    verdict = "exact" if "exact" in (known.verdict, file.verdict) else known.verdict
+    verdict = known.verdict if known.verdict != "exact" else file.verdict
     return PlannedFile(paths, known.state, facts, verdict)
 
 

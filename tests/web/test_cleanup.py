@@ -11,7 +11,7 @@ from patience import wait_for
 
 from shazimd.acting.plan import CleanPlan, CleanRequest
 from shazimd.types import digest_of
-from shazimd.web.cleanup import CleanUp
+from shazimd.web.cleanup import CleanStep, CleanUp
 
 
 def member(path: Path, content: bytes, verdict: str | None, **more: Any) -> dict[str, Any]:
@@ -27,13 +27,18 @@ def plans_of_decided(group: dict[str, Any], reference: Path) -> list[CleanPlan]:
     client = FakeClient([group])
     contents = list(dict.fromkeys(each["content"] for each in group["members"]))
     client.decide([{"kind": "keep", "contents": contents, "keep": contents[0]}])
-    cleanup = CleanUp(client)  # type: ignore[arg-type]
     request = CleanRequest(verdicts=frozenset({"exact", "copy"}), reference=(os.fsencode(reference),), seen=True)
-    cleanup.plan(request, decided_only=True)
+    return planned(client, request, decided_only=True).plans
+
+
+def planned(client: FakeClient, request: CleanRequest, *, decided_only: bool) -> CleanStep:
+    """The step once its plans are made."""
+    cleanup = CleanUp(client)  # type: ignore[arg-type]
+    cleanup.plan(request, decided_only)
     step = cleanup.step
     assert step is not None
     wait_for(lambda: step.name == "planned")
-    return step.plans
+    return step
 
 
 def group_of(*members: dict[str, Any]) -> dict[str, Any]:
@@ -55,3 +60,16 @@ def test_a_damaged_file_that_a_person_chose_replaces_a_whole_one(tmp_path: Path)
     whole = member(tmp_path / "whole", b"whole", "copy")
     (plan,) = plans_of_decided(group_of(damaged, whole), tmp_path / "archive")
     assert plan.keep.paths == (os.fsencode(tmp_path / "damaged"),)
+
+
+def test_other_names_of_an_edited_copy_make_it_no_exact_one(tmp_path: Path) -> None:
+    """With only exact files asked for, a copy stays under all its names."""
+    original, crop = member(tmp_path / "original", b"whole", None), member(tmp_path / "crop", b"part", "copy")
+    os.link(tmp_path / "crop", tmp_path / "crop2")
+    crop["also"] = [{"path": str(tmp_path / "crop2")}]
+    client = FakeClient([group_of(original, crop)])
+    assert planned(client, CleanRequest(), decided_only=False).plans == []
+    (plan,) = planned(client, CleanRequest(verdicts=frozenset({"copy"})), decided_only=False).plans
+    assert [(file.paths, verdict) for file, verdict in plan.acts] == [
+        ((os.fsencode(tmp_path / "crop"), os.fsencode(tmp_path / "crop2")), "copy")
+    ]
