@@ -102,7 +102,8 @@ class Planner:
 
     def _file(self, path: bytes, member: Mapping[str, Any], verdict: str) -> PlannedFile:
         state = read_state(path)
-        if state.size != member["size_bytes"]:
+        indexed = member["size_bytes"], member.get("content", state.digest)
+        if (state.size, state.digest) != indexed:
             raise NotFound(f"{readable(path)}: changed since it was indexed")
         size = (member["width"], member["height"])
         reference, damaged = self._is_within(path, self.request.reference), bool(member.get("damaged"))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cleaning import CleanTree, pair, read
+from cleaning import CleanTree, digest, pair, read, write
 
 from shazimd.text import path_bytes
 
@@ -56,6 +56,18 @@ def test_other_verdicts_are_never_acted_on(tree: CleanTree, verdict: str) -> Non
     tree.group(tree.file("a", b"one", 9), tree.file("b", b"two"), verdicts=[verdict])
     assert tree.run("--apply", "--verdict", "exact,copy").status == 1
     assert tree.names() == ["a", "b"]
+
+
+def test_a_file_with_other_bytes_of_the_same_length_is_left_alone(tree: CleanTree) -> None:
+    """It was edited, and the daemon has yet to read it again."""
+    kept, edited = tree.file("a", b"one", 9), tree.file("b", b"one")
+    tree.group(kept, edited, tree.file("c", b"one"))
+    for member in tree.groups[0]["members"]:
+        member["content"] = digest(b"one")
+    write(edited, b"two")
+    said = tree.run("--apply")
+    assert (said.status, tree.names()) == (4, ["a", "b"])
+    assert said.err == f"shazimctl: {edited.decode()}: changed since it was indexed\n"
 
 
 def test_copies_with_the_same_bytes_are_exact_to_each_other(tree: CleanTree) -> None:
