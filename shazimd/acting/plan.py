@@ -8,13 +8,14 @@ may thus make several plans. Files are compared by inode: a file under two names
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shazimd.acting.facts import DiskState, read_header, read_state
 from shazimd.acting.journal import ActRecord
-from shazimd.errors import NotFound, ShazimdError
+from shazimd.errors import NotFound, ShazimdError, UsageError
 from shazimd.search.keep import Criterion, KeepFacts, choose, criteria, in_bin
 from shazimd.text import path_bytes, readable
 
@@ -58,7 +59,8 @@ class CleanPlan:
 
 @dataclass(slots=True)
 class Planner:
-    """Plans for a request, and messages about the files left alone."""
+    """Plans for a request, and messages about the files left alone. Raises UsageError for a root that is no
+    directory."""
 
     request: CleanRequest
     problems: list[str] = field(default_factory=list)
@@ -66,6 +68,9 @@ class Planner:
     notes: list[str] = field(default_factory=list)
     """files left alone by a rule"""
     _within: dict[tuple[bytes, tuple[bytes, ...]], bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expect_directories((*self.request.reference, *self.request.roots))
 
     def plans(self, group: Mapping[str, Any]) -> list[CleanPlan]:
         """The plans of a group, without those that act on nothing."""
@@ -106,6 +111,7 @@ class Planner:
         if (state.size, state.digest) != indexed:
             raise NotFound(f"{readable(path)}: changed since it was indexed")
         size = (member["width"], member["height"])
+        expect_directories(self.request.reference)  # again: one that is gone, such as a mount, protects nothing
         reference, damaged = self._is_within(path, self.request.reference), bool(member.get("damaged"))
         facts = read_header(path, state.mtime_ns, size, reference=reference, damaged=damaged)
         return PlannedFile((path,), state, facts, verdict)
@@ -162,6 +168,13 @@ class Planner:
         return self._within[key]
 
 
+def expect_directories(roots: Iterable[bytes]) -> None:
+    """Raise UsageError unless all are directories: below any other path no file would be found."""
+    for root in roots:
+        if _directory_id(root) is None:
+            raise UsageError(f"{readable(root)}: no such directory, so the files below it can't be told from others")
+
+
 def _names(members: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, bytes, Mapping[str, Any]]]:
     """(position, path, member) of each file, also under its other names."""
     for number, member in enumerate(members):
@@ -205,9 +218,9 @@ def _entry(path: bytes) -> tuple[int, int, bytes]:
 def _directory_id(path: bytes) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL in a path of the page's form
         return None
-    return status.st_dev, status.st_ino
+    return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
 
 
 def _upwards(directory: bytes) -> Iterator[bytes]:

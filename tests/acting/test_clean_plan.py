@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from cleaning import CleanTree, digest, pair, read, write
 
+from shazimd.acting.plan import CleanRequest, Planner
+from shazimd.errors import UsageError
 from shazimd.text import path_bytes
 
 PACKAGE = Path(__file__).resolve().parents[2] / "shazimd"
@@ -105,6 +107,32 @@ def test_a_reference_root_is_kept_and_never_acted_on(tree: CleanTree) -> None:
     assert said.status == 0
     assert "in a reference root" in said.out
     assert tree.names() == ["ref/b", "ref/c"]
+
+
+@pytest.mark.parametrize("option", ["--reference", "--root"])
+@pytest.mark.parametrize("name", ["~/archive", "no/such", "a", ""])
+def test_a_root_that_is_no_directory_is_refused(tree: CleanTree, option: str, name: str) -> None:
+    """It would protect nothing; a shell passes on ~ after =."""
+    pair(tree)
+    (tree.root / "a").write_bytes(b"a file")
+    root = name and str(tree.root / name)
+    said = tree.run("--apply", f"{option}={root}")
+    assert (said.status, tree.names()) == (2, ["a", "a.jpg", "b.jpg"])
+    assert (f"{root}: no such directory" if name else f"argument {option}: '' found, expected a directory") in said.err
+
+
+def test_a_reference_root_that_vanishes_protects_the_files_to_come(tree: CleanTree) -> None:
+    """Such as by an unmounting: each file is named and left alone."""
+    kept, other = pair(tree)
+    reference = tree.root / "ref"
+    reference.mkdir()
+    planner = Planner(CleanRequest(reference=(os.fsencode(reference),)))
+    reference.rmdir()
+    assert planner.plans(tree.groups[0]) == []
+    assert planner.problems == 2 * [f"{reference}: no such directory, so the files below it can't be told from others"]
+    with pytest.raises(UsageError, match="no such directory"):
+        Planner(planner.request)
+    assert (read(kept), read(other)) == (b"picture", b"picture")
 
 
 def left_beside_a_damaged_reference(tree: CleanTree, *whole: str) -> list[str]:

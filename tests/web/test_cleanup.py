@@ -24,6 +24,7 @@ def member(path: Path, content: bytes, verdict: str | None, **more: Any) -> dict
 
 def plans_of_decided(group: dict[str, Any], reference: Path) -> list[CleanPlan]:
     """The plans once a person has decided to keep the first file of the group."""
+    reference.mkdir(exist_ok=True)
     client = FakeClient([group])
     contents = list(dict.fromkeys(each["content"] for each in group["members"]))
     client.decide([{"kind": "keep", "contents": contents, "keep": contents[0]}])
