@@ -2,7 +2,8 @@
 
 The daemon ties each member of a group to the first, not to each other. A file is acted on only if related to the
 kept file: both have the same bytes, both are exact copies of the first, or one is exact and the other a copy. A group
-may thus make several plans. Files are compared by inode: a file under two names saves nothing.
+may thus make several plans. Files are compared by inode: a file under two names saves nothing. Two mounts may show one
+file on two devices: names that the daemon takes for one file are one here, and left alone where their devices differ.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class PlannedFile:
     facts: KeepFacts
     verdict: str
     """against the first of the group; "exact" for the first itself"""
+    elsewhere: bytes = b""
+    """a path of another device; empty without one"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ class Planner:
     def _files(self, group: Mapping[str, Any]) -> list[PlannedFile]:
         files: dict[tuple[int, int], PlannedFile] = {}
         entries: set[tuple[int, int, bytes]] = set()
+        first: dict[int, DiskState] = {}
         for number, path, member in _names(group["members"]):
             if in_bin(path):
                 continue
@@ -100,8 +104,10 @@ class Planner:
             except ShazimdError as error:
                 self.problems.append(error.message)
                 continue
-            known = files.get(file.state.identity)
-            files[file.state.identity] = file if known is None else _joined(known, file, entry in entries)
+            of_member = first.setdefault(number, file.state)
+            identity = (file.state if file.state.device == of_member.device else of_member).identity
+            known = files.get(identity)
+            files[identity] = file if known is None else _joined(known, file, entry in entries)
             entries.add(entry)
         return list(files.values())
 
@@ -132,6 +138,9 @@ class Planner:
         if file.facts.reference or (request.roots and not all(self._is_within(p, request.roots) for p in file.paths)):
             return False
         if request.folder and any(path.startswith(request.folder.rstrip(b"/") + b"/") for path in file.paths):
+            return False
+        if file.elsewhere:
+            self._leave(file, f"{readable(file.elsewhere)} may be this file, seen through another mount")
             return False
         if file.state.links != len(file.paths):
             self._leave(file, "it has other names (hard links), so its space would not be freed")
@@ -201,10 +210,11 @@ def _is_at_least_as_large(keep: PlannedFile, file: PlannedFile) -> bool:
 def _joined(known: PlannedFile, file: PlannedFile, same_entry: bool) -> PlannedFile:
     """A file with two paths; of two verdicts the weaker counts. ``same_entry``: both lead to the same directory entry,
     as by a bind mount."""
+    elsewhere = known.elsewhere or (file.paths[0] if file.state.device != known.state.device else b"")
     paths = known.paths if same_entry else (*known.paths, file.paths[0])
     facts = known.facts if known.facts.reference or not file.facts.reference else file.facts
     verdict = known.verdict if known.verdict != "exact" else file.verdict
-    return PlannedFile(paths, known.state, facts, verdict)
+    return PlannedFile(paths, known.state, facts, verdict, elsewhere)
 
 
 def _entry(path: bytes) -> tuple[int, int, bytes]:

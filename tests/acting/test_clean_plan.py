@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cleaning import CleanTree, digest, pair, read, write
 
+from shazimd.acting import plan
+from shazimd.acting.facts import read_state
 from shazimd.acting.plan import CleanRequest, Planner
 from shazimd.errors import UsageError
 from shazimd.text import path_bytes
@@ -311,6 +314,25 @@ def test_other_names_that_the_daemon_lists_are_names_of_one_file(tree: CleanTree
     tree.groups[0]["members"][1]["also"] = [{"path": str(tree.root / "c.jpg")}]
     assert tree.run("--apply").status == 0
     assert sorted(path.name for path in tree.root.iterdir()) == ["a.jpg"]
+
+
+def test_a_file_seen_through_two_mounts_is_left_alone(tree: CleanTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a pool of disks and one of its disks: each shows the inode with a device of its own."""
+    on_disk, in_pool = tree.file("disk/a", age=2), tree.file("pool/a", age=2)
+    shown = replace(read_state(on_disk), device=0)
+    monkeypatch.setattr(plan, "read_state", lambda path: shown if path == in_pool else read_state(path))
+    tree.group(on_disk)
+    tree.groups[0]["members"][0]["also"] = [{"path": in_pool.decode()}]
+    assert (tree.run("--apply").status, tree.names()) == (1, ["disk/a", "pool/a"])
+
+    tree.groups.clear()
+    tree.group(tree.file("kept", age=9), on_disk)
+    tree.groups[0]["members"][1]["also"] = [{"path": in_pool.decode()}]
+    said = tree.run("--apply")
+    assert (said.status, tree.names()) == (1, ["disk/a", "kept", "pool/a"])
+    assert f"disk/a: left alone: {in_pool.decode()} may be this file, seen through another mount" in said.err
+
+    assert (tree.run("--apply", "--prefer", "path:*/disk/*").status, tree.names()) == (0, ["disk/a", "pool/a"])
 
 
 def test_json_has_each_plan_and_the_totals(tree: CleanTree) -> None:
