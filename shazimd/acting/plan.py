@@ -46,6 +46,8 @@ class PlannedFile:
     """against the first of the group; "exact" for the first itself"""
     elsewhere: bytes = b""
     """a path of another device; empty without one"""
+    stays: bool = False
+    """a person decided that it is to stay"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class Planner:
         expect_directories(self.request.reference)  # again: one that is gone, such as a mount, protects nothing
         reference, damaged = self._is_within(path, self.request.reference), bool(member.get("damaged"))
         facts = read_header(path, state.mtime_ns, size, reference=reference, damaged=damaged)
-        return PlannedFile((path,), state, facts, verdict)
+        return PlannedFile((path,), state, facts, verdict, stays=bool(member.get("stays")))
 
     def _verdict(self, keep: PlannedFile, file: PlannedFile) -> str | None:
         """The verdict of a file against the kept file; None when unrelated or not asked for."""
@@ -138,6 +140,9 @@ class Planner:
         if file.facts.reference or (request.roots and not all(self._is_within(p, request.roots) for p in file.paths)):
             return False
         if request.folder and any(path.startswith(request.folder.rstrip(b"/") + b"/") for path in file.paths):
+            return False
+        if file.stays:
+            self._leave(file, "you decided that it is to stay (shazimctl decisions)")
             return False
         if file.elsewhere:
             self._leave(file, f"{readable(file.elsewhere)} may be this file, seen through another mount")
@@ -214,7 +219,7 @@ def _joined(known: PlannedFile, file: PlannedFile, same_entry: bool) -> PlannedF
     paths = known.paths if same_entry else (*known.paths, file.paths[0])
     facts = known.facts if known.facts.reference or not file.facts.reference else file.facts
     verdict = known.verdict if known.verdict != "exact" else file.verdict
-    return PlannedFile(paths, known.state, facts, verdict, elsewhere)
+    return PlannedFile(paths, known.state, facts, verdict, elsewhere, known.stays or file.stays)
 
 
 def _entry(path: bytes) -> tuple[int, int, bytes]:

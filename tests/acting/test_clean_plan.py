@@ -335,6 +335,20 @@ def test_a_file_seen_through_two_mounts_is_left_alone(tree: CleanTree, monkeypat
     assert (tree.run("--apply", "--prefer", "path:*/disk/*").status, tree.names()) == (0, ["disk/a", "pool/a"])
 
 
+def test_a_file_that_is_to_stay_may_be_kept_and_is_never_acted_on(tree: CleanTree) -> None:
+    """By a decision to leave it; another copy of the same picture has come since."""
+    left, new, newer = tree.file("left"), tree.file("new", age=9), tree.file("newer")
+    tree.group(new, left, newer)
+    tree.groups[0]["members"][1]["stays"] = True
+    said = tree.run("--apply")
+    assert (said.status, tree.names()) == (0, ["left", "new"])
+    assert said.err == f"shazimctl: {left.decode()}: left alone: you decided that it is to stay (shazimctl decisions)\n"
+    tree.groups.clear()
+    tree.group(left, new)
+    tree.groups[0]["members"][0]["stays"] = True
+    assert (tree.run("--apply", "--prefer", "name:left").status, tree.names()) == (0, ["left"])
+
+
 def test_json_has_each_plan_and_the_totals(tree: CleanTree) -> None:
     """One object a line; a path that is not UTF-8 is exact in base64."""
     kept, other = tree.file("a", age=9), tree.file(b"b\xff")
