@@ -80,6 +80,10 @@ class Planner:
     def plans(self, group: Mapping[str, Any]) -> list[CleanPlan]:
         """The plans of a group, without those that act on nothing."""
         left = self._files(group)
+        if group.get("decision") is not None and not any(file.facts.chosen for file in left):
+            kept = readable(path_bytes(group["members"][0]))
+            self.notes.append(f"{kept}: left alone with its copies: you chose it, and it is gone or changed")
+            return []
         by = criteria(self.request.rules)
         plans = []
         while len(left) > 1:
@@ -199,11 +203,10 @@ def _names(members: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, bytes, M
 def _as_the_daemon_chose(file: PlannedFile, group: Mapping[str, Any], *, is_first: bool) -> PlannedFile:
     """The file, with the daemon's choice among its facts: a person's decision, or signs in the pixels. References and
     rules of this request are stronger than the latter."""
-    reason = group.get("reason")
-    if reason is None:
-        return file
-    chosen = is_first and group.get("decision") is not None
-    return replace(file, facts=replace(file.facts, chosen=chosen, made_from=int(not is_first), proof=str(reason)))
+    facts = replace(file.facts, chosen=is_first and group.get("decision") is not None)
+    if (reason := group.get("reason")) is not None:
+        facts = replace(facts, made_from=int(not is_first), proof=str(reason))
+    return replace(file, facts=facts)
 
 
 def _is_at_least_as_large(keep: PlannedFile, file: PlannedFile) -> bool:
@@ -218,6 +221,7 @@ def _joined(known: PlannedFile, file: PlannedFile, same_entry: bool) -> PlannedF
     elsewhere = known.elsewhere or (file.paths[0] if file.state.device != known.state.device else b"")
     paths = known.paths if same_entry else (*known.paths, file.paths[0])
     facts = known.facts if known.facts.reference or not file.facts.reference else file.facts
+    facts = replace(facts, chosen=known.facts.chosen or file.facts.chosen)
     verdict = known.verdict if known.verdict != "exact" else file.verdict
     return PlannedFile(paths, known.state, facts, verdict, elsewhere, known.stays or file.stays)
 

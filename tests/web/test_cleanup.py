@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fake_client import FakeClient
 from patience import wait_for
 
-from shazimd.acting.plan import CleanPlan, CleanRequest
+from shazimd.acting.plan import CleanPlan, CleanRequest, Planner
 from shazimd.types import digest_of
 from shazimd.web.cleanup import CleanStep, CleanUp
 
@@ -53,6 +55,23 @@ def test_a_damaged_file_never_to_be_touched_replaces_no_whole_one(tmp_path: Path
     damaged = member(tmp_path / "archive/damaged", b"cut", "copy", damaged=True)
     (tmp_path / "chosen").unlink()
     assert plans_of_decided(group_of(chosen, whole, damaged), tmp_path / "archive") == []
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_bytes(b"CHOSEN")], ids=["gone", "edited"])
+def test_without_the_file_that_a_person_chose_nothing_is_planned(tmp_path: Path, change: Callable[[Path], Any]) -> None:
+    """The person has seen that the others may go beside the chosen file, not beside each other."""
+    chosen = member(tmp_path / "chosen", b"chosen", None)
+    crop = member(tmp_path / "crop", b"part", "exact", width=100, height=100)
+    larger = member(tmp_path / "larger", b"whole", "copy", width=800, height=600)
+    group = group_of(chosen, crop, larger)
+    (plan,) = plans_of_decided(group, tmp_path / "archive")
+    assert len(plan.acts) == 2
+    change(tmp_path / "chosen")
+    assert plans_of_decided(group, tmp_path / "archive") == []
+    planner = Planner(CleanRequest(seen=True))
+    assert planner.plans(group | {"decision": 1}) == []
+    why = f"{tmp_path}/chosen: left alone with its copies: you chose it, and it is gone or changed"
+    assert planner.notes == [why]
 
 
 def test_a_damaged_file_that_a_person_chose_replaces_a_whole_one(tmp_path: Path) -> None:
