@@ -2,19 +2,21 @@
 
 The daemon ties each member of a group to the first, not to each other. A file is acted on only if related to the
 kept file: both have the same bytes, both are exact copies of the first, or one is exact and the other a copy. A group
-may thus make several plans. Files are compared by inode: a file under two names saves nothing.
+may thus make several plans. Files are compared by inode: a file under two names saves nothing. Two mounts may show one
+file on two devices: names that the daemon takes for one file are one here, and left alone where their devices differ.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shazimd.acting.facts import DiskState, read_header, read_state
 from shazimd.acting.journal import ActRecord
-from shazimd.errors import NotFound, ShazimdError
+from shazimd.errors import NotFound, ShazimdError, UsageError
 from shazimd.search.keep import Criterion, KeepFacts, choose, criteria, in_bin
 from shazimd.text import path_bytes, readable
 
@@ -42,6 +44,10 @@ class PlannedFile:
     facts: KeepFacts
     verdict: str
     """against the first of the group; "exact" for the first itself"""
+    elsewhere: bytes = b""
+    """a path of another device; empty without one"""
+    stays: bool = False
+    """a person decided that it is to stay"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,8 @@ class CleanPlan:
 
 @dataclass(slots=True)
 class Planner:
-    """Plans for a request, and messages about the files left alone."""
+    """Plans for a request, and messages about the files left alone. Raises UsageError for a root that is no
+    directory."""
 
     request: CleanRequest
     problems: list[str] = field(default_factory=list)
@@ -67,9 +74,16 @@ class Planner:
     """files left alone by a rule"""
     _within: dict[tuple[bytes, tuple[bytes, ...]], bool] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        expect_directories((*self.request.reference, *self.request.roots))
+
     def plans(self, group: Mapping[str, Any]) -> list[CleanPlan]:
         """The plans of a group, without those that act on nothing."""
         left = self._files(group)
+        if group.get("decision") is not None and not any(file.facts.chosen for file in left):
+            kept = readable(path_bytes(group["members"][0]))
+            self.notes.append(f"{kept}: left alone with its copies: you chose it, and it is gone or changed")
+            return []
         by = criteria(self.request.rules)
         plans = []
         while len(left) > 1:
@@ -85,6 +99,7 @@ class Planner:
     def _files(self, group: Mapping[str, Any]) -> list[PlannedFile]:
         files: dict[tuple[int, int], PlannedFile] = {}
         entries: set[tuple[int, int, bytes]] = set()
+        first: dict[int, DiskState] = {}
         for number, path, member in _names(group["members"]):
             if in_bin(path):
                 continue
@@ -95,19 +110,23 @@ class Planner:
             except ShazimdError as error:
                 self.problems.append(error.message)
                 continue
-            known = files.get(file.state.identity)
-            files[file.state.identity] = file if known is None else _joined(known, file, entry in entries)
+            of_member = first.setdefault(number, file.state)
+            identity = (file.state if file.state.device == of_member.device else of_member).identity
+            known = files.get(identity)
+            files[identity] = file if known is None else _joined(known, file, entry in entries)
             entries.add(entry)
         return list(files.values())
 
     def _file(self, path: bytes, member: Mapping[str, Any], verdict: str) -> PlannedFile:
         state = read_state(path)
-        if state.size != member["size_bytes"]:
+        indexed = member["size_bytes"], member.get("content", state.digest)
+        if (state.size, state.digest) != indexed:
             raise NotFound(f"{readable(path)}: changed since it was indexed")
         size = (member["width"], member["height"])
+        expect_directories(self.request.reference)  # again: one that is gone, such as a mount, protects nothing
         reference, damaged = self._is_within(path, self.request.reference), bool(member.get("damaged"))
         facts = read_header(path, state.mtime_ns, size, reference=reference, damaged=damaged)
-        return PlannedFile((path,), state, facts, verdict)
+        return PlannedFile((path,), state, facts, verdict, stays=bool(member.get("stays")))
 
     def _verdict(self, keep: PlannedFile, file: PlannedFile) -> str | None:
         """The verdict of a file against the kept file; None when unrelated or not asked for."""
@@ -125,6 +144,12 @@ class Planner:
         if file.facts.reference or (request.roots and not all(self._is_within(p, request.roots) for p in file.paths)):
             return False
         if request.folder and any(path.startswith(request.folder.rstrip(b"/") + b"/") for path in file.paths):
+            return False
+        if file.stays:
+            self._leave(file, "you decided that it is to stay (shazimctl decisions)")
+            return False
+        if file.elsewhere:
+            self._leave(file, f"{readable(file.elsewhere)} may be this file, seen through another mount")
             return False
         if file.state.links != len(file.paths):
             self._leave(file, "it has other names (hard links), so its space would not be freed")
@@ -161,6 +186,13 @@ class Planner:
         return self._within[key]
 
 
+def expect_directories(roots: Iterable[bytes]) -> None:
+    """Raise UsageError unless all are directories: below any other path no file would be found."""
+    for root in roots:
+        if _directory_id(root) is None:
+            raise UsageError(f"{readable(root)}: no such directory, so the files below it can't be told from others")
+
+
 def _names(members: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, bytes, Mapping[str, Any]]]:
     """(position, path, member) of each file, also under its other names."""
     for number, member in enumerate(members):
@@ -171,11 +203,10 @@ def _names(members: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, bytes, M
 def _as_the_daemon_chose(file: PlannedFile, group: Mapping[str, Any], *, is_first: bool) -> PlannedFile:
     """The file, with the daemon's choice among its facts: a person's decision, or signs in the pixels. References and
     rules of this request are stronger than the latter."""
-    reason = group.get("reason")
-    if reason is None:
-        return file
-    chosen = is_first and group.get("decision") is not None
-    return replace(file, facts=replace(file.facts, chosen=chosen, made_from=int(not is_first), proof=str(reason)))
+    facts = replace(file.facts, chosen=is_first and group.get("decision") is not None)
+    if (reason := group.get("reason")) is not None:
+        facts = replace(facts, made_from=int(not is_first), proof=str(reason))
+    return replace(file, facts=facts)
 
 
 def _is_at_least_as_large(keep: PlannedFile, file: PlannedFile) -> bool:
@@ -185,11 +216,14 @@ def _is_at_least_as_large(keep: PlannedFile, file: PlannedFile) -> bool:
 
 
 def _joined(known: PlannedFile, file: PlannedFile, same_entry: bool) -> PlannedFile:
-    """A file with two paths. ``same_entry``: both lead to the same directory entry, as by a bind mount."""
+    """A file with two paths; of two verdicts the weaker counts. ``same_entry``: both lead to the same directory entry,
+    as by a bind mount."""
+    elsewhere = known.elsewhere or (file.paths[0] if file.state.device != known.state.device else b"")
     paths = known.paths if same_entry else (*known.paths, file.paths[0])
     facts = known.facts if known.facts.reference or not file.facts.reference else file.facts
-    verdict = "exact" if "exact" in (known.verdict, file.verdict) else known.verdict
-    return PlannedFile(paths, known.state, facts, verdict)
+    facts = replace(facts, chosen=known.facts.chosen or file.facts.chosen)
+    verdict = known.verdict if known.verdict != "exact" else file.verdict
+    return PlannedFile(paths, known.state, facts, verdict, elsewhere, known.stays or file.stays)
 
 
 def _entry(path: bytes) -> tuple[int, int, bytes]:
@@ -203,9 +237,9 @@ def _entry(path: bytes) -> tuple[int, int, bytes]:
 def _directory_id(path: bytes) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL in a path of the page's form
         return None
-    return status.st_dev, status.st_ino
+    return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
 
 
 def _upwards(directory: bytes) -> Iterator[bytes]:

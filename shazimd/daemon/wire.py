@@ -143,6 +143,8 @@ def _group_member(member: Member) -> GroupMember:
     }
     if member.damaged:
         values["damaged"] = True
+    if member.stays:
+        values["stays"] = True
     return cast(GroupMember, values)
 
 

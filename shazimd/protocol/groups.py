@@ -45,6 +45,8 @@ class GroupMember(PathFields, Geometry, PairSimilarities):
     format: NotRequired[str]
     damaged: NotRequired[bool]
     """true for a file that ends early or has broken parts; absent otherwise"""
+    stays: NotRequired[bool]
+    """true for a file whose content a decision of the kind "leave" is about; absent otherwise"""
     score: float | None
     verdict: Verdict | None
     facts: NotRequired[FactsMessage | None]

@@ -73,6 +73,8 @@ class Member:
     """None for the file to keep"""
     damaged: bool = False
     """see ``Fingerprint.damaged``"""
+    stays: bool = False
+    """a person decided to leave the files of its content: all are to stay"""
 
 
 class GroupMembers(NamedTuple):
@@ -214,6 +216,7 @@ def _files(
                 facts,
                 None,
                 seen.damaged,
+                content in silences.left,
             ),
             known,
         )

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from shazimd.errors import BadInput, DaemonUnreachable, Forbidden, NotFound, ShazimdError, Unavailable
+from shazimd.errors import BadInput, DaemonUnreachable, Forbidden, NotFound, ShazimdError, Unavailable, UsageError
 from shazimd.web import cleaning, deciding, listing, watching
 from shazimd.web.guard import PageAccess, PageGuard
 from shazimd.web.page import Page, page_of, wants_json
@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 STATUSES: dict[type[ShazimdError], int] = {
     NotFound: 404,
     BadInput: 400,
+    UsageError: 400,
     Forbidden: 403,
     DaemonUnreachable: 503,
     Unavailable: 503,

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from shazimd.acting.plan import CleanRequest
+from shazimd.acting.plan import CleanRequest, expect_directories
 from shazimd.errors import BadInput
 from shazimd.web.page import page_of
 
@@ -41,7 +41,7 @@ def show_clean(request: Request) -> Response:
 async def plan(request: Request) -> Response:
     """Begin a plan."""
     form = await request.form()
-    page_of(request).clean.plan(*_wanted(form))
+    page_of(request).clean.plan(*await run_in_threadpool(_wanted, form))
     return RedirectResponse("/clean", 303)
 
 
@@ -54,9 +54,18 @@ def _wanted(form: FormData) -> tuple[CleanRequest, bool]:
         raise BadInput(f"the folder is {folder!r}, expected a path that starts with /")
     decided_only = form.get("which") != "exact"
     verdicts = frozenset({"exact", "copy"} if decided_only else {"exact"})
-    reference = tuple(os.fsencode(line.strip()) for line in str(form.get("reference", "")).splitlines() if line.strip())
+    reference = tuple(_folder(line.strip()) for line in str(form.get("reference", "")).splitlines() if line.strip())
+    expect_directories(reference)
     target = os.path.normpath(os.fsencode(folder)) if how == "move" else b""
     return CleanRequest(how, target, verdicts, reference=reference, seen=decided_only), decided_only
+
+
+def _folder(text: str) -> bytes:
+    """A folder never to be touched; ``~`` is the home of the user of this process."""
+    path = os.path.expanduser(text)
+    if not path.startswith("/"):
+        raise BadInput(f"the folder never to be touched is {text!r}, expected a path that starts with / or ~/")
+    return os.fsencode(path)
 
 
 async def apply(request: Request) -> Response:

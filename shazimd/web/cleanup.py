@@ -21,6 +21,7 @@ from shazimd.web.browse import pages
 
 if TYPE_CHECKING:
     from shazimd.client import Client
+    from shazimd.protocol.groups import DuplicateGroup
 
 NOTES_MAX = 500
 """Messages about files left alone that are kept for the page."""
@@ -133,12 +134,10 @@ class CleanUp:
             step.note([*planner.problems, *planner.notes])
             step.done += 1
 
-    def _groups(self, step: CleanStep) -> Iterator[Mapping[str, Any]]:
-        """The groups, all their names as members."""
+    def _groups(self, step: CleanStep) -> Iterator[DuplicateGroup]:
         for page in pages(self._client, decided=step.decided_only):
             step.total = page["total"]
-            for group in page["groups"]:
-                yield {**group, "members": [named for member in group["members"] for named in _names(member)]}
+            yield from page["groups"]
 
     def _apply(self, step: CleanStep) -> None:
         number = 0
@@ -163,14 +162,6 @@ class CleanUp:
                     step.done += 1
                 else:
                     step.note([obstacle])
-
-
-def _names(member: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """A member under each of its names: a file with a name elsewhere would free no space."""
-    yield dict(member)
-    for also in member.get("also", ()):
-        rest = {key: value for key, value in member.items() if not key.startswith("path")}
-        yield rest | dict(also) | {"verdict": "exact"}
 
 
 def lost_keep(group: Mapping[str, Any], decisions: Mapping[int, Any]) -> str | None:

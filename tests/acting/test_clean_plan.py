@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cleaning import CleanTree, pair, read
+from cleaning import CleanTree, digest, pair, read, write
 
+from shazimd.acting import plan
+from shazimd.acting.facts import read_state
+from shazimd.acting.plan import CleanRequest, Planner
+from shazimd.errors import UsageError
 from shazimd.text import path_bytes
 
 PACKAGE = Path(__file__).resolve().parents[2] / "shazimd"
@@ -58,6 +63,18 @@ def test_other_verdicts_are_never_acted_on(tree: CleanTree, verdict: str) -> Non
     assert tree.names() == ["a", "b"]
 
 
+def test_a_file_with_other_bytes_of_the_same_length_is_left_alone(tree: CleanTree) -> None:
+    """It was edited, and the daemon has yet to read it again."""
+    kept, edited = tree.file("a", b"one", 9), tree.file("b", b"one")
+    tree.group(kept, edited, tree.file("c", b"one"))
+    for member in tree.groups[0]["members"]:
+        member["content"] = digest(b"one")
+    write(edited, b"two")
+    said = tree.run("--apply")
+    assert (said.status, tree.names()) == (4, ["a", "b"])
+    assert said.err == f"shazimctl: {edited.decode()}: changed since it was indexed\n"
+
+
 def test_copies_with_the_same_bytes_are_exact_to_each_other(tree: CleanTree) -> None:
     """Both are tied to the first as copies; one of the two is kept, and so is the first."""
     tree.group(tree.file("a", b"1", 9), tree.file("b", b"2", 3), tree.file("c", b"2"), verdicts=["copy", "copy"])
@@ -93,6 +110,32 @@ def test_a_reference_root_is_kept_and_never_acted_on(tree: CleanTree) -> None:
     assert said.status == 0
     assert "in a reference root" in said.out
     assert tree.names() == ["ref/b", "ref/c"]
+
+
+@pytest.mark.parametrize("option", ["--reference", "--root"])
+@pytest.mark.parametrize("name", ["~/archive", "no/such", "a", ""])
+def test_a_root_that_is_no_directory_is_refused(tree: CleanTree, option: str, name: str) -> None:
+    """It would protect nothing; a shell passes on ~ after =."""
+    pair(tree)
+    (tree.root / "a").write_bytes(b"a file")
+    root = name and str(tree.root / name)
+    said = tree.run("--apply", f"{option}={root}")
+    assert (said.status, tree.names()) == (2, ["a", "a.jpg", "b.jpg"])
+    assert (f"{root}: no such directory" if name else f"argument {option}: '' found, expected a directory") in said.err
+
+
+def test_a_reference_root_that_vanishes_protects_the_files_to_come(tree: CleanTree) -> None:
+    """Such as by an unmounting: each file is named and left alone."""
+    kept, other = pair(tree)
+    reference = tree.root / "ref"
+    reference.mkdir()
+    planner = Planner(CleanRequest(reference=(os.fsencode(reference),)))
+    reference.rmdir()
+    assert planner.plans(tree.groups[0]) == []
+    assert planner.problems == 2 * [f"{reference}: no such directory, so the files below it can't be told from others"]
+    with pytest.raises(UsageError, match="no such directory"):
+        Planner(planner.request)
+    assert (read(kept), read(other)) == (b"picture", b"picture")
 
 
 def left_beside_a_damaged_reference(tree: CleanTree, *whole: str) -> list[str]:
@@ -271,6 +314,39 @@ def test_other_names_that_the_daemon_lists_are_names_of_one_file(tree: CleanTree
     tree.groups[0]["members"][1]["also"] = [{"path": str(tree.root / "c.jpg")}]
     assert tree.run("--apply").status == 0
     assert sorted(path.name for path in tree.root.iterdir()) == ["a.jpg"]
+
+
+def test_a_file_seen_through_two_mounts_is_left_alone(tree: CleanTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a pool of disks and one of its disks: each shows the inode with a device of its own."""
+    on_disk, in_pool = tree.file("disk/a", age=2), tree.file("pool/a", age=2)
+    shown = replace(read_state(on_disk), device=0)
+    monkeypatch.setattr(plan, "read_state", lambda path: shown if path == in_pool else read_state(path))
+    tree.group(on_disk)
+    tree.groups[0]["members"][0]["also"] = [{"path": in_pool.decode()}]
+    assert (tree.run("--apply").status, tree.names()) == (1, ["disk/a", "pool/a"])
+
+    tree.groups.clear()
+    tree.group(tree.file("kept", age=9), on_disk)
+    tree.groups[0]["members"][1]["also"] = [{"path": in_pool.decode()}]
+    said = tree.run("--apply")
+    assert (said.status, tree.names()) == (1, ["disk/a", "kept", "pool/a"])
+    assert f"disk/a: left alone: {in_pool.decode()} may be this file, seen through another mount" in said.err
+
+    assert (tree.run("--apply", "--prefer", "path:*/disk/*").status, tree.names()) == (0, ["disk/a", "pool/a"])
+
+
+def test_a_file_that_is_to_stay_may_be_kept_and_is_never_acted_on(tree: CleanTree) -> None:
+    """By a decision to leave it; another copy of the same picture has come since."""
+    left, new, newer = tree.file("left"), tree.file("new", age=9), tree.file("newer")
+    tree.group(new, left, newer)
+    tree.groups[0]["members"][1]["stays"] = True
+    said = tree.run("--apply")
+    assert (said.status, tree.names()) == (0, ["left", "new"])
+    assert said.err == f"shazimctl: {left.decode()}: left alone: you decided that it is to stay (shazimctl decisions)\n"
+    tree.groups.clear()
+    tree.group(left, new)
+    tree.groups[0]["members"][0]["stays"] = True
+    assert (tree.run("--apply", "--prefer", "name:left").status, tree.names()) == (0, ["left"])
 
 
 def test_json_has_each_plan_and_the_totals(tree: CleanTree) -> None:

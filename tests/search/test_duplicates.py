@@ -196,6 +196,21 @@ def test_files_with_the_same_bytes_can_be_left(shelf: Shelf) -> None:
     assert shelf.paths() == [["/b1", "/b2"]]
 
 
+def test_a_content_that_was_left_stays_beside_a_better_copy(shelf: Shelf) -> None:
+    """Of its files the first stands for all; whether a copy or equal pixels joined it."""
+    shelf.put("a", "/a1", "/a2", pixels="x")
+    shelf.decide(DecisionKind.LEAVE, "a")
+    shelf.put("b", "/b", width=200)
+    shelf.relate("b", "a")
+    shelf.put("c", "/c", pixels="x")
+    (group,) = shelf.page()
+    assert {member.path: member.stays for member in group.members} == {b"/a1": True, b"/b": False, b"/c": False}
+    shelf.undo(1)
+    (group,) = shelf.page()
+    stays = {member.path: member.stays for member in group.members}
+    assert stays == dict.fromkeys((b"/a1", b"/a2", b"/b", b"/c"), False)
+
+
 def test_the_chosen_file_is_first_among_those_of_its_bytes(shelf: Shelf) -> None:
     """While it lies there: decisions outlive renames."""
     shelf.put("a", "/a1", "/a2", "/a3")

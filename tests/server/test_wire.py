@@ -160,6 +160,20 @@ def test_answers_about_groups_and_decisions_are_as_declared(app: App, service: D
     assert (service.undo(made), service.decisions(0, 10)) == (decisions[0], [])
 
 
+def test_members_that_are_to_stay_are_as_declared(app: App, service: DaemonService) -> None:
+    """The key is there for them alone."""
+    _compared(app)
+    (group,) = service.group_page(None, None, None, 10, decided=False)["groups"]
+    left = group["members"][0]["content"]
+    (made,) = service.decide(json.dumps({"kind": "leave", "contents": [left]}).encode(), 7, accept_unknown=False)
+    page = service.group_page(None, None, None, 10, decided=False)
+    service.undo(made)
+    assert faults(page, GroupsPage) == []
+    members = page["groups"][0]["members"]
+    assert [member.get("stays") for member in members] == [True if m["content"] == left else None for m in members]
+    assert len(members) == len(group["members"]) - 1
+
+
 def test_the_export_is_as_declared(service: DaemonService) -> None:
     """Every indexed file once, with both hashes."""
     exported = list(service.export(vectors=True))
