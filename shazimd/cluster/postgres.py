@@ -45,7 +45,7 @@ _SMALL = f"octet_length(e.path) <= {PATH_BYTES_MAX} and {_OTHERS_SMALL}"
 _BYTES = ("pixels", "turned", "features", "vector")
 _COLUMNS = (
     *("digest", "made", "width", "height", "format", "ah", "dh", "pixels", "low_information", "turned", "features"),
-    *("model", "vector"),
+    *("model", "vector", "damaged"),
 )
 
 
@@ -340,7 +340,7 @@ def _parsed(position: str | None) -> tuple[int, bytes]:
 
 def _row(message: FingerprintMessage) -> dict[str, Any]:
     """The columns of a fingerprint."""
-    row: dict[str, Any] = {**message, "digest": bytes.fromhex(message["content"])}
+    row: dict[str, Any] = {"damaged": False, **message, "digest": bytes.fromhex(message["content"])}
     return row | {name: None if row[name] is None else base64.b64decode(row[name]) for name in _BYTES}
 
 

@@ -22,9 +22,8 @@ def expect_version(db: psycopg.Cursor[Any]) -> None:
     needed = max(migrations())
     found = applied(db)
     if found != needed:
-        raise ClusterError(
-            f"the tables of the database are of version {found}, expected {needed}: run shazimctl cluster init"
-        )
+        act = "install a newer shazimd here" if found > needed else "run shazimctl cluster init"
+        raise ClusterError(f"the tables of the database are of version {found}, expected {needed}: {act}")
 
 
 def applied(db: psycopg.Cursor[Any]) -> int:

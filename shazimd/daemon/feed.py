@@ -114,7 +114,7 @@ def _fingerprint(reader: Reader, model: str | None, digest: Digest) -> Fingerpri
     f = reader.fingerprint(content, model)
     fv = f.signals.fv
     ah, dh, turned = encode_hashes(f.oriented_hashes)
-    return {
+    message: FingerprintMessage = {
         "content": digest.hex(),
         "made": f"{version}/{model if has_vector else ''}",
         "width": f.width,
@@ -129,6 +129,9 @@ def _fingerprint(reader: Reader, model: str | None, digest: Digest) -> Fingerpri
         "model": f.model,
         "vector": None if fv is None else _text(fv.astype("<f2").tobytes()),
     }
+    if f.damaged:
+        message["damaged"] = True
+    return message
 
 
 def _text(raw: bytes) -> str:

@@ -63,6 +63,7 @@ class ForeignContent(Struct, frozen=True, kw_only=True):
     """some 6 kB; a page some more"""
     model: Annotated[str, Meta(min_length=1, max_length=250)] | None
     vector: bytes | None
+    damaged: bool = False
 
 
 class ForeignBatch(Struct, frozen=True, kw_only=True):
@@ -148,6 +149,7 @@ class Checker:
             low_information=given.low_information,
             features=features,
             turned=decode_turned(given.turned),
+            damaged=given.damaged,
         )
 
 

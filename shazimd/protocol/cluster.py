@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from shazimd.protocol import PathFields
 
@@ -55,6 +55,8 @@ class FingerprintMessage(TypedDict):
     model: str | None
     vector: str | None
     """float16, little-endian"""
+    damaged: NotRequired[bool]
+    """true for a file that ends early or has broken parts; absent otherwise, and from older daemons"""
 
 
 class FingerprintsReply(TypedDict):

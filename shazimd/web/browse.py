@@ -9,17 +9,19 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from shazimd.errors import BadInput
+from shazimd.text import path_bytes
+from shazimd.types import digest_of
 
 if TYPE_CHECKING:
     from shazimd.client import Client
-    from shazimd.protocol.groups import DuplicateGroup, GroupsPage
+    from shazimd.protocol.groups import DuplicateGroup, GroupMember, GroupsPage
 
 PAGE = 60
 """Groups read at once, and shown before the reader scrolls on."""
@@ -27,6 +29,7 @@ GROUPS_AT_ONCE = 500
 """Groups read at once for a rule or a clean-up: the most that the daemon sends."""
 LISTINGS_MAX = 8
 """Listings kept, for open tabs with other filters."""
+TAG_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,12 @@ def pages(client: Client, **parameters: Any) -> Iterator[GroupsPage]:
         after = page["after"]
         if after is None:
             return
+
+
+def tag_of(files: Sequence[GroupMember]) -> str:
+    """Text that names files in a form, in whatever order: other paths, or other bytes, make another tag."""
+    named = sorted(file["content"].encode() + path_bytes(file) for file in files)
+    return digest_of(b"\0".join(named))[:TAG_BYTES].hex()
 
 
 class GroupList:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
@@ -15,7 +14,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from shazimd.errors import BadInput, NotFound, ShazimdError
-from shazimd.web.browse import ListFilter, pages
+from shazimd.web.browse import ListFilter, pages, tag_of
 from shazimd.web.page import MadeDecisions, Page, page_of, wants_json, whole
 from shazimd.web.places import name_text
 from shazimd.web.rules import RULES, Ruled, apply_rule, decision
@@ -31,6 +30,7 @@ PLANS_MAX = 8
 """Previews kept, for open tabs."""
 LATEST_MAX = 200
 """Decisions in the list."""
+CHANGED = "The group has changed since it was shown: nothing was decided. Load the page again to see it as it is now."
 
 
 async def decide(request: Request) -> Response:
@@ -44,22 +44,34 @@ async def decide(request: Request) -> Response:
 
 
 def _decide(page: Page, by: ListFilter, form: FormData) -> tuple[MadeDecisions, str | None]:
+    """The form names files by their tags: another tab may have had the group read anew, with other files or in another
+    order."""
     listing, group = page.listings.group(by, str(form.get("group", "")))
     kind = str(form.get("kind", ""))
     if kind not in KINDS:
         raise BadInput(f"the decision is {kind!r}, expected one of: {', '.join(KINDS)}")
-    place_in = partial(whole, form, expected="the position of a file of the group", below=len(group["members"]))
-    keep = place_in("keep") if kind == "keep" else None
-    of = [0, place_in("with")] if form.get("with") and kind == "not_duplicates" else None
+    if form.get("seen") != tag_of(group["members"]):
+        raise BadInput(CHANGED)
+    keep = _place(group, form.get("keep")) if kind == "keep" else None
+    of = [_place(group, tag) for tag in form.getlist("with")] if kind == "not_duplicates" else None
     if page.made.of(group["id"]) is not None:  # changed their mind
         _undo(page, group["id"])
-    wanted = decision(group, kind, keep, of)
+    wanted = decision(group, kind, keep, of or None)
     ids = page.client.decide([wanted])
-    made = MadeDecisions(ids, [group["id"]], _said(group, wanted["kind"], keep), str(keep) if keep is not None else "")
+    kept = tag_of([group["members"][keep]]) if keep is not None else ""
+    made = MadeDecisions(ids, [group["id"]], _said(group, wanted["kind"], keep), kept)
     page.made.add(made)
     place = listing.place(group["id"])
     following = listing.at(place + 1) if place is not None else None
     return made, following["id"] if following else None
+
+
+def _place(group: DuplicateGroup, tag: object) -> int:
+    """The position of a file. Raises BadInput."""
+    for place, member in enumerate(group["members"]):
+        if tag_of([member]) == tag:
+            return place
+    raise BadInput(f"the file is {str(tag)[:80]!r}, expected the tag of a file of the group")
 
 
 def _said(group: DuplicateGroup, kind: str, keep: int | None) -> str:

@@ -28,7 +28,7 @@ class MadeDecisions(NamedTuple):
     """ids of the groups"""
     words: str
     keep: str = ""
-    """position of the kept file; empty for other kinds and for many groups"""
+    """tag of the kept file; empty for other kinds and for many groups"""
 
 
 class MadeHere:

@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse
 from shazimd import __version__
 from shazimd.text import counted, duration, path_bytes, path_text, readable, size
 from shazimd.web import words
+from shazimd.web.browse import tag_of
 from shazimd.web.places import folder_text, host_of, name_text
 
 HERE = os.path.dirname(__file__)
@@ -48,6 +49,8 @@ class Templates:
             bytes=readable,
             bytelink=link,
             versioned=lambda item: f"{link(path_bytes(item))}?v={version(path_bytes(item))}",
+            filetag=lambda item: tag_of([item]),
+            grouptag=lambda group: tag_of(group["members"]),
             why=lambda reason: reason.removeprefix("keep: "),
             relation=words.relation,
             differences=words.differences,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import psycopg
 from daemon_process import drawing
+from drawn import encoded, photograph
 from linked import LinkedHost, known, wait_until
 from postgres_server import PostgresServer
 
@@ -39,6 +40,22 @@ def test_two_hosts_know_each_others_pictures(host: Hosts, url: str) -> None:
 
     wait_until(lambda: hosts() == {"a": (1, {"b": 0}), "b": (0, {"a": 0})}, a, b)  # a follower notes it afterwards
     assert (a.stop_link(), b.stop_link()) == (0, 0)
+
+
+def test_a_damaged_file_of_another_host_is_known_as_damaged(host: Hosts, url: str) -> None:
+    """In answers, and when its bytes land here."""
+    a, b = host("a", url), host("b", url)
+    whole = encoded(photograph(), "PNG")
+    (a.root / "cut.png").write_bytes(whole[: len(whole) * 7 // 10])
+    (b.root / "whole.png").write_bytes(whole)
+    a.start()
+    b.start()
+    wait_until(lambda: known(b, a), a, b)
+    matches = {match["path"]: match.get("damaged", False) for match in b.client.find(whole)["matches"]}
+    assert matches == {f"a:{a.root}/cut.png": True, f"{b.root}/whole.png": False}
+    shutil.copy(a.root / "cut.png", b.root / "landed.png")
+    wait_until(lambda: list(b.client.alerts()), a, b)
+    assert [alert["damaged"] for alert in b.client.alerts()] == [True]
 
 
 def test_a_host_is_forgotten_for_good(host: Hosts, url: str) -> None:

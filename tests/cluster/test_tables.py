@@ -174,14 +174,43 @@ def test_a_database_of_an_earlier_version_keeps_its_rows(
     with psycopg.connect(url) as db:
         db.execute("insert into shazim.hosts (name) values ('a'), ('b')")
         db.execute("insert into shazim.entries (host, n, path, mark) values ('a', 1, '/1', 'm'), ('b', 2, '/2', 'm')")
-    with pytest.raises(ClusterError, match="are of version 1, expected 2: run shazimctl cluster init"):
+        columns = "host, digest, made, width, height, format, low_information, turned, features"
+        row = "'a', %s, '3/', 40, 30, 'PNG', false, '', ''"
+        db.execute(f"insert into shazim.contents ({columns}) values ({row})", [digest(b"/1")])
+    with pytest.raises(ClusterError, match="are of version 1, expected 3: run shazimctl cluster init"):
         PostgresCluster(url, "a")
-    assert admin.init(url) == [2]
+    assert admin.init(url) == [2, 3]
     assert (numbers(url, "a"), numbers(url, "b"), len(partitions(url))) == ([1], [2], 2)
     with closing(PostgresCluster(url, "c")) as cluster:
         cluster.join(None)
         tell(cluster, b"/3")
         assert len(numbers(url, "c")) == 1
+        assert [each["damaged"] for each in cluster.contents("a", [digest(b"/1")])] == [False]
+
+
+def test_a_database_of_a_later_version_is_left_alone(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The link says that this host has the older version: to make the tables again would change nothing."""
+    every = tables.migrations()
+    monkeypatch.setattr(tables, "migrations", lambda: {1: every[1], 2: every[2]})
+    with pytest.raises(ClusterError, match="are of version 3, expected 2: install a newer shazimd here"):
+        PostgresCluster(url, "a")
+
+
+def test_a_damaged_picture_is_told_as_such(join: Join) -> None:
+    """One that a daemon of an earlier version tells of, which does not say, counts as whole."""
+    a, b = join("a"), join("b")
+    told: list[FingerprintMessage] = [
+        {**fingerprint(b"/1"), "damaged": True},
+        {**fingerprint(b"/2"), "damaged": False},
+        fingerprint(b"/3"),
+    ]
+    a.put_contents(told)
+    found = b.contents("a", [bytes.fromhex(each["content"]) for each in told])
+    assert {each["content"]: each["damaged"] for each in found} == {
+        each["content"]: each.get("damaged", False) for each in told
+    }
+    a.put_contents([fingerprint(b"/1")])
+    assert [each["damaged"] for each in b.contents("a", [digest(b"/1")])] == [False]
 
 
 def test_rows_of_a_hostile_host_are_no_larger_than_a_pictures(join: Join, url: str) -> None:

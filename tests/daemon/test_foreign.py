@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from daemon_process import drawing
+from drawn import encoded, photograph
 from host_pair import Host, decide, png, told
 from patience import wait_for
 from PIL import Image
@@ -37,6 +38,29 @@ def test_another_hosts_files_are_found_and_forgotten(two: tuple[Host, Host]) -> 
     assert b.find(image) == []
     assert b.service.foreign()["hosts"] == []
     assert b.app.store.check() == []
+
+
+def test_a_damaged_file_is_damaged_on_every_host(two: tuple[Host, Host]) -> None:
+    """In answers about the other host's file, and in the alert when its bytes land here, whose fingerprint is known."""
+    a, b = two
+    whole = encoded(photograph(), "PNG")
+    cut = whole[: len(whole) * 7 // 10]
+    (a.root / "cut.png").write_bytes(cut)
+    (b.root / "whole.png").write_bytes(whole)
+    a.known(1)
+    b.known(1)
+    told(a, b, "a")
+    told(b, a, "b")
+    matches = [(match["path"], match.get("damaged", False)) for match in b.ask(whole)["matches"]]
+    assert sorted(matches) == [(f"{b.root}/whole.png", False), (f"a:{a.root}/cut.png", True)]
+    (b.root / "landed.png").write_bytes(cut)
+    wait_for(lambda: b.service.alerts(0, 10))
+    (alert,) = b.service.alerts(0, 10)
+    assert (alert["path"], alert["match"]) == (f"{b.root}/landed.png", f"{b.root}/whole.png")
+    assert alert["damaged"]
+    (a.root / "landed.png").write_bytes(whole)
+    wait_for(lambda: a.service.alerts(0, 10))
+    assert "damaged" not in a.service.alerts(0, 10)[0]
 
 
 def test_a_deletion_and_a_rename_reach_the_other_host(two: tuple[Host, Host]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from page_serving import ServedPage
 from patience import PATIENCE_S
 
+from shazimd.web.browse import tag_of
 from shazimd.web.guard import is_of_this_user
 
 
@@ -82,6 +83,11 @@ def test_a_wrong_cookie_is_none(guest: Visitor, page: ServedPage) -> None:
     assert 401 == guest.ask("/", Cookie='shazimd="').status
 
 
+def seen(page: ServedPage, body: str) -> str:
+    """The body of a form that shows the first group."""
+    return body.replace("SEEN", f"seen={tag_of(page.client.every[0]['members'])}")
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "169.254.169.254", "", "[::1", "127.0.0.1.nip.io"])
 def test_a_foreign_host_name_is_refused(guest: Visitor, host: str) -> None:
     """A name that someone else has made resolve to this computer (DNS rebinding)."""
@@ -97,7 +103,7 @@ def test_the_page_may_be_reached_through_a_tunnel(guest: Visitor) -> None:
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "", "http://127.0.0.1:1"])
 def test_a_change_from_another_site_is_refused(guest: Visitor, page: ServedPage, origin: str) -> None:
     """Even with the cookie; nothing is decided (CSRF)."""
-    body = f"group={page.client.every[0]['id']}&kind=leave"
+    body = seen(page, f"group={page.client.every[0]['id']}&kind=leave&SEEN")
     headers = {"Origin": origin} if origin else {}
 
     assert 403 == guest.ask("/decide", "POST", body, **headers).status
@@ -162,10 +168,12 @@ def test_only_programs_of_this_user_may_use_a_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "status", "said"),
     [
-        ("/decide", "group=00&kind=keep&keep=0", 404, "there is none with this id"),
+        ("/decide", "group=00&kind=keep&keep=0&SEEN", 404, "there is none with this id"),
         ("/decide", "group=FIRST&kind=burn", 400, "expected one of: keep, not_duplicates, leave"),
-        ("/decide", "group=FIRST&kind=keep&keep=99", 400, "expected the position of a file"),
-        ("/decide", "group=FIRST&kind=keep&keep=-1", 400, "expected the position of a file"),
+        ("/decide", "group=FIRST&kind=keep&keep=99&SEEN", 400, "expected the tag of a file"),
+        ("/decide", "group=FIRST&kind=keep&SEEN", 400, "expected the tag of a file"),
+        ("/decide", "group=FIRST&kind=not_duplicates&with=0&SEEN", 400, "expected the tag of a file"),
+        ("/decide", "group=FIRST&kind=leave", 400, "has changed since it was shown"),
         ("/undo", "", 404, "Nothing to undo"),
         ("/undo", "id=x", 400, "expected the number of a decision"),
         ("/undo", "id=77", 404, "no such decision"),
@@ -186,7 +194,7 @@ def test_a_bad_request_is_told_clearly(
     guest: Visitor, page: ServedPage, path: str, body: str, status: int, said: str
 ) -> None:
     """Each names the value found and the value expected, and changes nothing."""
-    body = body.replace("FIRST", page.client.every[0]["id"])
+    body = seen(page, body.replace("FIRST", page.client.every[0]["id"]))
 
     assert status == guest.ask(path, "POST", body, Origin=page.address).status
     assert said in guest.text.replace("&#39;", "'")

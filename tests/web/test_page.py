@@ -86,6 +86,67 @@ def test_a_mind_may_be_changed(browser: Browser, page: ServedPage) -> None:
     assert [page.client.every[0]["members"][1]["content"]] == [d["keep"] for d in page.client.made.values()]
 
 
+def order_anew(browser: Browser, page: ServedPage, group: dict[str, Any], members: list[dict[str, Any]]) -> None:
+    """Have the daemon answer with other members, in another tab."""
+    changed = group | {"members": members}
+    page.client.every[page.client.every.index(group)] = page.client.by_id[group["id"]] = changed
+    browser.run("return fetch('/')")
+
+
+def test_a_number_keeps_the_picture_that_was_shown(browser: Browser, page: ServedPage) -> None:
+    """Though another tab has had the list read anew meanwhile, in which another file is the first; and the kept file
+    is marked as such wherever it stands."""
+    group = page.client.every[0]
+    first, last = group["members"][0], group["members"][-1]
+    assert first["content"] != last["content"]
+    browser.type(Keys.ARROW_RIGHT)
+    order_anew(browser, page, group, group["members"][::-1])
+    browser.type("1")
+    browser.until("return document.querySelectorAll('.card.done').length === 1")
+    assert [first["content"]] == [made["keep"] for made in page.client.made.values()]
+    kept = "return [...document.querySelectorAll('.card')[0].querySelectorAll('figure')].map(f => f.className)"
+    assert "keep" == browser.run(kept)[0]
+    browser.open(f"{page.address}/?decided=true")
+    browser.until("return document.querySelectorAll('.card').length === 1")
+    shown = browser.run("return document.querySelector('.card figure.keep img').alt")
+    assert (["keep", ""], os.path.basename(first["path"])) == (browser.run(kept)[:2], shown)
+
+
+def test_not_this_one_is_about_the_two_that_were_shown(browser: Browser, page: ServedPage) -> None:
+    """Though another file is the group's first by then."""
+    group = next(group for group in page.client.every if len(contents(group)) > 2)
+    first, *others, last = group["members"]
+    shown = f"{page.address}/group/{group['id']}?with={len(others) + 1}"
+    browser.open(shown)
+    browser.until("return document.querySelector('.viewer') !== null")
+    order_anew(browser, page, group, [*others, last, first])
+    browser.type("n")
+    browser.until("return location.href !== arguments[0]", shown)
+    assert [("not_duplicates", {first["content"], last["content"]})] == [
+        (kind, set(about)) for kind, about in decided(page)
+    ]
+
+
+@pytest.mark.parametrize("key", ["1", "l"])
+def test_a_group_that_has_changed_is_not_decided(browser: Browser, page: ServedPage, key: str) -> None:
+    """A file that was not shown has joined it: the page says so. Shown anew, the group is decided."""
+    group, other = page.client.every[:2]
+    browser.keep_messages()
+    browser.click(".card .pics")
+    browser.until("return document.querySelector('.viewer') !== null")
+    shown = browser.driver.current_url
+    order_anew(browser, page, group, [*group["members"], other["members"][0]])
+    browser.type(key)
+    browser.has_text("The group has changed since it was shown: nothing was decided", "#said.problem")
+    assert ({}, shown) == (page.client.made, browser.driver.current_url)
+    browser.open(shown)
+    browser.until("return document.querySelector('.viewer') !== null")
+    browser.type(key)
+    browser.until("return location.href !== arguments[0]", shown)
+    assert [[*contents(group), other["members"][0]["content"]]] == [about for _, about in decided(page)]
+    browser.allowed = "status of"  # the answer's status is 400
+
+
 def pair_with(browser: Browser, page: ServedPage, edit: str) -> None:
     """Open the pair of an original and an edit of it."""
     for group in page.client.every:

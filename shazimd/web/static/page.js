@@ -96,7 +96,7 @@ function markDone(card, answer) {
   const next = neighbour(card, 1);
   card.classList.add("done");
   card.querySelector(".said").textContent = answer.said;
-  card.querySelectorAll("figure").forEach((figure, n) => figure.classList.toggle("keep", String(n) === answer.keep));
+  card.querySelectorAll("figure").forEach((figure) => figure.classList.toggle("keep", figure.dataset.file === answer.keep));
   (next ?? card).querySelector(".pics").focus();
 }
 
