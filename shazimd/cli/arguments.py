@@ -123,13 +123,6 @@ def path(word: str) -> str:
     return word
 
 
-def directory(word: str) -> bytes:
-    """Return the absolute path. An empty word, as a shell makes of a variable that is not set, is refused."""
-    if not word:
-        raise unexpected(word, "a directory")
-    return absolute(word)
-
-
 def read_image(word: str) -> bytes:
     """Read a file, or standard input for "-". Raises BadInput with the cause."""
     if word == "-":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shazimd.cli import add_json
-from shazimd.cli.arguments import absolute, directory, unexpected
+from shazimd.cli.arguments import absolute, unexpected
 from shazimd.cli.output import complain, report_none, say, say_json, size
 from shazimd.client import Client
 from shazimd.errors import BadInput, NotFound, ShazimdError, UsageError
@@ -64,11 +64,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="exact (default), or exact,copy for edited copies as well",
     )
     parser.add_argument(
-        "--root", type=directory, metavar="DIR", action="append", default=[], help="remove only files below DIR"
+        "--root", type=absolute, metavar="DIR", action="append", default=[], help="remove only files below DIR"
     )
     parser.add_argument(
         "--reference",
-        type=directory,
+        type=absolute,
         metavar="DIR",
         action="append",
         default=[],
