@@ -338,7 +338,7 @@ class RootWatches:
 
     def _is_linked_directory(self, node: Node, name: bytes) -> bool:
         """Whether the name is a followed symlink to a directory; its events lack IN_ISDIR."""
-        if not self.rules.follow_symlinks or self.rules.takes(name):
+        if not self.rules.follow_symlinks or (self.rules.takes(name) and not self.rules.needs_sniff(name)):
             return False
         return name in node.children or os.path.isdir(os.path.join(node.path, name))
 

@@ -209,22 +209,25 @@ def test_an_unreadable_directory_is_noted_and_watched_once_it_can_be(monkeypatch
     assert (0, "noted repaired\n") == (run.returncode, run.stderr)
 
 
-def test_linked_directories_are_watched_if_told_so(mirror: MakeMirror, root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sniff", [False, True])
+def test_linked_directories_are_watched_if_told_so(mirror: MakeMirror, root: Path, tmp_path: Path, sniff: bool) -> None:
     """follow_symlinks: links that were there and links that come; a cycle ends."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     root.mkdir()
     (root / "first").symlink_to(tmp_path / "one")
     (root / "cycle").symlink_to(root)
-    m = mirror(follow_symlinks=True)
+    m = mirror(follow_symlinks=True, sniff=sniff)
     (root / "second").symlink_to(tmp_path / "two")
     wait_for(lambda: m.status()["watched_dirs"] == 3)
     for outside, inside in (("one", "first"), ("two", "second")):
         write(tmp_path / outside / "a.jpg")
         expected = os.fsencode(root / inside / "a.jpg")
         wait_for(partial(contains, m, expected))
+    m.clear()
     (root / "second").unlink()
     wait_for(lambda: m.status()["watched_dirs"] == 2)
+    wait_for(lambda: os.fsencode(root / "second") in m.given_trees())
 
 
 def test_one_directory_under_two_paths_is_told_under_both(mirror: MakeMirror, root: Path, tmp_path: Path) -> None:
