@@ -30,6 +30,8 @@ class GuardState:
     identities: Mapping[bytes, str] = field(default_factory=dict)
     """marks of the directories at the root and at the mount points, see ``posix.identity``; by path without symlinks: a
     link that a person turned is no exchange"""
+    links: Mapping[bytes, bytes] = field(default_factory=dict)
+    """followed symlinks to other disks than the root's: their paths without symlinks"""
 
 
 class GuardRecord(msgspec.Struct):
@@ -40,6 +42,7 @@ class GuardRecord(msgspec.Struct):
     mounts: list[str]
     held_at: int | None = None
     identities: dict[str, str] = {}
+    links: dict[str, str] = {}
 
 
 def has_baseline(reader: Reader, root: bytes) -> bool:
@@ -66,7 +69,8 @@ def guard_state(reader: Reader, root: bytes) -> GuardState:
         kept = msgspec.convert(reader.get(_guard_key(root)), GuardRecord)
         mounts = frozenset(bytes.fromhex(point) for point in kept.mounts)
         identities = {bytes.fromhex(path): marks for path, marks in kept.identities.items()}
-        return GuardState(bytes.fromhex(kept.cursor) or None, kept.known, kept.held_at, mounts, identities)
+        links = {bytes.fromhex(link): bytes.fromhex(place) for link, place in kept.links.items()}
+        return GuardState(bytes.fromhex(kept.cursor) or None, kept.known, kept.held_at, mounts, identities, links)
     except ValueError:  # as of msgspec, and for text that is not hex
         return GuardState()
 
@@ -78,6 +82,7 @@ def set_guard_state(writer: Writer, root: bytes, state: GuardState) -> None:
         "held_at": state.held_at,
         "mounts": sorted(point.hex() for point in state.mounts),
         "identities": {path.hex(): marks for path, marks in sorted(state.identities.items())},
+        "links": {link.hex(): place.hex() for link, place in sorted(state.links.items())},
     }
     writer.set(_guard_key(root), value)
 

@@ -101,9 +101,11 @@ def parse(text: bytes) -> list[Mount]:
     [Mount(point=b'/a b', fstype=b'ext3', device=b'98:0')]
     """
     mounts = []
-    for line in text.splitlines():
+    for line in text.split(b"\n"):  # splitlines would split at a carriage return, which the kernel does not escape
         head, _, tail = line.partition(b" - ")
         fields = head.split(b" ")
+        if len(fields) < 5:
+            continue
         mounts.append(Mount(_unescape(fields[4]), tail.split(b" ")[0], fields[2]))
     return mounts
 

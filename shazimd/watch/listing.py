@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,6 +11,8 @@ from typing import NamedTuple
 from shazimd.posix.reach import within_reach
 from shazimd.watch.filters import Filter
 from shazimd.watch.sniff import begins_like_a_picture
+
+_LEADS_NOWHERE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG))
 
 
 class Entries(NamedTuple):
@@ -22,7 +25,8 @@ class Entries(NamedTuple):
 
 
 def entries(directory: bytes, rules: Filter) -> Entries:
-    """Files and directories that the rules admit. Raises OSError for an unreadable directory."""
+    """Files and directories that the rules admit. A followed symlink out of reach may be either, and is listed as both:
+    known files below it are not missing. Raises OSError for an unreadable directory."""
     follow = rules.follow_symlinks
     files: dict[bytes, os.stat_result | None] = {}
     directories = []
@@ -31,6 +35,8 @@ def entries(directory: bytes, rules: Filter) -> Entries:
         for entry in found:
             if _is_entered(entry, directory, rules):
                 directories.append(entry.name)
+                if rules.takes(entry.name) and _is_out_of_reach(entry):
+                    files[entry.name] = None
             elif _is_taken(entry, rules):
                 try:
                     files[entry.name] = entry.stat(follow_symlinks=follow)
@@ -39,7 +45,7 @@ def entries(directory: bytes, rules: Filter) -> Entries:
                 except OSError:
                     files[entry.name] = None
             else:
-                passed_over += rules.passes_over(entry.name) and entry.is_file(follow_symlinks=follow)
+                passed_over += rules.passes_over(entry.name) and _is_file(entry, rules)
     return Entries(files, sorted(directories), passed_over)
 
 
@@ -65,22 +71,54 @@ def count_files(root: bytes, rules: Filter, is_stopping: Callable[[], bool]) -> 
 
 
 def _is_taken(entry: os.DirEntry[bytes], rules: Filter) -> bool:
-    follow = rules.follow_symlinks
-    if not rules.takes(entry.name) or not entry.is_file(follow_symlinks=follow):
+    if not rules.takes(entry.name) or not _is_file(entry, rules):
         return False
-    return not rules.needs_sniff(entry.name) or begins_like_a_picture(entry.path, follow_symlinks=follow)
+    return not rules.needs_sniff(entry.name) or begins_like_a_picture(entry.path, follow_symlinks=rules.follow_symlinks)
 
 
 def _is_entered(entry: os.DirEntry[bytes], directory: bytes, rules: Filter) -> bool:
-    is_directory = entry.is_dir(follow_symlinks=rules.follow_symlinks)
-    return is_directory and rules.enters(entry.name) and not _is_cycle(entry, directory, rules)
+    return _is_directory(entry, rules) and rules.enters(entry.name) and not _is_cycle(entry, directory, rules)
+
+
+def _is_directory(entry: os.DirEntry[bytes], rules: Filter) -> bool:
+    """Whether an entry is a directory, or a followed link out of reach."""
+    try:
+        return entry.is_dir(follow_symlinks=rules.follow_symlinks)
+    except OSError:
+        if not entry.is_symlink():
+            raise
+        return _is_out_of_reach(entry)
+
+
+def _is_file(entry: os.DirEntry[bytes], rules: Filter) -> bool:
+    try:
+        return entry.is_file(follow_symlinks=rules.follow_symlinks)
+    except OSError:
+        if not entry.is_symlink():
+            raise
+        return False
+
+
+def _is_out_of_reach(entry: os.DirEntry[bytes]) -> bool:
+    """Whether an entry is a symlink whose target may exist, but can't be asked: a directory on the way may not be
+    entered, or a server does not answer."""
+    if not entry.is_symlink():
+        return False
+    try:
+        entry.stat()
+    except OSError as error:
+        return error.errno not in _LEADS_NOWHERE
+    return False
 
 
 def _is_cycle(entry: os.DirEntry[bytes], directory: bytes, rules: Filter) -> bool:
     """Whether a symlink in a directory leads to a directory above itself: the tree would have no end."""
     if not entry.is_symlink():
         return False
-    target, above = entry.stat(), directory
+    try:
+        target, above = entry.stat(), directory
+    except OSError:  # out of reach
+        return False
     while len(above) >= len(rules.root):
         with within_reach(above) as near:
             if os.path.samestat(os.stat(near), target):

@@ -37,13 +37,15 @@ _REMEDY = "raise fs.inotify.max_user_watches with sysctl; until then these direc
 
 
 class Node:
-    __slots__ = ("children", "name", "parent", "root", "wd")
+    __slots__ = ("children", "leads_to", "name", "parent", "root", "wd")
 
     def __init__(self, root: RootWatches, parent: Node | None, name: bytes, wd: int) -> None:
         self.root = root
         self.parent = parent
         self.name = name
         self.wd = wd
+        self.leads_to: bytes | None = None
+        """the path without symlinks of a root or a followed link"""
         self.children: dict[bytes, Node] = {}
 
     @property
@@ -54,6 +56,16 @@ class Node:
             names.append(node.name)
             node = node.parent
         return os.path.join(*reversed(names))
+
+    @property
+    def real_path(self) -> bytes:
+        """The path without symlinks, as the mount table has it."""
+        names = []
+        node = self
+        while node.leads_to is None and node.parent is not None:
+            names.append(node.name)
+            node = node.parent
+        return os.path.join(node.leads_to or node.name, *reversed(names))
 
 
 class Watches:
@@ -102,18 +114,22 @@ class Watches:
         """Whether there are events that were not handled yet."""
         return self._inotify.is_behind()
 
-    def add(self, root: RootWatches, parent: Node | None, name: bytes, before: Node | None) -> Node | None:
+    def add(
+        self, root: RootWatches, parent: Node | None, name: bytes, before: Node | None, leads_to: bytes | None = None
+    ) -> Node | None:
         """Watch a directory and return its node: ``before`` if still valid, None if its parent is no longer watched.
 
-        Raises OSError."""
+        ``leads_to``: as in the node. Raises OSError."""
         with self._lock:
             if parent is not None and parent not in self._nodes.get(parent.wd, ()):
                 return None
             path = os.path.join(parent.path, name) if parent is not None else name
             wd = self._inotify.watch(path, root.rules.follow_symlinks or parent is None)
             if before is not None and before.wd == wd:
+                before.leads_to = leads_to
                 return before
             node = Node(root, parent, name, wd)
+            node.leads_to = leads_to
             self._nodes.setdefault(wd, []).append(node)
             root.count += 1
             if before is not None:
@@ -219,7 +235,8 @@ class RootWatches:
         self.unwatched.clear()
         self.denied.clear()
         self._watches.add_links(self)  # before the directory: a link turned meanwhile makes an event
-        self._root = self._watches.add(self, None, self.rules.root, self._root)
+        leads_to = os.path.realpath(self.rules.root)
+        self._root = self._watches.add(self, None, self.rules.root, self._root, leads_to)
         os.close(os.open(self.rules.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         if self._root is not None:
             self._grow(self._root)
@@ -310,18 +327,28 @@ class RootWatches:
 
     def _watch(self, parent: Node, name: bytes) -> Node | None:
         path = os.path.join(parent.path, name)
-        mount = self._mounts.get(path)
+        leads_to, mount = self._place_of(os.path.join(parent.real_path, name))
         if mount is not None and not mount.gives_events:
             self.unwatched.add(path)
             return None
         try:
-            node = self._watches.add(self, parent, name, parent.children.get(name))
+            node = self._watches.add(self, parent, name, parent.children.get(name), leads_to)
         except OSError as error:
             self._cannot_watch(path, error)
             return None
         self.unwatched.discard(path)
         self.denied.discard(path)
         return node
+
+    def _place_of(self, path: bytes) -> tuple[bytes | None, Mount | None]:
+        """The target of a followed link and the mount of the target; for a directory, None and its own mount."""
+        mount = self._mounts.get(path)
+        if mount is not None or not self.rules.follow_symlinks or not os.path.islink(path):
+            return None, mount
+        leads_to = real = os.path.realpath(path)
+        while real not in self._mounts and real != b"/":
+            real = os.path.dirname(real)
+        return leads_to, self._mounts.get(real)
 
     def _cannot_watch(self, path: bytes, error: OSError) -> None:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
@@ -338,7 +365,7 @@ class RootWatches:
 
     def _is_linked_directory(self, node: Node, name: bytes) -> bool:
         """Whether the name is a followed symlink to a directory; its events lack IN_ISDIR."""
-        if not self.rules.follow_symlinks or self.rules.takes(name):
+        if not self.rules.follow_symlinks or (self.rules.takes(name) and not self.rules.needs_sniff(name)):
             return False
         return name in node.children or os.path.isdir(os.path.join(node.path, name))
 

@@ -68,6 +68,98 @@ def test_an_unmounted_disk_loses_nothing(store: Store, root: Path, mount_point: 
     assert set(paths) <= bench.known()
 
 
+@pytest.mark.parametrize("link", ["usb", "usb/in", ".", "other", "two links"])
+@pytest.mark.parametrize("is_emptied", [False, True])
+def test_an_unmounted_disk_behind_a_link_loses_nothing(
+    store: Store, root: Path, tmp_path: Path, link: str, is_emptied: bool
+) -> None:
+    """Rows below a followed link stay until its disk is mounted again, also after a restart. The link leads to the
+    disk, into it, above it, to a link that is removed with it, or to a directory with a link to it."""
+    media = tmp_path / "media"
+    usb = media / "usb"
+    kept = fill(root) + fill(root / "deep" / "other")
+    fill(usb / "in" / "below")
+    (media / "other").symlink_to("usb/in")
+    linked = root / "deep" / "link"
+    linked.symlink_to(media / link)
+    if link == "two links":
+        fill(media / link)
+        (media / link / "further").symlink_to(usb)
+    bench = ScanBench(store, root, mounts=(mounts := FakeMounts(usb)), follow_symlinks=True)
+    bench.run()
+    paths = bench.known()
+    assert len(paths) > len(kept)
+    mounts.points.clear()
+    usb.rename(away := tmp_path / "away")
+    (media / "other").unlink()
+    if is_emptied:
+        usb.mkdir()
+    for top in (root, linked, root / "deep"):
+        assert (0, paths) == (removed(bench.run(top)), bench.known())
+        bench.restart()
+    subprocess.run(["rm", "-rf", usb], check=True)
+    away.rename(usb)
+    (media / "other").symlink_to("usb/in")
+    mounts.points.add(usb)
+    assert ([], 0) == (looked(found := bench.run()), removed(found))
+    (usb / "in" / "below" / "0.jpg").unlink()
+    assert sum(path.endswith(b"/below/0.jpg") for path in paths) == removed(bench.run())
+
+
+def test_a_disk_behind_a_link_is_forgotten_by_a_rescan(store: Store, root: Path, tmp_path: Path) -> None:
+    """Or by a link that is turned to another directory meanwhile."""
+    kept = fill(root)
+    fill(tmp_path / "plain", 1)
+    mounts = FakeMounts(tmp_path / "a", tmp_path / "b")
+    for name in "ab":
+        fill(tmp_path / name / "in")
+        (root / name).symlink_to(tmp_path / name)
+    bench = ScanBench(store, root, mounts=mounts, follow_symlinks=True)
+    bench.run()
+    mounts.points.clear()
+    subprocess.run(["rm", "-r", tmp_path / "a", tmp_path / "b"], check=True)
+    (root / "a").unlink()
+    (root / "a").symlink_to(tmp_path / "plain")
+    assert 3 == removed(bench.run())
+    assert 3 == removed(bench.run(root, confirmed=True))
+    assert {*kept, os.fsencode(root / "a" / "0.jpg")} == bench.known()
+
+
+def test_a_link_on_an_unmounted_disk_loses_nothing(store: Store, root: Path, tmp_path: Path) -> None:
+    """Though the directory to which it leads is there."""
+    fill(tmp_path / "plain")
+    fill(root / "usb")
+    (root / "usb" / "link").symlink_to(tmp_path / "plain")
+    fill(root)
+    bench = ScanBench(store, root, mounts=(mounts := FakeMounts(root / "usb")), follow_symlinks=True)
+    bench.run()
+    paths = bench.known()
+    mounts.points.clear()
+    subprocess.run(["rm", "-r", root / "usb"], check=True)
+    (root / "usb").mkdir()
+    assert (0, paths) == (removed(bench.run()), bench.known())
+
+
+def test_another_disk_behind_a_link_is_held(
+    store: Store, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until a rescan of the link accepts it."""
+    usb = tmp_path / "usb"
+    fill(root)
+    paths = fill(usb / "in")
+    (root / "link").symlink_to(usb / "in")
+    marks = {os.fsencode(root): "fsid 1 inode 2", os.fsencode(usb): "fsid 5 inode 2"}
+    monkeypatch.setattr(identity, "of_directory", lambda path, fstype: marks[path])
+    bench = ScanBench(store, root, mounts=FakeMounts(usb), follow_symlinks=True)
+    bench.run()
+    marks[os.fsencode(usb)] = "fsid 6 inode 2"
+    os.unlink(paths[0])
+    assert (0, ["held"]) == (removed(bench.run()), bench.state())
+    assert 1 == removed(bench.run(root / "link", confirmed=True))
+    os.unlink(paths[1])
+    assert (1, ["idle"]) == (removed(bench.run()), bench.state())
+
+
 def test_a_disk_that_is_given_up_is_forgotten_by_a_rescan(store: Store, root: Path) -> None:
     """An explicit rescan says that what is there is all there is."""
     kept = fill(root)

@@ -19,6 +19,12 @@ def test_names_are_unescaped() -> None:
     assert [Mount(b"/mnt/a b\t\n\\c", b"fuse.sshfs", b"98:0")] == parse(line)
 
 
+def test_a_line_ends_at_a_newline_alone() -> None:
+    """The kernel writes other ends of lines as they are; a line that is cut off or empty is left out."""
+    text = b"36 35 98:0 / /a\rb\x0c\x0bc rw - ext3 x rw\n\n37 35 98:0\n38 35 98:1 / /d rw - xfs x rw\n"
+    assert [Mount(b"/a\rb\x0c\x0bc", b"ext3", b"98:0"), Mount(b"/d", b"xfs", b"98:1")] == parse(text)
+
+
 @pytest.mark.parametrize("fstype", [b"ext4", b"xfs", b"btrfs", b"zfs", b"tmpfs", b"overlay", b"fuseblk", b"vfat"])
 def test_local_file_systems_give_events(fstype: bytes) -> None:
     """All that is written there passes through this kernel."""

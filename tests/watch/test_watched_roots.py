@@ -21,9 +21,12 @@ from patience import wait_for
 from watch_files import MakeMirror, contains, write
 from watch_mirror import Mirror
 
+from shazimd.config import WatchConfig
+from shazimd.posix.mounts import Mount
 from shazimd.watch import watcher
 from shazimd.watch.events import Kind
-from shazimd.watch.tree import Watches
+from shazimd.watch.filters import Filter
+from shazimd.watch.tree import RootWatches, Watches
 
 
 def test_lost_events_are_made_good(mirror: MakeMirror, root: Path) -> None:
@@ -209,22 +212,48 @@ def test_an_unreadable_directory_is_noted_and_watched_once_it_can_be(monkeypatch
     assert (0, "noted repaired\n") == (run.returncode, run.stderr)
 
 
-def test_linked_directories_are_watched_if_told_so(mirror: MakeMirror, root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sniff", [False, True])
+def test_linked_directories_are_watched_if_told_so(mirror: MakeMirror, root: Path, tmp_path: Path, sniff: bool) -> None:
     """follow_symlinks: links that were there and links that come; a cycle ends."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     root.mkdir()
     (root / "first").symlink_to(tmp_path / "one")
     (root / "cycle").symlink_to(root)
-    m = mirror(follow_symlinks=True)
+    m = mirror(follow_symlinks=True, sniff=sniff)
     (root / "second").symlink_to(tmp_path / "two")
     wait_for(lambda: m.status()["watched_dirs"] == 3)
     for outside, inside in (("one", "first"), ("two", "second")):
         write(tmp_path / outside / "a.jpg")
         expected = os.fsencode(root / inside / "a.jpg")
         wait_for(partial(contains, m, expected))
+    m.clear()
     (root / "second").unlink()
     wait_for(lambda: m.status()["watched_dirs"] == 2)
+    wait_for(lambda: os.fsencode(root / "second") in m.given_trees())
+
+
+def test_directories_of_other_machines_are_polled_behind_links_too(tmp_path: Path, watches: Watches) -> None:
+    """At and below a linked root, and behind a followed link; a local disk mounted in a share has events."""
+    disk, share = tmp_path / "disk", tmp_path / "share"
+    for path in (disk / "nas", disk / "plain", share / "in", share / "usb" / "in", share / "usb" / "nas"):
+        path.mkdir(parents=True)
+    (disk / "to-share").symlink_to(share / "in")
+    (disk / "to-usb").symlink_to("to-usb-2")
+    (disk / "to-usb-2").symlink_to(share / "usb")
+    root = tmp_path / "root"
+    root.symlink_to(disk)
+    shares = (disk / "nas", share, share / "usb" / "nas")
+    fstypes = {tmp_path: b"ext4", share / "usb": b"ext4", **dict.fromkeys(shares, b"nfs4")}
+    mounts = {bytes(point): Mount(bytes(point), fstype, b"0:1") for point, fstype in fstypes.items()}
+    rules = Filter(WatchConfig(path=str(root), follow_symlinks=True))
+    watched = RootWatches(watches, rules, Mock(), Mock())
+    watched.sync(mounts)
+    found, count = set(watched.unwatched), watched.count
+    watched.clear()
+    watches.leave(watched)
+    assert {bytes(root / path) for path in ("nas", "to-share", "to-usb/nas", "to-usb-2/nas")} == found
+    assert 6 == count  # the root and plain; each link to the disk, and the directory in it
 
 
 def test_one_directory_under_two_paths_is_told_under_both(mirror: MakeMirror, root: Path, tmp_path: Path) -> None:
