@@ -28,12 +28,19 @@ FICLONE = 0x40049409
 """<linux/fs.h>; see ioctl_ficlone(2). Python has the name from 3.14 on."""
 
 
+class NotBegun(Unreadable):
+    """Nothing was changed by an act, so nothing is to be taken back."""
+
+
 def carry_out(record: ActRecord, journal: Journal) -> None:
     """Check the files, write to the journal, act. Raises BadInput or a subclass when the file was left in place."""
     check(record)
     journal.act(record)
     try:
         perform(record, Trash())
+    except NotBegun:
+        journal.undone(record.n)
+        raise
     except BadInput as error:
         try:
             take_back(record, Trash())
@@ -55,6 +62,11 @@ def check(record: ActRecord) -> None:
 
 def perform(record: ActRecord, trash: Trash) -> None:
     """Carry out an act after its check and its line in the journal. Raises BadInput, NotFound or Unreadable."""
+    try:  # once more: the check has read the kept file first, and then the other for seconds
+        _expect_kept(record.keep, record)
+        _expect_unchanged(record.path, record)
+    except BadInput as error:
+        raise NotBegun(error.message) from error
     try:
         if record.how == "trash":
             trash.put(record.path)
@@ -87,21 +99,33 @@ def _replace(record: ActRecord) -> None:
     else:
         _clone(record.keep, new)
         _set_metadata(new, record.path, record.state)
+    _expect_kept(record.keep if record.how == "reflink" else new, record)
     os.link(record.path, old, follow_symlinks=False)
     _expect_unchanged(old, record)
     os.replace(new, record.path)
     _expect_unchanged(old, record)  # else written to since the check: the old file goes back
+    _expect_kept(record.keep, record)
     os.unlink(old)
 
 
 def _expect_unchanged(path: bytes, record: ActRecord) -> None:
-    now = os.lstat(path)
-    if (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns) != (
-        *record.state.identity,
-        record.state.size,
-        record.state.mtime_ns,
-    ):
+    if not _is_as(path, record.state):
         raise Unreadable(f"{readable(record.path)}: changed at this moment, left in place")
+
+
+def _expect_kept(path: bytes, record: ActRecord) -> None:
+    """``path``: of the kept file, or of a new link to it."""
+    if not _is_as(path, record.keep_state):
+        raise Unreadable(f"{readable(record.path)}: left in place: {readable(record.keep)} changed at this moment")
+
+
+def _is_as(path: bytes, state: DiskState) -> bool:
+    """Whether the path has the file of a state, by its metadata. False, too, when these cannot be read."""
+    try:
+        now = os.lstat(path)
+    except OSError:
+        return False
+    return (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns) == (*state.identity, state.size, state.mtime_ns)
 
 
 def _clone(source: bytes, target: bytes) -> None:
@@ -269,12 +293,21 @@ def _take_back_replaced(record: ActRecord) -> None:
 
 def _put_back(old: bytes, record: ActRecord) -> None:
     """Rename the old file over its path. rename(2) of two names of the same file does nothing: then the
-    temporary name is removed."""
-    _is_back(record)
-    if os.path.lexists(record.path) and os.path.samestat(os.lstat(old), os.lstat(record.path)):
+    temporary name is removed. A hard link made by the act is replaced even if the kept file was edited: that has
+    the edit."""
+    if record.how != "hardlink" or not _is_same_file(record.path, record.keep):
+        _is_back(record)
+    if _is_same_file(old, record.path):
         os.unlink(old)
     else:
         os.replace(old, record.path)
+
+
+def _is_same_file(path: bytes, other: bytes) -> bool:
+    """Whether both are names of one file; False when one leads nowhere."""
+    with suppress(OSError):
+        return os.path.samestat(os.lstat(path), os.lstat(other))
+    return False
 
 
 def _copy_back(record: ActRecord) -> None:

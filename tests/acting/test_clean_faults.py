@@ -8,11 +8,13 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cleaning import CleanTree, files_below, pair, reflinks, write
+from cleaning import CleanTree, files_below, pair, read, reflinks, write
 
 from shazimd.acting import acts, journal
+from shazimd.acting.facts import DiskState
 from shazimd.acting.trash import Trash
 from shazimd.errors import StoreError
 
@@ -96,6 +98,65 @@ def test_a_change_after_the_plan_stops_the_act(
     assert f"skipped   {other.decode()}" in said.out
     assert os.lstat(other).st_ino == inode
     assert [path for path in os.listdir(tree.root) if path.startswith(".shazimd")] == []
+
+
+def save_anew(path: bytes) -> None:
+    """As most editors do."""
+    write(path + b"~", b"PICTURE")
+    os.rename(path + b"~", path)
+
+
+def save_in_place(path: bytes) -> None:
+    write(path, b"PICTURE")
+
+
+@pytest.mark.parametrize("save", [save_anew, save_in_place, os.unlink])
+@pytest.mark.parametrize("how", ["trash", "move", "hardlink", "reflink"])
+def test_a_kept_file_that_is_saved_during_the_check_stops_the_act(
+    tree: CleanTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save: Callable[[bytes], None], how: str
+) -> None:
+    """The kept file is read first; the last file with the old bytes is left in place."""
+    kept, other = pair(tree)
+    read_state = acts.read_state
+
+    def save_and_read(path: bytes) -> DiskState:
+        if path == other and os.path.exists(kept) and read(kept) == b"picture":
+            save(kept)
+        return read_state(path)
+
+    inode = os.lstat(other).st_ino
+    with reflinks():
+        monkeypatch.setattr(acts, "read_state", save_and_read)
+        said = tree.run("--apply", "--how", f"move:{tmp_path / 'm'}" if how == "move" else how)
+    assert (said.status, read(other), os.lstat(other).st_ino) == (4, b"picture", inode)
+    assert f"{other.decode()}: left in place: {kept.decode()} changed at this moment" in said.err
+    assert "nothing done" in tree.run("--list").out
+    assert [path for path in files_below(os.fsencode(tmp_path)) if b".shazimd" in path] == []
+
+
+@pytest.mark.parametrize("save", [save_anew, save_in_place])
+@pytest.mark.parametrize("step", ["link", "replace"])
+@pytest.mark.parametrize("how", ["hardlink", "reflink"])
+def test_a_kept_file_that_is_saved_during_the_act_stops_it(
+    tree: CleanTree, monkeypatch: pytest.MonkeyPatch, save: Callable[[bytes], None], how: str, step: str
+) -> None:
+    """The old file goes back to its path, with its bytes; the kept file has what was saved."""
+    kept, other = pair(tree)
+    inode = os.lstat(other).st_ino
+    function, saved = getattr(os, step), []
+
+    def act_and_save(*args: Any, **more: Any) -> None:
+        function(*args, **more)
+        if not saved:
+            saved.append(True)
+            save(kept)
+
+    with reflinks(), monkeypatch.context() as patch:
+        patch.setattr(os, step, act_and_save)
+        said = tree.run("--apply", "--how", how)
+    assert (said.status, saved) == (4, [True])
+    assert (read(kept), read(other), os.lstat(other).st_ino) == (b"PICTURE", b"picture", inode)
+    assert (tree.names(), "nothing done" in tree.run("--list").out) == (["a.jpg", "b.jpg"], True)
 
 
 def test_a_read_only_file_is_not_trashed(tree: CleanTree, monkeypatch: pytest.MonkeyPatch) -> None:
