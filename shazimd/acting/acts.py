@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import closing, suppress
 
-from shazimd.acting.facts import READ_BYTES, DiskState, read_state, why
+from shazimd.acting.facts import READ_BYTES, DiskState, read_state, status_now, why
 from shazimd.acting.journal import ActRecord, CleanRun, Journal
 from shazimd.acting.trash import Trash
 from shazimd.errors import BadInput, NotFound, ShazimdError, Unreadable
@@ -56,14 +56,25 @@ def check(record: ActRecord) -> None:
     for path, planned in ((record.keep, record.keep_state), (record.path, record.state)):
         if read_state(path).version != planned.version:
             raise Unreadable(f"{readable(path)}: changed since it was planned")
+    _expect_two_files(record)
+
+
+def _expect_two_files(record: ActRecord) -> None:
+    """Two mounts of one disk differ in the device; the inode and the times are then the same."""
     if record.state.identity == record.keep_state.identity:
         raise BadInput(f"{readable(record.path)}: the same file as {readable(record.keep)}")
+    same_inode = record.state.inode == record.keep_state.inode and record.state.mtime_ns == record.keep_state.mtime_ns
+    if same_inode and status_now(record.path).st_ctime_ns == status_now(record.keep).st_ctime_ns:
+        raise BadInput(
+            f"{readable(record.path)}: left in place: the same file as {readable(record.keep)} by its inode and times, "
+            "under another mount"
+        )
 
 
 def perform(record: ActRecord, trash: Trash) -> None:
     """Carry out an act after its check and its line in the journal. Raises BadInput, NotFound or Unreadable."""
     try:  # once more: the check has read the kept file first, and then the other for seconds
-        _expect_kept(record.keep, record)
+        kept_ctime_ns = _expect_kept(record.keep, record)
         _expect_unchanged(record.path, record)
     except BadInput as error:
         raise NotBegun(error.message) from error
@@ -76,6 +87,26 @@ def perform(record: ActRecord, trash: Trash) -> None:
             _replace(record)
     except OSError as error:
         raise Unreadable(f"{readable(record.path)}: {_reason(record, error)}") from error
+    if record.how in ("trash", "move"):
+        _expect_untouched(record, kept_ctime_ns)
+
+
+def _expect_untouched(record: ActRecord, kept_ctime_ns: int) -> None:
+    """Raise Unreadable if the act went to the kept file as well: one file may be seen as two, with two devices and
+    inodes, through a pool and its disk, two shares or two mounts.
+
+    A stale entry of overlayfs still leads to the file that was moved below it; but its ctime is new. Left are mounts
+    that answer open(2) from a cache of their own, as SMB for a second under a lease, while a file system shows no new
+    ctime after a rename."""
+    try:
+        if _expect_kept(record.keep, record) == kept_ctime_ns:
+            return
+    except BadInput:
+        pass
+    raise Unreadable(
+        f"{readable(record.path)}: stays: {readable(record.keep)}, which was to be kept, changed or vanished at the "
+        "same moment; both may be one file, seen through two mounts"
+    )
 
 
 def _reason(record: ActRecord, error: OSError) -> str:
@@ -109,23 +140,26 @@ def _replace(record: ActRecord) -> None:
 
 
 def _expect_unchanged(path: bytes, record: ActRecord) -> None:
-    if not _is_as(path, record.state):
+    if _ctime_ns(path, record.state) is None:
         raise Unreadable(f"{readable(record.path)}: changed at this moment, left in place")
 
 
-def _expect_kept(path: bytes, record: ActRecord) -> None:
-    """``path``: of the kept file, or of a new link to it."""
-    if not _is_as(path, record.keep_state):
+def _expect_kept(path: bytes, record: ActRecord) -> int:
+    """The ctime of the kept file. ``path``: its own, or that of a new link to it."""
+    ctime_ns = _ctime_ns(path, record.keep_state)
+    if ctime_ns is None:
         raise Unreadable(f"{readable(record.path)}: left in place: {readable(record.keep)} changed at this moment")
+    return ctime_ns
 
 
-def _is_as(path: bytes, state: DiskState) -> bool:
-    """Whether the path has the file of a state, by its metadata. False, too, when these cannot be read."""
+def _ctime_ns(path: bytes, state: DiskState) -> int | None:
+    """The ctime of the file of a state; None if the path has another one, a changed one or none that can be opened."""
     try:
-        now = os.lstat(path)
-    except OSError:
-        return False
-    return (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns) == (*state.identity, state.size, state.mtime_ns)
+        now = status_now(path)
+    except BadInput:
+        return None
+    same = (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns) == (*state.identity, state.size, state.mtime_ns)
+    return now.st_ctime_ns if same else None
 
 
 def _clone(source: bytes, target: bytes) -> None:

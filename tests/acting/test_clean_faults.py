@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ import pytest
 from cleaning import CleanTree, files_below, pair, read, reflinks, write
 
 from shazimd.acting import acts, journal
-from shazimd.acting.facts import DiskState
+from shazimd.acting.facts import DiskState, read_state
 from shazimd.acting.trash import Trash
-from shazimd.errors import StoreError
+from shazimd.errors import BadInput, StoreError
 
 
 def test_a_file_that_vanished_or_changed_is_named_and_the_rest_goes_on(tree: CleanTree) -> None:
@@ -117,7 +117,6 @@ def test_a_kept_file_that_is_saved_during_the_check_stops_the_act(
 ) -> None:
     """The kept file is read first; the last file with the old bytes is left in place."""
     kept, other = pair(tree)
-    read_state = acts.read_state
 
     def save_and_read(path: bytes) -> DiskState:
         if path == other and os.path.exists(kept) and read(kept) == b"picture":
@@ -143,7 +142,8 @@ def test_a_kept_file_that_is_saved_during_the_act_stops_it(
     """The old file goes back to its path, with its bytes; the kept file has what was saved."""
     kept, other = pair(tree)
     inode = os.lstat(other).st_ino
-    function, saved = getattr(os, step), []
+    saved: list[bool] = []
+    function = getattr(os, step)
 
     def act_and_save(*args: Any, **more: Any) -> None:
         function(*args, **more)
@@ -263,6 +263,70 @@ def test_a_bind_mount_saves_nothing(tree: CleanTree) -> None:
     finally:
         subprocess.run(["umount", tree.root / "bound"], check=True)
     assert (alone.status, reference.status, names) == (1, 0, ["bound/a", "real/a"])
+
+
+@pytest.fixture
+def pool(tree: CleanTree) -> Iterator[tuple[bytes, bytes]]:
+    """A file of a disk, and the same file through an overlay of the disk: with another device."""
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "none", tree.root], check=True, capture_output=True)
+    except subprocess.CalledProcessError:
+        pytest.skip("needs the right to mount")
+    try:
+        on_disk = tree.file("disk/a.jpg")
+        for name in ("lower", "work", "pool"):
+            (tree.root / name).mkdir()
+        options = f"lowerdir={tree.root}/lower,upperdir={tree.root}/disk,workdir={tree.root}/work"
+        mount = ["mount", "-t", "overlay", "-o", options, "none", str(tree.root / "pool")]
+        if subprocess.run(mount, check=False, capture_output=True).returncode:
+            pytest.skip("needs overlayfs")
+        yield on_disk, os.fsencode(tree.root / "pool/a.jpg")
+        subprocess.run(["umount", tree.root / "pool"], check=True)
+    finally:
+        subprocess.run(["umount", tree.root], check=True)
+
+
+def carry_out_error(path: bytes, keep: bytes, how: str, to: bytes = b"") -> str:
+    """The message of an act that leaves the file in place."""
+    with journal.only_one():
+        run = journal.Journal.new()
+        record = journal.ActRecord(run.run, 1, how, path, read_state(path), keep, read_state(keep), to)
+        try:
+            with pytest.raises(BadInput) as error:
+                acts.carry_out(record, run)
+        finally:
+            run.close()
+    assert journal.read_run(run.run).left == []
+    return error.value.message
+
+
+@pytest.mark.parametrize("how", ["trash", "move"])
+@pytest.mark.parametrize("kept", ["disk", "pool"])
+def test_a_file_under_another_mount_is_left_in_place(
+    tree: CleanTree, pool: tuple[bytes, bytes], kept: str, how: str
+) -> None:
+    """Both paths have one inode and the same times."""
+    path, keep = pool if kept == "pool" else pool[::-1]
+    ctime_ns = os.lstat(pool[0]).st_ctime_ns
+    message = carry_out_error(path, keep, how, os.fsencode(tree.root / "moved"))
+    assert message.endswith("the same file as " + keep.decode() + " by its inode and times, under another mount")
+    assert os.lstat(pool[0]).st_ctime_ns == ctime_ns
+
+
+@pytest.mark.parametrize("target", ["", "disk", "pool"])
+@pytest.mark.parametrize("kept", ["disk", "pool"])
+def test_an_act_that_removes_the_kept_file_is_taken_back(
+    tree: CleanTree, pool: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch, kept: str, target: str
+) -> None:
+    """Pools such as mergerfs have inodes of their own. Through overlayfs the kept file is still seen: by its ctime
+    the act is known to have gone there."""
+    monkeypatch.setattr(acts, "_expect_two_files", lambda record: None)
+    path, keep = pool if kept == "pool" else pool[::-1]
+    assert read(keep) == b"picture"
+    how, to = ("move", os.fsencode(tree.root / target / "moved/a")) if target else ("trash", b"")
+    message = carry_out_error(path, keep, how, to)
+    assert f"stays: {keep.decode()}, which was to be kept, changed or vanished at the same moment" in message
+    assert (read(pool[0]), os.path.exists(to)) == (b"picture", False)
 
 
 def test_a_journal_that_cannot_be_written_stops_the_run(tree: CleanTree, monkeypatch: pytest.MonkeyPatch) -> None:
