@@ -1,6 +1,7 @@
 """Carry out an act, and take an act back. The content survives a crash between any two system calls.
 
-    trash, move   the file is renamed, or to another file system copied whole and then removed
+    trash, move   the file is renamed, or to another file system copied whole and then removed; a move renames it to
+                  NAME.old before the copy gets its name: while NAME.old is there, the copy is of this act
     hardlink      old file linked to NAME.old, new link made as NAME.new, renamed over the path, NAME.old removed
     reflink       the same with a clone, given the times, mode and owner of the old file
 
@@ -13,7 +14,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 
 from shazimd.acting.facts import READ_BYTES, DiskState, read_state, status_now, why
@@ -173,24 +174,41 @@ def _move(record: ActRecord, source: bytes, target: bytes, state: DiskState) -> 
 
     rename(2) replaces its target, thus an empty file takes the name first: O_EXCL works on every file system."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    if not _is_placeholder(target, state):
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    if target == record.to or not _is_placeholder(target, state):  # an empty file at the new path is another's
+        try:
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError as error:
+            raise NotBegun(f"{readable(source)}: left in place: a file has taken {readable(target)}") from error
     try:
         os.rename(source, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             os.unlink(target)
             raise
-        copied = record.beside(target, "new")
-        try:
-            copy(source, copied, state)
-        except BaseException:
-            os.unlink(target)
-            raise
-        os.replace(copied, target)
-        sync(os.fsdecode(os.path.dirname(target)))
-        _expect_digest(source, read_state(source).digest, state)
-        os.unlink(source)
+        _move_across(record, source, target, state)
+
+
+def _move_across(record: ActRecord, source: bytes, target: bytes, state: DiskState) -> None:
+    """Copy to another file system, over the empty file at the target; then remove the source."""
+    copied, old = record.beside(target, "new"), source
+    try:
+        copy(source, copied, state)
+        if record.how == "move":
+            old = record.beside(source, "old")
+            os.rename(source, old)
+        seen = read_state(old)
+        _expect_digest(source, seen.digest, state)
+    except BaseException:
+        if old != source and os.path.lexists(old) and not os.path.lexists(source):
+            os.rename(old, source)
+        _discard(copied)
+        os.unlink(target)
+        raise
+    os.replace(copied, target)
+    sync(os.fsdecode(os.path.dirname(target)))
+    if _ctime_ns(old, seen) is None:
+        raise Unreadable(f"{readable(source)}: changed at this moment, left in place")
+    os.unlink(old)
 
 
 def copy(source: bytes, target: bytes, state: DiskState) -> None:
@@ -269,10 +287,16 @@ def take_back(record: ActRecord, trash: Trash) -> None:
 
 def _take_back_moved(record: ActRecord, trash: Trash) -> None:
     _discard(record.beside(record.to or record.path, "new"))
+    if record.how == "move" and os.path.lexists(record.beside(record.path, "old")):
+        _take_back_copied(record)
+        return
     if _is_back(record):
-        # A file of the trash stays there: it may be of an earlier deletion. The target of a move is ours.
-        if record.how == "move" and (_is_placeholder(record.to, record.state) or _away(record, trash)):
-            os.unlink(record.to)
+        # A file of the trash stays there: it may be of an earlier deletion. So does one at the new path: it may be
+        # another's, which took the name before the act.
+        if record.how == "move":
+            if _is_placeholder(record.to, record.state):
+                os.unlink(record.to)
+            _discard(record.beside(record.to, "old"))  # of an undo that ended before its last step
         return
     away = _away(record, trash)
     if away is None:
@@ -283,13 +307,35 @@ def _take_back_moved(record: ActRecord, trash: Trash) -> None:
         trash.forget(away)
 
 
+def _take_back_copied(record: ActRecord) -> None:
+    """Take back a move to another file system that ended before its last step: the copy there is of this act."""
+    old = record.beside(record.path, "old")
+    _is_back(record)
+    changed = read_state(old).digest != record.state.digest
+    copied = _is_whole(record.to, record.state)
+    if _is_placeholder(record.to, record.state) or (copied and not changed):
+        os.unlink(record.to)
+    _put_back(old, record)
+    if copied and changed:
+        raise BadInput(
+            f"{readable(record.path)}: is back, but was changed; its copy of before is {readable(record.to)}"
+        )
+
+
 def _away(record: ActRecord, trash: Trash) -> bytes | None:
     """The path of the moved file, whole; None when there is none."""
-    for path in [record.to] if record.how == "move" else trash.find(record.path, record.state.inode):
-        with suppress(ShazimdError):
-            if read_state(path).digest == record.state.digest:
-                return path
-    return None
+    if record.how == "move":  # the second is of an undo that ended before its last step
+        paths: Iterable[bytes] = (record.to, record.beside(record.to, "old"))
+    else:
+        paths = trash.find(record.path, record.state.inode)
+    return next((path for path in paths if _is_whole(path, record.state)), None)
+
+
+def _is_whole(path: bytes, state: DiskState) -> bool:
+    """Whether the path has a file with the bytes of a state."""
+    with suppress(ShazimdError):
+        return read_state(path).digest == state.digest
+    return False
 
 
 def _is_back(record: ActRecord) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cleaning import CleanTree, files_below, pair, read, reflinks, write
+from cleaning import CleanTree, files_below, other_file_system, pair, read, reflinks, write
 
 from shazimd.acting import acts, journal
 from shazimd.acting.facts import DiskState, read_state
@@ -157,6 +159,63 @@ def test_a_kept_file_that_is_saved_during_the_act_stops_it(
     assert (said.status, saved) == (4, [True])
     assert (read(kept), read(other), os.lstat(other).st_ino) == (b"PICTURE", b"picture", inode)
     assert (tree.names(), "nothing done" in tree.run("--list").out) == (["a.jpg", "b.jpg"], True)
+
+
+@pytest.mark.parametrize("content", [b"picture", b"another", b""])
+def test_a_file_that_takes_the_new_name_of_a_move_is_left_alone(
+    tree: CleanTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    """Not even one with the same bytes, or an empty one, is removed when the failed move is taken back."""
+    _, other = pair(tree)
+    taken = Path(f"{tmp_path}/m{other.decode()}")
+    taken.parent.mkdir(parents=True)
+    check = acts.check
+
+    def check_and_take(record: journal.ActRecord) -> None:
+        check(record)
+        taken.write_bytes(content)
+
+    monkeypatch.setattr(acts, "check", check_and_take)
+    before = tree.snapshot()
+    said = tree.run("--apply", "--how", f"move:{tmp_path}/m")
+    assert said.status == 4
+    assert f"{other.decode()}: left in place: a file has taken {taken}" in said.err
+    assert (taken.read_bytes(), tree.snapshot()) == (content, before)
+    assert "nothing done" in tree.run("--list").out
+
+
+@pytest.mark.parametrize("step", ["fsync", "rename", "replace"])
+def test_a_file_that_is_saved_while_it_moves_to_another_disk_stays(
+    tree: CleanTree, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """It is at its path with what was saved, and the copy of its old bytes is not removed without a word."""
+    kept, other = pair(tree)
+    folder = other_file_system(tree.root)
+    if folder is None:
+        pytest.skip("there is no second file system to write to")
+    made = Path(tempfile.mkdtemp(dir=folder))
+    file = os.open(other, os.O_WRONLY)
+    perform, function = acts.perform, getattr(os, step)
+
+    def perform_and_save(record: journal.ActRecord, trash: Trash) -> None:
+        def act_and_save(*args: Any, **more: Any) -> None:
+            function(*args, **more)
+            os.pwrite(file, b"PICTURE", 0)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, step, act_and_save)
+            perform(record, trash)
+
+    monkeypatch.setattr(acts, "perform", perform_and_save)
+    try:
+        said = tree.run("--apply", "--how", f"move:{made}")
+        left = [read(path) for path in files_below(os.fsencode(made))]
+    finally:
+        os.close(file)
+        shutil.rmtree(made)
+    assert (said.status, read(kept), read(other)) == (4, b"picture", b"PICTURE")
+    assert (tree.names(), left) == (["a.jpg", "b.jpg"], [b"picture"] if step == "replace" else [])
+    assert ("b.jpg: is back, but was changed" in said.err) == (step == "replace")
 
 
 def test_a_read_only_file_is_not_trashed(tree: CleanTree, monkeypatch: pytest.MonkeyPatch) -> None:
