@@ -29,6 +29,13 @@ FICLONE = 0x40049409
 """<linux/fs.h>; see ioctl_ficlone(2). Python has the name from 3.14 on."""
 
 
+TOO_LONG = {
+    "trash": "its name is too long for the trash, which adds .trashinfo",
+    "move": "its path, or its name with a number, would be too long below that folder",
+}
+"""Of another path than the file's own, by which it was read. Links need a temporary name in its directory."""
+
+
 class NotBegun(Unreadable):
     """Nothing was changed by an act, so nothing is to be taken back."""
 
@@ -114,6 +121,8 @@ def _reason(record: ActRecord, error: OSError) -> str:
     place = {"trash": "the trash", "move": readable(record.to)}.get(record.how, "its folder")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"left in place, no room for {place}: {why(error)}"
+    if error.errno == errno.ENAMETOOLONG:
+        return f"left in place: {TOO_LONG.get(record.how, 'its path leaves no room for a temporary name beside it')}"
     if record.how == "reflink" and error.errno in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV):
         return "left in place, its file system has no reflinks; try --how hardlink"
     if record.how == "hardlink" and error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK):

@@ -218,6 +218,17 @@ def test_a_file_that_is_saved_while_it_moves_to_another_disk_stays(
     assert ("b.jpg: is back, but was changed" in said.err) == (step == "replace")
 
 
+def test_a_name_that_is_too_long_for_the_trash_is_said(tree: CleanTree) -> None:
+    """It is not its path that is too long: the file was read by it."""
+    kept, other = tree.file("a", age=9), tree.file("b" * 246)
+    tree.group(kept, other)
+    said = tree.run("--apply")
+    message = "left in place: its name is too long for the trash, which adds .trashinfo"
+    assert (said.status, said.err) == (4, f"shazimctl: {other.decode()}: {message}\n")
+    assert read(other) == b"picture"
+    assert "nothing done" in tree.run("--list").out
+
+
 def test_a_read_only_file_is_not_trashed(tree: CleanTree, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reason says so; "Permission denied" alone would send the user to look at the trash."""
     _, other = pair(tree)
