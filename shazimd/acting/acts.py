@@ -14,6 +14,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 
@@ -29,6 +30,8 @@ FICLONE = 0x40049409
 """<linux/fs.h>; see ioctl_ficlone(2). Python has the name from 3.14 on."""
 
 
+NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""Errors of a path that no file can have at present."""
 TOO_LONG = {
     "trash": "its name is too long for the trash, which adds .trashinfo",
     "move": "its path, or its name with a number, would be too long below that folder",
@@ -121,6 +124,8 @@ def _reason(record: ActRecord, error: OSError) -> str:
     place = {"trash": "the trash", "move": readable(record.to)}.get(record.how, "its folder")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"left in place, no room for {place}: {why(error)}"
+    if record.how == "move" and error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return f"left in place: {readable(os.path.dirname(record.to))} can't be made, a file is in its way"
     if error.errno == errno.ENAMETOOLONG:
         return f"left in place: {TOO_LONG.get(record.how, 'its path leaves no room for a temporary name beside it')}"
     if record.how == "reflink" and error.errno in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV):
@@ -362,10 +367,13 @@ def _is_back(record: ActRecord) -> bool:
 
 def _is_placeholder(path: bytes, state: DiskState) -> bool:
     """True for the empty file of ``_move``, which a crash may leave."""
-    with suppress(FileNotFoundError):
+    try:
         now = os.lstat(path)
-        return now.st_size == 0 and state.size > 0 and os.path.isfile(path) and not os.path.islink(path)
-    return False
+    except OSError as error:
+        if error.errno in NOWHERE:
+            return False
+        raise
+    return now.st_size == 0 and state.size > 0 and stat.S_ISREG(now.st_mode)
 
 
 def _take_back_replaced(record: ActRecord) -> None:

@@ -229,6 +229,38 @@ def test_a_name_that_is_too_long_for_the_trash_is_said(tree: CleanTree) -> None:
     assert "nothing done" in tree.run("--list").out
 
 
+@pytest.mark.parametrize("at", ["m", "m/root", "m/root/sub"])
+def test_a_move_below_a_file_is_said(tree: CleanTree, tmp_path: Path, at: str) -> None:
+    """Nothing was moved: the run is not left open."""
+    kept, other = tree.file("a", age=9), tree.file("sub/b")
+    tree.group(kept, other)
+    in_the_way = tmp_path / at.replace("/", f"{tmp_path}/", 1)
+    in_the_way.parent.mkdir(parents=True, exist_ok=True)
+    in_the_way.write_bytes(b"a file")
+    said = tree.run("--apply", "--how", f"move:{tmp_path}/m")
+    message = f"left in place: {tmp_path}/m{tree.root}/sub can't be made, a file is in its way"
+    assert (said.status, said.err) == (4, f"shazimctl: {other.decode()}: {message}\n")
+    assert (read(other), in_the_way.read_bytes()) == (b"picture", b"a file")
+    assert "nothing done" in tree.run("--list").out
+
+
+@pytest.mark.parametrize("name", ["b" * 255, "/".join(["b" * 200] * 19)])
+def test_a_new_path_that_is_too_long_is_said(tree: CleanTree, tmp_path: Path, name: str) -> None:
+    """By its name, which gets a number, or as a whole."""
+    kept, other = tree.file("a", age=9), tree.file(name)
+    tree.group(kept, other)
+    folder = tmp_path / ("m" * 250)
+    taken = Path(f"{folder}{other.decode()}")
+    if "/" not in name:
+        taken.parent.mkdir(parents=True)
+        taken.write_bytes(b"another")
+    said = tree.run("--apply", "--how", f"move:{folder}")
+    message = "left in place: its path, or its name with a number, would be too long below that folder"
+    assert (said.status, said.err) == (4, f"shazimctl: {other.decode()}: {message}\n")
+    assert read(other) == b"picture"
+    assert "nothing done" in tree.run("--list").out
+
+
 def test_a_read_only_file_is_not_trashed(tree: CleanTree, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reason says so; "Permission denied" alone would send the user to look at the trash."""
     _, other = pair(tree)
