@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -284,6 +285,29 @@ def test_a_journal_of_a_newer_version_is_refused(tree: CleanTree) -> None:
     said = tree.run("--undo", run.run)
     assert said.status == 4
     assert "made by a newer version of shazimd" in said.err
+
+
+def test_an_unreadable_journal_stands_in_the_list_of_all(tree: CleanTree) -> None:
+    """An undo of the latest run undoes no earlier one in its place, but names it."""
+    pair(tree)
+    before = tree.snapshot()
+    run = run_id(tree.run("--apply").out)
+    Path(journal.journal_path("20000101-000000")).write_text("[]\n")
+    assert [line.split()[:2] for line in tree.run("--list").out.splitlines()] == [
+        ["20000101-000000", "unreadable"],
+        [run, "done"],
+    ]
+    newer = Path(journal.journal_path("29990101-000000"))
+    newer.write_text('{"event": "begin", "version": 2}\n')
+    said = tree.run("--undo")
+    assert (said.status, tree.names()) == (5, ["a.jpg"])
+    assert "made by a newer version of shazimd, which can take it back; for the run before" in said.err
+    assert said.err.endswith(f": shazimctl clean --undo {run}\n")
+    assert json.loads(tree.run("--list", "--json").out.splitlines()[2])["error"] in said.err
+    newer.unlink()
+    assert tree.run("--undo").status == 0
+    assert tree.snapshot() == before
+    assert "a line is damaged" in tree.run("--undo").err
 
 
 @pytest.mark.parametrize("line", ["[]", "{}", '{"event": "act", "n": 1}', "3"])
