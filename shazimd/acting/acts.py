@@ -28,8 +28,6 @@ from shazimd.types import new_digest
 
 FICLONE = 0x40049409
 """<linux/fs.h>; see ioctl_ficlone(2). Python has the name from 3.14 on."""
-
-
 NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 """Errors of a path that no file can have at present."""
 TOO_LONG = {
@@ -106,9 +104,8 @@ def _expect_untouched(record: ActRecord, kept_ctime_ns: int) -> None:
     """Raise Unreadable if the act went to the kept file as well: one file may be seen as two, with two devices and
     inodes, through a pool and its disk, two shares or two mounts.
 
-    A stale entry of overlayfs still leads to the file that was moved below it; but its ctime is new. Left are mounts
-    that answer open(2) from a cache of their own, as SMB for a second under a lease, while a file system shows no new
-    ctime after a rename."""
+    A stale entry of overlayfs still leads to the file that was moved below it, but shows its new ctime. Not seen are
+    acts behind a mount that answers open(2) and fstat(2) from its own cache, as SMB may for a second under a lease."""
     try:
         if _expect_kept(record.keep, record) == kept_ctime_ns:
             return
@@ -213,8 +210,8 @@ def _move_across(record: ActRecord, source: bytes, target: bytes, state: DiskSta
         seen = read_state(old)
         _expect_digest(source, seen.digest, state)
     except BaseException:
-        if old != source and os.path.lexists(old) and not os.path.lexists(source):
-            os.rename(old, source)
+        if old != source and os.path.lexists(old):
+            _rename_if_free(old, source)
         _discard(copied)
         os.unlink(target)
         raise
@@ -223,6 +220,11 @@ def _move_across(record: ActRecord, source: bytes, target: bytes, state: DiskSta
     if _ctime_ns(old, seen) is None:
         raise Unreadable(f"{readable(source)}: changed at this moment, left in place")
     os.unlink(old)
+
+
+def _rename_if_free(source: bytes, target: bytes) -> None:
+    if not os.path.lexists(target):
+        os.rename(source, target)
 
 
 def copy(source: bytes, target: bytes, state: DiskState) -> None:
@@ -304,13 +306,17 @@ def _take_back_moved(record: ActRecord, trash: Trash) -> None:
     if record.how == "move" and os.path.lexists(record.beside(record.path, "old")):
         _take_back_copied(record)
         return
+    undone = record.beside(record.to, "old")  # of an undo that ended before its last step
+    if record.how == "move" and os.path.lexists(undone) and not _is_whole(undone, record.state):
+        _rename_if_free(undone, record.to)  # changed since: a file of its own
     if _is_back(record):
         # A file of the trash stays there: it may be of an earlier deletion. So does one at the new path: it may be
         # another's, which took the name before the act.
         if record.how == "move":
             if _is_placeholder(record.to, record.state):
                 os.unlink(record.to)
-            _discard(record.beside(record.to, "old"))  # of an undo that ended before its last step
+            if _is_whole(undone, record.state):
+                os.unlink(undone)
         return
     away = _away(record, trash)
     if away is None:

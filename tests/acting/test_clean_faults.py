@@ -261,6 +261,37 @@ def test_a_new_path_that_is_too_long_is_said(tree: CleanTree, tmp_path: Path, na
     assert "nothing done" in tree.run("--list").out
 
 
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_moved_file_that_is_saved_during_an_undo_stays(
+    tree: CleanTree, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The file is back at its path; what was saved is below the folder, under its name there."""
+    _, other = pair(tree)
+    folder = other_file_system(tree.root)
+    if folder is None:
+        pytest.skip("there is no second file system to write to")
+    made = Path(tempfile.mkdtemp(dir=folder))
+    try:
+        assert tree.run("--apply", "--how", f"move:{made}").status == 0
+        moved = f"{made}{other.decode()}".encode()
+        file, function = os.open(moved, os.O_WRONLY), getattr(os, step)
+
+        def act_and_save(*args: Any, **more: Any) -> None:
+            function(*args, **more)
+            os.pwrite(file, b"PICTURE", 0)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, step, act_and_save)
+            said = tree.run("--undo")
+        again = tree.run("--undo")
+        left = {path: read(path) for path in files_below(os.fsencode(made))}
+        os.close(file)
+    finally:
+        shutil.rmtree(made)
+    assert (said.status, again.status) == (4, 0)
+    assert (read(other), left) == (b"picture", {moved: b"PICTURE"})
+
+
 def test_a_read_only_file_is_not_trashed(tree: CleanTree, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reason says so; "Permission denied" alone would send the user to look at the trash."""
     _, other = pair(tree)
