@@ -1,7 +1,7 @@
 """Carry out an act, and take an act back. The content survives a crash between any two system calls.
 
-    trash, move   the file is renamed, or to another file system copied whole and then removed; a move renames it to
-                  NAME.old before the copy gets its name: while NAME.old is there, the copy is of this act
+    trash, move   the file is renamed, or to another file system copied whole and then removed; a move renames the
+                  file to NAME.old before the copy gets its name: while NAME.old is there, the copy is of this act
     hardlink      old file linked to NAME.old, new link made as NAME.new, renamed over the path, NAME.old removed
     reflink       the same with a clone, given the times, mode and owner of the old file
 
@@ -29,7 +29,7 @@ from shazimd.types import new_digest
 FICLONE = 0x40049409
 """<linux/fs.h>; see ioctl_ficlone(2). Python has the name from 3.14 on."""
 NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
-"""Errors of a path that no file can have at present."""
+"""Errors of a path without a file."""
 TOO_LONG = {
     "trash": "its name is too long for the trash, which adds .trashinfo",
     "move": "its path, or its name with a number, would be too long below that folder",
@@ -38,7 +38,7 @@ TOO_LONG = {
 
 
 class NotBegun(Unreadable):
-    """Nothing was changed by an act, so nothing is to be taken back."""
+    """An act has changed nothing, and need not be taken back."""
 
 
 def carry_out(record: ActRecord, journal: Journal) -> None:
@@ -101,11 +101,11 @@ def perform(record: ActRecord, trash: Trash) -> None:
 
 
 def _expect_untouched(record: ActRecord, kept_ctime_ns: int) -> None:
-    """Raise Unreadable if the act went to the kept file as well: one file may be seen as two, with two devices and
-    inodes, through a pool and its disk, two shares or two mounts.
+    """Raise Unreadable if the act went to the kept file as well: two paths may lead to the same file, with two
+    devices and inodes, through a pool and its disk, two shares or two mounts.
 
-    A stale entry of overlayfs still leads to the file that was moved below it, but shows its new ctime. Not seen are
-    acts behind a mount that answers open(2) and fstat(2) from its own cache, as SMB may for a second under a lease."""
+    A stale entry of overlayfs still leads to the file moved below, but shows its new ctime. Not seen are acts
+    behind a mount that answers open(2) and fstat(2) from its own cache, as SMB may for a second under a lease."""
     try:
         if _expect_kept(record.keep, record) == kept_ctime_ns:
             return
@@ -157,7 +157,7 @@ def _expect_unchanged(path: bytes, record: ActRecord) -> None:
 
 
 def _expect_kept(path: bytes, record: ActRecord) -> int:
-    """The ctime of the kept file. ``path``: its own, or that of a new link to it."""
+    """The ctime of the kept file. ``path``: its own, or of a new link."""
     ctime_ns = _ctime_ns(path, record.keep_state)
     if ctime_ns is None:
         raise Unreadable(f"{readable(record.path)}: left in place: {readable(record.keep)} changed at this moment")
@@ -165,7 +165,7 @@ def _expect_kept(path: bytes, record: ActRecord) -> int:
 
 
 def _ctime_ns(path: bytes, state: DiskState) -> int | None:
-    """The ctime of the file of a state; None if the path has another one, a changed one or none that can be opened."""
+    """The ctime of the file of a state; None if the path has another file, a changed or an unreadable file, or none."""
     try:
         now = status_now(path)
     except BadInput:
@@ -328,7 +328,7 @@ def _take_back_moved(record: ActRecord, trash: Trash) -> None:
 
 
 def _take_back_copied(record: ActRecord) -> None:
-    """Take back a move to another file system that ended before its last step: the copy there is of this act."""
+    """Take back a move to another file system, ended before its last step: the copy there is of this act."""
     old = record.beside(record.path, "old")
     _is_back(record)
     changed = read_state(old).digest != record.state.digest
@@ -396,8 +396,8 @@ def _take_back_replaced(record: ActRecord) -> None:
 
 def _put_back(old: bytes, record: ActRecord) -> None:
     """Rename the old file over its path. rename(2) of two names of the same file does nothing: then the
-    temporary name is removed. A hard link made by the act is replaced even if the kept file was edited: that has
-    the edit."""
+    temporary name is removed. A hard link made by the act is replaced even if the kept file was edited: the kept
+    file has the edit."""
     if record.how != "hardlink" or not _is_same_file(record.path, record.keep):
         _is_back(record)
     if _is_same_file(old, record.path):
@@ -407,7 +407,7 @@ def _put_back(old: bytes, record: ActRecord) -> None:
 
 
 def _is_same_file(path: bytes, other: bytes) -> bool:
-    """Whether both are names of one file; False when one leads nowhere."""
+    """Whether both are names of the same file; False when either leads nowhere."""
     with suppress(OSError):
         return os.path.samestat(os.lstat(path), os.lstat(other))
     return False

@@ -82,8 +82,8 @@ def read_state(path: bytes) -> DiskState:
 
 
 def status_now(path: bytes) -> os.stat_result:
-    """The metadata of a file, by opening it: FUSE and network mounts answer lstat(2) from their caches, but ask for the
-    file when it is opened. Raises BadInput or Unreadable."""
+    """The metadata of a file, by opening it: FUSE and network mounts answer lstat(2) from their caches, but not
+    open(2). Raises BadInput or Unreadable."""
     try:
         with _open(path) as file:
             return os.fstat(file.fileno())

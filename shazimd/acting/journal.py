@@ -218,7 +218,7 @@ def _replay(result: CleanRun, line: bytes) -> None:
 
 
 def runs() -> list[CleanRun]:
-    """All past runs, the oldest first. One whose journal cannot be read has its ``problem``, and no acts."""
+    """All past runs, the oldest first. A run with an unreadable journal has its ``problem``, and no acts."""
     try:
         names = [name.removesuffix(SUFFIX) for name in os.listdir(journals()) if name.endswith(SUFFIX)]
     except FileNotFoundError:

@@ -297,8 +297,8 @@ def _undo(args: Namespace) -> int:
 
 
 def _latest() -> CleanRun:
-    """The latest run with anything left to take back. Raises NotFound, and StoreError if a later one is unreadable: an
-    earlier run is not what the user wants back then."""
+    """The latest run with anything left to take back. Raises NotFound, and StoreError if a later one is unreadable: the
+    user then wants no earlier run back."""
     from shazimd.acting.journal import runs
 
     unreadable = ""
