@@ -1,6 +1,7 @@
 """Carry out an act, and take an act back. The content survives a crash between any two system calls.
 
-    trash, move   the file is renamed, or to another file system copied whole and then removed
+    trash, move   the file is renamed, or to another file system copied whole and then removed; a move renames the
+                  file to NAME.old before the copy gets its name: while NAME.old is there, the copy is of this act
     hardlink      old file linked to NAME.old, new link made as NAME.new, renamed over the path, NAME.old removed
     reflink       the same with a clone, given the times, mode and owner of the old file
 
@@ -13,10 +14,11 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 
-from shazimd.acting.facts import READ_BYTES, DiskState, read_state, why
+from shazimd.acting.facts import READ_BYTES, DiskState, read_state, status_now, why
 from shazimd.acting.journal import ActRecord, CleanRun, Journal
 from shazimd.acting.trash import Trash
 from shazimd.errors import BadInput, NotFound, ShazimdError, Unreadable
@@ -26,6 +28,17 @@ from shazimd.types import new_digest
 
 FICLONE = 0x40049409
 """<linux/fs.h>; see ioctl_ficlone(2). Python has the name from 3.14 on."""
+NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""Errors of a path without a file."""
+TOO_LONG = {
+    "trash": "its name is too long for the trash, which adds .trashinfo",
+    "move": "its path, or its name with a number, would be too long below that folder",
+}
+"""Of another path than the file's own, by which it was read. Links need a temporary name in its directory."""
+
+
+class NotBegun(Unreadable):
+    """An act has changed nothing, and need not be taken back."""
 
 
 def carry_out(record: ActRecord, journal: Journal) -> None:
@@ -34,6 +47,9 @@ def carry_out(record: ActRecord, journal: Journal) -> None:
     journal.act(record)
     try:
         perform(record, Trash())
+    except NotBegun:
+        journal.undone(record.n)
+        raise
     except BadInput as error:
         try:
             take_back(record, Trash())
@@ -49,12 +65,28 @@ def check(record: ActRecord) -> None:
     for path, planned in ((record.keep, record.keep_state), (record.path, record.state)):
         if read_state(path).version != planned.version:
             raise Unreadable(f"{readable(path)}: changed since it was planned")
+    _expect_two_files(record)
+
+
+def _expect_two_files(record: ActRecord) -> None:
+    """Two mounts of one disk differ in the device; the inode and the times are then the same."""
     if record.state.identity == record.keep_state.identity:
         raise BadInput(f"{readable(record.path)}: the same file as {readable(record.keep)}")
+    same_inode = record.state.inode == record.keep_state.inode and record.state.mtime_ns == record.keep_state.mtime_ns
+    if same_inode and status_now(record.path).st_ctime_ns == status_now(record.keep).st_ctime_ns:
+        raise BadInput(
+            f"{readable(record.path)}: left in place: the same file as {readable(record.keep)} by its inode and times, "
+            "under another mount"
+        )
 
 
 def perform(record: ActRecord, trash: Trash) -> None:
     """Carry out an act after its check and its line in the journal. Raises BadInput, NotFound or Unreadable."""
+    try:  # once more: the check has read the kept file first, and then the other for seconds
+        kept_ctime_ns = _expect_kept(record.keep, record)
+        _expect_unchanged(record.path, record)
+    except BadInput as error:
+        raise NotBegun(error.message) from error
     try:
         if record.how == "trash":
             trash.put(record.path)
@@ -64,12 +96,35 @@ def perform(record: ActRecord, trash: Trash) -> None:
             _replace(record)
     except OSError as error:
         raise Unreadable(f"{readable(record.path)}: {_reason(record, error)}") from error
+    if record.how in ("trash", "move"):
+        _expect_untouched(record, kept_ctime_ns)
+
+
+def _expect_untouched(record: ActRecord, kept_ctime_ns: int) -> None:
+    """Raise Unreadable if the act went to the kept file as well: two paths may lead to the same file, with two
+    devices and inodes, through a pool and its disk, two shares or two mounts.
+
+    A stale entry of overlayfs still leads to the file moved below, but shows its new ctime. Not seen are acts
+    behind a mount that answers open(2) and fstat(2) from its own cache, as SMB may for a second under a lease."""
+    try:
+        if _expect_kept(record.keep, record) == kept_ctime_ns:
+            return
+    except BadInput:
+        pass
+    raise Unreadable(
+        f"{readable(record.path)}: stays: {readable(record.keep)}, which was to be kept, changed or vanished at the "
+        "same moment; both may be one file, seen through two mounts"
+    )
 
 
 def _reason(record: ActRecord, error: OSError) -> str:
     place = {"trash": "the trash", "move": readable(record.to)}.get(record.how, "its folder")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"left in place, no room for {place}: {why(error)}"
+    if record.how == "move" and error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return f"left in place: {readable(os.path.dirname(record.to))} can't be made, a file is in its way"
+    if error.errno == errno.ENAMETOOLONG:
+        return f"left in place: {TOO_LONG.get(record.how, 'its path leaves no room for a temporary name beside it')}"
     if record.how == "reflink" and error.errno in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV):
         return "left in place, its file system has no reflinks; try --how hardlink"
     if record.how == "hardlink" and error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK):
@@ -87,21 +142,36 @@ def _replace(record: ActRecord) -> None:
     else:
         _clone(record.keep, new)
         _set_metadata(new, record.path, record.state)
+    _expect_kept(record.keep if record.how == "reflink" else new, record)
     os.link(record.path, old, follow_symlinks=False)
     _expect_unchanged(old, record)
     os.replace(new, record.path)
     _expect_unchanged(old, record)  # else written to since the check: the old file goes back
+    _expect_kept(record.keep, record)
     os.unlink(old)
 
 
 def _expect_unchanged(path: bytes, record: ActRecord) -> None:
-    now = os.lstat(path)
-    if (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns) != (
-        *record.state.identity,
-        record.state.size,
-        record.state.mtime_ns,
-    ):
+    if _ctime_ns(path, record.state) is None:
         raise Unreadable(f"{readable(record.path)}: changed at this moment, left in place")
+
+
+def _expect_kept(path: bytes, record: ActRecord) -> int:
+    """The ctime of the kept file. ``path``: its own, or of a new link."""
+    ctime_ns = _ctime_ns(path, record.keep_state)
+    if ctime_ns is None:
+        raise Unreadable(f"{readable(record.path)}: left in place: {readable(record.keep)} changed at this moment")
+    return ctime_ns
+
+
+def _ctime_ns(path: bytes, state: DiskState) -> int | None:
+    """The ctime of the file of a state; None if the path has another file, a changed or an unreadable file, or none."""
+    try:
+        now = status_now(path)
+    except BadInput:
+        return None
+    same = (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns) == (*state.identity, state.size, state.mtime_ns)
+    return now.st_ctime_ns if same else None
 
 
 def _clone(source: bytes, target: bytes) -> None:
@@ -115,24 +185,46 @@ def _move(record: ActRecord, source: bytes, target: bytes, state: DiskState) -> 
 
     rename(2) replaces its target, thus an empty file takes the name first: O_EXCL works on every file system."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    if not _is_placeholder(target, state):
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    if target == record.to or not _is_placeholder(target, state):  # an empty file at the new path is another's
+        try:
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError as error:
+            raise NotBegun(f"{readable(source)}: left in place: a file has taken {readable(target)}") from error
     try:
         os.rename(source, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             os.unlink(target)
             raise
-        copied = record.beside(target, "new")
-        try:
-            copy(source, copied, state)
-        except BaseException:
-            os.unlink(target)
-            raise
-        os.replace(copied, target)
-        sync(os.fsdecode(os.path.dirname(target)))
-        _expect_digest(source, read_state(source).digest, state)
-        os.unlink(source)
+        _move_across(record, source, target, state)
+
+
+def _move_across(record: ActRecord, source: bytes, target: bytes, state: DiskState) -> None:
+    """Copy to another file system, over the empty file at the target; then remove the source."""
+    copied, old = record.beside(target, "new"), source
+    try:
+        copy(source, copied, state)
+        if record.how == "move":
+            old = record.beside(source, "old")
+            os.rename(source, old)
+        seen = read_state(old)
+        _expect_digest(source, seen.digest, state)
+    except BaseException:
+        if old != source and os.path.lexists(old):
+            _rename_if_free(old, source)
+        _discard(copied)
+        os.unlink(target)
+        raise
+    os.replace(copied, target)
+    sync(os.fsdecode(os.path.dirname(target)))
+    if _ctime_ns(old, seen) is None:
+        raise Unreadable(f"{readable(source)}: changed at this moment, left in place")
+    os.unlink(old)
+
+
+def _rename_if_free(source: bytes, target: bytes) -> None:
+    if not os.path.lexists(target):
+        os.rename(source, target)
 
 
 def copy(source: bytes, target: bytes, state: DiskState) -> None:
@@ -211,10 +303,20 @@ def take_back(record: ActRecord, trash: Trash) -> None:
 
 def _take_back_moved(record: ActRecord, trash: Trash) -> None:
     _discard(record.beside(record.to or record.path, "new"))
+    if record.how == "move" and os.path.lexists(record.beside(record.path, "old")):
+        _take_back_copied(record)
+        return
+    undone = record.beside(record.to, "old")  # of an undo that ended before its last step
+    if record.how == "move" and os.path.lexists(undone) and not _is_whole(undone, record.state):
+        _rename_if_free(undone, record.to)  # changed since: a file of its own
     if _is_back(record):
-        # A file of the trash stays there: it may be of an earlier deletion. The target of a move is ours.
-        if record.how == "move" and (_is_placeholder(record.to, record.state) or _away(record, trash)):
-            os.unlink(record.to)
+        # A file of the trash stays there: it may be of an earlier deletion. So does one at the new path: it may be
+        # another's, which took the name before the act.
+        if record.how == "move":
+            if _is_placeholder(record.to, record.state):
+                os.unlink(record.to)
+            if _is_whole(undone, record.state):
+                os.unlink(undone)
         return
     away = _away(record, trash)
     if away is None:
@@ -225,13 +327,35 @@ def _take_back_moved(record: ActRecord, trash: Trash) -> None:
         trash.forget(away)
 
 
+def _take_back_copied(record: ActRecord) -> None:
+    """Take back a move to another file system, ended before its last step: the copy there is of this act."""
+    old = record.beside(record.path, "old")
+    _is_back(record)
+    changed = read_state(old).digest != record.state.digest
+    copied = _is_whole(record.to, record.state)
+    if _is_placeholder(record.to, record.state) or (copied and not changed):
+        os.unlink(record.to)
+    _put_back(old, record)
+    if copied and changed:
+        raise BadInput(
+            f"{readable(record.path)}: is back, but was changed; its copy of before is {readable(record.to)}"
+        )
+
+
 def _away(record: ActRecord, trash: Trash) -> bytes | None:
     """The path of the moved file, whole; None when there is none."""
-    for path in [record.to] if record.how == "move" else trash.find(record.path, record.state.inode):
-        with suppress(ShazimdError):
-            if read_state(path).digest == record.state.digest:
-                return path
-    return None
+    if record.how == "move":  # the second is of an undo that ended before its last step
+        paths: Iterable[bytes] = (record.to, record.beside(record.to, "old"))
+    else:
+        paths = trash.find(record.path, record.state.inode)
+    return next((path for path in paths if _is_whole(path, record.state)), None)
+
+
+def _is_whole(path: bytes, state: DiskState) -> bool:
+    """Whether the path has a file with the bytes of a state."""
+    with suppress(ShazimdError):
+        return read_state(path).digest == state.digest
+    return False
 
 
 def _is_back(record: ActRecord) -> bool:
@@ -249,10 +373,13 @@ def _is_back(record: ActRecord) -> bool:
 
 def _is_placeholder(path: bytes, state: DiskState) -> bool:
     """True for the empty file of ``_move``, which a crash may leave."""
-    with suppress(FileNotFoundError):
+    try:
         now = os.lstat(path)
-        return now.st_size == 0 and state.size > 0 and os.path.isfile(path) and not os.path.islink(path)
-    return False
+    except OSError as error:
+        if error.errno in NOWHERE:
+            return False
+        raise
+    return now.st_size == 0 and state.size > 0 and stat.S_ISREG(now.st_mode)
 
 
 def _take_back_replaced(record: ActRecord) -> None:
@@ -269,12 +396,21 @@ def _take_back_replaced(record: ActRecord) -> None:
 
 def _put_back(old: bytes, record: ActRecord) -> None:
     """Rename the old file over its path. rename(2) of two names of the same file does nothing: then the
-    temporary name is removed."""
-    _is_back(record)
-    if os.path.lexists(record.path) and os.path.samestat(os.lstat(old), os.lstat(record.path)):
+    temporary name is removed. A hard link made by the act is replaced even if the kept file was edited: the kept
+    file has the edit."""
+    if record.how != "hardlink" or not _is_same_file(record.path, record.keep):
+        _is_back(record)
+    if _is_same_file(old, record.path):
         os.unlink(old)
     else:
         os.replace(old, record.path)
+
+
+def _is_same_file(path: bytes, other: bytes) -> bool:
+    """Whether both are names of the same file; False when either leads nowhere."""
+    with suppress(OSError):
+        return os.path.samestat(os.lstat(path), os.lstat(other))
+    return False
 
 
 def _copy_back(record: ActRecord) -> None:

@@ -81,6 +81,16 @@ def read_state(path: bytes) -> DiskState:
     )
 
 
+def status_now(path: bytes) -> os.stat_result:
+    """The metadata of a file, by opening it: FUSE and network mounts answer lstat(2) from their caches, but not
+    open(2). Raises BadInput or Unreadable."""
+    try:
+        with _open(path) as file:
+            return os.fstat(file.fileno())
+    except OSError as error:
+        raise Unreadable(f"{readable(path)}: {why(error)}") from error
+
+
 def _open(path: bytes) -> IO[bytes]:
     """O_NONBLOCK: opening a FIFO would wait for its writer."""
     try:

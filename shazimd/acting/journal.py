@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shazimd.acting.facts import DiskState, why
-from shazimd.errors import BadInput, NotFound, StoreError, Unavailable
+from shazimd.errors import BadInput, NotFound, ShazimdError, StoreError, Unavailable
 from shazimd.paths import xdg
 from shazimd.posix.files import sync, try_lock
 from shazimd.text import path_bytes, path_fields, path_fields_as, readable
@@ -83,6 +83,8 @@ class CleanRun:
     done: set[int] = field(default_factory=set)
     undone: set[int] = field(default_factory=set)
     """taken back, or never carried out"""
+    problem: str = ""
+    """of a journal that cannot be read; empty when there is none"""
 
     @property
     def left(self) -> list[ActRecord]:
@@ -91,6 +93,8 @@ class CleanRun:
 
     @property
     def state(self) -> str:
+        if self.problem:
+            return "unreadable"
         if not self.left:
             return "undone" if self.done else "nothing done"
         if any(record.n not in self.done for record in self.left):
@@ -214,7 +218,7 @@ def _replay(result: CleanRun, line: bytes) -> None:
 
 
 def runs() -> list[CleanRun]:
-    """All past runs, the oldest first."""
+    """All past runs, the oldest first. A run with an unreadable journal has its ``problem``, and no acts."""
     try:
         names = [name.removesuffix(SUFFIX) for name in os.listdir(journals()) if name.endswith(SUFFIX)]
     except FileNotFoundError:
@@ -222,7 +226,14 @@ def runs() -> list[CleanRun]:
     except OSError as error:
         raise StoreError(f"{journals()}: {why(error)}") from error
     # By time, then by number: "...-2" comes before "...-10".
-    return [read_run(name) for name in sorted(names, key=lambda name: (name[:15], len(name), name))]
+    return [_run_or_problem(name) for name in sorted(names, key=lambda name: (name[:15], len(name), name))]
+
+
+def _run_or_problem(run: str) -> CleanRun:
+    try:
+        return read_run(run)
+    except ShazimdError as error:
+        return CleanRun(run, problem=error.message)
 
 
 @contextmanager

@@ -250,22 +250,14 @@ def _upwards(directory: bytes) -> Iterator[bytes]:
         directory = os.path.dirname(directory)
 
 
-def records(plan: CleanPlan, request: CleanRequest, run: str, first: int) -> list[ActRecord]:
-    """The acts of a plan, numbered from ``first``, with an act for each name of a file."""
+def records(plan: CleanPlan, request: CleanRequest, run: str, first: int) -> Iterator[ActRecord]:
+    """The acts of a plan, numbered from ``first``, with an act for each name of a file.
+
+    Carry each out before the next is asked for: until then its new name may be free."""
     named = [(file, path) for file, _ in plan.acts for path in file.paths]
-    return [
-        ActRecord(
-            run,
-            n,
-            request.how,
-            path,
-            file.state,
-            plan.keep.paths[0],
-            plan.keep.state,
-            _free_name(request.folder + path) if request.how == "move" else b"",
-        )
-        for n, (file, path) in enumerate(named, first)
-    ]
+    for n, (file, path) in enumerate(named, first):
+        to = _free_name(request.folder + path) if request.how == "move" else b""
+        yield ActRecord(run, n, request.how, path, file.state, plan.keep.paths[0], plan.keep.state, to)
 
 
 def _free_name(path: bytes) -> bytes:

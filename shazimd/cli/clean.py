@@ -6,7 +6,7 @@ from shazimd.cli import add_json
 from shazimd.cli.arguments import absolute, unexpected
 from shazimd.cli.output import complain, report_none, say, say_json, size
 from shazimd.client import Client
-from shazimd.errors import BadInput, NotFound, ShazimdError, UsageError
+from shazimd.errors import BadInput, NotFound, ShazimdError, StoreError, UsageError
 from shazimd.text import counted, path_fields, readable
 
 TYPE_CHECKING = False
@@ -263,7 +263,10 @@ def _list(args: Namespace) -> int:
         records = [record for n, record in each.acts.items() if n in each.done or n not in each.undone]
         total = sum(record.state.size for record in records)
         if args.json:
-            say_json({"run": each.run, "time": each.time, "state": each.state, "files": len(records), "bytes": total})
+            facts = {"run": each.run, "time": each.time, "state": each.state, "files": len(records), "bytes": total}
+            say_json(facts | {"error": each.problem or None})
+        elif each.problem:
+            say(f"{each.run:17}  {each.state:13}  {each.problem}")
         else:
             ways = "".join(f", {way}" for way in sorted({record.how for record in records}))
             say(f"{each.run:17}  {each.state:13}  {counted(len(records), 'file')}, {size(total)}{ways}")
@@ -294,13 +297,18 @@ def _undo(args: Namespace) -> int:
 
 
 def _latest() -> CleanRun:
-    """The latest run with anything left to take back. Raises NotFound."""
+    """The latest run with anything left to take back. Raises NotFound, and StoreError if a later one is unreadable: the
+    user then wants no earlier run back."""
     from shazimd.acting.journal import runs
 
+    unreadable = ""
     for each in reversed(runs()):
         if each.left:
+            if unreadable:
+                raise StoreError(f"{unreadable}; for the run before: shazimctl clean --undo {each.run}")
             return each
-    raise NotFound("no run is left to take back")
+        unreadable = unreadable or each.problem
+    raise StoreError(unreadable) if unreadable else NotFound("no run is left to take back")
 
 
 def _facts(file: PlannedFile) -> str:

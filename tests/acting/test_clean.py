@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +29,37 @@ def test_a_move_keeps_the_tree_and_replaces_nothing(tree: CleanTree, tmp_path: P
     assert taken.with_name("b (2).jpg").read_bytes() == b"picture"
     assert tree.run("--undo").status == 0
     assert (tree.names(), taken.read_bytes()) == (["a.jpg", "b.jpg"], b"another")
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_two_moves_get_names_of_their_own(tree: CleanTree, moved: Path, tmp_path: Path, across: bool) -> None:
+    """Also where the number that one name gets is the other's name."""
+    paths = [tree.file(name, age=age) for name, age in (("kept.jpg", 9), ("a.jpg", 2), ("a (2).jpg", 1))]
+    folder = moved if across else tmp_path / "moved"
+    below = Path(f"{folder}{tree.root}")
+    below.mkdir(parents=True)
+    (below / "a.jpg").write_bytes(b"another")
+    tree.group(*paths)
+    before = tree.snapshot()
+    assert tree.run("--apply", "--how", f"move:{folder}").status == 0
+    assert {path.name: path.read_bytes() for path in below.iterdir()} == {
+        "a.jpg": b"another",
+        "a (2).jpg": b"picture",
+        "a (2) (2).jpg": b"picture",
+    }
+    assert tree.run("--undo").status == 0
+    assert (tree.snapshot(), [path.name for path in below.iterdir()]) == (before, ["a.jpg"])
+
+
+@pytest.fixture
+def moved(tmp_path: Path) -> Iterator[Path]:
+    """A folder on another file system."""
+    folder = other_file_system(tmp_path)
+    if folder is None:
+        pytest.skip("there is no second file system to write to")
+    made = Path(tempfile.mkdtemp(dir=folder))
+    yield made
+    shutil.rmtree(made)
 
 
 def test_what_was_moved_is_not_acted_on_again(tree: CleanTree) -> None:
@@ -250,6 +285,29 @@ def test_a_journal_of_a_newer_version_is_refused(tree: CleanTree) -> None:
     said = tree.run("--undo", run.run)
     assert said.status == 4
     assert "made by a newer version of shazimd" in said.err
+
+
+def test_an_unreadable_journal_stands_in_the_list_of_all(tree: CleanTree) -> None:
+    """An undo of the latest run undoes no earlier one in its place, but names it."""
+    pair(tree)
+    before = tree.snapshot()
+    run = run_id(tree.run("--apply").out)
+    Path(journal.journal_path("20000101-000000")).write_text("[]\n")
+    assert [line.split()[:2] for line in tree.run("--list").out.splitlines()] == [
+        ["20000101-000000", "unreadable"],
+        [run, "done"],
+    ]
+    newer = Path(journal.journal_path("29990101-000000"))
+    newer.write_text('{"event": "begin", "version": 2}\n')
+    said = tree.run("--undo")
+    assert (said.status, tree.names()) == (5, ["a.jpg"])
+    assert "made by a newer version of shazimd, which can take it back; for the run before" in said.err
+    assert said.err.endswith(f": shazimctl clean --undo {run}\n")
+    assert json.loads(tree.run("--list", "--json").out.splitlines()[2])["error"] in said.err
+    newer.unlink()
+    assert tree.run("--undo").status == 0
+    assert tree.snapshot() == before
+    assert "a line is damaged" in tree.run("--undo").err
 
 
 @pytest.mark.parametrize("line", ["[]", "{}", '{"event": "act", "n": 1}', "3"])

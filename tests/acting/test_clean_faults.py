@@ -5,16 +5,20 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cleaning import CleanTree, files_below, pair, reflinks, write
+from cleaning import CleanTree, files_below, other_file_system, pair, read, reflinks, write
 
 from shazimd.acting import acts, journal
+from shazimd.acting.facts import DiskState, read_state
 from shazimd.acting.trash import Trash
-from shazimd.errors import StoreError
+from shazimd.errors import BadInput, StoreError
 
 
 def test_a_file_that_vanished_or_changed_is_named_and_the_rest_goes_on(tree: CleanTree) -> None:
@@ -96,6 +100,196 @@ def test_a_change_after_the_plan_stops_the_act(
     assert f"skipped   {other.decode()}" in said.out
     assert os.lstat(other).st_ino == inode
     assert [path for path in os.listdir(tree.root) if path.startswith(".shazimd")] == []
+
+
+def save_anew(path: bytes) -> None:
+    """As most editors do."""
+    write(path + b"~", b"PICTURE")
+    os.rename(path + b"~", path)
+
+
+def save_in_place(path: bytes) -> None:
+    write(path, b"PICTURE")
+
+
+@pytest.mark.parametrize("save", [save_anew, save_in_place, os.unlink])
+@pytest.mark.parametrize("how", ["trash", "move", "hardlink", "reflink"])
+def test_a_kept_file_that_is_saved_during_the_check_stops_the_act(
+    tree: CleanTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save: Callable[[bytes], None], how: str
+) -> None:
+    """The kept file is read first; the last file with the old bytes is left in place."""
+    kept, other = pair(tree)
+
+    def save_and_read(path: bytes) -> DiskState:
+        if path == other and os.path.exists(kept) and read(kept) == b"picture":
+            save(kept)
+        return read_state(path)
+
+    inode = os.lstat(other).st_ino
+    with reflinks():
+        monkeypatch.setattr(acts, "read_state", save_and_read)
+        said = tree.run("--apply", "--how", f"move:{tmp_path / 'm'}" if how == "move" else how)
+    assert (said.status, read(other), os.lstat(other).st_ino) == (4, b"picture", inode)
+    assert f"{other.decode()}: left in place: {kept.decode()} changed at this moment" in said.err
+    assert "nothing done" in tree.run("--list").out
+    assert [path for path in files_below(os.fsencode(tmp_path)) if b".shazimd" in path] == []
+
+
+@pytest.mark.parametrize("save", [save_anew, save_in_place])
+@pytest.mark.parametrize("step", ["link", "replace"])
+@pytest.mark.parametrize("how", ["hardlink", "reflink"])
+def test_a_kept_file_that_is_saved_during_the_act_stops_it(
+    tree: CleanTree, monkeypatch: pytest.MonkeyPatch, save: Callable[[bytes], None], how: str, step: str
+) -> None:
+    """The old file goes back to its path, with its bytes; the kept file has what was saved."""
+    kept, other = pair(tree)
+    inode = os.lstat(other).st_ino
+    saved: list[bool] = []
+    function = getattr(os, step)
+
+    def act_and_save(*args: Any, **more: Any) -> None:
+        function(*args, **more)
+        if not saved:
+            saved.append(True)
+            save(kept)
+
+    with reflinks(), monkeypatch.context() as patch:
+        patch.setattr(os, step, act_and_save)
+        said = tree.run("--apply", "--how", how)
+    assert (said.status, saved) == (4, [True])
+    assert (read(kept), read(other), os.lstat(other).st_ino) == (b"PICTURE", b"picture", inode)
+    assert (tree.names(), "nothing done" in tree.run("--list").out) == (["a.jpg", "b.jpg"], True)
+
+
+@pytest.mark.parametrize("content", [b"picture", b"another", b""])
+def test_a_file_that_takes_the_new_name_of_a_move_is_left_alone(
+    tree: CleanTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    """Not even one with the same bytes, or an empty one, is removed when the failed move is taken back."""
+    _, other = pair(tree)
+    taken = Path(f"{tmp_path}/m{other.decode()}")
+    taken.parent.mkdir(parents=True)
+    check = acts.check
+
+    def check_and_take(record: journal.ActRecord) -> None:
+        check(record)
+        taken.write_bytes(content)
+
+    monkeypatch.setattr(acts, "check", check_and_take)
+    before = tree.snapshot()
+    said = tree.run("--apply", "--how", f"move:{tmp_path}/m")
+    assert said.status == 4
+    assert f"{other.decode()}: left in place: a file has taken {taken}" in said.err
+    assert (taken.read_bytes(), tree.snapshot()) == (content, before)
+    assert "nothing done" in tree.run("--list").out
+
+
+@pytest.mark.parametrize("step", ["fsync", "rename", "replace"])
+def test_a_file_that_is_saved_while_it_moves_to_another_disk_stays(
+    tree: CleanTree, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """It is at its path with what was saved, and the copy of its old bytes is not removed without a word."""
+    kept, other = pair(tree)
+    folder = other_file_system(tree.root)
+    if folder is None:
+        pytest.skip("there is no second file system to write to")
+    made = Path(tempfile.mkdtemp(dir=folder))
+    file = os.open(other, os.O_WRONLY)
+    perform, function = acts.perform, getattr(os, step)
+
+    def perform_and_save(record: journal.ActRecord, trash: Trash) -> None:
+        def act_and_save(*args: Any, **more: Any) -> None:
+            function(*args, **more)
+            os.pwrite(file, b"PICTURE", 0)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, step, act_and_save)
+            perform(record, trash)
+
+    monkeypatch.setattr(acts, "perform", perform_and_save)
+    try:
+        said = tree.run("--apply", "--how", f"move:{made}")
+        left = [read(path) for path in files_below(os.fsencode(made))]
+    finally:
+        os.close(file)
+        shutil.rmtree(made)
+    assert (said.status, read(kept), read(other)) == (4, b"picture", b"PICTURE")
+    assert (tree.names(), left) == (["a.jpg", "b.jpg"], [b"picture"] if step == "replace" else [])
+    assert ("b.jpg: is back, but was changed" in said.err) == (step == "replace")
+
+
+def test_a_name_that_is_too_long_for_the_trash_is_said(tree: CleanTree) -> None:
+    """It is not its path that is too long: the file was read by it."""
+    kept, other = tree.file("a", age=9), tree.file("b" * 246)
+    tree.group(kept, other)
+    said = tree.run("--apply")
+    message = "left in place: its name is too long for the trash, which adds .trashinfo"
+    assert (said.status, said.err) == (4, f"shazimctl: {other.decode()}: {message}\n")
+    assert read(other) == b"picture"
+    assert "nothing done" in tree.run("--list").out
+
+
+@pytest.mark.parametrize("at", ["m", "m/root", "m/root/sub"])
+def test_a_move_below_a_file_is_said(tree: CleanTree, tmp_path: Path, at: str) -> None:
+    """Nothing was moved: the run is not left open."""
+    kept, other = tree.file("a", age=9), tree.file("sub/b")
+    tree.group(kept, other)
+    in_the_way = tmp_path / at.replace("/", f"{tmp_path}/", 1)
+    in_the_way.parent.mkdir(parents=True, exist_ok=True)
+    in_the_way.write_bytes(b"a file")
+    said = tree.run("--apply", "--how", f"move:{tmp_path}/m")
+    message = f"left in place: {tmp_path}/m{tree.root}/sub can't be made, a file is in its way"
+    assert (said.status, said.err) == (4, f"shazimctl: {other.decode()}: {message}\n")
+    assert (read(other), in_the_way.read_bytes()) == (b"picture", b"a file")
+    assert "nothing done" in tree.run("--list").out
+
+
+@pytest.mark.parametrize("name", ["b" * 255, "/".join(["b" * 200] * 19)])
+def test_a_new_path_that_is_too_long_is_said(tree: CleanTree, tmp_path: Path, name: str) -> None:
+    """By its name, which gets a number, or as a whole."""
+    kept, other = tree.file("a", age=9), tree.file(name)
+    tree.group(kept, other)
+    folder = tmp_path / ("m" * 250)
+    taken = Path(f"{folder}{other.decode()}")
+    if "/" not in name:
+        taken.parent.mkdir(parents=True)
+        taken.write_bytes(b"another")
+    said = tree.run("--apply", "--how", f"move:{folder}")
+    message = "left in place: its path, or its name with a number, would be too long below that folder"
+    assert (said.status, said.err) == (4, f"shazimctl: {other.decode()}: {message}\n")
+    assert read(other) == b"picture"
+    assert "nothing done" in tree.run("--list").out
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_moved_file_that_is_saved_during_an_undo_stays(
+    tree: CleanTree, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The file is back at its path; what was saved is below the folder, under its name there."""
+    _, other = pair(tree)
+    folder = other_file_system(tree.root)
+    if folder is None:
+        pytest.skip("there is no second file system to write to")
+    made = Path(tempfile.mkdtemp(dir=folder))
+    try:
+        assert tree.run("--apply", "--how", f"move:{made}").status == 0
+        moved = f"{made}{other.decode()}".encode()
+        file, function = os.open(moved, os.O_WRONLY), getattr(os, step)
+
+        def act_and_save(*args: Any, **more: Any) -> None:
+            function(*args, **more)
+            os.pwrite(file, b"PICTURE", 0)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, step, act_and_save)
+            said = tree.run("--undo")
+        again = tree.run("--undo")
+        left = {path: read(path) for path in files_below(os.fsencode(made))}
+        os.close(file)
+    finally:
+        shutil.rmtree(made)
+    assert (said.status, again.status) == (4, 0)
+    assert (read(other), left) == (b"picture", {moved: b"PICTURE"})
 
 
 def test_a_read_only_file_is_not_trashed(tree: CleanTree, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,6 +396,70 @@ def test_a_bind_mount_saves_nothing(tree: CleanTree) -> None:
     finally:
         subprocess.run(["umount", tree.root / "bound"], check=True)
     assert (alone.status, reference.status, names) == (1, 0, ["bound/a", "real/a"])
+
+
+@pytest.fixture
+def pool(tree: CleanTree) -> Iterator[tuple[bytes, bytes]]:
+    """A file of a disk, and the same file through an overlay of the disk: with another device."""
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "none", tree.root], check=True, capture_output=True)
+    except subprocess.CalledProcessError:
+        pytest.skip("needs the right to mount")
+    try:
+        on_disk = tree.file("disk/a.jpg")
+        for name in ("lower", "work", "pool"):
+            (tree.root / name).mkdir()
+        options = f"lowerdir={tree.root}/lower,upperdir={tree.root}/disk,workdir={tree.root}/work"
+        mount = ["mount", "-t", "overlay", "-o", options, "none", str(tree.root / "pool")]
+        if subprocess.run(mount, check=False, capture_output=True).returncode:
+            pytest.skip("needs overlayfs")
+        yield on_disk, os.fsencode(tree.root / "pool/a.jpg")
+        subprocess.run(["umount", tree.root / "pool"], check=True)
+    finally:
+        subprocess.run(["umount", tree.root], check=True)
+
+
+def carry_out_error(path: bytes, keep: bytes, how: str, to: bytes = b"") -> str:
+    """The message of an act that leaves the file in place."""
+    with journal.only_one():
+        run = journal.Journal.new()
+        record = journal.ActRecord(run.run, 1, how, path, read_state(path), keep, read_state(keep), to)
+        try:
+            with pytest.raises(BadInput) as error:
+                acts.carry_out(record, run)
+        finally:
+            run.close()
+    assert journal.read_run(run.run).left == []
+    return error.value.message
+
+
+@pytest.mark.parametrize("how", ["trash", "move"])
+@pytest.mark.parametrize("kept", ["disk", "pool"])
+def test_a_file_under_another_mount_is_left_in_place(
+    tree: CleanTree, pool: tuple[bytes, bytes], kept: str, how: str
+) -> None:
+    """Both paths have one inode and the same times."""
+    path, keep = pool if kept == "pool" else pool[::-1]
+    ctime_ns = os.lstat(pool[0]).st_ctime_ns
+    message = carry_out_error(path, keep, how, os.fsencode(tree.root / "moved"))
+    assert message.endswith("the same file as " + keep.decode() + " by its inode and times, under another mount")
+    assert os.lstat(pool[0]).st_ctime_ns == ctime_ns
+
+
+@pytest.mark.parametrize("target", ["", "disk", "pool"])
+@pytest.mark.parametrize("kept", ["disk", "pool"])
+def test_an_act_that_removes_the_kept_file_is_taken_back(
+    tree: CleanTree, pool: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch, kept: str, target: str
+) -> None:
+    """Pools such as mergerfs have inodes of their own. Through overlayfs the kept file is still seen: by its ctime
+    the act is known to have gone there."""
+    monkeypatch.setattr(acts, "_expect_two_files", lambda record: None)
+    path, keep = pool if kept == "pool" else pool[::-1]
+    assert read(keep) == b"picture"
+    how, to = ("move", os.fsencode(tree.root / target / "moved/a")) if target else ("trash", b"")
+    message = carry_out_error(path, keep, how, to)
+    assert f"stays: {keep.decode()}, which was to be kept, changed or vanished at the same moment" in message
+    assert (read(pool[0]), os.path.exists(to)) == (b"picture", False)
 
 
 def test_a_journal_that_cannot_be_written_stops_the_run(tree: CleanTree, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
+from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 from fake_client import FakeClient
+from page_serving import ServedPage
 from patience import wait_for
 
+from shazimd.acting.journal import journal_path, only_one
 from shazimd.acting.plan import CleanPlan, CleanRequest, Planner
 from shazimd.types import digest_of
 from shazimd.web.cleanup import CleanStep, CleanUp
@@ -93,3 +97,16 @@ def test_other_names_of_an_edited_copy_make_it_no_exact_one(tmp_path: Path) -> N
     assert [(file.paths, verdict) for file, verdict in plan.acts] == [
         ((os.fsencode(tmp_path / "crop"), os.fsencode(tmp_path / "crop2")), "copy")
     ]
+
+
+def test_an_unreadable_journal_is_shown_with_the_others(page: ServedPage) -> None:
+    """The page names it, with the reason and without a button."""
+    with only_one():
+        Path(journal_path("20000101-000000")).write_text("[]\n")
+    browser = build_opener(HTTPCookieProcessor(CookieJar()))
+    browser.open(page.access.link()).close()
+    with browser.open(f"{page.address}/clean") as answer:
+        shown = answer.read().decode()
+    assert "<b>20000101-000000</b> · unreadable: " in shown
+    assert "a line is damaged" in shown
+    assert 'action="/clean/undo"' not in shown
