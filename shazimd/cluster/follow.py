@@ -1,8 +1,8 @@
-"""Brings the files of other hosts to this host's daemon, and has the alerts about them decided; where the daemon does
-not keep their local features, also those that its searches wait for.
+"""Brings the files of other hosts to this host's daemon, and has the alerts about them decided; for a daemon without
+their local features also those needed by searches.
 
-The position of each host is kept by the daemon, in one write with the files: whatever is killed or restored, the next
-pass goes on from what the daemon really has.
+The position of each host is kept by the daemon, in the write of the files: after a kill or a restore the next pass goes
+on from the daemon's own position.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from shazimd.text import path_bytes
 log = structlog.get_logger()
 
 READ_AT_ONCE = 3
-"""Parts that the daemon is given at a time while all files of a host are read: while one is flushed, one is checked and
-one waits, so that two often share the next flush."""
+"""Parts given to the daemon at a time while all files of a host are read: a part is flushed, the next is checked and the
+third waits; two often share the next flush."""
 WAIT_S = 10.0
 """Pause without a notification: one may get lost with a connection."""
 DECIDE_S = 0.3

@@ -1,8 +1,8 @@
-"""Lay two pictures on one ground before they are compared.
+"""Lay two pictures on a common ground before they are compared.
 
 A cut-out or a logo with transparent pixels is flattened on white here, and elsewhere on black, on grey or on the colour
-of a page. It is kept how far each pixel is transparent, so the picture can be laid on the ground that the other one
-shows along its border.
+of a page. The transparency of each pixel is kept, and the picture can be laid on the ground along the border of the
+other picture.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ _NEAR = 8.0
 
 
 def on_one_ground(query: Features, candidate: Features) -> tuple[Features, Features] | None:
-    """Both pictures, the one with transparent pixels laid on the other's ground if that one shows another; None where
-    nothing of it shows there."""
+    """Both pictures, the picture with transparent pixels laid on the other's ground if the two grounds differ; None if
+    nothing of the picture shows there."""
     if query.small.clear is None and candidate.small.clear is None:
         return query, candidate
     ours, theirs = query.small.ground, candidate.small.ground

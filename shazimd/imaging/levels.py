@@ -1,5 +1,5 @@
-"""Levels lost at the ends of the scale: a picture that was made brighter, or richer in contrast or colour, is clipped
-where the picture that it was made from still has shades."""
+"""Levels lost at the ends of the scale: a picture made brighter, or richer in contrast or colour, is clipped in places
+with shades in the original."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Rgb = NDArray[np.uint8]
 
 
 def with_lost_levels(a: Rgb, b: Rgb, there: PixelMap) -> int:
-    """1 if the asked picture has lost levels that the known one has, -1 for the other way round; 0 for neither or
-    both. ``there`` leads from the asked picture to the known one."""
+    """1 if the asked picture has lost levels of the known picture, -1 for the reverse; 0 for neither or both. ``there``
+    leads from the asked picture to the known picture."""
     return _has_lost(a, b, inverted_map(there)) - _has_lost(b, a, there)
 
 

@@ -13,8 +13,8 @@ from shazimd.imaging.features import Features
 from shazimd.types import Mapping
 
 CONTAINED_MIN = 0.8
-"""Pages, drawings and plain pictures: the part of one picture that lies on the other. Two months of a calendar agree in
-all days but for a week; a crop in a window of a screen lies whole on its original."""
+"""Pages, drawings and plain pictures: the part of a picture on the other picture. Two months of a calendar agree in all
+days but for a week; a crop in a window of a screen lies whole on its original."""
 
 
 def mapping(affine: NDArray[np.float64], query: Features, candidate: Features, mirrored: bool) -> Mapping:
@@ -31,7 +31,7 @@ def mapping(affine: NDArray[np.float64], query: Features, candidate: Features, m
 
 
 def upright(laid: Mapping, query: Features, candidate: Features) -> NDArray[np.float64]:
-    """The affine map [2, 3] that ``mapping`` described, of one that neither turns nor mirrors."""
+    """The affine map [2, 3] described by ``mapping``; the map neither turns nor mirrors."""
     left, top, right, bottom = laid.region
     across, down = candidate.width / query.width, candidate.height / query.height
     return np.array(
@@ -43,7 +43,7 @@ def upright(laid: Mapping, query: Features, candidate: Features) -> NDArray[np.f
 
 
 def shared_parts(affine: NDArray[np.float64], query: Features, match: Features) -> tuple[float, float]:
-    """The parts of the query and of the match, [0, 1], that lie on the other picture."""
+    """The parts of the query and of the match, [0, 1], on the other picture."""
     (a, b, c), (d, e, f) = affine.tolist()
     corners = [[a * x + b * y + c, d * x + e * y + f] for x, y in _corners(query)]
     shared = _area(_within(corners, (match.width, match.height)))
@@ -58,8 +58,8 @@ def _corners(features: Features) -> list[tuple[int, int]]:
 def _within(corners: list[list[float]], size: tuple[int, int]) -> list[list[float]]:
     """The part of a convex polygon within a frame (Sutherland and Hodgman, CACM 1974).
 
-    OpenCV's intersectConvexConvex gives half of the area for one in twelve maps near to the identity, where edges of
-    both lie on one line up to rounding."""
+    OpenCV's intersectConvexConvex gives half of the area for a twelfth of maps near to the identity, with edges of both
+    on a common line up to rounding."""
     for axis, border, sign in ((0, 0, 1), (0, size[0], -1), (1, 0, 1), (1, size[1], -1)):
         kept: list[list[float]] = []
         for before, here in zip([corners[-1], *corners], corners, strict=False):

@@ -1,11 +1,11 @@
-"""One thread at a time computes, of dozens that mostly wait.
+"""Turns at computing: a single thread has the turn, of dozens; most wait.
 
-The interpreter runs one thread at a time, and LMDB and the system make it give up its lock at each call. Threads that
-want the lock back hand it from processor to processor: half of the time of files with known bytes
-(``benchmarks.known_bytes``). A thread that waits for its turn sleeps instead.
+The interpreter runs a single thread, and LMDB and the system make a thread give up the interpreter's lock at each call.
+Threads in need of the lock pass the lock from processor to processor: half of the time of files with known bytes
+(``benchmarks.known_bytes``). A thread without the turn sleeps instead.
 
-A turn protects nothing but speed. A thread gives it up before it waits for anything, and goes on without after
-``PATIENCE_S``: a disk that hangs unexpectedly holds up no other thread for longer.
+A turn protects nothing but speed. A thread gives up the turn before each wait, and goes on without a turn after
+``PATIENCE_S``: a disk in trouble holds up no other thread for longer.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Damage to a data file: to its structure, as LMDB's own verifier finds it, and to its rows, by their checksums.
+"""Damage to a data file: to the structure, as found by LMDB's own verifier, and to the rows, by their checksums.
 
-Both read the file by read(2), so no damage can end this process. LMDB opens it only to hold a snapshot beside a daemon
-that writes: the pages of a snapshot stay as they are while a reader holds it.
+Both read the file by read(2): no damage can end this process. LMDB opens the file only to hold a snapshot beside a
+writing daemon: the pages of a snapshot stay as they are while a reader holds the snapshot.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shazimd.store.tables import CHECKSUM_BYTES, LARGE, TABLES_MAX, Tables, Tran
 
 DATA = "data.mdb"
 TRIES = 1000
-"""A daemon that writes may overwrite the meta page of a snapshot before it is read."""
+"""A writing daemon may overwrite the meta page of a snapshot before the page is read."""
 
 
 @dataclass
