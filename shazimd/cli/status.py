@@ -111,6 +111,7 @@ def _root(root: RootStatus) -> str:
 
 
 _STATES = {
+    "failed": "not watched after a fault, which the daemon's log has; `shazimctl reload` watches it again",
     "unavailable": "not there; its images stay known until it is back",
     "held": "many files are gone, or another disk is there; forgotten after a day, or at once by `shazimctl rescan`",
 }

@@ -31,6 +31,8 @@ RETRY_S = 5.0
 """Interval of looking for a missing root; a mount is noticed at once."""
 RETRY_FIRST_S = 0.05
 """The first retry, and doubled until RETRY_S: a link to the root may be removed and made anew."""
+SLEEP_MAX_S = 86_400
+"""Longest call of poll, which refuses more than 24 days. The thread then sleeps on."""
 
 
 class Watcher:
@@ -103,9 +105,10 @@ class Watcher:
         return self._state != "watching" or self._mode == "poll" or self._watches.alive()
 
     def is_behind(self) -> bool:
-        """Whether there are changes in the root still to be reported. False for an unavailable root."""
+        """Whether there are changes in the root still to be reported: False for an unavailable root, True for a failed
+        one."""
         if self._thread is None or self._state not in ("starting", "watching"):
-            return False
+            return self._state == "failed"
         return self._watches.is_behind() or self._due or self._walking  # in this order: lost events make a walk due
 
     def status(self) -> WatchStatus:
@@ -131,6 +134,9 @@ class Watcher:
         try:
             while not self._stopping:
                 self._sleep(self._guarded_turn(mounts), mounts)
+        except Exception:
+            self._state = "failed"
+            log.exception("watcher_died", root=self._rules.root, remedy="shazimctl reload watches it again")
         finally:
             self._watched.clear()
             self._watches.leave(self._watched)
@@ -222,7 +228,7 @@ class Watcher:
             if self._mounts_of_root(mounts) != self._mounted:
                 self._due = True
                 return
-            ready = [fd for fd, _ in poller.poll(left * 1000 + 1)]
+            ready = [fd for fd, _ in poller.poll(min(left, SLEEP_MAX_S) * 1000 + 1)]
             if mounts.fileno() in ready:  # first: the kernel tells of it once, and an unmounted root wakes as well
                 mounts.expire()
             if self._wake in ready:

@@ -39,6 +39,8 @@ T = TypeVar("T")
 _HEADER = struct.Struct(">QQ")
 _PIECE_BYTES = 1 << 16
 """Most messages come whole in one piece: each further call may have to wait for Python's lock."""
+_WAIT_MAX_S = 86_400
+"""Longest call of poll, which refuses more than 24 days."""
 START = 0
 """The job of the frame by which a worker says that it is ready."""
 
@@ -137,9 +139,10 @@ def _wait(channel: socket.socket, event: int, deadline: float | None) -> None:
     """Until a channel can be read from, or written to. Raises TimeoutError after the deadline."""
     waiting = select.poll()
     waiting.register(channel, event)
-    left_ms = None if deadline is None else 1000 * (deadline - time.monotonic())
-    if not waiting.poll(None if left_ms is None else max(0.0, left_ms)):
-        raise TimeoutError("the deadline has passed")
+    left_s = None if deadline is None else deadline - time.monotonic()
+    while not waiting.poll(None if left_s is None else 1000 * min(max(0.0, left_s), _WAIT_MAX_S)):
+        if deadline is not None and (left_s := deadline - time.monotonic()) <= 0:
+            raise TimeoutError("the deadline has passed")
 
 
 SEALED_BYTES_MIN = 1 << 16

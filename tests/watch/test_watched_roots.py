@@ -203,6 +203,33 @@ def test_the_whole_root_is_told_at_a_period(root: Path, watches: Watches) -> Non
     m.stop()
 
 
+def test_a_period_may_be_long(mirror: MakeMirror, root: Path) -> None:
+    """Thirty days are more milliseconds than poll(2) takes; the thread sleeps all the same, and is woken."""
+    m = mirror()
+    m.watchers[0]._interval_s = 2_592_000
+    for _ in range(2):
+        m.clear()
+        m.watchers[0].refresh()
+        wait_for(lambda: os.fsencode(root) in m.given_trees())
+    assert m.watchers[0].alive()
+
+
+def test_a_watcher_that_dies_says_it(mirror: MakeMirror, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the log, and in the state of its root, which is behind until it is watched again."""
+    logged: list[dict[str, object]] = []
+    m = mirror()
+    monkeypatch.setattr(watcher.log, "exception", lambda event, **facts: logged.append({"event": event, **facts}))
+    monkeypatch.setattr(m.watchers[0], "_mounts_of_root", Mock(side_effect=ZeroDivisionError))
+    m.watchers[0].refresh()
+    thread = m.watchers[0]._thread
+    assert thread is not None
+    thread.join(patience.PATIENCE_S)
+    assert ("failed", True, False) == (m.status()["state"], m.watchers[0].is_behind(), m.watchers[0].alive())
+    assert {"event": "watcher_died", "root": os.fsencode(root)}.items() <= logged[-1].items()
+    m.stop()
+    assert not m.watchers[0].is_behind()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
 def test_an_unreadable_directory_is_noted_and_watched_once_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """EACCES on one directory is a figure in the status; a chmod repairs it."""

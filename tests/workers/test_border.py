@@ -172,3 +172,17 @@ def test_a_deadline_holds_for_a_worker_that_neither_reads_nor_replies(
         messages.receive(ends[0], deadline=time.monotonic() + 0.1)
     with pytest.raises(TimeoutError):
         messages.send(ends[0], 5, bytes(8 << 20), time.monotonic() + 0.1)
+
+
+def test_a_deadline_may_be_months_away(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Poll takes 24 days at most, and is called again until the reply comes or the time is up."""
+    monkeypatch.setattr(messages, "_WAIT_MAX_S", 0.01)
+    later = threading.Timer(0.1, lambda: messages.send(ends[1], 5, b"reply"))
+    later.start()
+    assert messages.Frame(5, bytearray(b"reply")) == messages.receive(ends[0], deadline=time.monotonic() + 60)
+    later.join()
+    monkeypatch.undo()
+    messages.send(ends[1], 5, b"reply")
+    assert messages.Frame(5, bytearray(b"reply")) == messages.receive(ends[0], deadline=time.monotonic() + 2_592_000)
