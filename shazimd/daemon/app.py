@@ -16,6 +16,7 @@ from shazimd.daemon.ignored import IgnoredPaths
 from shazimd.daemon.parts import Parts
 from shazimd.daemon.roots import check_presence, configured_roots
 from shazimd.daemon.run import Run
+from shazimd.errors import Unavailable
 from shazimd.index.base import Index
 from shazimd.index.cascade import CascadeIndex
 from shazimd.ingest.alerts import Alerts
@@ -56,6 +57,7 @@ class App:
         self._config = config
         self._read_config = read_config
         self._reloading = threading.Lock()
+        self._stopped = False
         with ExitStack() as opened:
             assert config.store.path is not None
             models = Registry(os.path.join(config.store.path, "models"))
@@ -82,8 +84,11 @@ class App:
         self.run.start(self.provision.first_try)
 
     def reload(self) -> ReloadReply:
-        """Start a new run with the present configuration. Raises ConfigError, and then nothing has changed."""
+        """Start a new run with the present configuration. Raises ConfigError, and then nothing has changed; Unavailable
+        once stopped."""
         with self._reloading:
+            if self._stopped:
+                raise Unavailable("the daemon stops")
             read = self._read_config()
             restart_needed, config = self._restart_needed(read), self._until_restart(read)
             roots_now = configured_roots(config.watch)
@@ -106,6 +111,7 @@ class App:
         """Stop the run; queries are answered until ``close``."""
         self.provision.stop()
         with self._reloading:
+            self._stopped = True
             self.run.stop()
 
     def close(self) -> None:

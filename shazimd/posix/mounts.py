@@ -82,7 +82,10 @@ class Mounts:
         return self.of(path), *inside
 
     def close(self) -> None:
-        os.close(self._file)
+        """Closing twice is fine: by then another file may have the number."""
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
 
 
 def of_device(device: int, table: str = TABLE) -> Mount | None:

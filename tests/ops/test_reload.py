@@ -15,7 +15,7 @@ from running import Daemon, draw
 
 from shazimd.config import Config, ModelConfig, StoreConfig, WatchConfig, WorkersConfig
 from shazimd.daemon.app import App
-from shazimd.errors import ConfigError
+from shazimd.errors import ConfigError, Unavailable
 
 
 def roots(daemon: Daemon) -> list[str]:
@@ -214,6 +214,18 @@ def test_a_fault_while_stopping_leaves_a_run_that_watches(app: App, monkeypatch:
         app.reload()
     wait_for(lambda: app.run is not old and app.run.state == "ready")
     assert app.alive()
+
+
+def test_a_reload_during_the_stop_is_refused(app: App) -> None:
+    """It would start a run that nobody stops."""
+    app.start()
+    wait_for(lambda: app.run.state == "ready")
+    last = app.run
+    app.stop()
+    with pytest.raises(Unavailable, match="the daemon stops"):
+        app.reload()
+    assert app.run is last
+    assert not last.alive()
 
 
 def test_a_reload_does_not_wait_for_the_model(app: App, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,15 @@ def test_shared_file_systems_do_not(fstype: bytes) -> None:
     assert not Mount(b"/", fstype, b"0:1").gives_events
 
 
+def test_a_table_that_is_closed_twice_closes_no_other_file() -> None:
+    """The number of its descriptor is another file's by then."""
+    table = Mounts()
+    table.close()
+    other = os.open("/dev/null", os.O_RDONLY)
+    table.close()
+    os.close(other)
+
+
 def test_the_innermost_mount_counts() -> None:
     """/proc lies on proc, whatever / is; a path that merely begins alike does not lie on it."""
     table = Mounts()
