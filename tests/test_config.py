@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -133,16 +134,17 @@ def test_a_directory_with_a_dollar_in_its_name_is_itself(tmp_path: Path) -> None
     [
         ("photos", "expected an absolute path; ~ and $VARIABLES are replaced"),
         ("~nosuchuser/p", "expected an absolute path; ~ and $VARIABLES are replaced"),
+        ("/srv/\0p", "expected a path without a NUL character"),
         ("$NOSUCH/p", "but the variable NOSUCH is not set"),
         ("/srv/${NOSUCH}/p", "but the variable NOSUCH is not set"),
     ],
 )
-def test_a_relative_path_is_refused(given: str, fault: str) -> None:
-    """It would depend on the directory in which the daemon was started."""
+def test_a_path_that_is_none_or_relative_is_refused(given: str, fault: str) -> None:
+    """A relative one would depend on the directory in which the daemon was started."""
     for key, (table, value) in zip(PATHS, with_paths(given).items(), strict=True):
         with pytest.raises(ConfigError) as caught:
             config.parse({table: value}, "c")
-        assert f'c: {key} is "{given}", {fault}' == str(caught.value)
+        assert f"c: {key} is {json.dumps(given)}, {fault}" == str(caught.value)
 
 
 def test_a_message_of_another_form_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:

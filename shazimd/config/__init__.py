@@ -368,6 +368,8 @@ def _expanded(root: WatchConfig, name: str) -> WatchConfig:
 
 def _path(given: str, name: str) -> str:
     """An absolute path, with ~ and $VARIABLES replaced. Raises ConfigError; ``name`` stands for the key."""
+    if "\0" in given:
+        raise ConfigError(f"{name} is {json.dumps(given)}, expected a path without a NUL character")
     path = paths.expanded(given)
     if not os.path.lexists(path) and (unset := re.search(r"\$(\w+|\{\w+\})", path)):
         raise ConfigError(f"{name} is {json.dumps(given)}, but the variable {unset[1].strip('{}')} is not set")

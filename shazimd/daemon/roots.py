@@ -14,7 +14,7 @@ from shazimd.ingest.values import first_scan_began, has_baseline, set_first_scan
 from shazimd.posix.mounts import is_at_or_below
 from shazimd.store.base import Store, Writer
 from shazimd.text import readable
-from shazimd.watch.filters import Filter
+from shazimd.watch.filters import Filter, normal_path
 
 
 class RootConfig(NamedTuple):
@@ -43,7 +43,7 @@ def configured_roots(watch: Sequence[WatchConfig]) -> list[RootConfig]:
 
 
 def _banks(config: WatchConfig) -> tuple[bytes, ...]:
-    return tuple(os.path.normpath(os.fsencode(bank)) for bank in config.only_against)
+    return tuple(map(normal_path, config.only_against))
 
 
 def check_presence(roots: Sequence[RootConfig], store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -127,7 +128,12 @@ class DaemonService:
             "failed": counts["failed"],
             "roots": roots,
             "model": self._app.provision.status(self._app.library.model),
-            "store": {**store.info(), "fault": self._app.committer.fault, "outdated": self._app.library.filling.left},
+            "store": {
+                **store.info(),
+                **path_fields(os.fsencode(store.info()["path"])),
+                "fault": self._app.committer.fault,
+                "outdated": self._app.library.filling.left,
+            },
             "workers": {"missing_layers": self._app.workers.missing_layers()},
             "relations": run.relating.status(),
             "last_alert": self._app.alerts.last,

@@ -79,10 +79,9 @@ class ModelStatus(TypedDict):
     """error of the last attempt to install; absent while installed"""
 
 
-class StoreInfo(TypedDict):
+class StoreInfo(PathFields):
     """A store and its size on the disk."""
 
-    path: str
     schema: int
     size_bytes: int
     map_size_bytes: int

@@ -113,7 +113,8 @@ def held(directory: str) -> Iterator[tuple[Snapshot, lmdb.Environment, Transacti
     with last(directory):  # LMDB divides by numbers in the meta pages
         pass
     size = os.path.getsize(os.path.join(directory, DATA))
-    env = lmdb.open(directory, readonly=True, create=False, max_dbs=TABLES_MAX, map_size=2 * size + (1 << 30))
+    name = os.fsencode(directory)  # as text LMDB takes UTF-8 alone
+    env = lmdb.open(name, readonly=True, create=False, max_dbs=TABLES_MAX, map_size=2 * size + (1 << 30))
     try:
         for _ in range(TRIES):
             with env.begin() as txn:

@@ -217,7 +217,7 @@ def copy(env: lmdb.Environment, directory: str) -> None:
 
 def _open(directory: str, map_size_bytes: int) -> lmdb.Environment:
     return lmdb.open(
-        directory,
+        os.fsencode(directory),  # as text LMDB takes UTF-8 alone
         map_size=map_size_bytes,
         mode=0o600,
         max_dbs=TABLES_MAX,

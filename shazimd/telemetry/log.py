@@ -22,7 +22,7 @@ from shazimd.telemetry import journal
 from shazimd.telemetry.console import ConsoleHandler, ConsoleRenderer
 from shazimd.telemetry.lines import shown_json
 from shazimd.telemetry.repeats import Repeats
-from shazimd.text import path_fields_as
+from shazimd.text import path_fields_as, printable
 
 Format = Literal["auto", "console", "journal", "json"]
 
@@ -151,4 +151,6 @@ def _paths_as_text(_logger: WrappedLogger, _name: str, event: EventDict) -> Even
     for key, value in list(event.items()):
         if isinstance(value, bytes):
             event.update(path_fields_as(key, value))
+        elif isinstance(value, str) and not value.isascii() and any("\udc80" <= c <= "\udcff" for c in value):
+            event[key] = printable(value)  # such as an error with the name of a file that is not UTF-8
     return event

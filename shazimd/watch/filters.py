@@ -25,7 +25,7 @@ class Filter:
     """A root's rules. Safe from any thread."""
 
     def __init__(self, config: WatchConfig) -> None:
-        self.root = os.path.normpath(os.path.abspath(os.fsencode(config.path)))
+        self.root = normal_path(config.path)
         self.follow_symlinks = config.follow_symlinks
         self._sniff = config.sniff
         self._excluded = _any_of(config.exclude)
@@ -50,6 +50,11 @@ class Filter:
         """Whether a path below the root may be an image in entered directories."""
         *directories, name = path[len(self.root) :].strip(b"/").split(b"/")
         return self.takes(name) and all(map(self.enters, directories))
+
+
+def normal_path(path: str) -> bytes:
+    """The path absolute and normalised, with a single slash at its beginning: two stay in ``os.path.normpath``."""
+    return b"/" + os.path.abspath(os.fsencode(path)).lstrip(b"/")
 
 
 def _is_of_image(name: bytes) -> bool:

@@ -16,6 +16,8 @@ from daemon_process import DaemonProcess, daemon_process, drawing
 from patience import PATIENCE_S
 from PIL import Image, ImageOps
 
+from shazimd.text import path_bytes
+
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[DaemonProcess]:
@@ -215,6 +217,19 @@ def test_a_bad_file_is_one_line_and_the_daemon_carries_on(
     daemon.ctl("rescan")
     daemon.settled()
     assert (1, 1, 1) == (len(daemon.events("image_failed")), daemon.status()["failed"], daemon.status()["images"])
+
+
+def test_a_store_whose_name_is_not_utf8_and_a_root_with_two_slashes(daemon: DaemonProcess) -> None:
+    """The daemon starts, its status has both, and the store is checked beside it."""
+    store = str(daemon.store) + os.fsdecode(b"\xff")
+    daemon.arguments[0] = "/" + str(daemon.root)
+    daemon.start("--store", store)
+    drop(daemon, drawing(1), "a.png")
+    daemon.settled()
+    status = daemon.status()
+    assert (1, [str(daemon.root)]) == (status["images"], [root["path"] for root in status["roots"]])
+    assert os.fsencode(store) == path_bytes(status["store"])
+    assert 0 == daemon.ctl("store", "--store", store, "check").returncode
 
 
 def test_a_name_that_is_not_utf8_is_given_exactly(daemon: DaemonProcess) -> None:

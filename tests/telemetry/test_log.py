@@ -40,6 +40,14 @@ def test_json_gives_a_path_that_is_not_utf8_exactly_and_readably() -> None:
     assert b"/p/\xff.jpg" == base64.b64decode(line["path_b64"])
 
 
+def test_a_text_with_bytes_that_are_not_utf8_is_written() -> None:
+    """Such as an error that names a file."""
+    stream = io.StringIO()
+    log.configure("json", stream=stream)
+    structlog.get_logger().error("stopped", reason="/p/\udcff: é")
+    assert "/p/\\xff: é" == json.loads(stream.getvalue())["reason"]
+
+
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_a_file_name_can_not_forge_a_line(log_format: log.Format) -> None:
     """Newlines and escape sequences in a name stay inside its own line."""
