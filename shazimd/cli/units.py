@@ -21,6 +21,7 @@ from importlib.resources import files
 from shazimd import config, paths
 from shazimd.cli.completion import script_path
 from shazimd.errors import ConfigError, InternalError, UsageError
+from shazimd.watch.filters import normal_path
 
 HIDDEN_BY_THE_SANDBOX = ("/home", "/root", "/run/user")
 """ProtectHome= in shazimd.service"""
@@ -212,15 +213,20 @@ def _systemd_version() -> int:
 
 def _config(path: str, directories: Sequence[str]) -> str:
     """Return the present configuration with the missing directories added."""
+    from shazimd.daemon.roots import configured_roots  # 0.2 s
+
     text = _read(path)
     if text is None:
         text = "# See shazimd.toml(5); `systemctl reload shazimd` applies changes.\n"
-    known = {watch.path for watch in config.parse(_parsed(text, path), path).watch}
-    for directory in dict.fromkeys(map(_watchable, directories)):
-        if directory not in known:
+    known = {os.path.realpath(watch.path) for watch in config.parse(_parsed(text, path), path).watch}
+    for directory in map(_watchable, directories):
+        if (real := os.path.realpath(directory)) not in known:
+            known.add(real)
             text += f"\n[[watch]]\npath = {_toml_string(directory)}\n"
-    if not _parsed(text, path).get("watch"):
+    watched = config.parse(_parsed(text, path), path).watch
+    if not watched:
         raise UsageError("no directory to watch, expected at least one")
+    configured_roots(watched)  # the daemon would refuse them after the present one was stopped
     return text
 
 
@@ -232,7 +238,7 @@ def _parsed(text: str, name: str) -> dict[str, object]:
 
 
 def _watchable(word: str) -> str:
-    directory = os.path.abspath(word)
+    directory = os.fsdecode(normal_path(word))
     if not os.path.isdir(directory):
         raise UsageError(f"{directory}: not a directory")
     if not directory.isprintable():
@@ -245,8 +251,9 @@ def _toml_string(text: str) -> str:
 
 
 def _roots_drop_in(config_text: str) -> str:
-    roots = [watch.path for watch in config.parse(tomllib.loads(config_text), "config").watch]
-    lines = [f'BindReadOnlyPaths="-{_unit_string(root)}"\n' for root in roots if _is_hidden(root)]
+    roots = [os.fsdecode(normal_path(watch.path)) for watch in config.parse(tomllib.loads(config_text), "config").watch]
+    places = [root if _is_hidden(root) else os.path.realpath(root) for root in roots]  # a link may lead into a home
+    lines = [f'BindReadOnlyPaths="-{_unit_string(place)}"\n' for place in places if _is_hidden(place)]
     return files("shazimd").joinpath("systemd/roots.conf").read_text("utf-8") + "".join(lines)
 
 

@@ -42,6 +42,7 @@ from shazimd.server.sockets import bind_socket, refuse_waiting, systemd_sockets
 from shazimd.server.users import Admins
 from shazimd.telemetry import log
 from shazimd.text import counted, printable
+from shazimd.watch.filters import normal_path
 
 # Modules stay. Not to look through their 100,000 objects while they load, in each full collection, and at the end saves
 # a quarter of the start, two thirds of the stop, and a pause of 30 ms now and then.
@@ -109,9 +110,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def settings(options: argparse.Namespace) -> Config:
-    """The config file, with the options of the command line. Raises ConfigError."""
+    """The config file, with the options of the command line. Raises ConfigError.
+
+    A directory that both have keeps its table of the file."""
     loaded = config.found(options.config)
-    watched = (*loaded.watch, *(WatchConfig(path=directory) for directory in options.dirs))
+    known = {normal_path(root.path) for root in loaded.watch}
+    given = {normal_path(directory): WatchConfig(path=directory) for directory in options.dirs}
+    watched = (*loaded.watch, *(root for path, root in given.items() if path not in known))
     replace = msgspec.structs.replace
     return replace(
         loaded,

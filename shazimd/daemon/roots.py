@@ -23,11 +23,15 @@ class RootConfig(NamedTuple):
 
 
 def configured_roots(watch: Sequence[WatchConfig]) -> list[RootConfig]:
-    """The roots of a configuration. Raises ConfigError for none, for no directory, and for a root inside another,
-    symlinks followed."""
+    """The roots of a configuration. Raises ConfigError for none, for no directory, for a root given twice, and for one
+    inside another, symlinks followed."""
     if not watch:
         raise ConfigError("no directory to watch: give one on the command line, or [[watch]] path in the config")
-    roots = {rules.root: RootConfig(config, rules) for config, rules in ((config, Filter(config)) for config in watch)}
+    roots: dict[bytes, RootConfig] = {}
+    for rules, config in ((Filter(config), config) for config in watch):
+        if rules.root in roots:
+            raise ConfigError(f"{readable(rules.root)}: is watched by two [[watch]] tables, expected one")
+        roots[rules.root] = RootConfig(config, rules)
     for root in roots:
         if os.path.lexists(root) and not os.path.isdir(root):
             raise ConfigError(f"{readable(root)}: not a directory")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from shazimd.config import WatchConfig
+from shazimd.daemon.main import parser, settings
 from shazimd.daemon.roots import Roots, configured_roots
 from shazimd.errors import ConfigError
 from shazimd.ingest.rules import MatchSettings
@@ -37,6 +38,23 @@ def test_a_root_that_is_a_link_into_another_is_refused(tmp_path: Path, target: s
     (tmp_path / "alias").symlink_to(target)
     with pytest.raises(ConfigError, match="expected roots side by side"):
         configured_roots([WatchConfig(path=str(tmp_path / "outer")), WatchConfig(path=str(tmp_path / "alias"))])
+
+
+def test_a_root_with_two_tables_is_refused(tmp_path: Path) -> None:
+    """Only one could count, and the other's keys would be lost without a word."""
+    watch = [WatchConfig(path=str(tmp_path), reference=True), WatchConfig(path=f"{tmp_path}/")]
+    with pytest.raises(ConfigError, match=r"is watched by two \[\[watch\]\] tables, expected one"):
+        configured_roots(watch)
+
+
+def test_a_directory_of_the_command_line_has_its_table_of_the_file(tmp_path: Path) -> None:
+    """The other directories come after it, each once."""
+    (tmp_path / "c.toml").write_text('[[watch]]\npath = "/srv/photos/"\nreference = true\n')
+    words = ["--config", str(tmp_path / "c.toml"), "/srv/photos", "/srv/other", "/srv/other/"]
+    watched = settings(parser().parse_args(words)).watch
+    assert [("/srv/photos", True), ("/srv/other", False)] == [
+        (root.path.rstrip("/"), root.reference) for root in watched
+    ]
 
 
 def test_a_root_has_criteria_of_its_own_and_the_general_ones_for_the_rest(tmp_path: Path) -> None:

@@ -174,6 +174,40 @@ def test_homes_are_opened_one_directory_at_a_time(layout: units.Layout, monkeypa
     assert [line for line in lines if line.startswith("Bind")] == ['BindReadOnlyPaths="-/home/a b/50%%\\: \\"x\\""']
 
 
+def test_a_link_into_a_home_is_opened(layout: units.Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sandbox hides the directory to which it leads."""
+    (tmp_path / "home/ann").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("home/ann")
+    monkeypatch.setattr(units, "HIDDEN_BY_THE_SANDBOX", (str(tmp_path / "home"),))
+    install(layout, str(tmp_path / "link"))
+    assert f'BindReadOnlyPaths="-{tmp_path}/home/ann"\n' in Path(layout.drop_in()).read_text()
+
+
+@pytest.mark.parametrize("written", ["{}/", "{}/../photos", "/{}", "{}/../link"])
+def test_a_directory_that_is_watched_is_not_added(
+    layout: units.Layout, photos: str, tmp_path: Path, written: str
+) -> None:
+    """By whatever name the configuration has it: a second table would take the place of the first one's keys."""
+    (tmp_path / "link").symlink_to(photos)
+    Path(layout.config).parent.mkdir(parents=True)
+    mine = f'[[watch]]\npath = "{written.format(photos)}"\nreference = true\n'
+    Path(layout.config).write_text(mine)
+    install(layout, photos, photos + "/")
+    assert Path(layout.config).read_text() == mine
+
+
+@pytest.mark.parametrize(("present", "added"), [("photos", "photos/2024"), ("photos/2024", "photos")])
+def test_directories_that_the_daemon_would_refuse_are_refused(
+    layout: units.Layout, tmp_path: Path, present: str, added: str
+) -> None:
+    """Before the running daemon is stopped: it could not start again."""
+    (tmp_path / "photos/2024").mkdir(parents=True)
+    before = install(layout, str(tmp_path / present))
+    with pytest.raises(ConfigError, match="expected roots side by side"):
+        units.plan(layout, [str(tmp_path / added)], PREFIX)
+    assert before[layout.config] == Path(layout.config).read_text()
+
+
 @pytest.mark.parametrize(
     ("directories", "message"),
     [((), "no directory to watch, expected at least one"), (("/nowhere/at/all",), "/nowhere/at/all: not a directory")],
