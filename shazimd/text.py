@@ -186,7 +186,7 @@ def is_threshold(value: float) -> bool:
 
 
 def are_weights(values: Sequence[float]) -> bool:
-    return len(values) == len(SIGNALS) and all(0 <= value < float("inf") for value in values) and any(values)
+    return len(values) == len(SIGNALS) and all(value >= 0 for value in values) and 0 < sum(values) < float("inf")
 
 
 def all_weights(values: Sequence[float]) -> tuple[float, ...]:

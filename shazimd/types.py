@@ -25,7 +25,7 @@ Hashes: TypeAlias = tuple[int | None, ...]
 the most significant); None for one that was not computed."""
 
 Weights: TypeAlias = tuple[float, ...]
-"""Weights in the score, in the order of ``text.SIGNALS``; not negative, not all zero, any sum."""
+"""Weights in the score, in the order of ``text.SIGNALS``; not negative, not all zero, any finite sum."""
 
 Digest: TypeAlias = bytes
 """BLAKE2b-256 of a file's bytes, 32 bytes long: the name of a content."""
@@ -65,7 +65,7 @@ def new_digest(data: bytes = b"") -> hashlib.blake2b:
 
 
 def check_weights(weights: Weights) -> None:
-    """Raise ValueError unless there is a finite weight for each signal, none negative, not all zero."""
+    """Raise ValueError unless there is a weight for each signal, none negative, not all zero, with a finite sum."""
     if not are_weights(weights):
         raise ValueError(f"weights are {list(weights)}, expected {WEIGHTS_EXPECTED}")
 

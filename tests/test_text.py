@@ -19,10 +19,11 @@ def test_a_threshold_out_of_range_is_refused(written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["", "1,1", "1," * len(text.SIGNALS) + "1", "0,0,0", "1,1,-1", "1,1,inf", "nan,1,1", "a,b,c"]
+    "written",
+    ["", "1,1", "1," * len(text.SIGNALS) + "1", "0,0,0", "1,1,-1", "1,1,inf", "1e308,1e308,0", "nan,1,1", "a,b,c"],
 )
 def test_weights_that_make_no_score_are_refused(written: str) -> None:
-    """A finite number for each signal, none negative, not all zero."""
+    """A number for each signal, none negative, not all zero; their sum is finite."""
     with pytest.raises(ValueError, match=f"^{text.WEIGHTS_EXPECTED}$"):
         text.parse_weights(written)
 

@@ -90,8 +90,6 @@ class Scored(NamedTuple):
 def check_search(weights: Weights, threshold: float, limit: int | None) -> None:
     """Raise ValueError for invalid weights, threshold or limit."""
     check_weights(weights)
-    if not math.isfinite(sum(weights)):
-        raise ValueError(f"weights are {list(weights)}, expected a finite sum")
     check_threshold(threshold)
     if limit is not None and limit < 0:
         raise ValueError(f"limit is {limit}, expected a number >= 0, or none")
