@@ -136,7 +136,6 @@ def test_a_directory_with_a_dollar_in_its_name_is_itself(tmp_path: Path) -> None
         ("~nosuchuser/p", "expected an absolute path; ~ and $VARIABLES are replaced"),
         ("/srv/\0p", "expected a path without a NUL character"),
         ("$NOSUCH/p", "but the variable NOSUCH is not set"),
-        ("/srv/${NOSUCH}/p", "but the variable NOSUCH is not set"),
     ],
 )
 def test_a_path_that_is_none_or_relative_is_refused(given: str, fault: str) -> None:
@@ -145,6 +144,17 @@ def test_a_path_that_is_none_or_relative_is_refused(given: str, fault: str) -> N
         with pytest.raises(ConfigError) as caught:
             config.parse({table: value}, "c")
         assert f"c: {key} is {json.dumps(given)}, {fault}" == str(caught.value)
+
+
+def test_a_variable_that_is_not_set_may_be_the_name_of_an_unmounted_directory() -> None:
+    """Of a watched one, by an absolute path: the store knows it. The others are refused."""
+    path = "/mnt/${NOSUCH}/p"
+    (root,) = config.parse({"watch": [{"path": path, "only_against": [path]}]}, "c").watch
+    assert (path, (path,)) == (root.path, root.only_against)
+    for key in ("store.path", "server.socket"):
+        table, name = key.split(".")
+        with pytest.raises(ConfigError, match=re.escape(f'c: {key} is "{path}", but the variable NOSUCH is not set')):
+            config.parse({table: {name: path}}, "c")
 
 
 def test_a_message_of_another_form_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -362,17 +362,30 @@ def parse(raw: dict[str, Any], name: str) -> Config:
 
 
 def _expanded(root: WatchConfig, name: str) -> WatchConfig:
-    banks = [_path(bank, f"{name}.only_against[{position}]") for position, bank in enumerate(root.only_against)]
-    return msgspec.structs.replace(root, path=_path(root.path, f"{name}.path"), only_against=tuple(banks))
+    banks = [
+        _path(bank, f"{name}.only_against[{position}]", is_watched=True)
+        for position, bank in enumerate(root.only_against)
+    ]
+    path = _path(root.path, f"{name}.path", is_watched=True)
+    return msgspec.structs.replace(root, path=path, only_against=tuple(banks))
 
 
-def _path(given: str, name: str) -> str:
-    """An absolute path, with ~ and $VARIABLES replaced. Raises ConfigError; ``name`` stands for the key."""
+def unset_variable(path: str) -> str | None:
+    """The first variable that is left in a path."""
+    found = re.search(r"\$(\w+|\{\w+\})", path)
+    return found[1].strip("{}") if found else None
+
+
+def _path(given: str, name: str, *, is_watched: bool = False) -> str:
+    """An absolute path, with ~ and $VARIABLES replaced. Raises ConfigError; ``name`` stands for the key.
+
+    A watched directory with a $ in its name may be on a disk that is mounted later: the store knows its path."""
     if "\0" in given:
         raise ConfigError(f"{name} is {json.dumps(given)}, expected a path without a NUL character")
     path = paths.expanded(given)
-    if not os.path.lexists(path) and (unset := re.search(r"\$(\w+|\{\w+\})", path)):
-        raise ConfigError(f"{name} is {json.dumps(given)}, but the variable {unset[1].strip('{}')} is not set")
+    is_allowed = os.path.lexists(path) or (is_watched and os.path.isabs(path))
+    if not is_allowed and (unset := unset_variable(path)):
+        raise ConfigError(f"{name} is {json.dumps(given)}, but the variable {unset} is not set")
     if not os.path.isabs(path):
         raise ConfigError(f"{name} is {json.dumps(given)}, expected an absolute path; ~ and $VARIABLES are replaced")
     return path

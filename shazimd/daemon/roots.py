@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from shazimd.config import WatchConfig
+from shazimd.config import WatchConfig, unset_variable
 from shazimd.errors import ConfigError, NotFound
 from shazimd.ingest.rules import MatchSettings
 from shazimd.ingest.values import first_scan_began, has_baseline, set_first_scan_began
@@ -57,7 +57,11 @@ def check_presence(roots: Sequence[RootConfig], store: Store) -> None:
         for path in (root.rules.root for root in roots):
             known = has_baseline(reader, path) or next(iter(reader.walk(path)), None)
             if not known and not os.path.lexists(path):
-                raise ConfigError(f"{readable(path)}: no such directory; create or mount it before its first scan")
+                unset = unset_variable(os.fsdecode(path))
+                remedy = f"set the variable {unset}, or " if unset else ""
+                raise ConfigError(
+                    f"{readable(path)}: no such directory; {remedy}create or mount it before its first scan"
+                )
 
 
 class Roots:

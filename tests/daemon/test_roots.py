@@ -9,7 +9,7 @@ import pytest
 
 from shazimd.config import WatchConfig
 from shazimd.daemon.main import parser, settings
-from shazimd.daemon.roots import Roots, configured_roots
+from shazimd.daemon.roots import Roots, check_presence, configured_roots
 from shazimd.errors import ConfigError
 from shazimd.ingest.rules import MatchSettings
 from shazimd.ingest.values import set_baseline
@@ -38,6 +38,17 @@ def test_a_root_that_is_a_link_into_another_is_refused(tmp_path: Path, target: s
     (tmp_path / "alias").symlink_to(target)
     with pytest.raises(ConfigError, match="expected roots side by side"):
         configured_roots([WatchConfig(path=str(tmp_path / "outer")), WatchConfig(path=str(tmp_path / "alias"))])
+
+
+def test_an_absent_root_is_one_that_the_store_knows(tmp_path: Path) -> None:
+    """It may be on a disk that is mounted later. Of another, a variable that is not set is named."""
+    store = open_store(str(tmp_path / "store"), 64 << 20)
+    roots = configured_roots([WatchConfig(path="/mnt/$NOSUCH/photos")])
+    with pytest.raises(ConfigError, match="no such directory; set the variable NOSUCH, or create or mount it"):
+        check_presence(roots, store)
+    store.write(lambda writer: set_baseline(writer, b"/mnt/$NOSUCH/photos"))
+    check_presence(roots, store)
+    store.close()
 
 
 def test_a_root_with_two_tables_is_refused(tmp_path: Path) -> None:
