@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from shazimd.cli import arguments
 from shazimd.cli.output import say
 
 TYPE_CHECKING = False
@@ -44,7 +45,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     install = verbs.add_parser("install", help="write the units and the configuration, and start the service")
     install.add_argument(
-        "dirs", nargs="*", metavar="DIR", help="a directory to watch, in addition to those of the configuration"
+        "dirs",
+        nargs="*",
+        type=arguments.path,
+        metavar="DIR",
+        help="a directory to watch, in addition to those of the configuration",
     )
     uninstall = verbs.add_parser("uninstall", help="stop the service and remove the units")
     uninstall.add_argument("--purge", action="store_true", help="remove the configuration and the default store too")

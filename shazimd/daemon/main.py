@@ -110,10 +110,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def settings(options: argparse.Namespace) -> Config:
-    """The config file, with the options of the command line. Raises ConfigError.
+    """The config file, with the options of the command line. Raises ConfigError, UsageError.
 
     A directory that both have keeps its table of the file."""
     loaded = config.found(options.config)
+    if "" in options.dirs:  # such as an unset variable of a shell: it would be taken for the working directory
+        raise UsageError('DIR is "", expected a directory')
     known = {normal_path(root.path) for root in loaded.watch}
     given = {normal_path(directory): WatchConfig(path=directory) for directory in options.dirs}
     watched = (*loaded.watch, *(root for path, root in given.items() if path not in known))

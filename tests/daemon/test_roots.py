@@ -10,7 +10,7 @@ import pytest
 from shazimd.config import WatchConfig
 from shazimd.daemon.main import parser, settings
 from shazimd.daemon.roots import Roots, check_presence, configured_roots
-from shazimd.errors import ConfigError
+from shazimd.errors import ConfigError, UsageError
 from shazimd.ingest.rules import MatchSettings
 from shazimd.ingest.values import set_baseline
 from shazimd.store.lmdb_store import open_store
@@ -66,6 +66,12 @@ def test_a_directory_of_the_command_line_has_its_table_of_the_file(tmp_path: Pat
     assert [("/srv/photos", True), ("/srv/other", False)] == [
         (root.path.rstrip("/"), root.reference) for root in watched
     ]
+
+
+def test_an_empty_directory_of_the_command_line_is_refused() -> None:
+    """It would be taken for the working directory."""
+    with pytest.raises(UsageError, match='DIR is "", expected a directory'):
+        settings(parser().parse_args([""]))
 
 
 def test_a_root_has_criteria_of_its_own_and_the_general_ones_for_the_rest(tmp_path: Path) -> None:

@@ -351,6 +351,13 @@ def test_the_end_of_the_input_is_a_no(
     assert not (tmp_path / "config").exists()
 
 
+def test_an_empty_directory_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """It would be taken for the working directory."""
+    with pytest.raises(SystemExit, match="2"):
+        run(["service", "install", "--user", "--dry-run", ""])
+    assert "expected a path" in capsys.readouterr().err
+
+
 def test_nobody_to_ask(
     photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
