@@ -23,8 +23,8 @@ from shazimd.text import path_bytes
 log = structlog.get_logger()
 
 READ_AT_ONCE = 3
-"""Parts given to the daemon at a time while all files of a host are read: a part is flushed, the next is checked and the
-third waits; two often share the next flush."""
+"""Parts given to the daemon at a time while all files of a host are read: a part is flushed, the next is checked, and
+the third waits; two often share the next flush."""
 WAIT_S = 10.0
 """Pause without a notification: one may get lost with a connection."""
 DECIDE_S = 0.3
