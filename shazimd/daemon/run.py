@@ -338,7 +338,8 @@ class Run:
 
     def _look_for_missing(self) -> None:
         for directory in self.ingest.pending.directories():
-            self._debouncer.put(FileEvent(Kind.TREE, directory))
+            if self.roots.of(directory):  # else of a root that is watched no more
+                self._debouncer.put(FileEvent(Kind.TREE, directory))
         self._debouncer.wake()  # the run's thread may wait without a limit
 
     def _scan(self) -> None:
