@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 
 import structlog
@@ -25,8 +26,10 @@ from shazimd.daemon.comparing import Comparing
 from shazimd.daemon.failures import failed_files
 from shazimd.daemon.parts import Parts
 from shazimd.daemon.progress import BaselineCount, log_baseline_complete
+from shazimd.daemon.rescans import Rescans
 from shazimd.daemon.rest import Rest
 from shazimd.daemon.roots import RootConfig, Roots
+from shazimd.errors import NotFound
 from shazimd.ingest.backfill import Backfill
 from shazimd.ingest.collect import Collector
 from shazimd.ingest.ingest import Ingest, Outcome
@@ -40,7 +43,7 @@ from shazimd.ingest.scan import Depth, Findings
 from shazimd.protocol.status import RootState, ScanStatus, State
 from shazimd.search.duplicates import Scoring
 from shazimd.search.keep import KeepRules
-from shazimd.text import path_fields
+from shazimd.text import path_fields, readable
 from shazimd.watch.debounce import Debouncer
 from shazimd.watch.events import FileEvent, Kind, Stage
 from shazimd.watch.tree import Watches
@@ -104,8 +107,7 @@ class Run:
         new = self.roots.without_baseline
         self._progress = BaselineCount(parts.store, {r.rules.root: r.rules for r in roots if r.rules.root in new})
         self._scanning = False
-        self._asked: dict[bytes, Depth] = {}
-        """directories of a user's rescan: missing files are removed without the deletion guard"""
+        self._rescans = Rescans(self.roots.may_stall)
         self._baselines = Baselines(self.roots, self._watchers, parts.store, committer, decoders(limits))
         self._begun = False
         self._draining = threading.Event()
@@ -193,23 +195,39 @@ class Run:
         }
 
     def rescan(self, path: bytes | None, *, deep: bool = False) -> None:
-        """Compare a file or directory, or all roots, with the disk soon. Raises NotFound outside the roots.
+        """Compare a file or directory, or all roots, with the disk soon: missing files are removed without the deletion
+        guard. Raises NotFound outside the roots, and for roots that are away.
 
         ``deep``: every file is read, though its stat is unchanged."""
         self.ingest.retries.clear()
         depth = Depth.ALL if deep else Depth.NONE
         if path is None:
-            for root, watcher in self._watchers.items():
-                self._asked[root] = depth
-                watcher.refresh()
+            self._rescan_roots(depth)
             return
         path = self.roots.known_path(path)
         self.roots.expect(path)
-        if os.path.isdir(path):
-            self._asked[path] = depth
+        around = self.roots.of(path)
+        if around and self._rescans.place(around.rules.root) is None:
+            raise _away([around.rules.root])
+        if os.path.isdir(path) or (not os.path.lexists(path) and self._has_files_below(path)):
+            self._rescans.note(path, depth)
             self._debouncer.put(FileEvent(Kind.TREE, path))
         else:
             self._offer(path, Lane.LIVE, is_deep=deep)
+
+    def _rescan_roots(self, depth: Depth) -> None:
+        there = [root for root in self._watchers if self._rescans.place(root) is not None]
+        if not there:
+            raise _away(self._watchers)
+        for root in there:
+            self._rescans.note(root, depth)
+        for watcher in self._watchers.values():
+            watcher.refresh()
+
+    def _has_files_below(self, directory: bytes) -> bool:
+        with suppress(ValueError), self._library.store.read() as reader:
+            return next(reader.walk(directory), None) is not None
+        return False  # a name longer than the store takes
 
     def retry(self, path: bytes | None) -> int:
         """Read the failed files, all or those at or below a path, again soon; their number."""
@@ -288,9 +306,9 @@ class Run:
 
     def _handle(self, event: FileEvent) -> None:
         if event.kind is Kind.TREE:
-            asked = self._asked.pop(event.path, None)
+            asked, confirmed = self._rescans.take(event.path)
             depth = Depth.FAILED if self._baselines.retries_failed and event.path in self._watchers else Depth.NONE
-            self._reconciler.request(event.path, confirmed=asked is not None, depth=max(asked or Depth.NONE, depth))
+            self._reconciler.request(event.path, confirmed=confirmed, depth=max(asked, depth))
             self._scanning = True
         else:
             lane = Lane.BACKLOG if self._baselines.settle(event.path) else Lane.LIVE
@@ -365,6 +383,11 @@ class Run:
         self._baselines.note(findings, delayed)
         for path in findings.unsettled:
             self._debouncer.put(FileEvent(Kind.FILE, path))
+
+
+def _away(roots: Iterable[bytes]) -> NotFound:
+    names = ", ".join(map(readable, roots))
+    return NotFound(f"{names}: not there; known images stay, until: shazimctl forget PATH")
 
 
 def _wait(moves: list[Future[None]]) -> None:
