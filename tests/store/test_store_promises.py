@@ -18,6 +18,7 @@ from shazimd.fingerprint import Fingerprint, FloatVector, Query, Signals
 from shazimd.ingest.foreign_rows import ForeignFile
 from shazimd.store import keys, tables
 from shazimd.store.base import Store, Writer
+from shazimd.text import NAME_BYTES_MAX
 from shazimd.types import ContentId, FileRow, FileState, Listing, Stat
 
 Make = Callable[..., Fingerprint]
@@ -84,7 +85,7 @@ def test_a_path_that_is_not_normal_is_refused(store: Store, failed: FileRow, pat
 
 def test_the_longest_name_has_room(store: Store, make_fingerprint: Make, indexed: Indexed) -> None:
     """A name of 495 bytes can be kept, found by its content, moved and removed."""
-    path = b"/d/" + b"\xff" * keys.NAME_BYTES_MAX
+    path = b"/d/" + b"\xff" * NAME_BYTES_MAX
     content = store.write(lambda w: w.add_content(b"d", make_fingerprint(1)))
     put(store, path, row=indexed(content))
     store.write(lambda w: w.move(b"/d", b"/e"))
