@@ -35,6 +35,7 @@ from shazimd.ingest.collect import Collector
 from shazimd.ingest.ingest import Ingest, Outcome
 from shazimd.ingest.lanes import Jobs, Lane
 from shazimd.ingest.moves import apply_move, leave_out
+from shazimd.ingest.patience import RemoteRoots
 from shazimd.ingest.pending import PendingAlert
 from shazimd.ingest.reconcile import Reconciler
 from shazimd.ingest.relate import Relating
@@ -100,8 +101,9 @@ class Run:
         self._rest = Rest(parts.store, self._jobs)
         self._give_up = workers.abandon_files
         memory, version = self.ingest.memory, VERSION if config.match.verify else None
-        self.backfill = Backfill(library, committer, workers, self._jobs, memory, version)
-        self.relating = Relating(library, committer, parts.comparers)
+        remote = RemoteRoots(self.roots.stalling)
+        self.backfill = Backfill(library, committer, workers, self._jobs, memory, version, remote)
+        self.relating = Relating(library, committer, parts.comparers, remote)
         self._comparing = Comparing(self.relating, self._jobs, parts.duplicates, self.keep, self.scoring)
         self._collector = Collector(parts.library, parts.committer, self._jobs, config.store.keep_deleted_s)
         new = self.roots.without_baseline
@@ -348,7 +350,7 @@ class Run:
     def _decide(self, pending: PendingAlert, *, is_last: bool = False) -> None:
         """Have a job decide on an alert, under a key of its own: the path may be ingested as well."""
         work = partial(self._decide_alert, pending, is_last=is_last)
-        self._jobs.offer(("pending alert", pending.number), work, Lane.LIVE)
+        self._jobs.offer(("pending alert", pending.number), work, Lane.LIVE, self.roots.stalling(pending.path))
 
     def _decide_alert(self, pending: PendingAlert, *, is_last: bool) -> None:
         if not self.ingest.pending.decide(pending, is_last=is_last):
