@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 DIGEST_BYTES = 32
 """Of the name of a content: BLAKE2b-256 of a file's bytes."""
+NAME_BYTES_MAX = 495
+"""The longest name that the store takes, see ``store.keys``. Linux itself keeps to 255; vfat and NTFS, with 255 UTF-16
+units, reach further."""
 THRESHOLD_EXPECTED = "a number from 0 to 1"
 NARROW = 60
 """Columns: on a narrower terminal an alert's two paths have lines of their own."""

@@ -264,6 +264,11 @@ class Match:
     """see ``Fingerprint.damaged``"""
 
 
+TIME_NS_MAX = (1 << 62) - 1
+"""In ns from 1970: times of files before 1823 and after 2116 count as these bounds. NTFS and SMB give 1601 for a time
+of zero; the store keeps no number of more than 64 bits, and another host takes none beyond these bounds."""
+
+
 class Stat(NamedTuple):
     """Attributes of a file that change with its content."""
 
@@ -275,7 +280,7 @@ class Stat(NamedTuple):
 
     @classmethod
     def of(cls, found: os.stat_result) -> Stat:
-        return cls(found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
+        return cls(found.st_size, _bounded(found.st_mtime_ns), found.st_ino, _bounded(found.st_ctime_ns))
 
     @property
     def without_ctime(self) -> Stat:
@@ -287,6 +292,10 @@ class Stat(NamedTuple):
 
         Unpacking over a file may keep size, mtime and inode; ctime then differs."""
         return self.without_ctime == known.without_ctime and known.ctime_ns in (0, self.ctime_ns)
+
+
+def _bounded(time_ns: int) -> int:
+    return max(-TIME_NS_MAX, min(time_ns, TIME_NS_MAX))
 
 
 class FileState(StrEnum):

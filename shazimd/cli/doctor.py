@@ -247,7 +247,10 @@ def _to_reach(error: ShazimdError, situation: Situation, *, failed: bool) -> str
 def _root(root: RootStatus, situation: Situation) -> Iterator[Finding]:
     name = f"directory {root['path']}"
     if root["state"] not in ("watching", "starting"):
-        yield Finding(f"{name}: {root['state']}", "check that it is mounted; its indexed images are kept meanwhile")
+        remedy = "check that it is mounted; its indexed images are kept meanwhile"
+        if root["state"] == "failed":
+            remedy = f"restart the daemon; the fault is in the log: {situation.logs()}"
+        yield Finding(f"{name}: {root['state']}", remedy)
     if unreadable := root["unreadable_dirs"]:
         yield Finding(f"{name}: {unreadable} directories can't be read", "give the daemon's user r and x on them")
     if unwatched := root["unwatched_dirs"]:

@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 
 import structlog
@@ -25,13 +26,16 @@ from shazimd.daemon.comparing import Comparing
 from shazimd.daemon.failures import failed_files
 from shazimd.daemon.parts import Parts
 from shazimd.daemon.progress import BaselineCount, log_baseline_complete
+from shazimd.daemon.rescans import Rescans
 from shazimd.daemon.rest import Rest
 from shazimd.daemon.roots import RootConfig, Roots
+from shazimd.errors import NotFound
 from shazimd.ingest.backfill import Backfill
 from shazimd.ingest.collect import Collector
 from shazimd.ingest.ingest import Ingest, Outcome
 from shazimd.ingest.lanes import Jobs, Lane
 from shazimd.ingest.moves import apply_move, leave_out
+from shazimd.ingest.patience import RemoteRoots
 from shazimd.ingest.pending import PendingAlert
 from shazimd.ingest.reconcile import Reconciler
 from shazimd.ingest.relate import Relating
@@ -40,7 +44,7 @@ from shazimd.ingest.scan import Depth, Findings
 from shazimd.protocol.status import RootState, ScanStatus, State
 from shazimd.search.duplicates import Scoring
 from shazimd.search.keep import KeepRules
-from shazimd.text import path_fields
+from shazimd.text import path_fields, readable
 from shazimd.watch.debounce import Debouncer
 from shazimd.watch.events import FileEvent, Kind, Stage
 from shazimd.watch.tree import Watches
@@ -97,15 +101,15 @@ class Run:
         self._rest = Rest(parts.store, self._jobs)
         self._give_up = workers.abandon_files
         memory, version = self.ingest.memory, VERSION if config.match.verify else None
-        self.backfill = Backfill(library, committer, workers, self._jobs, memory, version)
-        self.relating = Relating(library, committer, parts.comparers)
+        remote = RemoteRoots(self.roots.stalling)
+        self.backfill = Backfill(library, committer, workers, self._jobs, memory, version, remote)
+        self.relating = Relating(library, committer, parts.comparers, remote)
         self._comparing = Comparing(self.relating, self._jobs, parts.duplicates, self.keep, self.scoring)
         self._collector = Collector(parts.library, parts.committer, self._jobs, config.store.keep_deleted_s)
         new = self.roots.without_baseline
         self._progress = BaselineCount(parts.store, {r.rules.root: r.rules for r in roots if r.rules.root in new})
         self._scanning = False
-        self._asked: dict[bytes, Depth] = {}
-        """directories of a user's rescan: missing files are removed without the deletion guard"""
+        self._rescans = Rescans(self.roots.may_stall)
         self._baselines = Baselines(self.roots, self._watchers, parts.store, committer, decoders(limits))
         self._begun = False
         self._draining = threading.Event()
@@ -193,23 +197,39 @@ class Run:
         }
 
     def rescan(self, path: bytes | None, *, deep: bool = False) -> None:
-        """Compare a file or directory, or all roots, with the disk soon. Raises NotFound outside the roots.
+        """Compare a file or directory, or all roots, with the disk soon: missing files are removed without the deletion
+        guard. Raises NotFound outside the roots, and for roots that are away.
 
         ``deep``: every file is read, though its stat is unchanged."""
         self.ingest.retries.clear()
         depth = Depth.ALL if deep else Depth.NONE
         if path is None:
-            for root, watcher in self._watchers.items():
-                self._asked[root] = depth
-                watcher.refresh()
+            self._rescan_roots(depth)
             return
         path = self.roots.known_path(path)
         self.roots.expect(path)
-        if os.path.isdir(path):
-            self._asked[path] = depth
+        around = self.roots.of(path)
+        if around and self._rescans.place(around.rules.root) is None:
+            raise _away([around.rules.root])
+        if os.path.isdir(path) or (not os.path.lexists(path) and self._has_files_below(path)):
+            self._rescans.note(path, depth)
             self._debouncer.put(FileEvent(Kind.TREE, path))
         else:
             self._offer(path, Lane.LIVE, is_deep=deep)
+
+    def _rescan_roots(self, depth: Depth) -> None:
+        there = [root for root in self._watchers if self._rescans.place(root) is not None]
+        if not there:
+            raise _away(self._watchers)
+        for root in there:
+            self._rescans.note(root, depth)
+        for watcher in self._watchers.values():
+            watcher.refresh()
+
+    def _has_files_below(self, directory: bytes) -> bool:
+        with suppress(ValueError), self._library.store.read() as reader:
+            return next(reader.walk(directory), None) is not None
+        return False  # a name longer than the store takes
 
     def retry(self, path: bytes | None) -> int:
         """Read the failed files, all or those at or below a path, again soon; their number."""
@@ -288,9 +308,9 @@ class Run:
 
     def _handle(self, event: FileEvent) -> None:
         if event.kind is Kind.TREE:
-            asked = self._asked.pop(event.path, None)
+            asked, confirmed = self._rescans.take(event.path)
             depth = Depth.FAILED if self._baselines.retries_failed and event.path in self._watchers else Depth.NONE
-            self._reconciler.request(event.path, confirmed=asked is not None, depth=max(asked or Depth.NONE, depth))
+            self._reconciler.request(event.path, confirmed=confirmed, depth=max(asked, depth))
             self._scanning = True
         else:
             lane = Lane.BACKLOG if self._baselines.settle(event.path) else Lane.LIVE
@@ -330,7 +350,7 @@ class Run:
     def _decide(self, pending: PendingAlert, *, is_last: bool = False) -> None:
         """Have a job decide on an alert, under a key of its own: the path may be ingested as well."""
         work = partial(self._decide_alert, pending, is_last=is_last)
-        self._jobs.offer(("pending alert", pending.number), work, Lane.LIVE)
+        self._jobs.offer(("pending alert", pending.number), work, Lane.LIVE, self.roots.stalling(pending.path))
 
     def _decide_alert(self, pending: PendingAlert, *, is_last: bool) -> None:
         if not self.ingest.pending.decide(pending, is_last=is_last):
@@ -338,7 +358,8 @@ class Run:
 
     def _look_for_missing(self) -> None:
         for directory in self.ingest.pending.directories():
-            self._debouncer.put(FileEvent(Kind.TREE, directory))
+            if self.roots.of(directory):  # else of a root that is watched no more
+                self._debouncer.put(FileEvent(Kind.TREE, directory))
         self._debouncer.wake()  # the run's thread may wait without a limit
 
     def _scan(self) -> None:
@@ -364,6 +385,11 @@ class Run:
         self._baselines.note(findings, delayed)
         for path in findings.unsettled:
             self._debouncer.put(FileEvent(Kind.FILE, path))
+
+
+def _away(roots: Iterable[bytes]) -> NotFound:
+    names = ", ".join(map(readable, roots))
+    return NotFound(f"{names}: not there; known images stay, until: shazimctl forget PATH")
 
 
 def _wait(moves: list[Future[None]]) -> None:

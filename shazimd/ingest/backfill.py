@@ -6,7 +6,7 @@ update of shazimd changed the features, or if a row of the store was damaged.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from heapq import merge
 from itertools import islice
@@ -20,10 +20,11 @@ from shazimd.ingest.disk import Picture, ReadFile, read_whole
 from shazimd.ingest.identify import Decoders
 from shazimd.ingest.lanes import Jobs, Lane
 from shazimd.ingest.memory_budget import MemoryBudget
+from shazimd.ingest.patience import NO_REMOTE, RemoteRoots, Stalled
 from shazimd.search.library import Library
 from shazimd.store.base import Reader, Store, Writer
 from shazimd.store.unsound import UnsoundDerived
-from shazimd.types import ContentId, Digest
+from shazimd.types import ContentId, Digest, Stat
 from shazimd.words.packing import VERSION
 
 log = structlog.get_logger()
@@ -42,6 +43,7 @@ class Backfill:
         jobs: Jobs,
         memory: MemoryBudget,
         features_version: int | None = VERSION,
+        remote: RemoteRoots = NO_REMOTE,
     ) -> None:
         """``features_version``: None if the workers make no local features."""
         self._library = library
@@ -51,6 +53,7 @@ class Backfill:
         self._jobs = jobs
         self._memory = memory
         self._features_version = features_version
+        self._remote = remote
 
     def start(self) -> None:
         """Look for outdated contents once the words are loaded, and make their derived data anew."""
@@ -124,7 +127,7 @@ class Backfill:
     def _renew(self, content: ContentId) -> None:
         self._name_unsound(content)
         with self._memory.taking(_size(self._library.store, content)):
-            found = _read(self._library.store, content)
+            found = _read(self._library.store, content, self._remote)
             fingerprint = found and self._fingerprint(content, found.data)
         if found and fingerprint:
             self._committer.submit(
@@ -152,24 +155,28 @@ def _size(store: Store, content: ContentId) -> int:
         return max((row.stat.size for path in reader.unsound.files(content) if (row := reader.file(path))), default=0)
 
 
-def bytes_of(store: Store, content: ContentId) -> Picture | None:
-    """The bytes of a content, from the first of its unchanged files."""
-    found = _read(store, content)
+def bytes_of(store: Store, content: ContentId, remote: RemoteRoots) -> Picture | None:
+    """The bytes of a content, from the first of its unchanged files that answers."""
+    found = _read(store, content, remote)
     return None if found is None else found.data
 
 
-def _read(store: Store, content: ContentId) -> ReadFile | None:
+def _read(store: Store, content: ContentId, remote: RemoteRoots) -> ReadFile | None:
     with store.read() as reader:
-        rows = [(path, reader.file(path)) for path in reader.unsound.files(content)]
+        rows = [(path, row) for path in reader.unsound.files(content) if (row := reader.file(path))]
     for path, row in rows:
         try:
-            found = row and read_whole(path, row.stat, follow_symlinks=True)
-        except Unreadable as error:
+            found = remote.read(path, partial(_read_file, path, row.stat))
+        except (Unreadable, Stalled) as error:
             log.debug("backfill_unreadable", path=path, reason=str(error))
             continue
         if found:
             return found
     return None
+
+
+def _read_file(path: bytes, stat: Stat, seen: Callable[[object], object]) -> ReadFile | None:
+    return read_whole(path, stat, follow_symlinks=True, seen=seen)
 
 
 def _put(writer: Writer, content: ContentId, digest: Digest, fingerprint: Fingerprint) -> bool:

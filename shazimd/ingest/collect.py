@@ -20,6 +20,7 @@ from shazimd.ingest.lanes import Jobs, Lane
 from shazimd.search.library import Library
 from shazimd.store import keys
 from shazimd.store.base import Writer
+from shazimd.text import NAME_BYTES_MAX
 from shazimd.types import ContentId, Digest
 
 log = structlog.get_logger()
@@ -100,7 +101,7 @@ def forget_path(library: Library, committer: Committer, path: bytes) -> int:
     except ValueError as error:
         raise BadInput(
             f"{path.decode('utf-8', 'backslashreplace')}: expected a file or directory below /, with names of at most "
-            f"{keys.NAME_BYTES_MAX} bytes"
+            f"{NAME_BYTES_MAX} bytes"
         ) from error
 
     def work(writer: Writer) -> _Forgotten:

@@ -107,15 +107,24 @@ class ReadFile(NamedTuple):
     digest: Digest
 
 
-def read_whole(path: bytes, stat: Stat, *, follow_symlinks: bool) -> ReadFile | None:
-    """All bytes of a file; None if its stat differs from ``stat`` afterwards. Raises Unreadable."""
+def read_whole(
+    path: bytes, stat: Stat, *, follow_symlinks: bool, seen: Callable[[object], object] | None = None
+) -> ReadFile | None:
+    """All bytes of a file; None if its stat differs from ``stat`` afterwards. ``seen`` gets each piece that was read.
+    Raises Unreadable."""
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO in its place must not block
     try:
         with within_reach(path) as near:
             opened = os.open(near, flags if follow_symlinks else flags | os.O_NOFOLLOW)
         try:
             digest = new_digest()
-            data = _read(opened, stat.size + 1, digest.update)
+
+            def note(piece: bytes | memoryview) -> None:
+                digest.update(piece)
+                if seen:
+                    seen(piece)
+
+            data = _read(opened, stat.size + 1, note)
             after = Stat.of(os.fstat(opened))
         finally:
             os.close(opened)

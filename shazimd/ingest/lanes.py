@@ -7,6 +7,7 @@ work, which no one waits for.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from enum import IntEnum
@@ -23,6 +24,9 @@ PATIENCE_S = 5.0
 FINISH_S = 1.0
 """How long the end waits for jobs before it gives up their work in other processes: files in hand are mostly stored by
 then, and a hostile one would take a minute."""
+FINISH_MAX_S = 15.0
+"""Longest wait at the end for all other jobs: one may read a file of a mount that hangs, though its own file lies
+elsewhere. systemd kills the daemon after 30 s."""
 GIVE_UP_EVERY_S = 0.1
 """A job may have begun that work since the last time."""
 
@@ -88,18 +92,20 @@ class Jobs:
             self._changed.notify_all()
 
     def close(self, give_up: Callable[[], object] = lambda: None) -> None:
-        """``drop``, and finish the running jobs. Threads that hang in a job of a group are left behind.
+        """``drop``, and finish the running jobs. Threads that hang in a job are left behind.
 
         ``give_up`` is called again and again when they take long: it makes jobs fail that wait for other processes."""
         self.drop()
-        timeout_s = FINISH_S
-        while not self._are_finished(timeout_s):
+        timeout_s, end = FINISH_S, time.monotonic() + FINISH_MAX_S
+        while not self._are_finished(timeout_s) and time.monotonic() < end:
             give_up()
             timeout_s = GIVE_UP_EVERY_S
         with self._changed:
-            self._changed.wait_for(lambda: not self._running, PATIENCE_S)
-            is_finished = not self._running
-        for thread in self._threads if is_finished else ():
+            self._changed.wait_for(lambda: not self._running, min(PATIENCE_S, max(0.0, end - time.monotonic())))
+            hanging = list(self._running)
+        if hanging:
+            log.warning("jobs_left_behind", jobs=len(hanging), example=hanging[0])
+        for thread in self._threads if not hanging else ():
             thread.join()
 
     def _are_finished(self, timeout_s: float) -> bool:

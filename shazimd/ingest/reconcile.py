@@ -82,11 +82,12 @@ class Reconciler:
     ) -> None:
         """Queue a scan of a directory, with its subdirectories or alone; the directory may be missing.
 
-        ``confirmed``: a user's request removes missing files without the deletion guard. Raises NotFound for a path
-        outside the roots."""
+        ``confirmed``: a user's request removes missing files without the deletion guard, but none of an unmounted disk
+        that has others besides. Raises NotFound for a path outside the roots."""
         root = self._root_of(path)
         if root is None:
             raise NotFound(f"{readable(path)}: expected a path at or below a watched directory")
+        confirmed = confirmed and not self._is_in_unmounted(root, path)
         if confirmed:
             root.guard.confirm(path)
             root.save_guard(self._committer)
@@ -124,6 +125,10 @@ class Reconciler:
         while path not in self._roots and path != os.path.dirname(path):
             path = os.path.dirname(path)
         return self._roots.get(path)
+
+    def _is_in_unmounted(self, root: RootScans, path: bytes) -> bool:
+        """Whether a path lies below the mount point of an unmounted disk in the root: the whole disk is not meant."""
+        return path != root.path and root.guard.hides(os.path.dirname(path), root.guard.unmounted())
 
     def _advance(self, root: RootScans, scan: Scan) -> Findings:
         directory = scan.pop()
@@ -179,6 +184,8 @@ class Reconciler:
         except (FileNotFoundError, NotADirectoryError) as error:
             if directory == root.path:
                 root.abandon(scan, error.strerror or str(error))
+            elif scan.confirmed and directory == scan.top:
+                self._miss_top(root, scan)
             else:
                 self.request(os.path.dirname(directory), recursive=False, confirmed=scan.confirmed)
             return None
@@ -191,6 +198,14 @@ class Reconciler:
             return None
         self._unreadable.discard(directory)
         return found
+
+    def _miss_top(self, root: RootScans, scan: Scan) -> None:
+        """Note that the directory of a user's request is missing: no other of its parent's directories was meant."""
+        parent, name = os.path.split(scan.top)
+        with self._store.read() as reader:
+            known = reader.listing(parent).directories & {name}
+            missed = self._note_missing(root, scan, parent, Entries({}, []), Listing(directories=known), reader)
+        self._move(moves_from([each for root in self._order for each in root.begun()], scan, missed))
 
     def _note_missing(
         self, root: RootScans, scan: Scan, directory: bytes, disk: Entries, known: Listing, reader: Reader

@@ -21,6 +21,7 @@ from shazimd.errors import BadInput, WorkerFailed
 from shazimd.ingest.backfill import bytes_of
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.disk import Picture
+from shazimd.ingest.patience import NO_REMOTE, RemoteRoots
 from shazimd.ingest.values import judge_of_relations, set_judge_of_relations
 from shazimd.protocol.status import RelationsStatus
 from shazimd.search.library import Library
@@ -61,11 +62,14 @@ class _Signs(NamedTuple):
 class Relating:
     """Steps are for one thread at a time."""
 
-    def __init__(self, library: Library, committer: Committer, comparers: Comparers | None) -> None:
+    def __init__(
+        self, library: Library, committer: Committer, comparers: Comparers | None, remote: RemoteRoots = NO_REMOTE
+    ) -> None:
         """``comparers``: None if the score alone counts; then there are no relations."""
         self._library = library
         self._committer = committer
         self._comparers = comparers
+        self._remote = remote
         self._done = 0
         self._spent_s = 0.0
 
@@ -112,10 +116,10 @@ class Relating:
             wanted = {content, *twins} if pairs or len(twins) > 1 or reader.count_files(content, 2) > 1 else set()
             wanted |= {partner for pair in pairs for partner in (pair.asked, pair.known)}
             unknown = [each for each in wanted if reader.relations.facts(each) is None]
-        own = bytes_of(self._library.store, content) if wanted else None
+        own = bytes_of(self._library.store, content, self._remote) if wanted else None
         signs: list[_Signs] = []
         for other in wanted:
-            data = own if other == content else bytes_of(self._library.store, other)
+            data = own if other == content else bytes_of(self._library.store, other, self._remote)
             facts = _result(comparers.facts(data), other) if data and other in unknown else None
             pair = next((pair for pair in pairs if other != content and other in (pair.asked, pair.known)), None)
             evidence = self._evidence(comparers, pair, content, own, data) if pair and own and data else None

@@ -14,6 +14,7 @@ from shazimd.ingest.deletion_guard import DeletionGuard
 from shazimd.ingest.patience import Stalled
 from shazimd.ingest.root_scans import RootScans
 from shazimd.ingest.scan import Findings, Scan
+from shazimd.posix.mounts import is_at_or_below
 from shazimd.store.base import Store, Writer
 from shazimd.watch.listing import Entries
 
@@ -74,7 +75,8 @@ class Removals:
             disk = root.listed(gap)
         except FileNotFoundError:
             if gap != root.path:
-                root.request(Scan(root.path, os.path.dirname(gap), recursive=False, confirmed=scan.confirmed))
+                confirmed = scan.confirmed and is_at_or_below(gap, scan.top)
+                root.request(Scan(root.path, os.path.dirname(gap), recursive=False, confirmed=confirmed))
             return 0
         except OSError as error:
             log.warning("directory_not_compared", path=gap, reason=error.strerror)

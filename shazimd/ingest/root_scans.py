@@ -16,6 +16,7 @@ from shazimd.ingest.patience import RemoteCalls
 from shazimd.ingest.scan import Depth, Scan
 from shazimd.ingest.values import set_guard_state
 from shazimd.protocol.status import ScanStatus
+from shazimd.text import NAME_BYTES_MAX, readable
 from shazimd.watch.filters import Filter
 from shazimd.watch.listing import Entries, entries
 
@@ -53,6 +54,7 @@ class RootScans:
         self._whole_again: Scan | None = None
         self.closing: deque[Scan] = deque()
         """scans at the end of their directories, which may have gaps"""
+        self._has_told_of_names = False
         self._remote = RemoteCalls()
         self._passed_over: int | None = None
         """as of the last full scan"""
@@ -104,6 +106,9 @@ class RootScans:
         """The entries on the disk. Raises OSError, or Stalled if the file system does not answer."""
         look = partial(entries, directory, self._rules)
         found = self._remote.call(look) if self._may_stall(self.path) else look()
+        if (name := self._rules.too_long) and not self._has_told_of_names:
+            log.warning("name_too_long", root=self.path, name=readable(name), bytes_max=NAME_BYTES_MAX)
+            self._has_told_of_names = True
         return Entries(
             {name: stat for name, stat in found.files.items() if not self._ignores(os.path.join(directory, name))},
             [name for name in found.directories if not self._ignores(os.path.join(directory, name))],

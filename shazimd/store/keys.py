@@ -21,6 +21,7 @@ from functools import lru_cache
 
 from shazimd.errors import StoreDamaged
 from shazimd.store.tables import NUMBER_BYTES, Tables, Transaction, get, has_rows, number, parse_number, put, scan
+from shazimd.text import NAME_BYTES_MAX
 
 ROOT = 0
 """The number of the directory "/"."""
@@ -33,10 +34,6 @@ _HOST_ROOT = re.compile(rb"[a-z0-9][a-z0-9.-]{0,62}:/")
 
 TOPS = (ROOT, FOREIGN)
 """Directories that are in no other."""
-
-NAME_BYTES_MAX = 495
-"""The longest key with a name is (content, directory, name). Linux itself keeps to 255; vfat and NTFS, with 255 UTF-16
-units, reach further."""
 
 
 def split(path: bytes) -> list[bytes]:
@@ -106,6 +103,7 @@ def is_below_host(names: list[bytes]) -> bool:
 
 
 def _is_name(name: bytes) -> bool:
+    """The longest key with a name is (content, directory, name)."""
     return 0 < len(name) <= NAME_BYTES_MAX and name not in (b".", b"..") and b"\0" not in name
 
 

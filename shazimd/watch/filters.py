@@ -5,9 +5,11 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 
 from shazimd.config import WatchConfig
+from shazimd.text import NAME_BYTES_MAX
 
 EXTENSIONS = frozenset(
     (
@@ -24,19 +26,23 @@ written."""
 class Filter:
     """A root's rules. Safe from any thread."""
 
-    def __init__(self, config: WatchConfig) -> None:
+    def __init__(self, config: WatchConfig, *, name_bytes_max: int | None = None) -> None:
+        """``name_bytes_max``: longer names are left out; as many as the store takes by default."""
         self.root = normal_path(config.path)
         self.follow_symlinks = config.follow_symlinks
         self._sniff = config.sniff
         self._excluded = _any_of(config.exclude)
+        self._name_bytes_max = NAME_BYTES_MAX if name_bytes_max is None else name_bytes_max
+        self.too_long: bytes | None = None
+        """the first name that was left out for its length alone"""
 
     def enters(self, name: bytes) -> bool:
         """Whether a directory with this name is watched and listed."""
-        return not self._excluded(name)
+        return not self._excluded(name) and self._fits(name)
 
     def takes(self, name: bytes) -> bool:
         """Whether a file with this name may be an image: by its extension, in any case, or any with ``sniff``."""
-        return (self._sniff or _is_of_image(name)) and not self._excluded(name)
+        return (self._sniff or _is_of_image(name)) and not self._excluded(name) and self._fits(name)
 
     def needs_sniff(self, name: bytes) -> bool:
         """Whether the first bytes of a file with this name tell, see ``watch.sniff``."""
@@ -44,12 +50,18 @@ class Filter:
 
     def passes_over(self, name: bytes) -> bool:
         """Whether a file is left out for its name alone, not by an exclude glob."""
-        return not _is_of_image(name) and not self._excluded(name)
+        return not self._excluded(name) and not (_is_of_image(name) and self._fits(name))
 
     def admits(self, path: bytes) -> bool:
         """Whether a path below the root may be an image in entered directories."""
         *directories, name = path[len(self.root) :].strip(b"/").split(b"/")
         return self.takes(name) and all(map(self.enters, directories))
+
+    def _fits(self, name: bytes) -> bool:
+        fits = len(name) <= self._name_bytes_max
+        if not fits and self.too_long is None:
+            self.too_long = name
+        return fits
 
 
 def normal_path(path: str) -> bytes:
@@ -64,7 +76,7 @@ def _is_of_image(name: bytes) -> bool:
 
 def images_below(top: str, on_error: Callable[[OSError], None]) -> Iterator[str]:
     """The files below a directory that are named like images, sorted; ``on_error`` gets faults of directories."""
-    rules = Filter(WatchConfig(path=top))
+    rules = Filter(WatchConfig(path=top), name_bytes_max=sys.maxsize)
     for above, directories, names in os.walk(top, onerror=on_error):
         directories[:] = sorted(name for name in directories if rules.enters(os.fsencode(name)))
         yield from (os.path.join(above, name) for name in sorted(names) if rules.takes(os.fsencode(name)))

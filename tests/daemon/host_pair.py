@@ -25,11 +25,18 @@ from shazimd.words.packing import HEADER, VERSION
 class Host:
     """A daemon in this process, without a server."""
 
-    def __init__(self, folder: Path, name: str | None, features: Literal["keep", "fetch"] = "keep") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str | None,
+        features: Literal["keep", "fetch"] = "keep",
+        roots: tuple[WatchConfig, ...] = (),
+    ) -> None:
+        """``roots``: more of them."""
         self.root = folder / "root"
         self.root.mkdir(parents=True, exist_ok=True)
         self.config = Config(
-            watch=(WatchConfig(path=str(self.root), settle_ms=50),),
+            watch=(WatchConfig(path=str(self.root), settle_ms=50), *roots),
             model=ModelConfig(handle="none"),
             workers=WorkersConfig(processes=1),
             store=StoreConfig(path=str(folder / "store")),

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 from daemon_process import daemon_process, drawing
+from host_pair import Host
+from patience import wait_for
+from structlog.testing import capture_logs
 
 from shazimd.config import WatchConfig
 from shazimd.daemon.baselines import Baselines
@@ -16,7 +19,9 @@ from shazimd.daemon.roots import Roots, configured_roots
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.scan import Findings
 from shazimd.ingest.values import decoders_of_failures, has_baseline
+from shazimd.store import keys
 from shazimd.store.lmdb_store import Store, open_store
+from shazimd.watch import filters
 
 
 class Scanned:
@@ -81,6 +86,27 @@ def test_failed_files_were_tried_again_once_all_roots_were_scanned(scanned: Scan
     assert not scanned.baselines.are_due()
     with scanned.store.read() as reader:
         assert decoders_of_failures(reader) == "pillow 13"
+
+
+def test_names_longer_than_the_store_takes_hold_up_no_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory and a file with such names are left out, with a warning, and the pictures beside them are told of."""
+    for module in (keys, filters):
+        monkeypatch.setattr(module, "NAME_BYTES_MAX", 100)
+    long = tmp_path / "root" / ("n" * 101)
+    long.mkdir(parents=True)
+    drawing(1).save(long / "in.png")
+    drawing(1).save(tmp_path / "root" / f"{'n' * 101}.png")
+    with capture_logs() as logs, closing(Host(tmp_path, None)) as host:
+        drawing(2).save(host.root / "first.png")
+        host.known(1)
+        assert 1 == host.service.status()["roots"][0]["reconcile"]["passed_over"]
+        (host.root / "n").mkdir()
+        (host.root / "second.png").write_bytes((host.root / "first.png").read_bytes())
+        drawing(3).save(host.root / f"{'m' * 101}.png")
+        wait_for(lambda: host.service.alerts(0, 10))
+        host.known(2)
+    events = [log["event"] for log in logs]
+    assert (1, 0, 0) == tuple(map(events.count, ("name_too_long", "following_failed", "job_failed")))
 
 
 @pytest.mark.parametrize("name", [b"M\xfcnchen", b"/".join([b"x" * 200] * 4)], ids=["latin-1", "long"])

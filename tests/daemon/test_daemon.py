@@ -299,6 +299,23 @@ def test_a_known_root_that_is_absent_is_waited_for(daemon: DaemonProcess, tmp_pa
     daemon.wait_for("image_indexed", path=str(later / "b.png"))
 
 
+def test_a_match_in_a_root_that_is_watched_no_more_holds_up_nothing(daemon: DaemonProcess, tmp_path: Path) -> None:
+    """Its only file is gone, and no scan looks for it."""
+    other = tmp_path / "other"
+    other.mkdir()
+    drawing(1).save(other / "1.png")
+    daemon.start(str(other))
+    daemon.settled()
+    assert daemon.stop() == 0
+    shutil.rmtree(other)
+    daemon.start()
+    daemon.settled()
+    drawing(1).save(daemon.root / "copy.jpg", quality=60)
+    daemon.wait_for("image_indexed", path=str(daemon.root / "copy.jpg"))
+    daemon.settled()
+    assert [] == daemon.events("following_failed") + daemon.events("near_duplicate")
+
+
 def test_no_process_of_the_daemon_imports_tensorflow(daemon: DaemonProcess) -> None:
     """The daemon and its workers stay small; decoding leaves no decoder in the daemon itself."""
     drop(daemon, ImageOps.mirror(drawing(1)), "a.png")

@@ -38,3 +38,12 @@ def test_a_path_that_goes_back_again_and_again_is_pending() -> None:
     run._jobs = Mock(pending=jobs)
     assert 1 == run.pending()
     assert 1 == run.pending()
+
+
+def test_the_alert_of_a_file_on_a_mount_that_may_hang_has_its_group() -> None:
+    """Its job looks at the file: it may take neither all threads nor the end of the run."""
+    run = Run.__new__(Run)
+    run._jobs, run.roots = Mock(), Mock(**{"stalling.side_effect": {b"/nas/a.jpg": b"/nas"}.get})
+    for path in (b"/nas/a.jpg", b"/local/a.jpg"):
+        run._decide(Mock(path=path))
+    assert [b"/nas", None] == [call.args[3] for call in run._jobs.offer.call_args_list]

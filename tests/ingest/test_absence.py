@@ -287,6 +287,44 @@ def test_a_rescan_confirms_a_mass_deletion(store: Store, root: Path) -> None:
     assert ["idle"] == bench.state()
 
 
+@pytest.mark.parametrize("name", ["a", "a/deep"])
+def test_a_rescan_confirms_a_missing_directory_and_no_other(store: Store, root: Path, name: str) -> None:
+    """It was held with another one of its parent, and a disk there is not mounted."""
+    asked = fill(root / name, 60)
+    others = fill(root / "b", 60) + fill(root / "a.usb") + fill(root)
+    bench = ScanBench(store, root, mounts=(mounts := FakeMounts(root / "a.usb")))
+    bench.run()
+    mounts.points.clear()
+    subprocess.run(["rm", "-r", root / name, root / "b", root / "a.usb"], check=True)
+    assert (0, ["held"]) == (removed(bench.run()), bench.state())
+    assert len(asked) == removed(bench.run(root / name, confirmed=True))
+    assert set(others) == bench.known()
+
+
+def test_a_rescan_of_a_directory_on_an_unmounted_disk_does_not_give_the_disk_up(store: Store, root: Path) -> None:
+    """The directory is missing because the disk is."""
+    fill(root)
+    fill(root / "usb" / "a")
+    fill(root / "usb" / "b")
+    bench = ScanBench(store, root, mounts=(mounts := FakeMounts(root / "usb")))
+    bench.run()
+    mounts.points.clear()
+    subprocess.run(["rm", "-r", root / "usb" / "a", root / "usb" / "b"], check=True)
+    assert 0 == removed(bench.run(root / "usb" / "a", confirmed=True))
+    assert 0 == removed(bench.run())
+    assert 6 == removed(bench.run(root / "usb", confirmed=True))
+
+
+def test_a_rescan_of_a_directory_whose_parent_is_missing_as_well_is_held(store: Store, root: Path) -> None:
+    """The rest of the parent was not meant."""
+    kept = fill(root) + fill(root / "a" / "deep", 60) + fill(root / "a", 60)
+    bench = ScanBench(store, root)
+    bench.run()
+    subprocess.run(["rm", "-r", root / "a"], check=True)
+    assert 0 == removed(bench.run(root / "a" / "deep", confirmed=True))
+    assert set(kept) == bench.known()
+
+
 def test_an_emptied_root_is_forgotten_by_a_rescan(store: Store, root: Path) -> None:
     """Empty where it was full is unavailable, until a person says otherwise."""
     paths = fill(root)

@@ -19,11 +19,13 @@ from structlog.testing import capture_logs
 from shazimd.errors import NotAnImage
 from shazimd.fingerprint import Fingerprint, Query, Signals
 from shazimd.index.flat import FlatIndex
+from shazimd.ingest import backfill, patience
 from shazimd.ingest.backfill import Backfill
 from shazimd.ingest.commit import Committer
-from shazimd.ingest.disk import Picture
+from shazimd.ingest.disk import Picture, ReadFile
 from shazimd.ingest.lanes import Jobs
 from shazimd.ingest.memory_budget import MemoryBudget
+from shazimd.ingest.patience import NO_REMOTE, RemoteRoots
 from shazimd.search.library import Library
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
@@ -78,6 +80,7 @@ class Bench:
         self.jobs = Jobs(threads=2)
         self.memory = MemoryBudget(1 << 20)
         self.library: Library | None = None
+        self.remote = NO_REMOTE
 
     def close(self) -> None:
         self.jobs.close()
@@ -107,7 +110,8 @@ class Bench:
 
     def start(self, features_version: int | None) -> None:
         assert self.library is not None
-        Backfill(self.library, self.committer, self.decoders, self.jobs, self.memory, features_version).start()
+        memory, version = self.memory, features_version
+        Backfill(self.library, self.committer, self.decoders, self.jobs, memory, version, self.remote).start()
 
     def features(self) -> list[bytes]:
         with self.store.read() as reader:
@@ -182,6 +186,25 @@ def test_a_file_that_fails_or_is_gone_is_passed_over(bench: Bench) -> None:
         bench.run()
     assert bench.features() == [b"", b"", packed()]
     assert [line["code"] for line in logs if line["event"] == "backfill_failed"] == ["not_an_image"]
+
+
+def test_a_root_that_does_not_answer_is_passed_over(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its contents stay outdated until the next start, and those of other roots are filled."""
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.01)
+    for name in ("nas1", "nas2", "nas3", "local"):
+        bench.add(name, b"picture", b"")
+    bench.remote = RemoteRoots(lambda path: b"/nas" if b"nas" in path else None)
+    answers = threading.Event()
+    read = backfill.read_whole
+
+    def read_whole(path: bytes, *arguments: Any, **options: Any) -> ReadFile | None:
+        assert b"nas" not in path or answers.wait(PATIENCE_S)
+        return read(path, *arguments, **options)
+
+    monkeypatch.setattr(backfill, "read_whole", read_whole)
+    bench.run()
+    assert [b"", b"", b"", packed()] == bench.features()
+    answers.set()
 
 
 def test_progress_is_a_number_that_falls(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,3 +206,14 @@ def test_a_close_leaves_jobs_of_a_group_behind(monkeypatch: pytest.MonkeyPatch) 
     assert begun.wait(PATIENCE_S)
     jobs.close()
     answers.set()
+
+
+def test_a_close_has_an_end(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for a job without a group that hangs."""
+    monkeypatch.setattr(lanes, "FINISH_MAX_S", 0.05)
+    monkeypatch.setattr(lanes, "FINISH_S", 0.01)
+    jobs = Jobs(threads=1)
+    held.holds(jobs)
+    with capture_logs() as logs:
+        jobs.close()
+    assert [("jobs_left_behind", 1, "held")] == [(log["event"], log["jobs"], log["example"]) for log in logs]

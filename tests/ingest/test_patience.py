@@ -7,10 +7,10 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from patience import PATIENCE_S
+from patience import PATIENCE_S, wait_for
 
 from shazimd.ingest import patience
-from shazimd.ingest.patience import RemoteCalls, Stalled
+from shazimd.ingest.patience import RemoteCalls, RemoteRoots, Stalled
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +33,34 @@ def test_a_call_that_hangs_is_given_up_and_goes_on_alone(monkeypatch: pytest.Mon
         waiting.append(patient.is_waiting)
     assert waiting[0]
     assert 7 == patient.call(lambda: 7)
+
+
+def test_a_slow_call_is_waited_for_as_long_as_it_makes_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then it is given up like any other."""
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.01)
+    answers, done = threading.Event(), iter((1, 2, 3))
+    patient = RemoteCalls()
+    with pytest.raises(Stalled):
+        patient.call(answers.wait, lambda: next(done, 3))
+    assert [] == list(done)
+    answers.set()
+
+
+def test_a_root_that_owes_an_answer_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it gives it; other roots are."""
+    answers = threading.Event()
+    roots = RemoteRoots({b"/nas/a": b"/nas", b"/usb/a": b"/usb"}.get)
+    with monkeypatch.context() as hurried:
+        hurried.setattr(patience, "PATIENCE_S", 0.01)
+        with pytest.raises(Stalled, match="no answer for"):
+            roots.read(b"/nas/a", lambda _: answers.wait())
+    with pytest.raises(Stalled, match="an earlier call"):
+        roots.read(b"/nas/a", lambda _: 7)
+    assert (7, 8) == (roots.read(b"/usb/a", lambda _: 7), roots.read(b"/local/a", lambda _: 8))
+    (hanging,) = roots._hanging[b"/nas"]
+    answers.set()
+    wait_for(lambda: not hanging.is_waiting)
+    assert 9 == roots.read(b"/nas/a", lambda _: 9)
 
 
 class AtTheLastMoment(Future[Any]):

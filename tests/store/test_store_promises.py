@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import doctest
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from operator import methodcaller
 
+import msgspec
 import numpy as np
 import pytest
 from first_hashes import first_hashes
 
 from shazimd.fingerprint import Fingerprint, FloatVector, Query, Signals
+from shazimd.ingest.foreign_rows import ForeignFile
 from shazimd.store import keys, tables
 from shazimd.store.base import Store, Writer
+from shazimd.text import NAME_BYTES_MAX
 from shazimd.types import ContentId, FileRow, FileState, Listing, Stat
 
 Make = Callable[..., Fingerprint]
@@ -57,6 +61,20 @@ def test_a_file_that_is_put_again_replaces_itself(store: Store, failed: FileRow)
         assert reader.counts()["failed"] == 1
 
 
+@pytest.mark.parametrize("time_ns", [-11644473600 * 10**9, 20_000_000_000 * 10**9])
+def test_a_file_may_have_any_date(store: Store, failed: FileRow, time_ns: int) -> None:
+    """1601 is a time of zero on NTFS and SMB, and 2603 is later than 64 bits reach. The row shows an unchanged file,
+    and another host takes its time."""
+    stat = Stat.of(os.stat_result(range(10), {"st_mtime_ns": time_ns, "st_ctime_ns": time_ns}))
+    put(store, b"/a.jpg", row=replace(failed, stat=stat))
+    with store.read() as reader:
+        row = reader.file(b"/a.jpg")
+    assert row is not None
+    assert stat.is_unchanged_since(row.stat)
+    sent = {"path": "/a.jpg", "content": "00" * 32, "made": "", "size_bytes": 6, "mtime_ns": row.stat.mtime_ns}
+    assert row.stat.mtime_ns == msgspec.convert(sent, ForeignFile).mtime_ns
+
+
 @pytest.mark.parametrize("path", [b"", b"a", b"/", b"//a", b"/a/", b"/a/../b", b"/./a", b"/a\0", b"/" + b"n" * 496])
 def test_a_path_that_is_not_normal_is_refused(store: Store, failed: FileRow, path: bytes) -> None:
     """A path must be absolute and normalised, its names short enough, and that of a file more than "/"."""
@@ -67,7 +85,7 @@ def test_a_path_that_is_not_normal_is_refused(store: Store, failed: FileRow, pat
 
 def test_the_longest_name_has_room(store: Store, make_fingerprint: Make, indexed: Indexed) -> None:
     """A name of 495 bytes can be kept, found by its content, moved and removed."""
-    path = b"/d/" + b"\xff" * keys.NAME_BYTES_MAX
+    path = b"/d/" + b"\xff" * NAME_BYTES_MAX
     content = store.write(lambda w: w.add_content(b"d", make_fingerprint(1)))
     put(store, path, row=indexed(content))
     store.write(lambda w: w.move(b"/d", b"/e"))

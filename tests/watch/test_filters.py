@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from shazimd.config import WatchConfig
+from shazimd.text import NAME_BYTES_MAX
 from shazimd.watch.filters import EXTENSIONS, Filter
 
 
@@ -34,6 +36,19 @@ def test_excludes_are_globs_on_bytes() -> None:
     rules = Filter(WatchConfig(path="/r", exclude=("bü*", "x[0-9]")))
     assert [False, False, True] == [rules.enters(n) for n in ("bücher".encode(), b"x7", b"\xffx7")]
     assert Filter(WatchConfig(path="/r", exclude=())).enters(b".git")
+
+
+def test_names_that_the_store_does_not_take_are_left_out() -> None:
+    """NTFS has 255 UTF-16 units, up to 765 bytes. A question about the files of a directory has no such limit."""
+    rules = Filter(WatchConfig(path="/r", exclude=("x*",)))
+    longest = b"n" * (NAME_BYTES_MAX - 4) + b".jpg"
+    assert (True, True, False) == (rules.takes(longest), rules.enters(longest), rules.passes_over(longest))
+    assert (False, False, None) == (rules.enters(b"x" + longest), rules.passes_over(b"x" + longest), rules.too_long)
+    longer = b"n" + longest
+    assert (False, False, True) == (rules.takes(longer), rules.enters(longer), rules.passes_over(longer))
+    assert [False, False] == [rules.admits(path) for path in (b"/r/" + longer, b"/r/" + longer + b"/a.jpg")]
+    assert longer == rules.too_long
+    assert Filter(WatchConfig(path="/r"), name_bytes_max=sys.maxsize).takes(longer)
 
 
 def test_a_path_is_admitted_when_all_its_parts_are() -> None:

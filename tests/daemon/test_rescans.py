@@ -1,0 +1,74 @@
+"""Rescans that users ask for."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from host_pair import Host, png
+from patience import PATIENCE_S, wait_for
+
+from shazimd.daemon import rescans
+from shazimd.daemon.rescans import Rescans
+from shazimd.errors import NotFound
+from shazimd.ingest import patience
+from shazimd.ingest.scan import Depth
+
+
+def test_a_rescan_is_of_the_directory_that_lay_there(tmp_path: Path) -> None:
+    """Another one that comes before the scan is not what the user saw. A request counts once."""
+    root = tmp_path / "root"
+    root.mkdir()
+    path = os.fsencode(root)
+    noted = Rescans(lambda _: False)
+    noted.note(path, Depth.ALL)
+    assert (Depth.ALL, True) == noted.take(path)
+    assert (Depth.NONE, False) == noted.take(path)
+    noted.note(path, Depth.ALL)
+    root.rename(tmp_path / "away")
+    root.mkdir()
+    assert (Depth.ALL, False) == noted.take(path)
+    noted.note(path + b"/missing", Depth.NONE)
+    assert (Depth.NONE, True) == noted.take(path + b"/missing")
+
+
+def test_a_file_system_that_does_not_answer_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request is not held up for long."""
+    answers = threading.Event()
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(rescans, "_place", lambda _: answers.wait(PATIENCE_S))
+    assert Rescans(lambda _: True).place(os.fsencode(tmp_path)) is None
+    answers.set()
+
+
+def test_a_rescan_of_a_root_that_is_away_is_refused(tmp_path: Path) -> None:
+    """Nor does it count later, for another directory that comes there."""
+    with closing(Host(tmp_path, None)) as host:
+        png(host.root, 1)
+        host.known(1)
+        host.root.rename(tmp_path / "away")
+        wait_for(lambda: host.service.status()["roots"][0]["state"] == "unavailable")
+        for path in (None, os.fsencode(host.root), os.fsencode(host.root / "a")):
+            with pytest.raises(NotFound, match=r"not there; .* forget PATH"):
+                host.service.rescan(path)
+        host.root.mkdir()
+        wait_for(lambda: host.app.run._watchers[os.fsencode(host.root)].status()["state"] == "watching")
+        host.known(1)
+
+
+def test_a_rescan_forgets_a_missing_directory(tmp_path: Path) -> None:
+    """Though more than half of the files are gone with it."""
+    with closing(Host(tmp_path, None)) as host:
+        folder = host.root / "folder"
+        folder.mkdir()
+        data = png(host.root, 1)
+        for number in range(110):
+            (folder / f"{number}.png").write_bytes(data)
+        host.known(111)
+        folder.rename(tmp_path / "away")
+        wait_for(lambda: host.service.status()["roots"][0]["state"] == "held")
+        host.service.rescan(os.fsencode(folder))
+        host.known(1)
