@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from shazimd.errors import NotAnImage
 from shazimd.fingerprint import Fingerprint, Query, Signals
 from shazimd.index.flat import FlatIndex
-from shazimd.ingest import backfill, patience
+from shazimd.ingest import backfill, disk, patience
 from shazimd.ingest.backfill import Backfill
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.disk import Picture, ReadFile
@@ -195,7 +195,7 @@ def test_a_root_that_does_not_answer_is_passed_over(bench: Bench, monkeypatch: p
         bench.add(name, b"picture", b"")
     bench.remote = RemoteRoots(lambda path: b"/nas" if b"nas" in path else None)
     answers = threading.Event()
-    read = backfill.read_whole
+    read = disk.read_whole
 
     def read_whole(path: bytes, *arguments: Any, **options: Any) -> ReadFile | None:
         assert b"nas" not in path or answers.wait(PATIENCE_S)
