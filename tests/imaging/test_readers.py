@@ -119,6 +119,16 @@ def test_a_jpeg_2000_with_fewer_samples_than_points_has_the_size_of_its_grid() -
         _decode(bytes(codestream))
 
 
+def test_a_layered_psb_is_not_the_same_as_its_flattened_picture() -> None:
+    """Its layers are not in the merged picture, so it has no name of its pixels."""
+    flat = _written("PSB, 8-bit")
+    layers = struct.pack(">QQh", 10, 2, 1)  # the section, the layers within it, their number
+    layered = flat[:34] + layers + flat[42:]
+    assert np.array_equal(np.asarray(_decode(layered).image), np.asarray(_decode(flat).image))
+    assert _decode(flat).pixels is not None
+    assert _decode(layered).pixels is None
+
+
 def test_a_png_with_a_large_text_and_profile_is_the_same_pixels() -> None:
     """1.2 MiB of a compressed text or of a profile."""
     plain, large = encoded(picture(), "PNG"), bytes(1_200_000)

@@ -35,13 +35,14 @@ def read(data: bytes, max_pixels: int) -> Reading | None:
     check_size((width, height), max_pixels)
     colours, at = _section(data, _HEADER.size, 4)
     resources, at = _section(data, at, 4)
-    _, at = _section(data, at, 4 if version == 1 else 8)
+    layers, at = _section(data, at, 4 if version == 1 else 8)
     planes = _planes(data, at, (width * bits // 8, height), channels, count, is_large=version == 2)
     samples = [np.frombuffer(plane, _DTYPES[bits]).reshape(height, width) for plane in planes]
     image = _image(_eight_bits(samples), mode, colours)
     if bits < 32 and (profile := _resource(resources, _ICC_PROFILE)):  # samples of 32 bits are linear light
         image.info["icc_profile"] = profile
-    return Reading(named(image, "PSD"), is_whole=bits == 8 and mode != _CMYK and channels == count)
+    is_flat = not layers.strip(b"\0")
+    return Reading(named(image, "PSD"), is_whole=is_flat and bits == 8 and mode != _CMYK and channels == count)
 
 
 def _section(data: bytes, at: int, length_bytes: int) -> tuple[bytes, int]:
