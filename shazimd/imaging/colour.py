@@ -44,6 +44,7 @@ Floats = NDArray[Any]
 
 def to_srgb(rgb: Image.Image, source: Image.Image, data: bytes) -> Image.Image:
     """An RGB picture in sRGB; ``source`` is the same as decoded, in its own mode and with its profile, from ``data``.
+    It may have more rows below.
 
     A profile that is broken, or of another kind than the picture, changes nothing, as in viewers."""
     profile = source.info.get("icc_profile")
@@ -52,7 +53,11 @@ def to_srgb(rgb: Image.Image, source: Image.Image, data: bytes) -> Image.Image:
         transform = _transform(profile, mode)
         if transform is None:
             return rgb
-        converted = ImageCms.applyTransform(rgb if mode == "RGB" else source, transform)
+        if mode == "CMYK":
+            samples = source if source.size == rgb.size else source.crop((0, 0, *rgb.size))
+        else:
+            samples = rgb.getchannel(0) if mode == "L" else rgb
+        converted = ImageCms.applyTransform(samples, transform)
         assert converted is not None  # only an in-place conversion returns None
         return converted
     points = _code_points(data, source.format)

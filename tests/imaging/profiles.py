@@ -1,4 +1,4 @@
-"""ICC profiles for tests, made from numbers: RGB spaces of three primaries and a gamma, and an ideal CMYK."""
+"""ICC profiles for tests, made from numbers: RGB spaces of three primaries and a gamma, greys, and an ideal CMYK."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def rgb_profile(primaries: tuple[tuple[float, ...], ...], gamma: float) -> bytes
     white = struct.pack(">4s4xiii", b"XYZ ", *map(_fixed, D50))
     names = (b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC", b"wtpt")
     return _profile(b"RGB ", b"XYZ ", dict(zip(names, [*columns, curve, curve, curve, white], strict=True)))
+
+
+def grey_profile(gamma: float) -> bytes:
+    curve = struct.pack(">4s4xIH2x", b"curv", 1, round(gamma * 256))
+    return _profile(b"GRAY", b"XYZ ", {b"kTRC": curve, b"wtpt": struct.pack(">4s4xiii", b"XYZ ", *map(_fixed, D50))})
 
 
 def cmyk_profile() -> bytes:

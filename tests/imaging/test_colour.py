@@ -9,7 +9,7 @@ import pytest
 from drawn import encoded, picture
 from numpy.typing import NDArray
 from PIL import Image
-from profiles import ADOBE_RGB, DISPLAY_P3, PROPHOTO, SRGB, cmyk_profile, in_cmyk, in_space, rgb_profile
+from profiles import ADOBE_RGB, DISPLAY_P3, PROPHOTO, SRGB, cmyk_profile, grey_profile, in_cmyk, in_space, rgb_profile
 
 from shazimd.imaging.colour import tone_mapped
 from shazimd.imaging.decode import decode
@@ -51,6 +51,28 @@ def test_a_cmyk_profile_is_converted_to_srgb(format_: str) -> None:
     options = {"quality": 98} if format_ == "JPEG" else {}
     tagged = shown(encoded(in_cmyk(colourful()), format_, icc_profile=cmyk_profile(), **options))
     assert np.abs(tagged - np.asarray(colourful())).mean() < 4
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "L"])
+def test_a_cut_jpeg_with_a_profile_shows_the_rows_that_are_there(mode: str) -> None:
+    """Of inks and of grey, as of RGB: rows without data are left out."""
+    image = in_cmyk(colourful()) if mode == "CMYK" else colourful().convert("L")
+    profile = cmyk_profile() if mode == "CMYK" else grey_profile(1.0)
+    data = encoded(image, "JPEG", quality=98, icc_profile=profile)
+    scan = data.index(b"\xff\xda")
+    found = decode(data[: scan + (len(data) - scan) // 2], side_min=160, max_pixels=50_000_000)
+    assert found.damaged
+    assert found.image.size == (200, found.height)
+    assert 50 < found.height < 120
+
+
+def test_a_transparent_grey_is_white_under_a_profile() -> None:
+    """The grey below does not show."""
+    grey = Image.linear_gradient("L")
+    found = shown(encoded(grey, "PNG", transparency=9, icc_profile=grey_profile(1.0)))
+    assert found[9].min() == 255
+    assert found[10].max() < found[60].min() < 255
+    assert abs(int(found[60, 0, 0]) - 60) > 20
 
 
 def test_a_picture_in_four_spaces_scores_above_97_percent(groceries: Path) -> None:
