@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import io
 import re
+import struct
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -207,8 +208,17 @@ def _is_comparable(image: ImageFile.ImageFile) -> bool:
     """True if the first frame's 8-bit pixels are the whole content of the file."""
     rawmodes = [tile.args if isinstance(tile.args, str) else str((tile.args or ("",))[0]) for tile in image.tile]
     deep = image.info.get("bit_depth", 8) > 8 or any(";16" in rawmode for rawmode in rawmodes) or _hides_depth(image)
-    moving = image.format != "MPO" and getattr(image, "is_animated", False)
+    moving = _is_moving(image)
     return image.mode in KEEPING_MODES and image.format not in _DEPTH_HIDDEN and not deep and not moving
+
+
+def _is_moving(image: ImageFile.ImageFile) -> bool:
+    try:
+        return image.format != "MPO" and getattr(image, "is_animated", False)
+    except (IndexError, struct.error):
+        if image.format != "GIF":
+            raise
+        return True  # cut within the header of the second frame; the first can be decoded
 
 
 def _hides_depth(image: ImageFile.ImageFile) -> bool:

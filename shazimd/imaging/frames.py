@@ -8,6 +8,7 @@ nearly the same ones.
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 
 import cv2
@@ -32,6 +33,12 @@ _QUIET = 6.0
 _SIDE_MIN = 4
 """Pixels of a later frame, of 16, that a crop must have to be compared."""
 
+_UNREADABLE = (
+    *(OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError),
+    *(IndexError, struct.error),
+)
+"""Pillow's errors; the last two of a GIF that is cut within a frame's header."""
+
 Frames = NDArray[np.uint8]
 """[2, 16, 16]: luma"""
 
@@ -44,7 +51,7 @@ def later_frames(data: bytes, kind: str) -> Frames | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as of a frame outside of the canvas: shown all the same
             return _read(data, kind)
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError):
+    except _UNREADABLE:
         return None  # its first frame was decoded, which is all that is known of it then
 
 

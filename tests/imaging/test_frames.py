@@ -12,6 +12,7 @@ from PIL import Image
 
 from benchmarks.quality.families import TUNED, picture
 from shazimd.fingerprint import Query
+from shazimd.imaging.decode import decode
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.frames import later_frames
 from shazimd.imaging.verify import verify
@@ -83,6 +84,21 @@ def test_a_still_and_a_damaged_animation_have_no_later_frames() -> None:
     """The first frame is all that is known of them."""
     assert later_frames(saved(frames()[:1], "PNG"), "PNG") is None
     assert later_frames(saved(frames(1))[:200], "GIF") is None
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_an_animation_cut_within_a_frames_header_is_known_by_its_first_frame(number: int) -> None:
+    """Wherever the cut is: in the frame's extensions, its place or its palette."""
+    images = [picture("cartons", TUNED + each, each).convert("RGB").resize((40, 40)) for each in range(4)]
+    data, at = saved(images), 0
+    for _ in range(number):
+        at = data.index(b"\x21\xf9\x04", at + 1)
+    whole = decode(data, side_min=64, max_pixels=1_000_000)
+    for end in range(at, at + 800):  # 8 bytes of extension, 10 of the place, 768 of the palette
+        found = decode(data[:end], side_min=64, max_pixels=1_000_000)
+        assert found.image.tobytes() == whole.image.tobytes()
+        assert found.pixels is None or (number == 2 and end <= at + 8)  # nothing shows that there was a second one
+        later_frames(data[:end], "GIF")  # raises nothing
 
 
 def test_an_animation_with_a_frame_of_too_many_pixels_has_no_later_frames() -> None:
