@@ -138,6 +138,26 @@ def test_a_png_with_a_large_text_and_profile_is_the_same_pixels() -> None:
         assert _decode(plain[:33] + chunk + plain[33:]).pixels == _decode(plain).pixels
 
 
+def test_16_bits_behind_a_huge_text_have_no_name_of_their_pixels() -> None:
+    """A PNG that Pillow refuses for its text is decoded without it, as deep as it is."""
+    samples = np.asarray(picture()).astype(">u2") << 8 | 90
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    deep = _png((b"IHDR", struct.pack(">IIBBBBB", 160, 120, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows)))
+    shallow, text = encoded(picture(), "PNG"), b"note\0\0" + zlib.compress(bytes(17 << 20))
+    found, plain = (_decode(data[:33] + _chunk(b"zTXt", text) + data[33:]) for data in (deep, shallow))
+    assert np.array_equal(np.asarray(found.image), np.asarray(picture()))
+    assert (found.damaged, found.pixels) == (False, None)
+    assert plain.pixels == _decode(shallow).pixels is not None
+
+
+def _png(*chunks: tuple[bytes, bytes]) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, body) for kind, body in (*chunks, (b"IEND", b"")))
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
 def test_a_png_animation_without_its_frames_header_is_a_picture() -> None:
     """A broken animation shows the still picture."""
     plain = encoded(picture(), "PNG")

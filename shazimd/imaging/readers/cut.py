@@ -16,6 +16,8 @@ from shazimd.imaging.readers.reading import Reading, check_size
 _PNG = b"\x89PNG\r\n\x1a\n"
 _KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf", b"cICP", b"iCCP"})
 """Chunks that change what is seen. Others, such as text and the frames of an animation, may be broken or huge."""
+_DEPTH = slice(8, 9)
+"""Bits of a sample, within IHDR."""
 _END_OF_JPEG = b"\xff\xd9"
 
 
@@ -25,6 +27,8 @@ class _Chunks(NamedTuple):
     is_sound: bool
     """all kept chunks were there, whole, with their checksums"""
     is_animated: bool
+    is_deep: bool
+    """samples of 16 bits"""
 
 
 def read_png(data: bytes, max_pixels: int) -> Reading | None:
@@ -37,7 +41,8 @@ def read_png(data: bytes, max_pixels: int) -> Reading | None:
     except (OSError, SyntaxError, ValueError):  # Pillow's errors of broken and missing data
         with as_far_as_it_goes():
             return Reading(_loaded(chunks.png, max_pixels), is_damaged=True)
-    return Reading(image, is_whole=chunks.is_sound and not chunks.is_animated, is_damaged=not chunks.is_sound)
+    is_whole = chunks.is_sound and not chunks.is_animated and not chunks.is_deep
+    return Reading(image, is_whole=is_whole, is_damaged=not chunks.is_sound)
 
 
 def read_jpeg(data: bytes, max_pixels: int) -> Reading | None:
@@ -57,17 +62,18 @@ def _loaded(png: bytes, max_pixels: int) -> Image.Image:
 
 
 def _kept(data: bytes) -> _Chunks:
-    pieces, is_sound, is_animated, at, kind = [_PNG], True, False, len(_PNG), b""
+    pieces, is_sound, is_animated, is_deep, at, kind = [_PNG], True, False, False, len(_PNG), b""
     while at + 8 <= len(data) and kind != b"IEND":
         (length,), kind = struct.unpack_from(">I", data, at), data[at + 4 : at + 8]
         body, checksum = data[at + 8 : at + 8 + length], data[at + 8 + length : at + 12 + length]
         at += 12 + length
         is_animated |= kind == b"acTL"
+        is_deep |= kind == b"IHDR" and body[_DEPTH] == b"\x10"
         if kind in _KEPT:
             sum_ = struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
             is_sound &= sum_ == checksum
             pieces += struct.pack(">I", len(body)), kind, body, sum_
-    return _Chunks(b"".join(pieces), is_sound and kind == b"IEND", is_animated)
+    return _Chunks(b"".join(pieces), is_sound and kind == b"IEND", is_animated, is_deep)
 
 
 @contextmanager
