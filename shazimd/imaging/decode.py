@@ -234,9 +234,9 @@ def _orientation(image: Image.Image) -> int:
         return 1  # libjxl has applied its own header; EXIF is to be ignored (ISO 18181-2)
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return int(value) if value in _TURN else 1  # programs also write a rational or a float
     except Exception:  # unreadable EXIF is ignored, as in every viewer
         return 1
-    return value if value in _TURN else 1
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:

@@ -87,6 +87,18 @@ def test_the_orientation_of_a_large_jpeg_counts() -> None:
     assert _name(_large_jpeg()) in names
 
 
+@pytest.mark.parametrize(("kind", "value"), [(5, struct.pack("<II", 6, 1)), (11, struct.pack("<f", 6))])
+def test_an_orientation_of_another_type_is_the_same(kind: int, value: bytes) -> None:
+    """A rational or a float in place of a short: the picture is whole, and turned."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    held = value if len(value) <= 4 else struct.pack("<I", 26)  # behind the directory
+    odd = b"Exif\0\0II*\0" + struct.pack("<IHHHI", 8, 1, 0x0112, kind, 1) + held + bytes(4) + value
+    found = decode(_large_jpeg(exif=odd), side_min=64, max_pixels=1_000_000)
+    assert (found.width, found.height, found.damaged) == (600, 800, False)
+    assert found.pixels == _name(_large_jpeg(exif=exif.tobytes()))
+
+
 def test_how_a_large_jpeg_codes_its_colours_counts() -> None:
     """An Adobe segment that makes decoders take the components for RGB changes the picture, so its name too."""
     jfif = _large_jpeg()
