@@ -20,5 +20,6 @@ def rendition(data: bytes, side_max: int, max_pixels: int) -> bytes:
         image.thumbnail((side_max, side_max), Image.Resampling.LANCZOS, reducing_gap=2.0)
     file = io.BytesIO()
     # Without subsampling: the difference of two pictures would show the lost colour as a difference.
-    image.save(file, "JPEG", quality=_QUALITY, subsampling=0)
+    # And without the file's comment, which Pillow would copy, and refuse above 64 KiB.
+    image.save(file, "JPEG", quality=_QUALITY, subsampling=0, comment=b"")
     return file.getvalue()

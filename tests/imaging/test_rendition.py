@@ -4,7 +4,7 @@ import io
 
 import pytest
 from drawn import encoded
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from shazimd.errors import NotAnImage, TooLarge
 from shazimd.imaging.extract import Extractor
@@ -36,6 +36,18 @@ def test_a_rendition_is_upright(photo: Image.Image) -> None:
     data = encoded(photo.convert("RGB"), "JPEG", exif=exif)
 
     assert (150, 200) == opened(rendition(data, 200, PIXELS_MAX)).size
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG"])
+def test_a_rendition_has_no_comment(photo: Image.Image, kind: str) -> None:
+    """A file's comment may be longer than a JPEG's can be."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text("comment", "words " * 20_000)
+    options = {"comment": b"words " * 20_000} if kind == "GIF" else {"pnginfo": text}
+    data = encoded(photo, kind, **options)
+
+    assert "comment" in opened(data).info
+    assert "comment" not in opened(rendition(data, 200, PIXELS_MAX)).info
 
 
 def test_a_rendition_of_no_picture_is_refused(photo: Image.Image) -> None:
