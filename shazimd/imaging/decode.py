@@ -144,6 +144,8 @@ def _by_pillow(data: bytes, _max_pixels: int) -> Reading | None:
 
 def _not_an_image(data: bytes, failures: list[Exception]) -> NotAnImage:
     """The error of a file that no reader takes, by the first failure, or by a missing extra."""
+    if not failures:  # Pillow gets it wrong, and no reader knows its header
+        return NotAnImage("the picture can't be decoded: no decoder reads its samples")
     failure = next((each for each in failures if isinstance(each, NeedsExtra)), failures[0])
     if isinstance(failure, UnidentifiedImageError):
         found = f"begins with the bytes {data[:12].hex(' ')}" if data else "is empty"

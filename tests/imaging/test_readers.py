@@ -233,6 +233,14 @@ def test_a_still_jpeg_xl_is_not_animated() -> None:
     assert not is_animated(b"")
 
 
+def test_a_misread_tiff_of_a_wrong_header_is_no_picture() -> None:
+    """Pillow takes such a header, and its own reader does not."""
+    data = WRITERS["TIFF, white is 0"](picture())
+    assert data.startswith(b"II*\0")
+    with pytest.raises(NotAnImage, match="no decoder reads its samples"):
+        _decode(b"II\0*" + data[4:])
+
+
 def test_real_files_that_other_readers_open_are_opened(shared: Path) -> None:
     """Files from the test suites of decoders."""
     folder = shared / "data/hostile"
