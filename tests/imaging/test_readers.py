@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from drawn import encoded, picture
-from file_formats import EXTRA_WRITERS, WRITERS, dng, olympus, preview
+from file_formats import EXTRA_WRITERS, WRITERS, Writer, by_tifffile, dng, olympus, preview
 from numpy.typing import NDArray
 from PIL import Image
+from profiles import ADOBE_RGB, in_space, rgb_profile
 
 from shazimd.errors import NotAnImage, TooLarge
 from shazimd.imaging.decode import Picture, decode
@@ -184,6 +186,56 @@ def test_a_run_length_bitmap_cut_short_is_damaged() -> None:
     found = _decode(data)
     assert found.damaged
     assert found.image.getpixel((50, 79)) == (60, 60, 60)
+
+
+@pytest.mark.parametrize("kind", ["TIFF, float32", "TIFF, signed 16-bit", "TIFF, white is 0", "TIFF, WebP"])
+def test_a_tiff_that_pillow_refuses_is_turned_upright(kind: str) -> None:
+    """By its orientation, as other TIFFs."""
+    _check_turned(WRITERS[kind])
+
+
+def test_a_tiff_that_opencv_reads_is_turned_upright_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV itself turns those that it reads where the extra is not installed."""
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", refuse)
+    _check_turned(by_tifffile(lambda rgb: (rgb / 255).astype(np.float32), compression="zlib"))
+
+
+def _check_turned(write: Writer) -> None:
+    upright = picture(400, 300, seed=4)
+    found = _decode(_with_orientation(write(upright.transpose(Image.Transpose.ROTATE_90)), 6))
+    assert (found.width, found.height) == found.image.size == (400, 300)
+    assert np.abs(_small(found.image) - _small(upright)).mean() < 12
+
+
+def _with_orientation(tiff: bytes, orientation: int) -> bytes:
+    """With a copy of the directory at the end, one entry longer."""
+    (at,) = struct.unpack_from("<I", tiff, 4)
+    (count,) = struct.unpack_from("<H", tiff, at)
+    entries = [tiff[at + 2 + 12 * n : at + 14 + 12 * n] for n in range(count)]
+    entries.append(struct.pack("<HHIHH", 274, 3, 1, orientation, 0))
+    entries.sort(key=lambda entry: int.from_bytes(entry[:2], "little"))
+    directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    return tiff[:4] + struct.pack("<I", len(tiff)) + tiff[8:] + directory
+
+
+@needs_extra
+def test_a_jpeg_of_12_bits_is_turned_upright_and_shown_by_its_profile() -> None:
+    """By its EXIF and its ICC profile, in two segments, as other JPEG."""
+    upright = picture(400, 300, seed=4)
+    lying = in_space(upright, ADOBE_RGB, 2.2).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    profile, plain = rgb_profile(ADOBE_RGB, 2.2), EXTRA_WRITERS["JPEG, 12-bit"](lying)
+    pieces = [bytes([1, 2]) + profile[:300], bytes([2, 2]) + profile[300:]]
+    bodies = [b"\xff\xe1", exif.tobytes()], *([b"\xff\xe2", b"ICC_PROFILE\0" + piece] for piece in reversed(pieces))
+    segments = b"".join(marker + struct.pack(">H", len(body) + 2) + body for marker, body in bodies)
+    found = _decode(plain[:2] + segments + plain[2:])
+    assert (found.width, found.height) == found.image.size == (400, 300)
+    assert np.abs(np.asarray(found.image, int) - np.asarray(upright)).mean() < 3
 
 
 def test_a_raw_file_is_turned_as_its_outer_header_says() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from shazimd.imaging.bounds import jpeg_structure
 from shazimd.imaging.readers.jxl import is_animated
 from shazimd.imaging.readers.reading import NeedsExtra, Reading, check_size, named
 from shazimd.imaging.rgb import levels
@@ -34,6 +35,7 @@ else:
 
 _FRAME_OF_JPEG = re.compile(rb"\xff([\xc0-\xc3\xc9\xca\xf7])..(.)(....)", re.DOTALL)
 _JPEG_LS = b"\xf7"
+_APP1, _APP2, _ICC_PROFILE = 0xE1, 0xE2, b"ICC_PROFILE\0"
 _JXR = b"II\xbc\x01"
 _JXR_SIZE = {0xBC80: 0, 0xBC81: 1}
 _KINDS = {"jpeg8": "a JPEG of 12 bits", "jpegls": "JPEG-LS", "jpegxr": "JPEG XR"}
@@ -55,7 +57,25 @@ def read(data: bytes, max_pixels: int) -> Reading | None:
     if imagecodecs is None:
         raise NeedsExtra(_KINDS[name])
     samples = getattr(imagecodecs, f"{name}_decode")(data)
-    return Reading(named(_image(samples, bits), format_))
+    image = named(_image(samples, bits), format_)
+    image.info.update(_metadata(data))
+    return Reading(image)
+
+
+def _metadata(data: bytes) -> dict[str, bytes]:
+    """The EXIF and the ICC profile of a JPEG, as Pillow names them."""
+    found: dict[str, bytes] = {}
+    pieces: list[bytes] = []
+    structure = jpeg_structure(data)
+    for marker, start, end in structure.segments if structure else ():
+        body = data[start + 4 : end] if marker in (_APP1, _APP2) else b""
+        if marker == _APP1 and body.startswith(b"Exif\0\0"):
+            found.setdefault("exif", body)
+        elif marker == _APP2 and body.startswith(_ICC_PROFILE):
+            pieces.append(body.removeprefix(_ICC_PROFILE))
+    if pieces:  # each after its number and their count
+        found["icc_profile"] = b"".join(piece[2:] for piece in sorted(pieces))
+    return found
 
 
 def first_frame_of_jxl(data: bytes, max_pixels: int) -> Reading | None:

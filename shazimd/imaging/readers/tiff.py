@@ -20,7 +20,7 @@ from PIL import Image, TiffImagePlugin
 from shazimd.imaging.readers.reading import Reading, check_size, named
 from shazimd.imaging.rgb import levels
 
-_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT = 258, 262, 274, 339
 _MIN_IS_WHITE = 0
 _COLOURS: dict[int, int] = {tifffile.PHOTOMETRIC.RGB: 3, tifffile.PHOTOMETRIC.SEPARATED: 4}
 _PICTURES = {33003, 33005, 34712, 34933, 50001, 50002, 52546}
@@ -46,28 +46,41 @@ def read(data: bytes, max_pixels: int) -> Reading | None:
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages.first
         check_size((page.imagewidth, page.imagelength), max_pixels)
-        image = _of_pieces(page, data) if page.compression in _PICTURES else _image(_samples(page, data), page)
+        is_turned = False
+        if page.compression in _PICTURES:
+            image = _of_pieces(page, data)
+        else:
+            samples, is_turned = _samples(page, data)
+            image = _image(samples, page)
         if profile := page.tags.get(34675):
             image.info["icc_profile"] = bytes(profile.value)
+        orientation = page.tags.get(_ORIENTATION)
+        if orientation and orientation.value in range(2, 9) and not is_turned:
+            exif = Image.Exif()
+            exif[_ORIENTATION] = int(orientation.value)
+            image.info["exif"] = exif.tobytes()
     return Reading(named(image, "TIFF"))
 
 
-def _samples(page: tifffile.TiffPage, data: bytes) -> NDArray[Any]:
-    """The samples [h, w] or [h, w, channels]. Raises ValueError for those that are read by the extra alone."""
+def _samples(page: tifffile.TiffPage, data: bytes) -> tuple[NDArray[Any], bool]:
+    """The samples [h, w] or [h, w, channels], and whether they are upright already: OpenCV turns them. Raises
+    ValueError for those that are read by the extra alone."""
     try:
         samples: NDArray[Any] = page.asarray(maxworkers=1)
     except (ValueError, NotImplementedError, ImportError):  # tifffile has codecs of its own for few compressions
         if page.compression == tifffile.COMPRESSION.NONE:
-            return _unpacked(page, data)
+            return _unpacked(page, data), False
         if page.compression not in _BY_OPENCV or page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
             raise
         found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if found is None:
             raise
-        return found[..., [2, 1, 0, *range(3, found.shape[2])]] if found.ndim == 3 and found.shape[2] > 2 else found
+        if found.ndim == 3 and found.shape[2] > 2:
+            found = found[..., [2, 1, 0, *range(3, found.shape[2])]]
+        return found, True
     if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and samples.ndim == 3:
         samples = np.moveaxis(samples, 0, -1)
-    return samples << (16 - page.bitspersample) if 8 < page.bitspersample < 16 else samples
+    return samples << (16 - page.bitspersample) if 8 < page.bitspersample < 16 else samples, False
 
 
 def _unpacked(page: tifffile.TiffPage, data: bytes) -> NDArray[Any]:
