@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from daemon_process import drawing
@@ -80,14 +81,15 @@ def test_features_that_cannot_be_compared_count_as_none(fetching_pair: tuple[Hos
         b.service.put_features(b"[]")
 
 
-def test_a_host_that_keeps_features_again_reads_all_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("without", [{"features": "fetch"}, {"verify": False}])
+def test_a_host_that_keeps_features_again_reads_all_anew(tmp_path: Path, without: dict[str, Any]) -> None:
     """The positions of its hosts are forgotten at the start, and the features come with the files."""
     with closing(Host(tmp_path / "a", "a")) as a:
         drawing(1).save(a.root / "original.png")
         a.known(1)
-        with closing(Host(tmp_path / "b", "b", "fetch")) as b:
+        with closing(Host(tmp_path / "b", "b", **without)) as b:
             told(a, b, "a")
-        with closing(Host(tmp_path / "b", "b", "fetch")) as b:
+        with closing(Host(tmp_path / "b", "b", **without)) as b:
             assert b.service.foreign()["hosts"] == [{"host": "a", "position": "p1"}]
         with closing(Host(tmp_path / "b", "b")) as b:
             assert b.service.foreign()["hosts"] == [{"host": "a", "position": None}]
