@@ -40,6 +40,23 @@ def test_another_hosts_files_are_found_and_forgotten(two: tuple[Host, Host]) -> 
     assert b.app.store.check() == []
 
 
+def test_a_host_that_takes_the_name_of_another_forgets_that_ones_files(tmp_path: Path) -> None:
+    """Its own files stay, and others that take its name write none here."""
+    with closing(Host(tmp_path / "a", "a")) as a, closing(Host(tmp_path / "b", "b")) as b:
+        png(a.root, 1)
+        own = png(b.root, 2)
+        a.known(1)
+        b.known(1)
+        told(a, b, "a")
+    with closing(Host(tmp_path / "b", "a")) as b:
+        assert b.service.forget_foreign("a") == {"forgotten": 1, "comes_back": False}
+        assert b.service.foreign()["hosts"] == []
+        assert b.find(own) == [f"{b.root}/2.png"]
+        assert b.app.store.check() == []
+        with pytest.raises(BadInput, match='host is "a", which is this host'):
+            b.service.put_foreign("a", b"", "p1", complete=True, packed=False)
+
+
 def test_a_damaged_file_is_damaged_on_every_host(two: tuple[Host, Host]) -> None:
     """In answers about the other host's file, and in the alert when its bytes land here, whose fingerprint is known."""
     a, b = two
