@@ -185,6 +185,29 @@ def test_a_file_that_is_renamed_before_the_decision_is_told_under_its_new_name(t
     assert b.service.foreign()["undecided"] == []
 
 
+def test_a_file_that_is_renamed_before_its_own_alert_is_told_once(
+    two: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is ingested anew under the new name, and both notes lead to it."""
+    a, b = two
+    drawing(1).save(a.root / "original.png")
+    a.known(1)
+    told(a, b, "a", since=10)
+    with monkeypatch.context() as held:
+        held.setattr(b.app.library, "awaits_vectors", lambda _model=None: True)
+        drawing(1).save(b.root / "copy.jpg", quality=90)
+        wait_for(lambda: f"{b.root}/copy.jpg" in b.feed()[0])
+        (b.root / "copy.jpg").rename(b.root / "renamed.jpg")
+        wait_for(lambda: f"{b.root}/renamed.jpg" in b.feed()[0])
+    b.known(1)
+    notes = b.service.foreign()["undecided"]
+    assert {each["path"] for each in notes} == {f"{b.root}/renamed.jpg"}
+    for each in notes:
+        decide(b, each, 0)
+    assert [alert["path"] for alert in b.service.alerts(0, 10)] == [f"{b.root}/renamed.jpg"]
+    assert b.service.foreign()["undecided"] == []
+
+
 def test_a_content_stays_while_any_host_has_a_file_of_it(two: tuple[Host, Host]) -> None:
     """A local deletion leaves it findable, by the other host's name; its relations count once it is here."""
     a, b = two
