@@ -182,9 +182,13 @@ def _run_command(words: list[bytes], body: bytes, timeout_s: float) -> None:
     try:
         process.communicate(body, timeout_s)
     except subprocess.TimeoutExpired as error:
-        os.killpg(process.pid, signal.SIGKILL)
+        late = f"{os.fsdecode(words[0])} took more than {timeout_s:g} s"
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except OSError as denied:  # it runs as another user, as with sudo
+            raise HookFailed(f"{late}, and could not be ended: {denied.strerror}") from denied
         process.communicate()
-        raise HookFailed(f"{os.fsdecode(words[0])} took more than {timeout_s:g} s and was ended") from error
+        raise HookFailed(f"{late} and was ended") from error
     if process.returncode:
         raise HookFailed(f"{os.fsdecode(words[0])} ended with {process.returncode}, expected 0")
 

@@ -141,7 +141,7 @@ def _open_parts(config: Config, provision: Provision, opened: ExitStack) -> Part
     assert config.store.path is not None
     model = provision.installed()
     store = opened.enter_context(closing(open_store(config.store.path, config.store.map_size_gb << 30, VERSION)))
-    keeps = _keeps_features(config)
+    keeps = config.match.verify and _keeps_features(config)
     store.write(lambda writer: begin_sharing(writer, config.cluster.host is not None, keeps_features=keeps))
     if config.match.verify:
         renew_relations(store)

@@ -63,8 +63,9 @@ class CrossHostAlerts:
             note = found[1]
             content, path = reader.content(note.digest), _path_now(reader, note.path, note.digest)
             decided = OwnDecisions.read(reader, note.digest)
+            is_last = path in (None, note.path) or not _has_later_note(reader, number, path, digest)
         decision = Decision(None)
-        if content is not None and path is not None:
+        if content is not None and path is not None and is_last:
             file = Candidate(path, None, started, decided=decided, across=Across(order, fetching))
             decision = self._decider.by_search(file, self._pending.with_vector(note.query, content), content)
             if fetching is not None and fetching.missed:
@@ -78,6 +79,15 @@ class CrossHostAlerts:
             return self._pending.settle(writer, content, decision)
 
         self._committer.submit(work, self._pending.publish).result()
+
+
+def _has_later_note(reader: Reader, number: int, path: bytes | None, digest: Digest) -> bool:
+    """Whether a later note leads to the same file: a file that is renamed before its alert about this host is decided
+    is ingested anew, with a note of its own."""
+    return any(
+        note.digest == digest and _path_now(reader, note.path, digest) == path
+        for _, note in reader.pending_across(after=number)
+    )
 
 
 def _path_now(reader: Reader, path: bytes, digest: Digest) -> bytes | None:

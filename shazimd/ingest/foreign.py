@@ -75,15 +75,17 @@ class ForeignFiles:
 
     def paths(self, host: str, after: bytes | None, limit: int) -> list[PathFields]:
         """Files of a host, from a path on; without the name of the host."""
-        root = self._root(host)
+        root = self._root_of_other(host)
         start = None if after is None else root[:-1] + after
         with self._library.store.read() as reader:
             paths = [path for path, _ in islice(reader.walk(root, after=start), limit)]
         return [path_fields(path[len(root) - 1 :]) for path in paths]
 
     def forget(self, host: str) -> int:
-        """Remove all files of a host; their number. Contents that no other file has stay for their grace."""
-        root, total = self._root(host), 0
+        """Remove all files of a host; their number. Contents that no other file has stay for their grace.
+
+        The host may have had this host's name: a host that takes the name of one it followed forgets that one."""
+        root, total = _root(host), 0
         while removed := self._committer.submit(partial(_remove_some, root=root)).result():
             total += removed
         self._committer.submit(partial(_unfollow, host=host)).result()
@@ -103,7 +105,7 @@ class ForeignFiles:
         return written
 
     def _sound(self, host: str, body: bytes, packed: bool) -> SoundRows:
-        return Checker(packed=packed, features=self._keeps_features).sound(self._root(host), body)
+        return Checker(packed=packed, features=self._keeps_features).sound(self._root_of_other(host), body)
 
     def _expect_room(self) -> None:
         """Raise Unavailable where other hosts' files would take the space that this host's own need."""
@@ -112,11 +114,10 @@ class ForeignFiles:
         if disk.f_bavail * disk.f_frsize < reserve:
             raise Unavailable(f"the disk of the store has less than {reserve >> 20} MiB free: other hosts wait")
 
-    def _root(self, host: str) -> bytes:
-        root = host.encode(errors="replace") + b":/"
-        if keys.root_of(root) != root or host == self._own_host:
-            raise BadInput(f'host is "{printable(host)}", expected the name of another host, in a-z, 0-9, "." and "-"')
-        return root
+    def _root_of_other(self, host: str) -> bytes:
+        if host == self._own_host:
+            raise BadInput(f'host is "{host}", which is this host, expected the name of another host')
+        return _root(host)
 
     def _missing(self, rows: SoundRows) -> list[str]:
         """Contents of files that are neither known nor given, or were made by others since."""
@@ -196,6 +197,13 @@ def _lacks(reader: Reader, content: ContentId | None, made: str, *, features: bo
     found, has_vector = reader.made(content, model or None)
     is_as_made = (version == str(found) or not features) and (has_vector or not model)
     return not is_as_made and not reader.count_files(content, 1)
+
+
+def _root(host: str) -> bytes:
+    root = host.encode(errors="replace") + b":/"
+    if keys.root_of(root) != root:
+        raise BadInput(f'host is "{printable(host)}", expected the name of another host, in a-z, 0-9, "." and "-"')
+    return root
 
 
 def _unfollow(writer: Writer, host: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from shazimd.ingest.values import features_are_kept, followed_hosts, set_features_are_kept, set_followed_hosts
+from shazimd.ingest.values import followed_hosts, kept_features, set_followed_hosts, set_kept_features
 from shazimd.store.base import Reader, Writer
 from shazimd.types import ContentId
+from shazimd.words.packing import VERSION
 
 
 def is_bare(reader: Reader, content: ContentId) -> bool:
@@ -17,11 +18,12 @@ def is_bare(reader: Reader, content: ContentId) -> bool:
 
 def begin_sharing(writer: Writer, is_shared: bool, *, keeps_features: bool = True) -> None:
     """Number the changes of this host's files from now on for others to follow, or end it. If local features of
-    other hosts are kept and were not before, all is read from these hosts anew."""
+    other hosts are kept, and those of the present version were not before, all is read from these hosts anew."""
     if is_shared:
         writer.changes.begin(os.urandom(8).hex())
     else:
         writer.changes.end()
-    if keeps_features and not features_are_kept(writer):
+    version = VERSION if keeps_features else None
+    if version is not None and version != kept_features(writer):
         set_followed_hosts(writer, dict.fromkeys(followed_hosts(writer)))
-    set_features_are_kept(writer, keeps_features)
+    set_kept_features(writer, version)

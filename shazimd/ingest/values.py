@@ -14,6 +14,9 @@ import msgspec
 
 from shazimd.store.base import Reader, Writer
 
+FIRST_KEPT = 11
+"""Version of the local features that a store kept before it noted the version."""
+
 
 @dataclass(frozen=True, slots=True)
 class GuardState:
@@ -154,10 +157,13 @@ def set_followed_hosts(writer: Writer, hosts: Mapping[str, str | None]) -> None:
     writer.set("foreign", dict(hosts) or None)
 
 
-def features_are_kept(reader: Reader) -> bool:
-    """Whether the local features of other hosts' pictures were kept at the last start."""
-    return not reader.get("features fetched")
+def kept_features(reader: Reader) -> int | None:
+    """Version of the local features of other hosts' pictures that were kept since the last start; None: none were."""
+    version = reader.get("features fetched")
+    if version is True:
+        return None
+    return version if isinstance(version, int) else FIRST_KEPT
 
 
-def set_features_are_kept(writer: Writer, are_kept: bool) -> None:
-    writer.set("features fetched", None if are_kept else True)
+def set_kept_features(writer: Writer, version: int | None) -> None:
+    writer.set("features fetched", True if version is None else version)

@@ -87,6 +87,9 @@ def _field(key: str, value: bytes) -> bytes:
 
 
 def _message(entry: bytes) -> str:
-    """The first field, MESSAGE, for standard error."""
-    first = entry.partition(b"\n")[0].removeprefix(b"MESSAGE=")
-    return first.decode("utf-8", "replace")
+    """The first field, MESSAGE, for standard error; one with a traceback has several lines."""
+    first, _, rest = entry.partition(b"\n")
+    _, is_line, value = first.partition(b"=")
+    if not is_line:
+        value = rest[8 : 8 + int.from_bytes(rest[:8], "little")]
+    return value.decode("utf-8", "replace")

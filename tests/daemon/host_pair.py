@@ -13,7 +13,7 @@ from daemon_process import drawing
 from patience import wait_for
 from PIL import Image
 
-from shazimd.config import ClusterConfig, Config, ModelConfig, StoreConfig, WatchConfig, WorkersConfig
+from shazimd.config import ClusterConfig, Config, MatchConfig, ModelConfig, StoreConfig, WatchConfig, WorkersConfig
 from shazimd.daemon.app import App
 from shazimd.daemon.service import DaemonService
 from shazimd.posix.sealed import SealedBytes
@@ -31,6 +31,8 @@ class Host:
         name: str | None,
         features: Literal["keep", "fetch"] = "keep",
         roots: tuple[WatchConfig, ...] = (),
+        *,
+        verify: bool = True,
     ) -> None:
         """``roots``: more of them."""
         self.root = folder / "root"
@@ -38,6 +40,7 @@ class Host:
         self.config = Config(
             watch=(WatchConfig(path=str(self.root), settle_ms=50), *roots),
             model=ModelConfig(handle="none"),
+            match=MatchConfig(verify=verify),
             workers=WorkersConfig(processes=1),
             store=StoreConfig(path=str(folder / "store")),
             cluster=ClusterConfig(host=name, features=features),

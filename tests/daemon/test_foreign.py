@@ -40,6 +40,23 @@ def test_another_hosts_files_are_found_and_forgotten(two: tuple[Host, Host]) -> 
     assert b.app.store.check() == []
 
 
+def test_a_host_that_takes_the_name_of_another_forgets_that_ones_files(tmp_path: Path) -> None:
+    """Its own files stay, and others that take its name write none here."""
+    with closing(Host(tmp_path / "a", "a")) as a, closing(Host(tmp_path / "b", "b")) as b:
+        png(a.root, 1)
+        own = png(b.root, 2)
+        a.known(1)
+        b.known(1)
+        told(a, b, "a")
+    with closing(Host(tmp_path / "b", "a")) as b:
+        assert b.service.forget_foreign("a") == {"forgotten": 1, "comes_back": False}
+        assert b.service.foreign()["hosts"] == []
+        assert b.find(own) == [f"{b.root}/2.png"]
+        assert b.app.store.check() == []
+        with pytest.raises(BadInput, match='host is "a", which is this host'):
+            b.service.put_foreign("a", b"", "p1", complete=True, packed=False)
+
+
 def test_a_damaged_file_is_damaged_on_every_host(two: tuple[Host, Host]) -> None:
     """In answers about the other host's file, and in the alert when its bytes land here, whose fingerprint is known."""
     a, b = two
@@ -163,6 +180,29 @@ def test_a_file_that_is_renamed_before_the_decision_is_told_under_its_new_name(t
     b.known(1)
     wait_for(lambda: {each["path"] for each in b.service.foreign()["undecided"]} >= {f"{b.root}/renamed.jpg"})
     for each in b.service.foreign()["undecided"]:
+        decide(b, each, 0)
+    assert [alert["path"] for alert in b.service.alerts(0, 10)] == [f"{b.root}/renamed.jpg"]
+    assert b.service.foreign()["undecided"] == []
+
+
+def test_a_file_that_is_renamed_before_its_own_alert_is_told_once(
+    two: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is ingested anew under the new name, and both notes lead to it."""
+    a, b = two
+    drawing(1).save(a.root / "original.png")
+    a.known(1)
+    told(a, b, "a", since=10)
+    with monkeypatch.context() as held:
+        held.setattr(b.app.library, "awaits_vectors", lambda _model=None: True)
+        drawing(1).save(b.root / "copy.jpg", quality=90)
+        wait_for(lambda: f"{b.root}/copy.jpg" in b.feed()[0])
+        (b.root / "copy.jpg").rename(b.root / "renamed.jpg")
+        wait_for(lambda: f"{b.root}/renamed.jpg" in b.feed()[0])
+    b.known(1)
+    notes = b.service.foreign()["undecided"]
+    assert {each["path"] for each in notes} == {f"{b.root}/renamed.jpg"}
+    for each in notes:
         decide(b, each, 0)
     assert [alert["path"] for alert in b.service.alerts(0, 10)] == [f"{b.root}/renamed.jpg"]
     assert b.service.foreign()["undecided"] == []

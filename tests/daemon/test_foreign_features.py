@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from daemon_process import drawing
 from host_pair import TOO_MANY, FeatureLink, Host, body, bomb, decide, told
 
+from shazimd.daemon import app
 from shazimd.errors import BadInput, Unavailable
+from shazimd.ingest import foreign_rows, sharing
+from shazimd.words.packing import VERSION
 
 
 def stored_features(host: Host) -> list[int]:
@@ -77,17 +81,37 @@ def test_features_that_cannot_be_compared_count_as_none(fetching_pair: tuple[Hos
         b.service.put_features(b"[]")
 
 
-def test_a_host_that_keeps_features_again_reads_all_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("without", [{"features": "fetch"}, {"verify": False}])
+def test_a_host_that_keeps_features_again_reads_all_anew(tmp_path: Path, without: dict[str, Any]) -> None:
     """The positions of its hosts are forgotten at the start, and the features come with the files."""
     with closing(Host(tmp_path / "a", "a")) as a:
         drawing(1).save(a.root / "original.png")
         a.known(1)
-        with closing(Host(tmp_path / "b", "b", "fetch")) as b:
+        with closing(Host(tmp_path / "b", "b", **without)) as b:
             told(a, b, "a")
-        with closing(Host(tmp_path / "b", "b", "fetch")) as b:
+        with closing(Host(tmp_path / "b", "b", **without)) as b:
             assert b.service.foreign()["hosts"] == [{"host": "a", "position": "p1"}]
         with closing(Host(tmp_path / "b", "b")) as b:
             assert b.service.foreign()["hosts"] == [{"host": "a", "position": None}]
             told(a, b, "a")
             assert min(stored_features(b)) > 0
             assert b.ask(copy_of(1))["matches"][0]["verdict"] == "copy"
+
+
+def test_a_host_that_is_upgraded_after_others_reads_all_anew(tmp_path: Path) -> None:
+    """It dropped their features of a version that it did not know, and passed over these files for good."""
+    with closing(Host(tmp_path / "a", "a")) as a:
+        drawing(1).save(a.root / "original.png")
+        a.known(1)
+        with pytest.MonkeyPatch.context() as patch:
+            for module in (app, foreign_rows, sharing):
+                patch.setattr(module, "VERSION", VERSION - 1)
+            with closing(Host(tmp_path / "b", "b")) as b:
+                told(a, b, "a")
+                assert stored_features(b) == [0]
+        with closing(Host(tmp_path / "b", "b")) as b:
+            assert b.service.foreign()["hosts"] == [{"host": "a", "position": None}]
+            told(a, b, "a")
+            assert b.ask(copy_of(1))["matches"][0]["verdict"] == "copy"
+        with closing(Host(tmp_path / "b", "b")) as b:
+            assert b.service.foreign()["hosts"] == [{"host": "a", "position": "p1"}]

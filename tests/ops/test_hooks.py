@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import socketserver
 import sys
 import threading
@@ -200,6 +202,34 @@ def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None
     pid = pid_file.read_text().strip() if pid_file.exists() else ""
     if pid:  # a busy machine may not have come so far
         wait_for(lambda: not is_running(pid))
+
+
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+def test_a_command_that_hangs_and_cannot_be_ended_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such is one of another user, as with sudo; the other hooks go on."""
+    kill = os.killpg
+    tried: list[int] = []
+
+    def killpg(group: int, number: int) -> None:
+        kill(group, number)  # no process outlives the test
+        tried.append(group)
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "killpg", killpg)
+    folder = tmp_path / "s"
+    start_at(folder, "stuck", 0)
+    start_at(folder, "fine", 0)
+    stuck = HookConfig(name="stuck", command=("sleep", "1000"), timeout_s=1, give_up_after_s=1000)
+    daemon = Daemon(alert(1))
+    fine = HookConfig(name="fine", command=writes_to(tmp_path / "out"))
+    with capture_logs() as log, Running(folder, daemon, stuck, fine):
+        wait_for(lambda: len(tried) > 1)
+        daemon.stored.append(alert(2))
+        wait_for_position(folder, "fine", 2)
+    failed = [line["reason"] for line in log if line["event"] == "hook_failed"]
+    assert failed[0] == "sleep took more than 1 s, and could not be ended: Operation not permitted"
 
 
 @pytest.mark.parametrize(

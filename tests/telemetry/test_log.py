@@ -113,12 +113,20 @@ def test_the_journal_has_fields_and_a_readable_message(journal: tuple[socket.soc
 
 
 def test_an_entry_that_the_journal_refuses_is_on_standard_error(journal: tuple[socket.socket, TextIO]) -> None:
-    """A datagram is limited; no line is lost."""
+    """A datagram is limited; no line is lost, and none of a traceback."""
     _, stream = journal
     log.configure("auto", stream=stream)
     structlog.get_logger().error("reload_failed", reason="x" * 5_000_000)
+    try:
+        int("the last line")
+    except ValueError:
+        structlog.get_logger().exception("job_failed", reason="y" * 5_000_000)
     stream.seek(0)
-    assert stream.read().startswith("reload failed: reason=xxx")
+    first, second, *traceback, last = stream.read().splitlines()
+    assert first.startswith("reload failed: reason=xxx")
+    assert second.startswith("job failed: reason=yyy")
+    assert traceback[0] == "Traceback (most recent call last):"
+    assert last == "ValueError: invalid literal for int() with base 10: 'the last line'"
 
 
 def test_lines_below_the_level_are_not_written() -> None:
