@@ -76,6 +76,27 @@ steps.append([picture.width, picture.height])
     assert [[7000, 6000]] == found
 
 
+def test_long_profiles_of_earlier_pictures_leave_memory_for_a_small_one() -> None:
+    """Sixteen, as many as are kept of usual length."""
+    found = steps("""
+import io
+from PIL import Image
+from shazimd.imaging.decode import decode
+def done(data):
+    effort.begin_job(len(data))
+    steps.append([decode(data, side_min=256, max_pixels=100_000_000).width])
+def file(width, height, **options):
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), "teal").save(buffer, "PNG", **options)
+    return buffer.getvalue()
+files = [file(8, 8, icc_profile=bytes([number]) * (16 << 20)) for number in range(16)] + [file(640, 480)]
+effort.limit(60.0, 2 << 30)  # anew, with the decoders loaded
+for data in files:
+    done(data)
+""")
+    assert [[8]] * 16 + [[640]] == found
+
+
 @pytest.mark.parametrize("call", ["begin_job(0)", "begin_picture(1)", "has_pixels(1)", "end_job()"])
 def test_nothing_is_limited_unasked(call: str) -> None:
     """As in a program that decodes by ``ShazimEngine.load_image``."""
