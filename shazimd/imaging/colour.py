@@ -28,6 +28,7 @@ SAME = 3
 _CUBE = 6
 _LUT_SIDE = 65  # the most that Pillow takes
 _PROFILE_BYTES_MAX = 16 << 20
+_KEPT_PROFILE_BYTES_MAX = 2 << 20  # above those of most printers; made of a longer one, a transform takes .1 s
 _NCLX = b"colrnclx"
 _CICP_CHUNK = b"\0\0\0\x04cICP"
 _SRGB_TRANSFERS = frozenset({1, 2, 6, 13, 14, 15})
@@ -64,9 +65,13 @@ def to_srgb(rgb: Image.Image, source: Image.Image, data: bytes) -> Image.Image:
     return rgb if points is None else rgb.filter(_table(*points))
 
 
-@lru_cache(maxsize=16)  # a folder has pictures of a few cameras and programs
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The conversion to sRGB; None where there is none to make."""
+    """The conversion to sRGB; None where there is none to make. Long profiles are not kept: sixteen of them would take
+    the memory that later small pictures may have."""
+    return (_kept_transform if len(profile) <= _KEPT_PROFILE_BYTES_MAX else _made_transform)(profile, mode)
+
+
+def _made_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     try:
         made = ImageCms.buildTransform(
             ImageCms.ImageCmsProfile(io.BytesIO(profile)),
@@ -79,6 +84,9 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None
     return made if mode == "CMYK" or _changes(made, mode) else None
+
+
+_kept_transform = lru_cache(maxsize=16)(_made_transform)  # a folder has pictures of a few cameras and programs
 
 
 def _changes(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:

@@ -33,7 +33,7 @@ from shazimd.imaging import effort
 from shazimd.imaging.bounds import JpegStructure, check_density, check_png, jpeg_structure
 from shazimd.imaging.colour import to_srgb
 from shazimd.imaging.pixels import name_of_coded_jpeg, name_of_decoded
-from shazimd.imaging.readers import AFTER_PILLOW, BEFORE_PILLOW, tiff
+from shazimd.imaging.readers import AFTER_PILLOW, BEFORE_PILLOW, jxl, tiff
 from shazimd.imaging.readers.cut import as_far_as_it_goes
 from shazimd.imaging.readers.reading import NeedsExtra, Reading, check_size
 from shazimd.imaging.rgb import KEEPING_MODES, over_black, shows_nothing, to_rgb
@@ -136,8 +136,9 @@ def _refuse_documents(data: bytes, _max_pixels: int) -> None:
             raise NotAnImage(f"the file is {kind}, expected a raster picture: only those are decoded; export it as PNG")
 
 
-def _by_pillow(data: bytes, _max_pixels: int) -> Reading | None:
-    """A picture that is not loaded yet; None for one that Pillow gets wrong."""
+def _by_pillow(data: bytes, max_pixels: int) -> Reading | None:
+    """A picture that is not loaded yet, or a JPEG XL; None for one that Pillow gets wrong."""
+    jxl.check(data, max_pixels)  # its plug-in decodes a picture to open it
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     return None if tiff.is_misread(image) else Reading(image, is_whole=_is_comparable(image))
 

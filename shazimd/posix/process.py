@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # <sys/prctl.h>
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # <sched.h>
@@ -60,9 +61,14 @@ def limit(values: Mapping[int, int]) -> None:
 
 
 def prefer_for_oom_kill(score: int) -> None:
-    """Choose this process, from 0 to 1000, before others when the machine runs out of memory."""
-    with open("/proc/self/oom_score_adj", "w") as file:
-        file.write(str(score))
+    """Choose this process, from 0 to 1000, before others when the machine runs out of memory.
+
+    A higher score stays, as a pod or unit may set: the kernel refuses less than root has set. It is only a preference,
+    so a process that may not write its score goes on."""
+    with suppress(OSError), open("/proc/self/oom_score_adj", "r+") as file:
+        if int(file.read()) < score:
+            file.seek(0)
+            file.write(str(score))
 
 
 def has_terminal() -> bool:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from shazimd.errors import WorkerFailed, WorkerLost
 from shazimd.models.model import ModelInfo
@@ -60,20 +60,15 @@ class WorkerProcess:
     def __init__(self, memory_mb: int, timeout_s: float, models: Sequence[ModelInfo] = ()) -> None:
         """``timeout_s``: the most time of a job. ``models``: the only models that its jobs may name.
 
-        Raises WorkerLost if there is no process to be had, or no interpreter."""
+        Raises WorkerLost if there is no process to be had, no descriptor, or no interpreter."""
         self._models = models
         self._timeout_s = timeout_s
         self.missing_layers: list[str] | None = None
         """layers of the confinement that could not be had, each with the reason; None until the worker is ready"""
-        self._connection, theirs = socket.socketpair()
-        with theirs:
-            self._connection.setblocking(False)
-            messages.send(self._connection, messages.START, pickle.dumps(list(models)))
-            try:
-                self._process = _started(theirs, memory_mb, timeout_s)
-            except OSError as error:
-                self._connection.close()
-                raise WorkerLost(f"no worker can be started: {error}; not the picture's fault") from error
+        try:
+            self._connection, self._process = _started(models, memory_mb, timeout_s)
+        except OSError as error:
+            raise WorkerLost(f"no worker can be started: {error}; not the picture's fault") from error
         self.jobs_done = 0
         """jobs with a reply, errors included"""
 
@@ -167,7 +162,22 @@ def _named(number: int) -> str:
     return f"signal {number} ({signal.Signals(number).name})" if known else f"signal {number}"
 
 
-def _started(theirs: socket.socket, memory_mb: int, timeout_s: float) -> subprocess.Popen[bytes]:
+def _started(
+    models: Sequence[ModelInfo], memory_mb: int, timeout_s: float
+) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """A worker and the connection to it, on which its models are sent already. Raises OSError."""
+    with ExitStack() as closed_in_vain:
+        connection, theirs = socket.socketpair()
+        closed_in_vain.enter_context(connection)
+        with theirs:
+            connection.setblocking(False)
+            messages.send(connection, messages.START, pickle.dumps(list(models)))
+            process = _program(theirs, memory_mb, timeout_s)
+        closed_in_vain.pop_all()
+    return connection, process
+
+
+def _program(theirs: socket.socket, memory_mb: int, timeout_s: float) -> subprocess.Popen[bytes]:
     arguments = [str(theirs.fileno()), str(memory_mb), str(round(1000 * timeout_s)), str(os.getpid())]
     return subprocess.Popen(
         [sys.executable, "-P", "-B", "-m", MODULE, *arguments],

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pillow_jxl  # noqa: F401 - it adds JPEG XL to Pillow
 import pytest
 from PIL import Image
 
@@ -65,15 +66,50 @@ def test_a_process_that_uses_up_its_time_ends() -> None:
 def test_a_large_webp_is_decoded_within_its_limits(tmp_path: Path) -> None:
     """Its size is read from its header first: Pillow takes memory for two pictures when it opens one."""
     Image.new("RGB", (7000, 6000), "teal").save(tmp_path / "large.webp", method=0)
-    found = steps(f"""
+    assert [[7000, 6000]] == _sizes_decoded(tmp_path / "large.webp")
+
+
+@pytest.mark.parametrize("transcodes", [False, True], ids=["pixels", "JPEG"])
+def test_a_large_jpeg_xl_is_decoded_within_its_limits(tmp_path: Path, transcodes: bool) -> None:
+    """So is its size: Pillow's plug-in decodes a picture when it opens one. Some hold a JPEG, which is decoded, too."""
+    source = tmp_path / "large.jpg"
+    Image.new("RGB", (9000, 7000), "teal").save(source)
+    with Image.open(source) as image:
+        image.save(tmp_path / "large.jxl", effort=1, lossless_jpeg=transcodes)
+    assert [[9000, 7000]] == _sizes_decoded(tmp_path / "large.jxl")
+
+
+def _sizes_decoded(path: Path) -> list[list[int]]:
+    """The size of a picture that a worker decodes."""
+    return steps(f"""
 from shazimd.imaging.decode import decode
-data = open({str(tmp_path / "large.webp")!r}, "rb").read()
+data = open({str(path)!r}, "rb").read()
 effort.limit(60.0, 2 << 30)  # anew, with the decoders loaded
 effort.begin_job(len(data))
 picture = decode(data, side_min=256, max_pixels=100_000_000)
 steps.append([picture.width, picture.height])
 """)
-    assert [[7000, 6000]] == found
+
+
+def test_long_profiles_of_earlier_pictures_leave_memory_for_a_small_one() -> None:
+    """Sixteen, as many as are kept of usual length."""
+    found = steps("""
+import io
+from PIL import Image
+from shazimd.imaging.decode import decode
+def done(data):
+    effort.begin_job(len(data))
+    steps.append([decode(data, side_min=256, max_pixels=100_000_000).width])
+def file(width, height, **options):
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), "teal").save(buffer, "PNG", **options)
+    return buffer.getvalue()
+files = [file(8, 8, icc_profile=bytes([number]) * (16 << 20)) for number in range(16)] + [file(640, 480)]
+effort.limit(60.0, 2 << 30)  # anew, with the decoders loaded
+for data in files:
+    done(data)
+""")
+    assert [[8]] * 16 + [[640]] == found
 
 
 @pytest.mark.parametrize("call", ["begin_job(0)", "begin_picture(1)", "has_pixels(1)", "end_job()"])

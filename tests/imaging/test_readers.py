@@ -22,8 +22,7 @@ from shazimd.errors import NotAnImage, TooLarge
 from shazimd.imaging.decode import Picture, decode
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.lineage import lineage, picture_facts
-from shazimd.imaging.readers import codecs, raw
-from shazimd.imaging.readers.jxl import is_animated
+from shazimd.imaging.readers import codecs, jxl, raw
 from shazimd.imaging.verify import verify_all
 from shazimd.types import Evidence, Mapping, PictureFacts, Verdict
 
@@ -280,9 +279,61 @@ def test_every_reader_refuses_a_header_of_too_many_pixels(name: str) -> None:
 def test_a_still_jpeg_xl_is_not_animated() -> None:
     """Small and large ones, with and without a container."""
     for size in ((8, 8), (400, 300), (1000, 64)):
-        assert not is_animated(encoded(picture(*size), "JXL"))
-    assert not is_animated(encoded(picture(), "JXL", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0"))
-    assert not is_animated(b"")
+        assert not jxl.is_animated(encoded(picture(*size), "JXL"))
+    assert not jxl.is_animated(encoded(picture(), "JXL", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0"))
+    assert not jxl.is_animated(b"")
+
+
+_JXL_OF_16_MEGAPIXELS = bytes.fromhex("ff0a fa7c09")
+"""The beginning of a JPEG XL of 4000x4000 pixels: a header of 13 bits for the height, ratio 1, and all else default."""
+_IN_BOXES = b"\0\0\0\x0cJXL \r\n\x87\n" + b"\0\0\0\x0bxml \xff\x0a\0"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _JXL_OF_16_MEGAPIXELS,
+        _IN_BOXES + b"\0\0\0\0jxlc" + _JXL_OF_16_MEGAPIXELS,
+        _IN_BOXES + b"\0\0\0\x01jxlc\0\0\0\0\0\0\0\x16" + _JXL_OF_16_MEGAPIXELS,
+        _IN_BOXES + b"\0\0\0\x0fjxlp\0\0\0\0\xff\x0a\xfa" + b"\0\0\0\0jxlp\x80\0\0\1" + _JXL_OF_16_MEGAPIXELS[3:],
+    ],
+    ids=["bare", "in a box", "in a box with a long length", "in parts"],
+)
+def test_a_jpeg_xl_of_too_many_pixels_is_refused_by_its_first_bytes(data: bytes) -> None:
+    """Decoders need not see the rest."""
+    with pytest.raises(TooLarge, match="4000x4000"):
+        _decode(data)
+
+
+@pytest.mark.parametrize("name", ["empty boxes", "no codestream", "a length below the box"])
+def test_a_jpeg_xl_without_a_size_is_no_picture(name: str) -> None:
+    """Of a million empty boxes only the first are looked at."""
+    rest = {"empty boxes": b"\0\0\0\x08free" * 10**6, "no codestream": b"", "a length below the box": b"\0\0\0\1jxlc"}
+    with pytest.raises(NotAnImage):
+        _decode(_IN_BOXES + rest[name])
+
+
+@pytest.mark.parametrize(
+    "size",
+    [(8, 8), (256, 64), (33, 7), (144, 120), (160, 120), (180, 120), (213, 120), (150, 120), (240, 120), (3, 600)],
+)
+def test_every_header_of_a_jpeg_xl_tells_its_size(size: tuple[int, int]) -> None:
+    """In steps of 8, by each ratio, and as two numbers."""
+    data = encoded(Image.new("RGB", size, "teal"), "JXL")
+    jxl.check(data, size[0] * size[1])
+    with pytest.raises(TooLarge, match=f"{size[0]}x{size[1]} "):
+        jxl.check(data, size[0] * size[1] - 1)
+
+
+@needs_extra
+def test_an_animated_jpeg_xl_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the extra's decoder."""
+    data = EXTRA_WRITERS["JPEG XL, animated"](picture(400, 300))
+    decoded: list[object] = []
+    monkeypatch.setattr("imagecodecs.jpegxl_decode", lambda *_, **__: decoded.append(1))
+    with pytest.raises(TooLarge):
+        _decode(data, max_pixels=100)
+    assert not decoded
 
 
 def test_a_misread_tiff_of_a_wrong_header_is_no_picture() -> None:
@@ -311,7 +362,7 @@ def test_the_first_frame_of_a_real_animated_jpeg_xl(shared: Path) -> None:
     """With the extra the first, as its still twin shows it."""
     folder = shared / "data/hostile"
     moving = (folder / "animated_2_frames.jxl").read_bytes()
-    assert is_animated(moving)
+    assert jxl.is_animated(moving)
     if HAS_EXTRA:
         first = Image.open(io.BytesIO((folder / "animated_2_frames.first_frame.png").read_bytes()))
         assert np.abs(_small(_decode(moving).image) - _small(first)).mean() < 2

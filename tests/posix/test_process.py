@@ -26,6 +26,30 @@ def test_rights_and_limits_are_given_up() -> None:
     assert "1 (50, 50) (0, 0) 700" == shown
 
 
+def test_a_higher_score_of_the_out_of_memory_killer_stays() -> None:
+    """As in a Kubernetes pod of the class BestEffort: without root's rights the kernel refuses a lower one."""
+    shown = _run(
+        "from shazimd.posix import process\n"
+        "process.prefer_for_oom_kill(1000)\n"
+        "process.drop_capabilities()\n"
+        "process.prefer_for_oom_kill(500)\n"
+        "print(open('/proc/self/oom_score_adj').read().strip())"
+    )
+    assert "1000" == shown
+
+
+def test_without_the_right_to_choose_a_score_all_goes_on() -> None:
+    """As where /proc may not be written."""
+    shown = _run(
+        "import builtins\n"
+        "from shazimd.posix import process\n"
+        "def refused(*_): raise PermissionError\n"
+        "builtins.open = refused\n"
+        "process.prefer_for_oom_kill(500); print('done')"
+    )
+    assert "done" == shown
+
+
 def test_a_child_ends_with_its_parent() -> None:
     """A parent that is killed takes its child along: the end of standard error, which both hold, shows it."""
     child = (

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -392,6 +394,26 @@ def test_without_an_interpreter_each_job_fails_until_there_is_one_again(monkeypa
             pool.submit(worker_jobs.add, 1, 2).result()
         monkeypatch.undo()
         assert pool.submit(worker_jobs.add, 1, 2).result() == 3
+
+
+def test_a_renewal_without_a_free_descriptor_costs_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor the thread that gives the jobs: a later job's attempt starts a worker."""
+    made = socket.socketpair
+    failed = threading.Event()
+
+    def once_refused() -> tuple[socket.socket, socket.socket]:
+        if not failed.is_set():
+            failed.set()
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return made()
+
+    monkeypatch.setattr(keeper, "JOBS_A_WORKER", 1)
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000) as pool:
+        pool.submit(worker_jobs.add, 1, 2).result()
+        monkeypatch.setattr(socket, "socketpair", once_refused)
+        pool.submit(worker_jobs.add, 1, 2).result(PATIENCE_S)
+        assert failed.wait(PATIENCE_S)
+        assert pool.submit(worker_jobs.add, 1, 2).result(PATIENCE_S) == 3
 
 
 def test_a_job_whose_worker_is_killed_from_outside_is_done_by_another() -> None:

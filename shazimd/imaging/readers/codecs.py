@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shazimd.imaging.bounds import jpeg_structure
-from shazimd.imaging.readers.jxl import is_animated
+from shazimd.imaging.readers import jxl
 from shazimd.imaging.readers.reading import NeedsExtra, Reading, check_size, named
 from shazimd.imaging.rgb import levels
 
@@ -80,10 +80,10 @@ def _metadata(data: bytes) -> dict[str, bytes]:
 
 def first_frame_of_jxl(data: bytes, max_pixels: int) -> Reading | None:
     """The first frame of an animated JPEG XL; pillow-jxl-plugin shows the last."""
-    if imagecodecs is None or not is_animated(data):
+    if imagecodecs is None or not jxl.is_animated(data):
         return None
+    jxl.check(data, max_pixels)
     samples = imagecodecs.jpegxl_decode(data, index=0, numthreads=1)
-    check_size((samples.shape[1], samples.shape[0]), max_pixels)
     return Reading(named(_image(samples, 8), "JXL"))
 
 
