@@ -49,7 +49,6 @@ from shazimd.watch.debounce import Debouncer
 from shazimd.watch.events import FileEvent, Kind, Stage
 from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
-from shazimd.words.packing import VERSION
 from shazimd.workers.versions import decoders
 
 log = structlog.get_logger()
@@ -100,9 +99,8 @@ class Run:
         self._jobs = Jobs(max(INGESTS_MIN, INGESTS_PER_WORKER * limits.processes))
         self._rest = Rest(parts.store, self._jobs)
         self._give_up = workers.abandon_files
-        memory, version = self.ingest.memory, VERSION if config.match.verify else None
         remote = RemoteRoots(self.roots.stalling)
-        self.backfill = Backfill(library, committer, workers, self._jobs, memory, version, remote)
+        self.backfill = Backfill(library, committer, workers, self._jobs, self.ingest.memory, remote)
         self.relating = Relating(library, committer, parts.comparers, remote)
         self._comparing = Comparing(self.relating, self._jobs, parts.duplicates, self.keep, self.scoring)
         self._collector = Collector(parts.library, parts.committer, self._jobs, config.store.keep_deleted_s)
@@ -270,6 +268,7 @@ class Run:
             self._committer.submit(self.roots.begin).result()
         for pending in self.ingest.pending.left():
             self._decide(pending)
+        self.backfill.resume()
         for watcher in self._watchers.values():
             watcher.start()
         self._begun = True
@@ -328,6 +327,7 @@ class Run:
     def _ingest_file(self, path: bytes, *, deleted: bool, is_deep: bool) -> None:
         """A job: ingest a file and act on the outcome."""
         outcome = self.ingest.ingest(path, deleted=deleted, is_deep=is_deep)
+        self.backfill.resume()
         if self.roots.without_baseline and outcome in (Outcome.STORED, Outcome.FAILED, Outcome.OTHER_NAMES):
             around = self.roots.of(path)
             self._progress.note(around.rules.root if around else path)

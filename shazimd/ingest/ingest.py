@@ -219,16 +219,20 @@ class Ingest:
             stored = self._commit(file, content, made, silent=silent)
             if stored is None:
                 return Outcome.UNSETTLED
+            if content.is_outdated:  # the backfill finds the file only now
+                self._library.filling.want(stored.content)
             self._count_stored(file, stored, decoded=content.known is None)
             if stored.pending is not None:
                 return Outcome.STORED if self.pending.decide(stored.pending) else Outcome.PUT_OFF
         return Outcome.MISSING if self._disk.is_missing(file.path) else Outcome.STORED
 
     def _decided(self, file: FileVersion, content: FileContent) -> _Made | None:
-        """The decision on the alert of known bytes; None if a worker failed, or vectors are to be made. Raises KeyError
-        for a removed content."""
+        """The decision on the alert of known bytes; None if a worker failed, or the backfill is to work first. Raises
+        KeyError for a removed content."""
         candidate = Candidate(file.path, file.found, file.started, decided=content.decided)
         decision = self._decider.by_bytes(candidate, content.exact)
+        if decision is None and content.is_outdated:  # the pending alert waits for the backfill
+            return None
         if decision is None:
             file.turn.release()
             assert content.known is not None

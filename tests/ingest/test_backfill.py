@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from first_hashes import first_hashes
+from packed_features import packed
 from patience import PATIENCE_S, wait_for
 from structlog.testing import capture_logs
 
@@ -30,19 +31,10 @@ from shazimd.search.library import Library
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import FileRow, FileState, Stat
-from shazimd.words.packing import FEATURE, HEADER, VERSION
-
-SMALL_PICTURE = b"\xff\xd8\xff\xc0\0\x0b\x08\0\x09\0\x09\1\1\x11\0\xff\xd9"
-"""the header of a JPEG of 9 x 9 pixels"""
+from shazimd.words.packing import VERSION
 
 if TYPE_CHECKING:
     from shazimd.models.model import ModelInfo
-
-
-def packed(version: int = VERSION) -> bytes:
-    rows = np.zeros(3, FEATURE)
-    rows["word"] = [1, 2, 3]
-    return HEADER.pack(version, 0, 10, 10, 3) + rows.tobytes() + SMALL_PICTURE
 
 
 class FakeDecoders:
@@ -103,15 +95,20 @@ class Bench:
         self.store.write(work)
 
     def run(self, *, with_model: bool = False, features_version: int | None = VERSION) -> None:
-        self.library = Library(self.store, lambda _, __: FlatIndex(), FAKE_MODEL if with_model else None)
-        self.library.loaded.result(PATIENCE_S)  # before the start: a result may be had before it calls the backfill
-        self.start(features_version)
+        self.open_library(FAKE_MODEL if with_model else None, features_version)
+        self.start()
         wait_for(lambda: not self.jobs.pending())
 
-    def start(self, features_version: int | None) -> None:
+    def open_library(self, model: ModelInfo | None = None, features_version: int | None = VERSION) -> Library:
+        self.library = Library(
+            self.store, lambda _, __: FlatIndex(), model, lambda: False, features_version=features_version
+        )
+        self.library.loaded.result(PATIENCE_S)  # before the start: a result may be had before it calls the backfill
+        return self.library
+
+    def start(self) -> None:
         assert self.library is not None
-        memory, version = self.memory, features_version
-        Backfill(self.library, self.committer, self.decoders, self.jobs, memory, version, self.remote).start()
+        Backfill(self.library, self.committer, self.decoders, self.jobs, self.memory, self.remote).start()
 
     def features(self) -> list[bytes]:
         with self.store.read() as reader:
@@ -129,9 +126,9 @@ def test_files_wait_for_memory(bench: Bench) -> None:
     """No file is read while others have taken all of the budget; then each is."""
     for name in ("a", "b", "c"):
         bench.add(name, name.encode(), b"")
-    bench.library = Library(bench.store, lambda _, __: FlatIndex(), None)
+    bench.open_library()
     with bench.memory.taking(1 << 20):
-        bench.start(VERSION)
+        bench.start()
         wait_for(bench.memory._turn.locked)
         assert bench.decoders.decoded == []
     wait_for(lambda: not bench.jobs.pending())
