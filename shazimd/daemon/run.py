@@ -100,7 +100,7 @@ class Run:
         self._rest = Rest(parts.store, self._jobs)
         self._give_up = workers.abandon_files
         remote = RemoteRoots(self.roots.stalling)
-        self.backfill = Backfill(library, committer, workers, self._jobs, self.ingest.memory, remote)
+        self.backfill = Backfill(library, committer, workers, self._jobs, self.ingest.memory, remote, self._root_of)
         self.relating = Relating(library, committer, parts.comparers, remote)
         self._comparing = Comparing(self.relating, self._jobs, parts.duplicates, self.keep, self.scoring)
         self._collector = Collector(parts.library, parts.committer, self._jobs, config.store.keep_deleted_s)
@@ -320,6 +320,10 @@ class Run:
             work = partial(self._ingest_file, path, deleted=deleted, is_deep=is_deep)
             self._jobs.offer(path, work, lane, self.roots.stalling(path))
 
+    def _root_of(self, path: bytes) -> bytes | None:
+        around = self.roots.of(path)
+        return around.rules.root if around else None
+
     def _may_stall(self, root: bytes) -> bool:
         """Whether the file system of a root may hang: it gives no events, as network mounts do not."""
         return self._watchers[root].status()["mode"] == "poll"
@@ -383,6 +387,8 @@ class Run:
             if path not in delayed:
                 self._offer(path, Lane.BACKLOG, is_deep=findings.depth > Depth.NONE)
         self._baselines.note(findings, delayed)
+        if findings.completed is not None:
+            self.backfill.try_again(findings.completed)
         for path in findings.unsettled:
             self._debouncer.put(FileEvent(Kind.FILE, path))
 

@@ -42,7 +42,9 @@ class Backfill:
         jobs: Jobs,
         memory: MemoryBudget,
         remote: RemoteRoots = NO_REMOTE,
+        root_of: Callable[[bytes], bytes | None] = lambda _: None,
     ) -> None:
+        """``root_of``: the root around a path."""
         self._library = library
         self._filling = library.filling
         self._committer = committer
@@ -50,10 +52,19 @@ class Backfill:
         self._jobs = jobs
         self._memory = memory
         self._remote = remote
+        self._root_of = root_of
+        self._passed_over: bytes | None = None
+        """a file that could not be read"""
 
     def start(self) -> None:
         """Look for outdated contents once the words are loaded, and make their derived data anew."""
         self._library.loaded.add_done_callback(lambda _: self._jobs.offer("backfill", self._begin, Lane.BACKFILL))
+
+    def try_again(self, root: bytes) -> None:
+        """Make the contents whose files could not be read, with a file in a root that was compared with the disk."""
+        if contents := self._filling.try_again(root):
+            log.debug("backfill_tries_again", contents=contents, root=root)
+            self.resume()
 
     def resume(self) -> None:
         """Make the contents that are wanted beside the pass, if any."""
@@ -70,11 +81,13 @@ class Backfill:
             else:
                 self._filling.made(content)
         self.resume()
+        self._report()
 
     def _can_renew(self, reader: Reader, content: ContentId) -> bool:
-        """Whether a content is outdated, and has a file."""
-        is_known = reader.count_files(content, 1) > 0 and reader.knows(content)
-        return is_known and self._library.is_outdated(reader, content)
+        """Whether a content is outdated or unsound, and has a file."""
+        if reader.unsound.fault(content):
+            return bool(reader.unsound.files(content))
+        return reader.count_files(content, 1) > 0 and self._library.is_outdated(reader, content)
 
     def _begin(self) -> None:
         if not self._library.alive():
@@ -129,7 +142,15 @@ class Backfill:
             self._begin_filling()
         else:
             self._filling.complete(model)
-            log.info("backfill_complete", model=model)
+            self._report()
+
+    def _report(self) -> None:
+        """Say once that all is made, or that some files can't be read."""
+        passed_over = self._filling.report()
+        if passed_over:
+            log.warning("backfill_incomplete", contents=passed_over, example=self._passed_over)
+        elif passed_over is not None:
+            log.info("backfill_complete", model=self._library.model_id)
 
     def _outdated(self, reader: Reader, after: ContentId) -> Iterator[ContentId]:
         """Outdated contents, and those whose row is unsound, in order of id."""
@@ -141,12 +162,15 @@ class Backfill:
             self._renew(content)
         finally:
             self._filling.made(content)
+            self._report()
 
     def _renew(self, content: ContentId) -> None:
         self._name_unsound(content)
         with self._memory.taking(_size(self._library.store, content)):
             found = _read(self._library.store, content, self._remote)
             fingerprint = found and self._fingerprint(content, found.data)
+        if found is None:
+            self._pass_over(content)
         if found and not self._gives_all(fingerprint):
             self._filling.fail(content)
         if found and fingerprint:
@@ -161,6 +185,13 @@ class Backfill:
         except ShazimdError as error:
             log.warning("backfill_failed", content=content, code=error.code, reason=str(error))
             return None
+
+    def _pass_over(self, content: ContentId) -> None:
+        with self._library.store.read() as reader:
+            paths = reader.unsound.files(content)
+        if paths:
+            self._passed_over = paths[0]
+            self._filling.pass_over(content, frozenset(root for path in paths if (root := self._root_of(path))))
 
     def _gives_all(self, fingerprint: Fingerprint | None) -> bool:
         """Whether a picture gave all that is made of pictures now."""

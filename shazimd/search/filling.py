@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from array import array
 from collections import deque
 from collections.abc import Sequence
 
@@ -24,19 +25,25 @@ class Filling:
         """contents of known files that were stored: alerts wait for these"""
         self._failed: set[ContentId] = set()
         """contents whose files were read, and gave no vector or features"""
+        self._passed_over: dict[frozenset[bytes], array[int]] = {}
+        """contents whose files could not be read, by the roots of these files"""
+        self._is_passing = False
+        self._reported: int | None = None
         self._lock = threading.Lock()
 
     @property
     def left(self) -> int:
         """Number of contents, for a report."""
         with self._lock:
-            return self._ahead + len(self._offered) + len(self._queue)
+            return self._ahead + len(self._offered) + len(self._queue) + self._count_passed_over()
 
     def begin(self, contents: int) -> None:
         """Start over, with this number of contents; a run that was stopped may have left some."""
         with self._lock:
-            self._ahead = contents
+            self._ahead, self._is_passing = contents, True
+            self._reported = None if contents else 0
             self._offered.clear()
+            self._passed_over.clear()
             self._failed.clear()
             self._queue = deque(self._wanted)
 
@@ -51,6 +58,19 @@ class Filling:
         with self._lock:
             self._offered.discard(content)
             self._wanted.discard(content)
+
+    def pass_over(self, content: ContentId, roots: frozenset[bytes]) -> None:
+        """No file of a content can be read; they lie in these roots."""
+        with self._lock:
+            self._passed_over.setdefault(roots, array("Q")).append(content)
+
+    def try_again(self, root: bytes) -> int:
+        """Have the contents made that were passed over with a file in this root; their number."""
+        with self._lock:
+            again = [roots for roots in self._passed_over if root in roots]
+            contents = [content for roots in again for content in self._passed_over.pop(roots)]
+            self._queue.extend(contents)
+            return len(contents)
 
     def want(self, content: ContentId) -> None:
         """Have a content made whose file was read just now."""
@@ -85,9 +105,21 @@ class Filling:
     def complete(self, model: str | None) -> None:
         """All contents were offered for a model; the last may still be under way."""
         with self._lock:
-            self._ahead, self._model = 0, model
+            self._ahead, self._is_passing, self._model = 0, False, model
+
+    def report(self) -> int | None:
+        """The number of contents passed over, when nothing is left to do and it differs from the last one told."""
+        with self._lock:
+            number = self._count_passed_over()
+            if self._is_passing or self._offered or self._queue or number == self._reported:
+                return None
+            self._reported = number
+            return number
 
     def is_complete(self, model: str | None) -> bool:
-        """Whether every content has all that can be made with this model."""
+        """Whether every content has all that can be made with this model of the files that can be read."""
         with self._lock:
             return self._model == model and not self._offered
+
+    def _count_passed_over(self) -> int:
+        return sum(map(len, self._passed_over.values()))

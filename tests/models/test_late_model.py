@@ -95,3 +95,16 @@ def test_a_file_that_comes_back_has_a_vector_of_the_present_model(daemon: Daemon
     daemon.settled()
     photograph().save(daemon.root / "copy.jpg", quality=60)
     assert daemon.wait_for("near_duplicate")["dfv"] == pytest.approx(1, abs=0.1)
+
+
+def test_a_root_that_was_away_has_vectors_once_it_is_there(daemon: DaemonProcess) -> None:
+    """The status counts its pictures as outdated until then; no restart is needed."""
+    away = daemon.root.with_name("away")
+    daemon.root.rename(away)
+    daemon.start("--model", str(TINY))
+    assert daemon.wait_for("backfill_incomplete")["contents"] == 1
+    assert daemon.status()["store"]["outdated"] == 1
+    assert daemon.events("backfill_complete") == []
+    away.rename(daemon.root)
+    daemon.wait_for("backfill_complete")
+    assert daemon.status()["store"]["outdated"] == 0
