@@ -144,11 +144,12 @@ class Library:
         self.words.compact()
 
     def use_model(self, model: ModelInfo) -> None:
-        """Search with this model's vectors from now on; contents without one are compared by their hashes."""
+        """Search with this model's vectors from now on; contents without one are compared by their hashes. Raises
+        StoreError, and then nothing has changed."""
         _expect_width(self.store, model)
         with self._swap:
-            old, self.model = self.index, model
-            self.index = self._open_index(self.store, model.id)
+            opened = self._open_index(self.store, model.id)
+            old, self.model, self.index = self.index, model, opened
         old.close()
 
     def close(self) -> None:
