@@ -10,16 +10,19 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from first_hashes import first_hashes
 from ingest_bench import MODEL, Bench
 from packed_features import packed
 from patience import wait_for
 
+from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.ingest.backfill import Backfill
 from shazimd.ingest.decision import Decider, Decision
 from shazimd.ingest.ingest import Outcome
 from shazimd.ingest.lanes import Jobs
 from shazimd.search.filling import Filling
-from shazimd.types import ContentId
+from shazimd.store.base import Writer
+from shazimd.types import ContentId, FileRow, FileState, Stat, digest_of
 from shazimd.words.packing import VERSION
 
 OTHER_MODEL = replace(MODEL, id="n")
@@ -133,6 +136,26 @@ def test_a_picture_that_gives_no_vector_is_tried_once(filled: Filled) -> None:
     bench.look("and again", b"two")
     assert (bench.outcome, bench.library.filling.left) == (Outcome.STORED, 0)
     assert len(bench.decoders.decoded) == decoded
+
+
+def test_a_picture_known_by_another_host_with_another_model_has_a_vector_here(filled: Filled) -> None:
+    """Its file here is decoded for its alert, and the content of the other host has to be made as well."""
+    bench, data = filled.bench, b"three"
+    filled.start()
+
+    def work(writer: Writer) -> ContentId:
+        seen = Fingerprint(Signals(first_hashes(7, 7), None), None, 4, 3, "PPM")
+        content = writer.add_content(digest_of(data), seen)
+        writer.put_file(b"nas:/three", FileRow(Stat(5, 1, 1), FileState.INDEXED, content))
+        return content
+
+    content = bench.store.write(work)
+    bench.look("three", data)
+    filled.settle()
+    filled.decide()
+    assert bench.told()[-1] == ("three", "known")
+    with bench.store.read() as reader:
+        assert reader.made(content, "m")[1]
 
 
 def test_a_file_that_goes_again_holds_up_no_other(filled: Filled) -> None:
