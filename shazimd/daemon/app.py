@@ -157,7 +157,8 @@ def _open_parts(config: Config, provision: Provision, opened: ExitStack) -> Part
             spare=True,
         )
     )
-    library = opened.enter_context(closing(Library(store, _open_index, model, provision.will_come)))
+    version = VERSION if config.match.verify else None
+    library = opened.enter_context(closing(Library(store, _open_index, model, provision.will_come, version)))
     committer = opened.enter_context(closing(Committer(store)))
     alerts = opened.enter_context(closing(Alerts(store, committer)))
     failed: set[Digest] = set()

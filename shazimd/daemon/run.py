@@ -49,7 +49,6 @@ from shazimd.watch.debounce import Debouncer
 from shazimd.watch.events import FileEvent, Kind, Stage
 from shazimd.watch.tree import Watches
 from shazimd.watch.watcher import Watcher
-from shazimd.words.packing import VERSION
 from shazimd.workers.versions import decoders
 
 log = structlog.get_logger()
@@ -100,9 +99,8 @@ class Run:
         self._jobs = Jobs(max(INGESTS_MIN, INGESTS_PER_WORKER * limits.processes))
         self._rest = Rest(parts.store, self._jobs)
         self._give_up = workers.abandon_files
-        memory, version = self.ingest.memory, VERSION if config.match.verify else None
         remote = RemoteRoots(self.roots.stalling)
-        self.backfill = Backfill(library, committer, workers, self._jobs, memory, version, remote)
+        self.backfill = Backfill(library, committer, workers, self._jobs, self.ingest.memory, remote, self._root_of)
         self.relating = Relating(library, committer, parts.comparers, remote)
         self._comparing = Comparing(self.relating, self._jobs, parts.duplicates, self.keep, self.scoring)
         self._collector = Collector(parts.library, parts.committer, self._jobs, config.store.keep_deleted_s)
@@ -270,6 +268,7 @@ class Run:
             self._committer.submit(self.roots.begin).result()
         for pending in self.ingest.pending.left():
             self._decide(pending)
+        self.backfill.resume()
         for watcher in self._watchers.values():
             watcher.start()
         self._begun = True
@@ -321,6 +320,10 @@ class Run:
             work = partial(self._ingest_file, path, deleted=deleted, is_deep=is_deep)
             self._jobs.offer(path, work, lane, self.roots.stalling(path))
 
+    def _root_of(self, path: bytes) -> bytes | None:
+        around = self.roots.of(path)
+        return around.rules.root if around else None
+
     def _may_stall(self, root: bytes) -> bool:
         """Whether the file system of a root may hang: it gives no events, as network mounts do not."""
         return self._watchers[root].status()["mode"] == "poll"
@@ -328,6 +331,7 @@ class Run:
     def _ingest_file(self, path: bytes, *, deleted: bool, is_deep: bool) -> None:
         """A job: ingest a file and act on the outcome."""
         outcome = self.ingest.ingest(path, deleted=deleted, is_deep=is_deep)
+        self.backfill.resume()
         if self.roots.without_baseline and outcome in (Outcome.STORED, Outcome.FAILED, Outcome.OTHER_NAMES):
             around = self.roots.of(path)
             self._progress.note(around.rules.root if around else path)
@@ -383,6 +387,8 @@ class Run:
             if path not in delayed:
                 self._offer(path, Lane.BACKLOG, is_deep=findings.depth > Depth.NONE)
         self._baselines.note(findings, delayed)
+        if findings.completed is not None:
+            self.backfill.try_again(findings.completed)
         for path in findings.unsettled:
             self._debouncer.put(FileEvent(Kind.FILE, path))
 

@@ -84,14 +84,21 @@ class CascadeIndex(Index):
         Sound files in ``directory`` are used; other rows are read from the source. Raises StoreFull on a full disk."""
         index = cls(Folder.take(directory, model), model)
         try:
-            index._load(source)
-        except Stale as stale:
-            log = logger.debug if isinstance(stale, Absent) else logger.info
-            log("index_rebuilding", model=model, reason=str(stale))
-            index._clear()
-            index._catch_up(source)
+            index._load_or_rebuild(source)
+        except BaseException:  # a later try is to find the folder free, and to write over its files
+            index._release()
+            raise
         index._start_upkeep()
         return index
+
+    def _load_or_rebuild(self, source: Source) -> None:
+        try:
+            self._load(source)
+        except Stale as stale:
+            log = logger.debug if isinstance(stale, Absent) else logger.info
+            log("index_rebuilding", model=self._model, reason=str(stale))
+            self._clear()
+            self._catch_up(source)
 
     def add(self, rows: Sequence[tuple[ContentId, Signals]]) -> None:
         last = dict(rows)  # the later of two rows with one id
@@ -160,12 +167,14 @@ class CascadeIndex(Index):
 
     def close(self) -> None:
         """Save the rows for a fast start, and release the files."""
-        if self._closed:
-            return
+        if not self._closed:
+            self._release(self._save)
+
+    def _release(self, save: Callable[[], None] = lambda: None) -> None:
         self._closed = True
         self._executor.shutdown(wait=True)
         with self._rewriting:
-            self._attempt(self._save)
+            self._attempt(save)
             self._rows.close()
             self._folder.close()
 
@@ -216,9 +225,9 @@ class CascadeIndex(Index):
 
     def _clear(self) -> None:
         self._rows.close()
-        self._folder.clear()
         self._width, self._removals, self._views = None, 0, ()
         self._rows = Generation(Basis.none(0), 0, self._folder)
+        self._folder.clear()
 
     def _catch_up(self, source: Source) -> None:
         """Apply the removals and additions of the source since the last save."""

@@ -25,7 +25,6 @@ from shazimd.search.library import Library
 from shazimd.store.base import Reader, Store, Writer
 from shazimd.store.unsound import UnsoundDerived
 from shazimd.types import ContentId, Digest, Stat
-from shazimd.words.packing import VERSION
 
 log = structlog.get_logger()
 
@@ -42,22 +41,53 @@ class Backfill:
         decoders: Decoders,
         jobs: Jobs,
         memory: MemoryBudget,
-        features_version: int | None = VERSION,
         remote: RemoteRoots = NO_REMOTE,
+        root_of: Callable[[bytes], bytes | None] = lambda _: None,
     ) -> None:
-        """``features_version``: None if the workers make no local features."""
+        """``root_of``: the root around a path."""
         self._library = library
         self._filling = library.filling
         self._committer = committer
         self._decoders = decoders
         self._jobs = jobs
         self._memory = memory
-        self._features_version = features_version
         self._remote = remote
+        self._root_of = root_of
+        self._passed_over: bytes | None = None
+        """a file that could not be read"""
 
     def start(self) -> None:
         """Look for outdated contents once the words are loaded, and make their derived data anew."""
         self._library.loaded.add_done_callback(lambda _: self._jobs.offer("backfill", self._begin, Lane.BACKFILL))
+
+    def try_again(self, root: bytes) -> None:
+        """Make the contents whose files could not be read, with a file in a root that was compared with the disk."""
+        if contents := self._filling.try_again(root):
+            log.debug("backfill_tries_again", contents=contents, root=root)
+            self.resume()
+
+    def resume(self) -> None:
+        """Make the contents that are wanted beside the pass, if any."""
+        if self._filling.has_queue():
+            self._jobs.offer("wanted", self._take, Lane.BACKFILL)
+
+    def _take(self) -> None:
+        contents = self._filling.take(BATCH)
+        with self._library.store.read() as reader:
+            outdated = [content for content in contents if self._can_renew(reader, content)]
+        for content in contents:
+            if content in outdated:
+                self._jobs.offer(content, partial(self._fill, content), Lane.BACKFILL)
+            else:
+                self._filling.made(content)
+        self.resume()
+        self._report()
+
+    def _can_renew(self, reader: Reader, content: ContentId) -> bool:
+        """Whether a content is outdated or unsound, and has a file."""
+        if reader.unsound.fault(content):
+            return bool(reader.unsound.files(content))
+        return reader.count_files(content, 1) > 0 and self._library.is_outdated(reader, content)
 
     def _begin(self) -> None:
         if not self._library.alive():
@@ -91,6 +121,7 @@ class Backfill:
             outdated = self._outdated(reader, 0)
             first = next(outdated, None)
             self._filling.begin(0 if first is None else 1 + sum(1 for _ in outdated))
+            self.resume()
             if first is None:
                 self._filling.complete(model)
                 return
@@ -111,11 +142,19 @@ class Backfill:
             self._begin_filling()
         else:
             self._filling.complete(model)
-            log.info("backfill_complete", model=model)
+            self._report()
+
+    def _report(self) -> None:
+        """Say once that all is made, or that some files can't be read."""
+        passed_over = self._filling.report()
+        if passed_over:
+            log.warning("backfill_incomplete", contents=passed_over, example=self._passed_over)
+        elif passed_over is not None:
+            log.info("backfill_complete", model=self._library.model_id)
 
     def _outdated(self, reader: Reader, after: ContentId) -> Iterator[ContentId]:
         """Outdated contents, and those whose row is unsound, in order of id."""
-        outdated = reader.outdated(self._library.model_id, self._features_version, after)
+        outdated = reader.outdated(self._library.model_id, self._library.features_version, after)
         return merge(reader.unsound.contents(after), outdated)
 
     def _fill(self, content: ContentId) -> None:
@@ -123,12 +162,17 @@ class Backfill:
             self._renew(content)
         finally:
             self._filling.made(content)
+            self._report()
 
     def _renew(self, content: ContentId) -> None:
         self._name_unsound(content)
         with self._memory.taking(_size(self._library.store, content)):
             found = _read(self._library.store, content, self._remote)
             fingerprint = found and self._fingerprint(content, found.data)
+        if found is None:
+            self._pass_over(content)
+        if found and not self._gives_all(fingerprint):
+            self._filling.fail(content)
         if found and fingerprint:
             self._committer.submit(
                 partial(_put, content=content, digest=found.digest, fingerprint=fingerprint),
@@ -141,6 +185,19 @@ class Backfill:
         except ShazimdError as error:
             log.warning("backfill_failed", content=content, code=error.code, reason=str(error))
             return None
+
+    def _pass_over(self, content: ContentId) -> None:
+        with self._library.store.read() as reader:
+            paths = reader.unsound.files(content)
+        if paths:
+            self._passed_over = paths[0]
+            self._filling.pass_over(content, frozenset(root for path in paths if (root := self._root_of(path))))
+
+    def _gives_all(self, fingerprint: Fingerprint | None) -> bool:
+        """Whether a picture gave all that is made of pictures now."""
+        if fingerprint is None or (self._library.features_version is not None and not fingerprint.features):
+            return False
+        return self._library.model is None or fingerprint.signals.fv is not None
 
     def _name_unsound(self, content: ContentId) -> None:
         with self._library.store.read() as reader:

@@ -79,6 +79,8 @@ class FileContent(NamedTuple):
     is_other_name: bool = False
     """a known file is this file by another name: a hard link, a bind mount, a linked root"""
     decided: OwnDecisions | None = None
+    is_outdated: bool = False
+    """its vector or local features are to be made anew, see ``Library.is_outdated``"""
 
 
 class Identifier:
@@ -133,9 +135,10 @@ class Identifier:
             exact = frozenset([content, *reader.twins(content)])
             alike = reader.files_with_stat(content, file.found.stat)
             decided = OwnDecisions.read(reader, digest)
+            is_outdated = self._library.is_outdated(reader, content)
         source = next(filter(self._disk.is_missing, alike), None)
         is_other_name = any(self._is_decided_name(path, file) for path in alike)
-        return FileContent(digest, None, content, exact, last_arrival, source, is_other_name, decided)
+        return FileContent(digest, None, content, exact, last_arrival, source, is_other_name, decided, is_outdated)
 
     def _is_decided_name(self, path: bytes, file: FileVersion) -> bool:
         """Whether a path is another name of a file, and no alert is to be decided under it."""

@@ -101,6 +101,8 @@ class _Stored(NamedTuple):
     """of new bytes"""
     pending: PendingAlert | None = None
     alert: Alert | None = None
+    is_outdated: bool = False
+    """its vector or local features are to be made anew"""
 
 
 class Ingest:
@@ -219,16 +221,20 @@ class Ingest:
             stored = self._commit(file, content, made, silent=silent)
             if stored is None:
                 return Outcome.UNSETTLED
+            if stored.is_outdated:  # the backfill finds the file only now
+                self._library.filling.want(stored.content)
             self._count_stored(file, stored, decoded=content.known is None)
             if stored.pending is not None:
                 return Outcome.STORED if self.pending.decide(stored.pending) else Outcome.PUT_OFF
         return Outcome.MISSING if self._disk.is_missing(file.path) else Outcome.STORED
 
     def _decided(self, file: FileVersion, content: FileContent) -> _Made | None:
-        """The decision on the alert of known bytes; None if a worker failed, or vectors are to be made. Raises KeyError
-        for a removed content."""
+        """The decision on the alert of known bytes; None if a worker failed, or the backfill is to work first. Raises
+        KeyError for a removed content."""
         candidate = Candidate(file.path, file.found, file.started, decided=content.decided)
         decision = self._decider.by_bytes(candidate, content.exact)
+        if decision is None and content.is_outdated:  # the pending alert waits for the backfill
+            return None
         if decision is None:
             file.turn.release()
             assert content.known is not None
@@ -252,7 +258,9 @@ class Ingest:
         def work(writer: Writer) -> _Stored | None:
             if writer.file(path) != file.before:
                 return None
+            is_foreign = content.known is None and writer.content(content.digest) is not None
             stored = content.known or self._add_content(writer, content)
+            is_outdated = content.is_outdated or (is_foreign and self._library.is_outdated(writer, stored))
             if content.source is not None:
                 apply_move(writer, content.source, path)
             known = file.before if content.source is None else writer.file(path)
@@ -260,7 +268,7 @@ class Ingest:
             is_same = known is not None and is_same_picture(writer, known.content, stored)
             new = content.query.fingerprint if content.query is not None else None
             if silent or is_same or content.is_other_name:
-                return _Stored(stored, self._arrivals.add(None), new)
+                return _Stored(stored, self._arrivals.add(None), new, is_outdated=is_outdated)
             decision = made.decision if made is not None and made.holds(self._arrivals.last) else None
             arrival = self._arrivals.add(path)
             if writer.is_sharing or decision is None:
@@ -269,8 +277,10 @@ class Ingest:
                 writer.add_pending_alert(path, query, content.digest)
             if decision is None:
                 note = writer.add_pending_alert(path, query)
-                return _Stored(stored, arrival, new, PendingAlert(note, path, stored, query, arrival, file.started))
-            return _Stored(stored, arrival, new, alert=self.pending.settle(writer, stored, decision))
+                pending = PendingAlert(note, path, stored, query, arrival, file.started)
+                return _Stored(stored, arrival, new, pending, is_outdated=is_outdated)
+            alert = self.pending.settle(writer, stored, decision)
+            return _Stored(stored, arrival, new, alert=alert, is_outdated=is_outdated)
 
         def then(stored: _Stored | None) -> None:
             if stored is None:

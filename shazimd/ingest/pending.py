@@ -4,8 +4,8 @@ A pending alert is decided once. While files of its matches are missing it is pu
 store yet. It is tried again when a missing file's row was moved or removed, and for the last time when all events and
 scans before it were handled.
 
-While vectors are to be made that it needs, it is held: its model is being installed, or the backfill is at work. Of a
-held alert only the number is kept in memory: the store has the rest.
+While vectors or local features are to be made that it needs, it is held: the model is being installed, or the backfill
+is at work. Of a held alert only the numbers are kept in memory: the store has the rest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from math import inf
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -30,6 +30,7 @@ from shazimd.ingest.arrivals import Arrivals
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.decision import Candidate, Decider, Decision, OwnDecisions
 from shazimd.ingest.disk import Disk
+from shazimd.ingest.identify import query_of
 from shazimd.ingest.retries import DELAY_S, TRIES_MAX
 from shazimd.protocol import Alert
 from shazimd.search.library import Library
@@ -74,6 +75,12 @@ class _PutOff:
     """handed out by ``due``"""
 
 
+class _HeldAlert(NamedTuple):
+    arrival: int
+    content: ContentId | None
+    """the one for which it waits; None: for all vectors"""
+
+
 class PendingAlerts:
     """Safe from any thread."""
 
@@ -97,8 +104,8 @@ class PendingAlerts:
         self._counts = counts
         self._lock = threading.Lock()
         self._put_off: dict[int, _PutOff] = {}
-        self._held: dict[int, int] = {}
-        """arrivals of held alerts, by number"""
+        self._held: dict[int, _HeldAlert] = {}
+        """held alerts by number"""
 
     def __len__(self) -> int:
         """Number of alerts put off or held."""
@@ -106,10 +113,14 @@ class PendingAlerts:
             return len(self._put_off) + len(self._held)
 
     def left(self) -> list[PendingAlert]:
-        """The alerts left undecided by an earlier run of the daemon, in the order of their files' arrival."""
+        """The alerts left undecided by an earlier run of the daemon, in the order of their files' arrival; outdated
+        contents of these files are wanted from the backfill."""
         self._remove_unsound()
         with self._store.read() as reader:
             left = [(number, path, query, reader.file(path)) for number, path, query in reader.pending_alerts()]
+            for content in {row.content for *_, row in left if row and row.content is not None}:
+                if reader.knows(content) and self._library.is_outdated(reader, content):
+                    self._library.filling.want(content)
         pending = []
         for number, path, query, row in left:
             arrival = self._arrivals.add(path)
@@ -129,8 +140,9 @@ class PendingAlerts:
         """Search for matches of a stored file, and replace its pending alert by the alert, if any.
 
         False if the alert was put off: files of matches are missing (never with ``is_last``), a worker was lost, or
-        vectors are to be made. Raises WorkerFailed."""
-        if self._library.awaits_vectors(pending.query.fingerprint.model):
+        vectors or local features are to be made. Raises WorkerFailed."""
+        is_wanted = self._library.filling.is_wanted(pending.content)
+        if is_wanted or self._library.awaits_vectors(pending.query.fingerprint.model):
             self._hold(pending)
             return False
         put_off = None
@@ -175,12 +187,15 @@ class PendingAlerts:
             return {os.path.dirname(path) for each in self._put_off.values() for path in each.missing}
 
     def with_vector(self, query: Query, content: ContentId | None) -> Query:
-        """The query of a stored picture with the vector that was made of it since, if any."""
+        """The query of a stored picture with the vector and the local features that were made of it since, if any."""
         model = self._library.model_id
-        if content is None or query.fingerprint.model == model:
+        lacks_features = self._library.features_version is not None and not query.features
+        if content is None or (query.fingerprint.model == model and not lacks_features):
             return query
         with suppress(KeyError), self._store.read() as reader:  # removed for good
             known = reader.fingerprint(content, model)
+            if lacks_features and known.features:
+                return query_of(known)
             fingerprint = replace(query.fingerprint, signals=known.signals, model=known.model)
             orientations = tuple(replace(signals, fv=known.signals.fv) for signals in query.orientations)
             return replace(query, fingerprint=fingerprint, orientations=orientations)
@@ -201,18 +216,24 @@ class PendingAlerts:
     def _hold(self, pending: PendingAlert) -> None:
         with self._lock:
             is_first = not self._held
-            self._held[pending.number] = pending.arrival
+            content = pending.content if self._library.filling.is_wanted(pending.content) else None
+            self._held[pending.number] = _HeldAlert(pending.arrival, content)
             self._put_off.pop(pending.number, None)
         if is_first:
             log.info("alerts_held", path=pending.path, model=self._library.model_id)
 
     def _released(self) -> list[PendingAlert]:
-        """Some of the held alerts, once all vectors are there or no model comes."""
-        if not self._held or self._library.awaits_vectors():
+        """Some of the held alerts, once their content was made, or all vectors are there or no model comes."""
+        if not self._held:
             return []
+        awaits, is_wanted = self._library.awaits_vectors(), self._library.filling.is_wanted
         with self._lock:
             room = RELEASED - sum(each.is_taken for each in self._put_off.values())
-            held = dict(self._held) if room > 0 else {}
+            held = {
+                number: each.arrival
+                for number, each in (self._held.items() if room > 0 else ())
+                if not (awaits if each.content is None else is_wanted(each.content))
+            }
         if not held:
             return []
         released = []

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import structlog
 
-from shazimd.errors import Forbidden, ModelError
+from shazimd.errors import Forbidden, ModelError, StoreError
 from shazimd.models.model import BUNDLED, ModelInfo, check_digest, check_runtime
 from shazimd.models.registry import Registry, UnderWay
 from shazimd.protocol.status import InstalledModel, InstallProgress, ModelStatus
@@ -62,7 +62,8 @@ class Provision:
         return model
 
     def start(self, use: Callable[[ModelInfo], None]) -> None:
-        """Install the model in the background, then call ``use``; a bundled model is never fetched."""
+        """Install the model in the background, then call ``use``, again later after a StoreError; a bundled model is
+        never fetched."""
         self._use = use
         if self._handle in (NO_MODEL, BUNDLED):
             self.first_try.set()
@@ -132,10 +133,10 @@ class Provision:
         while not self._stopping.is_set():
             try:
                 self._take_over()
-                model = self.installed() or self._registry.install(self._handle)
+                self._use(self.installed() or self._registry.install(self._handle))
             except UnderWay:
                 self._stopping.wait(UNDER_WAY_S)
-            except ModelError as error:
+            except (ModelError, StoreError) as error:
                 self._log_fault(error, retry_s=delay_s)
                 self._is_tried = self._is_tried or not self._stopping.is_set()
                 self.first_try.set()
@@ -143,7 +144,6 @@ class Provision:
                 delay_s = min(2 * delay_s, RETRY_MAX_S)
             else:
                 self.fault = None
-                self._use(model)
                 self._is_tried = True
                 self.first_try.set()
                 return
@@ -160,7 +160,7 @@ class Provision:
         if self._staged is not None:
             self._registry.adopt(self._staged, self._handle)
 
-    def _log_fault(self, error: ModelError, **facts: float) -> None:
+    def _log_fault(self, error: ModelError | StoreError, **facts: float) -> None:
         if str(error) != self.fault and not self._stopping.is_set():
             self.fault = str(error)
             log.warning("model_missing", handle=self._handle, reason=self.fault, matching="hashes only", **facts)

@@ -18,7 +18,7 @@ from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.index.base import Index
 from shazimd.index.flat import FlatIndex
 from shazimd.search.filling import Filling
-from shazimd.store.base import Store
+from shazimd.store.base import Reader, Store
 from shazimd.types import ContentId, Digest
 from shazimd.words.index import WordIndex
 from shazimd.words.packing import VERSION, unpack_words
@@ -46,9 +46,12 @@ class Library:
         open_index: OpenIndex,
         model: ModelInfo | None = None,
         model_will_come: Callable[[], bool] = lambda: False,
+        features_version: int | None = None,
     ) -> None:
-        """``model_will_come``: whether a model is being installed."""
+        """``model_will_come``: whether a model is being installed. ``features_version``: of the local features that
+        the workers make; None if they make none."""
         self.store = store
+        self.features_version = features_version
         self.model = model
         self.filling = Filling()
         self._model_will_come = model_will_come
@@ -88,6 +91,13 @@ class Library:
         if self.model is None:
             return self._model_will_come()
         return model != self.model_id and not self.filling.is_complete(self.model_id)
+
+    def is_outdated(self, reader: Reader, content: ContentId) -> bool:
+        """Whether a content lacks a vector of the model or present local features, and the backfill has not failed to
+        make them. Raises KeyError for an unknown content."""
+        version, has_vector = reader.made(content, self.model_id)
+        lacks = self.features_version not in (None, version) or (self.model is not None and not has_vector)
+        return lacks and not self.filling.has_failed(content)
 
     def words_are_loaded(self) -> bool:
         """Whether the words of all contents can be searched."""
@@ -134,11 +144,12 @@ class Library:
         self.words.compact()
 
     def use_model(self, model: ModelInfo) -> None:
-        """Search with this model's vectors from now on; contents without one are compared by their hashes."""
+        """Search with this model's vectors from now on; contents without one are compared by their hashes. Raises
+        StoreError, and then nothing has changed."""
         _expect_width(self.store, model)
         with self._swap:
-            old, self.model = self.index, model
-            self.index = self._open_index(self.store, model.id)
+            opened = self._open_index(self.store, model.id)
+            old, self.model, self.index = self.index, model, opened
         old.close()
 
     def close(self) -> None:

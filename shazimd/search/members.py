@@ -105,8 +105,8 @@ class _Listed(NamedTuple):
 def members_of(
     reader: Reader, summary: GroupSummary, rules: KeepRules, silences: Silences, model: str | None, weights: Weights
 ) -> GroupMembers | None:
-    """The files of a group as of now; None if fewer than two are left, or its centre is gone. Other contents removed
-    meanwhile are left out."""
+    """The files of a group as of now; None if fewer than two are left, its centre is gone, or no file is left of the
+    pictures related to all. Other contents removed meanwhile are left out."""
     contents = [tuple(c for c in picture if reader.knows(c)) for picture in summary.pictures]
     related = _relations(reader, contents)
     pictures = [_picture(position, contents, related) for position in range(len(contents))]
@@ -116,9 +116,9 @@ def members_of(
         for content in picture.contents
         for member, facts in _files(reader, content, picture, rules, silences)
     ]
-    if len(listed) < 2 or not reader.knows(summary.centre):
-        return None
     eligible = [each for each in listed if pictures[each.picture].complete]
+    if len(listed) < 2 or not eligible or not reader.knows(summary.centre):
+        return None
     choice = choose([each.facts for each in eligible], rules.by)
     kept = eligible[choice.position]
     rest = sorted((each for each in listed if each is not kept), key=lambda each: each.facts.path)

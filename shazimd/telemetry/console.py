@@ -23,6 +23,7 @@ PHRASES = {
     "alerts_held": "alerts wait until the vectors of all images are there",
     "alerts_released": "{alerts:,} alerts that waited are decided now",
     "backfill_complete": "vectors and features of all images are up to date",
+    "backfill_incomplete": "vectors and features of {contents:,} images wait until their files can be read: {example}",
     "backfill_started": "vectors and features of {contents:,} images are made again in the background",
     "baseline_complete": "{images:,} images known in {path}",
     "directory_unreadable": "{path} can't be read: {reason}",

@@ -330,6 +330,25 @@ def test_a_full_disk_is_an_error_and_the_rows_before_stay(monkeypatch: pytest.Mo
     index.close()
 
 
+def test_an_index_that_could_not_be_opened_is_opened_in_the_same_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A full disk would only have less room with a second one."""
+    rows = library(10)
+
+    def fail(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", fail)
+        with pytest.raises(StoreFull, match="No space left"):
+            open_index(tmp_path, Contents(rows))
+    index = open_index(tmp_path, Contents(rows))
+    assert_answers(index, rows)
+    assert len(list((tmp_path / "index").iterdir())) == 1
+    index.close()
+
+
 def test_a_rewrite_on_a_full_disk_leaves_all_as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The error is told, the half-written files are gone, answers and the next start are right."""
     rows = library(100)

@@ -40,6 +40,7 @@ class FakeDecoders:
         self.number = 0
         """the hashes of all pictures, if set"""
         self.has_model = True
+        self.features = b""
         self.pixels: bytes | None = None
         """the name of all pictures' pixels"""
         self.losses = 0
@@ -67,7 +68,8 @@ class FakeDecoders:
             signs = np.array([1 if number >> bit & 1 else -1 for bit in range(64)], np.float32)
             vector = signs / np.float32(8) if self.has_model else None
             signals = Signals(first_hashes(number, number), vector)
-            done.set_result(Fingerprint(signals, model.id if model else None, 4, 3, "PPM", self.pixels))
+            name = model.id if model else None
+            done.set_result(Fingerprint(signals, name, 4, 3, "PPM", self.pixels, features=self.features))
         return done
 
     def arrival(self, data: Picture, model: ModelInfo | None) -> Future[Query]:
@@ -77,7 +79,7 @@ class FakeDecoders:
         except ShazimdError as error:
             done.set_exception(error)
         else:
-            done.set_result(Query(fingerprint, (fingerprint.signals,)))
+            done.set_result(Query(fingerprint, (fingerprint.signals,), fingerprint.features))
         return done
 
 

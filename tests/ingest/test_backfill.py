@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from first_hashes import first_hashes
+from packed_features import packed
 from patience import PATIENCE_S, wait_for
 from structlog.testing import capture_logs
 
@@ -30,19 +31,10 @@ from shazimd.search.library import Library
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import FileRow, FileState, Stat
-from shazimd.words.packing import FEATURE, HEADER, VERSION
-
-SMALL_PICTURE = b"\xff\xd8\xff\xc0\0\x0b\x08\0\x09\0\x09\1\1\x11\0\xff\xd9"
-"""the header of a JPEG of 9 x 9 pixels"""
+from shazimd.words.packing import VERSION
 
 if TYPE_CHECKING:
     from shazimd.models.model import ModelInfo
-
-
-def packed(version: int = VERSION) -> bytes:
-    rows = np.zeros(3, FEATURE)
-    rows["word"] = [1, 2, 3]
-    return HEADER.pack(version, 0, 10, 10, 3) + rows.tobytes() + SMALL_PICTURE
 
 
 class FakeDecoders:
@@ -103,15 +95,23 @@ class Bench:
         self.store.write(work)
 
     def run(self, *, with_model: bool = False, features_version: int | None = VERSION) -> None:
-        self.library = Library(self.store, lambda _, __: FlatIndex(), FAKE_MODEL if with_model else None)
-        self.library.loaded.result(PATIENCE_S)  # before the start: a result may be had before it calls the backfill
-        self.start(features_version)
+        self.open_library(FAKE_MODEL if with_model else None, features_version)
+        self.start()
         wait_for(lambda: not self.jobs.pending())
 
-    def start(self, features_version: int | None) -> None:
+    def open_library(self, model: ModelInfo | None = None, features_version: int | None = VERSION) -> Library:
+        self.library = Library(
+            self.store, lambda _, __: FlatIndex(), model, lambda: False, features_version=features_version
+        )
+        self.library.loaded.result(PATIENCE_S)  # before the start: a result may be had before it calls the backfill
+        return self.library
+
+    def start(self) -> None:
         assert self.library is not None
-        memory, version = self.memory, features_version
-        Backfill(self.library, self.committer, self.decoders, self.jobs, memory, version, self.remote).start()
+        self.backfill = Backfill(
+            self.library, self.committer, self.decoders, self.jobs, self.memory, self.remote, os.path.dirname
+        )
+        self.backfill.start()
 
     def features(self) -> list[bytes]:
         with self.store.read() as reader:
@@ -129,9 +129,9 @@ def test_files_wait_for_memory(bench: Bench) -> None:
     """No file is read while others have taken all of the budget; then each is."""
     for name in ("a", "b", "c"):
         bench.add(name, name.encode(), b"")
-    bench.library = Library(bench.store, lambda _, __: FlatIndex(), None)
+    bench.open_library()
     with bench.memory.taking(1 << 20):
-        bench.start(VERSION)
+        bench.start()
         wait_for(bench.memory._turn.locked)
         assert bench.decoders.decoded == []
     wait_for(lambda: not bench.jobs.pending())
@@ -178,18 +178,59 @@ def test_no_features_are_wanted_where_the_workers_make_none(bench: Bench) -> Non
 
 
 def test_a_file_that_fails_or_is_gone_is_passed_over(bench: Bench) -> None:
-    """Its content stays as it is; the others are made."""
+    """Its content stays as it is, and the others are made. Those of missing files are still counted as outdated."""
     for name in ("bad", "gone", "good"):
         bench.add(name, name.encode(), packed(1))
     (bench.folder / "gone").unlink()
     with capture_logs() as logs:
         bench.run()
     assert bench.features() == [b"", b"", packed()]
+    assert bench.library is not None
+    assert bench.library.filling.left == 1
+    (line,) = [line for line in logs if line["event"] == "backfill_incomplete"]
+    assert (line["contents"], line["example"]) == (1, os.fsencode(bench.folder / "gone"))
+    assert "backfill_complete" not in [line["event"] for line in logs]
     assert [line["code"] for line in logs if line["event"] == "backfill_failed"] == ["not_an_image"]
 
 
+def test_a_root_that_was_away_is_made_when_it_was_scanned(bench: Bench) -> None:
+    """Not by the scan of another; until then its contents are outdated, and no line says that all is done."""
+    away, root = bench.folder.with_name("away"), os.fsencode(bench.folder)
+    for name in ("a", "b"):
+        bench.add(name, name.encode(), packed(1))
+    bench.folder.rename(away)
+    with capture_logs() as logs:
+        bench.run()
+        for _ in range(2):  # a fault that lasts is told once
+            bench.backfill.try_again(root)
+            wait_for(lambda: not bench.jobs.pending())
+    assert [line["event"] for line in logs if line["log_level"] != "debug"] == [
+        "backfill_started",
+        "backfill_incomplete",
+    ]
+    assert bench.library is not None
+    assert (bench.library.filling.left, bench.features()) == (2, [b"", b""])
+    away.rename(bench.folder)
+    bench.backfill.try_again(b"/another")
+    assert bench.library.filling.left == 2
+    with capture_logs() as logs:
+        bench.backfill.try_again(root)
+        wait_for(lambda: not bench.jobs.pending())
+    assert [line["event"] for line in logs if line["log_level"] != "debug"] == ["backfill_complete"]
+    assert (bench.library.filling.left, bench.features()) == (0, [packed()] * 2)
+
+
+def test_alerts_do_not_wait_for_a_root_that_is_away(bench: Bench) -> None:
+    """The disk may be unplugged for weeks."""
+    bench.add("a", b"a", b"")
+    (bench.folder / "a").unlink()
+    bench.run(with_model=True)
+    assert bench.library is not None
+    assert not bench.library.awaits_vectors()
+
+
 def test_a_root_that_does_not_answer_is_passed_over(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its contents stay outdated until the next start, and those of other roots are filled."""
+    """Its contents stay outdated until it was scanned, and those of other roots are filled."""
     monkeypatch.setattr(patience, "PATIENCE_S", 0.01)
     for name in ("nas1", "nas2", "nas3", "local"):
         bench.add(name, b"picture", b"")

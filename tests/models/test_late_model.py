@@ -9,6 +9,7 @@ import pytest
 from daemon_process import DaemonProcess, daemon_process
 from drawn import photograph
 from installing import installing_elsewhere
+from PIL import Image
 
 TINY = Path(__file__).parent / "data" / "tiny_float32.tflite"
 
@@ -75,3 +76,35 @@ def test_hashes_decide_where_the_model_can_not_be_had(daemon: DaemonProcess, tmp
     alert = daemon.wait_for("near_duplicate")
     assert (alert["path"], alert["verdict"], alert["dfv"]) == (str(daemon.root / "copy.jpg"), "copy", None)
     assert daemon.wait_for("alerts_released")["model"] is None
+
+
+def test_a_file_that_comes_back_has_a_vector_of_the_present_model(daemon: DaemonProcess) -> None:
+    """Though it was away when the vectors of all others were made; an edited copy then has its cosine."""
+    known = daemon.root / "known.png"
+    data = known.read_bytes()
+    Image.new("RGB", (64, 64), "white").save(daemon.root / "other.png")  # an empty root may be a disk that is away
+    daemon.start()
+    daemon.settled()
+    known.unlink()
+    daemon.wait_for("image_gone")
+    assert daemon.stop() == 0
+    daemon.start("--model", str(TINY))
+    daemon.wait_for("backfill_complete", model=daemon.wait_for("model_in_use")["model"])
+    known.write_bytes(data)
+    daemon.wait_for("image_indexed", path=str(known))
+    daemon.settled()
+    photograph().save(daemon.root / "copy.jpg", quality=60)
+    assert daemon.wait_for("near_duplicate")["dfv"] == pytest.approx(1, abs=0.1)
+
+
+def test_a_root_that_was_away_has_vectors_once_it_is_there(daemon: DaemonProcess) -> None:
+    """The status counts its pictures as outdated until then; no restart is needed."""
+    away = daemon.root.with_name("away")
+    daemon.root.rename(away)
+    daemon.start("--model", str(TINY))
+    assert daemon.wait_for("backfill_incomplete")["contents"] == 1
+    assert daemon.status()["store"]["outdated"] == 1
+    assert daemon.events("backfill_complete") == []
+    away.rename(daemon.root)
+    daemon.wait_for("backfill_complete")
+    assert daemon.status()["store"]["outdated"] == 0

@@ -10,7 +10,7 @@ import pytest
 from installing import installing_elsewhere
 from patience import PATIENCE_S
 
-from shazimd.errors import Forbidden
+from shazimd.errors import Forbidden, StoreFull
 from shazimd.models import provision
 from shazimd.models.model import ModelInfo
 from shazimd.models.provision import Provision
@@ -46,6 +46,28 @@ def test_a_handle_that_leads_nowhere_is_told_and_holds_nothing_up(tmp_path: Path
         assert "none.tflite" in str(providing.fault)
         assert providing.status(None)["state"] == "missing"
     assert used.empty()
+
+
+def test_a_model_that_could_not_be_taken_into_use_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was full: the reason is kept for the status, and nothing waits for the second try."""
+    monkeypatch.setattr(provision, "RETRY_FIRST_S", 0.02)
+    used: queue.SimpleQueue[ModelInfo] = queue.SimpleQueue()
+    faults, seen = [StoreFull("no space left")], list[object]()
+    providing = Provision(Registry(str(tmp_path / "models")), TINY)
+
+    def use(model: ModelInfo) -> None:
+        seen.append((providing.fault, providing.will_come()))
+        if faults:
+            raise faults.pop()
+        used.put(model)
+
+    providing.start(use)
+    assert used.get(timeout=PATIENCE_S).source == TINY
+    providing.stop()
+    assert seen == [(None, True), ("no space left", False)]
+    assert providing.fault is None
 
 
 def test_another_process_that_installs_it_is_waited_for(tmp_path: Path) -> None:

@@ -100,6 +100,21 @@ def shelf(tmp_path: Path) -> Iterator[Shelf]:
         yield Shelf(library)
 
 
+def test_a_group_whose_centre_lost_its_file_meanwhile_is_left_out(shelf: Shelf) -> None:
+    """Its content stays known for a while, and the others are related to it alone."""
+    for name in "abc":
+        shelf.put(name, f"/{name}", width=200 if name == "a" else 100)
+    shelf.relate("b", "a")
+    shelf.relate("c", "a")
+    shelf.put("d", "/d1", "/d2", size=1000)
+    groups = shelf.duplicates.groups(RULES, SCORING)
+    first = next(groups)
+    assert first is not None
+    assert first.id == digest("d")
+    shelf.library.store.write(lambda writer: writer.remove_file(b"/a"))
+    assert list(groups) == []
+
+
 def test_groups_are_made_by_relations_pixels_and_files(shelf: Shelf) -> None:
     """Largest saving first; a scene is no duplicate, and what stands alone is in no group."""
     shelf.put("a", "/a", width=200)

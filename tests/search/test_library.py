@@ -14,9 +14,11 @@ from first_hashes import first_hashes
 from patience import PATIENCE_S
 from structlog.testing import capture_logs
 
+from shazimd.errors import StoreFull
 from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.index.cascade import REWIND
 from shazimd.index.flat import FlatIndex
+from shazimd.models.model import ModelInfo
 from shazimd.search.library import BESIDE_MAX, Library
 from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
@@ -24,6 +26,7 @@ from shazimd.types import ContentId, FileRow, FileState, Stat
 from shazimd.words.packing import FEATURE, HEADER, VERSION
 
 Open = Callable[[], Library]
+MODEL = ModelInfo("m", "m", "00", "", 1, 1, 64)
 
 
 def packed(words: list[int], version: int = VERSION) -> bytes:
@@ -99,6 +102,25 @@ def test_a_thread_that_failed_is_seen(store: Store, open_library: Open, monkeypa
         library = open_library()
     assert not library.alive()
     assert [line["event"] for line in logs] == ["words_not_loaded"]
+
+
+def test_a_full_disk_leaves_the_library_with_the_model_before(store: Store) -> None:
+    """And with its index; a second try takes the model into use."""
+    faults = iter([None, StoreFull("no space"), None])
+    opened: list[FlatIndex] = []
+
+    def open_index(_store: Store, _model: str | None) -> FlatIndex:
+        if fault := next(faults):
+            raise fault
+        opened.append(FlatIndex())
+        return opened[-1]
+
+    with closing(Library(store, open_index)) as library:
+        with pytest.raises(StoreFull):
+            library.use_model(MODEL)
+        assert (library.model, library.index) == (None, opened[0])
+        library.use_model(MODEL)
+        assert (library.model, library.index) == (MODEL, opened[1])
 
 
 def test_words_of_another_version_are_deleted(store: Store, open_library: Open, tmp_path: Path) -> None:
