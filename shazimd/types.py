@@ -280,7 +280,10 @@ class Stat(NamedTuple):
 
     @classmethod
     def of(cls, found: os.stat_result) -> Stat:
-        return cls(found.st_size, _bounded(found.st_mtime_ns), found.st_ino, _bounded(found.st_ctime_ns))
+        mtime_ns, ctime_ns = found.st_mtime_ns, found.st_ctime_ns
+        if not (-TIME_NS_MAX <= mtime_ns <= TIME_NS_MAX and -TIME_NS_MAX <= ctime_ns <= TIME_NS_MAX):
+            mtime_ns, ctime_ns = _bounded(mtime_ns), _bounded(ctime_ns)
+        return cls(found.st_size, mtime_ns, found.st_ino, ctime_ns)
 
     @property
     def without_ctime(self) -> Stat:
@@ -291,7 +294,7 @@ class Stat(NamedTuple):
         """Whether the file certainly has the bytes that it had when ``known`` was taken.
 
         Unpacking over a file may keep size, mtime and inode; ctime then differs."""
-        return self.without_ctime == known.without_ctime and known.ctime_ns in (0, self.ctime_ns)
+        return self[:3] == known[:3] and known.ctime_ns in (0, self.ctime_ns)
 
 
 def _bounded(time_ns: int) -> int:

@@ -288,7 +288,7 @@ class ClusterConfig(Section, frozen=True, kw_only=True):
     """The hosts whose pictures are known here: names, or "*" for all.
     Example: follow = ["nas2", "nas3"]"""
     features: Literal["keep", "fetch"] = "keep"
-    """Local features of other hosts' pictures, 8 of the 10 kB that each takes: kept here, or fetched from the database
+    """Local features of other hosts' pictures, 14 of the 18 kB that each takes: kept here, or fetched from the database
     when a picture must be verified. Then crops that neither hashes nor vector propose are not found, and an answer
     says how many pictures were not verified, where the database does not answer in 2 s.
     Example: features = "fetch" """

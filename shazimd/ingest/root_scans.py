@@ -109,9 +109,10 @@ class RootScans:
         if (name := self._rules.too_long) and not self._has_told_of_names:
             log.warning("name_too_long", root=self.path, name=readable(name), bytes_max=NAME_BYTES_MAX)
             self._has_told_of_names = True
+        below = os.path.join(directory, b"")
         return Entries(
-            {name: stat for name, stat in found.files.items() if not self._ignores(os.path.join(directory, name))},
-            [name for name in found.directories if not self._ignores(os.path.join(directory, name))],
+            {name: stat for name, stat in found.files.items() if not self._ignores(below + name)},
+            [name for name in found.directories if not self._ignores(below + name)],
             found.passed_over,
         )
 
