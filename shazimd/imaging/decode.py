@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import io
 import re
-import struct
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from shazimd.errors import NotAnImage, ShazimdError, TooLarge
 from shazimd.imaging import effort
 from shazimd.imaging.bounds import JpegStructure, check_density, check_png, jpeg_structure
 from shazimd.imaging.colour import to_srgb
+from shazimd.imaging.frames import CUT_IN_HEADER
 from shazimd.imaging.pixels import name_of_coded_jpeg, name_of_decoded
 from shazimd.imaging.readers import AFTER_PILLOW, BEFORE_PILLOW, jxl, tiff
 from shazimd.imaging.readers.cut import as_far_as_it_goes
@@ -218,7 +218,7 @@ def _is_comparable(image: ImageFile.ImageFile) -> bool:
 def _is_moving(image: ImageFile.ImageFile) -> bool:
     try:
         return image.format != "MPO" and getattr(image, "is_animated", False)
-    except (IndexError, struct.error):
+    except CUT_IN_HEADER:
         if image.format != "GIF":
             raise
         return True  # cut within the header of the second frame; the first can be decoded

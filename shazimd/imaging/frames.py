@@ -33,11 +33,13 @@ _QUIET = 6.0
 _SIDE_MIN = 4
 """Pixels of a later frame, of 16, that a crop must have to be compared."""
 
+CUT_IN_HEADER = IndexError, struct.error
+"""Pillow's errors for a GIF that is cut within a frame's header."""
 _UNREADABLE = (
     *(OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError),
-    *(IndexError, struct.error),
+    *CUT_IN_HEADER,
 )
-"""Pillow's errors; the last two of a GIF that is cut within a frame's header."""
+"""Pillow's errors."""
 
 Frames = NDArray[np.uint8]
 """[2, 16, 16]: luma"""

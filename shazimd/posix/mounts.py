@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import select
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from shazimd.errors import WatchError
@@ -71,10 +72,7 @@ class Mounts:
 
     def of(self, path: bytes) -> Mount:
         """The mount of a path (absolute, normalised, symlinks resolved)."""
-        table = self.table()
-        while path not in table and path != b"/":
-            path = os.path.dirname(path)
-        return table.get(path) or Mount(b"/", b"rootfs", b"0:0")
+        return mount_around(path, self.table()) or Mount(b"/", b"rootfs", b"0:0")
 
     def below(self, path: bytes) -> tuple[Mount, ...]:
         """The mount of a path, then all mounts at and below the path."""
@@ -86,6 +84,13 @@ class Mounts:
         file, self._file = self._file, -1
         if file >= 0:
             os.close(file)
+
+
+def mount_around(path: bytes, table: Mapping[bytes, Mount]) -> Mount | None:
+    """The mount of a path (absolute, normalised, symlinks resolved) by mount points; None where not even / has one."""
+    while path not in table and path != b"/":
+        path = os.path.dirname(path)
+    return table.get(path)
 
 
 def of_device(device: int, table: str = TABLE) -> Mount | None:

@@ -17,7 +17,7 @@ from contextlib import suppress
 
 import structlog
 
-from shazimd.posix.mounts import Mount
+from shazimd.posix.mounts import Mount, mount_around
 from shazimd.watch.events import FileEvent, Kind, OnFileEvent, Stage
 from shazimd.watch.filters import Filter
 from shazimd.watch.inotify import IN, LOST, Inotify, InotifyEvent
@@ -345,10 +345,8 @@ class RootWatches:
         mount = self._mounts.get(path)
         if mount is not None or not self.rules.follow_symlinks or not os.path.islink(path):
             return None, mount
-        leads_to = real = os.path.realpath(path)
-        while real not in self._mounts and real != b"/":
-            real = os.path.dirname(real)
-        return leads_to, self._mounts.get(real)
+        leads_to = os.path.realpath(path)
+        return leads_to, mount_around(leads_to, self._mounts)
 
     def _cannot_watch(self, path: bytes, error: OSError) -> None:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):

@@ -5,15 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cleaning import CleanTree, files_below, other_file_system, pair, read, reflinks, write
+from cleaning import CleanTree, files_below, pair, read, reflinks, write
 
 from shazimd.acting import acts, journal
 from shazimd.acting.facts import DiskState, read_state
@@ -186,14 +184,10 @@ def test_a_file_that_takes_the_new_name_of_a_move_is_left_alone(
 
 @pytest.mark.parametrize("step", ["fsync", "rename", "replace"])
 def test_a_file_that_is_saved_while_it_moves_to_another_disk_stays(
-    tree: CleanTree, monkeypatch: pytest.MonkeyPatch, step: str
+    tree: CleanTree, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """It is at its path with what was saved, and the copy of its old bytes is not removed without a word."""
     kept, other = pair(tree)
-    folder = other_file_system(tree.root)
-    if folder is None:
-        pytest.skip("there is no second file system to write to")
-    made = Path(tempfile.mkdtemp(dir=folder))
     file = os.open(other, os.O_WRONLY)
     perform, function = acts.perform, getattr(os, step)
 
@@ -207,12 +201,9 @@ def test_a_file_that_is_saved_while_it_moves_to_another_disk_stays(
             perform(record, trash)
 
     monkeypatch.setattr(acts, "perform", perform_and_save)
-    try:
-        said = tree.run("--apply", "--how", f"move:{made}")
-        left = [read(path) for path in files_below(os.fsencode(made))]
-    finally:
-        os.close(file)
-        shutil.rmtree(made)
+    said = tree.run("--apply", "--how", f"move:{elsewhere}")
+    left = [read(path) for path in files_below(os.fsencode(elsewhere))]
+    os.close(file)
     assert (said.status, read(kept), read(other)) == (4, b"picture", b"PICTURE")
     assert (tree.names(), left) == (["a.jpg", "b.jpg"], [b"picture"] if step == "replace" else [])
     assert ("b.jpg: is back, but was changed" in said.err) == (step == "replace")
@@ -263,31 +254,24 @@ def test_a_new_path_that_is_too_long_is_said(tree: CleanTree, tmp_path: Path, na
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_a_moved_file_that_is_saved_during_an_undo_stays(
-    tree: CleanTree, monkeypatch: pytest.MonkeyPatch, step: str
+    tree: CleanTree, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """The file is back at its path; what was saved is below the folder, under its name there."""
     _, other = pair(tree)
-    folder = other_file_system(tree.root)
-    if folder is None:
-        pytest.skip("there is no second file system to write to")
-    made = Path(tempfile.mkdtemp(dir=folder))
-    try:
-        assert tree.run("--apply", "--how", f"move:{made}").status == 0
-        moved = f"{made}{other.decode()}".encode()
-        file, function = os.open(moved, os.O_WRONLY), getattr(os, step)
+    assert tree.run("--apply", "--how", f"move:{elsewhere}").status == 0
+    moved = f"{elsewhere}{other.decode()}".encode()
+    file, function = os.open(moved, os.O_WRONLY), getattr(os, step)
 
-        def act_and_save(*args: Any, **more: Any) -> None:
-            function(*args, **more)
-            os.pwrite(file, b"PICTURE", 0)
+    def act_and_save(*args: Any, **more: Any) -> None:
+        function(*args, **more)
+        os.pwrite(file, b"PICTURE", 0)
 
-        with monkeypatch.context() as patch:
-            patch.setattr(os, step, act_and_save)
-            said = tree.run("--undo")
-        again = tree.run("--undo")
-        left = {path: read(path) for path in files_below(os.fsencode(made))}
-        os.close(file)
-    finally:
-        shutil.rmtree(made)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, act_and_save)
+        said = tree.run("--undo")
+    again = tree.run("--undo")
+    left = {path: read(path) for path in files_below(os.fsencode(elsewhere))}
+    os.close(file)
     assert (said.status, again.status) == (4, 0)
     assert (read(other), left) == (b"picture", {moved: b"PICTURE"})
 

@@ -5,27 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from cleaning import CleanTree, contents, other_file_system, reflinks
+from cleaning import CleanTree, contents, reflinks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 CALLS_MAX = 400
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[Path]:
-    """A folder on another file system."""
-    folder = other_file_system(tmp_path)
-    if folder is None:
-        pytest.skip("there is no second file system to write to")
-    made = Path(tempfile.mkdtemp(dir=folder))
-    yield made
-    shutil.rmtree(made)
 
 
 def populate(tree: CleanTree) -> None:

@@ -11,7 +11,7 @@ import io
 
 from PIL import ContainerIO, ExifTags, Image, UnidentifiedImageError
 
-from shazimd.imaging.readers.reading import NeedsExtra, Reading, check_size, named
+from shazimd.imaging.readers.reading import NeedsExtra, Reading, check_size, named, turned
 
 try:
     import rawpy
@@ -95,10 +95,7 @@ def _largest_preview(data: bytes, max_pixels: int) -> Image.Image | None:
     check_size(preview.size, max_pixels)
     preview.load()
     orientation = preview.getexif().get(ExifTags.Base.Orientation) or _tags(data).get(ExifTags.Base.Orientation, 1)
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = orientation
-    preview.info["exif"] = exif.tobytes()
-    return preview.copy()
+    return turned(preview, orientation).copy()
 
 
 def _size_of_preview(data: bytes, at: int) -> tuple[int, int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 from shazimd.errors import TooLarge
 from shazimd.imaging import effort
@@ -29,6 +29,14 @@ class Reading(NamedTuple):
 def named(image: Image.Image, format_: str) -> Image.Image:
     """The picture with Pillow's name of its file's format."""
     image.format = format_
+    return image
+
+
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """The picture with an EXIF orientation, as Pillow's plug-ins note it, in place of all other EXIF."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    image.info["exif"] = exif.tobytes()
     return image
 
 

@@ -17,7 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
-from shazimd.imaging.readers.reading import Reading, check_size, named
+from shazimd.imaging.readers.reading import Reading, check_size, named, turned
 from shazimd.imaging.rgb import levels
 
 _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT = 258, 262, 274, 339
@@ -56,9 +56,7 @@ def read(data: bytes, max_pixels: int) -> Reading | None:
             image.info["icc_profile"] = bytes(profile.value)
         orientation = page.tags.get(_ORIENTATION)
         if orientation and orientation.value in range(2, 9) and not is_turned:
-            exif = Image.Exif()
-            exif[_ORIENTATION] = int(orientation.value)
-            image.info["exif"] = exif.tobytes()
+            turned(image, int(orientation.value))
     return Reading(named(image, "TIFF"))
 
 
