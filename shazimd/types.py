@@ -267,6 +267,7 @@ class Match:
 TIME_NS_MAX = (1 << 62) - 1
 """In ns from 1970: times of files before 1823 and after 2116 count as these bounds. NTFS and SMB give 1601 for a time
 of zero; the store keeps no number of more than 64 bits, and another host takes none beyond these bounds."""
+_TIMES_NS = range(-TIME_NS_MAX, TIME_NS_MAX + 1)
 
 
 class Stat(NamedTuple):
@@ -281,7 +282,7 @@ class Stat(NamedTuple):
     @classmethod
     def of(cls, found: os.stat_result) -> Stat:
         mtime_ns, ctime_ns = found.st_mtime_ns, found.st_ctime_ns
-        if not (-TIME_NS_MAX <= mtime_ns <= TIME_NS_MAX and -TIME_NS_MAX <= ctime_ns <= TIME_NS_MAX):
+        if mtime_ns not in _TIMES_NS or ctime_ns not in _TIMES_NS:
             mtime_ns, ctime_ns = _bounded(mtime_ns), _bounded(ctime_ns)
         return cls(found.st_size, mtime_ns, found.st_ino, ctime_ns)
 
@@ -294,7 +295,7 @@ class Stat(NamedTuple):
         """Whether the file certainly has the bytes that it had when ``known`` was taken.
 
         Unpacking over a file may keep size, mtime and inode; ctime then differs."""
-        return self[:3] == known[:3] and known.ctime_ns in (0, self.ctime_ns)
+        return self == known or (known.ctime_ns == 0 and self[:3] == known[:3])
 
 
 def _bounded(time_ns: int) -> int:

@@ -128,6 +128,7 @@ class PendingAlertPath(Struct, frozen=True, array_like=True):
 R = TypeVar("R", bound=Struct)
 
 encode = msgspec.msgpack.Encoder().encode
+_decode_file = msgspec.msgpack.Decoder(FileRecord).decode  # a scan decodes every row: in half the time of ``decode``
 _as_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -173,8 +174,9 @@ def stat_bytes(stat: Stat) -> bytes:
 
 def decode_file(raw: bytes) -> FileRow:
     """A file's row from its bytes; that of a failed file for unsound bytes, so that each scan reads the file again."""
-    record = sound(raw, FileRecord)
-    if record is None:
+    try:
+        record = _decode_file(raw)
+    except UNDECODABLE:
         return FileRow(UNKNOWN_STAT, FileState.FAILED, reason="store_damaged: the row of the file is unsound")
     stat = Stat(record.size, record.mtime_ns, record.inode, record.ctime_ns)
     state = FileState.INDEXED if record.content else FileState.FAILED
