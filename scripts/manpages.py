@@ -58,7 +58,7 @@ TOML = """\
 TOML, in UTF-8. Required are only: path in each [[watch]], name and one of command and url in each [[hook]], host and
 url for a cluster. Unknown keys and invalid values are rejected with the key, the value found and the value expected.
 `shazimctl reload` applies changes without a restart, except those of [cluster], [store], [server], [workers] and
-[model], and of verify in [match]; but keep_deleted, and max_file_mb for new files, take effect at once.
+[model], and of verify in [match].
 """
 EXAMPLE = """\
 [[watch]]

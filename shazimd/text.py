@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 DIGEST_BYTES = 32
 """Of the name of a content: BLAKE2b-256 of a file's bytes."""
+SECONDS_MAX = 1 << 33
+"""Seconds since 1970 in a question are fewer: the year 2242, whose nanoseconds fit 64 bits."""
 NAME_BYTES_MAX = 495
 """The longest name that the store takes, see ``store.keys``. Linux itself keeps to 255; vfat and NTFS, with 255 UTF-16
 units, reach further."""

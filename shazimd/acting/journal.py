@@ -165,8 +165,11 @@ class Journal:
         self._write({"event": "undone", "n": n})
 
     def close(self) -> None:
-        os.fsync(self._file)
-        os.close(self._file)
+        try:
+            with _named(self._path):
+                os.fsync(self._file)
+        finally:
+            os.close(self._file)
 
     def _write(self, item: dict[str, Any]) -> None:
         line = json.dumps(item).encode() + b"\n"

@@ -33,7 +33,7 @@ def configured_roots(watch: Sequence[WatchConfig]) -> list[RootConfig]:
             raise ConfigError(f"{readable(rules.root)}: is watched by two [[watch]] tables, expected one")
         roots[rules.root] = RootConfig(config, rules)
     for root in roots:
-        if os.path.lexists(root) and not os.path.isdir(root):
+        if os.path.exists(root) and not os.path.isdir(root):
             raise ConfigError(f"{readable(root)}: not a directory")
         for outer in roots:
             if root != outer and is_at_or_below(os.path.realpath(root), os.path.realpath(outer)):
@@ -51,12 +51,12 @@ def _banks(config: WatchConfig) -> tuple[bytes, ...]:
 
 
 def check_presence(roots: Sequence[RootConfig], store: Store) -> None:
-    """Raise ConfigError for a root that is absent and of which the store knows nothing: a mistake in its name, while a
-    known root may be on a disk that is mounted later."""
+    """Raise ConfigError for a root that is absent, or a link to nothing, and of which the store knows nothing: a
+    mistake in its name, while a known root may be on a disk that is mounted later."""
     with store.read() as reader:
         for path in (root.rules.root for root in roots):
             known = has_baseline(reader, path) or next(iter(reader.walk(path)), None)
-            if not known and not os.path.lexists(path):
+            if not known and not os.path.exists(path):
                 unset = unset_variable(os.fsdecode(path))
                 remedy = f"set the variable {unset}, or " if unset else ""
                 raise ConfigError(

@@ -29,7 +29,7 @@ from shazimd.daemon.progress import BaselineCount, log_baseline_complete
 from shazimd.daemon.rescans import Rescans
 from shazimd.daemon.rest import Rest
 from shazimd.daemon.roots import RootConfig, Roots
-from shazimd.errors import NotFound
+from shazimd.errors import NotFound, ShazimdError, Unavailable
 from shazimd.ingest.backfill import Backfill
 from shazimd.ingest.collect import Collector
 from shazimd.ingest.ingest import Ingest, Outcome
@@ -196,7 +196,7 @@ class Run:
 
     def rescan(self, path: bytes | None, *, deep: bool = False) -> None:
         """Compare a file or directory, or all roots, with the disk soon: missing files are removed without the deletion
-        guard. Raises NotFound outside the roots, and for roots that are away.
+        guard. Raises NotFound outside the roots, and for roots that are away; Unavailable for those that do not answer.
 
         ``deep``: every file is read, though its stat is unchanged."""
         self.ingest.retries.clear()
@@ -216,11 +216,17 @@ class Run:
             self._offer(path, Lane.LIVE, is_deep=deep)
 
     def _rescan_roots(self, depth: Depth) -> None:
-        there = [root for root in self._watchers if self._rescans.place(root) is not None]
-        if not there:
-            raise _away(self._watchers)
-        for root in there:
-            self._rescans.note(root, depth)
+        is_any_there = False
+        failure: ShazimdError = _away(self._watchers)
+        for root in self._watchers:
+            try:
+                if self._rescans.place(root) is not None:
+                    self._rescans.note(root, depth)
+                    is_any_there = True
+            except Unavailable as error:
+                failure = error
+        if not is_any_there:
+            raise failure
         for watcher in self._watchers.values():
             watcher.refresh()
 

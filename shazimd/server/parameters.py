@@ -9,7 +9,15 @@ from __future__ import annotations
 import os
 
 from shazimd.errors import UsageError
-from shazimd.text import DIGEST_BYTES, ORIGINAL_WEIGHTS, SIGNALS, WEIGHTS_NAMES, parse_threshold, parse_weights
+from shazimd.text import (
+    DIGEST_BYTES,
+    ORIGINAL_WEIGHTS,
+    SECONDS_MAX,
+    SIGNALS,
+    WEIGHTS_NAMES,
+    parse_threshold,
+    parse_weights,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +32,6 @@ HEXADECIMAL = "[0-9a-fA-F]"
 WHOLE_DIGITS = 18
 PAGE_MAX, GROUPS_MAX = 1000, 500
 """Of an answer: alerts, decisions, changes or paths; groups."""
-SECONDS_MAX = 1 << 33
-"""The year 2242: nanoseconds since 1970 fit 64 bits."""
 
 
 class ValueKind:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from shazimd.errors import BadInput
-from shazimd.text import path_bytes
+from shazimd.text import SECONDS_MAX, path_bytes
 from shazimd.types import digest_of
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class ListFilter:
             given["decided"] = True
         if self.since or self.until:
             since = _midnight(_day("since", self.since)) if self.since else None
-            until = _midnight(_day("until", self.until) + timedelta(days=1)) if self.until else None
+            until = _midnight(_day("until", self.until), days=1) if self.until else None
             given["modified"] = since, until
         return given
 
@@ -86,9 +86,14 @@ def _day(name: str, text: str) -> date:
         raise BadInput(f"{name} is {text!r}, expected a day such as 2026-01-31") from error
 
 
-def _midnight(day: date) -> float:
-    """The beginning of a day in the user's zone, in seconds since 1970."""
-    return time.mktime(day.timetuple())
+def _midnight(day: date, days: int = 0) -> float:
+    """The beginning of a day, or of one some days later, in the user's zone: seconds since 1970, as many as the daemon
+    takes. A person may type any year."""
+    try:
+        seconds = time.mktime((day + timedelta(days)).timetuple())
+    except OverflowError:
+        seconds = SECONDS_MAX
+    return max(0.0, min(seconds, SECONDS_MAX - 1))
 
 
 def pages(client: Client, **parameters: Any) -> Iterator[GroupsPage]:

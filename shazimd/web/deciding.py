@@ -55,6 +55,7 @@ def _decide(page: Page, by: ListFilter, form: FormData) -> tuple[MadeDecisions, 
     keep = _place(group, form.get("keep")) if kind == "keep" else None
     of = [_place(group, tag) for tag in form.getlist("with")] if kind == "not_duplicates" else None
     if page.made.of(group["id"]) is not None:  # changed their mind
+        page.made.set_apart(group["id"])
         _undo(page, group["id"])
     wanted = decision(group, kind, keep, of or None)
     ids = page.client.decide([wanted])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from starlette.requests import Request
 
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from shazimd.web.render import Templates
 
 
+T = TypeVar("T")
+
+
 class MadeDecisions(NamedTuple):
     """Decisions made together on this page, which are undone together."""
 
     ids: list[int]
     groups: list[str]
-    """ids of the groups"""
+    """ids of the groups, one for each decision"""
     words: str
     keep: str = ""
     """tag of the kept file; empty for other kinds and for many groups"""
@@ -51,6 +54,20 @@ class MadeHere:
     def latest(self) -> MadeDecisions | None:
         return self._made[-1] if self._made else None
 
+    def set_apart(self, group_id: str) -> None:
+        """Make the decision on a group one of its own: those made together with it stay when it is undone."""
+        with self._lock:
+            made = self._of.get(group_id)
+            if made is None or len(made.groups) == 1:
+                return
+            place = made.groups.index(group_id)
+            rest = made._replace(ids=_without(made.ids, place), groups=_without(made.groups, place))
+            self._made[self._made.index(made)] = rest
+            self._of.update(dict.fromkeys(rest.groups, rest))
+            own = made._replace(ids=[made.ids[place]], groups=[group_id])
+            self._made.append(own)
+            self._of[group_id] = own
+
     def take(self, group_id: str | None = None) -> MadeDecisions:
         """Remove and return the latest, or the one on a group. Raises NotFound when there is none."""
         with self._lock:
@@ -62,6 +79,10 @@ class MadeHere:
                 if self._of.get(group) is made:
                     del self._of[group]
             return made
+
+
+def _without(values: list[T], place: int) -> list[T]:
+    return values[:place] + values[place + 1 :]
 
 
 @dataclass(frozen=True, slots=True)

@@ -328,6 +328,24 @@ def test_a_file_system_without_reflinks_is_said(tree: CleanTree, monkeypatch: py
     assert tree.snapshot() == before
 
 
+def test_a_journal_that_cannot_be_synced_at_the_end_is_named(tree: CleanTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a share over its quota: not as a fault of the terminal."""
+    pair(tree)
+    close = journal.Journal.close
+
+    def failing(self: journal.Journal) -> None:
+        def sync(_file: int) -> None:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", sync)
+            close(self)
+
+    monkeypatch.setattr(journal.Journal, "close", failing)
+    said = tree.run("--apply")
+    assert "the journal cannot be written: Disk quota exceeded" in said.err
+
+
 def test_a_full_disk_is_met_in_truth(tree: CleanTree) -> None:
     """A move to a small file system that has no room: the file stays, and no part of it is left there."""
     kept, other = tree.file("a", b"x" * 3_000_000, 9), tree.file("b", b"x" * 3_000_000)

@@ -13,7 +13,7 @@ from patience import PATIENCE_S, wait_for
 
 from shazimd.daemon import rescans
 from shazimd.daemon.rescans import Rescans
-from shazimd.errors import NotFound
+from shazimd.errors import NotFound, Unavailable
 from shazimd.ingest import patience
 from shazimd.ingest.scan import Depth
 
@@ -35,12 +35,21 @@ def test_a_rescan_is_of_the_directory_that_lay_there(tmp_path: Path) -> None:
     assert (Depth.NONE, True) == noted.take(path + b"/missing")
 
 
-def test_a_file_system_that_does_not_answer_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The request is not held up for long."""
+def test_a_file_system_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request is not held up for long, and nobody is told to forget what may only be slow. One that was asked for
+    before counts as of another directory."""
     answers = threading.Event()
+    path = os.fsencode(tmp_path)
+    noted = Rescans(lambda _: True)
+    noted.note(path, Depth.ALL)
     monkeypatch.setattr(patience, "PATIENCE_S", 0.01)
     monkeypatch.setattr(rescans, "_place", lambda _: answers.wait(PATIENCE_S))
-    assert Rescans(lambda _: True).place(os.fsencode(tmp_path)) is None
+    assert (Depth.ALL, False) == noted.take(path)
+    with closing(Host(tmp_path, None)) as host:
+        monkeypatch.setattr(host.app.run._rescans, "_may_stall", lambda _: True)
+        for asked in (None, os.fsencode(host.root)):
+            with pytest.raises(Unavailable, match=r"does not answer, known images stay; ask again later$"):
+                host.service.rescan(asked)
     answers.set()
 
 

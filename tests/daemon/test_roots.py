@@ -51,6 +51,18 @@ def test_an_absent_root_is_one_that_the_store_knows(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_root_that_is_a_link_to_an_absent_disk_is_one_that_the_store_knows(tmp_path: Path) -> None:
+    """As without the link: else the daemon would end for all roots when it starts before one disk is mounted."""
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "photos")
+    store = open_store(str(tmp_path / "store"), 64 << 20)
+    roots = configured_roots([WatchConfig(path=str(tmp_path / "link"))])
+    with pytest.raises(ConfigError, match="no such directory"):
+        check_presence(roots, store)
+    store.write(lambda writer: set_baseline(writer, os.fsencode(tmp_path / "link")))
+    check_presence(roots, store)
+    store.close()
+
+
 def test_a_root_with_two_tables_is_refused(tmp_path: Path) -> None:
     """Only one could count, and the other's keys would be lost without a word."""
     watch = [WatchConfig(path=str(tmp_path), reference=True), WatchConfig(path=f"{tmp_path}/")]

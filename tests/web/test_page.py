@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from browser import PHONE, Browser
 from page_serving import ServedPage
+from patience import wait_for
 from scenery import landscape
 from selenium.webdriver.common.keys import Keys
 
@@ -248,16 +249,37 @@ def test_many_groups_are_decided_by_a_rule_after_a_preview(browser: Browser, pag
     assert {} == page.client.made
 
 
+def test_a_decision_of_a_rule_is_changed_alone(browser: Browser, page: ServedPage) -> None:
+    """Those that the rule made with it stay."""
+    browser.click("a[href^='/rules']")
+    browser.click("input[value=largest]")
+    browser.click(".rule button")
+    browser.click("section form button")
+    browser.has_text("decided:", ".bar")
+    made = dict(page.client.made)
+    kept = list(made.values())[-1]
+    group = next(
+        each["id"] for each in page.client.every if {m["content"] for m in each["members"]} <= set(kept["contents"])
+    )
+    browser.open(f"{page.address}/group/{group}")
+    browser.type("1" if kept["keep"] != group else "2")
+    wait_for(lambda: page.client.made != made and len(page.client.made) == len(made))
+    assert made.keys() - page.client.made.keys() == {kept["id"]}
+
+
 def test_a_filter_narrows_the_list(browser: Browser, page: ServedPage) -> None:
     """The address keeps the filter; decided groups are shown on request."""
     browser.type(Keys.ARROW_RIGHT, "1")
     browser.until("return document.querySelectorAll('.card.done').length === 1")
+    made = dict(page.client.made)
+    browser.type(Keys.ARROW_LEFT, "2")  # whose button a decided card does not show
     browser.run(
         "const s = document.querySelector('select[name=decided]'); s.value = 'true';"
         "s.dispatchEvent(new Event('change', {bubbles: true}))"
     )
     browser.has_text("1 group\n")
     assert "decided=true" in browser.driver.current_url
+    assert made == page.client.made
 
 
 def test_an_alert_appears_as_it_comes(browser: Browser, page: ServedPage) -> None:

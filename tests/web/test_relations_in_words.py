@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from shazimd.errors import BadInput
+from shazimd.text import SECONDS_MAX
 from shazimd.web.browse import ListFilter
 from shazimd.web.rules import apply_rule, decision
 from shazimd.web.words import differences, facts, outline, relation
@@ -141,4 +142,6 @@ def test_a_filter_is_its_address() -> None:
     assert "?under=%2Fsrv%2F%C3%A4&verdict=copy&since=2026-01-01&until=2026-01-01&offset=60" == by.query(offset=60)
     since, until = by.parameters()["modified"]
     assert 86400 == until - since
+    early, late = ListFilter(since="0002-01-01", until="9999-12-31").parameters()["modified"]
+    assert (0, SECONDS_MAX - 1) == (early, late)
     assert ("", "") == (ListFilter().query(), ListFilter.of({}).under)

@@ -141,7 +141,7 @@ function onKey(event) {
   if (event.key === "ArrowUp" || event.key === "ArrowDown") return anotherMember(event);
   const scope = document.activeElement.closest(".card") ?? (main().classList.contains("pair") ? main() : null);
   const target = (event.key === "u" && !scope?.classList.contains("done") ? null : scope)?.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
-  if (target) {
+  if (target && !target.closest(".card.done .acts")) {
     event.preventDefault();
     target.click();
   } else if (event.key === "u") {
@@ -177,7 +177,7 @@ document.addEventListener("click", (event) => {
 });
 document.addEventListener("change", (event) => {
   const form = event.target.closest("form[data-auto]");
-  if (form) visit(`/?${new URLSearchParams([...new FormData(form)].filter(([, value]) => value))}`);
+  if (form?.checkValidity()) visit(`/?${new URLSearchParams([...new FormData(form)].filter(([, value]) => value))}`);
   const rule = event.target.closest(".rule input[type=radio]");
   if (rule) rule.form.querySelectorAll("input[name=folder]").forEach((input) => { input.required = input.closest("label").contains(rule.form.querySelector(`[name=${rule.name}]:checked`)); });
 });

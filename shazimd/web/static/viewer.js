@@ -11,6 +11,7 @@ let showMap = true;
 
 export function setUpViewer(element) {
   viewer = element;
+  lens = null;
   if (!viewer) return;
   const { a, b, map } = JSON.parse(viewer.dataset.geometry);
   lens = { a, b, toA: placing(a, b, map), mapped: map !== null, zoom: 1, x: a[0] / 2, y: a[1] / 2, points: null };
