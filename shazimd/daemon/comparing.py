@@ -31,6 +31,11 @@ class Comparing:
         """Have a job find the relations of some contents, and offer the next."""
         self._jobs.offer("relate", self._step, Lane.IDLE)
 
+    def try_again(self) -> None:
+        """Compare the contents, too, whose files did not answer: a root was compared with the disk."""
+        if self._relating.try_again():
+            self.offer()
+
     def _step(self) -> None:
         if self._relating.step():
             self.offer()

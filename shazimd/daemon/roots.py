@@ -105,7 +105,7 @@ class Roots:
 
     def comes_back(self, path: bytes) -> bool:
         """Whether a forgotten path would be indexed again, since it still lies in a root."""
-        in_root = self.of(path) is not None if os.path.isdir(path) else self.admits(path)
+        in_root = self.admits(path) if os.path.isfile(path) else self.of(path) is not None
         return in_root and os.path.lexists(path)
 
     def known_path(self, path: bytes) -> bytes:

@@ -209,7 +209,7 @@ class Run:
         around = self.roots.of(path)
         if around and self._rescans.place(around.rules.root) is None:
             raise _away([around.rules.root])
-        if os.path.isdir(path) or (not os.path.lexists(path) and self._has_files_below(path)):
+        if os.path.isdir(path) or (not os.path.isfile(path) and self._has_files_below(path)):
             self._rescans.note(path, depth)
             self._debouncer.put(FileEvent(Kind.TREE, path))
         else:
@@ -395,6 +395,7 @@ class Run:
         self._baselines.note(findings, delayed)
         if findings.completed is not None:
             self.backfill.try_again(findings.completed)
+            self._comparing.try_again()
         for path in findings.unsettled:
             self._debouncer.put(FileEvent(Kind.FILE, path))
 

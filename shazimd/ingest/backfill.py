@@ -13,7 +13,7 @@ from itertools import islice
 
 import structlog
 
-from shazimd.errors import ShazimdError, Unreadable
+from shazimd.errors import ShazimdError, Unreadable, WorkerLost
 from shazimd.fingerprint import Fingerprint
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.disk import Picture, ReadFile, read_whole
@@ -54,22 +54,23 @@ class Backfill:
         self._remote = remote
         self._root_of = root_of
         self._passed_over: bytes | None = None
-        """a file that could not be read"""
+        """a file that could not be read, or not decoded for want of a worker"""
 
     def start(self) -> None:
         """Look for outdated contents once the words are loaded, and make their derived data anew."""
         self._library.loaded.add_done_callback(lambda _: self._jobs.offer("backfill", self._begin, Lane.BACKFILL))
 
     def try_again(self, root: bytes) -> None:
-        """Make the contents whose files could not be read, with a file in a root that was compared with the disk."""
+        """Make the contents that were passed over, with a file in a root that was compared with the disk."""
         if contents := self._filling.try_again(root):
             log.debug("backfill_tries_again", contents=contents, root=root)
             self.resume()
 
     def resume(self) -> None:
-        """Make the contents that are wanted beside the pass, if any."""
+        """Make the contents that are wanted beside the pass, if any; those that alerts wait for before the files of a
+        scan."""
         if self._filling.has_queue():
-            self._jobs.offer("wanted", self._take, Lane.BACKFILL)
+            self._jobs.offer("wanted", self._take, Lane.LIVE if self._filling.has_wanted() else Lane.BACKFILL)
 
     def _take(self) -> None:
         contents = self._filling.take(BATCH)
@@ -77,7 +78,8 @@ class Backfill:
             outdated = [content for content in contents if self._can_renew(reader, content)]
         for content in contents:
             if content in outdated:
-                self._jobs.offer(content, partial(self._fill, content), Lane.BACKFILL)
+                lane = Lane.LIVE if self._filling.is_wanted(content) else Lane.BACKFILL
+                self._jobs.offer(content, partial(self._fill, content), lane)
             else:
                 self._filling.made(content)
         self.resume()
@@ -167,11 +169,15 @@ class Backfill:
     def _renew(self, content: ContentId) -> None:
         self._name_unsound(content)
         with self._memory.taking(_size(self._library.store, content)):
-            found = _read(self._library.store, content, self._remote)
-            fingerprint = found and self._fingerprint(content, found.data)
+            try:
+                found = _read(self._library.store, content, self._remote)
+                fingerprint = found and self._fingerprint(content, found.data)
+            except (Stalled, WorkerLost) as error:
+                log.debug("backfill_put_off", content=content, reason=str(error))
+                found = fingerprint = None
         if found is None:
             self._pass_over(content)
-        if found and not self._gives_all(fingerprint):
+        elif not self._gives_all(fingerprint):
             self._filling.fail(content)
         if found and fingerprint:
             self._committer.submit(
@@ -180,8 +186,11 @@ class Backfill:
             ).result()
 
     def _fingerprint(self, content: ContentId, data: Picture) -> Fingerprint | None:
+        """A picture's fingerprint; None if it has none. Raises WorkerLost, no fault of the picture."""
         try:
             return self._decoders.fingerprint(data, self._library.model).result()
+        except WorkerLost:
+            raise
         except ShazimdError as error:
             log.warning("backfill_failed", content=content, code=error.code, reason=str(error))
             return None
@@ -213,7 +222,8 @@ def _size(store: Store, content: ContentId) -> int:
 
 
 def bytes_of(store: Store, content: ContentId, remote: RemoteRoots) -> Picture | None:
-    """The bytes of a content, from the first of its unchanged files that answers."""
+    """The bytes of a content, from the first of its unchanged files that answers; None if they can't be read. Raises
+    Stalled if one does not answer."""
     found = _read(store, content, remote)
     return None if found is None else found.data
 
@@ -221,14 +231,18 @@ def bytes_of(store: Store, content: ContentId, remote: RemoteRoots) -> Picture |
 def _read(store: Store, content: ContentId, remote: RemoteRoots) -> ReadFile | None:
     with store.read() as reader:
         rows = [(path, row) for path in reader.unsound.files(content) if (row := reader.file(path))]
+    stalled: Stalled | None = None
     for path, row in rows:
         try:
             found = remote.read(path, partial(_read_file, path, row.stat))
         except (Unreadable, Stalled) as error:
             log.debug("backfill_unreadable", path=path, reason=str(error))
+            stalled = error if isinstance(error, Stalled) else stalled
             continue
         if found:
             return found
+    if stalled:
+        raise stalled
     return None
 
 

@@ -21,7 +21,7 @@ from shazimd.errors import BadInput, WorkerFailed
 from shazimd.ingest.backfill import bytes_of
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.disk import Picture
-from shazimd.ingest.patience import NO_REMOTE, RemoteRoots
+from shazimd.ingest.patience import NO_REMOTE, RemoteRoots, Stalled
 from shazimd.ingest.values import judge_of_relations, set_judge_of_relations
 from shazimd.protocol.status import RelationsStatus
 from shazimd.search.library import Library
@@ -40,6 +40,10 @@ BATCH = 8
 PAIRS_MAX = 4
 """Pairs of a content that are compared for signs: both files are read and decoded whole, 0.1 to 1 s a pair. Of many
 copies each is compared with some."""
+
+
+PUT_OFF_MAX = 10_000
+"""Contents that wait for a file that does not answer: each step passes over them. More go without signs."""
 
 
 class Comparers(NamedTuple):
@@ -70,16 +74,20 @@ class Relating:
         self._committer = committer
         self._comparers = comparers
         self._remote = remote
+        self._put_off: set[ContentId] = set()
+        """contents to be compared, of which a file did not answer"""
         self._done = 0
         self._spent_s = 0.0
 
     def step(self) -> bool:
-        """Find the relations of some contents, and the signs between copies; False if none is left."""
+        """Find the relations of some contents, and the signs between copies; False if none is left, but for those whose
+        files do not answer."""
         if self._comparers is None or not self._library.words_are_loaded():
             return False
         started = time.monotonic()
         with self._library.store.read() as reader:
-            contents = reader.relations.unrelated(BATCH)
+            waiting = reader.relations.unrelated(BATCH + len(self._put_off))
+            contents = [content for content in waiting if content not in self._put_off][:BATCH]
             checks = []
             for content in contents:
                 with suppress(KeyError):  # removed meanwhile
@@ -90,11 +98,17 @@ class Relating:
         self._committer.submit(partial(_put_judged, judged)).result()
         for check in checks:
             self._settle(check.content, self._comparers)
-            self._read_signs(check.content, self._comparers)
-        self._committer.submit(lambda writer: _unmark(writer, checks)).result()
-        self._done += len(contents)
+            self._read_signs_or_put_off(check.content, self._comparers)
+        compared = [check for check in checks if check.content not in self._put_off]
+        self._committer.submit(lambda writer: _unmark(writer, compared)).result()
+        self._done += len(compared)
         self._spent_s += time.monotonic() - started
         return True
+
+    def try_again(self) -> bool:
+        """Have later steps compare the contents, too, whose files did not answer; False if there are none."""
+        put_off, self._put_off = self._put_off, set()
+        return bool(put_off)
 
     def _settle(self, content: ContentId, comparers: Comparers) -> None:
         """Make variants of the copies among this content's relations that another one outdoes."""
@@ -106,10 +120,19 @@ class Relating:
         if found:
             self._committer.submit(lambda writer: writer.relations.put(found)).result()
 
+    def _read_signs_or_put_off(self, content: ContentId, comparers: Comparers) -> None:
+        try:
+            self._read_signs(content, comparers)
+        except Stalled as error:
+            log.debug("comparison_put_off", content=content, reason=str(error))
+            if len(self._put_off) < PUT_OFF_MAX:
+                self._put_off.add(content)
+
     def _read_signs(self, content: ContentId, comparers: Comparers) -> None:
         """Read the files of a content and its copies, and store their facts and the signs of each pair.
 
-        A content whose files can't be read now has neither: the choice is made by other facts then."""
+        A content whose files can't be read has neither: the choice is made by other facts then. Raises Stalled if one
+        does not answer."""
         with self._library.store.read() as reader:
             pairs = list(islice(_without_evidence(reader, content), PAIRS_MAX))
             twins = reader.twins(content)

@@ -20,14 +20,14 @@ class Filling:
         self._offered: set[ContentId] = set()
         """contents that are being made"""
         self._queue: deque[ContentId] = deque()
-        """contents to be made beside the pass"""
+        """contents to be made beside the pass, wanted ones first"""
         self._wanted: set[ContentId] = set()
         """contents of known files that were stored: alerts wait for these"""
         self._failed: set[ContentId] = set()
         """contents whose files were read, and gave no vector or features"""
         self._passed_over: dict[frozenset[bytes], array[int]] = {}
-        """contents whose files could not be read, by the roots of these files"""
-        self._is_passing = False
+        """contents whose files could not be read or decoded for now, by the roots of these files"""
+        self._is_passing = True  # or about to: nothing is complete before the first pass
         self._reported: int | None = None
         self._lock = threading.Lock()
 
@@ -60,7 +60,7 @@ class Filling:
             self._wanted.discard(content)
 
     def pass_over(self, content: ContentId, roots: frozenset[bytes]) -> None:
-        """No file of a content can be read; they lie in these roots."""
+        """No file of a content can be read or decoded for now; they lie in these roots."""
         with self._lock:
             self._passed_over.setdefault(roots, array("Q")).append(content)
 
@@ -77,7 +77,7 @@ class Filling:
         with self._lock:
             if content not in self._wanted:
                 self._wanted.add(content)
-                self._queue.append(content)
+                self._queue.appendleft(content)
 
     def is_wanted(self, content: ContentId | None) -> bool:
         """Whether a content that was wanted is still to be made."""
@@ -86,6 +86,11 @@ class Filling:
     def has_queue(self) -> bool:
         """Whether contents wait to be made beside the pass over all."""
         return bool(self._queue)
+
+    def has_wanted(self) -> bool:
+        """Whether alerts wait for the first of these."""
+        with self._lock:
+            return bool(self._queue) and self._queue[0] in self._wanted
 
     def take(self, limit: int) -> list[ContentId]:
         """Some of these, which are being made from now on."""

@@ -11,6 +11,7 @@ import pytest
 from host_pair import Host, png
 from patience import PATIENCE_S, wait_for
 
+from shazimd.config import WatchConfig
 from shazimd.daemon import rescans
 from shazimd.daemon.rescans import Rescans
 from shazimd.errors import NotFound, Unavailable
@@ -66,6 +67,26 @@ def test_a_rescan_of_a_root_that_is_away_is_refused(tmp_path: Path) -> None:
         host.root.mkdir()
         wait_for(lambda: host.app.run._watchers[os.fsencode(host.root)].status()["state"] == "watching")
         host.known(1)
+
+
+def test_a_rescan_forgets_what_lay_behind_a_link(tmp_path: Path) -> None:
+    """To a directory that is gone: more than half of the files are gone with it."""
+    linking = tmp_path / "linking"
+    linking.mkdir()
+    target = tmp_path / "target"
+    target.mkdir()
+    link = linking / "photos"
+    link.symlink_to(target)
+    root = WatchConfig(path=str(linking), settle_ms=50, follow_symlinks=True)
+    with closing(Host(tmp_path, None, roots=(root,))) as host:
+        data = png(host.root, 1)
+        for number in range(110):
+            (target / f"{number}.png").write_bytes(data)
+        host.known(111)
+        target.rename(tmp_path / "away")
+        host.service.rescan(os.fsencode(link))
+        host.known(1)
+        assert host.app.run.roots.comes_back(os.fsencode(link))
 
 
 def test_a_rescan_forgets_a_missing_directory(tmp_path: Path) -> None:

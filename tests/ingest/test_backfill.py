@@ -17,7 +17,7 @@ from packed_features import packed
 from patience import PATIENCE_S, wait_for
 from structlog.testing import capture_logs
 
-from shazimd.errors import NotAnImage
+from shazimd.errors import NotAnImage, WorkerLost
 from shazimd.fingerprint import Fingerprint, Query, Signals
 from shazimd.index.flat import FlatIndex
 from shazimd.ingest import backfill, disk, patience
@@ -218,6 +218,24 @@ def test_a_root_that_was_away_is_made_when_it_was_scanned(bench: Bench) -> None:
         wait_for(lambda: not bench.jobs.pending())
     assert [line["event"] for line in logs if line["log_level"] != "debug"] == ["backfill_complete"]
     assert (bench.library.filling.left, bench.features()) == (0, [packed()] * 2)
+
+
+def test_a_picture_whose_worker_was_lost_is_made_later(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that the kernel has killed is no fault of the picture; until then no line says that all is done."""
+    root = os.fsencode(bench.folder)
+    bench.add("a", b"picture", b"")
+    lost: Future[Fingerprint] = Future()
+    lost.set_exception(WorkerLost("the worker was killed"))
+    with capture_logs() as logs, monkeypatch.context() as patch:
+        patch.setattr(bench.decoders, "fingerprint", lambda *_: lost)
+        bench.run()
+    assert [line["event"] for line in logs if line["log_level"] != "debug"] == [
+        "backfill_started",
+        "backfill_incomplete",
+    ]
+    bench.backfill.try_again(root)
+    wait_for(lambda: not bench.jobs.pending())
+    assert [packed()] == bench.features()
 
 
 def test_alerts_do_not_wait_for_a_root_that_is_away(bench: Bench) -> None:

@@ -4,6 +4,7 @@ waits for them."""
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -13,13 +14,14 @@ import pytest
 from first_hashes import first_hashes
 from ingest_bench import MODEL, Bench
 from packed_features import packed
-from patience import wait_for
+from patience import PATIENCE_S, wait_for
+from structlog.testing import capture_logs
 
 from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.ingest.backfill import Backfill
 from shazimd.ingest.decision import Decider, Decision
 from shazimd.ingest.ingest import Outcome
-from shazimd.ingest.lanes import Jobs
+from shazimd.ingest.lanes import Jobs, Lane
 from shazimd.search.filling import Filling
 from shazimd.store.base import Writer
 from shazimd.types import ContentId, FileRow, FileState, Stat, digest_of
@@ -156,6 +158,34 @@ def test_a_picture_known_by_another_host_with_another_model_has_a_vector_here(fi
     assert bench.told()[-1] == ("three", "known")
     with bench.store.read() as reader:
         assert reader.made(content, "m")[1]
+
+
+def test_a_file_that_comes_back_goes_before_a_scan(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its alert must not wait for the first scan of a large directory. Nothing is said to be complete before the pass
+    over all has begun."""
+    bench, jobs = filled.bench, filled._jobs
+    bench.library.use_model(OTHER_MODEL)
+    bench.look("again", b"two")
+    busy = threading.Event()
+
+    order: list[str] = []
+    renew = filled.backfill._renew
+
+    def noted(content: ContentId) -> None:
+        order.append("again")
+        renew(content)
+
+    monkeypatch.setattr(filled.backfill, "_renew", noted)
+    with capture_logs() as logs:
+        for number in range(2):
+            jobs.offer(number, lambda: busy.wait(PATIENCE_S), Lane.BACKLOG)
+        for number in range(2, 9):
+            jobs.offer(number, lambda: order.append("scan"), Lane.BACKLOG)
+        filled.backfill.resume()
+        busy.set()
+        wait_for(lambda: not jobs.pending())
+    assert "scan" in order[order.index("again") :]
+    assert "backfill_complete" not in [line["event"] for line in logs]
 
 
 def test_a_file_that_goes_again_holds_up_no_other(filled: Filled) -> None:

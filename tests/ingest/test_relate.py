@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from operator import methodcaller
 from pathlib import Path
-from typing import Never
+from typing import Never, TypeVar
 
 import numpy as np
 import pytest
@@ -18,12 +19,25 @@ from shazimd.errors import WorkerFailed
 from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.index.flat import FlatIndex
 from shazimd.ingest.commit import Committer
+from shazimd.ingest.patience import RemoteRoots, Stalled
 from shazimd.ingest.relate import Comparers, Relating, renew_relations
 from shazimd.search.library import Library
 from shazimd.store.base import Store
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import JUDGE, Evidence, Relation, Verdict, Verification
+from shazimd.types import (
+    JUDGE,
+    Evidence,
+    FileRow,
+    FileState,
+    PictureFacts,
+    Relation,
+    Stat,
+    Verdict,
+    Verification,
+)
 from shazimd.words.packing import FEATURE, HEADER, VERSION
+
+T = TypeVar("T")
 
 COPY = Verification(Verdict.COPY, 30, 0.9)
 VARIANT = Verification(Verdict.VARIANT, 30, 0.6)
@@ -156,6 +170,49 @@ def test_a_worker_that_fails_denies_nothing(renewal: Renewal) -> None:
     renew_relations(renewal.store)
     renewal.relate()
     assert renewal.between(2, 1) == Relation(2, 1, COPY, OLD, JUDGE - 1)
+
+
+class _Share(RemoteRoots):
+    """A file system that answers or does not."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: b"/nas")
+        self.answers = False
+
+    def read(self, path: bytes, work: Callable[[Callable[[object], object]], T]) -> T:
+        if not self.answers:
+            raise Stalled("no answer")
+        return work(lambda _: None)
+
+
+def test_signs_of_a_file_that_does_not_answer_are_read_later(renewal: Renewal, tmp_path: Path) -> None:
+    """A disk that spins up must not cost a picture its facts for good; the others are compared meanwhile."""
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"picture")
+    names = [os.fsencode(photo), os.fsencode(tmp_path / "other name")]
+    os.link(*names)
+    row = FileRow(Stat.of(photo.stat()), FileState.INDEXED, 2)
+    for name in names:
+        renewal.store.write(methodcaller("put_file", name, row))
+    facts: Future[PictureFacts] = Future()
+    facts.set_result(PictureFacts("camera", "", 90))
+    share = _Share()
+    for content in (2, 3):
+        renewal.store.write(lambda writer, content=content: writer.relations.mark(content))
+    with closing(Committer(renewal.store)) as committer, closing(_library(renewal.store)) as library:
+        library.loaded.result()
+        relating = Relating(library, committer, Comparers(renewal.verify, _unasked, lambda _: facts), share)
+        while relating.step():
+            continue
+        assert [2] == renewal.left()
+        share.answers = True
+        assert not relating.step()
+        assert relating.try_again()
+        while relating.step():
+            continue
+        assert ([], False) == (renewal.left(), relating.try_again())
+    with renewal.store.read() as reader:
+        assert facts.result() == reader.relations.facts(2)
 
 
 def test_a_relation_found_meanwhile_is_not_denied(renewal: Renewal) -> None:
