@@ -183,8 +183,9 @@ def _template(folder: str, name: str, prefix: str) -> str:
     """The text of a unit for this virtual environment and this version of systemd."""
     text = files("shazimd").joinpath(folder, name).read_text("utf-8")
     text = "".join(_for_version(text.splitlines(keepends=True), _systemd_version()))
-    executable = sorted({prefix, sys.base_prefix, "/usr", "/lib", "/lib64"})
-    return text.replace("@BIN@", f"{prefix}/bin").replace("@EXECUTABLE@", " ".join(executable))
+    places = sorted({prefix, sys.base_prefix, "/usr", "/lib", "/lib64"})
+    executable = " ".join(f"-{place}" for place in places)  # "-": Debian on ARM has no /lib64
+    return text.replace("@BIN@", f"{prefix}/bin").replace("@EXECUTABLE@", executable)
 
 
 def _for_version(lines: Sequence[str], version: int) -> Iterator[str]:

@@ -129,6 +129,13 @@ def test_users_keep_their_numbers_where_the_daemon_has_a_name_space(monkeypatch:
         assert expected == [line for line in lines if line.startswith("PrivateUsers=")]
 
 
+def test_a_directory_of_programs_may_be_missing() -> None:
+    """Without a dash systemd would not start the unit: Debian on ARM has no /lib64."""
+    (line,) = re.findall("^ExecPaths=(.*)$", units._template("systemd", "shazimd.service", PREFIX), re.MULTILINE)
+    assert {"-/usr", "-/lib64"} <= set(line.split())
+    assert [place for place in line.split() if not place.startswith("-")] == []
+
+
 def test_installing_twice_changes_nothing(layout: units.Layout, photos: str) -> None:
     """What is as it should be is not written again."""
     assert install(layout, photos) != {}
