@@ -93,6 +93,8 @@ def _config(args: Namespace, situation: Situation) -> Iterator[Finding]:
     yield Finding(f"config: {path}")
     for watch in loaded.watch:
         yield from _readable(watch.path)
+    if loaded.store.path is not None:
+        yield from _writable(loaded.store.path)
     yield from _cluster(loaded.cluster)
 
 
@@ -135,18 +137,35 @@ def _readable(root: str) -> Iterator[Finding]:
     if not os.path.isdir(root):
         yield Finding(f"directory {root}: not found", "mount or create it; its indexed images are kept until then")
         return
-    if os.geteuid() != 0 or not _group_exists() or not os.path.exists(f"{UNITS}/shazimd.service"):
+    may_read = _may("-r", root, "-a", "-x", root)
+    if may_read is None:
         return
-    import subprocess
-
-    test = ["test", "-r", root, "-a", "-x", root]
-    done = subprocess.run(test, user=USER, group=GROUP, extra_groups=[], check=False)
-    if done.returncode:
+    if not may_read:
         access = f"`setfacl -R -m u:{USER}:rX -m d:u:{USER}:rX {shlex.quote(root)}`"
         advice = f"{access}, and x for it on the directories above"
         yield Finding(f"directory {root}: user {USER} may not read it", advice)
     else:
         yield Finding(f"directory {root}: user {USER} may read it")
+
+
+def _writable(store: str) -> Iterator[Finding]:
+    """Check as root a directory for the store that is not the unit's own."""
+    if _may("-w", store, "-a", "-x", store) is False:
+        if not os.path.isdir(store):
+            yield Finding(f"store {store}: not found", "`shazimctl service install` makes it")
+            return
+        advice = f"`chown -R {USER}:{GROUP} {shlex.quote(store)}`, and x for it on the directories above"
+        yield Finding(f"store {store}: user {USER} may not write to it", advice)
+
+
+def _may(*words: str) -> bool | None:
+    """Whether the service's user passes a test(1); None without root or a system service."""
+    if os.geteuid() != 0 or not _group_exists() or not os.path.exists(f"{UNITS}/shazimd.service"):
+        return None
+    import subprocess
+
+    test = ["test", *words]
+    return subprocess.run(test, user=USER, group=GROUP, extra_groups=[], check=False).returncode == 0
 
 
 def _unit_states(situation: Situation) -> dict[str, dict[str, str]]:

@@ -252,10 +252,26 @@ def _toml_string(text: str) -> str:
 
 
 def _roots_drop_in(config_text: str) -> str:
-    roots = [os.fsdecode(normal_path(watch.path)) for watch in config.parse(tomllib.loads(config_text), "config").watch]
-    places = [root if _is_hidden(root) else os.path.realpath(root) for root in roots]  # a link may lead into a home
-    lines = [f'BindReadOnlyPaths="-{_unit_string(place)}"\n' for place in places if _is_hidden(place)]
+    settings = config.parse(tomllib.loads(config_text), "config")
+    roots = [_place(watch.path) for watch in settings.watch]
+    lines = [f'BindReadOnlyPaths="-{_unit_string(root)}"\n' for root in roots if _is_hidden(root)]
+    if settings.store.path is not None:
+        lines += _store_lines(_place(settings.store.path))
     return files("shazimd").joinpath("systemd/roots.conf").read_text("utf-8") + "".join(lines)
+
+
+def _place(path: str) -> str:
+    """The directory to open for a path: a link may lead into a home."""
+    normal = os.fsdecode(normal_path(path))
+    return normal if _is_hidden(normal) else os.path.realpath(normal)
+
+
+def _store_lines(store: str) -> list[str]:
+    """Lines for a store elsewhere than StateDirectory=, where the unit may already write and not execute."""
+    if _is_below(store, paths.SYSTEM_STORE):
+        return []
+    opened = "BindPaths" if _is_hidden(store) else "ReadWritePaths"
+    return [f'{key}="-{_unit_string(store)}"\n' for key in (opened, "NoExecPaths")]
 
 
 def _unit_string(text: str) -> str:
@@ -264,7 +280,11 @@ def _unit_string(text: str) -> str:
 
 
 def _is_hidden(path: str) -> bool:
-    return any(path == place or path.startswith(f"{place}/") for place in HIDDEN_BY_THE_SANDBOX)
+    return any(_is_below(path, place) for place in HIDDEN_BY_THE_SANDBOX)
+
+
+def _is_below(path: str, place: str) -> bool:
+    return path == place or path.startswith(f"{place}/")
 
 
 def _read(path: str) -> str | None:

@@ -203,7 +203,8 @@ class StoreConfig(Section, frozen=True, kw_only=True):
     """The store of the fingerprints."""
 
     path: str | None = None
-    """The directory, on a local disk. Without the key: /var/lib/shazimd, of a user ~/.local/state/shazimd.
+    """The directory, on a local disk. Without the key: /var/lib/shazimd, of a user ~/.local/state/shazimd. For the
+    system service, run shazimctl service install after a change: it may write nowhere else.
     Example: path = "/var/lib/shazimd" """
     map_size_gb: Positive = 16
     """Initial address space, not disk; grows on demand.

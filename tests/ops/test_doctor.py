@@ -3,8 +3,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +198,32 @@ def test_a_failed_unit_is_reset_before_it_is_started(
     found = doctor_module._unit("shazimd.service", shown, Situation(None))
     assert found.message == "shazimd.service: failed, with the result signal; systemd gave up after 4 restarts"
     assert found.advice.startswith("the cause: `journalctl ")
+
+
+@pytest.fixture
+def service_of_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A directory on a path open to everybody, on a machine whose system service runs as nobody."""
+    if os.geteuid() != 0:
+        pytest.skip("acting as another user needs root")
+    (tmp_path / "shazimd.service").touch()
+    monkeypatch.setattr(doctor_module, "UNITS", str(tmp_path))
+    monkeypatch.setattr(doctor_module, "USER", "nobody")
+    monkeypatch.setattr(doctor_module, "GROUP", "nogroup")
+    monkeypatch.setattr(doctor_module, "_ask_systemd", lambda *_words: "")
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_a_store_that_its_user_may_not_write_is_a_problem(service_of_nobody: Path) -> None:
+    """And so is a missing one: the daemon can't make it."""
+    store = str(service_of_nobody)
+    (found,) = doctor_module._writable(store)
+    assert found.message == f"store {store}: user nobody may not write to it"
+    assert found.advice.startswith(f"`chown -R nobody:nogroup {store}`")
+    shutil.chown(store, "nobody")
+    assert list(doctor_module._writable(store)) == []
+    (found,) = doctor_module._writable(f"{store}/gone")
+    assert (found.message, found.advice) == (f"store {store}/gone: not found", "`shazimctl service install` makes it")
 
 
 def test_images_that_failed_are_counted(doctor: Any, daemon: Daemon) -> None:

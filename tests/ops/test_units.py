@@ -190,6 +190,50 @@ def test_a_link_into_a_home_is_opened(layout: units.Layout, tmp_path: Path, monk
     assert f'BindReadOnlyPaths="-{tmp_path}/home/ann"\n' in Path(layout.drop_in()).read_text()
 
 
+@pytest.mark.parametrize(
+    ("store", "expected"),
+    [
+        ("/srv/store", ['ReadWritePaths="-/srv/store"', 'NoExecPaths="-/srv/store"']),
+        ("/srv//a b/", ['ReadWritePaths="-/srv/a b"', 'NoExecPaths="-/srv/a b"']),
+        ("/home/ann/store", ['BindPaths="-/home/ann/store"', 'NoExecPaths="-/home/ann/store"']),
+        ("/var/lib/shazimd", []),
+        ("/var/lib/shazimd/store", []),
+    ],
+)
+def test_a_store_elsewhere_may_be_written(layout: units.Layout, photos: str, store: str, expected: list[str]) -> None:
+    """But for it and the unit's own directory everything is read-only for the daemon."""
+    Path(layout.config).parent.mkdir(parents=True)
+    Path(layout.config).write_text(f'[store]\npath = "{store}"\n')
+    install(layout, photos)
+    lines = Path(layout.drop_in()).read_text().partition("[Service]\n")[2].splitlines()
+    assert [line for line in lines if photos not in line] == expected
+
+
+def test_systemd_takes_the_lines_of_a_store(layout: units.Layout, photos: str) -> None:
+    """A key that it doesn't know would be named."""
+    Path(layout.config).parent.mkdir(parents=True)
+    Path(layout.config).write_text('[store]\npath = "/srv/a b: 50%"\n')
+    install(layout, photos)
+    unit = Path(layout.units, "shazimd.service")
+    unit.write_text(
+        unit.read_text().replace("/usr/bin/shazimd", "/bin/true").replace("/usr/bin/shazimctl", "/bin/true")
+    )
+    said = systemd_analyze("verify", "--man=no", str(unit))
+    assert (said.stdout, said.stderr, said.returncode) == ("", "", 0)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_missing_store_is_made_for_the_user(tmp_path: Path, is_there: bool) -> None:
+    """Elsewhere than in the unit's directory the daemon can't make it; one that is there is left as it is."""
+    store, config = tmp_path / "store", tmp_path / "config.toml"
+    config.write_text(f'[model]\nhandle = "none"\n[store]\npath = "{store}"\n')
+    if is_there:
+        store.mkdir()
+    make = ["install", "-d", "-o", "shazimd", "-g", "shazimd", "-m", "0700", str(store)]
+    assert (make in service._install_steps(False, str(config))) is not is_there
+    assert make not in service._install_steps(True, str(config))
+
+
 @pytest.mark.parametrize("written", ["{}/", "{}/../photos", "/{}", "{}/../link"])
 def test_a_directory_that_is_watched_is_not_added(
     layout: units.Layout, photos: str, tmp_path: Path, written: str
