@@ -32,6 +32,8 @@ exit status: 5 if there is a problem; a warning needs no action
 
 USER = GROUP = "shazimd"
 UNITS = "/etc/systemd/system"
+SHOWN = "ActiveState,Result,NRestarts,NeedDaemonReload,SupplementaryGroups"
+"""Properties of a unit to ask for"""
 FREE_BYTES_MIN = 1 << 30
 WATCHES_SHARE_MAX = 0.8
 SILENCE_S_MAX = 60.0
@@ -165,7 +167,19 @@ def _may(*words: str) -> bool | None:
     import subprocess
 
     test = ["test", *words]
-    return subprocess.run(test, user=USER, group=GROUP, extra_groups=[], check=False).returncode == 0
+    return subprocess.run(test, user=USER, group=GROUP, extra_groups=_groups(), check=False).returncode == 0
+
+
+def _groups() -> list[int]:
+    """The groups in which the unit starts its user: those of the group database, and of SupplementaryGroups=."""
+    import grp
+    from contextlib import suppress
+
+    groups = os.getgrouplist(USER, grp.getgrnam(GROUP).gr_gid)
+    for word in _show("shazimd.service", user=False).get("SupplementaryGroups", "").split():
+        with suppress(KeyError):  # systemd refuses such a unit, and names the group
+            groups.append(int(word) if word.isdecimal() else grp.getgrnam(word).gr_gid)
+    return groups
 
 
 def _unit_states(situation: Situation) -> dict[str, dict[str, str]]:
@@ -204,7 +218,7 @@ def _failure(shown: dict[str, str]) -> str:
 
 def _show(unit: str, *, user: bool) -> dict[str, str]:
     manager = ["--user"] if user else []
-    output = _ask_systemd("systemctl", *manager, "show", "-p", "ActiveState,Result,NRestarts,NeedDaemonReload", unit)
+    output = _ask_systemd("systemctl", *manager, "show", "-p", SHOWN, unit)
     return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
 
 

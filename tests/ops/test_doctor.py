@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import grp
 import json
 import os
 import re
@@ -224,6 +225,24 @@ def test_a_store_that_its_user_may_not_write_is_a_problem(service_of_nobody: Pat
     assert list(doctor_module._writable(store)) == []
     (found,) = doctor_module._writable(f"{store}/gone")
     assert (found.message, found.advice) == (f"store {store}/gone: not found", "`shazimctl service install` makes it")
+
+
+@pytest.mark.parametrize("member_by", ["the group database", "the unit"])
+def test_a_directory_may_be_read_by_another_group(
+    service_of_nobody: Path, monkeypatch: pytest.MonkeyPatch, member_by: str
+) -> None:
+    """Groups of the user count as they do for the service: SupplementaryGroups= of a drop-in are further ones."""
+    shutil.chown(service_of_nobody, "root", "daemon")
+    service_of_nobody.chmod(0o750)
+    (found,) = doctor_module._readable(str(service_of_nobody))
+    assert found.message.endswith("user nobody may not read it")
+    daemon, own = (grp.getgrnam(name).gr_gid for name in ("daemon", "nogroup"))
+    if member_by == "the unit":
+        monkeypatch.setattr(doctor_module, "_ask_systemd", lambda *_words: "SupplementaryGroups=gone daemon\n")
+    else:
+        monkeypatch.setattr(os, "getgrouplist", lambda *_user: [own, daemon])
+    (found,) = doctor_module._readable(str(service_of_nobody))
+    assert found.message.endswith("user nobody may read it")
 
 
 def test_images_that_failed_are_counted(doctor: Any, daemon: Daemon) -> None:
