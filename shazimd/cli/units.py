@@ -23,8 +23,8 @@ from shazimd.cli.completion import script_path
 from shazimd.errors import ConfigError, InternalError, UsageError
 from shazimd.watch.filters import normal_path
 
-HIDDEN_BY_THE_SANDBOX = ("/home", "/root", "/run/user")
-"""ProtectHome= in shazimd.service"""
+HIDDEN_BY_THE_SANDBOX = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108
+"""ProtectHome= and PrivateTmp= in shazimd.service"""
 UNITS = ("shazimd.service", "shazimd.socket", "shazimd-hooks.service")
 
 
@@ -95,10 +95,8 @@ def plan(layout: Layout, directories: Sequence[str], prefix: str = sys.prefix) -
     Files with the right contents are left out. Raises UsageError for directories that can't be watched and for a prefix
     hidden from the service, ConfigError for an invalid configuration."""
     system = bool(layout.others)
-    if system and _is_hidden(prefix):
-        raise UsageError(
-            f"shazimd is installed in {prefix}, which is hidden from the service; install it in /opt/shazimd"
-        )
+    if system:
+        _expect_visible(prefix)
     wanted = {f"{layout.units}/{name}": _template(layout.templates, name, prefix) for name in UNITS}
     wanted |= {path: _template(layout.templates, name, prefix) for name, path in layout.others}
     wanted[layout.config] = _config(layout.config, directories)
@@ -110,6 +108,19 @@ def plan(layout: Layout, directories: Sequence[str], prefix: str = sys.prefix) -
         for path, text in wanted.items()
         if text != current[path] and not (path in layout.kept and current[path] is not None)
     }
+
+
+def _expect_visible(prefix: str) -> None:
+    """Raise UsageError for a program, or the Python that it runs with, that the service could not see."""
+    if _is_hidden(_place(prefix)):
+        raise UsageError(
+            f"shazimd is installed in {prefix}, which is hidden from the service; install it in /opt/shazimd"
+        )
+    if _is_hidden(_place(sys.base_prefix)):
+        raise UsageError(
+            f"the Python of {prefix} is in {sys.base_prefix}, which is hidden from the service; make the environment"
+            " anew with a Python elsewhere, such as /usr/bin/python3"
+        )
 
 
 def installed(layout: Layout, prefix: str = sys.prefix) -> list[str]:
@@ -280,7 +291,8 @@ def _unit_string(text: str) -> str:
 
 
 def _is_hidden(path: str) -> bool:
-    return any(_is_below(path, place) for place in HIDDEN_BY_THE_SANDBOX)
+    places = {*HIDDEN_BY_THE_SANDBOX, *map(os.path.realpath, HIDDEN_BY_THE_SANDBOX)}  # /home may be a link
+    return any(_is_below(path, place) for place in places)
 
 
 def _is_below(path: str, place: str) -> bool:

@@ -18,6 +18,12 @@ from shazimd.errors import ConfigError, InternalError, UsageError
 PREFIX = "/usr"
 
 
+@pytest.fixture(autouse=True)
+def _system_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that runs the tests may be in a home."""
+    monkeypatch.setattr(sys, "base_prefix", PREFIX)
+
+
 @pytest.fixture
 def layout(tmp_path: Path) -> units.Layout:
     return units.system_layout(str(tmp_path / "root"))
@@ -176,9 +182,12 @@ def test_the_environment_file_is_the_administrators(layout: units.Layout, photos
 def test_homes_are_opened_one_directory_at_a_time(layout: units.Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory that the sandbox hides gets a line in the drop-in, quoted as systemd reads it; others none."""
     monkeypatch.setattr(os.path, "isdir", lambda _: True)
-    install(layout, "/srv/p", '/home/a b/50%: "x"')
+    install(layout, "/srv/p", '/home/a b/50%: "x"', "/tmp/p")
     lines = Path(layout.drop_in()).read_text().splitlines()
-    assert [line for line in lines if line.startswith("Bind")] == ['BindReadOnlyPaths="-/home/a b/50%%\\: \\"x\\""']
+    assert [line for line in lines if line.startswith("Bind")] == [
+        'BindReadOnlyPaths="-/home/a b/50%%\\: \\"x\\""',
+        'BindReadOnlyPaths="-/tmp/p"',
+    ]
 
 
 def test_a_link_into_a_home_is_opened(layout: units.Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,6 +197,17 @@ def test_a_link_into_a_home_is_opened(layout: units.Layout, tmp_path: Path, monk
     monkeypatch.setattr(units, "HIDDEN_BY_THE_SANDBOX", (str(tmp_path / "home"),))
     install(layout, str(tmp_path / "link"))
     assert f'BindReadOnlyPaths="-{tmp_path}/home/ann"\n' in Path(layout.drop_in()).read_text()
+
+
+def test_a_home_by_its_real_name_is_opened(
+    layout: units.Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With /home a link to /var/home, the sandbox hides both."""
+    (tmp_path / "var/home/ann").mkdir(parents=True)
+    (tmp_path / "home").symlink_to("var/home")
+    monkeypatch.setattr(units, "HIDDEN_BY_THE_SANDBOX", (str(tmp_path / "home"),))
+    install(layout, str(tmp_path / "var/home/ann"))
+    assert f'BindReadOnlyPaths="-{tmp_path}/var/home/ann"\n' in Path(layout.drop_in()).read_text()
 
 
 @pytest.mark.parametrize(
@@ -279,8 +299,18 @@ def test_a_name_that_no_config_can_hold_is_refused(layout: units.Layout, tmp_pat
 
 def test_a_program_that_the_service_could_not_see_is_refused(layout: units.Layout, photos: str) -> None:
     """Installed below a home it would not start: the error says where to install it."""
-    with pytest.raises(UsageError, match="install it in /opt/shazimd"):
-        units.plan(layout, [photos], "/home/me/venv")
+    for prefix in ("/home/me/venv", "/tmp/venv"):
+        with pytest.raises(UsageError, match="install it in /opt/shazimd"):
+            units.plan(layout, [photos], prefix)
+
+
+def test_a_python_that_the_service_could_not_see_is_refused(
+    layout: units.Layout, photos: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of uv or pyenv is in a home, and the environment leads there."""
+    monkeypatch.setattr(sys, "base_prefix", "/root/.local/share/uv/python/cpython-3.13")
+    with pytest.raises(UsageError, match=r"the Python of /opt/shazimd is in /root/.+ such as /usr/bin/python3"):
+        units.plan(layout, [photos], "/opt/shazimd")
 
 
 def test_a_broken_config_is_not_built_upon(layout: units.Layout, photos: str) -> None:
