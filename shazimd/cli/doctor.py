@@ -10,7 +10,7 @@ from shazimd.cli.output import duration, say_folded, say_json, size
 from shazimd.cli.situation import Situation
 from shazimd.cli.status import confinement
 from shazimd.errors import ShazimdError
-from shazimd.paths import CONFIG_HELP
+from shazimd.paths import CONFIG_HELP, take_service_environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def run(args: Namespace) -> int:
 
 def _findings(args: Namespace) -> Iterator[Finding]:
     situation = Situation(args.config)
+    if situation.kind == "system":
+        take_service_environment()
     yield from _config(args, situation)
     states = _unit_states(situation)
     yield from _units(situation, states)

@@ -75,8 +75,11 @@ def run(args: Namespace) -> int:
 
 
 def _install(args: Namespace, layout: Layout) -> int:
+    from shazimd import paths
     from shazimd.cli import units
 
+    if not args.user:
+        paths.take_service_environment()
     files, links = units.plan(layout, args.dirs), units.links(layout)
     for path, text in files.items():
         say(f"==> {path}")

@@ -49,7 +49,7 @@ class Layout:
 
 def system_layout(root: str = "") -> Layout:
     """Return the layout of the system service; ``root`` is prepended to every path, for a package or a test."""
-    environment, share = f"{root}/etc/default/shazimd", f"{root}/usr/local/share"
+    environment, share = f"{root}{paths.SYSTEM_ENVIRONMENT}", f"{root}/usr/local/share"
     return Layout(
         config=f"{root}{paths.SYSTEM_CONFIG}",
         units=f"{root}/etc/systemd/system",

@@ -201,6 +201,20 @@ def test_a_failed_unit_is_reset_before_it_is_started(
     assert found.advice.startswith("the cause: `journalctl ")
 
 
+def test_the_variables_of_the_service_are_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of its environment file, which systemd reads for the daemon."""
+    (tmp_path / "environment").write_text("SHAZIMD_TEST_BASE = no\n  SHAZIMD_TEST_BASE='/srv/a b'\nnot a line\n")
+    (tmp_path / "config.toml").write_text('[[watch]]\npath = "$SHAZIMD_TEST_BASE/photos"\n')
+    monkeypatch.setenv("SHAZIMD_TEST_BASE", "")
+    monkeypatch.setattr("shazimd.paths.SYSTEM_ENVIRONMENT", str(tmp_path / "environment"))
+    monkeypatch.setattr(situation, "service_kind", lambda: "system")
+    monkeypatch.setattr(doctor_module, "_ask_systemd", lambda *_words: "")
+    run(["--socket", str(tmp_path / "none"), "doctor", "--config", str(tmp_path / "config.toml"), "--json"])
+    assert "directory /srv/a b/photos: not found" in capsys.readouterr().out
+
+
 @pytest.fixture
 def service_of_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A directory on a path open to everybody, on a machine whose system service runs as nobody."""

@@ -368,6 +368,35 @@ def test_a_dry_run_shows_and_writes_nothing(
     assert not (tmp_path / "config").exists()
 
 
+def test_the_config_may_name_variables_of_the_service(
+    layout: units.Layout,
+    photos: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """They are in the environment file of the units, and in no shell's: an upgrade of the package runs this, too."""
+    install(layout, photos)
+    (environment,) = layout.kept
+    monkeypatch.setattr(paths, "SYSTEM_ENVIRONMENT", environment)
+    monkeypatch.setattr(units, "system_layout", lambda: layout)
+    monkeypatch.setattr(units, "HIDDEN_BY_THE_SANDBOX", ())
+    monkeypatch.setenv("BASE", "/elsewhere")
+    Path(environment).write_text(f'# BASE=/no\nBASE="{tmp_path}"\n')
+    Path(layout.config).write_text('[[watch]]\npath = "$BASE/photos"\n')
+    assert run(["service", "install", "--dry-run", photos]) == 0
+    assert layout.config not in capsys.readouterr().out  # the directory is watched already
+
+
+@pytest.mark.parametrize(
+    "unit", ["shazimd.service", "shazimd-hooks.service", "shazimd-model.service", "shazimd-link.service"]
+)
+def test_every_unit_that_reads_the_config_has_its_variables(unit: str) -> None:
+    """The environment file of the service comes first, one of the unit's own counts."""
+    found = re.findall("^EnvironmentFile=-(.+)$", units._template("systemd", unit, PREFIX), re.MULTILINE)
+    assert found[0] == paths.SYSTEM_ENVIRONMENT
+
+
 @pytest.mark.parametrize("joined", [False, True], ids=["alone", "in a cluster"])
 def test_uninstalling_disables_each_unit_that_it_removes(
     layout: units.Layout,
