@@ -34,6 +34,8 @@ log = structlog.get_logger()
 RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 300.0
 """Pauses double from the first to the maximum: 100 attempts at a receiver that is down for a night, not thousands."""
+TIMEOUT_MAX_S = 24 * 86_400
+"""poll(2) takes milliseconds, as a C int."""
 
 Alert = dict[str, Any]
 
@@ -146,12 +148,12 @@ def run(hooks: Iterable[HookConfig], source: AlertSource, folder: str, stop: thr
 
 def deliver(config: HookConfig, alert: Alert) -> None:
     """Make one attempt to deliver an alert. Raises HookFailed."""
-    body = msgspec.json.encode(alert)
+    body, timeout_s = msgspec.json.encode(alert), min(config.timeout_s, TIMEOUT_MAX_S)
     if config.command:
-        _run_command(arguments(config.command, alert), body, config.timeout_s)
+        _run_command(arguments(config.command, alert), body, timeout_s)
     else:
         assert config.url is not None
-        _post(config.url, body, config.timeout_s)
+        _post(config.url, body, timeout_s)
 
 
 def arguments(command: Iterable[str], alert: Alert) -> list[bytes]:
