@@ -71,6 +71,7 @@ class Hook:
         Raises OSError when the position can't be written: otherwise a restart would deliver everything again."""
         pause_s = RETRY_FIRST_S
         while not self._stop.is_set():
+            begun, fault = time.monotonic(), None
             try:
                 for alert in self._source.events(since=self._begin()):
                     pause_s = RETRY_FIRST_S
@@ -78,7 +79,11 @@ class Hook:
                     if self._stop.is_set():
                         return
             except ShazimdError as error:
-                self._log.warning("hook_waits_for_daemon", reason=str(error), pause_s=pause_s)
+                fault = str(error)
+            if time.monotonic() - begun > pause_s:  # the daemon was there, perhaps for weeks without an alert
+                pause_s = RETRY_FIRST_S
+            if fault is not None:
+                self._log.warning("hook_waits_for_daemon", reason=fault, pause_s=pause_s)
             self._stop.wait(pause_s)
             pause_s = min(2 * pause_s, RETRY_MAX_S)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -314,6 +315,34 @@ def test_a_daemon_that_is_away_is_waited_for(tmp_path: Path) -> None:
     with Running(tmp_path / "s", daemon, HookConfig(name="x", command=("true",))):
         wait_for_position(tmp_path / "s", "x", 5)
     assert daemon.asked[:4] == [4, 4, 4, 4]
+
+
+@pytest.mark.parametrize(("up_s", "factors"), [(3600.0, [1, 1, 1, 1]), (0.0, [1, 2, 4, 8])])
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_pause_after_restarts_of_the_daemon_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, up_s: float, factors: list[int], is_killed: bool
+) -> None:
+    """Also if there was no alert since the last one. A daemon that ends at once is asked less and less often."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(hooks, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    pauses: list[float] = []
+
+    class Restarting(Daemon):
+        def events(self, since: int | None = None) -> Iterator[dict[str, Any]]:
+            clock.now += up_s
+            if is_killed:
+                raise DaemonUnreachable("the connection ended")
+            yield from ()
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout or 0)
+            if len(pauses) == len(factors):
+                self.set()
+            return self.is_set()
+
+    hooks.Hook(HookConfig(name="x", command=("true",)), Restarting(), str(tmp_path), Stop()).run()
+    assert pauses == [factor * hooks.RETRY_FIRST_S for factor in factors]
 
 
 def test_a_position_that_cannot_be_kept_ends_the_run(tmp_path: Path) -> None:
