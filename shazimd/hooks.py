@@ -34,6 +34,8 @@ log = structlog.get_logger()
 RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 300.0
 """Pauses double from the first to the maximum: 100 attempts at a receiver that is down for a night, not thousands."""
+TIMEOUT_MAX_S = 24 * 86_400
+"""poll(2) takes milliseconds, as a C int."""
 
 Alert = dict[str, Any]
 
@@ -69,6 +71,7 @@ class Hook:
         Raises OSError when the position can't be written: otherwise a restart would deliver everything again."""
         pause_s = RETRY_FIRST_S
         while not self._stop.is_set():
+            begun, fault = time.monotonic(), None
             try:
                 for alert in self._source.events(since=self._begin()):
                     pause_s = RETRY_FIRST_S
@@ -76,7 +79,11 @@ class Hook:
                     if self._stop.is_set():
                         return
             except ShazimdError as error:
-                self._log.warning("hook_waits_for_daemon", reason=str(error), pause_s=pause_s)
+                fault = str(error)
+            if time.monotonic() - begun > pause_s:  # the daemon was there, perhaps for weeks without an alert
+                pause_s = RETRY_FIRST_S
+            if fault is not None:
+                self._log.warning("hook_waits_for_daemon", reason=fault, pause_s=pause_s)
             self._stop.wait(pause_s)
             pause_s = min(2 * pause_s, RETRY_MAX_S)
 
@@ -146,12 +153,12 @@ def run(hooks: Iterable[HookConfig], source: AlertSource, folder: str, stop: thr
 
 def deliver(config: HookConfig, alert: Alert) -> None:
     """Make one attempt to deliver an alert. Raises HookFailed."""
-    body = msgspec.json.encode(alert)
+    body, timeout_s = msgspec.json.encode(alert), min(config.timeout_s, TIMEOUT_MAX_S)
     if config.command:
-        _run_command(arguments(config.command, alert), body, config.timeout_s)
+        _run_command(arguments(config.command, alert), body, timeout_s)
     else:
         assert config.url is not None
-        _post(config.url, body, config.timeout_s)
+        _post(config.url, body, timeout_s)
 
 
 def arguments(command: Iterable[str], alert: Alert) -> list[bytes]:

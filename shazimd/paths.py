@@ -19,6 +19,7 @@ SYSTEM_STORE = "/var/lib/shazimd"
 SYSTEM_UNIT = "/etc/systemd/system/shazimd.service"
 SOCKET_NAME = "shazimd.sock"
 SYSTEM_CONFIG = "/etc/shazimd/config.toml"
+SYSTEM_ENVIRONMENT = "/etc/default/shazimd"
 CONFIG_HELP = f"default: $SHAZIMD_CONFIG, else ~/.config/shazimd/config.toml of a user, else {SYSTEM_CONFIG}"
 
 
@@ -119,6 +120,22 @@ def config_file() -> str | None:
     own = os.path.join(xdg("XDG_CONFIG_HOME", "~/.config"), "shazimd/config.toml")
     candidates = [SYSTEM_CONFIG] if os.geteuid() == 0 else [own, SYSTEM_CONFIG]
     return next(filter(os.path.exists, candidates), None)
+
+
+def take_service_environment() -> None:
+    """Set the variables that the units of the system service read from their environment file: the configuration may
+    name them. Of the syntax of systemd.exec(5) only lines NAME=value are read, the value in quotes or without."""
+    try:
+        with open(SYSTEM_ENVIRONMENT, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
+    for line in lines:
+        name, is_given, value = line.strip().partition("=")
+        if is_given and name.isidentifier():
+            value = value.strip()
+            is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+            os.environ[name] = value[1:-1] if is_quoted else value
 
 
 def expanded(path: str) -> str:

@@ -10,7 +10,7 @@ from shazimd.cli.output import duration, say_folded, say_json, size
 from shazimd.cli.situation import Situation
 from shazimd.cli.status import confinement
 from shazimd.errors import ShazimdError
-from shazimd.paths import CONFIG_HELP
+from shazimd.paths import CONFIG_HELP, take_service_environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ exit status: 5 if there is a problem; a warning needs no action
 
 USER = GROUP = "shazimd"
 UNITS = "/etc/systemd/system"
+SHOWN = "ActiveState,Result,NRestarts,NeedDaemonReload,SupplementaryGroups"
+"""Properties of a unit to ask for"""
 FREE_BYTES_MIN = 1 << 30
 WATCHES_SHARE_MAX = 0.8
 SILENCE_S_MAX = 60.0
@@ -70,6 +72,8 @@ def run(args: Namespace) -> int:
 
 def _findings(args: Namespace) -> Iterator[Finding]:
     situation = Situation(args.config)
+    if situation.kind == "system":
+        take_service_environment()
     yield from _config(args, situation)
     states = _unit_states(situation)
     yield from _units(situation, states)
@@ -93,6 +97,8 @@ def _config(args: Namespace, situation: Situation) -> Iterator[Finding]:
     yield Finding(f"config: {path}")
     for watch in loaded.watch:
         yield from _readable(watch.path)
+    if loaded.store.path is not None:
+        yield from _writable(loaded.store.path)
     yield from _cluster(loaded.cluster)
 
 
@@ -135,18 +141,47 @@ def _readable(root: str) -> Iterator[Finding]:
     if not os.path.isdir(root):
         yield Finding(f"directory {root}: not found", "mount or create it; its indexed images are kept until then")
         return
-    if os.geteuid() != 0 or not _group_exists() or not os.path.exists(f"{UNITS}/shazimd.service"):
+    may_read = _may("-r", root, "-a", "-x", root)
+    if may_read is None:
         return
-    import subprocess
-
-    test = ["test", "-r", root, "-a", "-x", root]
-    done = subprocess.run(test, user=USER, group=GROUP, extra_groups=[], check=False)
-    if done.returncode:
+    if not may_read:
         access = f"`setfacl -R -m u:{USER}:rX -m d:u:{USER}:rX {shlex.quote(root)}`"
         advice = f"{access}, and x for it on the directories above"
         yield Finding(f"directory {root}: user {USER} may not read it", advice)
     else:
         yield Finding(f"directory {root}: user {USER} may read it")
+
+
+def _writable(store: str) -> Iterator[Finding]:
+    """Check as root a directory for the store that is not the unit's own."""
+    if _may("-w", store, "-a", "-x", store) is False:
+        if not os.path.isdir(store):
+            yield Finding(f"store {store}: not found", "`shazimctl service install` makes it")
+            return
+        advice = f"`chown -R {USER}:{GROUP} {shlex.quote(store)}`, and x for it on the directories above"
+        yield Finding(f"store {store}: user {USER} may not write to it", advice)
+
+
+def _may(*words: str) -> bool | None:
+    """Whether the service's user passes a test(1); None without root or a system service."""
+    if os.geteuid() != 0 or not _group_exists() or not os.path.exists(f"{UNITS}/shazimd.service"):
+        return None
+    import subprocess
+
+    test = ["test", *words]
+    return subprocess.run(test, user=USER, group=GROUP, extra_groups=_groups(), check=False).returncode == 0
+
+
+def _groups() -> list[int]:
+    """The groups in which the unit starts its user: those of the group database, and of SupplementaryGroups=."""
+    import grp
+    from contextlib import suppress
+
+    groups = os.getgrouplist(USER, grp.getgrnam(GROUP).gr_gid)
+    for word in _show("shazimd.service", user=False).get("SupplementaryGroups", "").split():
+        with suppress(KeyError):  # systemd refuses such a unit, and names the group
+            groups.append(int(word) if word.isdecimal() else grp.getgrnam(word).gr_gid)
+    return groups
 
 
 def _unit_states(situation: Situation) -> dict[str, dict[str, str]]:
@@ -185,7 +220,7 @@ def _failure(shown: dict[str, str]) -> str:
 
 def _show(unit: str, *, user: bool) -> dict[str, str]:
     manager = ["--user"] if user else []
-    output = _ask_systemd("systemctl", *manager, "show", "-p", "ActiveState,Result,NRestarts,NeedDaemonReload", unit)
+    output = _ask_systemd("systemctl", *manager, "show", "-p", SHOWN, unit)
     return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
 
 

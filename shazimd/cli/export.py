@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import contextmanager, suppress
 from itertools import islice
 
 from shazimd.cli.arguments import path
@@ -39,7 +40,10 @@ BATCH = 10_000
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--vectors", action="store_true", help="with the feature vectors of the present model")
     parser.add_argument(
-        "--parquet", type=path, metavar="FILE", help="write a Parquet file; one that is there is replaced at the end"
+        "--parquet",
+        type=path,
+        metavar="FILE",
+        help="write a Parquet file; one that is there is replaced at the end, where its directory allows it",
     )
 
 
@@ -74,17 +78,39 @@ def _write_parquet(files: Iterator[ExportedFile], path: str) -> int:
 
 
 def _written(path: str) -> AbstractContextManager[IO[bytes]]:
-    """The file to write to: one that takes the place of ``path`` once all has come, or a device or pipe itself."""
+    """The file to write to: one that takes the place of ``path`` once all has come, or ``path`` itself if it is a
+    device, a pipe, or a file in whose place none can be put."""
     from shazimd.posix.files import replacing
 
     try:
-        known = os.stat(path).st_mode
+        old = os.stat(path)
     except FileNotFoundError:
         os.umask(mask := os.umask(0o077))
         return replacing(path, 0o666 & ~mask)
-    if not stat.S_ISREG(known):
-        return open(path, "wb")
-    return replacing(os.path.realpath(path), stat.S_IMODE(known))
+    real = os.path.realpath(path)
+    return _like(real, old) if stat.S_ISREG(old.st_mode) and _is_replaceable(real, old) else open(path, "wb")
+
+
+@contextmanager
+def _like(path: str, old: os.stat_result) -> Iterator[IO[bytes]]:
+    """A file in the place of an old one, with its owner and mode."""
+    from shazimd.posix.files import replacing
+
+    with replacing(path, stat.S_IMODE(old.st_mode)) as file:
+        with suppress(PermissionError):  # a group of which its owner is no member
+            os.fchown(file.fileno(), old.st_uid, old.st_gid)
+        yield file
+
+
+def _is_replaceable(path: str, old: os.stat_result) -> bool:
+    """False in a directory that is read-only to this user, for another user's file, and for a file that is mounted, as
+    a single one is into a container."""
+    from shazimd.posix import mounts
+
+    if not os.access(os.path.dirname(path), os.W_OK | os.X_OK) or os.geteuid() not in (0, old.st_uid):
+        return False
+    with open(mounts.TABLE, "rb") as table:
+        return os.fsencode(path) not in {mount.point for mount in mounts.parse(table.read())}
 
 
 def _schema(pa: Any) -> Any:

@@ -38,6 +38,7 @@ DATA = (
     "/run/shazimd",
 )
 """Directories created by the units of the system service"""
+USER = "shazimd"
 UNITS_STARTED = ("shazimd.socket", "shazimd.service")
 
 
@@ -74,8 +75,11 @@ def run(args: Namespace) -> int:
 
 
 def _install(args: Namespace, layout: Layout) -> int:
+    from shazimd import paths
     from shazimd.cli import units
 
+    if not args.user:
+        paths.take_service_environment()
     files, links = units.plan(layout, args.dirs), units.links(layout)
     for path, text in files.items():
         say(f"==> {path}")
@@ -106,6 +110,8 @@ def _fetch_model() -> int:
 def _install_steps(user: bool, config: str) -> list[list[str]]:
     systemctl = _systemctl(user)
     prepare = [] if user else [["systemd-sysusers", "shazimd.conf"], ["systemd-tmpfiles", "--create", "shazimd.conf"]]
+    if not user and (store := _missing_store(config)) is not None:
+        prepare.append(["install", "-d", "-o", USER, "-g", USER, "-m", "0700", store])
     hooks = ["shazimd-hooks.service"] if _has_hooks(config) else []
     # Before the daemon, which then delays its first scan: otherwise every image would be decoded twice.
     fetch = [[*systemctl, "start", "--no-block", "shazimd-model.service"]] if not user and _lacks_model(config) else []
@@ -125,6 +131,14 @@ def _has_hooks(path: str) -> bool:
     from shazimd import config
 
     return os.path.exists(path) and bool(config.load(path).hook)
+
+
+def _missing_store(path: str) -> str | None:
+    """The configured directory of the store, if it is not there: the unit's user can't make it."""
+    from shazimd import config
+
+    store = config.load(path).store.path if os.path.exists(path) else None
+    return None if store is None or os.path.exists(store) else store
 
 
 def _lacks_model(path: str) -> bool:

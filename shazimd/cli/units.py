@@ -23,8 +23,8 @@ from shazimd.cli.completion import script_path
 from shazimd.errors import ConfigError, InternalError, UsageError
 from shazimd.watch.filters import normal_path
 
-HIDDEN_BY_THE_SANDBOX = ("/home", "/root", "/run/user")
-"""ProtectHome= in shazimd.service"""
+HIDDEN_BY_THE_SANDBOX = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108
+"""ProtectHome= and PrivateTmp= in shazimd.service"""
 UNITS = ("shazimd.service", "shazimd.socket", "shazimd-hooks.service")
 
 
@@ -49,7 +49,7 @@ class Layout:
 
 def system_layout(root: str = "") -> Layout:
     """Return the layout of the system service; ``root`` is prepended to every path, for a package or a test."""
-    environment, share = f"{root}/etc/default/shazimd", f"{root}/usr/local/share"
+    environment, share = f"{root}{paths.SYSTEM_ENVIRONMENT}", f"{root}/usr/local/share"
     return Layout(
         config=f"{root}{paths.SYSTEM_CONFIG}",
         units=f"{root}/etc/systemd/system",
@@ -95,10 +95,8 @@ def plan(layout: Layout, directories: Sequence[str], prefix: str = sys.prefix) -
     Files with the right contents are left out. Raises UsageError for directories that can't be watched and for a prefix
     hidden from the service, ConfigError for an invalid configuration."""
     system = bool(layout.others)
-    if system and _is_hidden(prefix):
-        raise UsageError(
-            f"shazimd is installed in {prefix}, which is hidden from the service; install it in /opt/shazimd"
-        )
+    if system:
+        _expect_visible(prefix)
     wanted = {f"{layout.units}/{name}": _template(layout.templates, name, prefix) for name in UNITS}
     wanted |= {path: _template(layout.templates, name, prefix) for name, path in layout.others}
     wanted[layout.config] = _config(layout.config, directories)
@@ -110,6 +108,19 @@ def plan(layout: Layout, directories: Sequence[str], prefix: str = sys.prefix) -
         for path, text in wanted.items()
         if text != current[path] and not (path in layout.kept and current[path] is not None)
     }
+
+
+def _expect_visible(prefix: str) -> None:
+    """Raise UsageError for a program, or the Python that it runs with, that the service could not see."""
+    if _is_hidden(_place(prefix)):
+        raise UsageError(
+            f"shazimd is installed in {prefix}, which is hidden from the service; install it in /opt/shazimd"
+        )
+    if _is_hidden(_place(sys.base_prefix)):
+        raise UsageError(
+            f"the Python of {prefix} is in {sys.base_prefix}, which is hidden from the service; make the environment"
+            " anew with a Python elsewhere, such as /usr/bin/python3"
+        )
 
 
 def installed(layout: Layout, prefix: str = sys.prefix) -> list[str]:
@@ -183,8 +194,9 @@ def _template(folder: str, name: str, prefix: str) -> str:
     """The text of a unit for this virtual environment and this version of systemd."""
     text = files("shazimd").joinpath(folder, name).read_text("utf-8")
     text = "".join(_for_version(text.splitlines(keepends=True), _systemd_version()))
-    executable = sorted({prefix, sys.base_prefix, "/usr", "/lib", "/lib64"})
-    return text.replace("@BIN@", f"{prefix}/bin").replace("@EXECUTABLE@", " ".join(executable))
+    places = sorted({prefix, sys.base_prefix, "/usr", "/lib", "/lib64"})
+    executable = " ".join(f"-{place}" for place in places)  # "-": Debian on ARM has no /lib64
+    return text.replace("@BIN@", f"{prefix}/bin").replace("@EXECUTABLE@", executable)
 
 
 def _for_version(lines: Sequence[str], version: int) -> Iterator[str]:
@@ -251,10 +263,26 @@ def _toml_string(text: str) -> str:
 
 
 def _roots_drop_in(config_text: str) -> str:
-    roots = [os.fsdecode(normal_path(watch.path)) for watch in config.parse(tomllib.loads(config_text), "config").watch]
-    places = [root if _is_hidden(root) else os.path.realpath(root) for root in roots]  # a link may lead into a home
-    lines = [f'BindReadOnlyPaths="-{_unit_string(place)}"\n' for place in places if _is_hidden(place)]
+    settings = config.parse(tomllib.loads(config_text), "config")
+    roots = [_place(watch.path) for watch in settings.watch]
+    lines = [f'BindReadOnlyPaths="-{_unit_string(root)}"\n' for root in roots if _is_hidden(root)]
+    if settings.store.path is not None:
+        lines += _store_lines(_place(settings.store.path))
     return files("shazimd").joinpath("systemd/roots.conf").read_text("utf-8") + "".join(lines)
+
+
+def _place(path: str) -> str:
+    """The directory to open for a path: a link may lead into a home."""
+    normal = os.fsdecode(normal_path(path))
+    return normal if _is_hidden(normal) else os.path.realpath(normal)
+
+
+def _store_lines(store: str) -> list[str]:
+    """Lines for a store elsewhere than StateDirectory=, where the unit may already write and not execute."""
+    if _is_below(store, paths.SYSTEM_STORE):
+        return []
+    opened = "BindPaths" if _is_hidden(store) else "ReadWritePaths"
+    return [f'{key}="-{_unit_string(store)}"\n' for key in (opened, "NoExecPaths")]
 
 
 def _unit_string(text: str) -> str:
@@ -263,7 +291,12 @@ def _unit_string(text: str) -> str:
 
 
 def _is_hidden(path: str) -> bool:
-    return any(path == place or path.startswith(f"{place}/") for place in HIDDEN_BY_THE_SANDBOX)
+    places = {*HIDDEN_BY_THE_SANDBOX, *map(os.path.realpath, HIDDEN_BY_THE_SANDBOX)}  # /home may be a link
+    return any(_is_below(path, place) for place in places)
+
+
+def _is_below(path: str, place: str) -> bool:
+    return path == place or path.startswith(f"{place}/")
 
 
 def _read(path: str) -> str | None:

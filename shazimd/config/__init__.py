@@ -56,6 +56,17 @@ HookUrl = Annotated[
 ]
 
 
+def _has_host(url: str) -> bool:
+    """Whether a URL names a host, or a Unix socket, and no port that can't be."""
+    from urllib.parse import urlsplit  # 6 ms, for a hook alone
+
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "http+unix" or (bool(parts.hostname) and parts.port != 0)
+    except ValueError:  # half a bracket, or a port that is no number up to 65535
+        return False
+
+
 def _seconds(duration: str) -> int:
     units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
     return 0 if duration == "0" else int(duration[:-1]) * units[duration[-1]]
@@ -203,7 +214,8 @@ class StoreConfig(Section, frozen=True, kw_only=True):
     """The store of the fingerprints."""
 
     path: str | None = None
-    """The directory, on a local disk. Without the key: /var/lib/shazimd, of a user ~/.local/state/shazimd.
+    """The directory, on a local disk. Without the key: /var/lib/shazimd, of a user ~/.local/state/shazimd. For the
+    system service, run shazimctl service install after a change: it may write nowhere else.
     Example: path = "/var/lib/shazimd" """
     map_size_gb: Positive = 16
     """Initial address space, not disk; grows on demand.
@@ -272,6 +284,8 @@ class HookConfig(Section, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if (self.command is None) == (self.url is None):
             raise ValueError("it has both or neither of command and url, expected one of them")
+        if self.url is not None and not _has_host(self.url):
+            raise ValueError("its url has no host, or a wrong port, expected HOST or HOST:PORT after the slashes")
 
 
 class ClusterConfig(Section, frozen=True, kw_only=True):

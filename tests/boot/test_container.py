@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def dockerfile() -> dict[str, Any]:
-    """Variables, user, and the words of ENTRYPOINT, CMD and HEALTHCHECK."""
+    """Variables, user, and the words of ENTRYPOINT, CMD and HEALTHCHECK, and of the step that makes the volume."""
     text = (CHECKOUT / "packaging/Dockerfile").read_text().replace("\\\n", " ")
     variables = re.findall(r"(\w+)=(\S+)", " ".join(re.findall(r"^ENV (.*)$", text, re.MULTILINE)))
 
@@ -37,10 +37,13 @@ def dockerfile() -> dict[str, Any]:
         return listed
 
     user = re.search(r"^USER (\d+):\d+$", text, re.MULTILINE)
+    volume = re.search(r"^RUN (install -d .+) /var/lib/shazimd$", text, re.MULTILINE)
     assert user is not None
+    assert volume is not None
     return {
         "environ": dict(variables),
         "user": int(user[1]),
+        "volume": volume[1].split(),
         "command": words(r"^ENTRYPOINT (\[.*\])$") + words(r"^CMD (\[.*\])$"),
         "health": words(r"^HEALTHCHECK .*CMD (\[.*\])$"),
     }
@@ -96,7 +99,7 @@ def container(installed_tree: Path, tmp_path: Path) -> Iterator[Container]:
         folder.mkdir(exist_ok=True)
     tmp_path.chmod(0o755)
     Image.effect_mandelbrot((160, 120), (-2, -1.5, 1, 1.5), 40).save(photos / "1.png")
-    os.chown(store, dockerfile()["user"], -1)
+    subprocess.run([*dockerfile()["volume"], store], check=True)
     with (tmp_path / "log").open("wb") as log:
         started = Container(installed_tree, photos, store, log)
     yield started

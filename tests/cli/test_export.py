@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,52 @@ def test_parquet(service: FakeService, tmp_path: Path, capsys: pytest.CaptureFix
     assert first == {**dict.fromkeys(each.name for each in HASHES), **FILE, "path_b64": None, "vector": [0.5, -0.25]}
     assert second == {**dict.fromkeys(each.name for each in HASHES), **OTHER}
     assert run(["export", "--parquet", "no/such/folder/x"]) == 4
+
+
+@pytest.mark.parametrize("reason", ["a read-only directory", "another owner"])
+def test_a_parquet_file_that_cannot_be_replaced_is_written(
+    service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    """A file that the user may write, in a directory that the user may not, or of somebody else."""
+    pytest.importorskip("pyarrow.parquet", reason="needs the extra export")
+    file = tmp_path / "out.parquet"
+    file.touch(0o666)
+    if reason == "another owner":
+        monkeypatch.setattr(os, "geteuid", lambda: file.stat().st_uid + 1)
+    else:
+        monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != tmp_path)
+    before = file.stat().st_ino
+    assert run(["export", "--parquet", "out.parquet"]) == 0
+    assert file.stat().st_size > 0
+    assert file.stat().st_ino == before
+
+
+def test_a_parquet_file_that_is_mounted_is_written(service: FakeService, tmp_path: Path) -> None:
+    """As a single file into a container: nothing can be renamed over it."""
+    pytest.importorskip("pyarrow.parquet", reason="needs the extra export")
+    outside, file = tmp_path / "outside", tmp_path / "out.parquet"
+    outside.touch()
+    file.touch()
+    if os.geteuid() != 0 or subprocess.run(["mount", "--bind", str(outside), str(file)], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        assert run(["export", "--parquet", "out.parquet"]) == 0
+    finally:
+        subprocess.run(["umount", str(file)], check=True)
+    assert outside.stat().st_size > 0
+
+
+def test_a_parquet_file_keeps_its_owner(service: FakeService, tmp_path: Path) -> None:
+    """Root, who asks with sudo, takes nobody's file away."""
+    pytest.importorskip("pyarrow.parquet", reason="needs the extra export")
+    if os.geteuid() != 0:
+        pytest.skip("giving a file away needs root")
+    file = tmp_path / "out.parquet"
+    file.touch(0o640)
+    os.chown(file, 1000, 1001)
+    assert run(["export", "--parquet", "out.parquet"]) == 0
+    found = file.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777, found.st_size > 0) == (1000, 1001, 0o640, True)
 
 
 def test_a_parquet_file_stays_until_another_is_whole(

@@ -36,7 +36,8 @@ RUN_BY = {
     "uv tool install .": (".ci/run", "tool install"),
     "/usr/bin/python3 scripts/build_deb.py": ("tests/boot/conftest.py", "scripts/build_deb.py"),
     "sudo apt install ./shazimd_*.deb": ("tests/boot/conftest.py", "build_deb.py"),
-    "PHOTOS=/srv/photos docker compose -f packaging/compose.yaml up -d": (".ci/run", "-f packaging/compose.yaml"),
+    "export PHOTOS=/srv/photos": (".ci/run", "PHOTOS="),
+    "docker compose -f packaging/compose.yaml up -d": (".ci/run", "-f packaging/compose.yaml"),
     "docker compose -f packaging/compose.yaml exec shazimd shazimctl find /photos/ski.jpg": (
         "tests/boot/test_container.py",
         '"shazimctl", "find", "/photos/1.png"',
@@ -71,6 +72,14 @@ def test_every_command_that_is_shown_is_run_somewhere() -> None:
     assert {command for document in DOCUMENTS for command in shown(document)} == set(RUN_BY)
     for file, words in RUN_BY.values():
         assert words in (CHECKOUT / file).read_text(), (file, words)
+
+
+def test_the_variable_of_the_compose_file_is_exported() -> None:
+    """Every command of compose asks for it, not only the first."""
+    commands = shown(CHECKOUT / "docs/operations.md")
+    composed = [command for command in commands if "-f packaging/compose.yaml" in command]
+    assert commands[commands.index(composed[0]) - 1].startswith("export PHOTOS=")
+    assert [command for command in composed if command.startswith("PHOTOS=")] == []
 
 
 def test_the_readme_asks_about_a_picture(tmp_path: Path) -> None:

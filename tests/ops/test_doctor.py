@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import grp
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +199,64 @@ def test_a_failed_unit_is_reset_before_it_is_started(
     found = doctor_module._unit("shazimd.service", shown, Situation(None))
     assert found.message == "shazimd.service: failed, with the result signal; systemd gave up after 4 restarts"
     assert found.advice.startswith("the cause: `journalctl ")
+
+
+def test_the_variables_of_the_service_are_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those of its environment file, which systemd reads for the daemon."""
+    (tmp_path / "environment").write_text("SHAZIMD_TEST_BASE = no\n  SHAZIMD_TEST_BASE='/srv/a b'\nnot a line\n")
+    (tmp_path / "config.toml").write_text('[[watch]]\npath = "$SHAZIMD_TEST_BASE/photos"\n')
+    monkeypatch.setenv("SHAZIMD_TEST_BASE", "")
+    monkeypatch.setattr("shazimd.paths.SYSTEM_ENVIRONMENT", str(tmp_path / "environment"))
+    monkeypatch.setattr(situation, "service_kind", lambda: "system")
+    monkeypatch.setattr(doctor_module, "_ask_systemd", lambda *_words: "")
+    run(["--socket", str(tmp_path / "none"), "doctor", "--config", str(tmp_path / "config.toml"), "--json"])
+    assert "directory /srv/a b/photos: not found" in capsys.readouterr().out
+
+
+@pytest.fixture
+def service_of_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A directory on a path open to everybody, on a machine whose system service runs as nobody."""
+    if os.geteuid() != 0:
+        pytest.skip("acting as another user needs root")
+    (tmp_path / "shazimd.service").touch()
+    monkeypatch.setattr(doctor_module, "UNITS", str(tmp_path))
+    monkeypatch.setattr(doctor_module, "USER", "nobody")
+    monkeypatch.setattr(doctor_module, "GROUP", "nogroup")
+    monkeypatch.setattr(doctor_module, "_ask_systemd", lambda *_words: "")
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_a_store_that_its_user_may_not_write_is_a_problem(service_of_nobody: Path) -> None:
+    """And so is a missing one: the daemon can't make it."""
+    store = str(service_of_nobody)
+    (found,) = doctor_module._writable(store)
+    assert found.message == f"store {store}: user nobody may not write to it"
+    assert found.advice.startswith(f"`chown -R nobody:nogroup {store}`")
+    shutil.chown(store, "nobody")
+    assert list(doctor_module._writable(store)) == []
+    (found,) = doctor_module._writable(f"{store}/gone")
+    assert (found.message, found.advice) == (f"store {store}/gone: not found", "`shazimctl service install` makes it")
+
+
+@pytest.mark.parametrize("member_by", ["the group database", "the unit"])
+def test_a_directory_may_be_read_by_another_group(
+    service_of_nobody: Path, monkeypatch: pytest.MonkeyPatch, member_by: str
+) -> None:
+    """Groups of the user count as they do for the service: SupplementaryGroups= of a drop-in are further ones."""
+    shutil.chown(service_of_nobody, "root", "daemon")
+    service_of_nobody.chmod(0o750)
+    (found,) = doctor_module._readable(str(service_of_nobody))
+    assert found.message.endswith("user nobody may not read it")
+    daemon, own = (grp.getgrnam(name).gr_gid for name in ("daemon", "nogroup"))
+    if member_by == "the unit":
+        monkeypatch.setattr(doctor_module, "_ask_systemd", lambda *_words: "SupplementaryGroups=gone daemon\n")
+    else:
+        monkeypatch.setattr(os, "getgrouplist", lambda *_user: [own, daemon])
+    (found,) = doctor_module._readable(str(service_of_nobody))
+    assert found.message.endswith("user nobody may read it")
 
 
 def test_images_that_failed_are_counted(doctor: Any, daemon: Daemon) -> None:

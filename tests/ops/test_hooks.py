@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -244,13 +245,23 @@ def test_a_command_that_fails_says_how(command: tuple[str, ...], message: str) -
 
 
 @pytest.mark.parametrize(
-    "url", ["http://localhost:1/x?token=s3cret", "http://a:b/s3cret", "http+unix://%2Fgone/s3cret"]
+    "url", ["http://localhost:1/x?token=s3cret", f"http://{'a' * 64}/s3cret", "http+unix://%2Fgone/s3cret"]
 )
 def test_a_url_that_fails_keeps_its_secrets(url: str) -> None:
     """The error names the host, not the path or the query, where tokens stand."""
     with pytest.raises(hooks.HookFailed) as caught:
         hooks.deliver(HookConfig(name="x", url=url), alert(1))
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("timeout_s", [30 * 86_400, 10**12])
+def test_a_timeout_of_months_is_a_timeout(tmp_path: Path, timeout_s: int) -> None:
+    """Of a command and of a URL: no time is too long for the system's clocks."""
+    hooks.deliver(HookConfig(name="x", command=writes_to(tmp_path / "out"), timeout_s=timeout_s), alert(1))
+    assert json.loads((tmp_path / "out").read_text()) == alert(1)
+    with receiver(tmp_path / "r", [200]) as got:
+        hooks.deliver(HookConfig(name="x", url=unix_url(tmp_path / "r"), timeout_s=timeout_s), alert(2))
+    assert got == [alert(2)]
 
 
 def test_arguments_are_never_a_shell_line() -> None:
@@ -306,6 +317,34 @@ def test_a_daemon_that_is_away_is_waited_for(tmp_path: Path) -> None:
     assert daemon.asked[:4] == [4, 4, 4, 4]
 
 
+@pytest.mark.parametrize(("up_s", "factors"), [(3600.0, [1, 1, 1, 1]), (0.0, [1, 2, 4, 8])])
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_pause_after_restarts_of_the_daemon_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, up_s: float, factors: list[int], is_killed: bool
+) -> None:
+    """Also if there was no alert since the last one. A daemon that ends at once is asked less and less often."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(hooks, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    pauses: list[float] = []
+
+    class Restarting(Daemon):
+        def events(self, since: int | None = None) -> Iterator[dict[str, Any]]:
+            clock.now += up_s
+            if is_killed:
+                raise DaemonUnreachable("the connection ended")
+            yield from ()
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout or 0)
+            if len(pauses) == len(factors):
+                self.set()
+            return self.is_set()
+
+    hooks.Hook(HookConfig(name="x", command=("true",)), Restarting(), str(tmp_path), Stop()).run()
+    assert pauses == [factor * hooks.RETRY_FIRST_S for factor in factors]
+
+
 def test_a_position_that_cannot_be_kept_ends_the_run(tmp_path: Path) -> None:
     """Going on would deliver all again after a restart, so the error is raised."""
     (tmp_path / "x.position").mkdir()
@@ -323,6 +362,10 @@ def test_a_position_that_cannot_be_kept_ends_the_run(tmp_path: Path) -> None:
         ({"name": "a", "command": "rm -rf"}, 'hook[0].command is "rm -rf", expected a list of strings'),
         ({"name": "../a", "command": ["x"]}, 'hook[0].name is "../a"'),
         ({"name": "a", "url": "ftp://x"}, 'hook[0].url is "ftp://x"'),
+        ({"name": "a", "url": "http://[x/"}, "its url has no host"),
+        ({"name": "a", "url": "http://:80/"}, "its url has no host"),
+        ({"name": "a", "url": "https://h:99999/"}, "its url has no host, or a wrong port, expected HOST or HOST:PORT"),
+        ({"name": "a", "url": "http://a:b/"}, "its url has no host, or a wrong port"),
     ],
 )
 def test_a_bad_hook_is_refused(hook: dict[str, Any], message: str) -> None:

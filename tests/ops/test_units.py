@@ -18,6 +18,12 @@ from shazimd.errors import ConfigError, InternalError, UsageError
 PREFIX = "/usr"
 
 
+@pytest.fixture(autouse=True)
+def _system_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that runs the tests may be in a home."""
+    monkeypatch.setattr(sys, "base_prefix", PREFIX)
+
+
 @pytest.fixture
 def layout(tmp_path: Path) -> units.Layout:
     return units.system_layout(str(tmp_path / "root"))
@@ -129,6 +135,22 @@ def test_users_keep_their_numbers_where_the_daemon_has_a_name_space(monkeypatch:
         assert expected == [line for line in lines if line.startswith("PrivateUsers=")]
 
 
+@pytest.mark.parametrize(
+    "name", sorted(path.name for path in (Path(units.__file__).parents[1] / "systemd").glob("*.*"))
+)
+def test_no_specifier_is_newer_than_the_systemd_of_a_distribution(name: str) -> None:
+    """A line with an unknown one is passed over: %d, of systemd 251, lost the link its password on Ubuntu 22.04."""
+    text = re.sub("^#.*$", "", units._template("systemd", name, PREFIX), flags=re.MULTILINE)
+    assert set(re.findall("%([A-Za-z])", text)) <= set("nS")
+
+
+def test_a_directory_of_programs_may_be_missing() -> None:
+    """Without a dash systemd would not start the unit: Debian on ARM has no /lib64."""
+    (line,) = re.findall("^ExecPaths=(.*)$", units._template("systemd", "shazimd.service", PREFIX), re.MULTILINE)
+    assert {"-/usr", "-/lib64"} <= set(line.split())
+    assert [place for place in line.split() if not place.startswith("-")] == []
+
+
 def test_installing_twice_changes_nothing(layout: units.Layout, photos: str) -> None:
     """What is as it should be is not written again."""
     assert install(layout, photos) != {}
@@ -169,9 +191,12 @@ def test_the_environment_file_is_the_administrators(layout: units.Layout, photos
 def test_homes_are_opened_one_directory_at_a_time(layout: units.Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory that the sandbox hides gets a line in the drop-in, quoted as systemd reads it; others none."""
     monkeypatch.setattr(os.path, "isdir", lambda _: True)
-    install(layout, "/srv/p", '/home/a b/50%: "x"')
+    install(layout, "/srv/p", '/home/a b/50%: "x"', "/tmp/p")
     lines = Path(layout.drop_in()).read_text().splitlines()
-    assert [line for line in lines if line.startswith("Bind")] == ['BindReadOnlyPaths="-/home/a b/50%%\\: \\"x\\""']
+    assert [line for line in lines if line.startswith("Bind")] == [
+        'BindReadOnlyPaths="-/home/a b/50%%\\: \\"x\\""',
+        'BindReadOnlyPaths="-/tmp/p"',
+    ]
 
 
 def test_a_link_into_a_home_is_opened(layout: units.Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +206,61 @@ def test_a_link_into_a_home_is_opened(layout: units.Layout, tmp_path: Path, monk
     monkeypatch.setattr(units, "HIDDEN_BY_THE_SANDBOX", (str(tmp_path / "home"),))
     install(layout, str(tmp_path / "link"))
     assert f'BindReadOnlyPaths="-{tmp_path}/home/ann"\n' in Path(layout.drop_in()).read_text()
+
+
+def test_a_home_by_its_real_name_is_opened(
+    layout: units.Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With /home a link to /var/home, the sandbox hides both."""
+    (tmp_path / "var/home/ann").mkdir(parents=True)
+    (tmp_path / "home").symlink_to("var/home")
+    monkeypatch.setattr(units, "HIDDEN_BY_THE_SANDBOX", (str(tmp_path / "home"),))
+    install(layout, str(tmp_path / "var/home/ann"))
+    assert f'BindReadOnlyPaths="-{tmp_path}/var/home/ann"\n' in Path(layout.drop_in()).read_text()
+
+
+@pytest.mark.parametrize(
+    ("store", "expected"),
+    [
+        ("/srv/store", ['ReadWritePaths="-/srv/store"', 'NoExecPaths="-/srv/store"']),
+        ("/srv//a b/", ['ReadWritePaths="-/srv/a b"', 'NoExecPaths="-/srv/a b"']),
+        ("/home/ann/store", ['BindPaths="-/home/ann/store"', 'NoExecPaths="-/home/ann/store"']),
+        ("/var/lib/shazimd", []),
+        ("/var/lib/shazimd/store", []),
+    ],
+)
+def test_a_store_elsewhere_may_be_written(layout: units.Layout, photos: str, store: str, expected: list[str]) -> None:
+    """But for it and the unit's own directory everything is read-only for the daemon."""
+    Path(layout.config).parent.mkdir(parents=True)
+    Path(layout.config).write_text(f'[store]\npath = "{store}"\n')
+    install(layout, photos)
+    lines = Path(layout.drop_in()).read_text().partition("[Service]\n")[2].splitlines()
+    assert [line for line in lines if photos not in line] == expected
+
+
+def test_systemd_takes_the_lines_of_a_store(layout: units.Layout, photos: str) -> None:
+    """A key that it doesn't know would be named."""
+    Path(layout.config).parent.mkdir(parents=True)
+    Path(layout.config).write_text('[store]\npath = "/srv/a b: 50%"\n')
+    install(layout, photos)
+    unit = Path(layout.units, "shazimd.service")
+    unit.write_text(
+        unit.read_text().replace("/usr/bin/shazimd", "/bin/true").replace("/usr/bin/shazimctl", "/bin/true")
+    )
+    said = systemd_analyze("verify", "--man=no", str(unit))
+    assert (said.stdout, said.stderr, said.returncode) == ("", "", 0)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_missing_store_is_made_for_the_user(tmp_path: Path, is_there: bool) -> None:
+    """Elsewhere than in the unit's directory the daemon can't make it; one that is there is left as it is."""
+    store, config = tmp_path / "store", tmp_path / "config.toml"
+    config.write_text(f'[model]\nhandle = "none"\n[store]\npath = "{store}"\n')
+    if is_there:
+        store.mkdir()
+    make = ["install", "-d", "-o", "shazimd", "-g", "shazimd", "-m", "0700", str(store)]
+    assert (make in service._install_steps(False, str(config))) is not is_there
+    assert make not in service._install_steps(True, str(config))
 
 
 @pytest.mark.parametrize("written", ["{}/", "{}/../photos", "/{}", "{}/../link"])
@@ -228,8 +308,18 @@ def test_a_name_that_no_config_can_hold_is_refused(layout: units.Layout, tmp_pat
 
 def test_a_program_that_the_service_could_not_see_is_refused(layout: units.Layout, photos: str) -> None:
     """Installed below a home it would not start: the error says where to install it."""
-    with pytest.raises(UsageError, match="install it in /opt/shazimd"):
-        units.plan(layout, [photos], "/home/me/venv")
+    for prefix in ("/home/me/venv", "/tmp/venv"):
+        with pytest.raises(UsageError, match="install it in /opt/shazimd"):
+            units.plan(layout, [photos], prefix)
+
+
+def test_a_python_that_the_service_could_not_see_is_refused(
+    layout: units.Layout, photos: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of uv or pyenv is in a home, and the environment leads there."""
+    monkeypatch.setattr(sys, "base_prefix", "/root/.local/share/uv/python/cpython-3.13")
+    with pytest.raises(UsageError, match=r"the Python of /opt/shazimd is in /root/.+ such as /usr/bin/python3"):
+        units.plan(layout, [photos], "/opt/shazimd")
 
 
 def test_a_broken_config_is_not_built_upon(layout: units.Layout, photos: str) -> None:
@@ -285,6 +375,35 @@ def test_a_dry_run_shows_and_writes_nothing(
     assert f'path = "{photos}"\n' in said
     assert "$ systemctl --user enable shazimd.socket shazimd.service\n" in said
     assert not (tmp_path / "config").exists()
+
+
+def test_the_config_may_name_variables_of_the_service(
+    layout: units.Layout,
+    photos: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """They are in the environment file of the units, and in no shell's: an upgrade of the package runs this, too."""
+    install(layout, photos)
+    (environment,) = layout.kept
+    monkeypatch.setattr(paths, "SYSTEM_ENVIRONMENT", environment)
+    monkeypatch.setattr(units, "system_layout", lambda: layout)
+    monkeypatch.setattr(units, "HIDDEN_BY_THE_SANDBOX", ())
+    monkeypatch.setenv("BASE", "/elsewhere")
+    Path(environment).write_text(f'# BASE=/no\nBASE="{tmp_path}"\n')
+    Path(layout.config).write_text('[[watch]]\npath = "$BASE/photos"\n')
+    assert run(["service", "install", "--dry-run", photos]) == 0
+    assert layout.config not in capsys.readouterr().out  # the directory is watched already
+
+
+@pytest.mark.parametrize(
+    "unit", ["shazimd.service", "shazimd-hooks.service", "shazimd-model.service", "shazimd-link.service"]
+)
+def test_every_unit_that_reads_the_config_has_its_variables(unit: str) -> None:
+    """The environment file of the service comes first, one of the unit's own counts."""
+    found = re.findall("^EnvironmentFile=-(.+)$", units._template("systemd", unit, PREFIX), re.MULTILINE)
+    assert found[0] == paths.SYSTEM_ENVIRONMENT
 
 
 @pytest.mark.parametrize("joined", [False, True], ids=["alone", "in a cluster"])

@@ -140,7 +140,7 @@ complete -c shazimctl -n '_shtab_shazimctl_using doctor' -l json -d 'print JSON,
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a export -d 'Export the fingerprints of all images.'
 complete -c shazimctl -n '_shtab_shazimctl_using export' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using export' -l vectors -d 'with the feature vectors of the present model'
-complete -c shazimctl -n '_shtab_shazimctl_using export' -l parquet -x -d 'write a Parquet file; one that is there is replaced at the end'
+complete -c shazimctl -n '_shtab_shazimctl_using export' -l parquet -x -d 'write a Parquet file; one that is there is replaced at the end, where its directory allows it'
 complete -c shazimctl -n '_shtab_shazimctl_using; and test $_shtab_shazimctl_npos -eq 0' -a failed -d 'List files that could not be read, or read them again.'
 complete -c shazimctl -n '_shtab_shazimctl_using failed' -s h -l help -d 'show this help message and exit'
 complete -c shazimctl -n '_shtab_shazimctl_using failed' -l retry -d 'read the failed files again, in the background'

@@ -202,7 +202,7 @@ _shtab_shazimctl_duplicates_defaults_added=0
 _shtab_shazimctl_export_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--vectors[with the feature vectors of the present model]"
-  "--parquet[write a Parquet file\; one that is there is replaced at the end]:FILE:"
+  "--parquet[write a Parquet file\; one that is there is replaced at the end, where its directory allows it]:FILE:"
 )
 
 # guard to ensure default positional specs are added only once per session
