@@ -11,7 +11,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import lmdb
 
@@ -110,9 +110,14 @@ def create_if_missing(directory: str) -> bool:
 
 @contextmanager
 def replacing_data(directory: str) -> Iterator[str]:
-    """A new, empty directory. If the block succeeds, the data file made there replaces the store's, durably."""
+    """A new, empty directory. If the block succeeds, the data file made there replaces the store's, durably.
+
+    Processes that have the old data file open keep it with its lock file. LMDB keeps the number of the last transaction
+    in the lock file while any process has that open, and would read the new data file by the number of the old one."""
     with _removed_at_the_end(os.path.join(directory, "unfinished")) as aside:
         yield aside
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(directory, "lock.mdb"))
         os.rename(data_path(aside), data_path(directory))
         files.sync(directory)
 

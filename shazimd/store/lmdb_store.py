@@ -18,7 +18,7 @@ from typing import TypeVar
 import lmdb
 import structlog
 
-from shazimd.errors import StoreError
+from shazimd.errors import StoreDamaged, StoreError
 from shazimd.posix.memory import MappedFile
 from shazimd.protocol.status import StoreInfo
 from shazimd.store import environment
@@ -246,12 +246,12 @@ class Store:
         self._mapped = MappedFile(environment.data_path(self._path))
 
     def _reopen(self, map_size_bytes: int) -> None:
-        """The caller is alone in the gate. If the new size is too large, return to the old size."""
+        """The caller is alone in the gate. If that fails, as with a new size that is too large, try the old size."""
         before = self._map_size_bytes()
         self._env.close()
         try:
             self._open(map_size_bytes)
-        except lmdb.Error:
+        except (lmdb.Error, StoreDamaged):
             self._open(before)
             raise
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from operator import methodcaller
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from shazimd.fingerprint import Fingerprint
 from shazimd.posix.memory import MappedFile
 from shazimd.store import maintenance
 from shazimd.store.lmdb_store import Store, open_store
+from shazimd.store.pages import metas
 from shazimd.store.tables import delete_all, number, put, put_pieces
 from shazimd.types import ContentId, FileRow
 
@@ -166,6 +170,47 @@ def test_compacting_waits_for_readers_and_they_for_it(filled: Store) -> None:
         for _ in range(20):
             filled.compact()
         assert [future.result() for future in seen] == [{4}] * 3
+
+
+HOLD = """
+import sys
+from shazimd.store.damage import held
+with held(sys.argv[1]):
+    print("holds", flush=True)
+    input()
+"""
+
+
+@contextmanager
+def reading_process(directory: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds a snapshot of the store, as a backup does, until the end of the block."""
+    command = [sys.executable, "-c", HOLD, directory]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "holds\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("parity", [0, 1])
+def test_compacting_beside_another_process(filled: Store, parity: int) -> None:
+    """The other process keeps the old file with its locks. The number of the last transaction says which meta page LMDB
+    reads, and a compact copy counts from 1."""
+    directory = filled.info()["path"]
+    while _last_transaction(directory) % 2 != parity:
+        filled.write(lambda w: w.set("k", 0))
+    with reading_process(directory):
+        filled.compact()
+        filled.write(lambda w: w.set("k", 1))
+        with filled.read() as reader:
+            assert reader.get("k") == 1
+            assert len(list(reader.walk(b"/"))) == 4
+        assert maintenance.check(directory) == []
+
+
+def _last_transaction(directory: str) -> int:
+    with open(os.path.join(directory, "data.mdb"), "rb") as file:
+        return metas(file.fileno())[0].transaction
 
 
 def test_what_was_read_need_not_stay_in_memory(
