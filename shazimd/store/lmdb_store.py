@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from typing import TypeVar
 
@@ -177,16 +177,22 @@ class Store:
 
     def compact(self, model: str | None = None) -> None:
         """Drop the vectors of all models but ``model`` (None: of none), then write the data file anew without the
-        bytes of removed rows. Needs room for a copy; reads and writes wait meanwhile."""
+        bytes of removed rows. Needs room for a copy; reads go on meanwhile, writes wait."""
         self._expect_outside()
         if model is not None:
             while self.write(lambda writer: writer.drop_vectors_except(model, VECTORS_A_BATCH)):
                 pass
-        with foreign_errors(self._path), self._writing, self._gate.alone(PATIENCE_S):
-            self._expect_open()
-            with environment.replacing_data(self._path) as aside:
+        with (
+            foreign_errors(self._path),
+            self._writing,
+            ExitStack() as alone,
+            environment.replacing_data(self._path) as aside,
+        ):
+            with self._gate.shared():
+                self._expect_open()
                 environment.copy(self._env, aside)
-            self._reopen(self._map_size_bytes())
+            alone.enter_context(self._gate.alone(PATIENCE_S))
+            alone.callback(self._reopen, self._map_size_bytes())  # also where the new file's name can't be synced
 
     def close(self) -> None:
         """Close, after readers and the writer have finished; closing twice is fine."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,11 +15,14 @@ from pathlib import Path
 
 import lmdb
 import pytest
+from patience import PATIENCE_S
 
-from shazimd.errors import StoreError
+from shazimd.errors import StoreError, StoreFull
 from shazimd.fingerprint import Fingerprint
+from shazimd.posix import files
 from shazimd.posix.memory import MappedFile
-from shazimd.store import maintenance
+from shazimd.store import environment, lmdb_store, maintenance
+from shazimd.store.environment import copy
 from shazimd.store.lmdb_store import Store, open_store
 from shazimd.store.pages import metas
 from shazimd.store.tables import delete_all, number, put, put_pieces
@@ -155,6 +160,69 @@ def test_compacting_gives_the_disk_back(store: Store, make_fingerprint: Callable
     with store.read() as reader:
         assert reader.features(ids[0]) == b"f" * 20_000
     assert store.check() == []
+
+
+def test_reads_go_on_while_a_compaction_copies(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes wait: the copy would not have them."""
+    copying, goes_on = threading.Event(), threading.Event()
+
+    def slow(env: lmdb.Environment, directory: str) -> None:
+        copying.set()
+        assert goes_on.wait(PATIENCE_S)
+        copy(env, directory)
+
+    monkeypatch.setattr(environment, "copy", slow)
+    with ThreadPoolExecutor(3) as pool:
+        try:
+            compacted = pool.submit(filled.compact)
+            assert copying.wait(PATIENCE_S)
+            written = pool.submit(filled.write, methodcaller("set", "k", 1))
+            counts = pool.submit(_counts, filled).result(PATIENCE_S)
+            assert counts["images"] == 3
+            assert not written.done()
+        finally:
+            goes_on.set()
+        compacted.result()
+        written.result()
+    with filled.read() as reader:
+        assert reader.get("k") == 1
+
+
+def _counts(store: Store) -> dict[str, int]:
+    with store.read() as reader:
+        return reader.counts()
+
+
+def test_a_read_that_never_ends_fails_a_compaction(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data file stays the one that the store has open."""
+    monkeypatch.setattr(lmdb_store, "PATIENCE_S", 0.05)
+    data = Path(filled.info()["path"]) / "data.mdb"
+    before = data.stat().st_ino
+    with filled.read(), ThreadPoolExecutor(1) as pool, pytest.raises(StoreError, match="still open"):
+        pool.submit(filled.compact).result()
+    assert data.stat().st_ino == before
+    filled.compact()
+    assert data.stat().st_ino != before
+
+
+def test_a_compaction_that_is_not_durable_is_used_all_the_same(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the new file has the name, a write to the old one would be lost."""
+    directory = filled.info()["path"]
+
+    def failing(path: str) -> None:
+        if path == directory:
+            raise OSError(errno.EIO, "Input/output error", path)
+
+    with monkeypatch.context() as context:
+        context.setattr(files, "sync", failing)
+        with pytest.raises(StoreFull, match="Input/output error"):
+            filled.compact()
+    filled.write(lambda w: w.set("k", 1))
+    filled.close()
+    reopened = open_store(directory, 64 * MIB)
+    with reopened.read() as reader:
+        assert reader.get("k") == 1
+    reopened.close()
 
 
 def test_compacting_waits_for_readers_and_they_for_it(filled: Store) -> None:
