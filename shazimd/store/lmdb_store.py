@@ -223,6 +223,7 @@ class Store:
         try:
             with self._gate.shared():
                 self._trim_sometimes()  # not after the commit: a durable write must not end in an error
+                self._env.reader_check()  # a backup that was killed would hold back freed pages; 1 us
                 with self._env.begin(write=True) as txn:
                     writer = BulkWriter(txn, self._tables, self._trim, self._sight)
                     result = work(writer)

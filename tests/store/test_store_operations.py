@@ -276,6 +276,15 @@ def test_compacting_beside_another_process(filled: Store, parity: int) -> None:
         assert maintenance.check(directory) == []
 
 
+def test_a_killed_backup_holds_back_no_pages(store: Store) -> None:
+    """The file stays about as large as the rows that are replaced again and again."""
+    with reading_process(store.info()["path"]) as process:
+        process.kill()
+    for n in range(200):
+        store.write(methodcaller("set", "k", f"{n}" * 20_000))
+    assert store.info()["size_bytes"] < MIB
+
+
 def _last_transaction(directory: str) -> int:
     with open(os.path.join(directory, "data.mdb"), "rb") as file:
         return metas(file.fileno())[0].transaction
