@@ -126,6 +126,7 @@ def replacing_data(directory: str) -> Iterator[str]:
 def new_directory(path: str) -> Iterator[str]:
     """A new, empty directory. If the block succeeds, the directory gets this name, durably. Raises StoreError when the
     name is taken."""
+    path = path.rstrip("/") or "/"
     if os.path.lexists(path):
         raise StoreError(f"store {path}: exists, expected the name of a new directory")
     with _removed_at_the_end(path + ".unfinished") as aside:

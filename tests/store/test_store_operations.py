@@ -128,6 +128,15 @@ def test_a_backup_overwrites_nothing(filled: Store, tmp_path: Path) -> None:
         maintenance.backup(filled.info()["path"], str(tmp_path))
 
 
+def test_a_backup_may_be_named_with_a_slash_at_the_end(filled: Store, tmp_path: Path) -> None:
+    """As shells complete it."""
+    maintenance.backup(filled.info()["path"], f"{tmp_path / 'backup'}/")
+    assert os.listdir(tmp_path / "backup") == ["data.mdb"]
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="exists, expected the name of a new directory"):
+        maintenance.backup(filled.info()["path"], f"{tmp_path / 'file'}/")
+
+
 def test_a_backup_runs_beside_writes(filled: Store, tmp_path: Path, failed: FileRow) -> None:
     """It is one consistent picture, however much is written meanwhile."""
     with ThreadPoolExecutor(1) as pool:
