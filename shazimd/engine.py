@@ -170,6 +170,7 @@ class ShazimEngine:
 
         def work(writer: Writer) -> None:
             writer.remove_tree(b"/")
+            writer.prune(list(writer.deleted()))  # a known content would keep its vectors, those of other models
             for image in self.db.values():
                 content = writer.add_content(image.digest, image.fingerprint)
                 row = FileRow(image.stat, FileState.INDEXED, content)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import imagehash
@@ -10,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from shazimd import ShazimEngine
 from shazimd.errors import NotAnImage, NotFound
+from shazimd.store.lmdb_store import open_store
 from shazimd.text import SIMILARITIES
 
 
@@ -51,6 +53,21 @@ def test_parse_train_save_load_and_ask(images: Path, tmp_path: Path) -> None:
     found = asking.shazim(im, 0.9)
     assert {str(images / "ski_copy.jpg"), str(images / "deeper" / "ski2.jpg")} == {path for path, _ in found}
     assert 1.0 == found[0][1]
+
+
+def test_a_store_is_saved_again_with_another_model(images: Path, tmp_path: Path) -> None:
+    """What the store had of the same pictures is replaced, not kept; pictures that are not saved again go."""
+    for model in ("none", "bundled"):
+        engine = ShazimEngine(model, models=str(tmp_path / "models"))
+        engine.parse(images)
+        engine.train()
+        engine.save(tmp_path / "store")
+        (images / "1.png").unlink(missing_ok=True)
+    loaded = ShazimEngine("bundled", models=str(tmp_path / "models"))
+    loaded.load(tmp_path / "store")
+    assert all(image.fv is not None for image in loaded.db.values())
+    with closing(open_store(str(tmp_path / "store"), 1 << 24)) as store, store.read() as reader:
+        assert reader.counts()["contents"] == 11
 
 
 def test_the_hashes_are_those_of_imagehash(images: Path) -> None:

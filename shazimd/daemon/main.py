@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from typing import NoReturn
@@ -53,6 +54,8 @@ logger = structlog.get_logger()
 
 ANSWER_TIMEOUT_S = 10.0
 """Longest turn of the server's event loop; a third of WatchdogSec in the unit."""
+
+STATUS_TIMEOUT_S = 1.0
 
 LINK_USER = "shazimd-link"
 
@@ -170,15 +173,21 @@ def run(read_settings: Callable[[], Config], passed: Sequence[socket.socket]) ->
 
 def _watch_health(stop: StopSignals, notifier: Notifier, service: DaemonService, app: App, server: Server) -> None:
     """Until stopped, report the status to the service manager, and answer its watchdog while the daemon is healthy: its
-    threads are alive, the server's event loop turns, and the status can be made.
+    threads are alive, and the server's event loop turns.
 
-    All of that is asked in process: clients that use up the connections must not have the daemon restarted."""
-    while not stop.wait(notifier.watchdog_interval_s):
-        if fault := _fault(app, server):
-            logger.error("unresponsive", reason=fault)
-        else:
+    All of that is asked in process: clients that use up the connections must not have the daemon restarted. Nor must a
+    status that waits, as while the store grows: it is made in another thread and reported later."""
+    status: Future[Status] | None = None
+    with ThreadPoolExecutor(1, "status") as pool:
+        while not stop.wait(notifier.watchdog_interval_s):
+            if fault := _fault(app, server):
+                logger.error("unresponsive", reason=fault)
+                continue
             notifier.alive()
-            notifier.status(_status_line(service.status()))
+            status = status or pool.submit(service.status)
+            with suppress(TimeoutError):
+                notifier.status(_status_line(status.result(STATUS_TIMEOUT_S)))
+                status = None
 
 
 def _fault(app: App, server: Server) -> str | None:

@@ -24,7 +24,7 @@ import numpy as np
 from shazimd.errors import StoreFull
 from shazimd.index.bounds import DIMENSIONS, LEVELS, NUMBERS, Basis
 from shazimd.index.exact import Bools
-from shazimd.posix.files import atomic_write, try_lock
+from shazimd.posix.files import atomic_write, names, try_lock
 
 LOCK = "lock"
 MANIFEST = "manifest"
@@ -149,13 +149,13 @@ class Folder:
 
     def clear(self, prefix: str = "") -> None:
         """Remove all files with this prefix but the lock; open descriptors and mappings stay valid."""
-        for name in os.listdir(self.path):
+        for name in names(self.path):
             if name.startswith(prefix) and name != LOCK:
                 os.unlink(self.file(name))
 
     def keep_only(self, prefix: str) -> None:
         """Remove the files of other generations: all but the lock, the manifest and the files with this prefix."""
-        for name in os.listdir(self.path):
+        for name in names(self.path):
             if not name.startswith((prefix, LOCK, MANIFEST)):
                 os.unlink(self.file(name))
 

@@ -31,6 +31,7 @@ HASH_NAMES = SIGNALS[:-1]
 PAGE = 1 << 16
 """Ids grow from 1 without great gaps and fill pages of this size; a stray large id costs one page."""
 TABLE_SHIFT = 40
+READ_BYTES = 1 << 20
 
 
 class Generation:
@@ -220,13 +221,21 @@ class Column:
         return self._mapped[:count]
 
     def load(self, count: int, checksum: int | None) -> bool:
-        """Use ``count`` rows in the file; False if the checksum differs (None: only the size is checked)."""
+        """Use ``count`` rows in the file; False if the checksum differs (None: only the size is checked). Raises
+        OSError."""
         if os.fstat(self._descriptor).st_size < count * self._row_bytes:
             return False
         self._reserve(count)
         if checksum is not None:
-            self.checksum = zlib.crc32(self.view(count).reshape(-1).view(np.uint8).data)
+            self.checksum = self._checksum(count * self._row_bytes)
         return checksum in (None, self.checksum)
+
+    def _checksum(self, size: int) -> int:
+        """By reads: in the mapping, a page that the disk can't read would end the process by SIGBUS."""
+        checksum = 0
+        for start in range(0, size, READ_BYTES):
+            checksum = zlib.crc32(os.pread(self._descriptor, min(READ_BYTES, size - start), start), checksum)
+        return checksum
 
     def sync(self) -> None:
         os.fdatasync(self._descriptor)

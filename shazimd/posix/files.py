@@ -41,6 +41,12 @@ def replace(source: str, target: str) -> None:
     sync(os.path.dirname(os.path.abspath(target)))
 
 
+def names(directory: str) -> list[str]:
+    """The names in a directory but for those of directories, such as a NAS makes for its previews. Raises OSError."""
+    with os.scandir(directory) as entries:
+        return [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
+
+
 def sync(path: str) -> None:
     """Flush a file, or the names in a directory, to the disk; see fsync(2)."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

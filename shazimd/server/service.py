@@ -123,7 +123,7 @@ class Service(Protocol):
         """Read the configuration again. Raises ConfigError, and then nothing has changed."""
 
     def compact(self) -> CompactReply:
-        """Give the space of removed rows back to the disk; other verbs wait meanwhile."""
+        """Give the space of removed rows back to the disk; questions go on meanwhile, writes wait."""
 
     def changes(self, after: str | None, limit: int) -> ChangesPage:
         """The present state of the files changed after a position; all files without a position, or for a position of

@@ -11,7 +11,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import lmdb
 
@@ -110,9 +110,14 @@ def create_if_missing(directory: str) -> bool:
 
 @contextmanager
 def replacing_data(directory: str) -> Iterator[str]:
-    """A new, empty directory. If the block succeeds, the data file made there replaces the store's, durably."""
+    """A new, empty directory. If the block succeeds, the data file made there replaces the store's, durably.
+
+    Processes that have the old data file open keep it with its lock file. LMDB keeps the number of the last transaction
+    in the lock file while any process has that open, and would read the new data file by the number of the old one."""
     with _removed_at_the_end(os.path.join(directory, "unfinished")) as aside:
         yield aside
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(directory, "lock.mdb"))
         os.rename(data_path(aside), data_path(directory))
         files.sync(directory)
 
@@ -121,6 +126,7 @@ def replacing_data(directory: str) -> Iterator[str]:
 def new_directory(path: str) -> Iterator[str]:
     """A new, empty directory. If the block succeeds, the directory gets this name, durably. Raises StoreError when the
     name is taken."""
+    path = path.rstrip("/") or "/"
     if os.path.lexists(path):
         raise StoreError(f"store {path}: exists, expected the name of a new directory")
     with _removed_at_the_end(path + ".unfinished") as aside:

@@ -11,14 +11,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from typing import TypeVar
 
 import lmdb
 import structlog
 
-from shazimd.errors import StoreError
+from shazimd.errors import StoreDamaged, StoreError
 from shazimd.posix.memory import MappedFile
 from shazimd.protocol.status import StoreInfo
 from shazimd.store import environment
@@ -177,16 +177,22 @@ class Store:
 
     def compact(self, model: str | None = None) -> None:
         """Drop the vectors of all models but ``model`` (None: of none), then write the data file anew without the
-        bytes of removed rows. Needs room for a copy; reads and writes wait meanwhile."""
+        bytes of removed rows. Needs room for a copy; reads go on meanwhile, writes wait."""
         self._expect_outside()
         if model is not None:
             while self.write(lambda writer: writer.drop_vectors_except(model, VECTORS_A_BATCH)):
                 pass
-        with foreign_errors(self._path), self._writing, self._gate.alone(PATIENCE_S):
-            self._expect_open()
-            with environment.replacing_data(self._path) as aside:
+        with (
+            foreign_errors(self._path),
+            self._writing,
+            ExitStack() as alone,
+            environment.replacing_data(self._path) as aside,
+        ):
+            with self._gate.shared():
+                self._expect_open()
                 environment.copy(self._env, aside)
-            self._reopen(self._map_size_bytes())
+            alone.enter_context(self._gate.alone(PATIENCE_S))
+            alone.callback(self._reopen, self._map_size_bytes())  # also where the new file's name can't be synced
 
     def close(self) -> None:
         """Close, after readers and the writer have finished; closing twice is fine."""
@@ -217,6 +223,7 @@ class Store:
         try:
             with self._gate.shared():
                 self._trim_sometimes()  # not after the commit: a durable write must not end in an error
+                self._env.reader_check()  # a backup that was killed would hold back freed pages; 1 us
                 with self._env.begin(write=True) as txn:
                     writer = BulkWriter(txn, self._tables, self._trim, self._sight)
                     result = work(writer)
@@ -246,12 +253,12 @@ class Store:
         self._mapped = MappedFile(environment.data_path(self._path))
 
     def _reopen(self, map_size_bytes: int) -> None:
-        """The caller is alone in the gate. If the new size is too large, return to the old size."""
+        """The caller is alone in the gate. If that fails, as with a new size that is too large, try the old size."""
         before = self._map_size_bytes()
         self._env.close()
         try:
             self._open(map_size_bytes)
-        except lmdb.Error:
+        except (lmdb.Error, StoreDamaged):
             self._open(before)
             raise
 

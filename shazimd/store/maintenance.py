@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import count
 from typing import NamedTuple
 
@@ -61,9 +61,8 @@ def restore(path: str, source: str, report: Report = unreported) -> None:
     data = environment.data_path(source)
     with foreign_errors(source), open(data, "rb") as copy, as_owner(path), foreign_errors(path):
         environment.prepare_directory(path)
-        with _locked(path):
-            with environment.replacing_data(path) as aside:
-                _copy_in(copy.fileno(), aside, report)
+        with _locked(path), environment.replacing_data(path) as aside:
+            _copy_in(copy.fileno(), aside, report)
             _remove_index(path)
 
 
@@ -71,7 +70,7 @@ def compact(path: str, map_size_bytes: int, model: str | None) -> None:
     """Drop vectors of models other than ``model`` (None: of none) and rewrite the data file without removed rows. The
     index is removed, to be made again from the store. The daemon must be stopped. Raises StoreError."""
     _expect_store(path)
-    with as_owner(path), closing(open_store(path, map_size_bytes)) as store:
+    with as_owner(path), foreign_errors(path), closing(open_store(path, map_size_bytes)) as store:
         store.compact(model)
         _remove_index(path)  # its files may hold removed rows
 
@@ -101,8 +100,8 @@ def repair(path: str, map_size_bytes: int, report: Report = unreported) -> Repai
                 rebuild(store.write, Salvage(snapshot.rows()), snapshot.rows())
                 if wrong := store.check():
                     raise StoreError(f"store {path}: the repaired store has problems, expected none: {wrong[0]}")
+            _remove_index(path)
             kept = _kept_aside(environment.data_path(path))
-        _remove_index(path)
     return Repaired(found, kept)
 
 
@@ -136,7 +135,10 @@ def _skip_alert_ids(writer: Writer) -> None:
 
 
 def _remove_index(path: str) -> None:
-    shutil.rmtree(os.path.join(path, INDEX), ignore_errors=True)
+    """Raises OSError. Before another data file takes the place of the store's: the contents of both have the same ids,
+    and new ones with ids of this index would never be found."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(os.path.join(path, INDEX))
 
 
 def _expect_store(path: str) -> None:

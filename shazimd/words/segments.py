@@ -23,6 +23,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from shazimd.posix.files import names
 from shazimd.types import ContentId
 
 WORDS = 65_536
@@ -132,8 +133,8 @@ def load(directory: str) -> list[Segment]:
         try:
             found.append(_mapped(path, first, last))
             covered = first
-        except Damaged as damaged:
-            logger.info("words_damaged", path=path, reason=str(damaged))
+        except (Damaged, OSError) as error:  # such as EIO: the contents are read from the store again
+            logger.info("words_damaged", path=path, reason=str(error))
             os.unlink(path)
     return found[::-1]
 
@@ -166,7 +167,7 @@ def delete(segment: Segment, directory: str) -> None:
 
 
 def _named(directory: str) -> Iterator[tuple[int, int, str]]:
-    for name in os.listdir(directory):
+    for name in names(directory):
         path = os.path.join(directory, name)
         if match := re.fullmatch(rf"(\d+)-(\d+){SUFFIX}", name):
             yield int(match[1]), int(match[2]), path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -124,6 +125,38 @@ def test_damaged_files_are_made_anew(tmp_path: Path, ending: str, damage: Callab
     assert_answers(index, rows)
     assert store.read[:40] == list(range(1, 41))
     index.close()
+
+
+def test_files_that_cannot_be_read_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bad sector is an error of a read. In a mapping it would end the process."""
+    rows = library(40)
+    store = Contents(rows)
+    open_index(tmp_path, store).close()
+    store.read = []
+    monkeypatch.setattr(cascade, "REWIND", 10)
+
+    def failing(descriptor: int, length: int, offset: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pread", failing)
+    index = open_index(tmp_path, store)
+    assert_answers(index, rows)
+    assert store.read[:40] == list(range(1, 41))
+    index.close()
+
+
+def test_a_directory_among_the_files_is_passed_over(tmp_path: Path) -> None:
+    """Such as one that a NAS makes for its previews; also while the files before a rewrite are removed."""
+    rows = library(40)
+    open_index(tmp_path, Contents(rows)).close()
+    (manifest,) = files_of(tmp_path, "manifest")
+    manifest.unlink()
+    (manifest.parent / "@eaDir").mkdir()
+    index = open_index(tmp_path, Contents(rows))
+    assert_answers(index, rows)
+    index.compact()
+    index.close()
+    assert len(files_of(tmp_path, ".basis")) == 1
 
 
 @pytest.mark.parametrize("version", [files.VERSION - 1, files.VERSION + 1])

@@ -12,11 +12,12 @@ import lmdb
 import pytest
 from patience import PATIENCE_S, wait_for
 
-from shazimd.errors import StoreError
+from shazimd.errors import StoreDamaged, StoreError
 from shazimd.fingerprint import Fingerprint
 from shazimd.store import lmdb_store
 from shazimd.store.base import Writer
-from shazimd.store.lmdb_store import Gate, Store, open_store
+from shazimd.store.lmdb_store import Gate, Store, open_data, open_store
+from shazimd.store.tables import Tables
 
 MIB = 1 << 20
 
@@ -123,6 +124,23 @@ def test_a_reader_that_never_ends_is_named_at_last(
     small.write(work)
     with small.read() as reader:
         assert reader.counts()["contents"] == 100
+
+
+def test_a_store_that_cannot_be_opened_anew_stays_open(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error of the first try is raised, and the second one opens the store."""
+    tries = 0
+
+    def failing(directory: str, map_size_bytes: int) -> tuple[lmdb.Environment, Tables]:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise StoreDamaged("a table is missing")
+        return open_data(directory, map_size_bytes)
+
+    monkeypatch.setattr(lmdb_store, "open_data", failing)
+    with pytest.raises(StoreDamaged, match="a table is missing"):
+        store.compact()
+    store.write(lambda w: w.set("k", 1))
 
 
 def test_a_closed_store_says_so(store: Store) -> None:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from operator import methodcaller
 from pathlib import Path
 
 import lmdb
 import pytest
+from patience import PATIENCE_S
 
-from shazimd.errors import StoreError
+from shazimd.errors import StoreError, StoreFull
 from shazimd.fingerprint import Fingerprint
+from shazimd.posix import files
 from shazimd.posix.memory import MappedFile
-from shazimd.store import maintenance
+from shazimd.store import environment, lmdb_store, maintenance
+from shazimd.store.environment import copy
 from shazimd.store.lmdb_store import Store, open_store
+from shazimd.store.pages import metas
 from shazimd.store.tables import delete_all, number, put, put_pieces
 from shazimd.types import ContentId, FileRow
 
@@ -119,6 +128,15 @@ def test_a_backup_overwrites_nothing(filled: Store, tmp_path: Path) -> None:
         maintenance.backup(filled.info()["path"], str(tmp_path))
 
 
+def test_a_backup_may_be_named_with_a_slash_at_the_end(filled: Store, tmp_path: Path) -> None:
+    """As shells complete it."""
+    maintenance.backup(filled.info()["path"], f"{tmp_path / 'backup'}/")
+    assert os.listdir(tmp_path / "backup") == ["data.mdb"]
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="exists, expected the name of a new directory"):
+        maintenance.backup(filled.info()["path"], f"{tmp_path / 'file'}/")
+
+
 def test_a_backup_runs_beside_writes(filled: Store, tmp_path: Path, failed: FileRow) -> None:
     """It is one consistent picture, however much is written meanwhile."""
     with ThreadPoolExecutor(1) as pool:
@@ -153,6 +171,69 @@ def test_compacting_gives_the_disk_back(store: Store, make_fingerprint: Callable
     assert store.check() == []
 
 
+def test_reads_go_on_while_a_compaction_copies(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes wait: the copy would not have them."""
+    copying, goes_on = threading.Event(), threading.Event()
+
+    def slow(env: lmdb.Environment, directory: str) -> None:
+        copying.set()
+        assert goes_on.wait(PATIENCE_S)
+        copy(env, directory)
+
+    monkeypatch.setattr(environment, "copy", slow)
+    with ThreadPoolExecutor(3) as pool:
+        try:
+            compacted = pool.submit(filled.compact)
+            assert copying.wait(PATIENCE_S)
+            written = pool.submit(filled.write, methodcaller("set", "k", 1))
+            counts = pool.submit(_counts, filled).result(PATIENCE_S)
+            assert counts["images"] == 3
+            assert not written.done()
+        finally:
+            goes_on.set()
+        compacted.result()
+        written.result()
+    with filled.read() as reader:
+        assert reader.get("k") == 1
+
+
+def _counts(store: Store) -> dict[str, int]:
+    with store.read() as reader:
+        return reader.counts()
+
+
+def test_a_read_that_never_ends_fails_a_compaction(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data file stays the one that the store has open."""
+    monkeypatch.setattr(lmdb_store, "PATIENCE_S", 0.05)
+    data = Path(filled.info()["path"]) / "data.mdb"
+    before = data.stat().st_ino
+    with filled.read(), ThreadPoolExecutor(1) as pool, pytest.raises(StoreError, match="still open"):
+        pool.submit(filled.compact).result()
+    assert data.stat().st_ino == before
+    filled.compact()
+    assert data.stat().st_ino != before
+
+
+def test_a_compaction_that_is_not_durable_is_used_all_the_same(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the new file has the name, a write to the old one would be lost."""
+    directory = filled.info()["path"]
+
+    def failing(path: str) -> None:
+        if path == directory:
+            raise OSError(errno.EIO, "Input/output error", path)
+
+    with monkeypatch.context() as context:
+        context.setattr(files, "sync", failing)
+        with pytest.raises(StoreFull, match="Input/output error"):
+            filled.compact()
+    filled.write(lambda w: w.set("k", 1))
+    filled.close()
+    reopened = open_store(directory, 64 * MIB)
+    with reopened.read() as reader:
+        assert reader.get("k") == 1
+    reopened.close()
+
+
 def test_compacting_waits_for_readers_and_they_for_it(filled: Store) -> None:
     """Threads that read without a pause see whole stores only while it is compacted again and again."""
 
@@ -166,6 +247,56 @@ def test_compacting_waits_for_readers_and_they_for_it(filled: Store) -> None:
         for _ in range(20):
             filled.compact()
         assert [future.result() for future in seen] == [{4}] * 3
+
+
+HOLD = """
+import sys
+from shazimd.store.damage import held
+with held(sys.argv[1]):
+    print("holds", flush=True)
+    input()
+"""
+
+
+@contextmanager
+def reading_process(directory: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds a snapshot of the store, as a backup does, until the end of the block."""
+    command = [sys.executable, "-c", HOLD, directory]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "holds\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("parity", [0, 1])
+def test_compacting_beside_another_process(filled: Store, parity: int) -> None:
+    """The other process keeps the old file with its locks. The number of the last transaction says which meta page LMDB
+    reads, and a compact copy counts from 1."""
+    directory = filled.info()["path"]
+    while _last_transaction(directory) % 2 != parity:
+        filled.write(lambda w: w.set("k", 0))
+    with reading_process(directory):
+        filled.compact()
+        filled.write(lambda w: w.set("k", 1))
+        with filled.read() as reader:
+            assert reader.get("k") == 1
+            assert len(list(reader.walk(b"/"))) == 4
+        assert maintenance.check(directory) == []
+
+
+def test_a_killed_backup_holds_back_no_pages(store: Store) -> None:
+    """The file stays about as large as the rows that are replaced again and again."""
+    with reading_process(store.info()["path"]) as process:
+        process.kill()
+    for n in range(200):
+        store.write(methodcaller("set", "k", f"{n}" * 20_000))
+    assert store.info()["size_bytes"] < MIB
+
+
+def _last_transaction(directory: str) -> int:
+    with open(os.path.join(directory, "data.mdb"), "rb") as file:
+        return metas(file.fileno())[0].transaction
 
 
 def test_what_was_read_need_not_stay_in_memory(

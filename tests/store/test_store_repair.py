@@ -280,6 +280,21 @@ def test_a_restore_and_a_repair_say_how_far_they_are(filled: Path, tmp_path: Pat
     assert 0 < shares(reports)["keeping what is whole"] <= 1
 
 
+@pytest.mark.usefixtures("looked_through_here")
+def test_a_store_whose_index_stays_is_not_replaced(filled: Path, tmp_path: Path) -> None:
+    """The index of another store would hide new pictures with the ids of earlier ones."""
+    maintenance.backup(str(filled), str(tmp_path / "copy"))
+    spoil(filled, "files", 3)
+    before = (filled / "data.mdb").read_bytes()
+    (filled / "index").touch()  # not a directory
+    with pytest.raises(StoreError, match="index: Not a directory"):
+        maintenance.restore(str(filled), str(tmp_path / "copy"))
+    with pytest.raises(StoreError, match="index: Not a directory"):
+        maintenance.repair(str(filled), 16 * MIB)
+    assert (filled / "data.mdb").read_bytes() == before
+    assert not list(filled.glob("*.damaged"))
+
+
 def test_the_growth_of_a_file_is_reported(tmp_path: Path) -> None:
     """While another library writes it."""
     told = threading.Event()

@@ -166,6 +166,25 @@ def test_a_damaged_file_is_deleted_and_its_contents_are_missing(directory: Path,
         assert set(range(1, KNOWN + 1)) - {7} <= found(index)
 
 
+def test_a_file_that_cannot_be_read_is_deleted(directory: Path) -> None:
+    """As on a bad sector; here it is a link to itself."""
+    largest = max(directory.iterdir(), key=os.path.getsize)
+    largest.unlink()
+    largest.symlink_to(largest)
+    with opened(directory) as index:
+        assert not largest.is_symlink()
+        assert index.missing(range(1, KNOWN + 1))
+
+
+def test_directories_are_passed_over(directory: Path) -> None:
+    """Such as those that a NAS makes for its previews."""
+    (directory / "@eaDir").mkdir()
+    (directory / "900-901.words").mkdir()
+    with opened(directory) as index:
+        assert set(range(1, KNOWN + 1)) - {7} <= found(index)
+    assert (directory / "@eaDir").is_dir()
+
+
 def test_a_crash_after_a_merge_leaves_nothing_twice(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that were merged, but not deleted any more, are deleted; so is one that was being written."""
     monkeypatch.setattr(segments, "delete", lambda _segment, _directory: None)
