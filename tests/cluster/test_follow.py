@@ -9,12 +9,15 @@ import pytest
 from shazimd.cluster import follow
 from shazimd.cluster.base import Cluster, FilesPage
 from shazimd.cluster.daemon import LinkClient
+from shazimd.errors import InternalError
 
 
 class Hosts:
     """A daemon with undecided files, and a database without changes; each decision takes a second of its clock."""
 
-    def __init__(self, undecided: int) -> None:
+    def __init__(self, undecided: int, fails: int | None = None) -> None:
+        """``fails``: the decision on this file does."""
+        self._fails = fails
         self.did: list[str] = []
         self.now = 0.0
         self._undecided = [
@@ -40,6 +43,8 @@ class Hosts:
     def decide_foreign(self, number: int, _order: int, _content: str) -> None:
         self.did.append(f"decide {number}")
         self.now += 1.0
+        if number == self._fails:
+            raise InternalError("the decision failed")
         self._undecided = [each for each in self._undecided if each["id"] != number]
 
     def wait(self, _timeout_s: float) -> None:
@@ -68,3 +73,15 @@ def test_more_files_than_are_listed_are_decided_without_a_wait(monkeypatch: pyte
     follower.run(lambda: "wait" in hosts.did, lambda: None)
     assert [did for did in hosts.did if not did.startswith("decide")] == ["look", "look", "wait", "close"]
     assert "decide 100" in hosts.did
+
+
+@pytest.mark.parametrize("decide_s", [follow.DECIDE_S, 1000.0])
+def test_a_decision_that_fails_keeps_no_other_waiting(decide_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others come first from then on, also those that had no turn in its pass; it is tried again after them."""
+    hosts = Hosts(undecided=3, fails=0)
+    monkeypatch.setattr(follow, "DECIDE_S", decide_s)
+    follower = follow.Follower(lambda: cast(Cluster, hosts), cast(LinkClient, hosts), ["*"], hosts.monotonic)
+    for _ in range(2):
+        with pytest.raises(InternalError, match="the decision failed"):
+            follower.run(lambda: False, lambda: None)
+    assert [did for did in hosts.did if did.startswith("decide")] == [f"decide {n}" for n in (0, 1, 2, 0)]
