@@ -11,6 +11,7 @@ import base64
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from math import inf
 
 import msgspec
 import structlog
@@ -34,6 +35,9 @@ DECIDE_S = 0.3
 many of them."""
 UNDECIDED_MAX = 100
 """Files that the daemon lists at once."""
+FOLLOWS_EVERY_S = 3600.0
+"""Longest time between two notes of a position in the database: a host without changes for a day would count as not
+followed any more, and trim its next change at once."""
 ALL = "*"
 FEATURES_WAIT_S = 20
 """The daemon answers earlier when a search waits for features."""
@@ -55,6 +59,8 @@ class Follower:
         self._monotonic = monotonic
         self._failed: set[int] = set()
         """files whose decision raised an error: the others come first"""
+        self._noted: dict[str, float] = {}
+        """when each host's position was noted in the database"""
 
     def run(self, is_stopped: Callable[[], bool], working: Callable[[], None]) -> None:
         """Follow until stopped; ``working`` is called whenever all is well. Raises ShazimdError."""
@@ -116,8 +122,9 @@ class Follower:
                     break
         if page is None:
             self._read_all(cluster, host)
-        elif at is not None and at != position:
+        elif at is not None and (at != position or self._monotonic() - self._noted.get(host, -inf) > FOLLOWS_EVERY_S):
             cluster.follows(host, at)
+            self._noted[host] = self._monotonic()
 
     def _read_all(self, cluster: Cluster, host: str) -> None:
         """Put every file of a host, and remove those that it does not have. Changes meanwhile come after the

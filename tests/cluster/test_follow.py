@@ -19,6 +19,7 @@ class Hosts:
         """``fails``: the decision on this file does."""
         self._fails = fails
         self.did: list[str] = []
+        self.noted: list[tuple[str, str, float]] = []
         self.now = 0.0
         self._undecided = [
             {"id": n, "path": f"/{n}.jpg", "content": "00" * 32, "gone": False} for n in range(undecided)
@@ -36,6 +37,9 @@ class Hosts:
     def changes(self, _host: str, position: str) -> FilesPage:
         self.did.append("look")
         return FilesPage([], [], position, is_last=True)
+
+    def follows(self, host: str, position: str) -> None:
+        self.noted.append((host, position, self.now))
 
     def link_is_behind(self, _changes: int) -> None:
         """Told to a daemon."""
@@ -85,3 +89,13 @@ def test_a_decision_that_fails_keeps_no_other_waiting(decide_s: float, monkeypat
         with pytest.raises(InternalError, match="the decision failed"):
             follower.run(lambda: False, lambda: None)
     assert [did for did in hosts.did if did.startswith("decide")] == [f"decide {n}" for n in (0, 1, 2, 0)]
+
+
+def test_the_position_in_a_host_without_changes_is_noted_every_hour() -> None:
+    """A day after the last note the host would trim its next change before this follower has read it."""
+    hosts = Hosts(undecided=0)
+    follower = follow.Follower(lambda: cast(Cluster, hosts), cast(LinkClient, hosts), ["*"], hosts.monotonic)
+    for hosts.now in (0.0, 1800.0, 3601.0, 3602.0, 7202.0):
+        hosts.did.clear()
+        follower.run(lambda: "wait" in hosts.did, lambda: None)
+    assert hosts.noted == [("nas", "1.00", now) for now in (0.0, 3601.0, 7202.0)]
