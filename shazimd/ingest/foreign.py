@@ -180,7 +180,7 @@ def _put_content(
         known = writer.add_content(digest, fingerprint, related=False, held=True)
     else:
         if fingerprint.features:
-            writer.put_features(known, fingerprint.features, fingerprint.oriented_hashes)
+            writer.put_features(known, fingerprint.features, fingerprint)
             writer.relations.unmark([known])
         if fingerprint.model is not None and fingerprint.signals.fv is not None:
             writer.put_vector(known, fingerprint.model, fingerprint.signals.fv)

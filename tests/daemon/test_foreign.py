@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 from daemon_process import drawing
 from drawn import encoded, photograph
-from host_pair import Host, decide, png, told
+from host_pair import Host, body, decide, png, told
 from patience import wait_for
 from PIL import Image
 from structlog.testing import capture_logs
@@ -80,6 +80,21 @@ def test_a_damaged_file_is_damaged_on_every_host(two: tuple[Host, Host]) -> None
     (a.root / "landed.png").write_bytes(whole)
     wait_for(lambda: a.service.alerts(0, 10))
     assert "damaged" not in a.service.alerts(0, 10)[0]
+
+
+def test_a_file_of_another_host_that_is_renewed_there_is_known_as_damaged(two: tuple[Host, Host]) -> None:
+    """A daemon of an earlier version did not say so; after its upgrade it tells of its local features anew."""
+    a, b = two
+    whole = encoded(photograph(), "PNG")
+    (a.root / "cut.png").write_bytes(whole[: len(whole) * 7 // 10])
+    a.known(1)
+    (state,) = a.service.changes(None, 10)["changes"]
+    (now,) = a.service.fingerprints([bytes.fromhex(state["content"] or "")])
+    before = {**{name: value for name, value in now.items() if name != "damaged"}, "features": ""}
+    for content in (before, now):
+        sent = body(put=[{**state, "since": 0}], contents=[content])
+        b.service.put_foreign("a", sent, "p1", complete=True, packed=False)
+    assert [match.get("damaged") for match in b.ask(whole)["matches"]] == [True]
 
 
 def test_a_deletion_and_a_rename_reach_the_other_host(two: tuple[Host, Host]) -> None:
