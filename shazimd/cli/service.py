@@ -113,6 +113,7 @@ def _install_steps(user: bool, config: str) -> list[list[str]]:
     if not user and (store := _missing_store(config)) is not None:
         prepare.append(["install", "-d", "-o", USER, "-g", USER, "-m", "0700", store])
     hooks = ["shazimd-hooks.service"] if _has_hooks(config) else []
+    link = [] if user else [[*systemctl, "try-restart", "shazimd-link.service"]]  # enabled by hand
     # Before the daemon, which then delays its first scan: otherwise every image would be decoded twice.
     fetch = [[*systemctl, "start", "--no-block", "shazimd-model.service"]] if not user and _lacks_model(config) else []
     return [
@@ -124,6 +125,7 @@ def _install_steps(user: bool, config: str) -> list[list[str]]:
         [*systemctl, "stop", "shazimd.socket", "shazimd.service"],
         *fetch,
         [*systemctl, "restart", *UNITS_STARTED, *hooks],
+        *link,
     ]
 
 

@@ -11,6 +11,7 @@ import base64
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from math import inf
 
 import msgspec
 import structlog
@@ -18,6 +19,8 @@ import structlog
 from shazimd.cluster.base import Cluster, FilesPage
 from shazimd.cluster.daemon import LinkClient
 from shazimd.cluster.deliver import Delivery
+from shazimd.errors import ShazimdError
+from shazimd.protocol.cluster import UndecidedFile
 from shazimd.text import path_bytes
 
 log = structlog.get_logger()
@@ -32,6 +35,9 @@ DECIDE_S = 0.3
 many of them."""
 UNDECIDED_MAX = 100
 """Files that the daemon lists at once."""
+FOLLOWS_EVERY_S = 3600.0
+"""Longest time between two notes of a position in the database: a host without changes for a day would count as not
+followed any more, and trim its next change at once."""
 ALL = "*"
 FEATURES_WAIT_S = 20
 """The daemon answers earlier when a search waits for features."""
@@ -51,6 +57,10 @@ class Follower:
         self._daemon = daemon
         self._follow = frozenset(follow)
         self._monotonic = monotonic
+        self._failed: set[int] = set()
+        """files whose decision raised an error: the others come first"""
+        self._noted: dict[str, float] = {}
+        """when each host's position was noted in the database"""
 
     def run(self, is_stopped: Callable[[], bool], working: Callable[[], None]) -> None:
         """Follow until stopped; ``working`` is called whenever all is well. Raises ShazimdError."""
@@ -77,13 +87,26 @@ class Follower:
         decidable = [
             (each, number) for each, number in zip(waiting, landed, strict=True) if number is not None or each["gone"]
         ]
-        end = self._monotonic() + DECIDE_S
-        for each, number in decidable:
-            if self._monotonic() > end:
-                return False
-            self._daemon.decide_foreign(each["id"], number or 0, each["content"])
-            log.debug("cluster_decided", id=each["id"], path=each["path"], order=number)
-        return not decidable or len(waiting) < UNDECIDED_MAX
+        return self._decide(decidable) and (not decidable or len(waiting) < UNDECIDED_MAX)
+
+    def _decide(self, files: Sequence[tuple[UndecidedFile, int | None]]) -> bool:
+        """Have files decided for a while; False if some are left. Raises the first error, after the others' turn: one
+        file that can't be decided does not keep the others from it."""
+        left = sorted(files, key=lambda found: found[0]["id"] in self._failed)
+        end, fault = self._monotonic() + DECIDE_S, None
+        while left and self._monotonic() <= end:
+            each, number = left.pop(0)
+            try:
+                self._daemon.decide_foreign(each["id"], number or 0, each["content"])
+            except ShazimdError as error:
+                fault = fault or error
+                self._failed.add(each["id"])
+            else:
+                self._failed.discard(each["id"])
+                log.debug("cluster_decided", id=each["id"], path=each["path"], order=number)
+        if fault is not None:
+            raise fault
+        return not left
 
     def _fetch(self, cluster: Cluster, host: str, position: str | None) -> None:
         """Bring the daemon up to date with a host."""
@@ -99,8 +122,9 @@ class Follower:
                     break
         if page is None:
             self._read_all(cluster, host)
-        elif at is not None and at != position:
+        elif at is not None and (at != position or self._monotonic() - self._noted.get(host, -inf) > FOLLOWS_EVERY_S):
             cluster.follows(host, at)
+            self._noted[host] = self._monotonic()
 
     def _read_all(self, cluster: Cluster, host: str) -> None:
         """Put every file of a host, and remove those that it does not have. Changes meanwhile come after the

@@ -26,6 +26,16 @@ log = structlog.get_logger()
 CONNECT_TIMEOUT_S = 10
 VERB_TIMEOUT_S = 60.0
 """A server that hangs is given up: the connection is shut, and another tried later."""
+SESSION = {
+    "search_path": "shazim, pg_temp",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "60s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+"""The server ends a session whose machine is gone after a minute. It would keep it for 2 hours, and with it the host's
+lock, or the row of ``clock`` that every push needs. Over a Unix socket keepalives have no effect."""
 ROWS = 500
 """Entries in a page; the entries of a push stay together."""
 READ_ROWS = 10_000
@@ -67,7 +77,8 @@ class PostgresCluster:
         with ExitStack() as opened:
             opened.callback(self._connection.close)
             with self._verb() as db:
-                db.execute("set search_path = shazim, pg_temp")
+                put = "select set_config(name, value, false) from unnest(%s::text[], %s::text[]) s (name, value)"
+                db.execute(put, [[*SESSION], [*SESSION.values()]])
                 db.execute(f"listen {CHANNEL}")
                 expect_version(db)
             opened.pop_all()
@@ -77,7 +88,8 @@ class PostgresCluster:
             lock = "select pg_try_advisory_lock(%s, hashtext(%s))"
             if not value_of(db.execute(lock, [LOCKS, self._host])):
                 raise HostTaken(
-                    f'the host "{self._host}" is connected already: expected another [cluster] host on each machine'
+                    f'the host "{self._host}" is connected already, or still: a connection that was lost ends within '
+                    "a minute or two; expected another [cluster] host on each machine"
                 )
             db.execute("insert into hosts (name) values (%s) on conflict do nothing", [self._host])
             update = "update hosts set model = %s, version = %s, seen = now() where name = %s returning position, n"

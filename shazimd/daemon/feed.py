@@ -83,7 +83,7 @@ def _reading(reader: Reader, model: str | None, at: _Position, limit: int) -> Ch
     found = list(islice(reader.walk(b"/", after=at.path or None), limit))
     is_last = len(found) < limit
     return {
-        "changes": [_state(reader, model, path, row) for path, row in found if row.content is not None],
+        "changes": [state for path, row in found if (state := _state(reader, model, path, row))["content"] is not None],
         "after": str(at._replace(path=None if is_last else found[-1][0])),
         "restarted": False,
         "complete": False,
@@ -93,8 +93,9 @@ def _reading(reader: Reader, model: str | None, at: _Position, limit: int) -> Ch
 
 
 def _state(reader: Reader, model: str | None, path: bytes, row: FileRow | None) -> ChangedFile:
+    """Without a content for a file that is no picture, or whose content is unsound until the backfill makes it anew."""
     fields = path_fields(path)
-    if row is None or row.content is None:
+    if row is None or row.content is None or not reader.knows(row.content):
         return {**fields, "content": None, "made": "", "size_bytes": 0, "mtime_ns": 0}
     version, has_vector = reader.made(row.content, model)
     return {

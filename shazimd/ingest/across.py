@@ -11,7 +11,9 @@ from __future__ import annotations
 import time
 from itertools import islice
 
-from shazimd.errors import Unavailable
+import structlog
+
+from shazimd.errors import Unavailable, WorkerFailed, WorkerLost
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.decision import Across, Candidate, Decider, Decision, OwnDecisions
 from shazimd.ingest.pending import PendingAlerts
@@ -23,6 +25,8 @@ from shazimd.store.base import Reader, Writer
 from shazimd.text import path_fields
 from shazimd.types import ContentId, Digest
 
+log = structlog.get_logger()
+
 
 class CrossHostAlerts:
     def __init__(self, library: Library, committer: Committer, decider: Decider, pending: PendingAlerts) -> None:
@@ -31,13 +35,19 @@ class CrossHostAlerts:
         self._committer = committer
         self._decider = decider
         self._pending = pending
+        self._failed: set[int] = set()
+        """notes whose pictures ended or blocked a worker: the next start of the daemon decides"""
 
     def undecided(self, limit: int) -> list[UndecidedFile]:
         """The files whose matches on other hosts are still to be looked for, in the order of their arrival. Those that
-        wait for vectors are left out."""
+        wait for vectors, or for the next start of the daemon, are left out."""
         awaits = self._library.awaits_vectors
         with self._store.read() as reader:
-            ready = (found for found in reader.pending_across() if not awaits(found[1].query.fingerprint.model))
+            ready = (
+                (number, note)
+                for number, note in reader.pending_across()
+                if number not in self._failed and not awaits(note.query.fingerprint.model)
+            )
             notes = list(islice(ready, limit))
             return [
                 {
@@ -52,8 +62,9 @@ class CrossHostAlerts:
     def decide(self, number: int, order: int, digest: Digest, fetching: Fetching | None = None) -> None:
         """Look for matches of a file on other hosts, and replace its note by the alert, if any; an unknown note, and
         that of another content, is passed over. ``order``: the cluster's number of the transaction that told of the
-        file, all before are known here; files told of later do not match. 0: all match. Raises WorkerFailed, or
-        Unavailable for features that ``fetching`` could not bring, and the note stays."""
+        file, all before are known here; files told of later do not match. 0: all match. The note stays when a
+        worker fails, and is not listed again before the next start; also when this raises WorkerLost, or Unavailable
+        for features that ``fetching`` could not bring."""
         self._committer.expect_writable()
         started = time.perf_counter()
         with self._store.read() as reader:
@@ -67,7 +78,14 @@ class CrossHostAlerts:
         decision = Decision(None)
         if content is not None and path is not None and is_last:
             file = Candidate(path, None, started, decided=decided, across=Across(order, fetching))
-            decision = self._decider.by_search(file, self._pending.with_vector(note.query, content), content)
+            try:
+                decision = self._decider.by_search(file, self._pending.with_vector(note.query, content), content)
+            except WorkerLost:
+                raise
+            except WorkerFailed as error:
+                log.warning("foreign_matches_not_found", path=path, code=error.code, reason=str(error))
+                self._failed.add(number)
+                return
             if fetching is not None and fetching.missed:
                 raise Unavailable(f"features of {fetching.missed} pictures of other hosts are not here yet")
         self._commit(number, content, decision)

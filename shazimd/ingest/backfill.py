@@ -261,7 +261,7 @@ def _put(writer: Writer, content: ContentId, digest: Digest, fingerprint: Finger
     if fingerprint.model is not None and fingerprint.signals.fv is not None:
         writer.put_vector(content, fingerprint.model, fingerprint.signals.fv)
     if fingerprint.features:
-        writer.put_features(content, fingerprint.features, fingerprint.oriented_hashes)
+        writer.put_features(content, fingerprint.features, fingerprint)
     return True
 
 

@@ -57,7 +57,14 @@ class ForeignFiles:
         if rows.put or rows.contents:
             self._expect_room()
         self._committer.expect_writable()
-        work = partial(write_rows, rows=rows, host=host, position=position, features=self._keeps_features)
+        work = partial(
+            write_rows,
+            rows=rows,
+            host=host,
+            position=position,
+            features=self._keeps_features,
+            model=self._library.model_id,
+        )
         refused = rows.refused + self._write(work).refused
         for each in refused:
             log.warning("foreign_row_refused", host=host, row=each["row"], reason=each["reason"])
@@ -139,9 +146,16 @@ class Applied(NamedTuple):
 
 
 def write_rows(
-    writer: BulkWriter, rows: SoundRows, host: str, position: str | None, *, features: bool = True
+    writer: BulkWriter,
+    rows: SoundRows,
+    host: str,
+    position: str | None,
+    *,
+    features: bool = True,
+    model: str | None = None,
 ) -> Applied:
-    """Write checked rows of a host and the position, if one is given. ``features``: they are kept here."""
+    """Write checked rows of a host and the position, if one is given. ``features``: they are kept here. ``model``: that
+    of the vectors in the index."""
     digests = {path: bytes.fromhex(file.content) for path, file in rows.put.items()}
     given = {digest: rows.contents[digest] for digest in digests.values() if digest in rows.contents}
     added = writer.add_new_contents(given)
@@ -150,7 +164,9 @@ def write_rows(
     for path, file in rows.put.items():
         digest = digests[path]
         try:
-            content = added.get(digest) or _put_content(writer, file, given.get(digest), written, features=features)
+            content = added.get(digest) or _put_content(
+                writer, file, given.get(digest), written, features=features, model=model
+            )
         except ValueError as error:  # such as a vector of another width than the model's others: nothing is written yet
             written.refused.append(refusal(path, str(error)))
             continue
@@ -169,7 +185,13 @@ def write_rows(
 
 
 def _put_content(
-    writer: Writer, file: ForeignFile, fingerprint: Fingerprint | None, written: Applied, *, features: bool
+    writer: Writer,
+    file: ForeignFile,
+    fingerprint: Fingerprint | None,
+    written: Applied,
+    *,
+    features: bool,
+    model: str | None,
 ) -> ContentId | None:
     """The content of a file, put or renewed as given; None if it is unknown."""
     digest = bytes.fromhex(file.content)
@@ -180,11 +202,11 @@ def _put_content(
         known = writer.add_content(digest, fingerprint, related=False, held=True)
     else:
         if fingerprint.features:
-            writer.put_features(known, fingerprint.features, fingerprint.oriented_hashes)
+            writer.put_features(known, fingerprint.features, fingerprint)
             writer.relations.unmark([known])
         if fingerprint.model is not None and fingerprint.signals.fv is not None:
             writer.put_vector(known, fingerprint.model, fingerprint.signals.fv)
-    written.contents.append((known, fingerprint))
+    written.contents.append((known, writer.fingerprint(known, model)))  # with the vector that it may have had before
     return known
 
 

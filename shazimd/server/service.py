@@ -163,7 +163,7 @@ class Service(Protocol):
         """Remove all files of another host. Raises BadInput."""
 
     def decide_foreign(self, number: int, order: int, content: Digest) -> None:
-        """Decide on the alert about other hosts of a file; an unknown one is passed over. Raises WorkerFailed, and
+        """Decide on the alert about other hosts of a file; an unknown one is passed over. Raises WorkerLost, and
         Unavailable while features are missing that a link is to bring."""
 
     def wanted_features(self, timeout_s: float) -> list[str]:

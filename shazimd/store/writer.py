@@ -24,7 +24,7 @@ from shazimd.store.tables import (
     raw_rows,
 )
 from shazimd.store.values import ValueWriter
-from shazimd.types import ContentId, Digest, FileRow, FileState, Hashes
+from shazimd.types import ContentId, Digest, FileRow, FileState
 
 
 class Writer(ValueWriter):
@@ -104,7 +104,7 @@ class Writer(ValueWriter):
             known = parse_number(raw)
             is_mended = self.mend_content(known, digest, fingerprint)
             if not is_mended and fingerprint.features and not self._content(known).features_version:
-                self.put_features(known, fingerprint.features, fingerprint.oriented_hashes)
+                self.put_features(known, fingerprint.features, fingerprint)
             return known
         content = self._next(b"content")
         self._write_content(content, digest, fingerprint, related=related)
@@ -160,12 +160,10 @@ class Writer(ValueWriter):
         put_pieces(self._txn, self._t.vectors, key, raw)
         self._put_model(model, ModelRecord(known.number, known.width, known.vectors + added))
 
-    def put_features(
-        self, content: ContentId, features: bytes, oriented_hashes: Sequence[Hashes] | None = None
-    ) -> None:
+    def put_features(self, content: ContentId, features: bytes, fingerprint: Fingerprint | None = None) -> None:
         """Replace the local features of a content; empty ones are ``outdated``. Its relations, judged by the former
-        features, are outdated, and removed if there are no features. ``oriented_hashes`` replace its
-        hashes, if given. Raises KeyError when unknown."""
+        features, are outdated, and removed if there are no features. The hashes of ``fingerprint``, and whether it is
+        damaged, replace the content's, if given. Raises KeyError when unknown."""
         record, key = self._content(content), number(content)
         if features:
             self.relations.outdate(content)
@@ -174,9 +172,9 @@ class Writer(ValueWriter):
         delete_all(self._txn, self._t.features, key)
         put_pieces(self._txn, self._t.features, key, features)
         record = structs.replace(record, features_version=records.features_version(features))
-        if oriented_hashes is not None:
-            ah, dh, turned = records.encode_hashes(oriented_hashes)
-            record = structs.replace(record, ah=ah, dh=dh, turned=turned)
+        if fingerprint is not None:
+            ah, dh, turned = records.encode_hashes(fingerprint.oriented_hashes)
+            record = structs.replace(record, ah=ah, dh=dh, turned=turned, damaged=fingerprint.damaged)
         put(self._txn, self._t.contents, key, records.encode(record))
         self._note_content(content)
 

@@ -67,8 +67,9 @@ class PostgresServer:
             "pg_basebackup", "-h", primary.folder, "-U", "shazim", "-D", self.data, "-R", "-X", "stream", "-c", "fast"
         )
 
-    def start(self) -> None:
-        settings = {**SETTINGS, "unix_socket_directories": str(self.folder)}
+    def start(self, **more: str) -> None:
+        """``more``: settings."""
+        settings = {**SETTINGS, "unix_socket_directories": str(self.folder), **more}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(

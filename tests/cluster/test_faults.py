@@ -62,6 +62,18 @@ def test_a_server_that_hangs_is_given_up(server: PostgresServer, monkeypatch: py
         assert cluster.others() == []
 
 
+def test_the_server_ends_a_session_whose_machine_is_gone(server: PostgresServer) -> None:
+    """By its own keepalives, within a minute: the default is 2 hours, for which the host could not join again."""
+    name = new_database(server).split("///")[1].split("?")[0]
+    server.stop()
+    address = f"127.83.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"  # of this test alone, with the usual port
+    server.start(listen_addresses=address)
+    with closing(PostgresCluster(f"postgresql://shazim@{address}/{name}", "a")) as cluster:
+        limits = [limit for limit in postgres.SESSION if limit != "search_path"]
+        found = [row for limit in limits for row in cluster._connection.execute(f"show {limit}")]
+    assert found == [("30",), ("10",), ("3",), ("60000",), ("1min",)]
+
+
 def test_a_server_that_lost_its_last_transactions_is_told_again(host: Hosts, server: PostgresServer) -> None:
     """An old backup takes its place: the hosts send what it lacks, and followers read what it has."""
     url = new_database(server)

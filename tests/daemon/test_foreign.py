@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from daemon_process import drawing
 from drawn import encoded, photograph
-from host_pair import Host, decide, png, told
+from host_pair import Host, body, decide, png, told
 from patience import wait_for
 from PIL import Image
+from structlog.testing import capture_logs
 
-from shazimd.errors import BadInput, Unavailable
+from shazimd.errors import BadInput, Unavailable, WorkerFailed, WorkerLost
 
 
 def test_another_hosts_files_are_found_and_forgotten(two: tuple[Host, Host]) -> None:
@@ -78,6 +80,21 @@ def test_a_damaged_file_is_damaged_on_every_host(two: tuple[Host, Host]) -> None
     (a.root / "landed.png").write_bytes(whole)
     wait_for(lambda: a.service.alerts(0, 10))
     assert "damaged" not in a.service.alerts(0, 10)[0]
+
+
+def test_a_file_of_another_host_that_is_renewed_there_is_known_as_damaged(two: tuple[Host, Host]) -> None:
+    """A daemon of an earlier version did not say so; after its upgrade it tells of its local features anew."""
+    a, b = two
+    whole = encoded(photograph(), "PNG")
+    (a.root / "cut.png").write_bytes(whole[: len(whole) * 7 // 10])
+    a.known(1)
+    (state,) = a.service.changes(None, 10)["changes"]
+    (now,) = a.service.fingerprints([bytes.fromhex(state["content"] or "")])
+    before = {**{name: value for name, value in now.items() if name != "damaged"}, "features": ""}
+    for content in (before, now):
+        sent = body(put=[{**state, "since": 0}], contents=[content])
+        b.service.put_foreign("a", sent, "p1", complete=True, packed=False)
+    assert [match.get("damaged") for match in b.ask(whole)["matches"]] == [True]
 
 
 def test_a_deletion_and_a_rename_reach_the_other_host(two: tuple[Host, Host]) -> None:
@@ -164,6 +181,33 @@ def test_a_match_on_another_host_is_told_once(two: tuple[Host, Host]) -> None:
     (b.root / "again.jpg").write_bytes((b.root / "copy.jpg").read_bytes())
     wait_for(lambda: len(b.service.alerts(0, 10)) == 2)
     assert b.service.alerts(0, 10)[1]["match"] == f"{b.root}/copy.jpg"
+
+
+def test_a_picture_that_no_worker_can_compare_keeps_no_other_waiting(tmp_path: Path) -> None:
+    """Its alert about other hosts is decided after the next start of the daemon."""
+    with closing(Host(tmp_path / "a", "a")) as a, closing(Host(tmp_path / "b", "b")) as b:
+        drawing(1).save(a.root / "original.png")
+        a.known(1)
+        told(a, b, "a", since=10)
+        drawing(1).save(b.root / "copy.jpg", quality=90)
+        b.known(1)
+        (waiting,) = b.service.foreign()["undecided"]
+        with pytest.MonkeyPatch.context() as failing, capture_logs() as logs:
+            decider = b.app.run.ingest.across._decider
+            failing.setattr(decider, "by_search", Mock(side_effect=WorkerLost("killed")))
+            with pytest.raises(WorkerLost):
+                decide(b, waiting, 0)
+            assert b.service.foreign()["undecided"] == [waiting]
+            failing.setattr(decider, "by_search", Mock(side_effect=WorkerFailed("it ended its worker")))
+            decide(b, waiting, 0)
+        assert [each["reason"] for each in logs if each["event"] == "foreign_matches_not_found"] == [
+            "it ended its worker"
+        ]
+        assert b.service.foreign()["undecided"] == []
+    with closing(Host(tmp_path / "b", "b")) as b:
+        assert b.service.foreign()["undecided"] == [waiting]
+        decide(b, waiting, 0)
+        assert [alert["match"] for alert in b.service.alerts(0, 10)] == [f"a:{a.root}/original.png"]
 
 
 def test_a_file_that_is_renamed_before_the_decision_is_told_under_its_new_name(two: tuple[Host, Host]) -> None:

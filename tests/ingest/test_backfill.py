@@ -42,6 +42,7 @@ class FakeDecoders:
 
     def __init__(self) -> None:
         self.decoded: list[bytes] = []
+        self.damaged = False
 
     def fingerprint(self, data: Picture, model: ModelInfo | None) -> Future[Fingerprint]:
         self.decoded.append(bytes(data))
@@ -50,7 +51,8 @@ class FakeDecoders:
             done.set_exception(NotAnImage("no picture"))
         else:
             fv = np.eye(1, 8, dtype=np.float32)[0]
-            done.set_result(Fingerprint(Signals(first_hashes(1, 1), fv), "m", 10, 10, "PNG", features=packed()))
+            signals, features = Signals(first_hashes(1, 1), fv), packed()
+            done.set_result(Fingerprint(signals, "m", 10, 10, "PNG", features=features, damaged=self.damaged))
         return done
 
     def arrival(self, data: Picture, model: ModelInfo | None) -> Future[Query]:
@@ -157,6 +159,15 @@ def test_features_are_made_anew(bench: Bench) -> None:
     )
     assert "backfill_complete" in lines
     assert bench.store.check() == []
+
+
+def test_a_damaged_picture_is_known_as_damaged_from_then_on(bench: Bench) -> None:
+    """One that was indexed before this was kept counted as whole, and could be kept in place of a whole file."""
+    bench.add("old", b"cut", features=bytes(8))
+    bench.decoders.damaged = True
+    bench.run()
+    with bench.store.read() as reader:
+        assert [reader.appearance(content).damaged for content, _ in reader.signals(None)] == [True]
 
 
 def test_vectors_and_features_are_made_in_one_pass(bench: Bench) -> None:

@@ -406,6 +406,23 @@ def test_every_unit_that_reads_the_config_has_its_variables(unit: str) -> None:
     assert found[0] == paths.SYSTEM_ENVIRONMENT
 
 
+def test_an_upgrade_restarts_the_link_of_a_cluster_if_it_runs(
+    layout: units.Layout, photos: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Last: it is a client of the daemon. A user's service has none."""
+    monkeypatch.setattr(units, "HIDDEN_BY_THE_SANDBOX", ())
+    monkeypatch.setattr(units, "system_layout", lambda: layout)
+    monkeypatch.setattr(units, "user_layout", lambda: layout)
+    last = []
+    for kind in ([], ["--user"]):
+        assert run(["service", "install", "--dry-run", *kind, photos]) == 0
+        last.append([line for line in capsys.readouterr().out.splitlines() if line.startswith("$ ")][-1])
+    assert last == [
+        "$ systemctl try-restart shazimd-link.service",
+        "$ systemctl --user restart shazimd.socket shazimd.service",
+    ]
+
+
 @pytest.mark.parametrize("joined", [False, True], ids=["alone", "in a cluster"])
 def test_uninstalling_disables_each_unit_that_it_removes(
     layout: units.Layout,

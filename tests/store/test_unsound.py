@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from operator import methodcaller
 from pathlib import Path
 
 import daemon_process as daemon_process_module
@@ -12,7 +13,9 @@ import pytest
 from daemon_process import DaemonProcess, daemon_process, drawing
 from forging_rows import CONTENT, KINDS
 
+from shazimd.daemon import feed
 from shazimd.fingerprint import Fingerprint
+from shazimd.ingest.sharing import begin_sharing
 from shazimd.models.model import bundled
 from shazimd.store.lmdb_store import open_store
 from shazimd.store.records import sound_vector
@@ -64,6 +67,32 @@ def test_an_unsound_content_reads_as_unknown_and_is_written_anew(
             reader.unsound.fault(content),
         )
     assert [] == store.check()
+    store.close()
+
+
+def test_an_unsound_content_keeps_no_other_file_from_other_hosts(tmp_path: Path, make_fingerprint: Make) -> None:
+    """Its file counts as gone in changes, is none of all files, and is told of as soon as its row is written anew."""
+    directory = str(tmp_path / "store")
+    store = open_store(directory, 64 * MIB)
+    store.write(lambda w: begin_sharing(w, is_shared=True))
+    before = feed.changes(store, None, None, 10)["after"]
+    bad, good = (store.write(lambda w, n=n: w.add_content(digest_of(b"%d" % n), make_fingerprint(n))) for n in (1, 2))
+    for path, content in ((b"/bad", bad), (b"/good", good)):
+        store.write(methodcaller("put_file", path, FileRow(Stat(1, 2, 3), FileState.INDEXED, content)))
+    store.close()
+    with forging_rows.writing(directory) as (txn, tables):
+        KINDS["width of -5"](txn, tables, bad)
+    store = open_store(directory, 64 * MIB)
+
+    def told(after: str | None) -> tuple[dict[str, bool], str]:
+        page = feed.changes(store, None, after, 10)
+        return {each["path"]: each["content"] is not None for each in page["changes"]}, page["after"]
+
+    assert told(None)[0] == {"/good": True}
+    changes, after = told(before)
+    assert changes == {"/bad": False, "/good": True}
+    store.write(lambda w: w.mend_content(bad, digest_of(b"1"), make_fingerprint(1)))
+    assert told(after)[0] == {"/bad": True}
     store.close()
 
 
