@@ -12,7 +12,6 @@ from concurrent.futures import Future
 import forging
 import pytest
 import worker_jobs
-from patience import wait_for
 
 from shazimd.errors import ModelError, NotAnImage, ShazimdError, WorkerFailed
 from shazimd.workers import checks, keeper, messages
@@ -92,15 +91,18 @@ def test_results_of_a_scan_are_told_together(pool: WorkerPool) -> None:
     def scanned(function: Callable[..., int], *arguments: object) -> Future[int]:
         return pool._submit(Priority.SCAN, function, arguments)
 
-    first = scanned(worker_jobs.process_id)
-    failure = scanned(worker_jobs.refuse, "no picture")
-    malformed = scanned(worker_jobs.lies)
-    last, *behind = scanned(worker_jobs.busy, 0.5), *(scanned(worker_jobs.process_id) for _ in range(9))
-    wait_for(last.running)
-    assert (True, False, False) == (failure.done(), first.done(), malformed.done())
+    were_told: list[bool] = []
+    with pool._jobs._changed:  # the worker has none before all wait
+        first = scanned(worker_jobs.process_id)
+        failure = scanned(worker_jobs.refuse, "no picture")
+        failure.add_done_callback(lambda _: were_told.append(first.done()))
+        malformed = scanned(worker_jobs.lies)
+        behind = [scanned(worker_jobs.process_id) for _ in range(10)]
     assert isinstance(failure.exception(), NotAnImage)
     assert isinstance(malformed.exception(), MalformedReply)
-    assert {last.result()} == {each.result() for each in behind} != {first.result()}
+    assert len({each.result() for each in behind}) == 1
+    assert behind[0].result() != first.result()
+    assert were_told == [False]
 
 
 def test_a_fault_of_a_check_fails_the_job_alone(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
