@@ -124,7 +124,7 @@ def test_wait_shows_progress_on_a_terminal(service: FakeService, socket_path: st
     service.state, service.pending = "baseline", 800
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", **({"NO_COLOR": "1"} if plain else {})}
     ours, theirs = os.openpty()
-    process = shazimctl("wait", stderr=theirs, env=environment)
+    process = shazimctl("wait", "--timeout", str(PATIENCE_S), stderr=theirs, env=environment)
     os.close(theirs)
     shown = b""
     while b"1203/2003" not in shown:

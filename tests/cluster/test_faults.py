@@ -50,12 +50,13 @@ def test_a_server_that_hangs_is_given_up(server: PostgresServer, monkeypatch: py
     with closing(PostgresCluster(url, "a")) as cluster:
         cluster.join(None)
         server.hang()
-        monkeypatch.setattr(postgres, "CONNECT_TIMEOUT_S", 2)
         try:
             with pytest.raises(ClusterError), cluster._verb(1):
                 cluster._connection.execute("select 1")
-            with pytest.raises(ClusterError):
-                PostgresCluster(url, "a")
+            with monkeypatch.context() as patch:
+                patch.setattr(postgres, "CONNECT_TIMEOUT_S", 2)
+                with pytest.raises(ClusterError):
+                    PostgresCluster(url, "a")
         finally:
             server.go_on()
     with closing(PostgresCluster(url, "a")) as cluster:

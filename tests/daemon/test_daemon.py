@@ -209,7 +209,9 @@ def test_a_bad_file_is_one_line_and_the_daemon_carries_on(
     """It is told once, with the reason, and not tried again until it changes."""
     daemon.start()
     daemon.settled()
-    (daemon.root / name).write_bytes(content)
+    aside = daemon.root.parent / "aside"
+    aside.write_bytes(content)
+    aside.rename(daemon.root / name)  # whole from the first moment, however slow the test
     failed = daemon.wait_for("image_failed")
     assert (str(daemon.root / name), code) == (failed["path"], failed["code"])
     drop(daemon, drawing(1), "good.png")

@@ -181,19 +181,21 @@ def test_a_name_that_is_no_address(tmp_path: Path) -> None:
 
 def test_a_server_that_hangs(hub: Hub, tmp_path: Path) -> None:
     """Silence before the answer is given up after the stall timeout."""
-    with warnings.catch_warnings():
-        # http.client leaves the socket to the garbage collector when an answer does not begin in time.
-        warnings.simplefilter("ignore", ResourceWarning)
-        with pytest.raises(ModelError, match=r"the server said nothing for 0\.1 s"):
-            get(hub.serve("m", hub.silent), tmp_path, stall_timeout_s=0.1)
-        gc.collect()
+    expect_silence(hub.serve("m", hub.silent), tmp_path)
 
 
 def test_a_server_that_stalls_half_way(hub: Hub, tmp_path: Path) -> None:
     """So is silence in the middle of it."""
-    handle = hub.serve("m", body(HALF, announced=len(WHOLE), rest=hub.silent))
-    with pytest.raises(ModelError, match=r"the server said nothing for 0\.1 s"):
-        get(handle, tmp_path, stall_timeout_s=0.1)
+    expect_silence(hub.serve("m", body(HALF, announced=len(WHOLE), rest=hub.silent)), tmp_path)
+
+
+def expect_silence(handle: str, folder: Path) -> None:
+    with warnings.catch_warnings():
+        # http.client leaves the socket to the garbage collector when an answer does not begin in time.
+        warnings.simplefilter("ignore", ResourceWarning)
+        with pytest.raises(ModelError, match=r"the server said nothing for 0\.1 s"):
+            get(handle, folder, stall_timeout_s=0.1)
+        gc.collect()
 
 
 def test_an_endless_download_is_stopped(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,5 +171,5 @@ def test_a_model_that_is_staged_later_is_taken_over(tmp_path: Path, monkeypatch:
     assert providing.first_try.wait(PATIENCE_S)
     Registry(staged).install(handle, data=Path(TINY).read_bytes())
     assert used.get(timeout=PATIENCE_S).source == handle
-    assert providing.fault is None
     providing.stop()
+    assert providing.fault is None

@@ -58,6 +58,7 @@ def test_the_watchdog_is_answered_while_the_status_waits(
                 pass
         finally:
             stop.set()
+            manager.close()  # a full socket holds its sender up
         watching.result()
 
 
