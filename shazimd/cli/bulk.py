@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from shazimd.cli.arguments import read_image, read_lines
 from shazimd.cli.output import complain, word_text
 from shazimd.cli.working import bar_on_terminal
-from shazimd.errors import BadInput, NotAnImage, ShazimdError, TooLarge
+from shazimd.errors import BadInput, NotAnImage, ShazimdError, TooLarge, Unavailable
 from shazimd.text import path_bytes
 
 TYPE_CHECKING = False
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 ASKED_AT_ONCE = 8
 """The daemon works on four pictures of a user at a time; the next ones are read meanwhile."""
+BUSY_MAX_S = 60.0
+BUSY_PAUSE_S = 1.0
+"""While the daemon is too busy for a picture, it is asked again each second for a minute."""
 LASTING = frozenset(each.code for each in (BadInput, NotAnImage, TooLarge))
 """Errors of the picture itself. Any other, such as a busy daemon or an unreadable file, may pass."""
 BEGINNING = b'{"query": "'
@@ -55,14 +60,14 @@ def answers(words: list[str], ask: Ask) -> Iterator[Answer]:
     """Each image with its reply or its error, as they come. Raises DaemonUnreachable; closing drops the rest."""
     from shazimd.errors import DaemonUnreachable
 
-    bar = bar_on_terminal()
+    bar, answered = bar_on_terminal(), _Patient(ask).answered
     pool = ThreadPoolExecutor(ASKED_AT_ONCE)
     try:
         waiting: dict[Future[FindReply], str] = {}
         rest, done = iter(words), 0
         while True:
             for word in rest:
-                waiting[pool.submit(_answered, word, ask)] = word
+                waiting[pool.submit(answered, word)] = word
                 if len(waiting) >= 2 * ASKED_AT_ONCE:
                     break
             if not waiting:
@@ -85,8 +90,34 @@ def answers(words: list[str], ask: Ask) -> Iterator[Answer]:
             bar.close()
 
 
-def _answered(word: str, ask: Ask) -> FindReply:
-    return ask(read_image(word))
+class _Patient:
+    """Asks again while the daemon is too busy: large pictures together may take more memory than a user's share.
+
+    Until a refused picture is answered no other is begun, which would take the memory that it waits for."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._refused = threading.Lock()
+
+    def answered(self, word: str) -> FindReply:
+        data = read_image(word)
+        with self._refused:
+            pass
+        try:
+            return self._ask(data)
+        except Unavailable:
+            with self._refused:
+                return self._asked_again(data)
+
+    def _asked_again(self, data: bytes) -> FindReply:
+        end = time.monotonic() + BUSY_MAX_S
+        while True:
+            time.sleep(BUSY_PAUSE_S)
+            try:
+                return self._ask(data)
+            except Unavailable:
+                if time.monotonic() >= end:
+                    raise
 
 
 class AnswersFile:

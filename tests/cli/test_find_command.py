@@ -7,13 +7,16 @@ import os
 import pty
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asking import Spoken, shazimctl
-from fake_service import FakeService
+from fake_service import FakeService, serving
 
+from shazimd.cli import bulk
+from shazimd.cli import run as run_words
 from shazimd.errors import Unavailable
 
 
@@ -132,8 +135,26 @@ def test_an_interrupted_search_goes_on(run: Any, folder: Path, tmp_path: Path, s
     assert sorted(answers.read_bytes().splitlines()) == sorted(whole.splitlines())
 
 
-def test_an_error_that_may_pass_is_no_answer(run: Any, folder: Path, tmp_path: Path, service: FakeService) -> None:
+def test_large_images_wait_for_a_small_daemon(
+    service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A daemon that holds two of a user's pictures at a time answers about all sixteen in a folder."""
+    (tmp_path / "raws").mkdir()
+    for number in range(16):
+        (tmp_path / "raws" / f"{number}.dng").write_bytes(b"image %d".ljust(80) % number)
+    monkeypatch.setattr(service, "_work", lambda: time.sleep(0.05))
+    monkeypatch.setattr(bulk, "BUSY_PAUSE_S", 0.01)
+    with serving(service, tmp_path, held_max_bytes=400) as path:
+        assert run_words(["--socket", path, "find", str(tmp_path / "raws")]) == 0
+    assert capsys.readouterr().err == "shazimctl: 16 images asked about: 16 with a match, 0 failed\n"
+
+
+def test_an_error_that_may_pass_is_no_answer(
+    run: Any, folder: Path, tmp_path: Path, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The images of a busy daemon, and a file that was missing, are asked about again; a broken picture is not."""
+    monkeypatch.setattr(bulk, "BUSY_PAUSE_S", 0.01)
+    monkeypatch.setattr(bulk, "BUSY_MAX_S", 0)
     service.fails = Unavailable("too busy; ask again later")
     assert run("find", "--output", "answers", "ski.jpg", "folder/a.jpg", "gone.jpg").status == 5
     service.fails = None
