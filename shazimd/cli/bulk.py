@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 
 from shazimd.cli.arguments import read_image, read_lines
 from shazimd.cli.output import complain, word_text
@@ -124,14 +125,20 @@ class AnswersFile:
     """Answers as lines of JSON in a file, where an earlier run may have left some."""
 
     def __init__(self, path: str) -> None:
-        """Raises BadInput for a file that is no list of answers or can't be written."""
+        """Raises BadInput for a file that is no list of answers, can't be written, or is another command's."""
         import json
 
+        from shazimd.posix.files import try_lock
+
+        self._path = path
         self.answered: set[str] = set()
         """images with an answer in the file, or with an error that lasts"""
         try:
             number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             self._file: IO[bytes] = os.fdopen(number, "r+b")
+            if not try_lock(number):
+                self._file.close()
+                raise BadInput(f"{path}: another shazimctl find writes it; wait for its end or name another file")
         except OSError as error:
             raise BadInput(f"{path}: {error.strerror}") from error
         end = 0
@@ -156,11 +163,22 @@ class AnswersFile:
         """Add an answer; it stays when the command is killed."""
         import json
 
-        self._file.write(json.dumps(item).encode() + b"\n")
-        self._file.flush()
+        with self._named():
+            self._file.write(json.dumps(item).encode() + b"\n")
+            self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        with self._named():
+            self._file.close()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors of the system have no name for an open file, and would be reported as of standard output."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = self._path
+            raise
 
 
 def _read(line: dict[str, Any]) -> tuple[str, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import resource
 import shutil
 import subprocess
 import time
@@ -179,6 +180,27 @@ def test_another_file_is_not_overwritten(run: Any, tmp_path: Path, text: str) ->
         "shazimctl: letter: line 1 is no answer of an earlier run; name another file\n",
     )
     assert (tmp_path / "letter").read_text() == text
+
+
+def test_a_file_of_answers_has_one_writer(run: Any, tmp_path: Path) -> None:
+    """A second command with the same file ends at once, and leaves the file as it is."""
+    run("find", "--output", "answers", "ski.jpg")
+    before = (tmp_path / "answers").read_bytes()
+    first = bulk.AnswersFile("answers")
+    said = run("find", "--output", "answers", "ski2.jpg")
+    first.close()
+    message = "shazimctl: answers: another shazimctl find writes it; wait for its end or name another file\n"
+    assert (said.status, said.err) == (4, message)
+    assert (tmp_path / "answers").read_bytes() == before
+
+
+def test_a_file_of_answers_that_is_full_is_named(socket_path: str) -> None:
+    """Not standard output, which has no part in it."""
+    limit = (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    words = ("find", "--output", "answers", "ski.jpg")
+    process = shazimctl(*words, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    assert process.communicate() == ("", "shazimctl: answers: File too large\n")
+    assert process.returncode == 5
 
 
 @pytest.mark.parametrize("left", [3, 14, -1])
