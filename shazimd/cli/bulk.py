@@ -9,7 +9,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 from shazimd.cli.arguments import read_image, read_lines
-from shazimd.cli.output import complain, word_text
 from shazimd.cli.working import bar_on_terminal
 from shazimd.errors import BadInput, NotAnImage, ShazimdError, TooLarge, Unavailable
 from shazimd.text import path_bytes
@@ -35,19 +34,16 @@ BEGINNING = b'{"query": "'
 """of each answer in a file"""
 
 
-def expanded(words: Iterable[str]) -> Iterator[str]:
-    """The words, with each directory replaced by the image files below it, sorted by name."""
+def expanded(words: Iterable[str], on_error: Callable[[OSError], None]) -> Iterator[str]:
+    """The words, with each directory replaced by the image files below it, sorted by name; ``on_error`` gets faults of
+    directories."""
     for word in words:
         if word != "-" and os.path.isdir(word):
             from shazimd.watch.filters import images_below
 
-            yield from images_below(word, _complain_of)
+            yield from images_below(word, on_error)
         else:
             yield word
-
-
-def _complain_of(error: OSError) -> None:
-    complain(f"{word_text(str(error.filename))}: {error.strerror}")
 
 
 def listed(source: str) -> Iterator[str]:

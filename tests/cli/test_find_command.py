@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -95,6 +96,26 @@ def test_all_images_of_a_directory_are_asked_about(run: Any, folder: Path) -> No
     assert said.err.splitlines() == [
         "shazimctl: folder/broken.jpg: the body is no image that can be decoded",
         "shazimctl: 4 images asked about: 3 with a match, 1 failed",
+    ]
+    assert said.status == 4
+
+
+def test_a_directory_that_can_not_be_read_is_an_error(run: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its status is that of an unreadable file, also when all other images have a match."""
+    (folder / "broken.jpg").unlink()
+    scandir = os.scandir
+
+    def locked(path: str) -> Any:
+        if path == "folder/sub":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    said = run("find", "--json", "folder")
+    assert queries(said) == {"folder/a.jpg": True}
+    assert said.err.splitlines() == [
+        "shazimctl: folder/sub: Permission denied",
+        "shazimctl: 1 images asked about: 1 with a match, 1 failed",
     ]
     assert said.status == 4
 
