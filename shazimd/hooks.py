@@ -27,6 +27,7 @@ import structlog
 
 from shazimd.config import HookConfig
 from shazimd.errors import InternalError, ShazimdError
+from shazimd.posix import POLL_MAX_S
 from shazimd.posix.files import atomic_write
 
 log = structlog.get_logger()
@@ -34,8 +35,6 @@ log = structlog.get_logger()
 RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 300.0
 """Pauses double from the first to the maximum: 100 attempts at a receiver that is down for a night, not thousands."""
-TIMEOUT_MAX_S = 24 * 86_400
-"""poll(2) takes milliseconds, as a C int."""
 
 Alert = dict[str, Any]
 
@@ -153,7 +152,7 @@ def run(hooks: Iterable[HookConfig], source: AlertSource, folder: str, stop: thr
 
 def deliver(config: HookConfig, alert: Alert) -> None:
     """Make one attempt to deliver an alert. Raises HookFailed."""
-    body, timeout_s = msgspec.json.encode(alert), min(config.timeout_s, TIMEOUT_MAX_S)
+    body, timeout_s = msgspec.json.encode(alert), min(config.timeout_s, POLL_MAX_S)
     if config.command:
         _run_command(arguments(config.command, alert), body, timeout_s)
     else:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 
 from shazimd.cli.arguments import read_image, read_lines
-from shazimd.cli.output import complain, word_text
 from shazimd.cli.working import bar_on_terminal
-from shazimd.errors import BadInput, NotAnImage, ShazimdError, TooLarge
+from shazimd.errors import BadInput, NotAnImage, ShazimdError, TooLarge, Unavailable
 from shazimd.text import path_bytes
 
 TYPE_CHECKING = False
@@ -23,25 +25,25 @@ if TYPE_CHECKING:
 
 ASKED_AT_ONCE = 8
 """The daemon works on four pictures of a user at a time; the next ones are read meanwhile."""
+BUSY_MAX_S = 60.0
+BUSY_PAUSE_S = 1.0
+"""While the daemon is too busy for a picture, it is asked again each second for a minute."""
 LASTING = frozenset(each.code for each in (BadInput, NotAnImage, TooLarge))
 """Errors of the picture itself. Any other, such as a busy daemon or an unreadable file, may pass."""
 BEGINNING = b'{"query": "'
 """of each answer in a file"""
 
 
-def expanded(words: Iterable[str]) -> Iterator[str]:
-    """The words, with each directory replaced by the image files below it, sorted by name."""
+def expanded(words: Iterable[str], on_error: Callable[[OSError], None]) -> Iterator[str]:
+    """The words, with each directory replaced by the image files below it, sorted by name; ``on_error`` gets faults of
+    directories."""
     for word in words:
         if word != "-" and os.path.isdir(word):
             from shazimd.watch.filters import images_below
 
-            yield from images_below(word, _complain_of)
+            yield from images_below(word, on_error)
         else:
             yield word
-
-
-def _complain_of(error: OSError) -> None:
-    complain(f"{word_text(str(error.filename))}: {error.strerror}")
 
 
 def listed(source: str) -> Iterator[str]:
@@ -55,14 +57,14 @@ def answers(words: list[str], ask: Ask) -> Iterator[Answer]:
     """Each image with its reply or its error, as they come. Raises DaemonUnreachable; closing drops the rest."""
     from shazimd.errors import DaemonUnreachable
 
-    bar = bar_on_terminal()
+    bar, answered = bar_on_terminal(), _Patient(ask).answered
     pool = ThreadPoolExecutor(ASKED_AT_ONCE)
     try:
         waiting: dict[Future[FindReply], str] = {}
         rest, done = iter(words), 0
         while True:
             for word in rest:
-                waiting[pool.submit(_answered, word, ask)] = word
+                waiting[pool.submit(answered, word)] = word
                 if len(waiting) >= 2 * ASKED_AT_ONCE:
                     break
             if not waiting:
@@ -85,22 +87,54 @@ def answers(words: list[str], ask: Ask) -> Iterator[Answer]:
             bar.close()
 
 
-def _answered(word: str, ask: Ask) -> FindReply:
-    return ask(read_image(word))
+class _Patient:
+    """Asks again while the daemon is too busy: large pictures together may take more memory than a user's share.
+
+    Until a refused picture is answered no other is begun, which would take the memory that it waits for."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._refused = threading.Lock()
+
+    def answered(self, word: str) -> FindReply:
+        data = read_image(word)
+        with self._refused:
+            pass
+        try:
+            return self._ask(data)
+        except Unavailable:
+            with self._refused:
+                return self._asked_again(data)
+
+    def _asked_again(self, data: bytes) -> FindReply:
+        end = time.monotonic() + BUSY_MAX_S
+        while True:
+            time.sleep(BUSY_PAUSE_S)
+            try:
+                return self._ask(data)
+            except Unavailable:
+                if time.monotonic() >= end:
+                    raise
 
 
 class AnswersFile:
     """Answers as lines of JSON in a file, where an earlier run may have left some."""
 
     def __init__(self, path: str) -> None:
-        """Raises BadInput for a file that is no list of answers or can't be written."""
+        """Raises BadInput for a file that is no list of answers, can't be written, or is another command's."""
         import json
 
+        from shazimd.posix.files import try_lock
+
+        self._path = path
         self.answered: set[str] = set()
         """images with an answer in the file, or with an error that lasts"""
         try:
             number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             self._file: IO[bytes] = os.fdopen(number, "r+b")
+            if not try_lock(number):
+                self._file.close()
+                raise BadInput(f"{path}: another shazimctl find writes it; wait for its end or name another file")
         except OSError as error:
             raise BadInput(f"{path}: {error.strerror}") from error
         end = 0
@@ -125,11 +159,22 @@ class AnswersFile:
         """Add an answer; it stays when the command is killed."""
         import json
 
-        self._file.write(json.dumps(item).encode() + b"\n")
-        self._file.flush()
+        with self._named():
+            self._file.write(json.dumps(item).encode() + b"\n")
+            self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        with self._named():
+            self._file.close()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors of the system have no name for an open file, and would be reported as of standard output."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = self._path
+            raise
 
 
 def _read(line: dict[str, Any]) -> tuple[str, bool]:

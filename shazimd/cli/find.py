@@ -18,7 +18,7 @@ from shazimd.cli.output import (
     word_text,
 )
 from shazimd.client import Client
-from shazimd.errors import DaemonUnreachable, ShazimdError, UsageError
+from shazimd.errors import DaemonUnreachable, ShazimdError, Unreadable, UsageError
 from shazimd.text import path_fields_as
 
 TYPE_CHECKING = False
@@ -46,7 +46,7 @@ answers come. With --output the answers are lines of JSON in a file, and the sam
 it asks again about images whose last answer was an error that may pass, such as a file that could not be read.
 --from-file reads the names of images, one a line or, as find(1) -print0 prints them, separated by NUL.
 
-exit status: that of the worst error if any image failed, else 0 if any image has a match, else 1
+exit status: that of the worst error if any image or directory failed, else 0 if any image has a match, else 1
 """
 
 
@@ -148,12 +148,17 @@ def _threshold(args: Namespace) -> float | None:
 def _find_many(args: Namespace) -> int:
     from shazimd.cli import bulk
 
-    words = list(bulk.expanded(args.images))
+    client, threshold, tally = Client(args.socket), _threshold(args), _Tally()
+
+    def not_listed(error: OSError) -> None:
+        complain(f"{word_text(str(error.filename))}: {error.strerror}")
+        tally.add(Unreadable(str(error.filename)))
+
+    words = list(bulk.expanded(args.images, not_listed))
     if args.from_file is not None:
         words += bulk.listed(args.from_file)
     file = None if args.output is None else bulk.AnswersFile(args.output)
     words = [word for word in words if file is None or word not in file.answered]
-    client, threshold, tally = Client(args.socket), _threshold(args), _Tally()
     try:
         for word, reply in bulk.answers(words, lambda data: client.find(data, threshold, args.weights, args.limit)):
             if isinstance(reply, ShazimdError):

@@ -109,6 +109,8 @@ class ConsoleRenderer:
             return f"{WARNING}{text}{PLAIN}" if self._is_coloured else text
         words = _WORDS.get(event["event"]) or PHRASES.get(event["event"], "").format_map
         text = words(event)
+        if text and event.get("repeated", 1) > 1:  # this one with others, see ``Repeats``
+            text += f" (and {event['repeated'] - 1:,} more)"
         is_marked = text and event["level"] != "info" and self._is_coloured
         return f"{WARNING}{text}{PLAIN}" if is_marked else text or None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterator
 
@@ -75,11 +76,21 @@ def _is_of_image(name: bytes) -> bool:
 
 
 def images_below(top: str, on_error: Callable[[OSError], None]) -> Iterator[str]:
-    """The files below a directory that are named like images, sorted; ``on_error`` gets faults of directories."""
+    """The files below a directory that are named like images, sorted; ``on_error`` gets faults of directories.
+
+    A FIFO, socket or device with such a name is no file: opening a FIFO waits for its writer."""
     rules = Filter(WatchConfig(path=top), name_bytes_max=sys.maxsize)
     for above, directories, names in os.walk(top, onerror=on_error):
         directories[:] = sorted(name for name in directories if rules.enters(os.fsencode(name)))
-        yield from (os.path.join(above, name) for name in sorted(names) if rules.takes(os.fsencode(name)))
+        paths = (os.path.join(above, name) for name in sorted(names) if rules.takes(os.fsencode(name)))
+        yield from (path for path in paths if _may_be_file(path))
+
+
+def _may_be_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return True  # reading it names the fault
 
 
 def _any_of(globs: tuple[str, ...]) -> Callable[[bytes], object]:

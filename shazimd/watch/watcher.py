@@ -18,6 +18,7 @@ import structlog
 
 from shazimd.config import WatchConfig
 from shazimd.errors import WatchError
+from shazimd.posix import POLL_MAX_S
 from shazimd.posix.mounts import Mount, Mounts
 from shazimd.protocol.status import WatchStatus
 from shazimd.text import readable
@@ -31,8 +32,6 @@ RETRY_S = 5.0
 """Interval of looking for a missing root; a mount is noticed at once."""
 RETRY_FIRST_S = 0.05
 """The first retry, and doubled until RETRY_S: a link to the root may be removed and made anew."""
-SLEEP_MAX_S = 86_400
-"""Longest call of poll, which refuses more than 24 days. The thread then sleeps on."""
 
 
 class Watcher:
@@ -228,7 +227,7 @@ class Watcher:
             if self._mounts_of_root(mounts) != self._mounted:
                 self._due = True
                 return
-            ready = [fd for fd, _ in poller.poll(min(left, SLEEP_MAX_S) * 1000 + 1)]
+            ready = [fd for fd, _ in poller.poll(min(left, POLL_MAX_S) * 1000 + 1)]
             if mounts.fileno() in ready:  # first: the kernel tells of it once, and an unmounted root wakes as well
                 mounts.expire()
             if self._wake in ready:

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shazimd.errors import ModelError, NotAnImage, ShazimdError, TooLarge, WorkerFailed
+from shazimd.posix import POLL_MAX_S
 from shazimd.posix.sealed import SealedBytes, read_all
 from shazimd.text import printable
 from shazimd.types import UNDECODABLE
@@ -39,8 +40,6 @@ T = TypeVar("T")
 _HEADER = struct.Struct(">QQ")
 _PIECE_BYTES = 1 << 16
 """Most messages come whole in one piece: each further call may have to wait for Python's lock."""
-_WAIT_MAX_S = 86_400
-"""Longest call of poll, which refuses more than 24 days."""
 START = 0
 """The job of the frame by which a worker says that it is ready."""
 
@@ -140,7 +139,7 @@ def _wait(channel: socket.socket, event: int, deadline: float | None) -> None:
     waiting = select.poll()
     waiting.register(channel, event)
     left_s = None if deadline is None else deadline - time.monotonic()
-    while not waiting.poll(None if left_s is None else 1000 * min(max(0.0, left_s), _WAIT_MAX_S)):
+    while not waiting.poll(None if left_s is None else 1000 * min(max(0.0, left_s), POLL_MAX_S)):
         if deadline is not None and (left_s := deadline - time.monotonic()) <= 0:
             raise TimeoutError("the deadline has passed")
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
+import resource
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asking import Spoken, shazimctl
-from fake_service import FakeService
+from fake_service import FakeService, serving
 
+from shazimd.cli import bulk
+from shazimd.cli import run as run_words
 from shazimd.errors import Unavailable
 
 
@@ -95,6 +100,26 @@ def test_all_images_of_a_directory_are_asked_about(run: Any, folder: Path) -> No
     assert said.status == 4
 
 
+def test_a_directory_that_can_not_be_read_is_an_error(run: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its status is that of an unreadable file, also when all other images have a match."""
+    (folder / "broken.jpg").unlink()
+    scandir = os.scandir
+
+    def locked(path: str) -> Any:
+        if path == "folder/sub":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    said = run("find", "--json", "folder")
+    assert queries(said) == {"folder/a.jpg": True}
+    assert said.err.splitlines() == [
+        "shazimctl: folder/sub: Permission denied",
+        "shazimctl: 1 images asked about: 1 with a match, 1 failed",
+    ]
+    assert said.status == 4
+
+
 def test_only_images_with_a_match_are_printed(run: Any, folder: Path, service: FakeService) -> None:
     (folder / "broken.jpg").unlink()
     assert sorted(run("find", "--limit", "1", "folder").out.split("\n")) == sorted(
@@ -132,8 +157,26 @@ def test_an_interrupted_search_goes_on(run: Any, folder: Path, tmp_path: Path, s
     assert sorted(answers.read_bytes().splitlines()) == sorted(whole.splitlines())
 
 
-def test_an_error_that_may_pass_is_no_answer(run: Any, folder: Path, tmp_path: Path, service: FakeService) -> None:
+def test_large_images_wait_for_a_small_daemon(
+    service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A daemon that holds two of a user's pictures at a time answers about all sixteen in a folder."""
+    (tmp_path / "raws").mkdir()
+    for number in range(16):
+        (tmp_path / "raws" / f"{number}.dng").write_bytes(b"image %d".ljust(80) % number)
+    monkeypatch.setattr(service, "_work", lambda: time.sleep(0.05))
+    monkeypatch.setattr(bulk, "BUSY_PAUSE_S", 0.01)
+    with serving(service, tmp_path, held_max_bytes=400) as path:
+        assert run_words(["--socket", path, "find", str(tmp_path / "raws")]) == 0
+    assert capsys.readouterr().err == "shazimctl: 16 images asked about: 16 with a match, 0 failed\n"
+
+
+def test_an_error_that_may_pass_is_no_answer(
+    run: Any, folder: Path, tmp_path: Path, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The images of a busy daemon, and a file that was missing, are asked about again; a broken picture is not."""
+    monkeypatch.setattr(bulk, "BUSY_PAUSE_S", 0.01)
+    monkeypatch.setattr(bulk, "BUSY_MAX_S", 0)
     service.fails = Unavailable("too busy; ask again later")
     assert run("find", "--output", "answers", "ski.jpg", "folder/a.jpg", "gone.jpg").status == 5
     service.fails = None
@@ -158,6 +201,27 @@ def test_another_file_is_not_overwritten(run: Any, tmp_path: Path, text: str) ->
         "shazimctl: letter: line 1 is no answer of an earlier run; name another file\n",
     )
     assert (tmp_path / "letter").read_text() == text
+
+
+def test_a_file_of_answers_has_one_writer(run: Any, tmp_path: Path) -> None:
+    """A second command with the same file ends at once, and leaves the file as it is."""
+    run("find", "--output", "answers", "ski.jpg")
+    before = (tmp_path / "answers").read_bytes()
+    first = bulk.AnswersFile("answers")
+    said = run("find", "--output", "answers", "ski2.jpg")
+    first.close()
+    message = "shazimctl: answers: another shazimctl find writes it; wait for its end or name another file\n"
+    assert (said.status, said.err) == (4, message)
+    assert (tmp_path / "answers").read_bytes() == before
+
+
+def test_a_file_of_answers_that_is_full_is_named(socket_path: str) -> None:
+    """Not standard output, which has no part in it."""
+    limit = (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    words = ("find", "--output", "answers", "ski.jpg")
+    process = shazimctl(*words, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    assert process.communicate() == ("", "shazimctl: answers: File too large\n")
+    assert process.returncode == 5
 
 
 @pytest.mark.parametrize("left", [3, 14, -1])

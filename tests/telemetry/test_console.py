@@ -77,6 +77,13 @@ def test_faults_are_in_words_with_their_reason() -> None:
     assert rendered(event="store_migrating", path="/s", schema=6, to=7) == "bringing the store up to date"
 
 
+@pytest.mark.parametrize(("repeated", "more"), [(1, ""), (10_000, " (and 9,999 more)")])
+def test_a_fault_that_repeats_has_a_count(repeated: int, more: str) -> None:
+    """The line is the last one of a minute; the others are counted."""
+    failed = rendered(event="image_failed", level="warning", path="/p/a.jpg", reason="no image", repeated=repeated)
+    assert failed == f"/p/a.jpg can't be read: no image{more}"
+
+
 def logged_facts() -> dict[str, list[set[str]]]:
     """The names of the facts at each place that logs an event."""
     found: dict[str, list[set[str]]] = {}

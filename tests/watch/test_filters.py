@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import re
+import socket
 import sys
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 
 from shazimd.config import WatchConfig
 from shazimd.text import NAME_BYTES_MAX
-from shazimd.watch.filters import EXTENSIONS, Filter
+from shazimd.watch.filters import EXTENSIONS, Filter, images_below
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,21 @@ def test_names_that_the_store_does_not_take_are_left_out() -> None:
     assert [False, False] == [rules.admits(path) for path in (b"/r/" + longer, b"/r/" + longer + b"/a.jpg")]
     assert longer == rules.too_long
     assert Filter(WatchConfig(path="/r"), name_bytes_max=sys.maxsize).takes(longer)
+
+
+def test_images_below_a_directory_are_files(tmp_path: Path) -> None:
+    """No FIFO, socket or device, also behind a link; a link that leads nowhere stays, for its error to be reported."""
+    for name in ("a.jpg", "notes.txt", "sub/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"image")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    links = {"link.jpg": "a.jpg", "to_pipe.jpg": "pipe.jpg", "null.jpg": os.devnull, "x.jpg": "gone"}
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(tmp_path / "socket.jpg"))
+    expected = [str(tmp_path / name) for name in ("a.jpg", "link.jpg", "x.jpg", "sub/b.png")]
+    assert expected == list(images_below(str(tmp_path), pytest.fail))
 
 
 def test_a_path_is_admitted_when_all_its_parts_are() -> None:

@@ -180,7 +180,7 @@ def test_a_deadline_may_be_months_away(
     ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Poll takes 24 days at most, and is called again until the reply comes or the time is up."""
-    monkeypatch.setattr(messages, "_WAIT_MAX_S", 0.01)
+    monkeypatch.setattr(messages, "POLL_MAX_S", 0.01)
     later = threading.Timer(0.1, lambda: messages.send(ends[1], 5, b"reply"))
     later.start()
     assert messages.Frame(5, bytearray(b"reply")) == messages.receive(ends[0], deadline=time.monotonic() + 60)
