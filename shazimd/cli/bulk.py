@@ -124,15 +124,13 @@ class AnswersFile:
         """Raises BadInput for a file that is no list of answers, can't be written, or is another command's."""
         import json
 
-        from shazimd.posix.files import try_lock
-
         self._path = path
         self.answered: set[str] = set()
         """images with an answer in the file, or with an error that lasts"""
         try:
             number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             self._file: IO[bytes] = os.fdopen(number, "r+b")
-            if not try_lock(number):
+            if _is_locked(number):
                 self._file.close()
                 raise BadInput(f"{path}: another shazimctl find writes it; wait for its end or name another file")
         except OSError as error:
@@ -175,6 +173,16 @@ class AnswersFile:
         except OSError as error:
             error.filename = self._path
             raise
+
+
+def _is_locked(file: int) -> bool:
+    """Lock an open file, where its file system has locks; whether another process has it locked."""
+    from shazimd.posix.files import try_lock
+
+    try:
+        return not try_lock(file)
+    except OSError:
+        return False
 
 
 def _read(line: dict[str, Any]) -> tuple[str, bool]:
