@@ -20,6 +20,7 @@ from shazimd.ingest.rules import IngestRules
 from shazimd.posix.mounts import is_at_or_below
 from shazimd.search.fetching import Fetch
 from shazimd.search.query import Search
+from shazimd.search.scope import OWN, Scope
 from shazimd.store.base import Reader, Store
 from shazimd.types import ContentId, Digest, Match, Relation, Stat, UserDecision, Verdict
 
@@ -98,9 +99,9 @@ class Decider:
         This takes a stat of one file and no search: a copy of a folder is the most common way to get duplicates."""
         if Verdict.EXACT not in self._rules.matching(file.path).verdicts:
             return None
-        admission = _Admission(file, self._rules.roots.only_against(file.path), self._disk, self._arrivals)
+        admission = _Admission(file, self._disk, self._arrivals)
         exact = admission.told(self._store, exact)
-        match = next(self._search.exact_matches(exact, admission), None)
+        match = next(self._search.within(self._scope(file)).exact_matches(exact, admission), None)
         return Decision(self._record(file, [match], exact, match.damaged), [match]) if match else None
 
     def by_search(
@@ -108,8 +109,10 @@ class Decider:
     ) -> Decision:
         """Search all known files for matches. Parameters as in ``Search.matches``. Raises WorkerFailed."""
         settings = self._rules.matching(file.path)
-        admission = _Admission(file, self._rules.roots.only_against(file.path), self._disk, self._arrivals)
-        matches = self._search.matches(
+        admission = _Admission(file, self._disk, self._arrivals)
+        scope = self._scope(file)
+        search = self._search if scope == OWN and not self._knows_foreign() else self._search.within(scope)
+        matches = search.matches(
             query,
             content,
             weights=settings.weights,
@@ -117,7 +120,6 @@ class Decider:
             limit=MATCHES_MAX,
             admit=admission,
             exact=exact,
-            foreign=file.across is not None,
             fetch=file.across.fetch if file.across else None,
         )
         alerting = [match for match in matches if settings.alert_on(match)]
@@ -125,6 +127,16 @@ class Decider:
         contents = {match.content for match in alerting}
         alert = self._record(file, alerting, contents, query.fingerprint.damaged) if alerting else None
         return Decision(alert, matches, admission.missing)
+
+    def _scope(self, file: Candidate) -> Scope:
+        """The known files that may match, by their places and by persons' decisions."""
+        silences = file.decided.silence if file.decided is not None and file.decided.made else None
+        return Scope(self._rules.roots.only_against(file.path), file.across is not None, silences)
+
+    def _knows_foreign(self) -> bool:
+        """Whether any contents may be of other hosts alone."""
+        with self._store.read() as reader:
+            return reader.counts()["foreign"] > 0
 
     def _record(
         self, file: Candidate, matches: Sequence[Match], contents: Set[ContentId], damaged: bool
@@ -148,14 +160,12 @@ class Decider:
 
 
 class _Admission:
-    """Which known files may be named as matches: not the file itself, nor another name of it, nor later arrivals, nor
-    files that changed since, nor those that a person decided to hear no more of, nor those outside the directories to
-    which the file's root limits its matches."""
+    """Which known files in scope may be named as matches: not the file itself, nor another name of it, nor later
+    arrivals, nor files that changed since."""
 
-    def __init__(self, file: Candidate, banks: Sequence[bytes], disk: Disk, arrivals: Arrivals) -> None:
+    def __init__(self, file: Candidate, disk: Disk, arrivals: Arrivals) -> None:
         self.missing: list[bytes] = []
         self._file = file
-        self._banks = banks
         self._disk = disk
         self._arrivals = arrivals
 
@@ -168,10 +178,6 @@ class _Admission:
 
     def __call__(self, path: bytes, known: Stat, digest: Digest) -> bool:
         arrival = self._file.arrival
-        if self._is_silenced(digest):
-            return False
-        if self._banks and not any(is_at_or_below(path, bank) for bank in self._banks):
-            return False
         if self._file.across is not None:  # ctime of a foreign file: its number, see ``foreign``
             order = self._file.across.order
             return order == 0 or known.ctime_ns < order

@@ -13,7 +13,7 @@ from itertools import chain, islice, zip_longest
 from typing import NamedTuple
 
 from shazimd.fingerprint import Fingerprint, Query, Signals
-from shazimd.search.library import Library
+from shazimd.search.scope import Known
 from shazimd.store.base import Reader
 from shazimd.text import HASHES
 from shazimd.types import HASH_MAX, ContentId, Hit, Weights
@@ -50,14 +50,14 @@ class Ahead(NamedTuple):
     """by the vector alone"""
 
 
-def ahead_of_points(library: Library, query: Query, weights: Weights, threshold: float) -> Ahead:
+def ahead_of_points(library: Known, query: Query, weights: Weights, threshold: float) -> Ahead:
     """For ``over_threshold`` and in place of ``by_vector``, of a query whose points are still to come."""
     best = library.index.best_of(query.orientations, weights, threshold, BY_SCORE)
     return Ahead(best, by_vector(library, query.orientations[0]))
 
 
 def over_threshold(
-    library: Library,
+    library: Known,
     query: Query,
     weights: Weights,
     threshold: float,
@@ -89,14 +89,14 @@ def over_threshold(
         size = None if limit is None else max(limit, LIMIT_GROWTH * size)
 
 
-def by_words(library: Library, features: bytes, limit: int) -> list[ContentId]:
+def by_words(library: Known, features: bytes, limit: int) -> list[ContentId]:
     """Contents that likely share visual words with these local features, or with those of the negative, by more than
     chance."""
     return with_negated(library, features, by_own_words(library, features, limit), limit)
 
 
 def by_own_words(
-    library: Library,
+    library: Known,
     features: bytes,
     limit: int,
     without: Set[ContentId] = frozenset(),
@@ -108,7 +108,7 @@ def by_own_words(
     return library.words.search(unpack_words(features), limit, is_crowded=is_crowded, without=without)
 
 
-def with_negated(library: Library, features: bytes, likely: Sequence[ContentId], limit: int) -> list[ContentId]:
+def with_negated(library: Known, features: bytes, likely: Sequence[ContentId], limit: int) -> list[ContentId]:
     """In turn, the likely contents and those that likely share words with the negative."""
     negated = library.words.search(likely_negated(unpack_words(features)), limit, is_rare=True)
     return in_turn(likely, negated)[:limit]
@@ -119,12 +119,12 @@ def in_turn(*ranked: Sequence[ContentId]) -> list[ContentId]:
     return [content for content in dict.fromkeys(chain.from_iterable(zip_longest(*ranked))) if content is not None]
 
 
-def by_hashes(library: Library, orientations: Sequence[Signals], limit: int) -> list[ContentId]:
+def by_hashes(library: Known, orientations: Sequence[Signals], limit: int) -> list[ContentId]:
     """Low-information contents with hashes like those of any orientation, best first."""
     return [hit.content for hit in library.faint.best_of(orientations, HASHES_ALONE, PROPOSED_FROM, limit)]
 
 
-def by_negative(library: Library, fingerprint: Fingerprint, limit: int) -> list[ContentId]:
+def by_negative(library: Known, fingerprint: Fingerprint, limit: int) -> list[ContentId]:
     """Contents with hashes like those of the picture's negative in any orientation, best first."""
     asked = _negative(fingerprint)
     if not asked:
@@ -134,12 +134,11 @@ def by_negative(library: Library, fingerprint: Fingerprint, limit: int) -> list[
     return list(islice(dict.fromkeys(hit.content for hit in best), limit))
 
 
-def by_vector(library: Library, upright: Signals, limit: int = BY_VECTOR) -> list[ContentId]:
+def by_vector(library: Known, upright: Signals, limit: int = BY_VECTOR) -> list[ContentId]:
     """The contents with the nearest vectors, nearest first: those that the largest agreement, 1, would confirm."""
     if library.copy_from is None or upright.fv is None:
         return []
-    (hits,) = library.index.search([upright], VECTOR_ALONE, library.copy_from - 1, limit)
-    return [hit.content for hit in hits]
+    return [hit.content for hit in library.index.best_of([upright], VECTOR_ALONE, library.copy_from - 1, limit)]
 
 
 def words_may_miss(fingerprint: Fingerprint, features: bytes) -> bool:
@@ -177,7 +176,7 @@ def with_same_pixels(reader: Reader, fingerprint: Fingerprint) -> list[ContentId
 
 
 def fingerprints(
-    library: Library, reader: Reader, contents: Iterable[ContentId]
+    library: Known, reader: Reader, contents: Iterable[ContentId]
 ) -> Iterator[tuple[ContentId, Fingerprint]]:
     """The fingerprints of contents; contents removed meanwhile are skipped."""
     for content in contents:

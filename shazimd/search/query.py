@@ -30,8 +30,8 @@ from shazimd.search.candidates import (
     words_may_miss,
 )
 from shazimd.search.fetching import Fetch
-from shazimd.search.library import Library
 from shazimd.search.rivals import settled, settled_pair
+from shazimd.search.scope import OWN, Known, Scope, Scoped
 from shazimd.search.score import best_orientation, confirmed, least_of, least_score, stands_out
 from shazimd.text import SIGNALS
 from shazimd.types import ContentId, Digest, Hit, Match, Similarities, Stat, Verdict, Verification, Weights
@@ -69,15 +69,30 @@ Admit = Callable[[bytes, Stat, Digest], bool]
 
 
 class Search:
-    def __init__(self, library: Library, verify: Verify | None, later: Verify | None = None) -> None:
-        """``later``: as ``verify``, after the work that others wait for."""
+    def __init__(
+        self,
+        library: Known,
+        verify: Verify | None,
+        later: Verify | None = None,
+        scope: Scope = OWN,
+        passed_over: Sequence[ContentId] = (),
+    ) -> None:
+        """``later``: as ``verify``, after the work that others wait for. ``scope``, ``passed_over``: see ``within``."""
         self._library = library
         self._verify = verify
         self._later = later
+        self._scope = scope
+        self._passed_over = passed_over
 
     def in_background(self) -> Search:
         """A search that leaves the workers to questions and new files."""
         return Search(self._library, self._later or self._verify)
+
+    def within(self, scope: Scope) -> Search:
+        """A search whose candidates are the contents in ``scope``, for one question. Contents out of scope take none of
+        their places; with ``admit``, none of them is a match."""
+        scoped = Scoped(self._library, scope)
+        return Search(scoped, self._verify, self._later, scope, scoped.passed_over)
 
     def matches(
         self,
@@ -89,15 +104,14 @@ class Search:
         limit: int | None = None,
         admit: Admit | None = None,
         exact: Set[ContentId] | None = None,
-        foreign: bool = False,
         fetch: Fetch | None = None,
         ahead: Ahead | None = None,
     ) -> list[Match]:
         """The known image files that match: strongest verdict first, then most inliers, best score, content and path.
 
         ``content`` is the content with the query's bytes, if known; ``exact`` the contents with its bytes or pixels,
-        looked up if not given. With ``admit``, each content is named by a single file, the first admitted, of this
-        host or with ``foreign`` of the others; without, by all its files. Pairs that lack a vector must reach
+        looked up if not given. With ``admit``, each content is named by a single file, the first admitted in scope
+        (of this host, if not said); without, by all its files. Pairs that lack a vector must reach
         ``least_score``. ``fetch`` brings features of candidates that are not kept here; ``ahead`` is of the same query,
         weights and threshold. Raises ValueError for invalid weights or threshold. With a ``limit``, time and memory do
         not grow with the number of contents over the threshold."""
@@ -107,6 +121,10 @@ class Search:
         ranked = over_threshold(self._library, query, weights, least, limit, ahead, proposes=proposes)
         nearest: list[Hit] = []
         verified = self._verify_candidates(query, exact, weights, ranked, nearest, fetch, ahead)
+        if self._passed_over and any(found.verdict is Verdict.COPY for _, found in verified):
+            # They are rivals: of two variants, one in scope, the query may be a copy of the other.
+            rivals = self._among(query, self._passed_over, set(exact), weights)
+            verified += self._verified(query, islice(rivals, BY_WORDS))
         if self._verify:
             verified = settled(self._library.store, self._verify, query, verified)
         sure = [_Judged(Hit(same, 1.0, IDENTICAL), Verdict.EXACT, None) for same in exact]
@@ -124,7 +142,7 @@ class Search:
         counts = Counter(judged.verdict for judged in sure)
         crowds = {verdict for verdict in (Verdict.VARIANT, Verdict.SCENE) if counts[verdict] >= CROWD}
         around = _Neighbourhood(level, crowds)
-        return list(islice(self._files(chain(sure, similar), admit, around, foreign=foreign), limit))
+        return list(islice(self._files(chain(sure, similar), admit, around), limit))
 
     def ahead(self, query: Query, weights: Weights, threshold: float) -> Ahead:
         """For ``matches``, of a query whose points are still to come. Raises ValueError as ``matches``."""
@@ -260,11 +278,9 @@ class Search:
         judged: Iterable[_Judged],
         admit: Admit | None,
         around: _Neighbourhood | None = None,
-        *,
-        foreign: bool = False,
     ) -> Iterator[Match]:
         for hit, verdict, verification in judged:
-            named = self._named(hit.content) if admit is None else self._admitted(hit.content, admit, foreign)
+            named = self._named(hit.content) if admit is None else self._admitted(hit.content, admit)
             for path in named.paths:
                 yield Match(
                     *(path, hit.content, hit.score, hit.similarities, verdict, named.seen.width, named.seen.height),
@@ -278,12 +294,14 @@ class Search:
             paths = reader.files_of(content) + reader.files_of(content, foreign=True)
             return _Named(paths, reader.appearance(content)) if paths else _NONE
 
-    def _admitted(self, content: ContentId, admit: Admit, foreign: bool) -> _Named:
-        """The first admitted file of a content, if any. ``admit`` looks at the disk, outside of any transaction."""
+    def _admitted(self, content: ContentId, admit: Admit) -> _Named:
+        """The first admitted file of a content in scope, if any.
+
+        ``admit`` looks at the disk, outside of any transaction."""
         tried: set[bytes] = set()
         for limit in FILES_TRIED:
             with self._library.store.read() as reader:
-                files = reader.some_files_of(content, limit, foreign=foreign)
+                files = self._scope.files(reader, content, limit)
                 if not files:
                     break
                 seen, digest = reader.appearance(content), reader.digest(content)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from shazimd.fingerprint import Fingerprint, Query
 from shazimd.search.candidates import by_words
-from shazimd.search.library import Library
+from shazimd.search.scope import Known
 from shazimd.store.base import Reader, Store
 from shazimd.types import ContentId, Differences, Hit, Relation, Verdict, Verification
 
@@ -45,9 +45,7 @@ def settled(
     ]
 
 
-def settled_pair(
-    library: Library, verify: Verify, query: Query, other: Fingerprint, found: Verification
-) -> Verification:
+def settled_pair(library: Known, verify: Verify, query: Query, other: Fingerprint, found: Verification) -> Verification:
     """The verification of two copies; as variants if either agrees better with a known picture. Raises WorkerFailed."""
     own = query.fingerprint.features
     judged = _beside_known_copies(library, verify, query.features, other.features, {own, other.features})
@@ -60,7 +58,7 @@ def settled_pair(
 
 
 def _beside_known_copies(
-    library: Library, verify: Verify, features: bytes, other: bytes, pair: Set[bytes]
+    library: Known, verify: Verify, features: bytes, other: bytes, pair: Set[bytes]
 ) -> Verification | None:
     """The verification of a pair, judged together with known copies of the first; None without any."""
     likely = by_words(library, features, RIVALS_MAX)

@@ -16,7 +16,7 @@ FOREIGN on, so the files of this host come first wherever files are listed by di
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import lru_cache
 
 from shazimd.errors import StoreDamaged
@@ -174,6 +174,14 @@ class Tree:
             directory, name = self._place(directory)
             names.append(name)
         return joined(names[::-1])
+
+    def is_below(self, directory: int, tops: Container[int]) -> bool:
+        """Whether a directory is one of these, or in the subtree of any."""
+        while directory not in tops:
+            if directory in TOPS:
+                return False
+            directory, _ = self._place(directory)
+        return True
 
     def is_empty(self, directory: int) -> bool:
         """True if neither files nor directories are known in a directory."""

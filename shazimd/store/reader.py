@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -155,13 +155,17 @@ class Reader:
             keys.join(self._tree.path(directory), name) for directory, name in self._holders(content, foreign)
         )
 
-    def some_files_of(self, content: ContentId, limit: int, *, foreign: bool = False) -> list[tuple[bytes, FileRow]]:
-        """At most ``limit`` files of a content with their rows, in the order in which their directories became known.
+    def some_files_of(
+        self, content: ContentId, limit: int, *, foreign: bool = False, below: Sequence[bytes] = ()
+    ) -> list[tuple[bytes, FileRow]]:
+        """At most ``limit`` files of a content with their rows, in the order in which their directories became known;
+        of those ``below`` any of these directories, if given.
 
-        Takes no longer for a content with many files."""
+        Takes no longer for a content with many files; ``below``, 4 us for each directory with files of the content."""
+        holders = self._holders_below(content, foreign, below) if below else self._holders(content, foreign)
         return [
             (keys.join(self._tree.path(directory), name), self._row(directory, name))
-            for directory, name in islice(self._holders(content, foreign), limit)
+            for directory, name in islice(holders, limit)
         ]
 
     def files_with_stat(self, content: ContentId, stat: Stat) -> list[bytes]:
@@ -348,6 +352,21 @@ class Reader:
             if not foreign and directory >= keys.FOREIGN:
                 return
             yield directory, key[2 * NUMBER_BYTES :]
+
+    def _holders_below(self, content: ContentId, foreign: bool, below: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
+        """As ``_holders``, of the subtrees of these directories. A directory elsewhere is passed over as a whole."""
+        found = (self._tree.find(keys.split(path)) for path in below)
+        tops = {directory for directory in found if directory is not None}
+        if not tops or self._sound_content(number(content)) is None:
+            return
+        start = number(content) + number(keys.FOREIGN if foreign else keys.ROOT)
+        end = number(content + 1) if foreign else number(content) + number(keys.FOREIGN)
+        while first := keys_between(self._txn, self._t.holders, start, end, 1):
+            directory = parse_number(first[0][NUMBER_BYTES:])
+            start = number(content) + number(directory + 1)
+            if self._tree.is_below(directory, tops):
+                prefix = number(content) + number(directory)
+                yield from ((directory, key[len(prefix) :]) for key, _ in scan(self._txn, self._t.holders, prefix))
 
     def _row(self, directory: int, name: bytes) -> FileRow:
         raw = get(self._txn, self._t.files, number(directory) + name)

@@ -13,7 +13,7 @@ cache and 5 bytes of process memory. A start reads only the contents from the st
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -42,6 +42,10 @@ RARE_STANDS_OUT = 4.0
 are proposed among 700, and 1.3 others for a photo."""
 ALWAYS = 3
 """Number of best contents proposed at any z-score: a poor copy stands out less, but is hardly ever beaten."""
+LOOKED_THROUGH = 256
+"""Number of best contents among which those at any z-score are looked for, where not all are admitted."""
+_GROWTH = 8
+"""Factor of the number looked through if too few are admitted."""
 _SAMPLE = 4_096
 """Votes in the sample that estimates chance."""
 _CHANCE_MIN = 100
@@ -109,15 +113,17 @@ class WordIndex:
         is_rare: bool = False,
         is_crowded: bool = False,
         without: Set[ContentId] = frozenset(),
+        admits: Callable[[ContentId], bool] = lambda _: True,
     ) -> list[ContentId]:
         """At most ``limit`` contents that likely show the queried picture, upright or mirrored, likeliest first;
-        none of those ``without``, such as the queried picture itself, beside which all others seem unlikely.
+        none of those ``without``, such as the queried picture itself, beside which all others seem unlikely; only
+        those it ``admits``, of contents that do not stand out among the best LOOKED_THROUGH.
 
         Returns the best few and all outliers; of what ``is_rare``, such as a negative, the best one and outliers. With
         too few contents to estimate chance, all that share a word, and also where it ``is_crowded`` by pictures of one
         template, which chance seems to explain."""
         always = limit if is_crowded else 1 if is_rare else ALWAYS
-        return self._state.likeliest(words, limit, is_rare=is_rare, always=always, without=without)
+        return self._state.likeliest(words, limit, is_rare=is_rare, always=always, without=without, admits=admits)
 
     def compact(self) -> None:
         """Rewrite the segments if any has words of removed contents. Raises OSError."""
@@ -235,7 +241,14 @@ class _State:
         return _Buffer(self.buffer)
 
     def likeliest(
-        self, asked: Words, limit: int, *, is_rare: bool, always: int, without: Set[ContentId]
+        self,
+        asked: Words,
+        limit: int,
+        *,
+        is_rare: bool,
+        always: int,
+        without: Set[ContentId],
+        admits: Callable[[ContentId], bool],
     ) -> list[ContentId]:
         """The ``limit`` contents with most votes of these words, or of the mirror image's: the same, bytes swapped; the
         first so many ``always``, the others where they stand out."""
@@ -243,19 +256,39 @@ class _State:
         distinct = np.unique(asked)
         sides = [words.astype(np.intp) for words in (distinct, np.sort(distinct.byteswap()))]
         weights = [_weights(words, parts) for words in sides]
-        found: list[tuple[float, ContentId]] = []
-        sample: list[NDArray[np.float64]] = []
-        step = max(1, sum(len(part.contents) for part in parts) // _SAMPLE)
+        of_parts: list[NDArray[np.float64]] = []
         for part in parts:
             votes = np.maximum(*(part.votes(words, given) for words, given in zip(sides, weights, strict=True)))
             votes *= part.scale
-            best = _largest(votes, limit + len(without))
-            found += zip((-votes[best]).tolist(), part.contents[best].tolist(), strict=True)
-            sample.append(votes[::step])
-        found = sorted((least, content) for least, content in found if content not in without)
-        votes, most = np.concatenate(sample), -found[0][0] if found else 0.0
-        bar = _bar(votes, RARE_STANDS_OUT) if is_rare else _bar(votes[votes < most / 2], STANDS_OUT)
-        return [content for rank, (least, content) in enumerate(found[:limit]) if -least >= bar or rank < always]
+            of_parts.append(votes)
+        step = max(1, sum(map(len, of_parts)) // _SAMPLE)
+        sample = np.concatenate([votes[::step] for votes in of_parts])
+        found = _best(parts, of_parts, limit, without)
+        most = -found[0][0] if found else 0.0
+        bar = _bar(sample, RARE_STANDS_OUT) if is_rare else _bar(sample[sample < most / 2], STANDS_OUT)
+        size = limit
+        while True:
+            chosen: list[ContentId] = []
+            for least, content in found:
+                if len(chosen) == limit or (-least < bar and len(chosen) >= always):
+                    return chosen
+                if admits(content):
+                    chosen.append(content)
+            if len(chosen) == limit or len(found) < size or (-found[-1][0] < bar and size >= LOOKED_THROUGH):
+                return chosen
+            size *= _GROWTH
+            found = _best(parts, of_parts, size, without)
+
+
+def _best(
+    parts: Sequence[_Part], of_parts: Sequence[NDArray[np.float64]], limit: int, without: Set[ContentId]
+) -> list[tuple[float, ContentId]]:
+    """The ``limit`` contents with most votes, as (minus the votes, content)."""
+    found: list[tuple[float, ContentId]] = []
+    for part, votes in zip(parts, of_parts, strict=True):
+        best = _largest(votes, limit + len(without))
+        found += zip((-votes[best]).tolist(), part.contents[best].tolist(), strict=True)
+    return sorted(each for each in found if each[1] not in without)[:limit]
 
 
 class _Buffer:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 from ingest_bench import Bench
 from structlog.testing import capture_logs
 
-from shazimd.types import Verdict
+from shazimd.search.candidates import WORDS_FEW
+from shazimd.search.query import CANDIDATES_MAX, FILES_TRIED, Search
+from shazimd.store.base import Writer
+from shazimd.types import DecisionKind, UserDecision, Verdict, Verification, digest_of
+from shazimd.words.packing import FEATURE, HEADER, VERSION
 
 
 @pytest.mark.parametrize("data", [b"banned", b"like the banned one"])
@@ -88,3 +94,51 @@ def test_beside_an_alert_related_pictures_are_at_debug(bench: Bench) -> None:
         bench.look("c.ppm", b"c")
     assert related(events) == [("debug", "c.ppm", "a.ppm")]
     assert bench.told() == [("c.ppm", "b.ppm")]
+
+
+@pytest.mark.parametrize("reason", ["outside of the bank", "of another host", "silenced"])
+def test_pictures_that_may_not_be_named_take_no_place_of_one_that_may(bench: Bench, reason: str) -> None:
+    """More pictures than are compared share the words of the one to be named; the scores say nothing."""
+    bench.decoders.features = HEADER.pack(VERSION, 0, 10, 10, WORDS_FEW) + bytes(WORDS_FEW * FEATURE.itemsize)
+    bench.ingest._decider._search = Search(bench.library, all_copies)
+    bench.is_silent = True
+    uploads = [bench.look(f"upload{number}.ppm", b"%d" % number) for number in range(CANDIDATES_MAX + 20)]
+    (bench.root / "bank").mkdir()
+    bench.look("bank/1.ppm", b"banned")
+    bench.is_silent = False
+    if reason == "outside of the bank":
+        bench.banks = (os.fsencode(bench.root / "bank"),)
+    elif reason == "of another host":
+        bench.store.write(lambda writer: [move_to_other_host(writer, path) for path in uploads])
+    else:
+        apart = (digest_of(b"next"), *(digest_of(b"%d" % number) for number in range(len(uploads))))
+        bench.store.write(lambda writer: writer.decisions.add(UserDecision(DecisionKind.NOT_DUPLICATES, apart)))
+    bench.look("next.ppm", b"next")
+    assert bench.told() == [("next.ppm", "1.ppm")]
+
+
+def move_to_other_host(writer: Writer, path: bytes) -> None:
+    row = writer.file(path)
+    assert row is not None
+    writer.put_file(b"nas:" + path, row)
+    writer.remove_file(path)
+
+
+def all_copies(_query: bytes, candidates: Sequence[bytes]) -> Future[list[Verification]]:
+    done: Future[list[Verification]] = Future()
+    done.set_result([Verification(Verdict.COPY) for _ in candidates])
+    return done
+
+
+def test_a_bank_alerts_however_many_uploads_have_the_bytes(bench: Bench) -> None:
+    """Files of one content are tried in order of their directories; a hundred of them are no reason to give up."""
+    for name in ("a", "bank"):
+        (bench.root / name).mkdir()
+    bench.is_silent = True
+    for number in range(FILES_TRIED[-1] + 1):
+        bench.look(f"a/{number}.ppm", b"spam")
+    bench.look("bank/x.ppm", b"spam")
+    bench.is_silent = False
+    bench.banks = (os.fsencode(bench.root / "bank"),)
+    bench.look("a/next.ppm", b"spam")
+    assert bench.told() == [("next.ppm", "x.ppm")]

@@ -19,6 +19,7 @@ from shazimd.search.candidates import BY_VECTOR
 from shazimd.search.library import Library
 from shazimd.search.partners import check_partners
 from shazimd.search.query import Search
+from shazimd.search.scope import Scope
 from shazimd.search.score import confirmed
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
@@ -139,3 +140,26 @@ def test_few_are_proposed(tmp_path: Path) -> None:
             query, None, weights=DEFAULT_WEIGHTS, threshold=0.75
         )
     assert sum(asked) == BY_VECTOR
+
+
+def test_contents_out_of_scope_take_no_place_by_the_vector(tmp_path: Path) -> None:
+    """Nor are they compared where nothing in scope is a copy, as rivals."""
+    near, last = fingerprint(0.99, FAR), fingerprint(0.95, FAR)
+    asked: list[int] = []
+    with opened(tmp_path, BORDER, [*[near] * 80, last]) as library, library.store.read() as reader:
+        scope = Scope(silences=lambda digest: digest != reader.digest(81))
+        for verification, others in ((Verification(Verdict.SCENE, 9, 0.97), True), (Verification(None), False)):
+            asked.clear()
+            found = (
+                Search(library, verifying(verification, asked))
+                .within(scope)
+                .matches(
+                    Query(QUERY, (QUERY.signals,), NO_WORDS), None, weights=DEFAULT_WEIGHTS, threshold=0.75, admit=any_
+                )
+            )
+            assert [match.content for match in found] == [81] * others
+            assert (sum(asked) > 1) is others
+
+
+def any_(*_: object) -> bool:
+    return True

@@ -513,3 +513,27 @@ def test_some_files_of_a_content_are_found_without_reading_all(
         assert [path for path, _ in reader.some_files_of(content, 2)] == paths[:2]
         assert (reader.count_files(content, 3), reader.count_files(content, 9)) == (3, 4)
         assert reader.files_with_stat(content + 1, stats[0]) == []
+
+
+def test_files_of_a_content_below_directories(store: Store, make_fingerprint: Make, indexed: Indexed) -> None:
+    """At any depth, in order of the directories, however many are elsewhere; a name that begins alike is another."""
+    paths = [b"/a/%d/x" % number for number in range(5)] + [b"/bank/1", b"/bank/in/2", b"/bank2/3", b"nas:/bank/4"]
+
+    def write(writer: Writer) -> int:
+        content = writer.add_content(b"d" * 32, make_fingerprint(1))
+        for path in paths:
+            writer.put_file(path, indexed(content))
+        return content
+
+    content = store.write(write)
+    with store.read() as reader:
+
+        def below(*directories: bytes, limit: int = 9, foreign: bool = False) -> list[bytes]:
+            files = reader.some_files_of(content, limit, foreign=foreign, below=directories)
+            return [path for path, _ in files]
+
+        assert below(b"/bank") == [b"/bank/1", b"/bank/in/2"]
+        assert below(b"/bank", limit=1) == [b"/bank/1"]
+        assert below(b"/bank2", b"/a/3", b"/none") == [b"/a/3/x", b"/bank2/3"]
+        assert (below(b"/"), below(b"/none")) == (paths[:-1], [])
+        assert (below(b"/bank", foreign=True), below(b"nas:/", foreign=True)) == ([], [b"nas:/bank/4"])

@@ -171,3 +171,19 @@ def test_an_index_answers_for_the_contents_it_holds(steps: list[tuple[bool, int]
 def test_an_empty_index_finds_nothing(index: WordIndex) -> None:
     """Searching an index without contents is fine."""
     assert index.search(some_words(1), 10) == []
+
+
+def test_contents_that_are_not_admitted_take_no_place(index: WordIndex) -> None:
+    """Of 600 contents that chance brings up and 200 better copies, the one that is admitted is found, far behind the
+    limit; also one that does not stand out, among the best."""
+    index.add([(content, common_words(content)) for content in range(1, 601)])
+    query = common_words(1_000)
+    index.add([(content, query) for content in range(1_000, 1_200)])
+    index.add([(2_000, query[len(query) // 3 :])])
+    assert 2_000 not in index.search(query, 60)
+    assert index.search(query, 60, admits={2_000}.__contains__) == [2_000]
+    likely = set(index.search(query, 1_000))
+    chance = next(content for content in index.search(query, 400, is_crowded=True) if content not in likely)
+    assert index.search(query, 60, admits={chance, 2_000}.__contains__) == [2_000, chance]
+    assert index.search(query, 1, admits={chance, 2_000}.__contains__) == [2_000]
+    assert index.search(query, 60, admits=lambda _: False) == []
