@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import psutil
+
 T = TypeVar("T")
 PATIENCE_S = 180.0
 """How long a test waits for a condition: a busy machine needs some of it, only a fault needs all."""
@@ -35,3 +37,11 @@ def tick() -> None:
     before = time.clock_gettime_ns(_CLOCK_OF_FILES)
     while time.clock_gettime_ns(_CLOCK_OF_FILES) == before:
         time.sleep(0.001)
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """A zombie, which waits for its parent to ask, has."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # between the two questions
+        return True

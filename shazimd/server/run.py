@@ -22,7 +22,7 @@ class Server:
         self._uvicorn = _Uvicorn(app)
         self._thread = threading.Thread(target=self._run, name="server", daemon=True)
 
-    def start(self, timeout_s: float = 10.0) -> None:
+    def start(self, timeout_s: float = 60.0) -> None:
         """Start, and return once requests are answered. Raises InternalError after ``timeout_s``."""
         self._thread.start()
         if not self._uvicorn.ready.wait(timeout_s) or not self._thread.is_alive():

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from hub_server import Hub, body, running_hub
-from patience import wait_for
+from patience import has_ended, wait_for
 
 from shazimd.errors import ModelError
 from shazimd.models.model import EmbeddingModel
@@ -266,14 +266,6 @@ def test_only_one_installation_at_a_time(models: Path, hub: Hub) -> None:
     assert len(os.listdir(models)) == 1
     registry.close()
     thread.join()
-
-
-def has_ended(process: psutil.Process) -> bool:
-    """A zombie, which waits for its parent to ask, has."""
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:  # between the two questions
-        return True
 
 
 def test_a_killed_daemon_leaves_no_process_and_no_model(models: Path, hub: Hub) -> None:

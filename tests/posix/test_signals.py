@@ -9,10 +9,10 @@ import patience
 import pytest
 
 WAITING = """
-import signal, sys
+import os, signal, sys
 from shazimd.posix.signals import StopSignals
 
-signal.signal(signal.SIGUSR1, lambda *_: print("usr1", flush=True))
+signal.signal(signal.SIGUSR1, lambda *_: os.write(1, b"usr1\\n"))  # no buffer, which may be in use
 stop = StopSignals(signal.SIGTERM, signal.SIGINT)
 print("waiting", flush=True)
 if sys.argv[1] == "early":

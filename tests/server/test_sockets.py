@@ -119,7 +119,7 @@ from shazimd.server.sockets import systemd_sockets
 os.environ["LISTEN_PID"] = str(os.getpid())
 server = Server(create_app(FakeService(), max_body_bytes=100), *systemd_sockets())
 assert "LISTEN_FDS" not in os.environ
-server.start()
+server.start(180)
 print("started", flush=True)
 sys.stdin.read()
 server.stop()

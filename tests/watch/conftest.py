@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from watch_mirror import Mirror
 
+from shazimd.watch import inotify
 from shazimd.watch.tree import Watches
 
 
@@ -36,3 +37,9 @@ def mirror(tmp_path: Path, watches: Watches) -> Iterator[Callable[..., Mirror]]:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
+
+
+@pytest.fixture
+def whole_renames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The halves of a rename belong together, however late the second comes on a busy machine."""
+    monkeypatch.setattr(inotify, "_UNPAIRED_S", 3600)

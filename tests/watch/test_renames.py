@@ -89,6 +89,7 @@ def test_a_departure_is_told_before_the_successor_of_its_name(
     wait_for(lambda: expected == kernel.heard)
 
 
+@pytest.mark.usefixtures("whole_renames")
 def test_a_directory_that_takes_the_place_of_one_moved_out_is_watched(
     mirror: Callable[..., Mirror], tmp_path: Path
 ) -> None:

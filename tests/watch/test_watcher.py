@@ -153,6 +153,7 @@ def test_a_deleted_file_is_told_at_once(mirror: MakeMirror, root: Path) -> None:
     assert [FileEvent(Kind.FILE, os.fsencode(root / "a.jpg"), stage=Stage.GONE)] == m.given
 
 
+@pytest.mark.usefixtures("whole_renames")
 def test_a_renamed_file_is_told_as_moved_then_looked_at(mirror: MakeMirror, root: Path) -> None:
     """Both names are images: one MOVED, then FILE for the new name."""
     m = mirror()
@@ -176,6 +177,7 @@ def test_a_file_moved_out_is_gone(mirror: MakeMirror, root: Path, tmp_path: Path
     assert [FileEvent(Kind.FILE, os.fsencode(root / "a.jpg"), stage=Stage.GONE)] == m.given
 
 
+@pytest.mark.usefixtures("whole_renames")
 def test_a_tree_moved_within_is_moved_and_still_watched(mirror: MakeMirror, root: Path) -> None:
     """A directory's rename is one MOVED, and events below it bear its new name."""
     (root / "a" / "deep").mkdir(parents=True)
@@ -191,6 +193,7 @@ def test_a_tree_moved_within_is_moved_and_still_watched(mirror: MakeMirror, root
     wait_for(lambda: os.fsencode(root / "b" / "deep" / "2.jpg") in m.given_files())
 
 
+@pytest.mark.usefixtures("whole_renames")
 def test_a_tree_moved_between_roots_is_moved(mirror: MakeMirror, tmp_path: Path) -> None:
     """One inotify instance serves all roots, so a rename between them is seen whole."""
     one, two = tmp_path / "one", tmp_path / "two"

@@ -82,7 +82,7 @@ def test_every_job_has_a_check() -> None:
     assert {job for job in public if not job.__name__.startswith("_")} == set(checks.CHECKS)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_no_forged_reply_changes_anything_but_its_own_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each kind lands beside an innocent file, which has the row of an honest worker, and is found, also after a start
     with honest workers; the forger's file is listed as failed, in a short line."""

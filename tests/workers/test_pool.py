@@ -20,7 +20,7 @@ import psutil
 import pytest
 import worker_jobs
 from drawn import encoded, photograph, picture
-from patience import PATIENCE_S, wait_for
+from patience import PATIENCE_S, has_ended, wait_for
 
 from shazimd.errors import InternalError, NotAnImage, TooLarge, WorkerFailed, WorkerLost
 from shazimd.imaging.extract import Extractor
@@ -370,9 +370,9 @@ def test_workers_die_with_the_daemon() -> None:
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=HERE) as daemon:
         assert daemon.stdout is not None
-        worker = int(daemon.stdout.readline())
+        worker = psutil.Process(int(daemon.stdout.readline()))
         daemon.send_signal(signal.SIGKILL)
-    wait_for(lambda: not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE)
+    wait_for(lambda: has_ended(worker))
 
 
 def test_a_worker_that_cannot_start_fails_the_job(monkeypatch: pytest.MonkeyPatch) -> None:

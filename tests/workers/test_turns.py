@@ -10,7 +10,7 @@ import worker_jobs
 from drawn import encoded, picture
 from patience import PATIENCE_S, wait_for
 
-from shazimd.workers import keeper
+from shazimd.workers import keeper, process
 from shazimd.workers import pool as pools
 from shazimd.workers.pool import WorkerPool
 
@@ -30,8 +30,9 @@ def before() -> set[psutil.Process]:
 
 
 @pytest.fixture
-def pool(before: set[psutil.Process]) -> Iterator[WorkerPool]:
-    with WorkerPool(processes=1, memory_mb=512, timeout_s=60, max_pixels=1_000_000, spare=True) as pool:
+def pool(before: set[psutil.Process], monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPool]:
+    monkeypatch.setattr(process, "START_TIMEOUT_S", PATIENCE_S)  # at a tenth of the processor that others have
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=PATIENCE_S, max_pixels=1_000_000, spare=True) as pool:
         yield pool
 
 
