@@ -176,7 +176,8 @@ def _picture(reading: Reading, data: bytes, structure: JpegStructure | None, sid
         rgb, alpha = rgb.crop((0, 0, rgb.width, rows)), alpha and alpha.crop((0, 0, rgb.width, rows))
     shown, opaque = _upright(to_srgb(rgb, image, data), orientation), alpha and _upright(alpha, orientation)
     pixels = None
-    if reading.is_whole and not drafted:
+    is_clear = opaque is not None and opaque.getextrema() == (0, 0)  # all such pictures of a size would have one name
+    if reading.is_whole and not drafted and not is_clear:
         pixels = name_of_decoded(_upright(rgb, orientation), opaque)
     elif reading.is_whole and structure:
         pixels = name_of_coded_jpeg(data, structure, orientation)

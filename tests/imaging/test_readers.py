@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 from drawn import encoded, picture
-from file_formats import EXTRA_WRITERS, WRITERS, Writer, by_tifffile, dng, olympus, preview
+from file_formats import EXTRA_WRITERS, WRITERS, Writer, bitmap, by_tifffile, dng, olympus, preview
 from numpy.typing import NDArray
 from PIL import Image
 from profiles import ADOBE_RGB, in_space, rgb_profile
@@ -86,6 +86,37 @@ def test_one_photo_in_every_format_is_a_copy_of_each_other(groceries: Path) -> N
         if found.verdict is not Verdict.COPY
     ]
     assert missed == []
+
+
+def _with_empty_alpha(kind: str, image: Image.Image) -> bytes:
+    """With four channels, of which the last is 0 everywhere."""
+    clear = image.convert("RGBA")
+    clear.putalpha(0)
+    if not kind.startswith("BMP"):
+        return encoded(clear, kind)
+    bits, masks, alpha = 32, (0xFF0000, 0xFF00, 0xFF, 0), 0xFF << 24
+    if kind == "BMP, 4-4-4-4":
+        bits, masks, alpha = 16, (0xF00, 0xF0, 0xF, 0), 0xF000
+    data = bitmap(bits, masks)(image)
+    return data[:66] + struct.pack("<I", alpha) + data[70:]
+
+
+@pytest.mark.parametrize("kind", ["BMP", "BMP, 4-4-4-4", "DDS", "TGA"])
+def test_colours_count_where_alpha_is_0_everywhere(kind: str) -> None:
+    """Programs leave the fourth byte of these formats unused."""
+    one, other = picture(seed=1), picture(seed=2)
+    found, again = (_decode(_with_empty_alpha(kind, each)) for each in (one, other))
+    assert found.clear is None
+    assert np.abs(np.asarray(found.image, int) - np.asarray(one)).max() <= (17 if "4" in kind else 0)
+    assert found.pixels is None or found.pixels != again.pixels
+    assert (found.pixels is None) == ("4" in kind)
+
+
+def test_pictures_in_which_nothing_shows_have_no_name_of_their_pixels() -> None:
+    """Whatever is hidden there, all of one size would have the same."""
+    clear = picture().convert("RGBA")
+    clear.putalpha(0)
+    assert _decode(encoded(clear, "PNG")).pixels is None
 
 
 @pytest.mark.parametrize("name", ["PPM", "SGI"])
