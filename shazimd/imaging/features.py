@@ -157,6 +157,7 @@ class Features:
             words=np.concatenate([self.words, turned.words]),
             bits=np.concatenate([self.bits, turned.bits]),
             small=self.small.on(ground),
+            frames=None,  # their grounds are not kept
             is_doubled=True,
         )
 

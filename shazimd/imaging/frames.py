@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from shazimd.imaging.orientation import orientation, upright
 from shazimd.types import Mapping
 from shazimd.words.packing import FRAMES_SHAPE
 
@@ -73,9 +74,10 @@ def _read(data: bytes, kind: str) -> Frames | None:
 
 
 def _tiny(image: Image.Image) -> NDArray[np.uint8]:
-    """The present frame's luma on white."""
+    """The present frame's luma on white, upright."""
     shown = image.convert("RGBA").reduce(max(1, min(image.size) // FRAMES_SHAPE[1]))
     luma = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown).convert("L")
+    luma = upright(luma, orientation(image))
     return np.asarray(luma.resize(FRAMES_SHAPE[:0:-1], Image.Resampling.BOX))
 
 

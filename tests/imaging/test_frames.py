@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 from fingerprints import query_of
-from PIL import Image
+from PIL import ExifTags, Image, ImageDraw
 
 from benchmarks.quality.families import TUNED, picture
 from shazimd.fingerprint import Query
@@ -26,9 +26,9 @@ def frames(*numbers: int) -> list[Image.Image]:
     return [image.convert("RGB").resize((240, 240)) for image in shown for _ in range(3)]
 
 
-def saved(images: Sequence[Image.Image], kind: str = "GIF") -> bytes:
+def saved(images: Sequence[Image.Image], kind: str = "GIF", **options: object) -> bytes:
     data = io.BytesIO()
-    images[0].save(data, kind, save_all=True, append_images=images[1:], duration=80)
+    images[0].save(data, kind, save_all=True, append_images=images[1:], duration=80, **options)
     return data.getvalue()
 
 
@@ -62,6 +62,31 @@ def test_an_edited_animation_is_a_copy(edit: str, known: bytes) -> None:
     }
     asked = query(made.get(edit, images), "WEBP" if edit == "webp" else "GIF")
     assert verify(asked.features, known).verdict is Verdict.COPY
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "PNG"])
+def test_all_frames_are_turned_upright_by_exif(kind: str, known: bytes) -> None:
+    """As the first one is."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    turned = [image.transpose(Image.Transpose.ROTATE_90) for image in frames(1, 2)]
+    asked = query_of(saved(turned, kind, exif=exif.tobytes()))
+    assert verify(asked.features, known).verdict is Verdict.COPY
+
+
+def test_a_moving_sticker_on_another_ground_is_a_copy() -> None:
+    """Later frames are kept on white alone, so those of two grounds are not compared."""
+    sticker, flat = [], []
+    for number, image in enumerate(frames(1, 2)[::3]):
+        mask = Image.new("L", image.size)
+        draw = ImageDraw.Draw(mask)
+        draw.rectangle((40, 40, 200, 200), 255) if number == 0 else draw.ellipse((60, 20 * number, 140, 140), 255)
+        sticker.append(image.convert("RGBA"))
+        sticker[-1].putalpha(mask)
+        flat.append(Image.composite(image, Image.new("RGB", image.size, (20, 24, 60)), mask))
+    clear, dark = query(sticker, "PNG"), query(flat, "PNG")
+    assert verify(clear.features, dark.fingerprint.features).verdict is Verdict.COPY
+    assert verify(dark.features, clear.fingerprint.features).verdict is Verdict.COPY
 
 
 def test_a_still_of_the_first_frame_is_a_copy(known: bytes) -> None:
