@@ -33,7 +33,7 @@ from shazimd.imaging.colour import to_srgb
 from shazimd.imaging.frames import CUT_IN_HEADER
 from shazimd.imaging.orientation import orientation, upright
 from shazimd.imaging.pixels import name_of_coded_jpeg, name_of_decoded
-from shazimd.imaging.readers import AFTER_PILLOW, BEFORE_PILLOW, jxl, tiff
+from shazimd.imaging.readers import AFTER_PILLOW, BEFORE_PILLOW, jxl, photoshop, tiff
 from shazimd.imaging.readers.cut import as_far_as_it_goes
 from shazimd.imaging.readers.reading import NeedsExtra, Reading, check_size
 from shazimd.imaging.rgb import KEEPING_MODES, over_black, shows_nothing, to_rgb
@@ -63,6 +63,9 @@ _JPEG_PIECE_BYTES = 1 << 24
 2 MB in one piece takes .4 ms of 18 less."""
 _DEPTH_HIDDEN = frozenset({"AVIF", "JXL", "JPEG2000"})
 """Formats whose decoders reduce deeper samples to 8 bits without a sign of it."""
+
+_SEVERAL_SIZES = frozenset({"ICO", "ICNS"})
+"""Formats of one picture in several sizes, each of which may be another drawing."""
 
 _FILLED_MAX = 3
 """Levels of 256 by which rows without data may differ within: upsampled chroma ends in a short gradient."""
@@ -129,7 +132,9 @@ def _by_pillow(data: bytes, max_pixels: int) -> Reading | None:
     """A picture that is not loaded yet, or a JPEG XL; None for one that Pillow gets wrong."""
     jxl.check(data, max_pixels)  # its plug-in decodes a picture to open it
     image = Image.open(io.BytesIO(data), formats=FORMATS)
-    return None if tiff.is_misread(image) else Reading(image, is_whole=_is_comparable(image))
+    if tiff.is_misread(image) or photoshop.is_misread(image, data):
+        return None
+    return Reading(image, is_whole=_is_comparable(image))
 
 
 def _not_an_image(data: bytes, failures: list[Exception]) -> NotAnImage:
@@ -201,8 +206,8 @@ def _is_comparable(image: ImageFile.ImageFile) -> bool:
     """True if the first frame's 8-bit pixels are the whole content of the file."""
     rawmodes = [tile.args if isinstance(tile.args, str) else str((tile.args or ("",))[0]) for tile in image.tile]
     deep = image.info.get("bit_depth", 8) > 8 or any(";16" in rawmode for rawmode in rawmodes) or _hides_depth(image)
-    moving = _is_moving(image)
-    return image.mode in KEEPING_MODES and image.format not in _DEPTH_HIDDEN and not deep and not moving
+    several = _is_moving(image) or (image.format in _SEVERAL_SIZES and len(image.info.get("sizes", ())) > 1)
+    return image.mode in KEEPING_MODES and image.format not in _DEPTH_HIDDEN and not deep and not several
 
 
 def _is_moving(image: ImageFile.ImageFile) -> bool:

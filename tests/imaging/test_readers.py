@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 from drawn import encoded, picture
-from file_formats import EXTRA_WRITERS, WRITERS, Writer, bitmap, by_tifffile, dng, olympus, preview
+from file_formats import EXTRA_WRITERS, WRITERS, Writer, bitmap, by_tifffile, dng, olympus, photoshop, preview
 from numpy.typing import NDArray
 from PIL import Image
 from profiles import ADOBE_RGB, in_space, rgb_profile
@@ -159,6 +159,31 @@ def test_a_layered_psb_is_not_the_same_as_its_flattened_picture() -> None:
     assert np.array_equal(np.asarray(_decode(layered).image), np.asarray(_decode(flat).image))
     assert _decode(flat).pixels is not None
     assert _decode(layered).pixels is None
+
+
+def test_a_selection_saved_in_a_psd_hides_nothing() -> None:
+    """A fourth channel is transparency with a negative number of layers only, as Photoshop marks it."""
+    selected, mask = picture().convert("RGBA"), Image.new("L", (160, 120))
+    mask.paste(255, (80, 0, 160, 120))
+    selected.putalpha(mask)
+    four = photoshop(1, 8, mode="RGBA")(selected)
+    found = _decode(four)
+    assert np.array_equal(np.asarray(found.image), np.asarray(picture()))
+    assert (found.clear, found.pixels) == (None, None)
+    layered = {number: four[:34] + struct.pack(">IIh", 40, 36, number) + bytes(34) + four[38:] for number in (1, -1)}
+    assert _decode(layered[1]).clear is None
+    clear = _decode(layered[-1]).clear
+    assert clear is not None
+    assert clear.getextrema() == (0, 255)
+
+
+def test_an_icon_of_several_sizes_is_not_the_same_as_its_largest() -> None:
+    """The others may be drawn differently; with one size it has the name of its pixels."""
+    icon = picture(64, 64)
+    one, several = (_decode(encoded(icon, "ICO", sizes=sizes)) for sizes in ([(64, 64)], [(16, 16), (64, 64)]))
+    assert np.array_equal(np.asarray(one.image), np.asarray(several.image))
+    assert one.pixels == _decode(encoded(icon, "PNG")).pixels
+    assert several.pixels is None
 
 
 def test_a_png_with_a_large_text_and_profile_is_the_same_pixels() -> None:
