@@ -40,7 +40,7 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 def _flatten(rgba: Image.Image, *, is_unused: bool) -> tuple[Image.Image, Image.Image | None]:
     """``is_unused``: an alpha of 0 everywhere does not count."""
     alpha = rgba.getchannel("A")
-    if (extrema := alpha.getextrema()) == (255, 255) or (is_unused and extrema == (0, 0)):
+    if alpha.getextrema() in ([(255, 255), (0, 0)] if is_unused else [(255, 255)]):
         return rgba.convert("RGB"), None
     canvas = Image.new("RGB", rgba.size, BACKGROUND)
     canvas.paste(rgba, (0, 0), alpha)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Sequence
 from functools import cache
 
 import pytest
 from fingerprints import query_of
-from PIL import ExifTags, Image, ImageDraw
+from PIL import ExifTags, Image, ImageDraw, TiffImagePlugin
 
 from benchmarks.quality.families import TUNED, picture
 from shazimd.fingerprint import Query
+from shazimd.imaging import frames as module
 from shazimd.imaging.decode import decode
 from shazimd.imaging.extract import Extractor
 from shazimd.imaging.frames import later_frames
@@ -62,6 +64,67 @@ def test_an_edited_animation_is_a_copy(edit: str, known: bytes) -> None:
     }
     asked = query(made.get(edit, images), "WEBP" if edit == "webp" else "GIF")
     assert verify(asked.features, known).verdict is Verdict.COPY
+
+
+def test_documents_with_one_cover_are_variants() -> None:
+    """TIFFs of three pages, of which the first is the same; either is asked."""
+    one, other = (query(frames(*numbers)[::3], "TIFF") for numbers in ((1, 2), (3, 4)))
+    assert verify(one.features, other.fingerprint.features).verdict is Verdict.VARIANT
+    assert verify(other.features, one.fingerprint.features).verdict is Verdict.VARIANT
+
+
+@pytest.mark.parametrize("edit", ["compressed", "grey", "turned by its orientation", "halved", "with reduced pages"])
+def test_the_same_pages_are_a_copy(edit: str) -> None:
+    """Saved anew in another way. A reduced picture of a page, and a mask, are no pages."""
+    pages = frames(1, 2)[::3]
+    known = query(pages, "TIFF").fingerprint.features
+    images, options = pages, dict[str, object]()
+    match edit:
+        case "compressed":
+            options = {"compression": "jpeg", "quality": 60}
+        case "grey":
+            images = [image.convert("L") for image in pages]
+        case "turned by its orientation":
+            images = [image.transpose(Image.Transpose.ROTATE_90) for image in pages]
+            options = {"tiffinfo": {274: 6}}
+        case "halved":
+            images = [image.reduce(2) for image in pages]
+    data = saved(images, "TIFF", **options)
+    if edit == "with reduced pages":
+        data = _with_subfiles(pages)
+    assert verify(query_of(data).features, known).verdict is Verdict.COPY
+
+
+def _with_subfiles(pages: Sequence[Image.Image]) -> bytes:
+    """With a picture in fewer pixels behind each page, and a mask behind that."""
+    file = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(file) as writer:
+        for page in pages:
+            for subfile, image in ((2, page), (1, page.reduce(4)), (4, Image.new("1", page.size))):
+                image.save(writer, "TIFF", tiffinfo={254: subfile})
+                writer.newFrame()
+    return file.getvalue()
+
+
+def test_a_tiff_with_one_page_and_with_a_broken_one_has_no_later_pages() -> None:
+    """The first page is all that is known of them."""
+    data = saved(frames(1)[::3], "TIFF")
+    first = struct.unpack_from("<I", data, 4)[0]
+    behind = first + 2 + 12 * struct.unpack_from("<H", data, first)[0]
+    second = struct.unpack_from("<I", data, behind)[0]
+    alone, broken = data[:behind] + bytes(4) + data[behind + 4 :], data[:second] + bytes(99) + data[second + 99 :]
+    assert later_frames(data, "TIFF") is not None
+    for each in (alone, broken, _with_subfiles(frames()[:1])):
+        assert later_frames(each, "TIFF") is None
+
+
+def test_no_page_of_too_many_pixels_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two pages have together as many as all frames of an animation."""
+    data = saved(frames(1)[::3], "TIFF")
+    monkeypatch.setattr(module, "_PIXELS_MAX", 2 * 240 * 240)
+    assert later_frames(data, "TIFF") is not None
+    monkeypatch.setattr(module, "_PIXELS_MAX", 2 * 240 * 240 - 1)
+    assert later_frames(data, "TIFF") is None
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "PNG"])
