@@ -7,9 +7,10 @@ import struct
 from collections.abc import Sequence
 from functools import cache
 
+import numpy as np
 import pytest
 from fingerprints import query_of
-from PIL import ExifTags, Image, ImageDraw, TiffImagePlugin
+from PIL import ExifTags, Image, ImageDraw, ImageFont, TiffImagePlugin
 
 from benchmarks.quality.families import TUNED, picture
 from shazimd.fingerprint import Query
@@ -71,6 +72,32 @@ def test_documents_with_one_cover_are_variants() -> None:
     one, other = (query(frames(*numbers)[::3], "TIFF") for numbers in ((1, 2), (3, 4)))
     assert verify(one.features, other.fingerprint.features).verdict is Verdict.VARIANT
     assert verify(other.features, one.fingerprint.features).verdict is Verdict.VARIANT
+
+
+@cache
+def text(seed: int) -> Image.Image:
+    """A page of paragraphs in one column, as all other seeds have it."""
+    rng, page, font = np.random.default_rng(seed), Image.new("RGB", (620, 877), "white"), ImageFont.load_default(14)
+    draw, top = ImageDraw.Draw(page), 70
+    while top < 790:
+        for _ in range(rng.integers(3, 9)):
+            words = rng.choice(["of", "the", "payment", "lessee", "within", "premises", "shall", "notice"], 9)
+            draw.text((70, top), " ".join(words), "black", font)
+            top += 18
+        top += 18
+    return page
+
+
+def test_documents_of_text_with_one_cover_are_variants() -> None:
+    """Their pages are the same grey column from afar; the same pages in black and white, and halved, are a copy."""
+    cover = frames()[0].resize((620, 877))
+    one, other = ([cover, *(text(seed) for seed in seeds)] for seeds in ((1, 2), (3, 4)))
+    known = query(one, "TIFF").fingerprint.features
+    assert verify(query(other, "TIFF").features, known).verdict is Verdict.VARIANT
+    assert verify(query([image.reduce(2) for image in one], "TIFF").features, known).verdict is Verdict.COPY
+    assert (
+        verify(query([cover, *(page.convert("1") for page in one[1:])], "TIFF").features, known).verdict is Verdict.COPY
+    )
 
 
 @pytest.mark.parametrize("edit", ["compressed", "grey", "turned by its orientation", "halved", "with reduced pages"])
