@@ -135,7 +135,7 @@ def photoshop(version: int, bits: int, *, packed: bool = False, mode: str = "RGB
         if mode == "CMYK":
             samples = samples.max() - samples
         planes = [np.ascontiguousarray(samples[..., n]) for n in range(samples.shape[2])]
-        number = {"RGB": 3, "CMYK": 4}[mode]
+        number = {"RGB": 3, "RGBA": 3, "CMYK": 4}[mode]
         head = struct.pack(">4sH6xHIIHH", b"8BPS", version, len(planes), image.height, image.width, bits, number)
         head += bytes(4 + 4 + (4 if version == 1 else 8))
         if not packed:

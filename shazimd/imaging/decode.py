@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import pillow_heif
 from PIL import (
     AvifImagePlugin,
-    ExifTags,
     Image,
     ImageChops,
     ImageFile,
@@ -32,8 +31,9 @@ from shazimd.imaging import effort
 from shazimd.imaging.bounds import JpegStructure, check_density, check_png, jpeg_structure
 from shazimd.imaging.colour import to_srgb
 from shazimd.imaging.frames import CUT_IN_HEADER
+from shazimd.imaging.orientation import orientation, upright
 from shazimd.imaging.pixels import name_of_coded_jpeg, name_of_decoded
-from shazimd.imaging.readers import AFTER_PILLOW, BEFORE_PILLOW, jxl, tiff
+from shazimd.imaging.readers import AFTER_PILLOW, BEFORE_PILLOW, jxl, photoshop, tiff
 from shazimd.imaging.readers.cut import as_far_as_it_goes
 from shazimd.imaging.readers.reading import NeedsExtra, Reading, check_size
 from shazimd.imaging.rgb import KEEPING_MODES, over_black, shows_nothing, to_rgb
@@ -64,19 +64,11 @@ _JPEG_PIECE_BYTES = 1 << 24
 _DEPTH_HIDDEN = frozenset({"AVIF", "JXL", "JPEG2000"})
 """Formats whose decoders reduce deeper samples to 8 bits without a sign of it."""
 
+_SEVERAL_SIZES = frozenset({"ICO", "ICNS"})
+"""Formats of one picture in several sizes, each of which may be another drawing."""
+
 _FILLED_MAX = 3
 """Levels of 256 by which rows without data may differ within: upsampled chroma ends in a short gradient."""
-
-_TURN = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""Transposition to upright, by EXIF orientation (CIPA DC-008, 4.6.5.1.6)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +132,9 @@ def _by_pillow(data: bytes, max_pixels: int) -> Reading | None:
     """A picture that is not loaded yet, or a JPEG XL; None for one that Pillow gets wrong."""
     jxl.check(data, max_pixels)  # its plug-in decodes a picture to open it
     image = Image.open(io.BytesIO(data), formats=FORMATS)
-    return None if tiff.is_misread(image) else Reading(image, is_whole=_is_comparable(image))
+    if tiff.is_misread(image) or photoshop.is_misread(image, data):
+        return None
+    return Reading(image, is_whole=_is_comparable(image))
 
 
 def _not_an_image(data: bytes, failures: list[Exception]) -> NotAnImage:
@@ -168,19 +162,20 @@ def _picture(reading: Reading, data: bytes, structure: JpegStructure | None, sid
     if not drafted:
         full = image.size  # loading turns a TIFF, and finds an ICO's largest picture
         check_size(full, max_pixels)
-    orientation = _orientation(image)
+    turn = orientation(image)
     rgb, alpha = to_rgb(image)
     if reading.is_damaged:
         rows = _rows_there(rgb)
         full = full[0], max(1, round(full[1] * rows / rgb.height))
         rgb, alpha = rgb.crop((0, 0, rgb.width, rows)), alpha and alpha.crop((0, 0, rgb.width, rows))
-    shown, opaque = _upright(to_srgb(rgb, image, data), orientation), alpha and _upright(alpha, orientation)
+    shown, opaque = upright(to_srgb(rgb, image, data), turn), alpha and upright(alpha, turn)
     pixels = None
-    if reading.is_whole and not drafted:
-        pixels = name_of_decoded(_upright(rgb, orientation), opaque)
+    is_clear = opaque is not None and opaque.getextrema() == (0, 0)  # all such pictures of a size would have one name
+    if reading.is_whole and not drafted and not is_clear:
+        pixels = name_of_decoded(upright(rgb, turn), opaque)
     elif reading.is_whole and structure:
-        pixels = name_of_coded_jpeg(data, structure, orientation)
-    width, height = reversed(full) if orientation >= 5 else full
+        pixels = name_of_coded_jpeg(data, structure, turn)
+    width, height = reversed(full) if turn >= 5 else full
     clear = opaque and ImageChops.invert(opaque)
     on_black = clear is not None and shows_nothing(shown)
     shown = over_black(shown, clear) if clear and on_black else shown
@@ -211,8 +206,8 @@ def _is_comparable(image: ImageFile.ImageFile) -> bool:
     """True if the first frame's 8-bit pixels are the whole content of the file."""
     rawmodes = [tile.args if isinstance(tile.args, str) else str((tile.args or ("",))[0]) for tile in image.tile]
     deep = image.info.get("bit_depth", 8) > 8 or any(";16" in rawmode for rawmode in rawmodes) or _hides_depth(image)
-    moving = _is_moving(image)
-    return image.mode in KEEPING_MODES and image.format not in _DEPTH_HIDDEN and not deep and not moving
+    several = _is_moving(image) or (image.format in _SEVERAL_SIZES and len(image.info.get("sizes", ())) > 1)
+    return image.mode in KEEPING_MODES and image.format not in _DEPTH_HIDDEN and not deep and not several
 
 
 def _is_moving(image: ImageFile.ImageFile) -> bool:
@@ -229,18 +224,3 @@ def _hides_depth(image: ImageFile.ImageFile) -> bool:
     if image.format == "PPM":
         return any(isinstance(tile.args, tuple) and tile.args[-1] not in (1, 255) for tile in image.tile)
     return any(tile.codec_name == "SGI16" for tile in image.tile)
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation to apply, 1 (upright) to 8."""
-    if image.format == "JXL" and not getattr(image, "jpeg", False):
-        return 1  # libjxl has applied its own header; EXIF is to be ignored (ISO 18181-2)
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-        return int(value) if value in _TURN else 1  # programs also write a rational or a float
-    except Exception:  # unreadable EXIF is ignored, as in every viewer
-        return 1
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    return image.transpose(_TURN[orientation]) if orientation in _TURN else image

@@ -91,7 +91,7 @@ class Features:
     """a page, chart or drawing rather than a photograph: mostly flat ground"""
     is_mirrored: bool = False
     frames: NDArray[np.uint8] | None = None
-    """later frames of an animation, never mirrored; see ``frames.later_frames``"""
+    """later frames of an animation or pages of a TIFF, never mirrored; see ``frames.later_frames``"""
     is_doubled: bool = False
     """each feature stands beside that of the negative"""
 
@@ -157,6 +157,7 @@ class Features:
             words=np.concatenate([self.words, turned.words]),
             bits=np.concatenate([self.bits, turned.bits]),
             small=self.small.on(ground),
+            frames=None,  # their grounds are not kept
             is_doubled=True,
         )
 

@@ -13,6 +13,8 @@ program that wrote the file."""
 KEEPING_MODES = frozenset({"1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBX"})
 """Modes with a lossless conversion to RGB and alpha, unlike CMYK, LAB and deeper samples."""
 
+_ALPHA_UNUSED = frozenset({"BMP", "DDS", "TGA"})
+"""Formats whose fourth byte is often unused, and 0: in one that is 0 everywhere, the colours are meant to be seen."""
 _PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 """Modes of colours multiplied by alpha, and the modes that they are converted to."""
 _EMPTY_MIN = 230
@@ -22,6 +24,7 @@ _DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 def to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """The picture as RGB over ``BACKGROUND``, and its alpha (mode L) unless all pixels are opaque."""
+    kind = image.format
     if image.mode in _DEEP_MODES:
         return _eight_bits(image).convert("RGB"), None
     if image.mode == "LAB":
@@ -29,13 +32,15 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     if image.mode in _PREMULTIPLIED:
         image = image.convert(_PREMULTIPLIED[image.mode])
     if image.has_transparency_data:
-        return _flatten(image if image.mode == "RGBA" else image.convert("RGBA"))  # to convert RGBA would copy it
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")  # to convert RGBA would copy it
+        return _flatten(rgba, is_unused=kind in _ALPHA_UNUSED)
     return image if image.mode == "RGB" else image.convert("RGB"), None  # converting RGB to RGB copies it
 
 
-def _flatten(rgba: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+def _flatten(rgba: Image.Image, *, is_unused: bool) -> tuple[Image.Image, Image.Image | None]:
+    """``is_unused``: an alpha of 0 everywhere does not count."""
     alpha = rgba.getchannel("A")
-    if alpha.getextrema() == (255, 255):
+    if alpha.getextrema() in ([(255, 255), (0, 0)] if is_unused else [(255, 255)]):
         return rgba.convert("RGB"), None
     canvas = Image.new("RGB", rgba.size, BACKGROUND)
     canvas.paste(rgba, (0, 0), alpha)

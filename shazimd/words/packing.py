@@ -23,7 +23,7 @@ HEADER = struct.Struct("<BBHHH")
 DRAWN = 1
 """Flag: the picture is a page, chart or drawing, kept in more pixels than a photograph."""
 MOVING = 2
-"""Flag: an animation, of which two later frames are kept, too."""
+"""Flag: an animation, or a TIFF of several pages, of which two later ones are kept, too."""
 CLEAR, ON_BLACK = 4, 8
 """Flags: the picture has transparent pixels, and how far each is transparent is kept; these are black and not white."""
 PRINT = 16

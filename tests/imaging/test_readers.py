@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 from drawn import encoded, picture
-from file_formats import EXTRA_WRITERS, WRITERS, Writer, by_tifffile, dng, olympus, preview
+from file_formats import EXTRA_WRITERS, WRITERS, Writer, bitmap, by_tifffile, dng, olympus, photoshop, preview
 from numpy.typing import NDArray
 from PIL import Image
 from profiles import ADOBE_RGB, in_space, rgb_profile
@@ -88,6 +88,37 @@ def test_one_photo_in_every_format_is_a_copy_of_each_other(groceries: Path) -> N
     assert missed == []
 
 
+def _with_empty_alpha(kind: str, image: Image.Image) -> bytes:
+    """With four channels, of which the last is 0 everywhere."""
+    clear = image.convert("RGBA")
+    clear.putalpha(0)
+    if not kind.startswith("BMP"):
+        return encoded(clear, kind)
+    bits, masks, alpha = 32, (0xFF0000, 0xFF00, 0xFF, 0), 0xFF << 24
+    if kind == "BMP, 4-4-4-4":
+        bits, masks, alpha = 16, (0xF00, 0xF0, 0xF, 0), 0xF000
+    data = bitmap(bits, masks)(image)
+    return data[:66] + struct.pack("<I", alpha) + data[70:]
+
+
+@pytest.mark.parametrize("kind", ["BMP", "BMP, 4-4-4-4", "DDS", "TGA"])
+def test_colours_count_where_alpha_is_0_everywhere(kind: str) -> None:
+    """Programs leave the fourth byte of these formats unused."""
+    one, other = picture(seed=1), picture(seed=2)
+    found, again = (_decode(_with_empty_alpha(kind, each)) for each in (one, other))
+    assert found.clear is None
+    assert np.abs(np.asarray(found.image, int) - np.asarray(one)).max() <= (17 if "4" in kind else 0)
+    assert found.pixels is None or found.pixels != again.pixels
+    assert (found.pixels is None) == ("4" in kind)
+
+
+def test_pictures_in_which_nothing_shows_have_no_name_of_their_pixels() -> None:
+    """Whatever is hidden there, all of one size would have the same."""
+    clear = picture().convert("RGBA")
+    clear.putalpha(0)
+    assert _decode(encoded(clear, "PNG")).pixels is None
+
+
 @pytest.mark.parametrize("name", ["PPM", "SGI"])
 def test_16_bits_with_other_samples_are_not_the_same_pixels(name: str) -> None:
     """Formats of which Pillow gives 8 bits without a sign of it have no name of their pixels."""
@@ -128,6 +159,31 @@ def test_a_layered_psb_is_not_the_same_as_its_flattened_picture() -> None:
     assert np.array_equal(np.asarray(_decode(layered).image), np.asarray(_decode(flat).image))
     assert _decode(flat).pixels is not None
     assert _decode(layered).pixels is None
+
+
+def test_a_selection_saved_in_a_psd_hides_nothing() -> None:
+    """A fourth channel is transparency with a negative number of layers only, as Photoshop marks it."""
+    selected, mask = picture().convert("RGBA"), Image.new("L", (160, 120))
+    mask.paste(255, (80, 0, 160, 120))
+    selected.putalpha(mask)
+    four = photoshop(1, 8, mode="RGBA")(selected)
+    found = _decode(four)
+    assert np.array_equal(np.asarray(found.image), np.asarray(picture()))
+    assert (found.clear, found.pixels) == (None, None)
+    layered = {number: four[:34] + struct.pack(">IIh", 40, 36, number) + bytes(34) + four[38:] for number in (1, -1)}
+    assert _decode(layered[1]).clear is None
+    clear = _decode(layered[-1]).clear
+    assert clear is not None
+    assert clear.getextrema() == (0, 255)
+
+
+def test_an_icon_of_several_sizes_is_not_the_same_as_its_largest() -> None:
+    """The others may be drawn differently; with one size it has the name of its pixels."""
+    icon = picture(64, 64)
+    one, several = (_decode(encoded(icon, "ICO", sizes=sizes)) for sizes in ([(64, 64)], [(16, 16), (64, 64)]))
+    assert np.array_equal(np.asarray(one.image), np.asarray(several.image))
+    assert one.pixels == _decode(encoded(icon, "PNG")).pixels
+    assert several.pixels is None
 
 
 def test_a_png_with_a_large_text_and_profile_is_the_same_pixels() -> None:

@@ -1,4 +1,4 @@
-"""The merged picture of a Photoshop file: of 16 and 32 bits, and of the large format (PSB).
+"""The merged picture of a Photoshop file: of 16 and 32 bits, with a saved selection, and of the large format (PSB).
 
 The layout is that of Adobe's "Photoshop File Formats Specification". Pillow unpacks the run lengths.
 """
@@ -22,6 +22,17 @@ _CHANNELS = {_GREY: 1, _INDEXED: 1, _RGB: 3, _CMYK: 4, _DUOTONE: 1}
 _DTYPES = {8: ">u1", 16: ">u2", 32: ">f4"}
 _RAW, _PACKED = 0, 1
 _ICC_PROFILE = 1039
+
+
+def is_misread(image: Image.Image, data: bytes) -> bool:
+    """Whether Pillow takes a saved selection for transparency, which a negative number of layers alone announces."""
+    if image.format != "PSD" or image.mode != "RGBA":
+        return False
+    at = _HEADER.size
+    for _ in range(2):
+        _, at = _section(data, at, 4)
+    has_layers = int.from_bytes(data[at : at + 4], "big") > 0
+    return not has_layers or data[at + 8 : at + 9] < b"\x80"  # the sign of their number, behind two lengths
 
 
 def read(data: bytes, max_pixels: int) -> Reading | None:

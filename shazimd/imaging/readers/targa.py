@@ -58,7 +58,7 @@ def _colours(cells: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
         fields = np.dstack([words >> 10 & 31, words >> 5 & 31, words & 31])
         return (fields * np.float32(255 / 31) + np.float32(0.5)).astype(np.uint8)
     rgb = cells[..., 2::-1]
-    return np.dstack([rgb, cells[..., 3]]) if bits == 32 and cells[..., 3].any() else rgb
+    return np.dstack([rgb, cells[..., 3]]) if bits == 32 else rgb
 
 
 def _unpacked(data: bytes, unit: int, pixels: int) -> bytes:
