@@ -29,9 +29,9 @@ def small_disk(mount: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def running(tmp_path: Path, small_disk: Path) -> Iterator[World]:
-    """A daemon at rest, whose store lies on a small disk."""
+    """A daemon at rest, whose store lies on a small disk, in a directory whose name is not UTF-8."""
     with world(tmp_path) as running:
-        running.store = small_disk / "store"
+        running.store = small_disk / os.fsdecode(b"store\xff")
         (running.root / "first.ppm").write_bytes(picture(0))
         running.start()
         running.rest()
