@@ -8,6 +8,7 @@ from shazimd.cli import add_json
 from shazimd.cli.arguments import since
 from shazimd.cli.output import path_text, per_cent, report_none, say, say_json
 from shazimd.client import Client
+from shazimd.errors import DaemonUnreachable
 from shazimd.text import alert_line, columns_of
 
 TYPE_CHECKING = False
@@ -65,12 +66,17 @@ def _id_before(client: Client, since: int | str | None) -> int | None:
 
 
 def _follow(client: Client, args: Namespace, since: int | None) -> None:
-    """Print alerts until DaemonUnreachable is raised. The daemon ends a stream when its client is slow or at a restart:
-    reconnect."""
+    """Print alerts until DaemonUnreachable is raised by a stream without any. The daemon ends a stream when its client
+    is slow or at a restart, and cuts off one that is not read for long: reconnect."""
     while True:
-        for alert in client.events(since):
-            since = alert["id"]
-            _print_alert(alert, args)
+        last = since
+        try:
+            for alert in client.events(since):
+                since = alert["id"]
+                _print_alert(alert, args)
+        except DaemonUnreachable:
+            if since == last:
+                raise
 
 
 def _print_alert(alert: Alert, args: Namespace) -> None:

@@ -180,6 +180,7 @@ class DaemonService:
         self, path: bytes | None, *, deleted: bool = False, content: Digest | None = None, ignore: bool = False
     ) -> ForgetReply:
         library, committer = self._app.library, self._app.committer
+        committer.expect_writable()
         if path is not None:
             return self._forget_path(self._app.run.roots.known_path(path), ignore=ignore)
         if content is not None:
@@ -198,6 +199,7 @@ class DaemonService:
         return [path_fields(path) for path in self._app.ignored.all()]
 
     def unignore(self, path: bytes) -> RescanReply:
+        self._app.committer.expect_writable()
         if path not in self._app.ignored.all():
             path = self._app.run.roots.known_path(path)  # as it was ignored by
         self._app.ignored.remove(path)
@@ -244,11 +246,13 @@ class DaemonService:
         return decide.listed(self._app.store, after, limit)
 
     def decide(self, body: bytes, uid: int | None, *, accept_unknown: bool) -> list[int]:
+        self._app.committer.expect_writable()
         made = decide.add(self._app.committer, body, uid, accept_unknown=accept_unknown)
         self._app.duplicates.settle(made.digests)
         return made.ids
 
     def undo(self, number: int) -> DecisionMessage:
+        self._app.committer.expect_writable()
         undone = decide.undo(self._app.store, self._app.committer, number)
         self._app.duplicates.settle(bytes.fromhex(digest) for digest in undone["contents"])
         return undone

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, cast
@@ -163,15 +163,15 @@ class Alerts:
             self._logged = alert["id"]
             self.last = alert
             for subscriber in list(self._subscribers):
-                try:
+                if subscriber.qsize() < SUBSCRIBER_BACKLOG_MAX:
                     subscriber.put_nowait(alert)
-                except queue.Full:
+                else:
                     self._drop(subscriber)
 
     @contextmanager
     def subscribe(self) -> Iterator[Inbox]:
-        """While entered, a queue of new alerts. A full queue is dropped: its last element is None."""
-        inbox: Inbox = queue.Queue(SUBSCRIBER_BACKLOG_MAX)
+        """While entered, a queue of new alerts. A full queue is dropped: all that it has stays, then comes None."""
+        inbox: Inbox = queue.Queue(SUBSCRIBER_BACKLOG_MAX + 1)
         with self._lock:
             self._subscribers.append(inbox)
         try:
@@ -190,6 +190,7 @@ class Alerts:
             log.warning("alerts_may_repeat", reason=str(error))
 
     def _drop(self, subscriber: Inbox) -> None:
+        # Without the oldest alert, a client that connects again after the latest would never get it.
         self._subscribers.remove(subscriber)
-        subscriber.get_nowait()
-        subscriber.put_nowait(None)
+        with suppress(queue.Full):  # it has its end already, since the server stops
+            subscriber.put_nowait(None)

@@ -24,6 +24,7 @@ from shazimd.errors import StoreError, StoreFull, Unavailable
 from shazimd.ingest.turn import ComputingTurn
 from shazimd.store.base import BulkWriter, Store
 from shazimd.telemetry.log import lines_together
+from shazimd.text import printable
 
 log = structlog.get_logger()
 
@@ -63,7 +64,7 @@ class Committer:
         """entered contexts of ``coming``"""
         self._computing = threading.Lock()
         self.fault: str | None = None
-        """the reason why the store is not writable at present"""
+        """the reason why the store is not writable at present, ``printable``"""
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
         self._thread.start()
 
@@ -204,7 +205,7 @@ class Committer:
             try:
                 result = work()
             except StoreFull as error:
-                if not self._wait_for_space(str(error)):
+                if not self._wait_for_space(printable(str(error))):
                     raise
             else:
                 if self.fault:

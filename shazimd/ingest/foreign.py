@@ -91,7 +91,9 @@ class ForeignFiles:
     def forget(self, host: str) -> int:
         """Remove all files of a host; their number. Contents that no other file has stay for their grace.
 
-        The host may have had this host's name: a host that takes the name of one it followed forgets that one."""
+        The host may have had this host's name: a host that takes the name of one it followed forgets that one.
+        Raises Unavailable while the store is not writable."""
+        self._committer.expect_writable()
         root, total = _root(host), 0
         while removed := self._committer.submit(partial(_remove_some, root=root)).result():
             total += removed

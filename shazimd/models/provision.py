@@ -15,6 +15,7 @@ from shazimd.errors import Forbidden, ModelError, StoreError
 from shazimd.models.model import BUNDLED, ModelInfo, check_digest, check_runtime
 from shazimd.models.registry import Registry, UnderWay
 from shazimd.protocol.status import InstalledModel, InstallProgress, ModelStatus
+from shazimd.text import printable
 
 log = structlog.get_logger()
 
@@ -161,8 +162,8 @@ class Provision:
             self._registry.adopt(self._staged, self._handle)
 
     def _log_fault(self, error: ModelError | StoreError, **facts: float) -> None:
-        if str(error) != self.fault and not self._stopping.is_set():
-            self.fault = str(error)
+        if (fault := printable(str(error))) != self.fault and not self._stopping.is_set():
+            self.fault = fault
             log.warning("model_missing", handle=self._handle, reason=self.fault, matching="hashes only", **facts)
 
 

@@ -30,6 +30,7 @@ from shazimd.protocol import ErrorReply
 from shazimd.server.forms import FormFiles
 from shazimd.server.users import Shares
 from shazimd.server.verbs import JSON, JSON_LINES
+from shazimd.text import printable
 
 T = TypeVar("T")
 
@@ -171,7 +172,8 @@ class JsonResponse(Response):
 
 
 def error_reply(code: str, message: str) -> ErrorReply:
-    return {"error": {"code": code, "message": message}}
+    """An error's JSON, which takes no names that are not UTF-8: see ``printable``."""
+    return {"error": {"code": code, "message": printable(message)}}
 
 
 async def on_shazimd_error(_request: Request, error: Exception) -> Response:

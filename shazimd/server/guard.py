@@ -21,6 +21,8 @@ HEAD_S = 10.0
 """from the connection, or the first byte of a later request, to the end of the headers"""
 UNREAD_S = 30.0
 """from a full write buffer, since the client does not read, to the end of the connection"""
+STREAM_UNREAD_S = 600.0
+"""the same amid a stream, which a person may read page by page; after UNREAD_S it gives way to another connection"""
 CONNECTIONS_MAX = 256
 """Below the usual limit of 1024 open files."""
 CONNECTIONS_OF_A_USER_MAX = 128
@@ -43,6 +45,8 @@ class GuardedProtocol(HttpToolsProtocol):
     _in_body = False
     _lingers = False
     """the answer was the last; what still comes of a refused body is thrown away"""
+    _stalls = False
+    """the client has not read its stream for UNREAD_S"""
     _waiting_since = 0.0
     """when the client's turn began; the event loop's own clock has milliseconds only"""
     peer: Peer
@@ -108,11 +112,13 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._unread_timer = self.loop.call_later(UNREAD_S, self.transport.abort)
+        self._waiting_since = time.monotonic()
+        self._unread_timer = self.loop.call_later(UNREAD_S, self._unread)
 
     def resume_writing(self) -> None:
         super().resume_writing()
         _cancel(self._unread_timer)
+        self._stalls = False
 
     def send_400_response(self, msg: str) -> None:
         too_many = f"more than {PIPELINED_MAX} requests were sent ahead"
@@ -143,11 +149,19 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _waits_for_client(self) -> bool:
         if self.transport.is_closing():
-            return False
-        return self._in_body or self.cycle is None or self.cycle.response_complete
+            return self._stalls
+        return self._stalls or self._in_body or self.cycle is None or self.cycle.response_complete
 
     def _head_too_slow(self) -> None:
         self._refuse(408, "timeout", f"the headers took more than {HEAD_S:g} s")
+
+    def _unread(self) -> None:
+        answer = self._at_work or self.cycle
+        if answer is not None and answer.chunked_encoding:
+            self._stalls = True
+            self._unread_timer = self.loop.call_later(STREAM_UNREAD_S - UNREAD_S, self.transport.abort)
+        else:
+            self.transport.abort()
 
     def _abandoned(self) -> RequestResponseCycle | None:
         """The request at work, whose answer goes nowhere from now on: to write it to a closed transport is an error
@@ -157,6 +171,10 @@ class GuardedProtocol(HttpToolsProtocol):
         return self._at_work
 
     def _refuse(self, status: int, code: str, message: str) -> None:
+        if self._stalls:  # the refusal would be amid the stream, and wait as that does
+            self._stalls = False
+            self.transport.abort()
+            return
         body = msgspec.json.encode({"error": {"code": code, "message": message}})
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         if not self._lingers:

@@ -14,6 +14,7 @@ import msgspec
 
 from shazimd.errors import ConfigError, NotReady, ShazimdError, Unavailable
 from shazimd.posix.files import try_lock
+from shazimd.text import printable
 
 PATH_BYTES_MAX = 107
 """sockaddr_un.sun_path has 108 bytes, the last is zero: unix(7)"""
@@ -92,7 +93,8 @@ def refuse_waiting(listeners: Iterable[socket.socket], error: ShazimdError) -> N
     """Answer all clients that wait to be accepted with the reason for not serving them.
 
     The service manager would start the daemon again and again for a client that is not accepted."""
-    body = msgspec.json.encode({"error": {"code": Unavailable.code, "message": f"the daemon can't start: {error}"}})
+    message = printable(f"the daemon can't start: {error}")
+    body = msgspec.json.encode({"error": {"code": Unavailable.code, "message": message}})
     head = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close\r\n"
     answer = head + b"content-length: %d\r\n\r\n" % len(body) + body
     for listener in listeners:

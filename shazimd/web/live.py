@@ -62,7 +62,7 @@ class LiveHub:
 
     def subscribe(self) -> LiveQueue:
         """A queue of events, None at the end. Called in the event loop."""
-        queue: LiveQueue = asyncio.Queue(WAITING_MAX)
+        queue: LiveQueue = asyncio.Queue(WAITING_MAX + 1)
         self._queues.add(queue)
         self._watched.set()
         if self._ended.is_set():
@@ -76,9 +76,7 @@ class LiveHub:
 
     def _close(self, queue: LiveQueue) -> None:
         self._queues.discard(queue)
-        if queue.full():
-            queue.get_nowait()
-        queue.put_nowait(None)
+        queue.put_nowait(None)  # the last place; the tab asks for what comes after the last event that it got
 
     def _send(self, event: LiveEvent) -> None:
         assert self._loop is not None
@@ -87,7 +85,7 @@ class LiveHub:
 
     def _send_all(self, event: LiveEvent) -> None:
         for queue in list(self._queues):
-            if queue.full():
+            if queue.qsize() >= WAITING_MAX:
                 self._close(queue)
             else:
                 queue.put_nowait(event)

@@ -15,6 +15,7 @@ from fake_service import FakeService, alert, serving
 from patience import PATIENCE_S, wait_for
 
 from shazimd.protocol import Alert, PairLine
+from shazimd.server import guard
 
 
 def test_alerts(run: Any, service: FakeService) -> None:
@@ -81,6 +82,27 @@ def test_followed_alerts_survive_being_dropped(service: FakeService, socket_path
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_alerts_that_are_followed_through_a_pause_all_arrive(
+    service: FakeService, socket_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow program behind the pipe misses none: the daemon cuts off a stream that is not read, and the command reads
+    on in another one."""
+    monkeypatch.setattr(guard, "UNREAD_S", 0.05)
+    monkeypatch.setattr(guard, "STREAM_UNREAD_S", 0.1)
+    service.stored = [alert(number) for number in range(1, 5001)]
+    process = shazimctl("alerts", "--since", "0", "--follow", "--json")
+    assert process.stdout is not None
+    first = json.loads(process.stdout.readline())
+    wait_for(lambda: not service.subscribers)
+    told = [first, *(json.loads(process.stdout.readline()) for _ in range(4999))]
+    assert service.stored == told
+    wait_for(lambda: service.subscribers == 1)
+    service.tell(alert(5001))
+    assert json.loads(process.stdout.readline()) == alert(5001)
+    process.send_signal(signal.SIGINT)
+    process.communicate()
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])

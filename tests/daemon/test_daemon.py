@@ -221,8 +221,9 @@ def test_a_bad_file_is_one_line_and_the_daemon_carries_on(
     assert (1, 1, 1) == (len(daemon.events("image_failed")), daemon.status()["failed"], daemon.status()["images"])
 
 
-def test_a_store_whose_name_is_not_utf8_and_a_root_with_two_slashes(daemon: DaemonProcess) -> None:
-    """The daemon starts, its status has both, and the store is checked beside it."""
+def test_a_store_whose_name_is_not_utf8_and_a_root_with_two_slashes(daemon: DaemonProcess, tmp_path: Path) -> None:
+    """The daemon starts, its status has both, and the store is checked beside it. A second daemon is refused with the
+    reason."""
     store = str(daemon.store) + os.fsdecode(b"\xff")
     daemon.arguments[0] = "/" + str(daemon.root)
     daemon.start("--store", store)
@@ -232,6 +233,10 @@ def test_a_store_whose_name_is_not_utf8_and_a_root_with_two_slashes(daemon: Daem
     assert (1, [str(daemon.root)]) == (status["images"], [root["path"] for root in status["roots"]])
     assert os.fsencode(store) == path_bytes(status["store"])
     assert 0 == daemon.ctl("store", "--store", store, "check").returncode
+    (tmp_path / "second").mkdir()
+    with daemon_process(tmp_path / "second") as second:
+        assert 5 == second.spawn("--store", store).wait(PATIENCE_S)
+        assert "held by process" in second.events()[-1]["reason"]  # and no traceback
 
 
 def test_a_name_that_is_not_utf8_is_given_exactly(daemon: DaemonProcess) -> None:

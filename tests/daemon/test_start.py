@@ -178,7 +178,8 @@ def test_a_stop_ends_patience() -> None:
 
 
 def test_clients_that_wait_are_answered_when_the_start_fails(tmp_path: Path) -> None:
-    """Each gets the reason, and none is left: the service manager would start the daemon for it again and again."""
+    """Each gets the reason, also if a name in it is not UTF-8, and none is left: the service manager would start the
+    daemon for it again and again."""
     path = str(tmp_path / "s")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
@@ -194,8 +195,8 @@ def test_clients_that_wait_are_answered_when_the_start_fails(tmp_path: Path) -> 
         for client in clients:
             client.start()
         while any(client.is_alive() for client in clients):
-            refuse_waiting([listener], ConfigError("c.toml: a typing error"))
+            refuse_waiting([listener], ConfigError("\udcff/c.toml: a typing error"))
             clients[0].join(0.01)
         with pytest.raises(BlockingIOError):
             listener.accept()
-    assert [str(error) for error in errors] == ["the daemon can't start: c.toml: a typing error"] * 3
+    assert [str(error) for error in errors] == ["the daemon can't start: \\xff/c.toml: a typing error"] * 3

@@ -12,6 +12,9 @@ import pytest
 from patience import wait_for
 from world import World, check_store, picture, world
 
+from shazimd.errors import Unavailable
+from shazimd.server.cluster_verbs import FORGET_FOREIGN
+
 MIB = 1 << 20
 
 
@@ -26,9 +29,9 @@ def small_disk(mount: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def running(tmp_path: Path, small_disk: Path) -> Iterator[World]:
-    """A daemon at rest, whose store lies on a small disk."""
+    """A daemon at rest, whose store lies on a small disk, in a directory whose name is not UTF-8."""
     with world(tmp_path) as running:
-        running.store = small_disk / "store"
+        running.store = small_disk / os.fsdecode(b"store\xff")
         (running.root / "first.ppm").write_bytes(picture(0))
         running.start()
         running.rest()
@@ -88,6 +91,26 @@ def test_a_full_disk_holds_up_taking_in_and_nothing_else(running: World, small_d
     ballast.unlink()
     expect_all_taken_in(running)
     assert 1 == len(running.events("store_not_writable"))
+
+
+def test_verbs_that_write_are_refused_while_the_disk_is_full(running: World, small_disk: Path) -> None:
+    """Waiting, a few of them would take all threads of the verbs, and nothing would be answered any more."""
+    fill(small_disk)
+    land_until_it_complains(running)
+    client, path = running.client, os.fsencode(running.root / "first.ppm")
+    verbs: list[Callable[[], object]] = [
+        lambda: client.forget(deleted=True),
+        lambda: client.forget(path),
+        lambda: client.forget(path, ignore=True),
+        lambda: client.unignore(path),
+        lambda: client.decide([{"kind": "not_duplicates", "contents": ["00" * 32, "01" * 32]}], accept_unknown=True),
+        lambda: client.undo(1),
+        lambda: client.ask(FORGET_FOREIGN, host="nas"),
+    ]
+    for verb in (*verbs, *verbs):
+        with pytest.raises(Unavailable, match=r"not writable at present: .*No space left"):
+            verb()
+    assert client.status()["store"]["fault"]
 
 
 def test_a_daemon_stops_though_its_disk_is_full(running: World, small_disk: Path) -> None:

@@ -104,7 +104,10 @@ class World(DaemonProcess):
 
     def known(self) -> Known:
         """Read beside the daemon, which LMDB allows: one consistent picture."""
-        with lmdb.open(str(self.store), readonly=True, max_dbs=TABLES_MAX, create=False) as env, env.begin() as txn:
+        with (
+            lmdb.open(os.fsencode(self.store), readonly=True, max_dbs=TABLES_MAX, create=False) as env,
+            env.begin() as txn,
+        ):
             tables = Tables(*(env.open_db(name.encode(), txn=txn, create=False) for name in Tables._fields))
             reader = Reader(txn, tables, trim=lambda: None)
             digests = {parse_number(key): digest for digest, key in txn.cursor(tables.digests)}

@@ -133,7 +133,8 @@ def test_subscribers_get_what_is_told_while_they_listen(store: Store, committer:
 def test_a_subscriber_who_does_not_listen_is_dropped(
     store: Store, committer: Committer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """He is told of the end; the others go on, and nobody waits for him."""
+    """All that was in the queue stays, then comes the end: read on from the last id, no alert is missed. The others go
+    on, and nobody waits for this one."""
     monkeypatch.setattr(alerts, "SUBSCRIBER_BACKLOG_MAX", 2)
     told = Alerts(store, committer)
     with told.subscribe() as deaf, told.subscribe() as listening:
@@ -142,6 +143,22 @@ def test_a_subscriber_who_does_not_listen_is_dropped(
             told.publish(keep(store, told, f"{number}"))
             heard.append(listening.get_nowait())
         assert 4 == len(heard)
-        last = deaf.get_nowait()
-        assert (last and last["id"], deaf.get_nowait()) == (2, None)
+        got = [deaf.get_nowait() for _ in range(3)]
         assert deaf.empty()
+    assert got.pop() is None
+    with store.read() as reader:
+        assert heard == got + stored(reader, since=2)
+
+
+def test_a_subscriber_with_the_end_of_the_server_in_a_full_queue_is_dropped_too(
+    store: Store, committer: Committer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends its streams while alerts are still published."""
+    monkeypatch.setattr(alerts, "SUBSCRIBER_BACKLOG_MAX", 2)
+    told = Alerts(store, committer)
+    with told.subscribe() as deaf:
+        for number in range(2):
+            told.publish(keep(store, told, f"{number}"))
+        deaf.put_nowait(None)
+        told.publish(keep(store, told, "2"))
+        assert [1, 2, None] == [each and each["id"] for each in (deaf.get_nowait() for _ in range(3))]

@@ -51,10 +51,10 @@ def test_a_handle_that_leads_nowhere_is_told_and_holds_nothing_up(tmp_path: Path
 def test_a_model_that_could_not_be_taken_into_use_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk was full: the reason is kept for the status, and nothing waits for the second try."""
+    """The disk was full: the reason is kept for the status, as JSON takes it, and nothing waits for the second try."""
     monkeypatch.setattr(provision, "RETRY_FIRST_S", 0.02)
     used: queue.SimpleQueue[ModelInfo] = queue.SimpleQueue()
-    faults, seen = [StoreFull("no space left")], list[object]()
+    faults, seen = [StoreFull("/\udcff: no space left")], list[object]()
     providing = Provision(Registry(str(tmp_path / "models")), TINY)
 
     def use(model: ModelInfo) -> None:
@@ -66,7 +66,7 @@ def test_a_model_that_could_not_be_taken_into_use_is_tried_again(
     providing.start(use)
     assert used.get(timeout=PATIENCE_S).source == TINY
     providing.stop()
-    assert seen == [(None, True), ("no space left", False)]
+    assert seen == [(None, True), ("/\\xff: no space left", False)]
     assert providing.fault is None
 
 

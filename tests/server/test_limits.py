@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import threading
+import time
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from fake_service import MAX_BODY_BYTES, FakeService, serving
+from fake_service import MAX_BODY_BYTES, FakeService, alert, serving
 from patience import PATIENCE_S, wait_for
 from raw_http import FORM, IMAGE, ask, connect, error, form, talk
 
 from shazimd import errors
+from shazimd.client import Client
+from shazimd.protocol.groups import GroupMember
 from shazimd.server import bodies, guard
 
 
@@ -227,12 +231,65 @@ def test_connections_that_the_daemon_works_for_are_kept(
         assert b" 200 " in working.recv(65536)
 
 
-def test_an_answer_that_nobody_reads_is_cut_off(
+STREAM = b"GET /v1/duplicates HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture
+def long_stream(service: FakeService) -> int:
+    """The number of groups in a stream that fills all buffers."""
+    file: GroupMember = {"path": "/x", "width": 8, "height": 8, "size_bytes": 9, "score": None, "verdict": None}
+    service.groups = [{"saves_bytes": 1, "members": [file] * 100}] * 500
+    return len(service.groups)
+
+
+@pytest.mark.usefixtures("long_stream")
+def test_a_stream_that_nobody_reads_is_cut_off(
     service: FakeService, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reader that stops reading a long stream loses the connection, and the service's iterator is closed."""
+    """A reader that stops reading for long loses the connection, and the service's iterator is closed."""
     monkeypatch.setattr(guard, "UNREAD_S", 0.05)
-    service.groups = [{"saves_bytes": 1, "members": []}] * 200_000
+    monkeypatch.setattr(guard, "STREAM_UNREAD_S", 0.1)
     with connect(path) as connection:
-        connection.sendall(b"GET /v1/duplicates HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(STREAM)
         assert service.closed.wait(PATIENCE_S)
+
+
+@pytest.mark.parametrize("requests", [1, 2])
+def test_an_answer_that_nobody_reads_is_cut_off_sooner(
+    service: FakeService, path: str, requests: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in memory as a whole; so is one that is not begun behind it."""
+    monkeypatch.setattr(guard, "UNREAD_S", 0.05)
+    service.stored = [{**alert(number), "path": "/" + "x" * 2000} for number in range(1, 1001)]
+    with connect(path) as connection:
+        connection.sendall(b"GET /v1/alerts HTTP/1.1\r\nHost: x\r\n\r\n" * requests)
+        wait_for(lambda: has_ended(connection))
+
+
+def test_a_stream_may_be_read_after_a_pause(long_stream: int, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a person who reads the first page of it."""
+    monkeypatch.setattr(guard, "UNREAD_S", 0.05)
+    groups = Client(path).duplicates()
+    next(groups)
+    time.sleep(0.5)
+    assert long_stream == 1 + sum(1 for _ in groups)
+
+
+@pytest.mark.usefixtures("long_stream")
+def test_a_stream_that_nobody_reads_makes_room(
+    service: FakeService, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is given up at once, rather than after it was read, when another client comes."""
+    monkeypatch.setattr(guard, "UNREAD_S", 0.05)
+    monkeypatch.setattr(guard, "CONNECTIONS_MAX", 1)
+    with connect(path) as connection:
+        connection.sendall(STREAM)
+        wait_for(lambda: ask(path, "GET", "/v1/status")[0] == 200)
+        assert service.closed.wait(PATIENCE_S)
+
+
+def has_ended(connection: socket.socket) -> bool:
+    """Whether the other side has closed; reads nothing."""
+    poll = select.poll()
+    poll.register(connection, select.POLLHUP)
+    return bool(poll.poll(0))

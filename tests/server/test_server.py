@@ -254,6 +254,12 @@ def test_each_error_has_its_code_and_status(
     assert ask(path, "GET", "/v1/status") == (status, {"error": {"code": fails.code, "message": "x"}})
 
 
+def test_an_error_may_name_what_is_not_utf8(service: FakeService, path: str) -> None:
+    """As the directory of the store, which its errors name."""
+    service.fails = errors.StoreFull("/srv/\udcff: no room")
+    assert ask(path, "GET", "/v1/status") == (507, {"error": {"code": "store_full", "message": "/srv/\\xff: no room"}})
+
+
 def test_a_bug_is_a_500_that_tells_nothing_of_the_inside(
     service: FakeService, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:

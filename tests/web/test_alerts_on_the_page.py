@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fake_client import FakeClient
 from page_serving import ServedPage
 from patience import PATIENCE_S, wait_for
 
+from shazimd.client import Client
 from shazimd.text import path_fields, path_fields_as
+from shazimd.web import live
+from shazimd.web.live import LiveHub
 from shazimd.web.render import Templates
 
 ALERT: dict[str, Any] = {
@@ -63,6 +67,29 @@ def test_an_alert_that_comes_while_the_stored_ones_are_read_is_told(
         stream.readline()
         is_open.set()
         assert next_alert(stream) == 1
+
+
+def test_a_slow_tab_misses_no_alert(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its stream ends after all that waited for it, and begins again after the last alert that it got."""
+    monkeypatch.setattr(live, "WAITING_MAX", 2)
+    client, is_over = FakeClient([]), threading.Event()
+    monkeypatch.setattr(client, "status", lambda: is_over.wait(PATIENCE_S))  # a state would wait for the tab as well
+    for number in range(1, 5):
+        client.coming.put({**ALERT, "id": number})
+
+    async def shown() -> list[int]:
+        hub = LiveHub(cast(Client, client), 0)
+        waiting = hub.subscribe()
+        hub.start()
+        await asyncio.to_thread(wait_for, lambda: len(hub.recent()) == 4)
+        ids = []
+        while (event := await waiting.get()) is not None:
+            ids.append(event[1]["id"])
+        hub.end()
+        is_over.set()
+        return [*ids, *(alert["id"] for alert in hub.since(ids[-1]))]
+
+    assert [1, 2, 3, 4] == asyncio.run(shown())
 
 
 @contextmanager
