@@ -197,8 +197,7 @@ def test_signs_of_a_file_that_does_not_answer_are_read_later(renewal: Renewal, t
     facts: Future[PictureFacts] = Future()
     facts.set_result(PictureFacts("camera", "", 90))
     share = _Share()
-    for content in (2, 3):
-        renewal.store.write(lambda writer, content=content: writer.relations.mark(content))
+    renewal.store.write(lambda writer: [writer.relations.mark(content) for content in (2, 3)])
     with closing(Committer(renewal.store)) as committer, closing(_library(renewal.store)) as library:
         library.loaded.result()
         relating = Relating(library, committer, Comparers(renewal.verify, _unasked, lambda _: facts), share)

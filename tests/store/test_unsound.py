@@ -76,7 +76,7 @@ def test_an_unsound_content_keeps_no_other_file_from_other_hosts(tmp_path: Path,
     store = open_store(directory, 64 * MIB)
     store.write(lambda w: begin_sharing(w, is_shared=True))
     before = feed.changes(store, None, None, 10)["after"]
-    bad, good = (store.write(lambda w, n=n: w.add_content(digest_of(b"%d" % n), make_fingerprint(n))) for n in (1, 2))
+    bad, good = (store.write(methodcaller("add_content", digest_of(b"%d" % n), make_fingerprint(n))) for n in (1, 2))
     for path, content in ((b"/bad", bad), (b"/good", good)):
         store.write(methodcaller("put_file", path, FileRow(Stat(1, 2, 3), FileState.INDEXED, content)))
     store.close()

@@ -65,7 +65,7 @@ def test_images_below_a_directory_are_files(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(tmp_path / "socket.jpg"))
     expected = [str(tmp_path / name) for name in ("a.jpg", "link.jpg", "x.jpg", "sub/b.png")]
-    assert expected == list(images_below(str(tmp_path), pytest.fail))
+    assert expected == list(images_below(str(tmp_path), lambda error: pytest.fail(str(error))))
 
 
 def test_a_path_is_admitted_when_all_its_parts_are() -> None:
