@@ -96,10 +96,11 @@ class Relating:
             return False
         judged = [(check, _relations(check)) for check in checks]
         self._committer.submit(partial(_put_judged, judged)).result()
+        compared = []
         for check in checks:
             self._settle(check.content, self._comparers)
-            self._read_signs_or_put_off(check.content, self._comparers)
-        compared = [check for check in checks if check.content not in self._put_off]
+            if self._read_signs_or_put_off(check.content, self._comparers):
+                compared.append(check)
         self._committer.submit(lambda writer: _unmark(writer, compared)).result()
         self._done += len(compared)
         self._spent_s += time.monotonic() - started
@@ -120,13 +121,16 @@ class Relating:
         if found:
             self._committer.submit(lambda writer: writer.relations.put(found)).result()
 
-    def _read_signs_or_put_off(self, content: ContentId, comparers: Comparers) -> None:
+    def _read_signs_or_put_off(self, content: ContentId, comparers: Comparers) -> bool:
+        """False if the content is to be compared again."""
         try:
             self._read_signs(content, comparers)
         except Stalled as error:
             log.debug("comparison_put_off", content=content, reason=str(error))
             if len(self._put_off) < PUT_OFF_MAX:
                 self._put_off.add(content)
+                return False
+        return True
 
     def _read_signs(self, content: ContentId, comparers: Comparers) -> None:
         """Read the files of a content and its copies, and store their facts and the signs of each pair.
