@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SYSTEM_SOCKET = "/run/shazimd/shazimd.sock"
 SYSTEM_STORE = "/var/lib/shazimd"
+SYSTEM_USER = "shazimd"
 SYSTEM_UNIT = "/etc/systemd/system/shazimd.service"
 SOCKET_NAME = "shazimd.sock"
 SYSTEM_CONFIG = "/etc/shazimd/config.toml"

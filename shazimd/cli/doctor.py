@@ -10,7 +10,7 @@ from shazimd.cli.output import duration, say_folded, say_json, size
 from shazimd.cli.situation import Situation
 from shazimd.cli.status import confinement
 from shazimd.errors import ShazimdError
-from shazimd.paths import CONFIG_HELP, take_service_environment
+from shazimd.paths import CONFIG_HELP, SYSTEM_USER, take_service_environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ examples:
 exit status: 5 if there is a problem; a warning needs no action
 """
 
-USER = GROUP = "shazimd"
+USER = GROUP = SYSTEM_USER
 UNITS = "/etc/systemd/system"
 SHOWN = "ActiveState,Result,NRestarts,NeedDaemonReload,SupplementaryGroups"
 """Properties of a unit to ask for"""

@@ -7,6 +7,7 @@ import sys
 
 from shazimd.cli import arguments
 from shazimd.cli.output import say
+from shazimd.paths import SYSTEM_USER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ DATA = (
     "/run/shazimd",
 )
 """Directories created by the units of the system service"""
-USER = "shazimd"
 UNITS_STARTED = ("shazimd.socket", "shazimd.service")
 
 
@@ -108,14 +108,16 @@ def _fetch_model() -> int:
 
 
 def _install_steps(user: bool, config: str) -> list[list[str]]:
-    systemctl = _systemctl(user)
+    settings, systemctl = _settings(config), _systemctl(user)
     prepare = [] if user else [["systemd-sysusers", "shazimd.conf"], ["systemd-tmpfiles", "--create", "shazimd.conf"]]
-    if not user and (store := _missing_store(config)) is not None:
-        prepare.append(["install", "-d", "-o", USER, "-g", USER, "-m", "0700", store])
-    hooks = ["shazimd-hooks.service"] if _has_hooks(config) else []
+    if not user and (store := settings.store.path) is not None and not os.path.exists(store):
+        prepare.append(["install", "-d", "-o", SYSTEM_USER, "-g", SYSTEM_USER, "-m", "0700", store])
+    hooks = ["shazimd-hooks.service"] if settings.hook else []
     link = [] if user else [[*systemctl, "try-restart", "shazimd-link.service"]]  # enabled by hand
     # Before the daemon, which then delays its first scan: otherwise every image would be decoded twice.
-    fetch = [[*systemctl, "start", "--no-block", "shazimd-model.service"]] if not user and _lacks_model(config) else []
+    fetch = (
+        [[*systemctl, "start", "--no-block", "shazimd-model.service"]] if not user and _lacks_model(settings) else []
+    )
     return [
         *prepare,
         [*systemctl, "daemon-reload"],
@@ -129,25 +131,15 @@ def _install_steps(user: bool, config: str) -> list[list[str]]:
     ]
 
 
-def _has_hooks(path: str) -> bool:
+def _settings(path: str) -> Config:
     from shazimd import config
 
-    return os.path.exists(path) and bool(config.load(path).hook)
+    return config.load(path) if os.path.exists(path) else config.Config()
 
 
-def _missing_store(path: str) -> str | None:
-    """The configured directory of the store, if it is not there: the unit's user can't make it."""
-    from shazimd import config
-
-    store = config.load(path).store.path if os.path.exists(path) else None
-    return None if store is None or os.path.exists(store) else store
-
-
-def _lacks_model(path: str) -> bool:
-    from shazimd import config
+def _lacks_model(settings: Config) -> bool:
     from shazimd.models.provision import NO_MODEL
 
-    settings = config.load(path) if os.path.exists(path) else config.Config()
     return settings.model.handle != NO_MODEL and _models(settings).find(settings.model.handle) is None
 
 

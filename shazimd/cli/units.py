@@ -21,6 +21,7 @@ from importlib.resources import files
 from shazimd import config, paths
 from shazimd.cli.completion import script_path
 from shazimd.errors import ConfigError, InternalError, UsageError
+from shazimd.posix.mounts import is_at_or_below
 from shazimd.watch.filters import normal_path
 
 HIDDEN_BY_THE_SANDBOX = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108
@@ -279,7 +280,7 @@ def _place(path: str) -> str:
 
 def _store_lines(store: str) -> list[str]:
     """Lines for a store elsewhere than StateDirectory=, where the unit may already write and not execute."""
-    if _is_below(store, paths.SYSTEM_STORE):
+    if is_at_or_below(os.fsencode(store), os.fsencode(paths.SYSTEM_STORE)):
         return []
     opened = "BindPaths" if _is_hidden(store) else "ReadWritePaths"
     return [f'{key}="-{_unit_string(store)}"\n' for key in (opened, "NoExecPaths")]
@@ -292,11 +293,7 @@ def _unit_string(text: str) -> str:
 
 def _is_hidden(path: str) -> bool:
     places = {*HIDDEN_BY_THE_SANDBOX, *map(os.path.realpath, HIDDEN_BY_THE_SANDBOX)}  # /home may be a link
-    return any(_is_below(path, place) for place in places)
-
-
-def _is_below(path: str, place: str) -> bool:
-    return path == place or path.startswith(f"{place}/")
+    return any(is_at_or_below(os.fsencode(path), os.fsencode(place)) for place in places)
 
 
 def _read(path: str) -> str | None:

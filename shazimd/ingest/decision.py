@@ -99,9 +99,12 @@ class Decider:
         This takes a stat of one file and no search: a copy of a folder is the most common way to get duplicates."""
         if Verdict.EXACT not in self._rules.matching(file.path).verdicts:
             return None
+        scope = self._scope(file)
+        if scope.silences is not None:
+            with self._store.read() as reader:
+                exact = {content for content in exact if not scope.is_silenced(reader, content)}
         admission = _Admission(file, self._disk, self._arrivals)
-        exact = admission.told(self._store, exact)
-        match = next(self._search.within(self._scope(file)).exact_matches(exact, admission), None)
+        match = next(self._search.within(scope).exact_matches(exact, admission), None)
         return Decision(self._record(file, [match], exact, match.damaged), [match]) if match else None
 
     def by_search(
@@ -169,13 +172,6 @@ class _Admission:
         self._disk = disk
         self._arrivals = arrivals
 
-    def told(self, store: Store, contents: Set[ContentId]) -> Set[ContentId]:
-        """The contents without those that are silenced."""
-        if self._file.decided is None or not self._file.decided.made:
-            return contents
-        with store.read() as reader:
-            return {content for content in contents if not self._is_silenced(reader.digest(content))}
-
     def __call__(self, path: bytes, known: Stat, digest: Digest) -> bool:
         arrival = self._file.arrival
         if self._file.across is not None:  # ctime of a foreign file: its number, see ``foreign``
@@ -193,6 +189,3 @@ class _Admission:
         own = self._file.found
         is_same_file = own is not None and own.is_same_file(found)
         return not is_same_file and self._disk.is_current(path, known, digest, found)
-
-    def _is_silenced(self, other: Digest) -> bool:
-        return self._file.decided is not None and self._file.decided.silence(other)

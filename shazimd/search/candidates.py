@@ -105,12 +105,16 @@ def by_own_words(
 ) -> list[ContentId]:
     """Contents, none of those ``without``, that likely share visual words with these local features, likeliest first:
     by more than chance, unless it ``is_crowded`` by pictures of one template."""
-    return library.words.search(unpack_words(features), limit, is_crowded=is_crowded, without=without)
+    with library.membership() as admits:
+        return library.words.search(
+            unpack_words(features), limit, is_crowded=is_crowded, without=without, admits=admits
+        )
 
 
 def with_negated(library: Known, features: bytes, likely: Sequence[ContentId], limit: int) -> list[ContentId]:
     """In turn, the likely contents and those that likely share words with the negative."""
-    negated = library.words.search(likely_negated(unpack_words(features)), limit, is_rare=True)
+    with library.membership() as admits:
+        negated = library.words.search(likely_negated(unpack_words(features)), limit, is_rare=True, admits=admits)
     return in_turn(likely, negated)[:limit]
 
 

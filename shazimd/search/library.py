@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,10 @@ class Library:
     @property
     def model_id(self) -> str | None:
         return self.model.id if self.model else None
+
+    def membership(self) -> AbstractContextManager[Callable[[ContentId], bool]]:
+        """Whether a content may be proposed: each, see ``scope.Scoped``."""
+        return nullcontext(lambda _: True)
 
     @property
     def copy_from(self) -> float | None:

@@ -6,14 +6,14 @@ a banned picture are as near to the next upload as the original in the bank.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple, Protocol
 
 from shazimd.fingerprint import Signals
 from shazimd.store.base import Reader, Store
 from shazimd.types import ContentId, Digest, FileRow, Hit, Weights
-from shazimd.words.index import Words
+from shazimd.words.index import WordIndex
 
 GROWTH = 8
 """Factor of the next look-up's limit if too few of the found contents are in scope."""
@@ -32,8 +32,10 @@ class Scope(NamedTuple):
     def files(self, reader: Reader, content: ContentId, limit: int) -> list[tuple[bytes, FileRow]]:
         """At most ``limit`` files of a content with their rows."""
         files = reader.some_files_of(content, limit, foreign=self.foreign, below=self.below)
-        is_silenced = bool(files) and self.silences is not None and self.silences(reader.digest(content))
-        return [] if is_silenced else files
+        return [] if files and self.is_silenced(reader, content) else files
+
+    def is_silenced(self, reader: Reader, content: ContentId) -> bool:
+        return self.silences is not None and self.silences(reader.digest(content))
 
 
 OWN = Scope()
@@ -48,21 +50,6 @@ class KnownRows(Protocol):
     ) -> list[Hit]: ...
 
 
-class KnownWords(Protocol):
-    """The part of a ``WordIndex`` that proposes candidates."""
-
-    def search(
-        self,
-        words: Words,
-        limit: int,
-        *,
-        is_rare: bool = False,
-        is_crowded: bool = False,
-        without: Set[ContentId] = frozenset(),
-        admits: Callable[[ContentId], bool] = ...,
-    ) -> list[ContentId]: ...
-
-
 class Known(Protocol):
     """The part of a ``Library`` that searches use."""
 
@@ -73,11 +60,12 @@ class Known(Protocol):
     @property
     def faint(self) -> KnownRows: ...
     @property
-    def words(self) -> KnownWords: ...
+    def words(self) -> WordIndex: ...
     @property
     def model_id(self) -> str | None: ...
     @property
     def copy_from(self) -> float | None: ...
+    def membership(self) -> AbstractContextManager[Callable[[ContentId], bool]]: ...
 
 
 class Scoped:
@@ -103,8 +91,8 @@ class Scoped:
         return _ScopedRows(self._library.faint, self)
 
     @property
-    def words(self) -> KnownWords:
-        return _ScopedWords(self._library.words, self)
+    def words(self) -> WordIndex:
+        return self._library.words
 
     @property
     def model_id(self) -> str | None:
@@ -127,31 +115,6 @@ class Scoped:
 
         with self.store.read() as reader:
             yield has
-
-
-class _ScopedWords:
-    def __init__(self, words: KnownWords, scoped: Scoped) -> None:
-        self._words = words
-        self._scoped = scoped
-
-    def search(
-        self,
-        words: Words,
-        limit: int,
-        *,
-        is_rare: bool = False,
-        is_crowded: bool = False,
-        without: Set[ContentId] = frozenset(),
-        admits: Callable[[ContentId], bool] = lambda _: True,
-    ) -> list[ContentId]:
-        with self._scoped.membership() as has:
-            return self._words.search(
-                *(words, limit),
-                is_rare=is_rare,
-                is_crowded=is_crowded,
-                without=without,
-                admits=lambda content: admits(content) and has(content),
-            )
 
 
 class _ScopedRows:
