@@ -69,10 +69,19 @@ class Client:
         """Find the known images that match the picture in these bytes, best first."""
         return self.ask(verbs.FIND, data, threshold=threshold, weights=weights, limit=limit)
 
-    def compare(self, a: bytes, b: bytes, weights: Sequence[float] | None = None) -> CompareReply:
-        """Compare two pictures."""
+    def compare(
+        self, a: bytes, b: bytes, weights: Sequence[float] | None = None, names: Sequence[str] = ("a", "b")
+    ) -> CompareReply:
+        """Compare two pictures. An error about one of them begins with its name in ``names``."""
         content_type, body = _form(a=a, b=b)
-        return self.ask(verbs.COMPARE, body, content_type, weights=weights)
+        try:
+            return self.ask(verbs.COMPARE, body, content_type, weights=weights)
+        except errors.ShazimdError as error:
+            part, _, reason = error.message.partition(": ")  # the daemon names the part of the form
+            if part not in ("a", "b"):
+                raise
+            name = names["ab".index(part)]
+            raise type(error)(f"{name}: {reason}") from error
 
     def status(self) -> Status:
         """The daemon's state and counts."""

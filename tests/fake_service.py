@@ -130,6 +130,8 @@ class FakeService:
         a, b = bytes(first), bytes(second)
         self.asked.append(("compare", a, b, weights))
         self._work()
+        if isinstance(self.fails, Exception):
+            raise self.fails
         return {
             "score": 1.0 if a == b else 0.31,
             "dah": 1.0,

@@ -27,7 +27,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    reply = Client(args.socket).compare(_read(args.a), _read(args.b), args.weights)
+    names = [word_text(word) for word in (args.a, args.b)]
+    reply = Client(args.socket).compare(_read(args.a), _read(args.b), args.weights, names)
     if args.json:
         say_json(reply)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 
 from shazimd import __version__
 from shazimd.daemon import decide, feed, wire
@@ -15,7 +15,7 @@ from shazimd.daemon.failures import failed_files
 from shazimd.daemon.link_progress import LinkProgress
 from shazimd.daemon.root_facts import FactsOfRoots
 from shazimd.daemon.run import Run
-from shazimd.errors import NotFound
+from shazimd.errors import BadInput, NotFound, WorkerFailed
 from shazimd.ingest import collect
 from shazimd.ingest.alerts import Inbox, stored
 from shazimd.ingest.fetched import take
@@ -96,10 +96,14 @@ class DaemonService:
         started = time.perf_counter()
         weights, threshold = self._scoring(weights)
         model = self._app.library.model
-        query, other = self._app.workers.query(a, model), self._app.workers.fingerprint(b, model)
+        first, second = self._app.workers.query(a, model), self._app.workers.fingerprint(b, model)
+        with _naming("a"):
+            query = first.result()
+        with _naming("b"):
+            other = second.result()
         compared = self._app.search.compare(
-            query.result(),
-            other.result(),
+            query,
+            other,
             same_bytes=len(a) == len(b) and _digest(a) == _digest(b),
             weights=weights,
             threshold=threshold,
@@ -337,6 +341,15 @@ class DaemonService:
 
     def metrics(self) -> bytes:
         return self._app.metrics.render(self.status())
+
+
+@contextmanager
+def _naming(part: str) -> Iterator[None]:
+    """Name the part of a form in errors about its picture: the other part is a picture, too."""
+    try:
+        yield
+    except (BadInput, WorkerFailed) as error:
+        raise type(error)(f"{part}: {error}") from error
 
 
 def _since_ms(started: float) -> float:

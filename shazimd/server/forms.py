@@ -75,7 +75,7 @@ class FormFiles:
         if self._name not in self._names or self._name in self._files:
             raise UsageError(f"the form has another part, {self._expected}, once each")
         if len(self._file) + end - start > self._max_bytes:
-            raise TooLarge(f"the file {self._name} has more than {self._max_bytes} bytes, expected at most as many")
+            raise TooLarge(f"{self._name}: the file has more than {self._max_bytes} bytes, expected at most as many")
         self._file.write(memoryview(data)[start:end])
 
     def _end(self) -> None:

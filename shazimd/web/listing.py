@@ -99,7 +99,8 @@ def show_comparison(request: Request) -> Response:
     paths = [page.pictures.path_of(request.path_params[name]) for name in ("first", "member")]
     pictures = [page.pictures.read(path) for path in paths]
     members = [_member(path, picture) for path, picture in zip(paths, pictures, strict=True)]
-    found: dict[str, Any] = dict(page.client.compare(pictures[1].data, pictures[0].data))
+    names = [readable(path) for path in paths]
+    found: dict[str, Any] = dict(page.client.compare(pictures[1].data, pictures[0].data, names=names[::-1]))
     if members[0]["content"] == members[1]["content"]:
         found["verdict"] = "exact"
     members[1] |= {name: found[name] for name in found.keys() - {"weights", "model", "took_ms"}}

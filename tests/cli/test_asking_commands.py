@@ -15,7 +15,7 @@ from asking import PAIRS, group, shazimctl
 from fake_service import FakeService, alert, serving
 from patience import PATIENCE_S
 
-from shazimd.errors import StoreError, Unavailable
+from shazimd.errors import NotAnImage, StoreError, Unavailable
 
 
 def test_compare(run: Any) -> None:
@@ -27,6 +27,18 @@ def test_compare(run: Any) -> None:
     assert run("compare", "ski.jpg", "ski2.jpg").out.startswith("31% unrelated\n")
     said = run("compare", "ski.jpg", "gone.jpg")
     assert (said.status, said.err) == (4, "shazimctl: gone.jpg: no such file\n")
+
+
+@pytest.mark.parametrize(("part", "name"), [("a", "ski.jpg"), ("b", "ski2.jpg")])
+def test_compare_names_the_picture_that_the_daemon_cannot_read(
+    run: Any, service: FakeService, part: str, name: str
+) -> None:
+    """The daemon names the part of the form; other errors stay as they are."""
+    service.fails = NotAnImage(f"{part}: the file begins with the bytes 78: expected a header")
+    said = run("compare", "ski.jpg", "ski2.jpg")
+    assert (said.status, said.err) == (4, f"shazimctl: {name}: the file begins with the bytes 78: expected a header\n")
+    service.fails = Unavailable("the daemon is busy: ask again")
+    assert run("compare", "ski.jpg", "ski2.jpg").err == "shazimctl: the daemon is busy: ask again\n"
 
 
 def test_status(run: Any, service: FakeService) -> None:

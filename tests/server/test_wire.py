@@ -19,6 +19,7 @@ from shazimd import types
 from shazimd.config import AlertsConfig, Config, ModelConfig, StoreConfig, WatchConfig, WorkersConfig
 from shazimd.daemon.app import App
 from shazimd.daemon.service import DaemonService
+from shazimd.errors import NotAnImage
 from shazimd.posix.sealed import SealedBytes
 from shazimd.protocol import Alert, CompactReply, CompareReply, ExportedFile, FailedFile, FindReply, PairLine, Verdict
 from shazimd.protocol.groups import DecisionMessage, DuplicateGroup, GroupsPage
@@ -131,6 +132,14 @@ def test_answers_about_pictures_are_as_declared(service: DaemonService, picture:
     other = Path(service.status()["roots"][0]["path"], "other.png").read_bytes()
     for against in (picture, other):
         assert faults(service.compare(SealedBytes(picture), SealedBytes(against), None), CompareReply) == []
+
+
+def test_an_error_about_one_of_two_pictures_names_its_part(service: DaemonService, picture: bytes) -> None:
+    """The message alone would suit either."""
+    good, bad = SealedBytes(picture), SealedBytes(b"no picture")
+    for part, asked in {"a": (bad, good), "b": (good, bad)}.items():
+        with pytest.raises(NotAnImage, match=f"^{part}: the file begins with"):
+            service.compare(*asked, None)
 
 
 def test_streams_are_as_declared(app: App, service: DaemonService) -> None:

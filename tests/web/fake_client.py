@@ -120,7 +120,7 @@ class FakeClient:
         matches = [self.known | {"verdict": "copy", "score": 0.93}] if self.known else []
         return {"matches": matches, "threshold": 0.75, "took_ms": 1.0}
 
-    def compare(self, a: bytes, b: bytes) -> dict[str, Any]:
+    def compare(self, a: bytes, b: bytes, *, names: list[str]) -> dict[str, Any]:
         """The relation of the two files among the groups, with a region that differs."""
         digests = [digest_of(data).hex() for data in (a, b)]
         whole = (0.0, 0.0, 1.0, 1.0)
