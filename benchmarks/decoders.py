@@ -45,6 +45,10 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     "JPEG 2000": ("JPEG2000", {"quality_mode": "rates", "quality_layers": [12]}),
 }
 
+FUJI = b"FUJIFILMCCD-RAW 0201FF389501" + bytes(56)
+"""The beginning of a raw file with its preview behind it."""
+SAMPLES_BYTES = 30_000_000
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -83,11 +87,16 @@ def formats() -> None:
         image = Image.open(_photo(Path(folder) / "24mp", "24mp.jpg")).convert("RGB")
         clear = image.convert("RGBA")
         clear.putalpha(Image.linear_gradient("L").resize(image.size))
+        path = Path(folder) / "picture"
         for name, (format_, settings) in FORMATS.items():
-            path = Path(folder) / "picture"
             (clear if "alpha" in name else image).save(path, format_, **settings)
             cells = [cell for decoder in ("Pillow", "decode") for cell in _child(sys.executable, decoder, path)[:2]]
             print(f"| {name} | {path.stat().st_size / 1e6:.1f} | {' | '.join(cells)} |", flush=True)
+        jpeg = io.BytesIO()
+        image.save(jpeg, "JPEG", quality=92)
+        path.write_bytes(FUJI + jpeg.getvalue() + bytes(SAMPLES_BYTES))
+        ms, mib, _ = _child(sys.executable, "decode", path)
+        print(f"| raw, with a preview in full size | {path.stat().st_size / 1e6:.1f} | none | | {ms} | {mib} |")
 
 
 def _photo(folder: Path, kind: str) -> Path:

@@ -304,6 +304,14 @@ def test_a_raw_file_is_turned_as_its_outer_header_says() -> None:
     assert (found.width, found.height, found.format) == (600, 800, "RAW")
 
 
+def test_the_preview_of_a_raw_file_is_decoded_no_larger_than_needed() -> None:
+    """As a JPEG is; the size told is that of the whole picture."""
+    upright = picture(800, 600, seed=4)
+    found = decode(dng(upright), side_min=300, max_pixels=10_000_000)
+    assert ((found.width, found.height), found.image.size) == ((1600, 1200), (400, 300))
+    assert np.abs(_small(found.image) - _small(upright)).mean() < 4
+
+
 def test_a_raw_file_without_a_preview_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where LibRaw is not installed, which would develop it."""
     monkeypatch.setattr(raw, "rawpy", None)

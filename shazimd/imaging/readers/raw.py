@@ -82,6 +82,7 @@ def _tags(data: bytes) -> Image.Exif:
 
 
 def _largest_preview(data: bytes, max_pixels: int) -> Image.Image | None:
+    """The preview, not loaded yet, so that it can be decoded at a reduced scale."""
     best, at = None, data.find(_JPEG)
     for _ in range(_CANDIDATES_MAX):
         if at < 0:
@@ -91,11 +92,11 @@ def _largest_preview(data: bytes, max_pixels: int) -> Image.Image | None:
         at = data.find(_JPEG, at + 1)
     if best is None:
         return None
-    preview = _jpeg_at(data, best[1])
-    check_size(preview.size, max_pixels)
-    preview.load()
-    orientation = preview.getexif().get(ExifTags.Base.Orientation) or _tags(data).get(ExifTags.Base.Orientation, 1)
-    return turned(preview, orientation).copy()
+    with _jpeg_at(data, best[1]) as header:
+        check_size(header.size, max_pixels)
+        tags = header.getexif()
+    orientation = tags.get(ExifTags.Base.Orientation) or _tags(data).get(ExifTags.Base.Orientation, 1)
+    return turned(_jpeg_at(data, best[1]), orientation)
 
 
 def _size_of_preview(data: bytes, at: int) -> tuple[int, int] | None:
