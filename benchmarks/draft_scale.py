@@ -30,7 +30,7 @@ from pathlib import Path
 from PIL import Image
 
 from shazimd.imaging.decode import decode
-from shazimd.imaging.hashes import average_hash, difference_hash
+from shazimd.imaging.hashes import oriented_hashes
 
 WHOLE = 1 << 30
 SIDES = (224, 256, 320, WHOLE)
@@ -68,11 +68,11 @@ def _enlarged(data: bytes, factor: int) -> bytes:
     return file.getvalue()
 
 
-def _hashes(data: bytes, side_min: int) -> tuple[tuple[int, int], float]:
+def _hashes(data: bytes, side_min: int) -> tuple[tuple[int, ...], float]:
     began = time.thread_time()
     image = decode(data, side_min=side_min, max_pixels=200_000_000).image
     elapsed = time.thread_time() - began
-    return (average_hash(image), difference_hash(image)), elapsed
+    return oriented_hashes(image.convert("L"))[0], elapsed
 
 
 def _summary(bits: Sequence[int]) -> str:

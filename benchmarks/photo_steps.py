@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
+import imagehash
 import numpy as np
 from PIL import Image
 
@@ -104,6 +105,7 @@ def _steps(path: Path, model: EmbeddingModel) -> Iterator[Step]:
     image = decode(data, side_min=SIDE_MIN, max_pixels=MAX_PIXELS).image
     luma = image.convert("L")
     yield "grey, hashes of 8 orientations", lambda: oriented_hashes(image.convert("L"))
+    yield "- by imagehash, in one orientation", lambda: (imagehash.average_hash(luma), imagehash.dhash(luma))
     yield "whether there is information", lambda: is_low_in_information(luma)
     size = model.info.input_width, model.info.input_height
     view = np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))[np.newaxis]

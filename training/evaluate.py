@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 from benchmarks.quality.edits import EDITS
 from benchmarks.quality.photos import load, shared_folder, split
 from benchmarks.quality.product import installed
-from shazimd.imaging.hashes import average_hash, difference_hash
+from shazimd.imaging.hashes import oriented_hashes
 from shazimd.models.model import EmbeddingModel, describe
 from training.grades import grades
 
@@ -113,9 +113,8 @@ def _draw_misses(
 
 
 def hashes(image: Image.Image) -> Vector:
-    luma = image.convert("L")
-    bits = [np.unpackbits(np.array([h(luma)], ">u8").view(np.uint8)) for h in (average_hash, difference_hash)]
-    return (2 * np.concatenate(bits).astype(np.float32) - 1) / np.float32(128**0.5)
+    bits = np.unpackbits(np.array(oriented_hashes(image.convert("L"))[0], ">u8").view(np.uint8))
+    return (2 * bits.astype(np.float32) - 1) / np.float32(128**0.5)
 
 
 def embedder(name: str) -> Callable[[Image.Image], Vector]:
