@@ -301,8 +301,11 @@ class Run:
         self._scan()
         if not self._jobs.pending(Lane.BACKLOG):
             for root in self._baselines.completed():
-                summary = partial(log_baseline_complete, self._library.store, root)
-                self._jobs.offer(("baseline", root), summary, Lane.LIVE)
+                self._jobs.offer(("baseline", root), partial(self._sum_up_baseline, root), Lane.LIVE)
+
+    def _sum_up_baseline(self, root: bytes) -> None:
+        log_baseline_complete(self._library.store, root)
+        self._comparing.sum_up()
 
     def _move(self, event: FileEvent) -> Future[None]:
         """Apply a rename to the store. Consecutive renames share a commit; other events wait for the commit."""

@@ -63,11 +63,12 @@ def test_closing_the_terminal_stops_the_daemon(by_hand: Daemon) -> None:
 
 
 def test_a_terminal_shows_the_first_scan_and_then_the_alerts(by_hand: Daemon, tmp_path: Path) -> None:
-    """A live line, then a line for each alert."""
+    """A live line, then the number of duplicates among the first pictures, then a line for each alert."""
     photos = tmp_path / "photos"
     photos.mkdir()
     for number in range(20):
         draw(photos / f"{number}.png", number)
+    shutil.copy(photos / "5.png", photos / "twin.png")
     by_hand.configure(roots=(photos,))
     ours, its = pty.openpty()
     words = [sys.executable, "-m", "shazimd.daemon.main", "--config", str(by_hand.config), "--socket", by_hand.socket]
@@ -86,7 +87,8 @@ def test_a_terminal_shows_the_first_scan_and_then_the_alerts(by_hand: Daemon, tm
         return has(b"scanning: ")
 
     wait_for(shows_the_scan)
-    wait_for(lambda: has(b"20 images known in "))
+    wait_for(lambda: has(b"21 images known in "))
+    wait_for(lambda: has(b" of duplicates: shazimctl duplicates"), lambda: shown)
     shutil.copy(photos / "3.png", photos / "copy.png")
     wait_for(lambda: has(b"exact 100%: "))
     os.close(ours)
@@ -132,6 +134,8 @@ def test_without_a_runtime_directory_the_command_of_the_readme_works(home: Path)
     with (home / "log").open("wb") as log:
         daemon = subprocess.Popen(words, stderr=log, env=environ, start_new_session=True)
     try:
+        # Until it listens, shazimctl would ask the machine's own daemon, if there is one.
+        wait_for(lambda: '"event":"started"' in (home / "log").read_text())
         waited = subprocess.run(
             [*ask, "wait", "--timeout", str(int(PATIENCE_S))], env=environ, capture_output=True, check=False
         )
