@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from shazimd.errors import StoreDamaged
 from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.index.base import Index
 from shazimd.index.flat import FlatIndex
@@ -55,6 +54,7 @@ class Library:
         self.features_version = features_version
         self.model = model
         self.filling = Filling()
+        store.pass_over_damage(self.filling.mend)
         self._model_will_come = model_will_come
         self.loaded: Future[list[ContentId]] = Future()
         """Done when the words of all contents are loaded: contents whose local features cannot be parsed."""
@@ -228,7 +228,7 @@ class Library:
                         rows.append((content, unpack_words(features)))
                 except KeyError:
                     continue  # removed meanwhile
-                except (ValueError, StoreDamaged):
+                except ValueError:
                     damaged.append(content)
             self.words.add(rows)
         return damaged

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -166,7 +167,7 @@ def test_a_file_that_comes_back_goes_before_a_scan(filled: Filled, monkeypatch: 
     bench, jobs = filled.bench, filled._jobs
     bench.library.use_model(OTHER_MODEL)
     bench.look("again", b"two")
-    busy = threading.Event()
+    busy, all_done = threading.Event(), threading.Event()
 
     order: list[str] = []
     renew = filled.backfill._renew
@@ -177,13 +178,14 @@ def test_a_file_that_comes_back_goes_before_a_scan(filled: Filled, monkeypatch: 
 
     monkeypatch.setattr(filled.backfill, "_renew", noted)
     with capture_logs() as logs:
-        for number in range(2):
-            jobs.offer(number, lambda: busy.wait(PATIENCE_S), Lane.BACKLOG)
+        for number, event in enumerate((busy, all_done)):  # one of two threads takes all that follows
+            jobs.offer(number, partial(event.wait, PATIENCE_S), Lane.BACKLOG)
         for number in range(2, 9):
             jobs.offer(number, lambda: order.append("scan"), Lane.BACKLOG)
         filled.backfill.resume()
         busy.set()
-        wait_for(lambda: not jobs.pending())
+        wait_for(lambda: jobs.pending() == 1)
+        all_done.set()
     assert "scan" in order[order.index("again") :]
     assert "backfill_complete" not in [line["event"] for line in logs]
 
