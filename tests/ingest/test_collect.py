@@ -211,6 +211,24 @@ def test_a_digest_is_forgotten_with_its_files(bench: Bench) -> None:
         assert [path for path, _ in reader.walk(b"/")] == [b"/r/2"]
 
 
+def test_a_picture_that_another_took_the_place_of_leaves_no_pending_alert(bench: Bench) -> None:
+    """Its file is known, with other bytes: the alert would keep its features. That of the bytes there now is kept, and
+    so is one of the same pixels under other metadata."""
+    bench.add("1", "2", "3")
+
+    def overwrite(w: Writer) -> None:
+        bench._put(w, "4")
+        w.put_file(_path("1"), FileRow(Stat(2, 2, 2), FileState.INDEXED, 2))
+        same_pixels = w.add_content(_digest("9"), _fingerprint("3"))
+        w.put_file(_path("3"), FileRow(Stat(2, 2, 2), FileState.INDEXED, same_pixels))
+
+    bench.store.write(overwrite)
+    assert collect.forget_deleted(bench.library, bench.committer) == 2
+    with bench.store.read() as reader:
+        left = [(path, query.fingerprint.pixels) for _, path, query in reader.pending_alerts()]
+    assert left == [(_path(name), _digest(name)) for name in ("2", "3", "4")]
+
+
 def test_a_picture_of_another_host_is_not_forgotten(bench: Bench) -> None:
     """Its fingerprint is needed for the files there, and no one is told that it is gone; the files here are."""
     bench.add("1", "2")
