@@ -201,7 +201,8 @@ class Library:
         Without kept words all local features are read, so this runs beside everything else; until it is done, a part
         of a picture may not be recognised."""
         with self.store.read() as reader:
-            self.words.load(content for _, content in reader.removals())
+            removals = list(reader.removals())
+        self.words.load(content for _, content in removals)
         damaged: list[ContentId] = []
         last = 0
         while not self._closing.is_set():
@@ -216,6 +217,10 @@ class Library:
                 if not self._closing.is_set():
                     damaged += self._read_words(missing[start : start + WORDS_READ])
             last = batch[-1]
+        with self.store.read() as reader:  # a content may be added here after its removal there
+            gone = [content for _, content in reader.removals(removals[-1][0] if removals else 0)]
+        self.faint.remove(gone)
+        self.words.remove(gone)
         return damaged
 
     def _read_words(self, contents: list[ContentId]) -> list[ContentId]:
@@ -230,7 +235,7 @@ class Library:
                     continue  # removed meanwhile
                 except ValueError:
                     damaged.append(content)
-            self.words.add(rows)
+        self.words.add(rows)
         return damaged
 
 
