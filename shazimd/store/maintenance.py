@@ -105,9 +105,18 @@ def repair(path: str, map_size_bytes: int, report: Report = unreported) -> Repai
     return Repaired(found, kept)
 
 
+def left_by_repairs(path: str) -> list[str]:
+    """The damaged data files that repairs of a store have left. Raises OSError."""
+    begin = os.path.basename(environment.data_path(path)) + _DAMAGED
+    return sorted(os.path.join(path, name) for name in os.listdir(path) if name.startswith(begin))
+
+
+_DAMAGED = ".damaged"
+
+
 def _kept_aside(data: str) -> str:
     """Give a data file a second name, under which it stays when another takes its place."""
-    names = (f"{data}.damaged{number or ''}" for number in count())
+    names = (f"{data}{_DAMAGED}{number or ''}" for number in count())
     name = next(name for name in names if not os.path.lexists(name))
     os.link(data, name)
     return name
