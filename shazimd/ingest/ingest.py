@@ -232,7 +232,7 @@ class Ingest:
         """The decision on the alert of known bytes; None if a worker failed, or the backfill is to work first. Raises
         KeyError for a removed content."""
         candidate = Candidate(file.path, file.found, file.started, decided=content.decided)
-        decision = self._decider.by_bytes(candidate, content.exact)
+        decision = self._decider.by_bytes(candidate, content.exact, content.files)
         if decision is None and content.is_outdated:  # the pending alert waits for the backfill
             return None
         if decision is None:
