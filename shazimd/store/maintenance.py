@@ -68,11 +68,14 @@ def restore(path: str, source: str, report: Report = unreported) -> None:
 
 def compact(path: str, map_size_bytes: int, model: str | None) -> None:
     """Drop vectors of models other than ``model`` (None: of none) and rewrite the data file without removed rows. The
-    index is removed, to be made again from the store. The daemon must be stopped. Raises StoreError."""
+    index is removed, to be made again from the store, and then the list of removed contents, which no index has any
+    more. The daemon must be stopped. Raises StoreError."""
     _expect_store(path)
     with as_owner(path), foreign_errors(path), closing(open_store(path, map_size_bytes)) as store:
         store.compact(model)
         _remove_index(path)  # its files may hold removed rows
+        files.sync(path)  # it must not come back without them
+        store.write(lambda writer: writer.forget_removals())
 
 
 class Repaired(NamedTuple):
