@@ -1,4 +1,4 @@
-"""Spoils a row of a store that is open, as a failing disk does to one that was closed cleanly."""
+"""Spoils a row of an open store, as a failing disk does to a store that was closed cleanly."""
 
 from __future__ import annotations
 

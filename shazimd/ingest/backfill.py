@@ -58,7 +58,7 @@ class Backfill:
 
     def start(self) -> None:
         """Look for outdated contents once the words are loaded, and make their derived data anew; from now on, also
-        that of which a row is found damaged."""
+        the rows that reads find damaged."""
         self._filling.wake = self.resume
         self._library.loaded.add_done_callback(lambda _: self._jobs.offer("backfill", self._begin, Lane.BACKFILL))
 
@@ -118,7 +118,7 @@ class Backfill:
             self._jobs.offer("backfill", self._begin_filling, Lane.BACKFILL)
 
     def _remove_unsound(self, derived: Sequence[UnsoundDerived]) -> None:
-        """Name the unsound data among these, and remove it."""
+        """Name the unsound data among these, and remove them."""
         unsound = [found for found in derived if found.has_fault]
         for found in unsound:
             with self._library.store.read() as reader:

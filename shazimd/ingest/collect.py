@@ -91,7 +91,7 @@ class Forgotten(NamedTuple):
     removed: list[ContentId]
     """contents that were removed from the store"""
     held_by: Sequence[str] = ()
-    """other hosts that have the content, which stays for their files"""
+    """other hosts with files of the content, which stays for them"""
 
 
 def forget_path(library: Library, committer: Committer, path: bytes) -> int:
@@ -117,8 +117,8 @@ def forget_path(library: Library, committer: Committer, path: bytes) -> int:
 
 
 def forget_content(library: Library, committer: Committer, digest: Digest) -> Forgotten:
-    """Forget this host's files of the content with this digest, and the content if no other host has a file of it: the
-    number of contents is 0 or 1."""
+    """Forget this host's files of the content with this digest, and the content, unless other hosts have files of this
+    content: the number of contents is 0 or 1."""
 
     def work(writer: Writer) -> Forgotten:
         content = writer.content(digest)

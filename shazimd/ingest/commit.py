@@ -5,7 +5,7 @@ the disk is slow. Writes without a waiting caller may linger for a moment, to sh
 are at work.
 
 The Committer is the only writer of a running daemon, but for two rare acts, which drop vectors and wait for the lock of
-the store: ``Store.compact`` those of other models, ``Library.use_model`` those that do not fit its model.
+the store: ``Store.compact`` those of other models, ``Library.use_model`` those of another width than its model's.
 """
 
 from __future__ import annotations

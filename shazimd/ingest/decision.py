@@ -161,8 +161,8 @@ class Decider:
 
 
 def count_files(reader: Reader, contents: Set[ContentId], without: bytes) -> int:
-    """The number of this host's files of these contents that an alert counts: without its own file, at least the one
-    that it names, and at most MATCHES_MAX."""
+    """The number of this host's files of these contents for an alert: without the alert's own file, at least 1 for the
+    named match, and at most MATCHES_MAX."""
     row = reader.file(without)
     count = -1 if row is not None and row.content in contents else 0
     for content in contents:

@@ -208,7 +208,7 @@ class ForgetReply(TypedDict):
     comes_back: bool
     """the path still lies in a root: it is indexed, and told of, again after its next change or scan"""
     held_by: NotRequired[list[str]]
-    """for a digest: other hosts with the picture, which stays known for them; this host's files of it are forgotten"""
+    """for a digest: other hosts with the picture, which stays known for them; this host's files are forgotten"""
 
 
 class IgnoredReply(TypedDict):

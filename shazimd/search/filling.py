@@ -82,7 +82,7 @@ class Filling:
                 self._queue.appendleft(content)
 
     def mend(self, content: ContentId) -> None:
-        """Have a content made of which a row was found damaged, by whoever read it."""
+        """Have a content made of which a read found a damaged row."""
         self.want(content)
         self.wake()
 

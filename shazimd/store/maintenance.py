@@ -109,7 +109,7 @@ def repair(path: str, map_size_bytes: int, report: Report = unreported) -> Repai
 
 
 def left_by_repairs(path: str) -> list[str]:
-    """The damaged data files that repairs of a store have left. Raises OSError."""
+    """The damaged data files, left by repairs of a store. Raises OSError."""
     begin = os.path.basename(environment.data_path(path)) + _DAMAGED
     return sorted(os.path.join(path, name) for name in os.listdir(path) if name.startswith(begin))
 

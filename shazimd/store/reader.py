@@ -340,8 +340,8 @@ class Reader:
         return records.of_version(packed, self._sight.features_version)
 
     def _derived(self, content: ContentId, key: bytes, stored: bytes) -> bytes:
-        """A value that can be made anew from a content's picture, without its checksum; empty for no row, and for a
-        damaged one that is passed over."""
+        """Data derived from a content's picture, without the checksum; empty for no row, and for a damaged row if these
+        are passed over."""
         try:
             return unsealed(key, stored) if stored else b""
         except StoreDamaged:

@@ -225,7 +225,7 @@ def get_pieces(txn: Transaction, table: Table, key: bytes) -> bytes:
 
 
 def stored_pieces(txn: Transaction, table: Table, key: bytes) -> bytes:
-    """A large value as it is stored, unchecked; empty without a row."""
+    """A large value with its checksum, unchecked; empty without a row."""
     return b"".join(piece for _, piece in raw_rows(txn, table, key))
 
 

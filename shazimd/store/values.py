@@ -96,7 +96,7 @@ class ValueWriter(Reader):
         return value
 
     def _drop_pending_alerts(self) -> None:
-        """Remove pending alerts of unknown files and of pictures that others took the place of: nothing is left to
+        """Remove pending alerts of unknown files and of pictures replaced by others: nothing is left to
         decide, and each holds a whole fingerprint."""
         for key, raw in list(scan(self._txn, self._t.pending_alerts, b"")):
             record = records.sound(raw, PendingAlertRecord)
@@ -107,8 +107,8 @@ class ValueWriter(Reader):
                 self._txn.delete(key, db=self._t.pending_alerts)
 
     def _has_picture(self, path: bytes, picture: ContentRecord) -> bool:
-        """Whether a file has the content of this picture, or one of the same pixels. Of unknown pixels, or while the
-        content is unsound, it may."""
+        """Whether a file has the content of this picture, or a content of the same pixels. A file of unknown pixels or
+        of an unsound content counts as such."""
         row = self.file(path)
         if row is None or row.content is None:
             return False

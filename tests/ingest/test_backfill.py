@@ -164,8 +164,8 @@ def test_features_are_made_anew(bench: Bench) -> None:
 
 @pytest.mark.parametrize("table", ["features", "vectors"])
 def test_a_damaged_row_that_a_question_meets_is_made_anew(bench: Bench, table: str) -> None:
-    """Of a store that was closed, with all words in a segment: no start looks at it. It reads as missing until then,
-    and a line names the file; what is not damaged stays."""
+    """With all words in a segment no start reads the row of a store closed cleanly. The data read as missing until
+    then, and a line names the file; other data of the content stay."""
     for name in ("a", "b"):
         bench.add(name, name.encode(), b"")
     bench.run(with_model=True)

@@ -212,8 +212,8 @@ def test_a_digest_is_forgotten_with_its_files(bench: Bench) -> None:
 
 
 def test_a_picture_that_another_took_the_place_of_leaves_no_pending_alert(bench: Bench) -> None:
-    """Its file is known, with other bytes: the alert would keep its features. That of the bytes there now is kept, and
-    so is one of the same pixels under other metadata."""
+    """Its file is known, with other bytes: the alert would keep its features. The alert of the bytes there now is kept,
+    and so is an alert of the same pixels under other metadata."""
     bench.add("1", "2", "3")
 
     def overwrite(w: Writer) -> None:
@@ -230,7 +230,7 @@ def test_a_picture_that_another_took_the_place_of_leaves_no_pending_alert(bench:
 
 
 def test_a_picture_of_another_host_is_not_forgotten(bench: Bench) -> None:
-    """Its fingerprint is needed for the files there, and no one is told that it is gone; the files here are."""
+    """Its fingerprint is needed for the files there, and the answer names the hosts; the files here are forgotten."""
     bench.add("1", "2")
     for path in (b"nas:/p/1", b"nas:/p/2", b"attic:/1"):
         bench.store.write(methodcaller("put_file", path, FileRow(Stat(1, 1, 1), FileState.INDEXED, 1)))

@@ -181,7 +181,7 @@ def test_an_alert_names_the_best_match_and_counts_the_others(bench: Bench) -> No
 
 
 def test_an_alert_counts_the_copies_that_are_left(bench: Bench) -> None:
-    """A copy that was moved once, and not at all one that was deleted, or the file itself, which had other bytes."""
+    """A moved copy once, and neither a deleted copy nor the file itself, which had other bytes."""
     for name in ("a.ppm", "b.ppm", "c.ppm"):
         bench.look(name, b"one")
     bench.look("new.ppm", b"two")

@@ -137,7 +137,7 @@ def test_compacting_another_store_beside_a_daemon(
 def test_the_file_that_a_repair_kept_is_named_until_it_is_deleted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It has what is forgotten later, too."""
+    """Pictures forgotten later are still there."""
     store = open_store(str(tmp_path), GiB)
     store.write(lambda w: w.set("a", 1))
     spoil(store, "values")

@@ -89,7 +89,7 @@ def test_damaged_and_outdated_features_do_not_stop_the_others(store: Store, open
 def test_a_content_that_is_removed_while_it_is_loaded_stays_out(
     store: Store, open_library: Open, monkeypatch: pytest.MonkeyPatch, is_faint: bool
 ) -> None:
-    """It is added after its removal: the store was read before."""
+    """The loader adds the content after its removal: the store was read before."""
     fill(store, packed([1]), packed([2]), packed([3]), is_faint=is_faint)
     remove(store, 1)
     kind = FlatIndex if is_faint else WordIndex

@@ -187,7 +187,7 @@ def test_compacting_drops_vectors_of_other_models(
 
 
 def test_compacting_without_a_daemon_empties_the_list_of_removals(tmp_path: Path, make_fingerprint: Make) -> None:
-    """With the index that would need it; the next removal has the next number, which no index has seen."""
+    """With the index, its only reader; the next removal has the next number, which no index has seen."""
     path, map_bytes = str(tmp_path / "store"), 64 << 20
 
     def remove_one(store: Store) -> list[tuple[int, ContentId]]:
