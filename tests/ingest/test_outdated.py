@@ -16,6 +16,7 @@ from first_hashes import first_hashes
 from ingest_bench import MODEL, Bench
 from packed_features import packed
 from patience import PATIENCE_S, wait_for
+from spoiled_rows import spoil
 from structlog.testing import capture_logs
 
 from shazimd.fingerprint import Fingerprint, Signals
@@ -108,6 +109,39 @@ def test_a_file_comes_back_after_an_upgrade(filled: Filled, monkeypatch: pytest.
     bench.look("and again", b"two")
     filled.settle()
     assert len(bench.decoders.decoded) == decoded
+
+
+def test_a_file_comes_back_after_its_vector_was_damaged(filled: Filled) -> None:
+    """Its alert waits for the vector, which is made though no file was there when the damage was found."""
+    bench = filled.bench
+    filled.start()
+    spoil(bench.store, "vectors", filled.content - 1)
+    with bench.store.read() as reader:
+        assert reader.fingerprint(filled.content, "m").model is None
+    filled.settle()
+    spoiled = bench.store.check()
+    bench.look("again", b"two")
+    filled.settle()
+    filled.decide()
+    with bench.store.read() as reader:
+        assert reader.made(filled.content, "m")[1]
+        assert [alert["dfv"] for _, alert in reader.latest_alerts(1)] == [pytest.approx(1, abs=1e-3)]
+    assert (spoiled, bench.told()[-1]) == ([], ("again", "known"))
+
+
+def test_an_alert_of_a_damaged_picture_waits_for_it(filled: Filled) -> None:
+    """The damage is found by the decision on the file itself."""
+    bench = filled.bench
+    bench.library.filling.complete("m")
+    spoil(bench.store, "vectors", filled.content - 1)
+    bench.look("again", b"two")
+    assert bench.outcome is Outcome.PUT_OFF
+    filled.settle()
+    filled.decide()
+    with bench.store.read() as reader:
+        assert reader.made(filled.content, "m")[1]
+        assert [alert["dfv"] for _, alert in reader.latest_alerts(1)] == [pytest.approx(1, abs=1e-3)]
+    assert bench.told()[-1] == ("again", "known")
 
 
 def test_an_alert_that_waits_is_decided_after_a_restart(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
