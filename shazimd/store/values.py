@@ -107,8 +107,8 @@ class ValueWriter(Reader):
                 self._txn.delete(key, db=self._t.pending_alerts)
 
     def _has_picture(self, path: bytes, picture: ContentRecord) -> bool:
-        """Whether a file has the content of this picture, or a content of the same pixels. A file of unknown pixels or
-        of an unsound content counts as such."""
+        """Whether a file has the content of this picture, or a content of the same pixels; without pixels, of the same
+        size. A file of an unsound content counts as such."""
         row = self.file(path)
         if row is None or row.content is None:
             return False
