@@ -21,7 +21,8 @@ examples:
 `b2sum -l 256 IMAGE` prints the digest of an image. The files themselves are not changed. A file that still lies in a
 watched directory is indexed, and may raise an alert, again after its next change or scan; with --ignore it stays out
 under this path, until --unignore. Images without a file stay indexed for [store] keep_deleted, 30 days by default;
---deleted removes them now. `shazimctl store compact` frees their disk space.
+--deleted removes them now. `shazimctl store compact` frees their disk space. A picture that another host of a cluster
+has, too, stays known until it is forgotten there.
 """
 
 
@@ -49,6 +50,11 @@ def run(args: Namespace) -> int:
         return 0
     reply = client.forget(args.path, deleted=args.deleted, content=args.content, ignore=args.ignore)
     say(f"Forgot {reply['forgotten']} {'deleted ' if args.deleted else ''}image(s)")
+    if hosts := reply.get("held_by"):
+        complain(
+            f"the files of this host are forgotten, but the picture stays known: it still lies on {', '.join(hosts)}; "
+            "to remove it, delete and forget it there"
+        )
     if args.ignore:
         say(f"{readable(args.path)} stays out until: shazimctl forget --unignore PATH")
     elif reply["comes_back"]:

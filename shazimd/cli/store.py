@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from shazimd.cli.arguments import path
-from shazimd.cli.output import say, size
+from shazimd.cli.output import complain, say, size
 from shazimd.cli.working import Working
 
 TYPE_CHECKING = False
@@ -31,7 +32,8 @@ compact removes the search index too, and the next start of shazimd rebuilds it.
 
 check and backup look for damage first: to the structure of the file, and to each row by its checksum. check names the
 files that damage concerns. repair keeps all that is whole, and the damaged file under another name; shazimd then reads
-or decodes the rest again, and may raise alerts for its duplicates again.
+or decodes the rest again, and may raise alerts for its duplicates again. The damaged file has all that the store had:
+delete it when you need it no more, at the latest when its pictures are to be forgotten. compact names it.
 
 exit status of check: 5 for a problem
 """
@@ -101,6 +103,7 @@ def _repair(store: str, settings: Config, working: Working) -> int:
         say(problem)
     if done.problems:
         say(f"repaired: all that is whole was kept, and shazimd makes the rest again; the damaged file is {done.kept}")
+        _note_kept([done.kept])
     else:
         say("no problems found; nothing was changed")
     return 0
@@ -125,7 +128,14 @@ def _compact(args: Namespace, store: str, settings: Config, working: Working) ->
         done = f"compacted: {size(reply['before_bytes'])} before, {size(reply['after_bytes'])} now"
     working.close()
     say(done)
+    with suppress(OSError):  # the daemon's store, which this user may not read
+        _note_kept(maintenance.left_by_repairs(store))
     return 0
+
+
+def _note_kept(files: list[str]) -> None:
+    for name in files:
+        complain(f"{name} has what was forgotten since the repair, too: delete it once it is not needed")
 
 
 def _is_open(client: Client, store: str) -> bool:

@@ -188,7 +188,8 @@ class DaemonService:
         if path is not None:
             return self._forget_path(self._app.run.roots.known_path(path), ignore=ignore)
         if content is not None:
-            return {"forgotten": collect.forget_content(library, committer, content), "comes_back": False}
+            found = collect.forget_content(library, committer, content)
+            return {"forgotten": found.number, "comes_back": False, "held_by": list(found.held_by)}
         forgotten = collect.forget_deleted(library, committer) if deleted else 0
         return {"forgotten": forgotten, "comes_back": False}
 

@@ -6,7 +6,7 @@ update of shazimd changed the features, or if a row of the store was damaged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from heapq import merge
 from itertools import islice
@@ -57,7 +57,9 @@ class Backfill:
         """a file that could not be read, or not decoded for want of a worker"""
 
     def start(self) -> None:
-        """Look for outdated contents once the words are loaded, and make their derived data anew."""
+        """Look for outdated contents once the words are loaded, and make their derived data anew; from now on, also
+        the rows that reads find damaged."""
+        self._filling.wake = self.resume
         self._library.loaded.add_done_callback(lambda _: self._jobs.offer("backfill", self._begin, Lane.BACKFILL))
 
     def try_again(self, root: bytes) -> None:
@@ -86,9 +88,11 @@ class Backfill:
         self._report()
 
     def _can_renew(self, reader: Reader, content: ContentId) -> bool:
-        """Whether a content is outdated or unsound, and has a file."""
+        """Whether a content is outdated or unsound, and has a file, or has derived data to be removed."""
         if reader.unsound.fault(content):
             return bool(reader.unsound.files(content))
+        if reader.unsound.derived_of(content).has_fault:
+            return True
         return reader.count_files(content, 1) > 0 and self._library.is_outdated(reader, content)
 
     def _begin(self) -> None:
@@ -107,15 +111,21 @@ class Backfill:
         """Remove unsound derived data, batch by batch: its contents then count as outdated."""
         with self._library.store.read() as reader:
             batch = list(islice(reader.unsound.derived(after), BATCH))
-        unsound = [found for found in batch if found.features or found.vectors or found.relations]
-        for found in unsound:
-            log.warning("derived_data_unsound", **found._asdict())
-        if unsound:
-            self._committer.submit(partial(_drop_unsound, unsound=unsound)).result()
+        self._remove_unsound(batch)
         if batch:
             self._jobs.offer("backfill", partial(self._examine, batch[-1].content), Lane.BACKFILL)
         else:
             self._jobs.offer("backfill", self._begin_filling, Lane.BACKFILL)
+
+    def _remove_unsound(self, derived: Sequence[UnsoundDerived]) -> None:
+        """Name the unsound data among these, and remove them."""
+        unsound = [found for found in derived if found.has_fault]
+        for found in unsound:
+            with self._library.store.read() as reader:
+                path = next(iter(reader.unsound.files(found.content)), None)
+            log.warning("derived_data_unsound", path=path, **found._asdict())
+        if unsound:
+            self._committer.submit(partial(_drop_unsound, unsound=unsound)).result()
 
     def _begin_filling(self) -> None:
         model = self._library.model_id
@@ -168,6 +178,9 @@ class Backfill:
 
     def _renew(self, content: ContentId) -> None:
         self._name_unsound(content)
+        with self._library.store.read() as reader:
+            derived = reader.unsound.derived_of(content)
+        self._remove_unsound([derived])
         with self._memory.taking(_size(self._library.store, content)):
             try:
                 found = _read(self._library.store, content, self._remote)

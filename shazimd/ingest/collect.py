@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -85,11 +85,13 @@ class Collector:
             return any(reader.deleted(self._keep_s))
 
 
-class _Forgotten(NamedTuple):
+class Forgotten(NamedTuple):
     number: int
     """the answer to the person who asked"""
     removed: list[ContentId]
     """contents that were removed from the store"""
+    held_by: Sequence[str] = ()
+    """other hosts with files of the content, which stays for them"""
 
 
 def forget_path(library: Library, committer: Committer, path: bytes) -> int:
@@ -104,26 +106,29 @@ def forget_path(library: Library, committer: Committer, path: bytes) -> int:
             f"{NAME_BYTES_MAX} bytes"
         ) from error
 
-    def work(writer: Writer) -> _Forgotten:
+    def work(writer: Writer) -> Forgotten:
         rows = [row for _, row in writer.walk(path)]
         if row := writer.file(path):
             rows.append(row)
         count = writer.remove_tree(path) + writer.remove_file(path)
-        return _Forgotten(count, _prune(writer, {row.content for row in rows if row.content is not None}))
+        return Forgotten(count, _prune(writer, {row.content for row in rows if row.content is not None}))
 
-    return _commit(library, committer, work)
+    return _commit(library, committer, work).number
 
 
-def forget_content(library: Library, committer: Committer, digest: Digest) -> int:
-    """Forget the content with this digest, and its files. The number of contents, 0 or 1."""
+def forget_content(library: Library, committer: Committer, digest: Digest) -> Forgotten:
+    """Forget this host's files of the content with this digest, and the content, unless other hosts have files of this
+    content: the number of contents is 0 or 1."""
 
-    def work(writer: Writer) -> _Forgotten:
+    def work(writer: Writer) -> Forgotten:
         content = writer.content(digest)
         if content is None:
-            return _Forgotten(0, [])
+            return Forgotten(0, [])
         for path in writer.files_of(content):
             writer.remove_file(path)
-        return _Forgotten(1, _prune(writer, {content}))
+        removed = _prune(writer, {content})
+        roots = {keys.root_of(path) for path in writer.files_of(content, foreign=True)} if not removed else set()
+        return Forgotten(len(removed), removed, sorted(root.removesuffix(b":/").decode() for root in roots))
 
     return _commit(library, committer, work)
 
@@ -139,12 +144,12 @@ def forget_deleted(library: Library, committer: Committer) -> int:
 def _remove(library: Library, committer: Committer, keep_s: float) -> int:
     """Remove a batch of contents whose grace is over; the number of contents."""
 
-    def work(writer: Writer) -> _Forgotten:
+    def work(writer: Writer) -> Forgotten:
         writer.advance_clock()
         due = _prune(writer, set(islice(writer.deleted(keep_s), BATCH)))
-        return _Forgotten(len(due), due)
+        return Forgotten(len(due), due)
 
-    return _commit(library, committer, work)
+    return _commit(library, committer, work).number
 
 
 def _prune(writer: Writer, contents: set[ContentId]) -> list[ContentId]:
@@ -154,12 +159,12 @@ def _prune(writer: Writer, contents: set[ContentId]) -> list[ContentId]:
     return orphans
 
 
-def _commit(library: Library, committer: Committer, work: Callable[[Writer], _Forgotten]) -> int:
+def _commit(library: Library, committer: Committer, work: Callable[[Writer], Forgotten]) -> Forgotten:
     """Write, then remove the contents from the indexes too, in the order of the writes."""
 
-    def then(forgotten: _Forgotten) -> None:
+    def then(forgotten: Forgotten) -> None:
         if forgotten.removed:
             library.remove(forgotten.removed)
 
-    forgotten: _Forgotten = committer.submit(work, then).result()
-    return forgotten.number
+    forgotten: Forgotten = committer.submit(work, then).result()
+    return forgotten

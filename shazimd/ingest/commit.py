@@ -4,7 +4,8 @@ While a batch is written the next gathers: a single write does not wait, and und
 the disk is slow. Writes without a waiting caller may linger for a moment, to share a flush with those of others that
 are at work.
 
-The Committer is the only writer of a running daemon.
+The Committer is the only writer of a running daemon, but for two rare acts, which drop vectors and wait for the lock of
+the store: ``Store.compact`` those of other models, ``Library.use_model`` those of another width than its model's.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ match such a decision is not final.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from shazimd.errors import Unreadable
@@ -93,19 +94,21 @@ class Decider:
         self._disk = disk
         self._arrivals = arrivals
 
-    def by_bytes(self, file: Candidate, exact: Set[ContentId]) -> Decision | None:
+    def by_bytes(self, file: Candidate, exact: Set[ContentId], files: int) -> Decision | None:
         """The alert for a file whose bytes or pixels are those of known files; None if there are no such files now.
 
-        This takes a stat of one file and no search: a copy of a folder is the most common way to get duplicates."""
+        ``files``: ``count_files`` of ``exact``, as of the snapshot that gave these. This takes a stat of one file and
+        no search: a copy of a folder is the most common way to get duplicates."""
         if Verdict.EXACT not in self._rules.matching(file.path).verdicts:
             return None
         scope = self._scope(file)
         if scope.silences is not None:
             with self._store.read() as reader:
                 exact = {content for content in exact if not scope.is_silenced(reader, content)}
+                files = count_files(reader, exact, file.path)
         admission = _Admission(file, self._disk, self._arrivals)
         match = next(self._search.within(scope).exact_matches(exact, admission), None)
-        return Decision(self._record(file, [match], exact, match.damaged), [match]) if match else None
+        return Decision(self._record(file, [match], lambda: files, match.damaged), [match]) if match else None
 
     def by_search(
         self, file: Candidate, query: Query, content: ContentId | None, exact: Set[ContentId] | None = None
@@ -128,7 +131,8 @@ class Decider:
         alerting = [match for match in matches if settings.alert_on(match)]
         log_related(file.path, [match for match in matches if not settings.alert_on(match)], alerts=bool(alerting))
         contents = {match.content for match in alerting}
-        alert = self._record(file, alerting, contents, query.fingerprint.damaged) if alerting else None
+        count = partial(self._count_files, contents, file.path)
+        alert = self._record(file, alerting, count, query.fingerprint.damaged) if alerting else None
         return Decision(alert, matches, admission.missing)
 
     def _scope(self, file: Candidate) -> Scope:
@@ -142,24 +146,30 @@ class Decider:
             return reader.counts()["foreign"] > 0
 
     def _record(
-        self, file: Candidate, matches: Sequence[Match], contents: Set[ContentId], damaged: bool
+        self, file: Candidate, matches: Sequence[Match], count_all: Callable[[], int], damaged: bool
     ) -> AlertRecord:
-        """An alert that names the best match and counts the files of all."""
+        """An alert that names the best match, with the number of files of all."""
         took_ms = (time.perf_counter() - file.started) * 1000
         banks, best = self._rules.roots.only_against(file.path), matches[0]
-        count = len(matches) if banks or file.across else self._count_files(contents, file.path)
+        count = len(matches) if banks or file.across else count_all()
         bank = next((bank for bank in banks if is_at_or_below(best.path, bank)), None)
         return replace(AlertRecord.of(file.path, best, count, took_ms, bank), damaged=damaged)
 
     def _count_files(self, contents: Set[ContentId], without: bytes) -> int:
         with self._store.read() as reader:
-            row = reader.file(without)
-            count = -1 if row is not None and row.content in contents else 0
-            for content in contents:
-                if count >= MATCHES_MAX:
-                    break
-                count += reader.count_files(content, MATCHES_MAX + 1)
-        return min(max(count, 1), MATCHES_MAX)
+            return count_files(reader, contents, without)
+
+
+def count_files(reader: Reader, contents: Set[ContentId], without: bytes) -> int:
+    """The number of this host's files of these contents for an alert: without the alert's own file, at least 1 for the
+    named match, and at most MATCHES_MAX."""
+    row = reader.file(without)
+    count = -1 if row is not None and row.content in contents else 0
+    for content in contents:
+        if count >= MATCHES_MAX:
+            break
+        count += reader.count_files(content, MATCHES_MAX + 1)
+    return min(max(count, 1), MATCHES_MAX)
 
 
 class _Admission:

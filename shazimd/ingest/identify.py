@@ -17,7 +17,7 @@ import structlog
 
 from shazimd.fingerprint import Fingerprint, Query
 from shazimd.ingest.arrivals import Arrivals
-from shazimd.ingest.decision import OwnDecisions
+from shazimd.ingest.decision import OwnDecisions, count_files
 from shazimd.ingest.disk import Disk, FoundFile, Picture
 from shazimd.ingest.memory_budget import MemoryBudget
 from shazimd.ingest.sharing import is_bare
@@ -72,6 +72,8 @@ class FileContent(NamedTuple):
     """for known bytes, as is all that follows"""
     exact: frozenset[ContentId] = frozenset()
     """contents with the same bytes or pixels"""
+    files: int = 0
+    """``count_files`` of these"""
     last_arrival: int = 0
     """``Arrivals.visible`` before the store was read: a later arrival may be missing in it"""
     source: bytes | None = None
@@ -134,11 +136,14 @@ class Identifier:
                 return None
             exact = frozenset([content, *reader.twins(content)])
             alike = reader.files_with_stat(content, file.found.stat)
+            files = count_files(reader, exact, file.path)
             decided = OwnDecisions.read(reader, digest)
             is_outdated = self._library.is_outdated(reader, content)
         source = next(filter(self._disk.is_missing, alike), None)
         is_other_name = any(self._is_decided_name(path, file) for path in alike)
-        return FileContent(digest, None, content, exact, last_arrival, source, is_other_name, decided, is_outdated)
+        return FileContent(
+            digest, None, content, exact, files, last_arrival, source, is_other_name, decided, is_outdated
+        )
 
     def _is_decided_name(self, path: bytes, file: FileVersion) -> bool:
         """Whether a path is another name of a file, and no alert is to be decided under it."""

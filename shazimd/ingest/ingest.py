@@ -232,16 +232,21 @@ class Ingest:
         """The decision on the alert of known bytes; None if a worker failed, or the backfill is to work first. Raises
         KeyError for a removed content."""
         candidate = Candidate(file.path, file.found, file.started, decided=content.decided)
-        decision = self._decider.by_bytes(candidate, content.exact)
+        decision = self._decider.by_bytes(candidate, content.exact, content.files)
         if decision is None and content.is_outdated:  # the pending alert waits for the backfill
             return None
         if decision is None:
             file.turn.release()
             assert content.known is not None
             with self._library.store.read() as reader:
-                query = query_of(reader.fingerprint(content.known, self._library.model_id))
-            if self._library.awaits_vectors(query.fingerprint.model):  # the pending alert waits for them
+                known = reader.fingerprint(content.known, self._library.model_id)
+                version, has_vector = reader.made(content.known, self._library.model_id)
+            lacks_features = version == self._library.features_version and not known.features
+            if lacks_features or (has_vector and known.signals.fv is None):  # damaged: wanted from the backfill
                 return None
+            if self._library.awaits_vectors(known.model):  # the pending alert waits for them
+                return None
+            query = query_of(known)
             try:
                 decision = self._decider.by_search(candidate, query, content.known, content.exact)
             except WorkerFailed:  # the pending alert is decided later
@@ -260,7 +265,8 @@ class Ingest:
                 return None
             is_foreign = content.known is None and writer.content(content.digest) is not None
             stored = content.known or self._add_content(writer, content)
-            is_outdated = content.is_outdated or (is_foreign and self._library.is_outdated(writer, stored))
+            was_known = content.known is not None or is_foreign
+            is_outdated = was_known and self._library.is_outdated(writer, stored)
             if content.source is not None:
                 apply_move(writer, content.source, path)
             known = file.before if content.source is None else writer.file(path)

@@ -204,9 +204,11 @@ class CompactReply(TypedDict):
 
 class ForgetReply(TypedDict):
     forgotten: int
-    """number of image files forgotten"""
+    """number of files for a path or a host; else of pictures, by their bytes, of which all was removed"""
     comes_back: bool
     """the path still lies in a root: it is indexed, and told of, again after its next change or scan"""
+    held_by: NotRequired[list[str]]
+    """for a digest: other hosts with the picture, which stays known for them; this host's files are forgotten"""
 
 
 class IgnoredReply(TypedDict):

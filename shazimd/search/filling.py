@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from shazimd.types import ContentId
 
@@ -29,6 +29,8 @@ class Filling:
         """contents whose files could not be read or decoded for now, by the roots of these files"""
         self._is_passing = True  # or about to: nothing is complete before the first pass
         self._reported: int | None = None
+        self.wake: Callable[[], object] = lambda: None
+        """lets the backfill take what is in the queue"""
         self._lock = threading.Lock()
 
     @property
@@ -78,6 +80,11 @@ class Filling:
             if content not in self._wanted:
                 self._wanted.add(content)
                 self._queue.appendleft(content)
+
+    def mend(self, content: ContentId) -> None:
+        """Have a content made of which a read found a damaged row."""
+        self.want(content)
+        self.wake()
 
     def is_wanted(self, content: ContentId | None) -> bool:
         """Whether a content that was wanted is still to be made."""

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from shazimd.errors import StoreDamaged
 from shazimd.fingerprint import Fingerprint, Signals
 from shazimd.index.base import Index
 from shazimd.index.flat import FlatIndex
@@ -55,6 +54,7 @@ class Library:
         self.features_version = features_version
         self.model = model
         self.filling = Filling()
+        store.pass_over_damage(self.filling.mend)
         self._model_will_come = model_will_come
         self.loaded: Future[list[ContentId]] = Future()
         """Done when the words of all contents are loaded: contents whose local features cannot be parsed."""
@@ -201,7 +201,8 @@ class Library:
         Without kept words all local features are read, so this runs beside everything else; until it is done, a part
         of a picture may not be recognised."""
         with self.store.read() as reader:
-            self.words.load(content for _, content in reader.removals())
+            removals = list(reader.removals())
+        self.words.load(content for _, content in removals)
         damaged: list[ContentId] = []
         last = 0
         while not self._closing.is_set():
@@ -216,6 +217,10 @@ class Library:
                 if not self._closing.is_set():
                     damaged += self._read_words(missing[start : start + WORDS_READ])
             last = batch[-1]
+        with self.store.read() as reader:  # a content may be added here after its removal there
+            gone = [content for _, content in reader.removals(removals[-1][0] if removals else 0)]
+        self.faint.remove(gone)
+        self.words.remove(gone)
         return damaged
 
     def _read_words(self, contents: list[ContentId]) -> list[ContentId]:
@@ -228,9 +233,9 @@ class Library:
                         rows.append((content, unpack_words(features)))
                 except KeyError:
                     continue  # removed meanwhile
-                except (ValueError, StoreDamaged):
+                except ValueError:
                     damaged.append(content)
-            self.words.add(rows)
+        self.words.add(rows)
         return damaged
 
 

@@ -30,6 +30,7 @@ from shazimd.store.group_changes import GroupChanges
 from shazimd.store.reader import Reader, Sight
 from shazimd.store.schema import open_tables
 from shazimd.store.tables import SCHEMA, Tables, foreign_errors, lmdb_errors
+from shazimd.types import ContentId
 
 log = structlog.get_logger()
 
@@ -132,6 +133,12 @@ class Store:
             with self._env.begin() as txn:
                 yield Reader(txn, self._tables, self._trim, self._sight)
             self._trim_sometimes()
+
+    def pass_over_damage(self, note: Callable[[ContentId], object]) -> None:
+        """Let vectors and local features with a wrong checksum read as missing from now on, instead of
+        raising StoreDamaged: both can be made anew. ``note`` is called with their contents, within reads and writes,
+        any number of times."""
+        self._sight = self._sight._replace(note_damage=note)
 
     def release_pages(self) -> None:
         """Give the resident pages of the data file back to the kernel; the next read takes them from its cache."""

@@ -68,11 +68,14 @@ def restore(path: str, source: str, report: Report = unreported) -> None:
 
 def compact(path: str, map_size_bytes: int, model: str | None) -> None:
     """Drop vectors of models other than ``model`` (None: of none) and rewrite the data file without removed rows. The
-    index is removed, to be made again from the store. The daemon must be stopped. Raises StoreError."""
+    index is removed, to be made again from the store, and then the list of removed contents, which no index has any
+    more. The daemon must be stopped. Raises StoreError."""
     _expect_store(path)
     with as_owner(path), foreign_errors(path), closing(open_store(path, map_size_bytes)) as store:
         store.compact(model)
         _remove_index(path)  # its files may hold removed rows
+        files.sync(path)  # it must not come back without them
+        store.write(lambda writer: writer.forget_removals())
 
 
 class Repaired(NamedTuple):
@@ -105,9 +108,18 @@ def repair(path: str, map_size_bytes: int, report: Report = unreported) -> Repai
     return Repaired(found, kept)
 
 
+def left_by_repairs(path: str) -> list[str]:
+    """The damaged data files, left by repairs of a store. Raises OSError."""
+    begin = os.path.basename(environment.data_path(path)) + _DAMAGED
+    return sorted(os.path.join(path, name) for name in os.listdir(path) if name.startswith(begin))
+
+
+_DAMAGED = ".damaged"
+
+
 def _kept_aside(data: str) -> str:
     """Give a data file a second name, under which it stays when another takes its place."""
-    names = (f"{data}.damaged{number or ''}" for number in count())
+    names = (f"{data}{_DAMAGED}{number or ''}" for number in count())
     name = next(name for name in names if not os.path.lexists(name))
     os.link(data, name)
     return name

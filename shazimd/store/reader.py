@@ -22,13 +22,14 @@ from shazimd.store.tables import (
     Tables,
     Transaction,
     get,
-    get_pieces,
     has_rows,
+    joined,
     keys_between,
     number,
     parse_number,
+    raw_rows,
     scan,
-    scan_pieces,
+    stored_pieces,
     unsealed,
 )
 from shazimd.store.unsound import UnsoundReader
@@ -47,6 +48,8 @@ class Sight(NamedTuple):
     wall_clock: Callable[[], float] = time.time
     seen_s: Callable[[], int] | None = None
     """see ``Reader.seen_s``; None: as it was last stored"""
+    note_damage: Callable[[ContentId], object] | None = None
+    """see ``Store.pass_over_damage``"""
 
 
 _OPEN = Sight()
@@ -332,8 +335,20 @@ class Reader:
         return records.sound(get(self._txn, self._t.contents, key), ContentRecord)
 
     def _features(self, content: ContentId) -> bytes:
-        packed = get_pieces(self._txn, self._t.features, number(content))
+        key = number(content)
+        packed = self._derived(content, key, stored_pieces(self._txn, self._t.features, key))
         return records.of_version(packed, self._sight.features_version)
+
+    def _derived(self, content: ContentId, key: bytes, stored: bytes) -> bytes:
+        """Data derived from a content's picture, without the checksum; empty for no row, and for a damaged row if these
+        are passed over."""
+        try:
+            return unsealed(key, stored) if stored else b""
+        except StoreDamaged:
+            if self._sight.note_damage is None:
+                raise
+        self._sight.note_damage(content)
+        return b""
 
     def _contents(self, after: ContentId) -> Iterator[tuple[ContentId, ContentRecord]]:
         for n, (key, raw) in enumerate(scan(self._txn, self._t.contents, b"", number(after + 1))):
@@ -384,8 +399,11 @@ class Reader:
 
     def _vector(self, content: ContentId, model: str | None) -> FloatVector | None:
         known = self._model(model)
-        raw = b"" if known is None else get_pieces(self._txn, self._t.vectors, vector_key(known, content))
-        return records.sound_vector(raw, known.width) if known and raw else None
+        if known is None:
+            return None
+        key = vector_key(known, content)
+        raw = self._derived(content, key, stored_pieces(self._txn, self._t.vectors, key))
+        return records.sound_vector(raw, known.width) if raw else None
 
     def _has_vector(self, known: ModelRecord, content: ContentId) -> bool:
         return has_rows(self._txn, self._t.vectors, vector_key(known, content))
@@ -395,9 +413,10 @@ class Reader:
         if known is None:
             return
         prefix, start = model_prefix(known), vector_key(known, after + 1)
-        for key, raw in scan_pieces(self._txn, self._t.vectors, prefix, start):
-            if (fv := records.sound_vector(raw, known.width)) is not None:
-                yield parse_number(key[MODEL_BYTES:]), fv
+        for key, stored in joined(raw_rows(self._txn, self._t.vectors, prefix, start)):
+            content = parse_number(key[MODEL_BYTES:])
+            if (fv := records.sound_vector(self._derived(content, key, stored), known.width)) is not None:
+                yield content, fv
 
 
 def model_prefix(known: ModelRecord) -> bytes:

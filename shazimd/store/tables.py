@@ -220,8 +220,13 @@ def pieces(key: bytes, value: bytes) -> list[tuple[bytes, bytes]]:
 
 def get_pieces(txn: Transaction, table: Table, key: bytes) -> bytes:
     """A large value; empty without a row. Raises StoreDamaged."""
-    stored = b"".join(piece for _, piece in raw_rows(txn, table, key))
+    stored = stored_pieces(txn, table, key)
     return unsealed(key, stored) if stored else b""
+
+
+def stored_pieces(txn: Transaction, table: Table, key: bytes) -> bytes:
+    """A large value with its checksum, unchecked; empty without a row."""
+    return b"".join(piece for _, piece in raw_rows(txn, table, key))
 
 
 def scan_pieces(txn: Transaction, table: Table, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from shazimd.errors import StoreDamaged
 from shazimd.store import keys, records
 from shazimd.store.keys import Tree
 from shazimd.store.records import ContentRecord, FileRecord, ModelRecord, PendingAlertPath, PendingAlertRecord
@@ -45,7 +46,7 @@ KINDS: dict[str, type[Struct]] = {
 
 
 class UnsoundDerived(NamedTuple):
-    """The derived data of a content, found to be unsound."""
+    """The derived data of a content, found to be unsound or damaged."""
 
     content: ContentId
     features: str = ""
@@ -53,6 +54,10 @@ class UnsoundDerived(NamedTuple):
     vectors: tuple[str, ...] = ()
     """models of unsound vectors"""
     relations: bool = False
+
+    @property
+    def has_fault(self) -> bool:
+        return bool(self.features or self.vectors or self.relations)
 
 
 class UnsoundReader:
@@ -85,13 +90,11 @@ class UnsoundReader:
         """The contents with id > ``after``, each with its unsound derived data, if any. Reads all of it."""
         models = self._models()
         for key, _ in scan(self._txn, self._t.contents, b"", number(after + 1)):
-            vectors = tuple(name for name, known in models.items() if self._has_unsound_vector(known, key))
-            relations = any(
-                raw and records.sound(raw, RelationRecord) is None for _, raw in scan(self._txn, self._t.relations, key)
-            )
-            yield UnsoundDerived(
-                parse_number(key), features_fault(get_pieces(self._txn, self._t.features, key)), vectors, relations
-            )
+            yield self._derived(key, models)
+
+    def derived_of(self, content: ContentId) -> UnsoundDerived:
+        """The unsound derived data of a content, if any."""
+        return self._derived(number(content), self._models())
 
     def pending_alerts(self) -> Iterator[tuple[int, bytes | None]]:
         """Numbers of unsound pending alerts, and the file of each as far as it can be read."""
@@ -115,8 +118,24 @@ class UnsoundReader:
         found = ((key, records.sound(raw, ModelRecord)) for key, raw in scan(self._txn, self._t.models, b""))
         return {key.decode(): known for key, known in found if known is not None}
 
+    def _derived(self, key: bytes, models: dict[str, ModelRecord]) -> UnsoundDerived:
+        vectors = tuple(name for name, known in models.items() if self._has_unsound_vector(known, key))
+        relations = any(
+            raw and records.sound(raw, RelationRecord) is None for _, raw in scan(self._txn, self._t.relations, key)
+        )
+        return UnsoundDerived(parse_number(key), self._fault_of_features(key), vectors, relations)
+
+    def _fault_of_features(self, key: bytes) -> str:
+        try:
+            return features_fault(get_pieces(self._txn, self._t.features, key))
+        except StoreDamaged as error:
+            return str(error)
+
     def _has_unsound_vector(self, known: ModelRecord, key: bytes) -> bool:
-        raw = get_pieces(self._txn, self._t.vectors, known.number.to_bytes(MODEL_BYTES, "big") + key)
+        try:
+            raw = get_pieces(self._txn, self._t.vectors, known.number.to_bytes(MODEL_BYTES, "big") + key)
+        except StoreDamaged:
+            return True
         return bool(raw) and records.sound_vector(raw, known.width) is None
 
 

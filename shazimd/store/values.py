@@ -10,7 +10,7 @@ from shazimd.store import records
 from shazimd.store.changes import ChangeWriter
 from shazimd.store.decisions import DecisionWriter
 from shazimd.store.reader import Reader
-from shazimd.store.records import PendingAlertRecord
+from shazimd.store.records import ContentRecord, PendingAlertRecord
 from shazimd.store.relations import RelationWriter
 from shazimd.store.tables import number, put, scan
 from shazimd.store.unsound import UnsoundWriter
@@ -96,11 +96,25 @@ class ValueWriter(Reader):
         return value
 
     def _drop_pending_alerts(self) -> None:
-        """Remove pending alerts of unknown files: nothing is left to decide, and each holds a whole fingerprint."""
+        """Remove pending alerts of unknown files and of pictures replaced by others: nothing is left to
+        decide, and each holds a whole fingerprint."""
         for key, raw in list(scan(self._txn, self._t.pending_alerts, b"")):
             record = records.sound(raw, PendingAlertRecord)
             if record is None:
                 continue
             digest = record.content.digest
-            if (self.content(digest) if digest else self.file(record.path)) is None:
+            if self.content(digest) is None if digest else not self._has_picture(record.path, record.content):
                 self._txn.delete(key, db=self._t.pending_alerts)
+
+    def _has_picture(self, path: bytes, picture: ContentRecord) -> bool:
+        """Whether a file has the content of this picture, or a content of the same pixels; without pixels, of the same
+        size. A file of an unsound content counts as such."""
+        row = self.file(path)
+        if row is None or row.content is None:
+            return False
+        known = self._sound_content(number(row.content))
+        if known is None:
+            return True
+        if known.pixels or picture.pixels:
+            return known.pixels == picture.pixels
+        return (known.width, known.height) == (picture.width, picture.height)

@@ -203,6 +203,10 @@ class Writer(ValueWriter):
             self._drop_pending_alerts()
         return len(gone)
 
+    def forget_removals(self) -> None:
+        """List no removed contents any more: no index has them. Numbers go on."""
+        self._txn.drop(self._t.removals, delete=False)
+
     def _make(self, directories: list[bytes]) -> int:
         """The number of a directory, added with its parents as needed."""
         if (known := self._tree.find(directories)) is not None:

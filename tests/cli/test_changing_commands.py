@@ -45,6 +45,16 @@ def test_rescan_and_forget(run: Any, service: FakeService, tmp_path: Path) -> No
     ]
 
 
+def test_a_picture_that_another_host_has_is_not_said_to_be_forgotten(run: Any, service: FakeService) -> None:
+    said = run("forget", "--content", "00" * 32)
+    assert (said.status, said.out, said.err) == (
+        1,
+        "Forgot 0 image(s)\n",
+        "shazimctl: the files of this host are forgotten, but the picture stays known: it still lies on attic, nas; to "
+        "remove it, delete and forget it there\n",
+    )
+
+
 @pytest.mark.parametrize(("scheme", "options"), [("", ""), ("", "#float32"), ("onnx:", "#sha256=" + "0" * 64)])
 def test_a_model_on_this_machine_is_sent(
     run: Any, service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, options: str

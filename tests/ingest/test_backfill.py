@@ -15,6 +15,7 @@ import pytest
 from first_hashes import first_hashes
 from packed_features import packed
 from patience import PATIENCE_S, wait_for
+from spoiled_rows import spoil
 from structlog.testing import capture_logs
 
 from shazimd.errors import NotAnImage, WorkerLost
@@ -159,6 +160,54 @@ def test_features_are_made_anew(bench: Bench) -> None:
     )
     assert "backfill_complete" in lines
     assert bench.store.check() == []
+
+
+@pytest.mark.parametrize("table", ["features", "vectors"])
+def test_a_damaged_row_that_a_question_meets_is_made_anew(bench: Bench, table: str) -> None:
+    """With all words in a segment no start reads the row of a store closed cleanly. The data read as missing until
+    then, and a line names the file; other data of the content stay."""
+    for name in ("a", "b"):
+        bench.add(name, name.encode(), b"")
+    bench.run(with_model=True)
+    assert bench.library is not None
+    bench.library.close()
+    bench.open_library(FAKE_MODEL)
+    bench.start()
+    wait_for(lambda: not bench.jobs.pending())
+    spoil(bench.store, table)
+    with capture_logs() as logs:
+        with bench.store.read() as reader:
+            first, second = (reader.fingerprint(content, "m") for content in (1, 2))
+        wait_for(lambda: not bench.jobs.pending())
+    lacks_vector = table == "vectors"
+    assert [(packed(), True), (b"" if not lacks_vector else packed(), not lacks_vector)] == [
+        (each.features, each.signals.fv is not None) for each in (second, first)
+    ]
+    assert [b"a", b"a", b"b"] == sorted(bench.decoders.decoded)
+    with bench.store.read() as reader:
+        assert [(packed(), True)] * 2 == [
+            (each.features, each.signals.fv is not None)
+            for each in (reader.fingerprint(content, "m") for content in (1, 2))
+        ]
+    (line,) = [line for line in logs if line["event"] == "derived_data_unsound"]
+    assert (line["content"], line["path"]) == (1, os.fsencode(bench.folder / "a"))
+    assert bench.store.check() == []
+
+
+def test_a_damaged_row_of_a_file_that_is_away_is_removed(bench: Bench) -> None:
+    """Its content then counts as outdated, and is made when its root was scanned."""
+    bench.add("a", b"a", packed())
+    bench.run()
+    spoil(bench.store, "features")
+    away = bench.folder.rename(bench.folder.with_name("away"))
+    assert bench.features() == [b""]
+    wait_for(lambda: not bench.jobs.pending())
+    assert bench.library is not None
+    assert (bench.store.check(), bench.library.filling.left) == ([], 1)
+    away.rename(bench.folder)
+    bench.backfill.try_again(os.fsencode(bench.folder))
+    wait_for(lambda: not bench.jobs.pending())
+    assert bench.features() == [packed()]
 
 
 def test_a_damaged_picture_is_known_as_damaged_from_then_on(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -203,8 +204,36 @@ def test_deleted_contents_are_forgotten_at_once(bench: Bench, monkeypatch: pytes
 def test_a_digest_is_forgotten_with_its_files(bench: Bench) -> None:
     """An unknown one is not counted."""
     bench.add("1", "2")
-    assert collect.forget_content(bench.library, bench.committer, _digest("1")) == 1
-    assert collect.forget_content(bench.library, bench.committer, _digest("1")) == 0
+    assert collect.forget_content(bench.library, bench.committer, _digest("1")) == (1, [1], [])
+    assert collect.forget_content(bench.library, bench.committer, _digest("1")) == (0, [], ())
     assert bench.known() == [2]
     with bench.store.read() as reader:
         assert [path for path, _ in reader.walk(b"/")] == [b"/r/2"]
+
+
+def test_a_picture_that_another_took_the_place_of_leaves_no_pending_alert(bench: Bench) -> None:
+    """Its file is known, with other bytes: the alert would keep its features. The alert of the bytes there now is kept,
+    and so is an alert of the same pixels under other metadata."""
+    bench.add("1", "2", "3")
+
+    def overwrite(w: Writer) -> None:
+        bench._put(w, "4")
+        w.put_file(_path("1"), FileRow(Stat(2, 2, 2), FileState.INDEXED, 2))
+        same_pixels = w.add_content(_digest("9"), _fingerprint("3"))
+        w.put_file(_path("3"), FileRow(Stat(2, 2, 2), FileState.INDEXED, same_pixels))
+
+    bench.store.write(overwrite)
+    assert collect.forget_deleted(bench.library, bench.committer) == 2
+    with bench.store.read() as reader:
+        left = [(path, query.fingerprint.pixels) for _, path, query in reader.pending_alerts()]
+    assert left == [(_path(name), _digest(name)) for name in ("2", "3", "4")]
+
+
+def test_a_picture_of_another_host_is_not_forgotten(bench: Bench) -> None:
+    """Its fingerprint is needed for the files there, and the answer names the hosts; the files here are forgotten."""
+    bench.add("1", "2")
+    for path in (b"nas:/p/1", b"nas:/p/2", b"attic:/1"):
+        bench.store.write(methodcaller("put_file", path, FileRow(Stat(1, 1, 1), FileState.INDEXED, 1)))
+    assert collect.forget_content(bench.library, bench.committer, _digest("1")) == (0, [], ["attic", "nas"])
+    with bench.store.read() as reader:
+        assert (reader.files_of(1), reader.knows(1)) == ([], True)

@@ -180,6 +180,20 @@ def test_an_alert_names_the_best_match_and_counts_the_others(bench: Bench) -> No
         assert [1, 2, 3, 4] == [alert["matches"] for _, alert in reader.alerts()]
 
 
+def test_an_alert_counts_the_copies_that_are_left(bench: Bench) -> None:
+    """A moved copy once, and neither a deleted copy nor the file itself, which had other bytes."""
+    for name in ("a.ppm", "b.ppm", "c.ppm"):
+        bench.look(name, b"one")
+    bench.look("new.ppm", b"two")
+    bench.rename("b.ppm", "moved.ppm", told=True)
+    (bench.root / "c.ppm").unlink()
+    bench.ingest.ingest(os.fsencode(bench.root / "c.ppm"), deleted=True)
+    bench.look("new.ppm", b"one")
+    with bench.store.read() as reader:
+        (_, alert), *_ = reader.latest_alerts(1)
+    assert (os.path.basename(alert["path"]), alert["matches"]) == ("new.ppm", 2)
+
+
 def test_a_silent_file_that_is_gone_when_it_was_stored_is_asked_about(bench: Bench) -> None:
     """Its row would stay behind."""
     bench.is_silent = True

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from first_hashes import first_hashes
 from ingest_bench import MODEL, Bench
 from packed_features import packed
 from patience import PATIENCE_S, wait_for
+from spoiled_rows import spoil
 from structlog.testing import capture_logs
 
 from shazimd.fingerprint import Fingerprint, Signals
@@ -109,6 +111,39 @@ def test_a_file_comes_back_after_an_upgrade(filled: Filled, monkeypatch: pytest.
     assert len(bench.decoders.decoded) == decoded
 
 
+def test_a_file_comes_back_after_its_vector_was_damaged(filled: Filled) -> None:
+    """Its alert waits for the vector, which is made though no file was there when the damage was found."""
+    bench = filled.bench
+    filled.start()
+    spoil(bench.store, "vectors", filled.content - 1)
+    with bench.store.read() as reader:
+        assert reader.fingerprint(filled.content, "m").model is None
+    filled.settle()
+    spoiled = bench.store.check()
+    bench.look("again", b"two")
+    filled.settle()
+    filled.decide()
+    with bench.store.read() as reader:
+        assert reader.made(filled.content, "m")[1]
+        assert [alert["dfv"] for _, alert in reader.latest_alerts(1)] == [pytest.approx(1, abs=1e-3)]
+    assert (spoiled, bench.told()[-1]) == ([], ("again", "known"))
+
+
+def test_an_alert_of_a_damaged_picture_waits_for_it(filled: Filled) -> None:
+    """The damage is found by the decision on the file itself."""
+    bench = filled.bench
+    bench.library.filling.complete("m")
+    spoil(bench.store, "vectors", filled.content - 1)
+    bench.look("again", b"two")
+    assert bench.outcome is Outcome.PUT_OFF
+    filled.settle()
+    filled.decide()
+    with bench.store.read() as reader:
+        assert reader.made(filled.content, "m")[1]
+        assert [alert["dfv"] for _, alert in reader.latest_alerts(1)] == [pytest.approx(1, abs=1e-3)]
+    assert bench.told()[-1] == ("again", "known")
+
+
 def test_an_alert_that_waits_is_decided_after_a_restart(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next start has the content made as well, and the alert waits again."""
     bench = filled.bench
@@ -166,7 +201,7 @@ def test_a_file_that_comes_back_goes_before_a_scan(filled: Filled, monkeypatch: 
     bench, jobs = filled.bench, filled._jobs
     bench.library.use_model(OTHER_MODEL)
     bench.look("again", b"two")
-    busy = threading.Event()
+    busy, all_done = threading.Event(), threading.Event()
 
     order: list[str] = []
     renew = filled.backfill._renew
@@ -177,13 +212,14 @@ def test_a_file_that_comes_back_goes_before_a_scan(filled: Filled, monkeypatch: 
 
     monkeypatch.setattr(filled.backfill, "_renew", noted)
     with capture_logs() as logs:
-        for number in range(2):
-            jobs.offer(number, lambda: busy.wait(PATIENCE_S), Lane.BACKLOG)
+        for number, event in enumerate((busy, all_done)):  # one of two threads takes all that follows
+            jobs.offer(number, partial(event.wait, PATIENCE_S), Lane.BACKLOG)
         for number in range(2, 9):
             jobs.offer(number, lambda: order.append("scan"), Lane.BACKLOG)
         filled.backfill.resume()
         busy.set()
-        wait_for(lambda: not jobs.pending())
+        wait_for(lambda: jobs.pending() == 1)
+        all_done.set()
     assert "scan" in order[order.index("again") :]
     assert "backfill_complete" not in [line["event"] for line in logs]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from patience import wait_for
 from running import Daemon, draw
+from spoiled_rows import spoil
 
 from shazimd.cli import run
 from shazimd.store.lmdb_store import open_store
@@ -131,6 +132,27 @@ def test_compacting_another_store_beside_a_daemon(
     assert (data.stat().st_ino, rows(tmp_path / "b")) == before
     assert run(["--socket", daemon.socket, "store", "--store", str(tmp_path / "link"), "compact"]) == 0
     assert "before" in capsys.readouterr().out
+
+
+def test_the_file_that_a_repair_kept_is_named_until_it_is_deleted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pictures forgotten later are still there."""
+    store = open_store(str(tmp_path), GiB)
+    store.write(lambda w: w.set("a", 1))
+    spoil(store, "values")
+    store.close()
+    words = ["--socket", str(tmp_path / "none"), "store", "--store", str(tmp_path)]
+    kept = tmp_path / "data.mdb.damaged"
+    since = "has what was forgotten since the repair, too: delete it once it is not needed"
+    line = f"shazimctl: {kept} {since}\n"
+    assert run([*words, "repair"]) == 0
+    assert [line] == capsys.readouterr().err.splitlines(keepends=True)
+    assert run([*words, "compact"]) == 0
+    assert [line] == capsys.readouterr().err.splitlines(keepends=True)
+    kept.unlink()
+    assert run([*words, "compact"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_no_store(daemon: Daemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

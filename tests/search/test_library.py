@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from shazimd.search.library import BESIDE_MAX, Library
 from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import ContentId, FileRow, FileState, Stat
+from shazimd.words.index import WordIndex
 from shazimd.words.packing import FEATURE, HEADER, VERSION
 
 Open = Callable[[], Library]
@@ -56,15 +58,19 @@ def open_library(store: Store) -> Iterator[Open]:
         library.close()
 
 
-def fill(store: Store, *features: bytes) -> None:
+def fill(store: Store, *features: bytes, is_faint: bool = False) -> None:
     def work(w: Writer) -> None:
         for n, each in enumerate(features, start=1):
-            content = w.add_content(
-                b"%d" % n, Fingerprint(Signals(first_hashes(n, n), None), None, 1, 1, "PNG", features=each)
-            )
+            known = Fingerprint(Signals(first_hashes(n, n), None), None, 1, 1, "PNG", None, is_faint, each)
+            content = w.add_content(b"%d" % n, known)
             w.put_file(b"/%d" % n, FileRow(Stat(n, n, n), FileState.INDEXED, content))
 
     store.write(work)
+
+
+def remove(store: Store, number: int) -> int:
+    store.write(lambda w: w.remove_file(b"/%d" % number))
+    return store.write(lambda w: w.prune([number]))
 
 
 def test_damaged_and_outdated_features_do_not_stop_the_others(store: Store, open_library: Open) -> None:
@@ -77,6 +83,32 @@ def test_damaged_and_outdated_features_do_not_stop_the_others(store: Store, open
     (line,) = [line for line in logs if line["event"] == "features_damaged"]
     assert (line["contents"], line["example"]) == (2, b"/2")
     assert library.alive()
+
+
+@pytest.mark.parametrize("is_faint", [False, True])
+def test_a_content_that_is_removed_while_it_is_loaded_stays_out(
+    store: Store, open_library: Open, monkeypatch: pytest.MonkeyPatch, is_faint: bool
+) -> None:
+    """The loader adds the content after its removal: the store was read before."""
+    fill(store, packed([1]), packed([2]), packed([3]), is_faint=is_faint)
+    remove(store, 1)
+    kind = FlatIndex if is_faint else WordIndex
+    add = kind.add
+
+    def after_a_removal(index: Any, rows: Any) -> None:
+        if not gone:
+            gone.append(remove(store, 2))
+            index.remove([2])
+        add(index, rows)
+
+    gone: list[int] = []
+    monkeypatch.setattr(kind, "add", after_a_removal)
+    library = open_library()
+    assert [gone, [3], [3] * is_faint] == [
+        [1],
+        [n for n in range(1, 4) if n in library.words],
+        [n for n in range(1, 4) if n in library.faint],
+    ]
 
 
 def test_features_that_were_made_anew_are_found(store: Store, open_library: Open) -> None:

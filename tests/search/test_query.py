@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from first_hashes import first_hashes
 from patience import PATIENCE_S
+from spoiled_rows import spoil
 
 from shazimd.fingerprint import Fingerprint, Query, Signals
 from shazimd.index.base import Index
@@ -25,7 +26,7 @@ from shazimd.search.candidates import BY_SCORE, WORDS_FEW
 from shazimd.search.library import Library
 from shazimd.search.query import BY_WORDS, Search, Verify
 from shazimd.search.score import score, similarities
-from shazimd.store.base import Writer
+from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.text import all_weights
 from shazimd.types import DEFAULT_WEIGHTS, ContentId, FileRow, FileState, Hit, Stat, Verdict, Verification, Weights
@@ -432,6 +433,28 @@ def test_find_and_compare_give_one_answer_to_a_low_information_pair(library: Lib
         matches = search.matches(asked, None, weights=DEFAULT_WEIGHTS, threshold=0.6)
         found_verdicts = [match.verdict for match in matches if match.content == content]
         assert found_verdicts == ([compared.verdict] if compared.verdict else [])
+
+
+@pytest.mark.parametrize("table", ["features", "vectors"])
+def test_a_damaged_candidate_does_not_fail_the_question(library: Library, query: Query, table: str) -> None:
+    """Nor the next start's index. The others are found as before, and the backfill is to make its row anew."""
+    for number in (1, 2):
+        put(library, number, fingerprint(query.fingerprint.signals, COPY))
+    places = {"features": 0, "vectors": KNOWN}
+    spoil(library.store, table, places[table])
+
+    def open_index(store: Store, _model: str | None) -> Index:
+        made = FlatIndex()
+        with store.read() as reader:
+            made.add(list(reader.signals("m")))
+        return made
+
+    with closing(Library(library.store, open_index, MODEL)) as again:
+        again.loaded.result(PATIENCE_S)
+        matches = dict(found(Search(again, verify), query, 0.6))
+        verdicts = (matches[b"/q/1"], matches[b"/q/2"])
+        assert verdicts == ((Verdict.SIMILAR if table == "features" else Verdict.COPY), Verdict.COPY)
+        assert again.filling.is_wanted(KNOWN + 1)
 
 
 def test_low_information_pictures_are_loaded_and_removed(library: Library, query: Query) -> None:

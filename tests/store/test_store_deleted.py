@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from shazimd.fingerprint import Fingerprint, Query
+from shazimd.store import maintenance
 from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import ContentId, FileRow
@@ -181,6 +184,28 @@ def test_compacting_drops_vectors_of_other_models(
         assert reader.fingerprint(1, "old").model is None
         assert reader.fingerprint(8, "new").model == "new"
     assert dated.check() == []
+
+
+def test_compacting_without_a_daemon_empties_the_list_of_removals(tmp_path: Path, make_fingerprint: Make) -> None:
+    """With the index, its only reader; the next removal has the next number, which no index has seen."""
+    path, map_bytes = str(tmp_path / "store"), 64 << 20
+
+    def remove_one(store: Store) -> list[tuple[int, ContentId]]:
+        content = store.write(lambda w: w.add_content(b"digest", make_fingerprint(1)))
+        store.write(lambda w: w.prune([content]))
+        with store.read() as reader:
+            return list(reader.removals())
+
+    with closing(open_store(path, map_bytes)) as store:
+        assert [(1, 1)] == remove_one(store)
+    (tmp_path / "store" / "index").mkdir()
+    maintenance.compact(path, map_bytes, None)
+    with closing(open_store(path, map_bytes)) as store:
+        with store.read() as reader:
+            assert [] == list(reader.removals())
+        assert [(2, 2)] == remove_one(store)
+        assert store.check() == []
+    assert "index" not in os.listdir(path)
 
 
 def test_compacting_leaves_no_bytes_of_removed_rows(dated: Store, make_fingerprint: Make, indexed: Indexed) -> None:
