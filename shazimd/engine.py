@@ -34,7 +34,7 @@ from shazimd.models.registry import Registry
 from shazimd.search.score import score, similarities
 from shazimd.store.base import Reader, Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.text import SIGNALS, all_weights
+from shazimd.text import NAME_BYTES_MAX, SIGNALS, all_weights
 from shazimd.types import (
     DEFAULT_THRESHOLD,
     DEFAULT_WEIGHTS,
@@ -173,12 +173,15 @@ class ShazimEngine:
         return score(similarities(im1.fingerprint.signals, im2.fingerprint.signals), checked)
 
     def save(self, path: str | os.PathLike[str] = DEFAULT_STORE) -> None:
-        """Replace the content of a store by the known pictures. Raises StoreError."""
+        """Replace the content of a store by the known pictures. Raises StoreError.
+
+        Pictures with a name of over 495 bytes in their path are left out, with a warning in the log."""
+        kept = [image for image in self.db.values() if _fits(image.path)]
 
         def work(writer: Writer) -> None:
             writer.remove_tree(b"/")
             writer.prune(list(writer.deleted()))  # a known content would keep its vectors, those of other models
-            for image in self.db.values():
+            for image in kept:
                 content = writer.add_content(image.digest, image.fingerprint)
                 row = FileRow(image.stat, FileState.INDEXED, content)
                 writer.put_file(os.fsencode(image.path), row)
@@ -209,6 +212,14 @@ _MAP_BYTES = StoreConfig().map_size_gb << 30
 
 def _known(reader: Reader, path: bytes, row: FileRow, content: ContentId, model: str | None) -> ShazimImage:
     return ShazimImage(os.fsdecode(path), reader.digest(content), row.stat, reader.fingerprint(content, model))
+
+
+def _fits(path: str) -> bool:
+    """Whether a store takes this path."""
+    fits = max(map(len, os.fsencode(path).split(b"/"))) <= NAME_BYTES_MAX
+    if not fits:
+        log.warning("name_too_long", path=path, bytes_max=NAME_BYTES_MAX)
+    return fits
 
 
 def _unreadable(error: OSError) -> None:

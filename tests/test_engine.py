@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, as_completed
 from contextlib import closing
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from patience import wait_for
 from PIL import Image, ImageDraw
+from structlog.testing import capture_logs
 
 from shazimd import ShazimEngine
 from shazimd.config import WorkersConfig
@@ -75,6 +77,18 @@ def test_a_store_is_saved_again_with_another_model(images: Path, tmp_path: Path)
     assert all(image.fv is not None for image in loaded.db.values())
     with closing(open_store(str(tmp_path / "store"), 1 << 24)) as store, store.read() as reader:
         assert reader.counts()["contents"] == 11
+
+
+def test_a_picture_with_a_name_too_long_for_a_store_is_left_out(images: Path, tmp_path: Path) -> None:
+    """It is named, and the others are saved."""
+    engine = ShazimEngine(model="none")
+    for path in (str(images / "1.png"), f"/{'x' * 496}/2.png", f"/{'x' * 495}/3.png"):
+        engine.db[path] = replace(engine.load_image(images / "1.png"), path=path)
+    with capture_logs() as log:
+        engine.save(tmp_path / "store")
+    assert [(line["event"], line["path"]) for line in log] == [("name_too_long", f"/{'x' * 496}/2.png")]
+    engine.load(tmp_path / "store")
+    assert {str(images / "1.png"), f"/{'x' * 495}/3.png"} == engine.db.keys()
 
 
 def test_the_hashes_are_those_of_imagehash(images: Path) -> None:
