@@ -192,7 +192,8 @@ class ReloadReply(TypedDict):
 
     roots: list[str]
     restart_needed: list[str]
-    """changed tables of the configuration not applied before a restart"""
+    """changed tables of the configuration not applied before a restart: of the daemon, for ``hook`` of the hooks' own
+    process, named by the first reload after the change; for ``cluster`` of the link, too"""
 
 
 class CompactReply(TypedDict):

@@ -15,7 +15,7 @@ import pytest
 from fake_service import FakeService
 
 from shazimd.errors import StoreError
-from shazimd.protocol import FailedFile
+from shazimd.protocol import FailedFile, ReloadReply
 from shazimd.protocol.groups import DecisionMessage
 
 
@@ -167,3 +167,15 @@ def test_failed_files_are_listed_and_retried(run: Any, service: FakeService, tmp
     assert run("failed", "--retry", "sub").out == "2 failed files are read again\n"
     assert service.asked[-1] == ("retry_failed", os.fsencode(tmp_path / "sub"))
     assert run("failed", "sub").status == 2
+
+
+def test_a_reload_names_the_service_to_restart(run: Any, service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the hooks and the link another than the daemon's."""
+    reply: ReloadReply = {"roots": ["/srv/p"], "restart_needed": ["cluster", "workers", "hook"]}
+    monkeypatch.setattr(service, "reload", lambda: reply)
+    assert run("reload").out.splitlines() == [
+        "watching /srv/p",
+        "[cluster] has changed; restart shazimd and shazimd-link to apply the change",
+        "[workers] has changed; restart shazimd to apply the change",
+        "[hook] has changed; restart shazimd-hooks to apply the change",
+    ]
