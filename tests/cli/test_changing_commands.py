@@ -132,6 +132,14 @@ def test_decisions_are_listed(run: Any, service: FakeService) -> None:
     assert run("decisions", "--json").json == [DECISION]
 
 
+def test_a_kind_of_decision_of_a_newer_daemon_is_shown_as_it_is(run: Any, service: FakeService) -> None:
+    """In the list, and when it is undone."""
+    newer: Any = DECISION | {"kind": "later\n"}
+    service.decided = [newer]
+    assert run("decisions").out.startswith("7  later\\n, 2026")
+    assert run("undo", "7").out == "Undone: decision 7, later\\n\n"
+
+
 def test_decisions_are_exported_and_imported(run: Any, service: FakeService, tmp_path: Path) -> None:
     """An export has all that an import needs, with the file to keep, and no other paths; a bad line is named."""
     service.decided = [{**DECISION, "keep_path": "/srv/p/\\xff.jpg", "keep_path_b64": "L3Nydi9wL/8uanBn"}]
