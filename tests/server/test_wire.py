@@ -33,7 +33,7 @@ from shazimd.protocol import (
     PathFields,
     ReloadReply,
     RescanReply,
-    Verdict,
+    VerdictName,
 )
 from shazimd.protocol.cluster import ChangesPage, FingerprintMessage, ForeignReply, ForeignStatus
 from shazimd.protocol.groups import DecisionMessage, DuplicateGroup, GroupsPage
@@ -257,4 +257,4 @@ def test_an_undeclared_key_is_a_fault() -> None:
 
 def test_the_verdicts_are_those_of_the_search() -> None:
     """The protocol names every verdict of the search, and no other."""
-    assert get_args(Verdict) == tuple(types.Verdict)
+    assert get_args(VerdictName) == tuple(types.Verdict)
