@@ -57,8 +57,8 @@ ANSWERS = "Results are on standard output, one line or JSON object each; errors 
 TOML = """\
 TOML, in UTF-8. Required are only: path in each [[watch]], name and one of command and url in each [[hook]], host and
 url for a cluster. Unknown keys and invalid values are rejected with the key, the value found and the value expected.
-`shazimctl reload` applies changes without a restart, except those of [cluster], [store], [server], [workers] and
-[model], and of verify in [match].
+`shazimctl reload` applies changes without a restart, except those of [cluster], [store], [server], [workers],
+[model] and [[hook]], and of verify in [match]; it names the service to restart.
 """
 EXAMPLE = """\
 [[watch]]

@@ -34,7 +34,7 @@ from shazimd.models.registry import Registry
 from shazimd.search.score import score, similarities
 from shazimd.store.base import Reader, Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.text import SIGNALS, all_weights
+from shazimd.text import NAME_BYTES_MAX, SIGNALS, all_weights
 from shazimd.types import (
     DEFAULT_THRESHOLD,
     DEFAULT_WEIGHTS,
@@ -102,23 +102,27 @@ class ShazimEngine:
 
     def __init__(self, model: str = DEFAULT_MODEL, models: str | None = None) -> None:
         self.db: dict[str, ShazimImage] = {}
-        self._parsed: list[str] = []
+        self._parsed: dict[str, None] = {}
         self._model: ModelInfo | None = None
         if model != "none":
             registry = Registry(models or os.path.join(paths.store_directory(), "models"))
             self._model = registry.find(model) or registry.install(model)
         self._limits = WorkersConfig()
         self._extractor: Extractor | None = None
-        self._index: FlatIndex | None = None
+        self._index = FlatIndex()
+        self._indexed: list[ShazimImage] = []
+        """in the index, by their rows"""
 
     def parse(self, path: str | os.PathLike[str]) -> int:
         """Queue all image files at and below a directory for ``train``; return their number. Raises Unreadable."""
         found = list(images_below(os.path.abspath(path), _unreadable))
-        self._parsed += found
+        self._parsed.update(dict.fromkeys(found))
         return len(found)
 
     def train(self) -> None:
-        """Fingerprint the parsed files in worker processes, with a progress bar; log the failures."""
+        """Fingerprint the parsed files in worker processes, with a progress bar; log the failures.
+
+        When it is interrupted, the pictures done so far are known, and the next call goes on with the rest."""
         limits = self._limits
         with (
             WorkerPool(
@@ -131,12 +135,14 @@ class ShazimEngine:
             ) as pool,
             ThreadPoolExecutor(4 * limits.processes) as readers,  # limits the files in memory
         ):
-            jobs = [readers.submit(self._ingest, path, pool) for path in dict.fromkeys(self._parsed)]
-            for job in track(as_completed(jobs), "Fingerprinting", total=len(jobs), transient=True):
-                if image := job.result():
-                    self.db[image.path] = image
-        self._parsed.clear()
-        self._index = None
+            jobs = {readers.submit(self._ingest, path, pool): path for path in self._parsed}
+            try:
+                for job in track(as_completed(jobs), "Fingerprinting", total=len(jobs), transient=True):
+                    if image := job.result():
+                        self.db[image.path] = image
+                    del self._parsed[jobs[job]]
+            finally:
+                readers.shutdown(cancel_futures=True)  # interrupted: the files not begun stay unread
 
     def load_image(self, path: str | os.PathLike[str]) -> ShazimImage:
         """Load a picture to search for. Raises NotAnImage, TooLarge, Unreadable."""
@@ -153,9 +159,10 @@ class ShazimEngine:
 
         Raises ValueError for invalid weights or threshold."""
         known = list(self.db.values())
-        if self._index is None:
+        if known != self._indexed:  # by a training or loading, or since ``db`` was changed
             self._index = FlatIndex()
             self._index.add([(row, image.fingerprint.signals) for row, image in enumerate(known)])
+            self._indexed = known
         (hits,) = self._index.search([im.fingerprint.signals], _as_weights(weights), threshold)
         return [(known[hit.content].path, hit.score) for hit in hits if known[hit.content].path != im.path]
 
@@ -166,12 +173,15 @@ class ShazimEngine:
         return score(similarities(im1.fingerprint.signals, im2.fingerprint.signals), checked)
 
     def save(self, path: str | os.PathLike[str] = DEFAULT_STORE) -> None:
-        """Replace the content of a store by the known pictures. Raises StoreError."""
+        """Replace the content of a store by the known pictures. Raises StoreError.
+
+        Pictures with a name of over 495 bytes in their path are left out, with a warning in the log."""
+        kept = [image for image in self.db.values() if _fits(image.path)]
 
         def work(writer: Writer) -> None:
             writer.remove_tree(b"/")
             writer.prune(list(writer.deleted()))  # a known content would keep its vectors, those of other models
-            for image in self.db.values():
+            for image in kept:
                 content = writer.add_content(image.digest, image.fingerprint)
                 row = FileRow(image.stat, FileState.INDEXED, content)
                 writer.put_file(os.fsencode(image.path), row)
@@ -187,7 +197,6 @@ class ShazimEngine:
         with closing(open_store(os.fspath(path), _MAP_BYTES)) as store, store.read() as reader:
             images = [_known(reader, known, row, row.content, model) for known, row in reader.walk(b"/") if row.content]
         self.db = {image.path: image for image in images}
-        self._index = None
 
     def _ingest(self, path: str, pool: WorkerPool) -> ShazimImage | None:
         try:
@@ -203,6 +212,14 @@ _MAP_BYTES = StoreConfig().map_size_gb << 30
 
 def _known(reader: Reader, path: bytes, row: FileRow, content: ContentId, model: str | None) -> ShazimImage:
     return ShazimImage(os.fsdecode(path), reader.digest(content), row.stat, reader.fingerprint(content, model))
+
+
+def _fits(path: str) -> bool:
+    """Whether a store takes this path."""
+    fits = max(map(len, os.fsencode(path).split(b"/"))) <= NAME_BYTES_MAX
+    if not fits:
+        log.warning("name_too_long", path=path, bytes_max=NAME_BYTES_MAX)
+    return fits
 
 
 def _unreadable(error: OSError) -> None:

@@ -36,7 +36,8 @@ RETRY_FIRST_S = 1.0
 RETRY_MAX_S = 300.0
 """Pauses double from the first to the maximum: 100 attempts at a receiver that is down for a night, not thousands."""
 
-Alert = dict[str, Any]
+AlertFields = dict[str, Any]
+"""An alert as JSON says it: a newer daemon may send more than ``protocol.Alert``."""
 
 
 class HookFailed(InternalError):
@@ -102,11 +103,11 @@ class Hook:
             self._done(position)
         return position
 
-    def _handle(self, alert: Alert) -> None:
+    def _handle(self, alert: AlertFields) -> None:
         if alert["verdict"] not in self._config.verdicts or self._deliver(alert):
             self._done(alert["id"])
 
-    def _deliver(self, alert: Alert) -> bool:
+    def _deliver(self, alert: AlertFields) -> bool:
         """Retry until success or the time limit; False if stopped earlier."""
         pause_s, end = RETRY_FIRST_S, time.monotonic() + self._config.give_up_after_s
         while not self._stop.is_set():
@@ -150,7 +151,7 @@ def run(hooks: Iterable[HookConfig], source: AlertSource, folder: str, stop: thr
         raise errors[0]
 
 
-def deliver(config: HookConfig, alert: Alert) -> None:
+def deliver(config: HookConfig, alert: AlertFields) -> None:
     """Make one attempt to deliver an alert. Raises HookFailed."""
     body, timeout_s = msgspec.json.encode(alert), min(config.timeout_s, POLL_MAX_S)
     if config.command:
@@ -160,7 +161,7 @@ def deliver(config: HookConfig, alert: Alert) -> None:
         _post(config.url, body, timeout_s)
 
 
-def arguments(command: Iterable[str], alert: Alert) -> list[bytes]:
+def arguments(command: Iterable[str], alert: AlertFields) -> list[bytes]:
     """The command's words with ``{path}`` and other fields of the alert replaced; without a bank by nothing.
 
     Each word stays one argument, whatever the file's name, and paths are exact.
@@ -173,7 +174,7 @@ def arguments(command: Iterable[str], alert: Alert) -> list[bytes]:
     return [re.sub(rb"\{(\w+)\}", lambda found: fields.get(found[1], found[0]), word.encode()) for word in command]
 
 
-def _as_bytes(alert: Alert, key: str) -> bytes:
+def _as_bytes(alert: AlertFields, key: str) -> bytes:
     exact = alert.get(f"{key}_b64")
     value = "" if alert[key] is None else str(alert[key])
     return b64decode(exact) if exact else value.encode(errors="surrogateescape")

@@ -73,7 +73,7 @@ class FakeService:
         """while set and not yet fired, questions about pictures wait for it"""
         self.working = threading.Semaphore(0)
         """released once by each question that starts"""
-        self.known: list[tuple[bytes, float, protocol.Verdict]] = [
+        self.known: list[tuple[bytes, float, protocol.VerdictName]] = [
             (b"/srv/p/ski_copy.jpg", 1.0, "exact"),
             (b"/srv/p/ski2.jpg", 0.836, "copy"),
         ]

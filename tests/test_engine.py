@@ -1,18 +1,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, as_completed
 from contextlib import closing
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import imagehash
 import numpy as np
 import pytest
+from patience import wait_for
 from PIL import Image, ImageDraw
+from structlog.testing import capture_logs
 
 from shazimd import ShazimEngine
+from shazimd.config import WorkersConfig
+from shazimd.engine import ShazimImage
 from shazimd.errors import NotAnImage, NotFound
 from shazimd.store.lmdb_store import open_store
 from shazimd.text import SIMILARITIES
+from shazimd.workers.pool import WorkerPool
 
 
 def draw(path: Path, seed: int) -> Path:
@@ -70,6 +79,18 @@ def test_a_store_is_saved_again_with_another_model(images: Path, tmp_path: Path)
         assert reader.counts()["contents"] == 11
 
 
+def test_a_picture_with_a_name_too_long_for_a_store_is_left_out(images: Path, tmp_path: Path) -> None:
+    """It is named, and the others are saved."""
+    engine = ShazimEngine(model="none")
+    for path in (str(images / "1.png"), f"/{'x' * 496}/2.png", f"/{'x' * 495}/3.png"):
+        engine.db[path] = replace(engine.load_image(images / "1.png"), path=path)
+    with capture_logs() as log:
+        engine.save(tmp_path / "store")
+    assert [(line["event"], line["path"]) for line in log] == [("name_too_long", f"/{'x' * 496}/2.png")]
+    engine.load(tmp_path / "store")
+    assert {str(images / "1.png"), f"/{'x' * 495}/3.png"} == engine.db.keys()
+
+
 def test_the_hashes_are_those_of_imagehash(images: Path) -> None:
     """im.ah and im.dh can be compared with hashes from elsewhere."""
     im = ShazimEngine(model="none").load_image(images / "3.png")
@@ -112,6 +133,62 @@ def test_what_is_no_image_is_left_out_of_training_and_refused_when_asked(images:
     assert 13 == len(engine.db)
     with pytest.raises(NotAnImage):
         engine.load_image(images / "bad.jpg")
+
+
+def test_an_interrupted_training_keeps_what_is_done_and_goes_on_later(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files not begun are not read; the next training reads them."""
+    asking = ShazimEngine(model="none")
+    asking._limits = WorkersConfig(processes=1)
+    asking.parse(images)
+    jobs: list[Future[None]] = []
+    begun = count()
+    real = ShazimEngine._ingest
+
+    def ingest(engine: ShazimEngine, path: str, pool: WorkerPool) -> ShazimImage | None:
+        if next(begun) == 0:
+            return real(engine, path, pool)
+        wait_for(lambda: any(job.cancelled() for job in jobs))
+        return None
+
+    def interrupted(done: Iterator[Future[None]], *_: object, **_options: object) -> Iterator[Future[None]]:
+        yield next(done)
+        raise KeyboardInterrupt
+
+    def all_jobs(given: Iterable[Future[None]]) -> Iterator[Future[None]]:
+        jobs.extend(given)
+        return as_completed(given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShazimEngine, "_ingest", ingest)
+        patch.setattr("shazimd.engine.as_completed", all_jobs)
+        patch.setattr("shazimd.engine.track", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            asking.train()
+    assert any(job.cancelled() for job in jobs)
+    (known,) = asking.db.values()
+    im = asking.load_image(images / "1.png")
+    assert [path for path, _ in asking.shazim(im, 0.0)] == [path for path in asking.db if path != im.path]
+    asking.train()
+    assert (13, known) == (len(asking.db), asking.db[known.path])
+
+
+def test_a_picture_that_is_taken_out_changes_no_other_name(images: Path) -> None:
+    """The pictures known are in public: answers are those of an engine that never had it."""
+    engine, fresh = ShazimEngine(model="none"), ShazimEngine(model="none")
+    engine.parse(images)
+    engine.train()
+    im = engine.load_image(images / "ski.jpg")
+    engine.shazim(im, 0.0)
+    del engine.db[next(iter(engine.db))]
+    fresh.db |= engine.db
+    assert fresh.shazim(im, 0.0) == engine.shazim(im, 0.0)
+
+
+def test_an_engine_without_pictures_finds_none(images: Path) -> None:
+    engine = ShazimEngine(model="none")
+    assert [] == engine.shazim(engine.load_image(images / "ski.jpg"), 0.0)
 
 
 def test_a_store_that_is_not_there_is_named(tmp_path: Path) -> None:

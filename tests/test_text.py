@@ -99,4 +99,4 @@ def test_what_turns_or_breaks_a_line_is_escaped(name: bytes, shown: str) -> None
 
 def test_every_verdict_has_its_words() -> None:
     """A log line and the page say each verdict, and the messages name them all."""
-    assert set(Verdict) == set(text.RELATIONS) == set(text.RELATED) == set(get_args(protocol.Verdict))
+    assert set(Verdict) == set(text.RELATIONS) == set(text.RELATED) == set(get_args(protocol.VerdictName))

@@ -16,6 +16,7 @@ import sys
 from shazimd import __version__
 from shazimd.cli.output import complain, word_text
 from shazimd.errors import InternalError, ShazimdError
+from shazimd.posix.streams import open_closed_streams
 from shazimd.text import columns_of, printable
 
 TYPE_CHECKING = False
@@ -41,6 +42,7 @@ exit status:
 
 def main() -> NoReturn:
     """Run the command in sys.argv and exit with its status."""
+    open_closed_streams()
     status = run(sys.argv[1:])
     sys.stderr.flush()
     # Everything is flushed. Interpreter shutdown would make `status` an eighth slower (4 of 34 ms).

@@ -31,6 +31,8 @@ A decision that is there already is not made twice.
 """
 
 WORDS = {"not_duplicates": "not duplicates", "leave": "leave all", "keep": "keep one"}
+"""of the kinds known here; a newer daemon may have others"""
+
 IMPORTED_AT_ONCE = 1000
 KEPT_FIELDS = ("kind", "contents", "keep", "keep_path", "keep_path_b64", "uid", "time")
 
@@ -59,7 +61,7 @@ def run(args: Namespace) -> int:
 
 def _print(decision: DecisionMessage) -> None:
     who = "" if decision["uid"] is None else f" by {_user(decision['uid'])}"
-    say(f"{decision['id']}  {WORDS[decision['kind']]}, {decision['time']}{who}")
+    say(f"{decision['id']}  {WORDS.get(decision['kind'], decision['kind'])}, {decision['time']}{who}")
     for file in decision["files"]:
         kept = "keep  " if file["content"] == decision["keep"] else ""
         say(f"    {kept}{path_text(file)}")

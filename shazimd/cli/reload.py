@@ -16,6 +16,9 @@ Directories are added and removed, and thresholds changed, without dropping a re
 nothing; the error names the key or line.
 """
 
+SERVICES = {"cluster": "shazimd and shazimd-link", "hook": "shazimd-hooks"}
+"""of the tables that others than shazimd read"""
+
 
 def add_arguments(_parser: ArgumentParser) -> None: ...
 
@@ -25,5 +28,5 @@ def run(args: Namespace) -> int:
     for root in reply["roots"]:
         say(f"watching {root}")
     for table in reply["restart_needed"]:
-        say(f"[{table}] has changed; restart shazimd to apply the change")
+        say(f"[{table}] has changed; restart {SERVICES.get(table, 'shazimd')} to apply the change")
     return 0

@@ -24,5 +24,5 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     undone = Client(args.socket).undo(args.id)
-    say(f"Undone: decision {undone['id']}, {WORDS[undone['kind']]}")
+    say(f"Undone: decision {undone['id']}, {WORDS.get(undone['kind'], undone['kind'])}")
     return 0

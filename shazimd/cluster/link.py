@@ -28,6 +28,7 @@ from shazimd.cluster.publish import Publisher
 from shazimd.config import ClusterConfig
 from shazimd.errors import ConfigError, ShazimdError
 from shazimd.posix.signals import set_at
+from shazimd.posix.streams import open_closed_streams
 from shazimd.telemetry import log as logs
 
 log = structlog.get_logger()
@@ -48,6 +49,7 @@ Work = Callable[[Callable[[], bool], Callable[[], None]], None]
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns its exit status: 0 stopped as asked, 2 for a wrong configuration."""
     gc.freeze()  # modules stay: neither collections nor the end look through them
+    open_closed_streams()
     options = parser().parse_args(arguments)
     logs.configure(options.log_format, options.log_level)
     try:

@@ -24,6 +24,9 @@ from shazimd.types import DEFAULT_THRESHOLD, DEFAULT_WEIGHTS, Verdict, Weights, 
 
 DEFAULT_MODEL = "bundled"
 
+HOOKS_MAX = 16
+"""Each hook holds a stream of alerts, of those that ``server/events`` allows a user."""
+
 Positive = Annotated[int, Meta(gt=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Duration = Annotated[
@@ -259,7 +262,8 @@ class ReconcileConfig(Section, frozen=True, kw_only=True):
 
 
 class HookConfig(Section, frozen=True, kw_only=True):
-    """A receiver of alerts: a command or a URL."""
+    """A receiver of alerts: a command or a URL; at most 16 of them. Each holds a stream of alerts, and the daemon
+    allows a user 16, those of `shazimctl alerts --follow` and of the page included."""
 
     name: HookName  # part of a file's name
     """Names the file with the hook's position among the alerts: under a new name, a hook starts with new alerts.
@@ -325,6 +329,8 @@ class Config(Section, frozen=True, kw_only=True):
         names = [hook.name for hook in self.hook]
         if len(set(names)) < len(names):
             raise ValueError(f"hook names are {names}, expected each once")
+        if len(names) > HOOKS_MAX:
+            raise ValueError(f"[[hook]] is there {len(names)} times, expected at most {HOOKS_MAX}")
 
 
 def found(path: str | None = None) -> Config:

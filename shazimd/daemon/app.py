@@ -99,6 +99,7 @@ class App:
             finally:  # a fault while stopping must not leave the daemon without a run
                 self.run = following
                 self.run.start(self.provision.first_try)
+            self._config = structs.replace(self._config, hook=read.hook)
             roots = [root["path"] for root in self.run.root_states()]
         log.info("reloaded", roots=roots, restart_needed=restart_needed)
         return {"roots": roots, "restart_needed": restart_needed}
@@ -122,6 +123,8 @@ class App:
         tables = [table for table in RESTART_NEEDED if getattr(config, table) != getattr(self._config, table)]
         if config.match.verify != self._config.match.verify:
             tables.append("match.verify")  # the workers extract local features or not from their start
+        if config.hook != self._config.hook:
+            tables.append("hook")  # once: their process may have been restarted by the next reload
         return tables
 
     def _until_restart(self, config: Config) -> Config:

@@ -36,6 +36,7 @@ from shazimd.posix import memory
 from shazimd.posix.notify import Notifier
 from shazimd.posix.process import has_terminal
 from shazimd.posix.signals import StopSignals
+from shazimd.posix.streams import open_closed_streams
 from shazimd.protocol.status import Status
 from shazimd.server.app import create_app
 from shazimd.server.run import Server
@@ -70,6 +71,7 @@ Ask it with shazimctl; stop it with Ctrl-C or SIGTERM, or close the terminal.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns its exit status: 0 stopped as asked, else as in ``start``."""
+    open_closed_streams()
     try:
         options = parser().parse_args(arguments)
     except SystemExit as end:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from shazimd import __version__
 from shazimd.daemon import decide, feed, wire
@@ -186,7 +186,7 @@ class DaemonService:
         library, committer = self._app.library, self._app.committer
         committer.expect_writable()
         if path is not None:
-            return self._forget_path(self._app.run.roots.known_path(path), ignore=ignore)
+            return self._forget_path(self._stored_path(path), ignore=ignore)
         if content is not None:
             found = collect.forget_content(library, committer, content)
             return {"forgotten": found.number, "comes_back": False, "held_by": list(found.held_by)}
@@ -269,7 +269,15 @@ class DaemonService:
         return (wire.failed_file(path, row) for path, row in failed_files(self._app.store))
 
     def retry_failed(self, path: bytes | None) -> int:
-        return self._app.run.retry(None if path is None else self._app.run.roots.known_path(path))
+        return self._app.run.retry(None if path is None else self._stored_path(path))
+
+    def _stored_path(self, path: bytes) -> bytes:
+        """The path by the name of its root, unless the store has files under the given name: those of a former root
+        that is now a link to the present one."""
+        with suppress(ValueError), self._app.store.read() as reader:  # ValueError: a name longer than the store takes
+            if reader.file(path) or next(reader.walk(path), None):
+                return path
+        return self._app.run.roots.known_path(path)
 
     def pairs(self, threshold: float | None, weights: Weights | None, after: int) -> Iterator[PairLine]:
         steps = pairs(self._app.library, *self._scoring(weights, threshold), after)

@@ -12,7 +12,7 @@ from typing import Literal, NotRequired, TypedDict
 
 VERSION = "v1"
 
-Verdict = Literal["exact", "copy", "variant", "scene", "similar"]
+VerdictName = Literal["exact", "copy", "variant", "scene", "similar"]
 
 
 class PathFields(TypedDict):
@@ -75,7 +75,7 @@ class Geometry(TypedDict, total=False):
 class FoundImage(PathFields, Scores, Geometry):
     """A known image file in the reply to a query."""
 
-    verdict: Verdict
+    verdict: VerdictName
     width: int
     height: int
     damaged: NotRequired[bool]
@@ -104,7 +104,7 @@ class FindReply(TypedDict):
 class CompareReply(Scores, Geometry):
     """The comparison of two pictures; ``verdict`` is null without a relation."""
 
-    verdict: Verdict | None
+    verdict: VerdictName | None
     weights: tuple[float, ...]
     model: str | None
     took_ms: float
@@ -119,7 +119,7 @@ class Alert(PathFields, Scores):
     """RFC 3339, UTC"""
     match: str
     match_b64: NotRequired[str]
-    verdict: Verdict
+    verdict: VerdictName
     matches: int
     took_ms: float
     differs: NotRequired[DiffersMessage | None]
@@ -192,7 +192,8 @@ class ReloadReply(TypedDict):
 
     roots: list[str]
     restart_needed: list[str]
-    """changed tables of the configuration not applied before a restart"""
+    """changed tables of the configuration not applied before a restart: of the daemon, for ``hook`` of the hooks' own
+    process, named by the first reload after the change; for ``cluster`` of the link, too"""
 
 
 class CompactReply(TypedDict):

@@ -6,10 +6,10 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 
 from msgspec import Meta, Struct
 
-from shazimd.protocol import Geometry, PairSimilarities, PathFields, Verdict
+from shazimd.protocol import Geometry, PairSimilarities, PathFields, VerdictName
 from shazimd.protocol.status import RelationsStatus
 
-DecisionKind = Literal["not_duplicates", "keep", "leave"]
+DecisionKindName = Literal["not_duplicates", "keep", "leave"]
 
 CONTENTS_MAX = 10_000
 PATH_MAX = 4096
@@ -48,7 +48,7 @@ class GroupMember(PathFields, Geometry, PairSimilarities):
     stays: NotRequired[bool]
     """true for a file whose content a decision of the kind "leave" is about; absent otherwise"""
     score: float | None
-    verdict: Verdict | None
+    verdict: VerdictName | None
     facts: NotRequired[FactsMessage | None]
     """null until they were read in the background"""
 
@@ -64,7 +64,7 @@ class DecisionMessage(KeepPath):
     """A person's decision about contents."""
 
     id: int
-    kind: DecisionKind
+    kind: DecisionKindName
     contents: list[str]
     """digests, hexadecimal"""
     keep: str | None
@@ -123,7 +123,7 @@ class GroupsPage(TypedDict):
 class DecisionLine(Struct, frozen=True):
     """A line of a request to decide. Other fields, such as the files in an export, are ignored."""
 
-    kind: DecisionKind
+    kind: DecisionKindName
     contents: Annotated[list[HexDigest], Meta(min_length=1, max_length=CONTENTS_MAX)]
     keep: HexDigest | None = None
     keep_path: Annotated[str, Meta(max_length=PATH_MAX)] = ""

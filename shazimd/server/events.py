@@ -24,6 +24,7 @@ SUBSCRIBERS_MAX = 32
 """Each subscriber takes a thread, which waits for its queue."""
 
 SUBSCRIBERS_OF_A_USER_MAX = 16
+"""The process of the hooks is one user, and holds a stream for each of ``config.HOOKS_MAX``."""
 
 CATCH_UP_AT_ONCE = 1000
 

@@ -15,7 +15,7 @@ import pytest
 from fake_service import FakeService
 
 from shazimd.errors import StoreError
-from shazimd.protocol import FailedFile
+from shazimd.protocol import FailedFile, ReloadReply
 from shazimd.protocol.groups import DecisionMessage
 
 
@@ -142,6 +142,14 @@ def test_decisions_are_listed(run: Any, service: FakeService) -> None:
     assert run("decisions", "--json").json == [DECISION]
 
 
+def test_a_kind_of_decision_of_a_newer_daemon_is_shown_as_it_is(run: Any, service: FakeService) -> None:
+    """In the list, and when it is undone."""
+    newer: Any = DECISION | {"kind": "later\n"}
+    service.decided = [newer]
+    assert run("decisions").out.startswith("7  later\\n, 2026")
+    assert run("undo", "7").out == "Undone: decision 7, later\\n\n"
+
+
 def test_decisions_are_exported_and_imported(run: Any, service: FakeService, tmp_path: Path) -> None:
     """An export has all that an import needs, with the file to keep, and no other paths; a bad line is named."""
     service.decided = [{**DECISION, "keep_path": "/srv/p/\\xff.jpg", "keep_path_b64": "L3Nydi9wL/8uanBn"}]
@@ -177,3 +185,15 @@ def test_failed_files_are_listed_and_retried(run: Any, service: FakeService, tmp
     assert run("failed", "--retry", "sub").out == "2 failed files are read again\n"
     assert service.asked[-1] == ("retry_failed", os.fsencode(tmp_path / "sub"))
     assert run("failed", "sub").status == 2
+
+
+def test_a_reload_names_the_service_to_restart(run: Any, service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the hooks and the link another than the daemon's."""
+    reply: ReloadReply = {"roots": ["/srv/p"], "restart_needed": ["cluster", "workers", "hook"]}
+    monkeypatch.setattr(service, "reload", lambda: reply)
+    assert run("reload").out.splitlines() == [
+        "watching /srv/p",
+        "[cluster] has changed; restart shazimd and shazimd-link to apply the change",
+        "[workers] has changed; restart shazimd to apply the change",
+        "[hook] has changed; restart shazimd-hooks to apply the change",
+    ]

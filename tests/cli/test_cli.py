@@ -97,6 +97,22 @@ def test_an_answer_that_cannot_be_written_is_told(socket_path: str) -> None:
     assert (process.returncode, err) == (5, "shazimctl: standard output: No space left on device\n")
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_changes_no_answer(socket_path: str, service: FakeService, closed: str) -> None:
+    """Nor the exit status, and no message comes into the output."""
+    program = [sys.executable, "-c", "from shazimd.cli import main; main()"]
+    answers = []
+    for redirection in ("", closed):
+        for words in ("find --json ski.jpg", "find --json none.jpg", "decisions --import -", "fnid"):
+            command = ["sh", "-c", f'"$@" {redirection}', "sh", *program, *words.split()]
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+            answers.append((done.returncode, done.stdout, done.stderr))
+    assert [status for status, _, _ in answers[:4]] == [0, 4, 1, 2]
+    is_open = [True, ">&-" not in closed.split(), "2>&-" not in closed]
+    expected = [tuple(part if kept else "" for part, kept in zip(said, is_open, strict=True)) for said in answers[:4]]
+    assert answers[4:] == expected
+
+
 def test_an_error_of_the_system_names_its_file(
     run: Any, service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +247,8 @@ def test_nothing_heavy_is_imported(socket_path: str) -> None:
         "shazimd.client",
         "shazimd.errors",
         "shazimd.paths",
+        "shazimd.posix",
+        "shazimd.posix.streams",
         "shazimd.server",
         "shazimd.server.parameters",
         "shazimd.server.verbs",

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
+from host_pair import Host, png
+from patience import wait_for
 
 from shazimd.config import WatchConfig
 from shazimd.daemon.main import parser, settings
 from shazimd.daemon.roots import Roots, check_presence, configured_roots
-from shazimd.errors import ConfigError, UsageError
+from shazimd.errors import ConfigError, NotFound, UsageError
 from shazimd.ingest.rules import MatchSettings
 from shazimd.ingest.values import set_baseline
+from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import DEFAULT_WEIGHTS, Verdict
+from shazimd.types import DEFAULT_WEIGHTS, FileRow, FileState, Stat, Verdict
 
 
 def test_a_path_is_accepted_by_the_name_of_its_root_and_by_its_real_name(tmp_path: Path) -> None:
@@ -29,6 +34,28 @@ def test_a_path_is_accepted_by_the_name_of_its_root_and_by_its_real_name(tmp_pat
             assert {own} == {roots.known_path(own), roots.known_path(os.fsencode(f"{tmp_path / other}{below}"))}
         assert b"/elsewhere/a.jpg" == roots.known_path(b"/elsewhere/a.jpg")
     store.close()
+
+
+def test_files_of_a_former_root_that_is_now_a_link_are_forgotten_alone(tmp_path: Path) -> None:
+    """Not those of the root that it leads to; that root itself still has its other names."""
+    with closing(Host(tmp_path, None)) as host:
+        former, other = tmp_path / "former", tmp_path / "other"
+        for link in (former, other):
+            link.symlink_to(host.root)
+        png(host.root, 1)
+        (host.root / "broken.png").write_bytes(b"\x89PNG broken")
+        wait_for(lambda: host.service.status()["failed"] == 1)
+        host.known(1)
+        stale = FileRow(Stat(1, 1, 1), FileState.FAILED, reason="not_an_image")
+        for name in ("a.png", "b.png"):
+            host.app.store.write(partial(Writer.put_file, path=os.fsencode(former / name), row=stale))
+        with pytest.raises(NotFound, match="lies in none of the watched directories"):
+            host.service.forget(os.fsencode(former), ignore=True)
+        assert host.service.retry_failed(os.fsencode(former)) == 2
+        assert host.service.forget(os.fsencode(former))["forgotten"] == 2
+        assert host.service.status()["images"] == 1
+        assert host.service.retry_failed(os.fsencode(other)) == 1
+        assert host.service.forget(os.fsencode(other))["forgotten"] == 2
 
 
 @pytest.mark.parametrize("target", ["outer", "outer/inner"])

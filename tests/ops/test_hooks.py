@@ -21,6 +21,7 @@ from structlog.testing import capture_logs
 from shazimd import hooks
 from shazimd.config import HookConfig, parse
 from shazimd.errors import ConfigError, DaemonUnreachable
+from shazimd.server.events import SUBSCRIBERS_OF_A_USER_MAX
 from shazimd.types import Verdict
 
 
@@ -373,6 +374,14 @@ def test_a_bad_hook_is_refused(hook: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse({"hook": [hook]}, "c.toml")
     assert message in str(caught.value)
+
+
+def test_more_hooks_than_streams_are_refused() -> None:
+    """The hook one too many would wait for its first alert for ever."""
+    some = [{"name": f"a{number}", "command": ["x"]} for number in range(SUBSCRIBERS_OF_A_USER_MAX + 1)]
+    assert len(parse({"hook": some[1:]}, "c.toml").hook) == 16
+    with pytest.raises(ConfigError, match=r"\[\[hook\]\] is there 17 times, expected at most 16"):
+        parse({"hook": some}, "c.toml")
 
 
 def test_hooks_of_one_name_are_refused() -> None:

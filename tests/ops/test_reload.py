@@ -107,6 +107,12 @@ def test_what_takes_a_restart_is_named(daemon: Daemon) -> None:
     assert daemon.client.reload()["restart_needed"] == ["workers"]
 
 
+def test_changed_hooks_are_named_once(daemon: Daemon) -> None:
+    """Their process is restarted by itself: the daemon can't know of it."""
+    daemon.configure('[[hook]]\nname = "mail"\ncommand = ["true"]')
+    assert [daemon.client.reload()["restart_needed"] for _ in range(2)] == [["hook"], []]
+
+
 def test_switching_verification_takes_a_restart(daemon: Daemon) -> None:
     """The workers extract local features, or not, from their start."""
     daemon.configure("[match]\nverify = false")

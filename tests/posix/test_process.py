@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from patience import PATIENCE_S
 
@@ -100,3 +101,13 @@ def test_a_process_may_keep_some_of_what_it_frees_for_a_while() -> None:
     ).split()
     assert int(kept) - int(before) > 4 << 20
     assert int(returned) - int(before) < 2 << 20
+
+
+def test_the_commands_go_on_without_standard_streams(tmp_path: Path) -> None:
+    """A wrong configuration ends them with status 2, as with the streams."""
+    mains = ["shazimd.daemon.main", "shazimd.cluster.link"]
+    words = ["--config", str(tmp_path / "none.toml")]
+    for command in [[sys.executable, "-m", main, *words] for main in mains]:
+        closed = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *command]
+        done = [subprocess.run(each, capture_output=True, check=False) for each in (command, closed)]
+        assert [2, 2] == [each.returncode for each in done]

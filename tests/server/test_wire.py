@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,12 +17,26 @@ from patience import wait_for
 from PIL import Image
 
 from shazimd import types
-from shazimd.config import AlertsConfig, Config, ModelConfig, StoreConfig, WatchConfig, WorkersConfig
+from shazimd.config import AlertsConfig, ClusterConfig, Config, ModelConfig, StoreConfig, WatchConfig, WorkersConfig
 from shazimd.daemon.app import App
 from shazimd.daemon.service import DaemonService
 from shazimd.errors import NotAnImage
 from shazimd.posix.sealed import SealedBytes
-from shazimd.protocol import Alert, CompactReply, CompareReply, ExportedFile, FailedFile, FindReply, PairLine, Verdict
+from shazimd.protocol import (
+    Alert,
+    CompactReply,
+    CompareReply,
+    ExportedFile,
+    FailedFile,
+    FindReply,
+    ForgetReply,
+    PairLine,
+    PathFields,
+    ReloadReply,
+    RescanReply,
+    VerdictName,
+)
+from shazimd.protocol.cluster import ChangesPage, FingerprintMessage, ForeignReply, ForeignStatus
 from shazimd.protocol.groups import DecisionMessage, DuplicateGroup, GroupsPage
 from shazimd.protocol.status import Health, InstalledModel, ModelsReply, Status
 
@@ -83,6 +98,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
         workers=WorkersConfig(processes=1),
         store=StoreConfig(path=str(folder / "store")),
         alerts=AlertsConfig(),
+        cluster=ClusterConfig(host="here"),
     )
     with closing(App(config, lambda: config)) as app:
         app.start()
@@ -204,6 +220,40 @@ def test_answers_to_the_administrator_are_as_declared(service: DaemonService) ->
     assert faults(service.compact(), CompactReply) == []
 
 
+def test_answers_to_a_link_are_as_declared(service: DaemonService) -> None:
+    """A page of changes, fingerprints, another host's files with one that is refused, and all that is known of it."""
+    page = service.changes(None, 10)
+    assert faults(page, ChangesPage) == []
+    digests = {each["content"] for each in page["changes"] if each["content"]}
+    fingerprints = service.fingerprints([bytes.fromhex(digest) for digest in digests])
+    assert (faults(fingerprints, list[FingerprintMessage]), len(fingerprints)) == ([], 3)
+    put = [{**each, "since": 0} for each in page["changes"]]
+    given = json.dumps({"put": [*put, {**put[0], "path": "relative"}]}).encode()
+    reply = service.put_foreign("there", given, "p1", complete=True, packed=False)
+    assert (faults(reply, ForeignReply), len(reply["refused"])) == ([], 1)
+    wait_for(lambda: len(service.foreign()["undecided"]) == 2, service.foreign)
+    status = service.foreign()
+    assert (faults(status, ForeignStatus), len(status["hosts"])) == ([], 1)
+    paths = service.foreign_paths("there", None, 10)
+    assert (faults(paths, list[PathFields]), len(paths)) == ([], 4)
+    assert faults(service.forget_foreign("there"), ForgetReply) == []
+
+
+def test_answers_to_changes_are_as_declared(app: App, service: DaemonService) -> None:
+    """Scans of all and of a file, a reload, files that stay out and come back, and another attempt at a failed one."""
+    root = os.fsencode(service.status()["roots"][0]["path"])
+    for path in (None, root + b"/b\xff.png"):
+        assert faults(service.rescan(path), RescanReply) == []
+    assert faults(service.reload(), ReloadReply) == []
+    forgotten = service.forget(root + b"/b\xff.png", ignore=True)
+    assert (faults(forgotten, ForgetReply), forgotten["forgotten"]) == ([], 1)
+    ignored = service.ignored()
+    assert (faults(ignored, list[PathFields]), len(ignored)) == ([], 1)
+    assert faults(service.unignore(root + b"/b\xff.png"), RescanReply) == []
+    assert service.retry_failed(None) == 1
+    _wait_until_idle(app, images=4, failed=1)
+
+
 def test_an_undeclared_key_is_a_fault() -> None:
     """The check itself finds an extra key, a missing key, and a wrong type, at any depth."""
     health = {"state": "odd", "extra": 1}
@@ -216,4 +266,4 @@ def test_an_undeclared_key_is_a_fault() -> None:
 
 def test_the_verdicts_are_those_of_the_search() -> None:
     """The protocol names every verdict of the search, and no other."""
-    assert get_args(Verdict) == tuple(types.Verdict)
+    assert get_args(VerdictName) == tuple(types.Verdict)
