@@ -18,10 +18,12 @@ TABLE = "/proc/self/mountinfo"
 
 NETWORK = frozenset(
     (
-        b"nfs nfs4 cifs smb2 smb3 smbfs ncpfs afs ceph lustre gfs2 ocfs2 beegfs orangefs 9p virtiofs vboxsf prl_fs fuse"
+        b"nfs nfs4 cifs smb2 smb3 smbfs ncpfs afs ceph lustre gfs2 ocfs2 gpfs beegfs pvfs2 panfs wekafs "
+        b"9p virtiofs vboxsf vmhgfs prl_fs fuse"
     ).split()
 )
-"""File systems that others may change without this kernel, and whose locks and write order can't be relied on."""
+"""File systems that others may change without this kernel, and whose locks and write order can't be relied on; by the
+kernel's names, as pvfs2 for OrangeFS."""
 
 
 class Mount(NamedTuple):
