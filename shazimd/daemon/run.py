@@ -83,14 +83,14 @@ class Run:
             parts.store,
             alert_on_baseline=config.alerts.on_baseline,
             ignores=parts.ignored.cover,
-            may_stall=self._may_stall,
+            stalling=lambda root, path: self._watchers[root].stalling(path),
         )
         self._debouncer = Debouncer({root.rules.root: root.config.settle_ms / 1000 for root in roots})
         self._watches = Watches()
         self._watchers = {root.rules.root: self._watcher(root, config.reconcile.interval_s) for root in roots}
         filters = {root.rules.root: root.rules for root in roots}
         self._reconciler = Reconciler(
-            parts.store, parts.committer, filters, may_stall=self._may_stall, ignores=self.roots.ignores
+            parts.store, parts.committer, filters, may_stall=self.roots.may_stall, ignores=self.roots.ignores
         )
         match = MatchSettings(config.match.threshold, config.match.weights, frozenset(config.alerts.verdicts))
         rules = IngestRules(self.roots, match, limits.max_file_mb << 20)
@@ -209,7 +209,8 @@ class Run:
         around = self.roots.of(path)
         if around and self._rescans.place(around.rules.root) is None:
             raise _away([around.rules.root])
-        if os.path.isdir(path) or (not os.path.isfile(path) and self._has_files_below(path)):
+        is_directory = self._rescans.place(path) is not None  # before other calls, which may hang
+        if is_directory or (not os.path.isfile(path) and self._has_files_below(path)):
             self._rescans.note(path, depth)
             self._debouncer.put(FileEvent(Kind.TREE, path))
         else:
@@ -329,10 +330,6 @@ class Run:
     def _root_of(self, path: bytes) -> bytes | None:
         around = self.roots.of(path)
         return around.rules.root if around else None
-
-    def _may_stall(self, root: bytes) -> bool:
-        """Whether the file system of a root may hang: it gives no events, as network mounts do not."""
-        return self._watchers[root].status()["mode"] == "poll"
 
     def _ingest_file(self, path: bytes, *, deleted: bool, is_deep: bool) -> None:
         """A job: ingest a file and act on the outcome."""

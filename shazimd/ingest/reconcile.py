@@ -64,7 +64,7 @@ class Reconciler:
         ignores: Callable[[bytes], bool] = lambda _: False,
     ) -> None:
         """``rules``: each root's filter, by the root's path. ``clock``: Unix time, like ctime. ``may_stall``: whether
-        the file system of a root may hang, as network mounts do; other roots are compared meanwhile. ``ignores`` tells
+        the file system of a path may hang, as network mounts do; other roots are compared meanwhile. ``ignores`` tells
         the paths that a person has taken out: to a scan they are not on the disk."""
         self._store = store
         self._committer = committer

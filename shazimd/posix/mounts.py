@@ -95,6 +95,14 @@ def mount_around(path: bytes, table: Mapping[bytes, Mount]) -> Mount | None:
     return table.get(path)
 
 
+def point_around(path: bytes, table: str = TABLE) -> bytes:
+    """The innermost mount point on the way to a path (absolute, normalised), read from the table in any thread; nothing
+    on the disk is asked. Raises OSError without a mount table."""
+    with open(table, "rb") as file:
+        mount = mount_around(path, {mount.point: mount for mount in parse(file.read())})
+    return mount.point if mount else b"/"
+
+
 def of_device(device: int, table: str = TABLE) -> Mount | None:
     """A mount of a device by its number ``st_dev``; None for a btrfs subvolume, whose number differs.
 

@@ -110,6 +110,13 @@ class Watcher:
             return self._state == "failed"
         return self._watches.is_behind() or self._due or self._walking  # in this order: lost events make a walk due
 
+    def stalling(self, path: bytes) -> bytes | None:
+        """The directory around a path of the root whose file system may hang: one without events, as network mounts
+        are, or the root while its mounts are not known."""
+        if self._state != "watching" or self._mode == "poll":
+            return self._rules.root
+        return self._watched.stalling(path)
+
     def status(self) -> WatchStatus:
         """The state of the watch, as ``GET /v1/status`` reports it."""
         return {
