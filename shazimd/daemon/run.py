@@ -219,9 +219,13 @@ class Run:
     def _rescan_roots(self, depth: Depth) -> None:
         is_any_there = False
         failure: ShazimdError = _away(self._watchers)
-        for root in self._watchers:
+        for root, watcher in self._watchers.items():
             try:
-                if self._rescans.place(root) is not None:
+                if self._rescans.place(root) is None:
+                    continue
+                if watcher.is_unmounted():
+                    failure = _unmounted(root)
+                else:
                     self._rescans.note(root, depth)
                     is_any_there = True
             except Unavailable as error:
@@ -315,6 +319,8 @@ class Run:
     def _handle(self, event: FileEvent) -> None:
         if event.kind is Kind.TREE:
             asked, confirmed = self._rescans.take(event.path)
+            if confirmed and event.path in self._watchers:
+                self._watchers[event.path].accept_mount()
             depth = Depth.FAILED if self._baselines.retries_failed and event.path in self._watchers else Depth.NONE
             self._reconciler.request(event.path, confirmed=confirmed, depth=max(asked, depth))
             self._scanning = True
@@ -400,6 +406,11 @@ class Run:
 def _away(roots: Iterable[bytes]) -> NotFound:
     names = ", ".join(map(readable, roots))
     return NotFound(f"{names}: not there; known images stay, until: shazimctl forget PATH")
+
+
+def _unmounted(root: bytes) -> NotFound:
+    reason = "its disk is not mounted; if its files lie in the directory now: shazimctl rescan PATH"
+    return NotFound(f"{readable(root)}: {reason}")
 
 
 def _wait(moves: list[Future[None]]) -> None:

@@ -19,7 +19,7 @@ import structlog
 from shazimd.config import WatchConfig
 from shazimd.errors import WatchError
 from shazimd.posix import POLL_MAX_S
-from shazimd.posix.mounts import Mount, Mounts
+from shazimd.posix.mounts import Mount, Mounts, point_around
 from shazimd.protocol.status import WatchStatus
 from shazimd.text import readable
 from shazimd.watch.events import FileEvent, Kind, OnFileEvent
@@ -96,6 +96,16 @@ class Watcher:
         self._due = True
         if self._thread is not None:
             os.eventfd_write(self._wake, 1)
+
+    def is_unmounted(self) -> bool:
+        """Whether the root's disk of before is not mounted. It must answer."""
+        return len(point_around(os.path.realpath(self._rules.root))) < len(self._mount_point)
+
+    def accept_mount(self) -> None:
+        """Take the directory that lies there now for the root, if the disk of before is not mounted."""
+        if self._state == "unavailable":
+            self._mount_point = b"/"
+            self.refresh()
 
     def alive(self) -> bool:
         """Whether all threads run. A dead reading thread is started again without a call."""

@@ -17,6 +17,8 @@ from shazimd.daemon.rescans import Rescans
 from shazimd.errors import NotFound, Unavailable
 from shazimd.ingest import patience
 from shazimd.ingest.scan import Depth
+from shazimd.posix import mounts
+from shazimd.posix.mounts import Mount, Mounts
 
 
 def test_a_rescan_is_of_the_directory_that_lay_there(tmp_path: Path) -> None:
@@ -67,6 +69,32 @@ def test_a_rescan_of_a_root_that_is_away_is_refused(tmp_path: Path) -> None:
         host.root.mkdir()
         wait_for(lambda: host.app.run._watchers[os.fsencode(host.root)].status()["state"] == "watching")
         host.known(1)
+
+
+def test_a_rescan_of_a_root_without_its_disk_watches_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was retired, and its files were copied to the same path. A rescan of all roots leaves the root alone:
+    the disk may come back."""
+    point = os.fsencode(tmp_path / "root")
+    mounted, parse, table = [Mount(point, b"ext4", b"8:99")], mounts.parse, Mounts.table
+    monkeypatch.setattr(mounts, "parse", lambda text: [*parse(text), *mounted])
+    monkeypatch.setattr(Mounts, "table", lambda self: (self.expire(), table(self))[1])
+    with closing(Host(tmp_path, None)) as host:
+        png(host.root, 1)
+        host.known(1)
+        mounted.clear()
+        watcher = host.app.run._watchers[point]
+        watcher.refresh()
+        wait_for(lambda: watcher.status()["state"] == "unavailable")
+        with pytest.raises(NotFound, match=r"root: its disk is not mounted; .* rescan PATH$"):
+            host.service.rescan(None)
+        png(host.root, 2)
+        host.service.rescan(point)
+        host.known(2)
+        wait_for(lambda: watcher.status()["state"] == "watching")
+        png(host.root, 3)
+        host.known(3)
 
 
 def test_a_rescan_forgets_what_lay_behind_a_link(tmp_path: Path) -> None:
