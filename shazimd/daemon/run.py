@@ -114,6 +114,15 @@ class Run:
         self._model: threading.Event | None = None
         self._thread = threading.Thread(target=self._run, name="run", daemon=True)
 
+    def take_over(self, before: Run) -> None:
+        """Go on with the rescans that a stopped run did not complete. To be called before ``start``."""
+        for path, rescan in before._rescans.unfinished(before._reconciler.confirmed()).items():
+            if self.roots.of(path) is None:
+                continue
+            self._rescans.resume(path, rescan)
+            if path not in self._watchers:  # these report their roots
+                self._debouncer.put(FileEvent(Kind.TREE, path))
+
     def start(self, model: threading.Event | None = None) -> None:
         """Begin once ``model`` is set, or after MODEL_WAIT_S; at once if all roots have baselines. Does not block."""
         self._model = model
@@ -305,6 +314,8 @@ class Run:
             self._decide(pending, is_last=is_last)
         self._scan()
         if not self._jobs.pending(Lane.BACKLOG):
+            if not self._scanning:
+                self._rescans.complete()
             for root in self._baselines.completed():
                 summary = partial(log_baseline_complete, self._library.store, root)
                 self._jobs.offer(("baseline", root), summary, Lane.LIVE)

@@ -121,6 +121,10 @@ class Reconciler:
         """The progress of each root's scans, as ``GET /v1/status`` reports it."""
         return {root.path: root.progress() for root in self._roots.values()}
 
+    def confirmed(self) -> set[bytes]:
+        """The directories of scans without an end yet that users asked for."""
+        return {scan.top for root in self._roots.values() for scan in root.scans() if scan.confirmed}
+
     def _root_of(self, path: bytes) -> RootScans | None:
         while path not in self._roots and path != os.path.dirname(path):
             path = os.path.dirname(path)
