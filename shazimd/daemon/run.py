@@ -408,6 +408,7 @@ class Run:
                 self._offer(path, Lane.BACKLOG, is_deep=findings.depth > Depth.NONE)
         self._baselines.note(findings, delayed)
         if findings.completed is not None:
+            self._baselines.drop_lost(findings.completed, self._debouncer.holds)
             self.backfill.try_again(findings.completed)
             self._comparing.try_again()
         for path in findings.unsettled:
