@@ -61,8 +61,8 @@ class Baselines:
             self._scanned[findings.completed] = time.time()
 
     def drop_lost(self, root: bytes, holds: Callable[[bytes], bool]) -> None:
-        """Expect the files of a root no more that the debouncer does not hold, after a full scan: with too many events
-        it replaces files by their directory, and those that were renamed away with it are never found."""
+        """After a full scan, drop the files of a root not held by the debouncer: with too many events a directory
+        stands for its files, and no scan finds files renamed away with the directory."""
         self._unsettled = {path for path in self._unsettled if not is_at_or_below(path, root) or holds(path)}
 
     def completed(self) -> Iterator[bytes]:

@@ -17,7 +17,7 @@ from shazimd.text import readable
 Place = tuple[int, int] | None
 """Device and inode of a directory; None where there is none."""
 NOWHERE: Place = (-1, -1)
-"""No directory has it."""
+"""Of no directory."""
 
 
 class Rescan(NamedTuple):
@@ -61,12 +61,12 @@ class Rescans:
             return asked.depth, False
 
     def complete(self) -> None:
-        """Note that all scans are over and their files read."""
+        """Note the end of all scans and of the reads of their files."""
         self._begun.clear()
 
     def unfinished(self, confirmed: Collection[bytes]) -> dict[bytes, Rescan]:
-        """The requests that are not complete, by directory. ``confirmed``: the directories of scans without an end yet
-        that override the deletion guard; no other scan that began is to override it once more."""
+        """The incomplete requests, by directory. ``confirmed``: directories of unfinished scans with the right to
+        override the deletion guard; the other begun scans have had theirs."""
         begun = {
             directory: rescan if _is_in_any(directory, confirmed) else rescan._replace(place=NOWHERE)
             for directory, rescan in self._begun.items()
@@ -74,7 +74,7 @@ class Rescans:
         return {**begun, **self._asked}
 
     def resume(self, directory: bytes, rescan: Rescan) -> None:
-        """Note a request that was made of an earlier run."""
+        """Note a request made of an earlier run."""
         self._asked[directory] = rescan
 
 

@@ -160,8 +160,8 @@ class Roots:
         return self.stalling(path) is not None
 
     def stalling(self, path: bytes) -> bytes | None:
-        """The directory around a path whose file system may hang, if there is one. Outside the roots, as in a root
-        that was removed, any may: it is the mount point."""
+        """The directory around a path whose file system may hang, if any. Outside the roots, as in a removed root, any
+        may: the mount point."""
         root = self.of(path)
         return point_around(path) if root is None else self._stalling(root.rules.root, path)
 

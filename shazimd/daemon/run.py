@@ -115,7 +115,7 @@ class Run:
         self._thread = threading.Thread(target=self._run, name="run", daemon=True)
 
     def take_over(self, before: Run) -> None:
-        """Go on with the rescans that a stopped run did not complete. To be called before ``start``."""
+        """Go on with the incomplete rescans of a stopped run. To be called before ``start``."""
         for path, rescan in before._rescans.unfinished(before._reconciler.confirmed()).items():
             if self.roots.of(path) is None:
                 continue

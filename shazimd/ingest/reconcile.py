@@ -122,7 +122,7 @@ class Reconciler:
         return {root.path: root.progress() for root in self._roots.values()}
 
     def confirmed(self) -> set[bytes]:
-        """The directories of scans without an end yet that users asked for."""
+        """The directories of users' unfinished scans."""
         return {scan.top for root in self._roots.values() for scan in root.scans() if scan.confirmed}
 
     def _root_of(self, path: bytes) -> RootScans | None:

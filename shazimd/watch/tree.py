@@ -255,8 +255,8 @@ class RootWatches:
             self._report(FileEvent(Kind.TREE, path))
 
     def stalling(self, path: bytes) -> bytes | None:
-        """The directory around a path of the root whose file system may hang: the root where links are followed into
-        one, since a listing of any directory asks the targets of its links."""
+        """The directory around a path of the root whose file system may hang: the root itself if links are followed and
+        there is a share, since a listing of any directory asks the targets of its links."""
         if self._shares and self.rules.follow_symlinks:
             return self.rules.root
         while self._shares and path not in self._shares and len(path) > len(self.rules.root):

@@ -98,11 +98,11 @@ class Watcher:
             os.eventfd_write(self._wake, 1)
 
     def is_unmounted(self) -> bool:
-        """Whether the root's disk of before is not mounted. It must answer."""
+        """Whether the root's disk of before is not mounted. For a root whose file system answers."""
         return len(point_around(os.path.realpath(self._rules.root))) < len(self._mount_point)
 
     def accept_mount(self) -> None:
-        """Take the directory that lies there now for the root, if the disk of before is not mounted."""
+        """Take the present directory for the root, if the disk of before is not mounted."""
         if self._state == "unavailable":
             self._mount_point = b"/"
             self.refresh()
@@ -121,8 +121,8 @@ class Watcher:
         return self._watches.is_behind() or self._due or self._walking  # in this order: lost events make a walk due
 
     def stalling(self, path: bytes) -> bytes | None:
-        """The directory around a path of the root whose file system may hang: one without events, as network mounts
-        are, or the root while its mounts are not known."""
+        """The directory around a path of the root whose file system may hang: a network mount, or any without events,
+        and the root until its mounts are known."""
         if self._state != "watching" or self._mode == "poll":
             return self._rules.root
         return self._watched.stalling(path)

@@ -23,6 +23,7 @@ from shazimd.ingest.disk import Disk, ReadFile, read_whole
 from shazimd.ingest.lanes import Lane
 from shazimd.posix.mounts import Mount, Mounts, is_at_or_below
 from shazimd.watch.events import FileEvent, Kind
+from shazimd.watch.listing import entries
 
 
 class DeadMount:
@@ -99,8 +100,8 @@ def share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Share]:
     made.path.mkdir(parents=True)
     point, table = bytes(made.path), Mounts.table
     monkeypatch.setattr(Mounts, "table", lambda self: {**table(self), point: Mount(point, b"nfs4", b"0:99")})
-    monkeypatch.setattr(root_scans, "entries", made.guarded(root_scans.entries))
-    monkeypatch.setattr(backfill, "read_whole", made.guarded(backfill.read_whole))
+    monkeypatch.setattr(root_scans, "entries", made.guarded(entries))
+    monkeypatch.setattr(backfill, "read_whole", made.guarded(read_whole))
     monkeypatch.setattr(Disk, "look", made.guarded(Disk.look, 1))
     monkeypatch.setattr(rescans, "_place", made.guarded(rescans._place))
     monkeypatch.setattr(os.path, "isdir", made.guarded(os.path.isdir))

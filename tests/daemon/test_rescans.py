@@ -80,7 +80,7 @@ def test_a_reload_goes_on_with_a_deep_rescan(tmp_path: Path, monkeypatch: pytest
     with closing(Host(tmp_path, None)) as host:
         host.known(3)
         monkeypatch.setattr(disk, "read_whole", slowly)
-        host.service.rescan(name and os.fsencode(host.root / name), deep=True)
+        host.service.rescan(os.fsencode(host.root / name) if name else None, deep=True)
         assert begun.wait(PATIENCE_S)
         reload = threading.Thread(target=host.service.reload)
         reload.start()
