@@ -313,7 +313,7 @@ class Run:
         for pending, is_last in self.ingest.pending.due(is_scanning=self._scanning, is_behind=self._is_behind()):
             self._decide(pending, is_last=is_last)
         self._scan()
-        if not self._jobs.pending(Lane.BACKLOG):
+        if not self._jobs.pending(Lane.BACKLOG) and not self._draining.is_set():  # in this order: a stop drops jobs
             if not self._scanning:
                 self._rescans.complete()
             for root in self._baselines.completed():

@@ -17,6 +17,7 @@ from shazimd.config import WatchConfig
 from shazimd.daemon.baselines import Baselines
 from shazimd.daemon.roots import Roots, configured_roots
 from shazimd.ingest.commit import Committer
+from shazimd.ingest.lanes import Lane
 from shazimd.ingest.scan import Findings
 from shazimd.ingest.values import decoders_of_failures, has_baseline
 from shazimd.store import keys
@@ -103,6 +104,26 @@ def test_a_full_scan_drops_lost_files(tmp_path: Path) -> None:
         host.service.rescan(None)
         host.idle()
         assert set() == run.roots.without_baseline
+
+
+def test_jobs_that_a_stop_drops_complete_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a first scan nor a rescan: their files are still to be read."""
+    with closing(Host(tmp_path, None)) as host:
+        root, run = os.fsencode(host.root), host.app.run
+        pending = run._jobs.pending
+
+        def stopping(lane: Lane | None = None) -> int:
+            if lane is Lane.BACKLOG:
+                run._draining.set()
+                run._jobs.drop()
+            return pending(lane)
+
+        monkeypatch.setattr(run._jobs, "pending", stopping)
+        run.roots.without_baseline.add(root)
+        host.service.rescan(None)
+        run._thread.join()
+        assert {root} == run.roots.without_baseline
+        assert {root} == run._rescans.unfinished(()).keys()
 
 
 def test_failed_files_were_tried_again_once_all_roots_were_scanned(scanned: Scanned) -> None:
