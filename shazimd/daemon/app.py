@@ -96,6 +96,7 @@ class App:
             following = Run(self._parts, roots_now, config)
             try:
                 self.run.stop()
+                following.take_over(self.run)
             finally:  # a fault while stopping must not leave the daemon without a run
                 self.run = following
                 self.run.start(self.provision.first_try)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 from shazimd.daemon.roots import Roots
 from shazimd.ingest.commit import Committer
 from shazimd.ingest.scan import Findings
 from shazimd.ingest.values import decoders_of_failures, set_baseline, set_decoders_of_failures
+from shazimd.posix.mounts import is_at_or_below
 from shazimd.store.base import Store
 
 
@@ -58,6 +59,11 @@ class Baselines:
             self._unsettled |= delayed.union(findings.unsettled)
         if findings.completed is not None:
             self._scanned[findings.completed] = time.time()
+
+    def drop_lost(self, root: bytes, holds: Callable[[bytes], bool]) -> None:
+        """After a full scan, drop the files of a root not held by the debouncer: with too many events a directory
+        stands for its files, and no scan finds files renamed away with the directory."""
+        self._unsettled = {path for path in self._unsettled if not is_at_or_below(path, root) or holds(path)}
 
     def completed(self) -> Iterator[bytes]:
         """Store the completion of scans; the roots that had their first. For a time without a backlog: a baseline is

@@ -11,7 +11,7 @@ from shazimd.config import WatchConfig, unset_variable
 from shazimd.errors import ConfigError, NotFound
 from shazimd.ingest.rules import MatchSettings
 from shazimd.ingest.values import first_scan_began, has_baseline, set_first_scan_began
-from shazimd.posix.mounts import is_at_or_below
+from shazimd.posix.mounts import is_at_or_below, point_around
 from shazimd.store.base import Store, Writer
 from shazimd.text import readable
 from shazimd.watch.filters import Filter, normal_path
@@ -74,16 +74,16 @@ class Roots:
         *,
         alert_on_baseline: bool,
         ignores: Callable[[bytes], bool] = lambda _: False,
-        may_stall: Callable[[bytes], bool] = lambda _: False,
+        stalling: Callable[[bytes, bytes], bytes | None] = lambda *_: None,
     ) -> None:
-        """``ignores`` tells the paths that a person has taken out; ``may_stall`` whether the file system of a root may
-        hang."""
+        """``ignores`` tells the paths that a person has taken out; ``stalling`` the directory around a path of a root
+        whose file system may hang."""
         self.ignores = ignores
         self._store = store
         prefixes = [(root.rules.root.rstrip(b"/") + b"/", root) for root in roots]
         self._by_length = sorted(prefixes, key=lambda each: -len(each[0]))
         self._alert_on_baseline = alert_on_baseline
-        self._may_stall = may_stall
+        self._stalling = stalling
         self._silent_for_s = {root.rules.root: root.config.silent_for_s for root in roots if root.config.silent_for_s}
         with store.read() as reader:
             paths = [root.rules.root for root in roots]
@@ -160,9 +160,10 @@ class Roots:
         return self.stalling(path) is not None
 
     def stalling(self, path: bytes) -> bytes | None:
-        """The root around a path, if its file system may hang."""
+        """The directory around a path whose file system may hang, if any. Outside the roots, as in a removed root, any
+        may: the mount point."""
         root = self.of(path)
-        return root.rules.root if root is not None and self._may_stall(root.rules.root) else None
+        return point_around(path) if root is None else self._stalling(root.rules.root, path)
 
     def follows_symlinks(self, path: bytes) -> bool:
         root = self.of(path)

@@ -83,14 +83,14 @@ class Run:
             parts.store,
             alert_on_baseline=config.alerts.on_baseline,
             ignores=parts.ignored.cover,
-            may_stall=self._may_stall,
+            stalling=lambda root, path: self._watchers[root].stalling(path),
         )
         self._debouncer = Debouncer({root.rules.root: root.config.settle_ms / 1000 for root in roots})
         self._watches = Watches()
         self._watchers = {root.rules.root: self._watcher(root, config.reconcile.interval_s) for root in roots}
         filters = {root.rules.root: root.rules for root in roots}
         self._reconciler = Reconciler(
-            parts.store, parts.committer, filters, may_stall=self._may_stall, ignores=self.roots.ignores
+            parts.store, parts.committer, filters, may_stall=self.roots.may_stall, ignores=self.roots.ignores
         )
         match = MatchSettings(config.match.threshold, config.match.weights, frozenset(config.alerts.verdicts))
         rules = IngestRules(self.roots, match, limits.max_file_mb << 20)
@@ -113,6 +113,15 @@ class Run:
         self._draining = threading.Event()
         self._model: threading.Event | None = None
         self._thread = threading.Thread(target=self._run, name="run", daemon=True)
+
+    def take_over(self, before: Run) -> None:
+        """Go on with the incomplete rescans of a stopped run. To be called before ``start``."""
+        for path, rescan in before._rescans.unfinished(before._reconciler.confirmed()).items():
+            if self.roots.of(path) is None:
+                continue
+            self._rescans.resume(path, rescan)
+            if path not in self._watchers:  # these report their roots
+                self._debouncer.put(FileEvent(Kind.TREE, path))
 
     def start(self, model: threading.Event | None = None) -> None:
         """Begin once ``model`` is set, or after MODEL_WAIT_S; at once if all roots have baselines. Does not block."""
@@ -209,7 +218,8 @@ class Run:
         around = self.roots.of(path)
         if around and self._rescans.place(around.rules.root) is None:
             raise _away([around.rules.root])
-        if os.path.isdir(path) or (not os.path.isfile(path) and self._has_files_below(path)):
+        is_directory = self._rescans.place(path) is not None  # before other calls, which may hang
+        if is_directory or (not os.path.isfile(path) and self._has_files_below(path)):
             self._rescans.note(path, depth)
             self._debouncer.put(FileEvent(Kind.TREE, path))
         else:
@@ -218,9 +228,13 @@ class Run:
     def _rescan_roots(self, depth: Depth) -> None:
         is_any_there = False
         failure: ShazimdError = _away(self._watchers)
-        for root in self._watchers:
+        for root, watcher in self._watchers.items():
             try:
-                if self._rescans.place(root) is not None:
+                if self._rescans.place(root) is None:
+                    continue
+                if watcher.is_unmounted():
+                    failure = _unmounted(root)
+                else:
                     self._rescans.note(root, depth)
                     is_any_there = True
             except Unavailable as error:
@@ -299,7 +313,9 @@ class Run:
         for pending, is_last in self.ingest.pending.due(is_scanning=self._scanning, is_behind=self._is_behind()):
             self._decide(pending, is_last=is_last)
         self._scan()
-        if not self._jobs.pending(Lane.BACKLOG):
+        if not self._jobs.pending(Lane.BACKLOG) and not self._draining.is_set():  # in this order: a stop drops jobs
+            if not self._scanning:
+                self._rescans.complete()
             for root in self._baselines.completed():
                 self._jobs.offer(("baseline", root), partial(self._sum_up_baseline, root), Lane.LIVE)
 
@@ -317,6 +333,8 @@ class Run:
     def _handle(self, event: FileEvent) -> None:
         if event.kind is Kind.TREE:
             asked, confirmed = self._rescans.take(event.path)
+            if confirmed and event.path in self._watchers:
+                self._watchers[event.path].accept_mount()
             depth = Depth.FAILED if self._baselines.retries_failed and event.path in self._watchers else Depth.NONE
             self._reconciler.request(event.path, confirmed=confirmed, depth=max(asked, depth))
             self._scanning = True
@@ -332,10 +350,6 @@ class Run:
     def _root_of(self, path: bytes) -> bytes | None:
         around = self.roots.of(path)
         return around.rules.root if around else None
-
-    def _may_stall(self, root: bytes) -> bool:
-        """Whether the file system of a root may hang: it gives no events, as network mounts do not."""
-        return self._watchers[root].status()["mode"] == "poll"
 
     def _ingest_file(self, path: bytes, *, deleted: bool, is_deep: bool) -> None:
         """A job: ingest a file and act on the outcome."""
@@ -397,6 +411,7 @@ class Run:
                 self._offer(path, Lane.BACKLOG, is_deep=findings.depth > Depth.NONE)
         self._baselines.note(findings, delayed)
         if findings.completed is not None:
+            self._baselines.drop_lost(findings.completed, self._debouncer.holds)
             self.backfill.try_again(findings.completed)
             self._comparing.try_again()
         for path in findings.unsettled:
@@ -406,6 +421,11 @@ class Run:
 def _away(roots: Iterable[bytes]) -> NotFound:
     names = ", ".join(map(readable, roots))
     return NotFound(f"{names}: not there; known images stay, until: shazimctl forget PATH")
+
+
+def _unmounted(root: bytes) -> NotFound:
+    reason = "its disk is not mounted; if its files lie in the directory now: shazimctl rescan PATH"
+    return NotFound(f"{readable(root)}: {reason}")
 
 
 def _wait(moves: list[Future[None]]) -> None:

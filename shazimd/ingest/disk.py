@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from shazimd.errors import Unreadable
-from shazimd.ingest.patience import RemoteCalls, Stalled
+from shazimd.ingest.patience import RemoteRoots, Stalled
 from shazimd.ingest.rules import RootPolicy
 from shazimd.posix.reach import within_reach
 from shazimd.posix.sealed import SealedBytes
@@ -41,6 +41,7 @@ class Disk:
 
     def __init__(self, roots: RootPolicy) -> None:
         self._roots = roots
+        self._remote = RemoteRoots(roots.stalling)
 
     def look(self, path: bytes) -> FoundFile | None:
         """The file at a path, None without a regular file, or without an image where the first bytes tell. Raises
@@ -65,26 +66,29 @@ class Disk:
 
     def look_briefly(self, path: bytes) -> FoundFile | None:
         """``look``; None also if the file system does not answer soon. Raises Unreadable."""
-        if not self._roots.may_stall(path):
-            return self.look(path)
         try:
-            return RemoteCalls().call(lambda: self.look(path))
+            return self._ask(path)
         except Stalled:
             return None
 
     def glance(self, path: bytes) -> FoundFile | None:
-        """``look``, but None also if the file system reports an error."""
+        """``look``, but None also if the file system reports an error or does not answer soon."""
         try:
-            return self.look(path)
-        except Unreadable:
+            return self._ask(path)
+        except (Unreadable, Stalled):
             return None
 
     def is_missing(self, path: bytes) -> bool:
-        """Whether there is no regular file at the path; False if the file system reports an error."""
+        """Whether there is no regular file at the path; False if the file system reports an error or does not answer
+        soon."""
         try:
-            return self.look(path) is None
-        except Unreadable:
+            return self._ask(path) is None
+        except (Unreadable, Stalled):
             return False
+
+    def _ask(self, path: bytes) -> FoundFile | None:
+        """``look``. Raises Unreadable, and Stalled if the file system does not answer soon."""
+        return self._remote.read(path, lambda _: self.look(path))
 
     def is_current(self, path: bytes, known: Stat, digest: Digest, found: FoundFile) -> bool:
         """Whether a known file still has its content: a move or change since its last ingest is possible. If only its

@@ -139,7 +139,7 @@ class Ingest:
         with self._committer.turn() as turn:
             with self._library.store.read() as reader:
                 before = reader.file(path)
-            if self._rules.roots.may_stall(path):
+            if self._rules.roots.stalling(path) is not None:
                 turn.release()
             found = None
             try:

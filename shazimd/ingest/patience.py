@@ -52,7 +52,7 @@ class RemoteRoots:
     """Reads files, also of roots whose file system may hang. Safe from any thread."""
 
     def __init__(self, stalling: Callable[[bytes], bytes | None]) -> None:
-        """``stalling``: the root around a path, if its file system may hang."""
+        """``stalling``: the directory around a path whose file system may hang, if any."""
         self._stalling = stalling
         self._lock = threading.Lock()
         self._hanging: dict[bytes, list[RemoteCalls]] = {}

@@ -64,7 +64,7 @@ class Reconciler:
         ignores: Callable[[bytes], bool] = lambda _: False,
     ) -> None:
         """``rules``: each root's filter, by the root's path. ``clock``: Unix time, like ctime. ``may_stall``: whether
-        the file system of a root may hang, as network mounts do; other roots are compared meanwhile. ``ignores`` tells
+        the file system of a path may hang, as network mounts do; other roots are compared meanwhile. ``ignores`` tells
         the paths that a person has taken out: to a scan they are not on the disk."""
         self._store = store
         self._committer = committer
@@ -120,6 +120,10 @@ class Reconciler:
     def progress(self) -> dict[bytes, ScanStatus]:
         """The progress of each root's scans, as ``GET /v1/status`` reports it."""
         return {root.path: root.progress() for root in self._roots.values()}
+
+    def confirmed(self) -> set[bytes]:
+        """The directories of users' unfinished scans."""
+        return {scan.top for root in self._roots.values() for scan in root.scans() if scan.confirmed}
 
     def _root_of(self, path: bytes) -> RootScans | None:
         while path not in self._roots and path != os.path.dirname(path):

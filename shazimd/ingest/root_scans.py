@@ -39,8 +39,8 @@ class RootScans:
         ignores: Callable[[bytes], bool],
         may_stall: Callable[[bytes], bool],
     ) -> None:
-        """``ignores``: paths that are not on the disk to a scan. ``may_stall``: whether the root's file system may
-        hang."""
+        """``ignores``: paths that are not on the disk to a scan. ``may_stall``: whether the file system of a path
+        may hang."""
         self.path = path
         self.guard = guard
         self._rules = rules
@@ -105,7 +105,7 @@ class RootScans:
     def listed(self, directory: bytes) -> Entries:
         """The entries on the disk. Raises OSError, or Stalled if the file system does not answer."""
         look = partial(entries, directory, self._rules)
-        found = self._remote.call(look) if self._may_stall(self.path) else look()
+        found = self._remote.call(look) if self._may_stall(directory) else look()
         if (name := self._rules.too_long) and not self._has_told_of_names:
             log.warning("name_too_long", root=self.path, name=readable(name), bytes_max=NAME_BYTES_MAX)
             self._has_told_of_names = True

@@ -25,8 +25,8 @@ class RootPolicy(Protocol):
         """Directories to which the matches of a file are limited; none: all known files may match."""
         ...
 
-    def may_stall(self, path: bytes) -> bool:
-        """Whether the file system there may hang, as network mounts do."""
+    def stalling(self, path: bytes) -> bytes | None:
+        """The directory around a path whose file system may hang, as network mounts do; None if none may."""
         ...
 
     def matching(self, path: bytes, general: MatchSettings) -> MatchSettings:

@@ -18,10 +18,12 @@ TABLE = "/proc/self/mountinfo"
 
 NETWORK = frozenset(
     (
-        b"nfs nfs4 cifs smb2 smb3 smbfs ncpfs afs ceph lustre gfs2 ocfs2 beegfs orangefs 9p virtiofs vboxsf prl_fs fuse"
+        b"nfs nfs4 cifs smb2 smb3 smbfs ncpfs afs ceph lustre gfs2 ocfs2 gpfs beegfs pvfs2 panfs wekafs "
+        b"9p virtiofs vboxsf vmhgfs prl_fs fuse"
     ).split()
 )
-"""File systems that others may change without this kernel, and whose locks and write order can't be relied on."""
+"""File systems that others may change without this kernel, and whose locks and write order can't be relied on; by the
+kernel's names, as pvfs2 for OrangeFS."""
 
 
 class Mount(NamedTuple):
@@ -91,6 +93,14 @@ def mount_around(path: bytes, table: Mapping[bytes, Mount]) -> Mount | None:
     while path not in table and path != b"/":
         path = os.path.dirname(path)
     return table.get(path)
+
+
+def point_around(path: bytes, table: str = TABLE) -> bytes:
+    """The innermost mount point on the way to a path (absolute, normalised), read from the table in any thread; nothing
+    on the disk is asked. Raises OSError without a mount table."""
+    with open(table, "rb") as file:
+        mount = mount_around(path, {mount.point: mount for mount in parse(file.read())})
+    return mount.point if mount else b"/"
 
 
 def of_device(device: int, table: str = TABLE) -> Mount | None:

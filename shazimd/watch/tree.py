@@ -215,6 +215,8 @@ class RootWatches:
         """directories polled with all below them: watches are used up, or their file system has no events"""
         self.denied: set[bytes] = set()
         """unreadable directories"""
+        self._shares: set[bytes] = set()
+        """directories met so far whose file system has no events"""
         self.on_loss = on_loss
         self._watches = watches
         self._report = report
@@ -251,6 +253,15 @@ class RootWatches:
             if (node := self._watch(parent, os.path.basename(path))) is not None:
                 self._grow(node)
             self._report(FileEvent(Kind.TREE, path))
+
+    def stalling(self, path: bytes) -> bytes | None:
+        """The directory around a path of the root whose file system may hang: the root itself if links are followed and
+        there is a share, since a listing of any directory asks the targets of its links."""
+        if self._shares and self.rules.follow_symlinks:
+            return self.rules.root
+        while self._shares and path not in self._shares and len(path) > len(self.rules.root):
+            path = os.path.dirname(path)
+        return path if path in self._shares else None
 
     def clear(self) -> None:
         """Drop all watches."""
@@ -329,6 +340,7 @@ class RootWatches:
         path = os.path.join(parent.path, name)
         leads_to, mount = self._place_of(os.path.join(parent.real_path, name))
         if mount is not None and not mount.gives_events:
+            self._shares.add(path)
             self.unwatched.add(path)
             return None
         try:

@@ -19,7 +19,7 @@ import structlog
 from shazimd.config import WatchConfig
 from shazimd.errors import WatchError
 from shazimd.posix import POLL_MAX_S
-from shazimd.posix.mounts import Mount, Mounts
+from shazimd.posix.mounts import Mount, Mounts, point_around
 from shazimd.protocol.status import WatchStatus
 from shazimd.text import readable
 from shazimd.watch.events import FileEvent, Kind, OnFileEvent
@@ -97,6 +97,16 @@ class Watcher:
         if self._thread is not None:
             os.eventfd_write(self._wake, 1)
 
+    def is_unmounted(self) -> bool:
+        """Whether the root's disk of before is not mounted. For a root whose file system answers."""
+        return len(point_around(os.path.realpath(self._rules.root))) < len(self._mount_point)
+
+    def accept_mount(self) -> None:
+        """Take the present directory for the root, if the disk of before is not mounted."""
+        if self._state == "unavailable":
+            self._mount_point = b"/"
+            self.refresh()
+
     def alive(self) -> bool:
         """Whether all threads run. A dead reading thread is started again without a call."""
         if self._thread is None or not self._thread.is_alive():
@@ -109,6 +119,13 @@ class Watcher:
         if self._thread is None or self._state not in ("starting", "watching"):
             return self._state == "failed"
         return self._watches.is_behind() or self._due or self._walking  # in this order: lost events make a walk due
+
+    def stalling(self, path: bytes) -> bytes | None:
+        """The directory around a path of the root whose file system may hang: a network mount, or any without events,
+        and the root until its mounts are known."""
+        if self._state != "watching" or self._mode == "poll":
+            return self._rules.root
+        return self._watched.stalling(path)
 
     def status(self) -> WatchStatus:
         """The state of the watch, as ``GET /v1/status`` reports it."""

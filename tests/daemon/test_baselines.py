@@ -17,11 +17,14 @@ from shazimd.config import WatchConfig
 from shazimd.daemon.baselines import Baselines
 from shazimd.daemon.roots import Roots, configured_roots
 from shazimd.ingest.commit import Committer
+from shazimd.ingest.lanes import Lane
 from shazimd.ingest.scan import Findings
 from shazimd.ingest.values import decoders_of_failures, has_baseline
 from shazimd.store import keys
 from shazimd.store.lmdb_store import Store, open_store
 from shazimd.watch import filters
+from shazimd.watch.debounce import Debouncer
+from shazimd.watch.events import FileEvent, Kind
 
 
 class Scanned:
@@ -73,6 +76,54 @@ def test_a_file_found_again_in_peace_holds_up_nothing(scanned: Scanned) -> None:
     scanned.baselines.note(Findings(a, unsettled=(path,)), set())
     scanned.baselines.note(Findings(a, look=(path,), completed=a), set())
     assert scanned.completed() == [a]
+
+
+def test_a_file_that_no_event_and_no_scan_gives_holds_up_nothing(scanned: Scanned) -> None:
+    """After a full scan: there were too many events, and its directory was renamed away. Files that the debouncer still
+    holds do, and those of roots whose full scan is not over."""
+    a, b = scanned.paths
+    lost = [a + b"/folder/%d.jpg" % number for number in range(4)]
+    held, other = a + b"/held.jpg", b + b"/other.jpg"
+    debouncer = Debouncer({a: 3600.0}, pending_max=4)
+    for path in (held, *lost):
+        debouncer.put(FileEvent(Kind.FILE, path))
+    assert [FileEvent(Kind.TREE, a + b"/folder")] == debouncer.take()
+    scanned.baselines.note(Findings(a, unsettled=(*lost, held, other)), set())
+    scanned.baselines.note(Findings(a, completed=a), set())
+    scanned.baselines.drop_lost(a, debouncer.holds)
+    assert [False, True, True] == [scanned.baselines.settle(path) for path in (lost[0], held, other)]
+    assert [a] == scanned.completed()
+
+
+def test_a_full_scan_drops_lost_files(tmp_path: Path) -> None:
+    """The first scan of a daemon's root is complete, though a file of it never comes again."""
+    with closing(Host(tmp_path, None)) as host:
+        root, run = os.fsencode(host.root), host.app.run
+        run._baselines._unsettled.add(root + b"/folder/lost.jpg")
+        run.roots.without_baseline.add(root)
+        host.service.rescan(None)
+        host.idle()
+        assert set() == run.roots.without_baseline
+
+
+def test_jobs_that_a_stop_drops_complete_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a first scan nor a rescan: their files are still to be read."""
+    with closing(Host(tmp_path, None)) as host:
+        root, run = os.fsencode(host.root), host.app.run
+        pending = run._jobs.pending
+
+        def stopping(lane: Lane | None = None) -> int:
+            if lane is Lane.BACKLOG:
+                run._draining.set()
+                run._jobs.drop()
+            return pending(lane)
+
+        monkeypatch.setattr(run._jobs, "pending", stopping)
+        run.roots.without_baseline.add(root)
+        host.service.rescan(None)
+        run._thread.join()
+        assert {root} == run.roots.without_baseline
+        assert {root} == run._rescans.unfinished(()).keys()
 
 
 def test_failed_files_were_tried_again_once_all_roots_were_scanned(scanned: Scanned) -> None:

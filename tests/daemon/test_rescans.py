@@ -12,11 +12,15 @@ from host_pair import Host, png
 from patience import PATIENCE_S, wait_for
 
 from shazimd.config import WatchConfig
-from shazimd.daemon import rescans
+from shazimd.daemon import rescans, run
 from shazimd.daemon.rescans import Rescans
 from shazimd.errors import NotFound, Unavailable
-from shazimd.ingest import patience
+from shazimd.ingest import disk, lanes, patience
+from shazimd.ingest.disk import ReadFile, read_whole
 from shazimd.ingest.scan import Depth
+from shazimd.posix import mounts
+from shazimd.posix.mounts import Mount, Mounts
+from shazimd.types import Stat
 
 
 def test_a_rescan_is_of_the_directory_that_lay_there(tmp_path: Path) -> None:
@@ -34,6 +38,58 @@ def test_a_rescan_is_of_the_directory_that_lay_there(tmp_path: Path) -> None:
     assert (Depth.ALL, False) == noted.take(path)
     noted.note(path + b"/missing", Depth.NONE)
     assert (Depth.NONE, True) == noted.take(path + b"/missing")
+
+
+def test_a_rescan_is_unfinished_until_its_files_are_read(tmp_path: Path) -> None:
+    """It is handed on, but overrides the deletion guard once more only if its scan has not come to an end."""
+    (tmp_path / "asked").mkdir()
+    asked, root = os.fsencode(tmp_path / "asked"), os.fsencode(tmp_path)
+    noted, following = Rescans(lambda _: False), Rescans(lambda _: False)
+    for depth in (Depth.ALL, Depth.NONE):
+        noted.note(asked, depth)
+        noted.take(asked)
+    noted.note(root, Depth.NONE)
+    for confirmed in ({root}, {asked}, {asked + b"/below"}):
+        for path, rescan in noted.unfinished(confirmed).items():
+            following.resume(path, rescan)
+        assert (Depth.ALL, asked + b"/below" not in confirmed) == following.take(asked)
+        assert (Depth.NONE, True) == following.take(root)
+    noted.complete()
+    assert {root} == noted.unfinished(()).keys()
+
+
+@pytest.mark.parametrize("name", [None, "folder"])
+def test_a_reload_goes_on_with_a_deep_rescan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str | None) -> None:
+    """In the middle of it, when most files are still to be read: each is."""
+    read: set[bytes] = set()
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def slowly(path: bytes, stat: Stat, *, follow_symlinks: bool) -> ReadFile | None:
+        read.add(path)
+        begun.set()
+        assert goes_on.wait(PATIENCE_S)
+        return read_whole(path, stat, follow_symlinks=follow_symlinks)
+
+    for limit in ("INGESTS_MIN", "INGESTS_PER_WORKER"):
+        monkeypatch.setattr(run, limit, 1)
+    monkeypatch.setattr(lanes, "FINISH_MAX_S", PATIENCE_S)
+    folder = tmp_path / "root" / "folder"
+    folder.mkdir(parents=True)
+    for seed in (1, 2, 3):
+        png(folder, seed)
+    with closing(Host(tmp_path, None)) as host:
+        host.known(3)
+        monkeypatch.setattr(disk, "read_whole", slowly)
+        host.service.rescan(os.fsencode(host.root / name) if name else None, deep=True)
+        assert begun.wait(PATIENCE_S)
+        reload = threading.Thread(target=host.service.reload)
+        reload.start()
+        wait_for(lambda: host.app.run.state == "draining")
+        goes_on.set()
+        reload.join()
+        wait_for(lambda: len(read) == 3)
+        png(folder, 4)
+        wait_for(lambda: not host.app.run._rescans.unfinished(()))
 
 
 def test_a_file_system_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,6 +123,32 @@ def test_a_rescan_of_a_root_that_is_away_is_refused(tmp_path: Path) -> None:
         host.root.mkdir()
         wait_for(lambda: host.app.run._watchers[os.fsencode(host.root)].status()["state"] == "watching")
         host.known(1)
+
+
+def test_a_rescan_of_a_root_without_its_disk_watches_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was retired, and its files were copied to the same path. A rescan of all roots leaves the root alone:
+    the disk may come back."""
+    point = os.fsencode(tmp_path / "root")
+    mounted, parse, table = [Mount(point, b"ext4", b"8:99")], mounts.parse, Mounts.table
+    monkeypatch.setattr(mounts, "parse", lambda text: [*parse(text), *mounted])
+    monkeypatch.setattr(Mounts, "table", lambda self: (self.expire(), table(self))[1])
+    with closing(Host(tmp_path, None)) as host:
+        png(host.root, 1)
+        host.known(1)
+        mounted.clear()
+        watcher = host.app.run._watchers[point]
+        watcher.refresh()
+        wait_for(lambda: watcher.status()["state"] == "unavailable")
+        with pytest.raises(NotFound, match=r"root: its disk is not mounted; .* rescan PATH$"):
+            host.service.rescan(None)
+        png(host.root, 2)
+        host.service.rescan(point)
+        host.known(2)
+        wait_for(lambda: watcher.status()["state"] == "watching")
+        png(host.root, 3)
+        host.known(3)
 
 
 def test_a_rescan_forgets_what_lay_behind_a_link(tmp_path: Path) -> None:

@@ -78,6 +78,18 @@ def test_an_absent_root_is_one_that_the_store_knows(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_path_in_no_root_may_hang(tmp_path: Path) -> None:
+    """Nothing watches it, as the files of a share that was taken out of the configuration: its mount point counts. In
+    a root the watch tells."""
+    root = os.fsencode(tmp_path)
+    store = open_store(str(tmp_path / "store"), 64 << 20)
+    watched = configured_roots([WatchConfig(path=str(tmp_path))])
+    roots = Roots(watched, store, alert_on_baseline=False, stalling=lambda *asked: b" of ".join(reversed(asked)))
+    store.close()
+    assert (b"/proc", True) == (roots.stalling(b"/proc/gone/a.jpg"), roots.may_stall(b"/proc/gone/a.jpg"))
+    assert root + b"/a.jpg of " + root == roots.stalling(root + b"/a.jpg")
+
+
 def test_a_root_that_is_a_link_to_an_absent_disk_is_one_that_the_store_knows(tmp_path: Path) -> None:
     """As without the link: else the daemon would end for all roots when it starts before one disk is mounted."""
     (tmp_path / "link").symlink_to(tmp_path / "disk" / "photos")

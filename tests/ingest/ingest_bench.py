@@ -120,8 +120,8 @@ class Bench:
     def only_against(self, path: bytes) -> tuple[bytes, ...]:
         return self.banks
 
-    def may_stall(self, path: bytes) -> bool:
-        return False
+    def stalling(self, path: bytes) -> bytes | None:
+        return None
 
     def matching(self, path: bytes, general: MatchSettings) -> MatchSettings:
         return replace(general, verdicts=self.verdicts)

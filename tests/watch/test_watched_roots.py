@@ -277,10 +277,27 @@ def test_directories_of_other_machines_are_polled_behind_links_too(tmp_path: Pat
     watched = RootWatches(watches, rules, Mock(), Mock())
     watched.sync(mounts)
     found, count = set(watched.unwatched), watched.count
+    assert bytes(root) == watched.stalling(bytes(root / "plain"))  # any listing asks the targets of links
     watched.clear()
     watches.leave(watched)
     assert {bytes(root / path) for path in ("nas", "to-share", "to-usb/nas", "to-usb-2/nas")} == found
     assert 6 == count  # the root and plain; each link to the disk, and the directory in it
+
+
+def test_a_share_below_a_local_root_is_the_only_part_that_may_hang(tmp_path: Path, watches: Watches) -> None:
+    """Its mount point counts, and nothing beside it; a root counts as a whole until its mounts are known."""
+    root, share = tmp_path / "root", tmp_path / "root" / "a" / "nas"
+    share.mkdir(parents=True)
+    config = WatchConfig(path=str(root))
+    starting = watcher.Watcher(config, Filter(config), Mock(), watches)
+    assert bytes(root) == starting.stalling(bytes(root / "a"))
+    watched = RootWatches(watches, Filter(config), Mock(), Mock())
+    mounts = {bytes(point): Mount(bytes(point), fstype, b"0:1") for point, fstype in ((root, b"xfs"), (share, b"cifs"))}
+    watched.sync(mounts)
+    watched.clear()
+    watches.leave(watched)
+    assert {bytes(share)} == {watched.stalling(bytes(path)) for path in (share, share / "b" / "c.jpg")}
+    assert {None} == {watched.stalling(bytes(path)) for path in (root, root / "a", root / "a" / "nas.jpg")}
 
 
 def test_one_directory_under_two_paths_is_told_under_both(mirror: MakeMirror, root: Path, tmp_path: Path) -> None:
