@@ -103,6 +103,7 @@ class Run:
         self.backfill = Backfill(library, committer, workers, self._jobs, self.ingest.memory, remote, self._root_of)
         self.relating = Relating(library, committer, parts.comparers, remote)
         self._comparing = Comparing(self.relating, self._jobs, parts.duplicates, self.keep, self.scoring)
+        self.backfill.compare = self._comparing.offer
         self._collector = Collector(parts.library, parts.committer, self._jobs, config.store.keep_deleted_s)
         new = self.roots.without_baseline
         self._progress = BaselineCount(parts.store, {r.rules.root: r.rules for r in roots if r.rules.root in new})

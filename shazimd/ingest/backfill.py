@@ -1,7 +1,8 @@
 """Makes derived data anew: vectors of the present model and local features of the present version.
 
 Contents are outdated if they were stored without a model, with another model or with ``[match] verify`` off, if an
-update of shazimd changed the features, or if a row of the store was damaged.
+update of shazimd changed the features, or if a row of the store was damaged. Damaged relations and facts are removed,
+for the comparison to find them anew.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Backfill:
         self._memory = memory
         self._remote = remote
         self._root_of = root_of
+        self.compare: Callable[[], object] = lambda: None
+        """starts the comparison of contents whose relations are to be found"""
         self._passed_over: bytes | None = None
         """a file that could not be read, or not decoded for want of a worker"""
 
@@ -88,11 +91,13 @@ class Backfill:
         self._report()
 
     def _can_renew(self, reader: Reader, content: ContentId) -> bool:
-        """Whether a content is outdated or unsound, and has a file, or has derived data to be removed."""
+        """Whether a content has derived data to be removed, or is to be decoded."""
+        return reader.unsound.derived_of(content).has_fault or self._can_decode(reader, content)
+
+    def _can_decode(self, reader: Reader, content: ContentId) -> bool:
+        """Whether a content is outdated or unsound, and has a file."""
         if reader.unsound.fault(content):
             return bool(reader.unsound.files(content))
-        if reader.unsound.derived_of(content).has_fault:
-            return True
         return reader.count_files(content, 1) > 0 and self._library.is_outdated(reader, content)
 
     def _begin(self) -> None:
@@ -126,6 +131,7 @@ class Backfill:
             log.warning("derived_data_unsound", path=path, **found._asdict())
         if unsound:
             self._committer.submit(partial(_drop_unsound, unsound=unsound)).result()
+            self.compare()
 
     def _begin_filling(self) -> None:
         model = self._library.model_id
@@ -181,6 +187,9 @@ class Backfill:
         with self._library.store.read() as reader:
             derived = reader.unsound.derived_of(content)
         self._remove_unsound([derived])
+        with self._library.store.read() as reader:
+            if not (derived.lacks_decoding or self._can_decode(reader, content)):
+                return  # relations and facts alone: the comparison finds them
         with self._memory.taking(_size(self._library.store, content)):
             try:
                 found = _read(self._library.store, content, self._remote)
@@ -197,6 +206,7 @@ class Backfill:
                 partial(_put, content=content, digest=found.digest, fingerprint=fingerprint),
                 lambda known: self._library.replace([(content, fingerprint)]) if known else None,
             ).result()
+            self.compare()
 
     def _fingerprint(self, content: ContentId, data: Picture) -> Fingerprint | None:
         """A picture's fingerprint; None if it has none. Raises WorkerLost, no fault of the picture."""
@@ -279,15 +289,20 @@ def _put(writer: Writer, content: ContentId, digest: Digest, fingerprint: Finger
 
 
 def _drop_unsound(writer: Writer, unsound: list[UnsoundDerived]) -> None:
-    """Remove unsound derived data; the relations of its contents are to be found anew."""
+    """Remove unsound derived data; relations and facts are to be found anew."""
+    relations = writer.relations
     for found in unsound:
         for model in found.vectors:
             writer.remove_vector(found.content, model)
         if found.features:
             _drop_features(writer, [found.content])
-        elif found.relations:
-            writer.relations.forget(found.content)
-            writer.relations.mark(found.content)
+        for partner in found.relations:
+            relations.remove(found.content, partner)
+        if found.facts:
+            relations.remove_facts(found.content)
+        for content in (found.content, *found.relations) if found.relations or found.facts else ():
+            if writer.knows(content):
+                relations.mark(content)
 
 
 def _drop_features(writer: Writer, contents: list[ContentId]) -> None:

@@ -138,9 +138,11 @@ class Relating:
         A content whose files can't be read has neither: the choice is made by other facts then. Raises Stalled if one
         does not answer."""
         with self._library.store.read() as reader:
-            pairs = list(islice(_without_evidence(reader, content), PAIRS_MAX))
+            pairs = list(islice((copy for copy in _copies(reader, content) if copy.evidence is None), PAIRS_MAX))
             twins = reader.twins(content)
-            wanted = {content, *twins} if pairs or len(twins) > 1 or reader.count_files(content, 2) > 1 else set()
+            lacks_facts = reader.relations.facts(content) is None and any(_copies(reader, content))
+            is_grouped = pairs or lacks_facts or len(twins) > 1 or reader.count_files(content, 2) > 1
+            wanted = {content, *twins} if is_grouped else set()
             wanted |= {partner for pair in pairs for partner in (pair.asked, pair.known)}
             unknown = [each for each in wanted if reader.relations.facts(each) is None]
         own = bytes_of(self._library.store, content, self._remote) if wanted else None
@@ -219,10 +221,10 @@ def _result(future: Future[T], content: ContentId) -> T | None:
         return None
 
 
-def _without_evidence(reader: Reader, content: ContentId) -> Iterator[Relation]:
+def _copies(reader: Reader, content: ContentId) -> Iterator[Relation]:
     for partner in reader.relations.partners(content):
         relation = reader.relations.between(content, partner)
-        if relation and relation.verification.verdict is Verdict.COPY and relation.evidence is None:
+        if relation and relation.verification.verdict is Verdict.COPY:
             yield relation
 
 

@@ -135,9 +135,9 @@ class Store:
             self._trim_sometimes()
 
     def pass_over_damage(self, note: Callable[[ContentId], object]) -> None:
-        """Let vectors and local features with a wrong checksum read as missing from now on, instead of
-        raising StoreDamaged: both can be made anew. ``note`` is called with their contents, within reads and writes,
-        any number of times."""
+        """Let vectors, local features, relations and facts with a wrong checksum read as missing from now on, instead
+        of raising StoreDamaged: all of these can be made anew. ``note`` is called with their contents, within reads and
+        writes, any number of times."""
         self._sight = self._sight._replace(note_damage=note)
 
     def release_pages(self) -> None:

@@ -21,6 +21,7 @@ from shazimd.store.tables import (
     Table,
     Tables,
     Transaction,
+    derived,
     get,
     has_rows,
     joined,
@@ -70,7 +71,7 @@ class Reader:
     @property
     def relations(self) -> RelationReader:
         """Verified relations between contents."""
-        return RelationReader(self._txn, self._t)
+        return RelationReader(self._txn, self._t, self._sight.note_damage)
 
     @property
     def decisions(self) -> DecisionReader:
@@ -340,15 +341,7 @@ class Reader:
         return records.of_version(packed, self._sight.features_version)
 
     def _derived(self, content: ContentId, key: bytes, stored: bytes) -> bytes:
-        """Data derived from a content's picture, without the checksum; empty for no row, and for a damaged row if these
-        are passed over."""
-        try:
-            return unsealed(key, stored) if stored else b""
-        except StoreDamaged:
-            if self._sight.note_damage is None:
-                raise
-        self._sight.note_damage(content)
-        return b""
+        return derived(key, stored, content, self._sight.note_damage)
 
     def _contents(self, after: ContentId) -> Iterator[tuple[ContentId, ContentRecord]]:
         for n, (key, raw) in enumerate(scan(self._txn, self._t.contents, b"", number(after + 1))):

@@ -6,14 +6,27 @@ then finds all partners of a content.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from msgspec import Struct, structs
 
 from shazimd.store import records
 from shazimd.store.keys import is_foreign_key
-from shazimd.store.tables import NUMBER_BYTES, Table, Tables, Transaction, get, number, parse_number, put, scan
+from shazimd.store.tables import (
+    NUMBER_BYTES,
+    Table,
+    Tables,
+    Transaction,
+    derived,
+    get,
+    keys_between,
+    number,
+    parse_number,
+    put,
+    raw_rows,
+    scan,
+)
 from shazimd.types import (
     JUDGE,
     ContentId,
@@ -54,19 +67,23 @@ class FactsRecord(Struct, frozen=True, array_like=True):
 
 
 class RelationReader:
-    def __init__(self, txn: Transaction, tables: Tables) -> None:
+    def __init__(
+        self, txn: Transaction, tables: Tables, note_damage: Callable[[ContentId], object] | None = None
+    ) -> None:
+        """``note_damage``: see ``Store.pass_over_damage``."""
         self._txn = txn
         self._t = tables
+        self._note_damage = note_damage
 
     def between(self, a: ContentId, b: ContentId) -> Relation | None:
         """The relation of a pair, in either order; None without one."""
-        record = records.sound(get(self._txn, self._t.relations, _key(min(a, b), max(a, b))), RelationRecord)
+        record = self._record(_key(min(a, b), max(a, b)))
         return None if record is None else _to_relation(record)
 
     def partners(self, content: ContentId) -> list[ContentId]:
-        """The contents related to this one, in order of id."""
-        rows = scan(self._txn, self._t.relations, number(content))
-        return [parse_number(key[NUMBER_BYTES:]) for key, _ in rows]
+        """The contents related to this one, in order of id. Reads keys alone: also of a damaged relation."""
+        keys = keys_between(self._txn, self._t.relations, number(content), number(content + 1))
+        return [parse_number(key[NUMBER_BYTES:]) for key in keys]
 
     def outdated(self, content: ContentId) -> list[ContentId]:
         """The partners of a content whose relation is of another version of the judgement, in order of id."""
@@ -75,8 +92,8 @@ class RelationReader:
 
     def copies(self) -> Iterator[tuple[ContentId, ContentId, Evidence | None]]:
         """The pairs with the verdict COPY as (asked, known, evidence), by the smaller id. Reads all relations."""
-        for _, raw in scan(self._txn, self._t.relations, b""):
-            record = records.sound(raw, RelationRecord)
+        for key, stored in raw_rows(self._txn, self._t.relations, b""):
+            record = records.sound(self._derived(key, stored), RelationRecord)
             if record and record.verdict is Verdict.COPY:
                 yield record.asked, record.known, record.evidence
 
@@ -127,14 +144,27 @@ class RelationReader:
 
     def facts(self, content: ContentId) -> PictureFacts | None:
         """Facts about a content beside its fingerprint, None while unknown."""
-        record = records.sound(get(self._txn, self._t.facts, number(content)), FactsRecord)
+        key = number(content)
+        record = records.sound(self._derived(key, self._txn.get(key, db=self._t.facts)), FactsRecord)
         return None if record is None else _to_facts(record)
+
+    def _record(self, key: bytes) -> RelationRecord | None:
+        return records.sound(self._derived(key, self._txn.get(key, db=self._t.relations)), RelationRecord)
+
+    def _derived(self, key: bytes, stored: bytes | None) -> bytes:
+        return derived(key, stored, parse_number(key), self._note_damage)
 
 
 class RelationWriter(RelationReader):
-    def __init__(self, txn: Transaction, tables: Tables, written: set[ContentId]) -> None:
+    def __init__(
+        self,
+        txn: Transaction,
+        tables: Tables,
+        note_damage: Callable[[ContentId], object] | None,
+        written: set[ContentId],
+    ) -> None:
         """``written`` gets the contents whose relations or facts are written."""
-        super().__init__(txn, tables)
+        super().__init__(txn, tables, note_damage)
         self._written = written
 
     def put(self, found: Iterable[Relation]) -> None:
@@ -172,20 +202,26 @@ class RelationWriter(RelationReader):
         self.mark(content)
         for partner in self.partners(content):
             key = _key(*sorted((content, partner)))
-            record = records.sound(get(self._txn, self._t.relations, key), RelationRecord)
+            record = self._record(key)
             if record is not None:
                 put(self._txn, self._t.relations, key, records.encode(structs.replace(record, judge=0)))
 
     def remove_outdated(self, content: ContentId, partners: Iterable[ContentId]) -> None:
         """Remove the relations with these partners, but for those that the present version found meanwhile."""
         for partner in set(self.outdated(content)).intersection(partners):
-            self._remove(content, partner)
+            self.remove(content, partner)
 
     def forget(self, content: ContentId) -> None:
         """Remove every relation of a content, and its mark."""
         self.unmark([content])
         for partner in self.partners(content):
-            self._remove(content, partner)
+            self.remove(content, partner)
+
+    def remove(self, a: ContentId, b: ContentId) -> None:
+        """Remove the relation of a pair, whether or not it is sound."""
+        self._txn.delete(_key(a, b), db=self._t.relations)
+        self._txn.delete(_key(b, a), db=self._t.relations)
+        self._written.update((a, b))
 
     def put_facts(self, content: ContentId, facts: PictureFacts) -> None:
         """Store the facts of a content; an unknown content is passed over."""
@@ -199,11 +235,6 @@ class RelationWriter(RelationReader):
     def _is_elsewhere(self, key: bytes) -> bool:
         first = next((held for held, _ in scan(self._txn, self._t.holders, key)), b"")
         return is_foreign_key(first[NUMBER_BYTES:])
-
-    def _remove(self, a: ContentId, b: ContentId) -> None:
-        self._txn.delete(_key(a, b), db=self._t.relations)
-        self._txn.delete(_key(b, a), db=self._t.relations)
-        self._written.update((a, b))
 
     def _is_known(self, content: ContentId) -> bool:
         return get(self._txn, self._t.contents, number(content)) is not None

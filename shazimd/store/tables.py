@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby, islice, takewhile
 from typing import NamedTuple, TypeAlias
@@ -122,6 +122,18 @@ def unsealed(key: bytes, stored: bytes) -> bytes:
             "shazimctl store check names what is damaged"
         )
     return stored[:-CHECKSUM_BYTES]
+
+
+def derived(key: bytes, stored: bytes | None, content: int, note_damage: Callable[[int], object] | None) -> bytes:
+    """A value derived from a content's picture, without its checksum; empty for no row, and for a damaged one if
+    ``note_damage`` is given, which is called with the content then. Raises StoreDamaged without it."""
+    try:
+        return unsealed(key, stored) if stored else b""
+    except StoreDamaged:
+        if note_damage is None:
+            raise
+    note_damage(content)
+    return b""
 
 
 def get(txn: Transaction, table: Table, key: bytes) -> bytes | None:

@@ -19,6 +19,7 @@ from shazimd.store.keys import Tree
 from shazimd.store.records import ContentRecord, FileRecord, ModelRecord, PendingAlertPath, PendingAlertRecord
 from shazimd.store.relations import FactsRecord, RelationRecord
 from shazimd.store.tables import (
+    CHECKSUM_BYTES,
     MODEL_BYTES,
     NUMBER_BYTES,
     Tables,
@@ -26,9 +27,11 @@ from shazimd.store.tables import (
     delete_all,
     get,
     get_pieces,
+    is_sealed,
     number,
     parse_number,
     put,
+    raw_rows,
     scan,
 )
 from shazimd.types import ContentId, UserDecision
@@ -53,11 +56,18 @@ class UnsoundDerived(NamedTuple):
     """the fault, empty for none"""
     vectors: tuple[str, ...] = ()
     """models of unsound vectors"""
-    relations: bool = False
+    relations: tuple[ContentId, ...] = ()
+    """partners of unsound relations"""
+    facts: bool = False
 
     @property
     def has_fault(self) -> bool:
-        return bool(self.features or self.vectors or self.relations)
+        return self.lacks_decoding or bool(self.relations or self.facts)
+
+    @property
+    def lacks_decoding(self) -> bool:
+        """Whether the picture is to be decoded again for these; not for relations and facts."""
+        return bool(self.features or self.vectors)
 
 
 class UnsoundReader:
@@ -120,10 +130,16 @@ class UnsoundReader:
 
     def _derived(self, key: bytes, models: dict[str, ModelRecord]) -> UnsoundDerived:
         vectors = tuple(name for name, known in models.items() if self._has_unsound_vector(known, key))
-        relations = any(
-            raw and records.sound(raw, RelationRecord) is None for _, raw in scan(self._txn, self._t.relations, key)
+        rows = raw_rows(self._txn, self._t.relations, key)
+        relations = [pair[NUMBER_BYTES:] for pair, stored in rows if not _is_whole("relations", pair, stored)]
+        stored = self._txn.get(key, db=self._t.facts)
+        return UnsoundDerived(
+            parse_number(key),
+            self._fault_of_features(key),
+            vectors,
+            tuple(map(parse_number, relations)),
+            stored is not None and not _is_whole("facts", key, stored),
         )
-        return UnsoundDerived(parse_number(key), self._fault_of_features(key), vectors, relations)
 
     def _fault_of_features(self, key: bytes) -> str:
         try:
@@ -186,3 +202,8 @@ def is_sound(table: str, raw: bytes) -> bool:
     if table in ("alerts", "values"):
         return records.sound_json(raw) is not None
     return table not in KINDS or records.sound(raw, KINDS[table]) is not None
+
+
+def _is_whole(table: str, key: bytes, stored: bytes) -> bool:
+    """Whether a row agrees with its checksum and is of its table's kind."""
+    return is_sealed(key, stored) and is_sound(table, stored[:-CHECKSUM_BYTES])

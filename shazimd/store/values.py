@@ -22,7 +22,7 @@ class ValueWriter(Reader):
 
     @property
     def relations(self) -> RelationWriter:
-        return RelationWriter(self._txn, self._t, self.regrouped)
+        return RelationWriter(self._txn, self._t, self._sight.note_damage, self.regrouped)
 
     @cached_property
     def regrouped(self) -> set[ContentId]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from daemon_process import DaemonProcess, daemon_process, drawing
 from drawn import picture
 from PIL import Image, ImageOps
+from spoiled_rows import spoil
 
 from shazimd.client import Client
 from shazimd.errors import BadInput, NotFound
 from shazimd.protocol.groups import DuplicateGroup
+from shazimd.store.lmdb_store import open_store
 from shazimd.text import path_fields_as
 
 
@@ -47,6 +50,28 @@ def test_groups_are_kept_by_the_store(daemon: DaemonProcess) -> None:
     daemon.start()
     daemon.settled(compared=True)
     assert (client.groups(), daemon.events("pictures_compared")) == (before, [])
+
+
+@pytest.mark.parametrize("table", ["relations", "facts"])
+def test_a_damaged_row_is_passed_over_and_found_anew(daemon: DaemonProcess, table: str) -> None:
+    """Of a store that was closed: neither the listing nor a question fails, and the groups are as before."""
+    client = Client(daemon.socket)
+    before = client.groups()
+    daemon.stop()
+    with closing(open_store(str(daemon.store), 1 << 30)) as store:
+        spoil(store, table)
+    checked = daemon.ctl("store", "--store", str(daemon.store), "check")
+    daemon.start()
+    client.groups()
+    assert 0 == daemon.ctl("find", str(daemon.root / "large.png")).returncode
+    named = daemon.wait_for("derived_data_unsound")
+    daemon.settled(compared=True)
+    assert (client.groups(), daemon.events("job_failed")) == (before, [])
+    daemon.stop()
+    again = daemon.ctl("store", "--store", str(daemon.store), "check")
+    assert f"a row of the table {table} differs from its checksum" in checked.stdout
+    assert (named["content"], os.path.dirname(named["path"])) == (1, str(daemon.root))
+    assert (again.returncode, again.stderr) == (0, "")
 
 
 def test_a_pair_that_is_no_duplicate_is_told_no_more(daemon: DaemonProcess) -> None:

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from operator import methodcaller
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,8 @@ from shazimd.ingest.patience import NO_REMOTE, RemoteRoots
 from shazimd.search.library import Library
 from shazimd.store.base import Writer
 from shazimd.store.lmdb_store import open_store
-from shazimd.types import FileRow, FileState, Stat
+from shazimd.store.tables import number
+from shazimd.types import FileRow, FileState, PictureFacts, Relation, Stat, Verdict, Verification
 from shazimd.words.packing import VERSION
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class Bench:
         self.memory = MemoryBudget(1 << 20)
         self.library: Library | None = None
         self.remote = NO_REMOTE
+        self.compares = threading.Event()
 
     def close(self) -> None:
         self.jobs.close()
@@ -114,7 +117,18 @@ class Bench:
         self.backfill = Backfill(
             self.library, self.committer, self.decoders, self.jobs, self.memory, self.remote, os.path.dirname
         )
+        self.backfill.compare = self.compares.set
         self.backfill.start()
+
+    def relate(self) -> None:
+        """Contents 1 and 3 are copies of 2, and all have been compared."""
+
+        def work(w: Writer) -> None:
+            w.relations.put([Relation(2, known, Verification(Verdict.COPY, 30, 0.9)) for known in (1, 3)])
+            w.relations.put_facts(1, PictureFacts("camera"))
+            w.relations.unmark((1, 2, 3))
+
+        self.store.write(work)
 
     def features(self) -> list[bytes]:
         with self.store.read() as reader:
@@ -208,6 +222,70 @@ def test_a_damaged_row_of_a_file_that_is_away_is_removed(bench: Bench) -> None:
     bench.backfill.try_again(os.fsencode(bench.folder))
     wait_for(lambda: not bench.jobs.pending())
     assert bench.features() == [packed()]
+
+
+@pytest.mark.parametrize(
+    ("table", "place", "content", "marked", "left"),
+    [
+        ("relations", 0, 1, [1, 2], [(2, 3)]),
+        ("relations", 1, 2, [1, 2], [(2, 3)]),
+        ("facts", 0, 1, [1], [(2, 1), (2, 3)]),
+    ],
+    ids=["relation", "other side of a relation", "facts"],
+)
+def test_a_damaged_relation_and_damaged_facts_are_to_be_found_anew(
+    bench: Bench, table: str, place: int, content: int, marked: list[int], left: list[tuple[int, int]]
+) -> None:
+    """By the comparison, which starts: nothing is decoded, and other relations stay."""
+    for name in ("a", "b", "c"):
+        bench.add(name, name.encode(), packed())
+    bench.relate()
+    bench.run()
+    spoil(bench.store, table, place)
+    with capture_logs() as logs:
+        with bench.store.read() as reader:
+            assert set(left) <= {pair[:2] for pair in reader.relations.copies()}
+            facts = reader.relations.facts(1)
+        wait_for(lambda: not bench.jobs.pending())
+    with bench.store.read() as reader:
+        assert [pair[:2] for pair in reader.relations.copies()] == left
+        assert (reader.relations.unrelated(9), reader.relations.facts(1)) == (marked, facts)
+    assert (facts is None) == (table == "facts")
+    assert (bench.decoders.decoded, bench.compares.is_set()) == ([], True)
+    (line,) = [line for line in logs if line["event"] == "derived_data_unsound"]
+    assert (line["content"], line["path"]) == (content, os.fsencode(bench.folder / "abc"[content - 1]))
+    assert bench.store.check() == []
+    assert bench.library is not None
+    assert not bench.library.filling.is_wanted(content)
+
+
+@pytest.mark.parametrize("row", [None, b"\xc1"], ids=["unknown", "unsound"])
+def test_a_damaged_relation_of_a_content_that_cannot_be_compared_is_removed(bench: Bench, row: bytes | None) -> None:
+    """The removal leaves no mark on the content: the comparison would take it up without end."""
+    for digest in (b"a" * 32, b"b" * 32, b"c" * 32):
+        made = Fingerprint(Signals(first_hashes(1, 1), None), None, 1, 1, "P", features=packed())
+        bench.store.write(methodcaller("add_content", digest, made))
+    bench.relate()
+    bench.run()
+    bench.store.write(
+        lambda w: w._txn.delete(number(1), db=w._t.contents) if row is None else w.put_row("contents", number(1), row)
+    )
+    spoil(bench.store, "relations")
+    with bench.store.read() as reader:
+        assert [pair[:2] for pair in reader.relations.copies()] == [(2, 3)]
+    wait_for(lambda: not bench.jobs.pending())
+    with bench.store.read() as reader:
+        assert (reader.relations.partners(1), reader.relations.partners(2), reader.relations.unrelated(9)) == (
+            [],
+            [3],
+            [2],
+        )
+
+
+def test_new_features_are_compared(bench: Bench) -> None:
+    bench.add("a", b"a", b"")
+    bench.run()
+    assert bench.compares.is_set()
 
 
 def test_a_damaged_picture_is_known_as_damaged_from_then_on(bench: Bench) -> None:

@@ -22,7 +22,7 @@ from shazimd.ingest.commit import Committer
 from shazimd.ingest.patience import RemoteRoots, Stalled
 from shazimd.ingest.relate import Comparers, Relating, renew_relations
 from shazimd.search.library import Library
-from shazimd.store.base import Store
+from shazimd.store.base import Store, Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.types import (
     JUDGE,
@@ -212,6 +212,30 @@ def test_signs_of_a_file_that_does_not_answer_are_read_later(renewal: Renewal, t
         assert ([], False) == (renewal.left(), relating.try_again())
     with renewal.store.read() as reader:
         assert facts.result() == reader.relations.facts(2)
+
+
+def test_facts_that_were_damaged_are_read_again(renewal: Renewal, tmp_path: Path) -> None:
+    """Though all copies of the content have their signs, for which its file was read at first."""
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"picture")
+    row = FileRow(Stat.of(photo.stat()), FileState.INDEXED, 2)
+    facts: Future[PictureFacts] = Future()
+    facts.set_result(PictureFacts("camera", "", 90))
+
+    def work(writer: Writer) -> None:
+        writer.put_file(os.fsencode(photo), row)
+        writer.relations.put([Relation(2, 1, COPY, OLD)])
+        writer.relations.mark(2)
+
+    renewal.store.write(work)
+    with closing(Committer(renewal.store)) as committer, closing(_library(renewal.store)) as library:
+        library.loaded.result()
+        relating = Relating(library, committer, Comparers(renewal.verify, _unasked, lambda _: facts))
+        while relating.step():
+            continue
+    with renewal.store.read() as reader:
+        assert (reader.relations.facts(2), reader.relations.facts(1)) == (facts.result(), None)
+    assert (renewal.left(), renewal.between(2, 1)) == ([], Relation(2, 1, COPY, OLD))
 
 
 def test_a_relation_found_meanwhile_is_not_denied(renewal: Renewal) -> None:

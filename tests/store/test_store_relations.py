@@ -10,7 +10,9 @@ import lmdb
 import msgspec
 import pytest
 from msgspec import structs
+from spoiled_rows import spoil
 
+from shazimd.errors import StoreDamaged
 from shazimd.fingerprint import Fingerprint
 from shazimd.store import tables
 from shazimd.store.base import Store, Writer
@@ -119,6 +121,48 @@ def test_a_relation_of_before_versions_were_kept_is_outdated(store: Store, conte
     with store.read() as reader:
         assert reader.relations.between(a, b) == replace(relation(a, b), judge=0)
         assert reader.relations.outdated(a) == [b]
+
+
+@pytest.mark.parametrize(("place", "content", "partner"), [(0, 0, 1), (1, 1, 0)])
+def test_a_damaged_relation_reads_as_none_once_it_is_passed_over(
+    store: Store, contents: list[int], place: int, content: int, partner: int
+) -> None:
+    """A read before that raises StoreDamaged. Keys are read unchecked: the partners stay. The row is noted for the
+    content under which it is named as unsound."""
+    a, b, c = contents
+    copies = [replace(relation(b, known), verification=replace(FOUND, verdict=Verdict.COPY)) for known in (a, c)]
+    store.write(lambda w: w.relations.put(copies))
+    spoil(store, "relations", place)
+    with store.read() as reader:
+        with pytest.raises(StoreDamaged):
+            list(reader.relations.copies())
+        assert [reader.relations.partners(each) for each in contents] == [[b], [a, c], [b]]
+    noted: list[int] = []
+    store.pass_over_damage(noted.append)
+    with store.read() as reader:
+        r = reader.relations
+        assert (r.between(a, b), r.between(c, b)) == (None if place == 0 else copies[0], copies[1])
+        assert [r.partners(each) for each in contents] == [[b], [a, c], [b]]
+        assert (b, c, None) in r.copies()
+        assert set(noted) == {contents[content]}
+        assert [found[:4] for found in reader.unsound.derived() if found.has_fault] == [
+            (contents[content], "", (), (contents[partner],))
+        ]
+    store.write(lambda w: w.put_features(b, b"\x02new"))
+    with store.read() as reader:
+        assert reader.relations.outdated(b) == ([c] if place == 0 else [a, c])
+
+
+def test_damaged_facts_read_as_none_once_they_are_passed_over(store: Store, contents: list[int]) -> None:
+    store.write(lambda w: [w.relations.put_facts(content, FACTS) for content in contents])
+    spoil(store, "facts", 1)
+    with store.read() as reader, pytest.raises(StoreDamaged):
+        reader.relations.facts(contents[1])
+    noted: list[int] = []
+    store.pass_over_damage(noted.append)
+    with store.read() as reader:
+        assert [reader.relations.facts(content) for content in contents] == [FACTS, None, FACTS]
+        assert noted == [found.content for found in reader.unsound.derived() if found.facts] == [contents[1]]
 
 
 def test_all_contents_with_features_are_marked(store: Store, contents: list[int], make_fingerprint: Any) -> None:
