@@ -32,7 +32,7 @@ from shazimd.search.candidates import (
 from shazimd.search.fetching import Fetch
 from shazimd.search.rivals import settled, settled_pair
 from shazimd.search.scope import OWN, Known, Scope, Scoped
-from shazimd.search.score import best_orientation, confirmed, least_of, least_score, stands_out
+from shazimd.search.score import best_orientation, confirmed, least_of, stands_out
 from shazimd.text import SIGNALS
 from shazimd.types import ContentId, Digest, Hit, Match, Similarities, Stat, Verdict, Verification, Weights
 
@@ -112,10 +112,10 @@ class Search:
         ``content`` is the content with the query's bytes, if known; ``exact`` the contents with its bytes or pixels,
         looked up if not given. With ``admit``, each content is named by a single file, the first admitted in scope
         (of this host, if not said); without, by all its files. Pairs that lack a vector must reach
-        ``least_score``. ``fetch`` brings features of candidates that are not kept here; ``ahead`` is of the same query,
+        ``least_of``. ``fetch`` brings features of candidates that are not kept here; ``ahead`` is of the same query,
         weights and threshold. Raises ValueError for invalid weights or threshold. With a ``limit``, time and memory do
         not grow with the number of contents over the threshold."""
-        least = least_of(query, weights, threshold)
+        least = least_of(query.fingerprint.signals.fv is not None, weights, threshold)
         exact = self._exact(query, content) if exact is None else exact
         proposes = self._can_verify(query)
         ranked = over_threshold(self._library, query, weights, least, limit, ahead, proposes=proposes)
@@ -135,7 +135,7 @@ class Search:
         similar = (
             _Judged(hit, Verdict.SIMILAR, found)
             for hit, found in (tried.get(near.content, (near, None)) for near in chain(nearest, ranked))
-            if hit.score >= least_score(hit.similarities, weights, threshold)
+            if hit.score >= least_of(hit.similarities.dfv is not None, weights, threshold)
             and not (hit.content in listed or query.fingerprint.low_information)
         )
         level = max(least, nearest[-1].score if len(nearest) >= BY_SCORE else 0.0)
@@ -146,7 +146,8 @@ class Search:
 
     def ahead(self, query: Query, weights: Weights, threshold: float) -> Ahead:
         """For ``matches``, of a query whose points are still to come. Raises ValueError as ``matches``."""
-        return ahead_of_points(self._library, query, weights, least_of(query, weights, threshold))
+        least = least_of(query.fingerprint.signals.fv is not None, weights, threshold)
+        return ahead_of_points(self._library, query, weights, least)
 
     def exact_matches(self, exact: Set[ContentId], admit: Admit) -> Iterator[Match]:
         """The contents among ``exact`` with an admitted file, each named by it, in order."""
@@ -168,7 +169,7 @@ class Search:
             if verification.verdict is Verdict.COPY:
                 verification = settled_pair(self._library, self._verify, query, other, verification)
         verdict = verification.verdict if verification else None
-        is_over = best >= least_score(pair, weights, threshold)
+        is_over = best >= least_of(pair.dfv is not None, weights, threshold)
         if verdict is None and is_over and not (query.fingerprint.low_information or other.low_information):
             verdict = Verdict.SIMILAR
         return Comparison(best, pair, verdict, verification)
