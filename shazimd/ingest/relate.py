@@ -220,9 +220,8 @@ def _result(future: Future[T], content: ContentId) -> T | None:
 
 
 def _without_evidence(reader: Reader, content: ContentId) -> Iterator[Relation]:
-    for partner in reader.relations.partners(content):
-        relation = reader.relations.between(content, partner)
-        if relation and relation.verification.verdict is Verdict.COPY and relation.evidence is None:
+    for _, relation in reader.relations.of(content):
+        if relation.verification.verdict is Verdict.COPY and relation.evidence is None:
             yield relation
 
 
