@@ -127,21 +127,11 @@ class Search:
             verified += self._verified(query, islice(rivals, BY_WORDS))
         if self._verify:
             verified = settled(self._library.store, self._verify, query, verified)
-        sure = [_Judged(Hit(same, 1.0, IDENTICAL), Verdict.EXACT, None) for same in exact]
-        sure += [_Judged(hit, found.verdict, found) for hit, found in verified if found.verdict]
-        sure.sort(key=_strength)
-        listed = {j.hit.content for j in sure}
-        tried = {hit.content: (hit, found) for hit, found in verified}
-        similar = (
-            _Judged(hit, Verdict.SIMILAR, found)
-            for hit, found in (tried.get(near.content, (near, None)) for near in chain(nearest, ranked))
-            if hit.score >= least_of(hit.similarities.dfv is not None, weights, threshold)
-            and not (hit.content in listed or query.fingerprint.low_information)
-        )
+        sure = _sure(exact, verified)
+        faint = query.fingerprint.low_information
+        similar = () if faint else _similar(sure, verified, chain(nearest, ranked), weights, threshold)
         level = max(least, nearest[-1].score if len(nearest) >= BY_SCORE else 0.0)
-        counts = Counter(judged.verdict for judged in sure)
-        crowds = {verdict for verdict in (Verdict.VARIANT, Verdict.SCENE) if counts[verdict] >= CROWD}
-        around = _Neighbourhood(level, crowds)
+        around = _Neighbourhood(level, _crowds(sure))
         return list(islice(self._files(chain(sure, similar), admit, around), limit))
 
     def ahead(self, query: Query, weights: Weights, threshold: float) -> Ahead:
@@ -357,6 +347,31 @@ def _strength(judged: _Judged) -> tuple[int, int, float, ContentId]:
     the original has more inliers than a picture of the same template."""
     inliers = judged.verification.inliers if judged.verification else 0
     return _RANK[judged.verdict], -inliers, -judged.hit.score, judged.hit.content
+
+
+def _sure(exact: Iterable[ContentId], verified: Iterable[_Judgement]) -> list[_Judged]:
+    """The contents with a verdict, strongest first."""
+    sure = [_Judged(Hit(same, 1.0, IDENTICAL), Verdict.EXACT, None) for same in exact]
+    sure += [_Judged(hit, found.verdict, found) for hit, found in verified if found.verdict]
+    return sorted(sure, key=_strength)
+
+
+def _similar(
+    sure: Iterable[_Judged], verified: Iterable[_Judgement], hits: Iterable[Hit], weights: Weights, threshold: float
+) -> Iterator[_Judged]:
+    """The hits over the threshold without a verdict, in their order, read lazily."""
+    listed = {judged.hit.content for judged in sure}
+    tried = {hit.content: (hit, found) for hit, found in verified}
+    for near in hits:
+        hit, found = tried.get(near.content, (near, None))
+        least = least_of(hit.similarities.dfv is not None, weights, threshold)
+        if hit.score >= least and hit.content not in listed:
+            yield _Judged(hit, Verdict.SIMILAR, found)
+
+
+def _crowds(sure: Iterable[_Judged]) -> Set[Verdict]:
+    counts = Counter(judged.verdict for judged in sure)
+    return {verdict for verdict in (Verdict.VARIANT, Verdict.SCENE) if counts[verdict] >= CROWD}
 
 
 def _recorded(hits: Iterator[Hit], record: list[Hit]) -> Iterator[Hit]:
