@@ -298,6 +298,11 @@ class Stat(NamedTuple):
         return self == known or (known.ctime_ns == 0 and self[:3] == known[:3])
 
 
+UNREAD_STAT = Stat(-1, -1, -1)
+"""Differs from the stat of every file: each scan tries a file again that could not be read, whose worker was lost, or
+that had no model, which may be mended. A chmod changes no mtime."""
+
+
 def _bounded(time_ns: int) -> int:
     return max(-TIME_NS_MAX, min(time_ns, TIME_NS_MAX))
 

@@ -18,7 +18,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 
-from shazimd.acting.facts import READ_BYTES, DiskState, read_state, status_now, why
+from shazimd.acting.facts import DiskState, read_state, status_now, why
 from shazimd.acting.journal import ActRecord, CleanRun, Journal
 from shazimd.acting.trash import Trash
 from shazimd.errors import BadInput, NotFound, ShazimdError, Unreadable
@@ -26,6 +26,7 @@ from shazimd.posix.files import sync
 from shazimd.text import readable
 from shazimd.types import new_digest
 
+READ_BYTES = 1 << 20
 FICLONE = 0x40049409
 """<linux/fs.h>; see ioctl_ficlone(2). Python has the name from 3.14 on."""
 NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)

@@ -6,18 +6,17 @@ Symbolic links are never followed. The header is parsed by Pillow without decodi
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from dataclasses import dataclass
-from typing import IO
+from io import FileIO
 
 from shazimd.errors import BadInput, NotFound, Unreadable
 from shazimd.imaging.header import header_facts
 from shazimd.search.keep import KeepFacts
 from shazimd.text import readable
 from shazimd.types import PictureFacts, new_digest
-
-READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def read_state(path: bytes) -> DiskState:
             before = os.fstat(file.fileno())
             if not stat.S_ISREG(before.st_mode):
                 raise BadInput(f"{readable(path)}: not a regular file")
-            digest = _digest(file)
+            digest = hashlib.file_digest(file, new_digest).hexdigest()
             after = os.fstat(file.fileno())
     except FileNotFoundError as error:
         raise NotFound(f"{readable(path)}: no such file") from error
@@ -91,7 +90,7 @@ def status_now(path: bytes) -> os.stat_result:
         raise Unreadable(f"{readable(path)}: {why(error)}") from error
 
 
-def _open(path: bytes) -> IO[bytes]:
+def _open(path: bytes) -> FileIO:
     """O_NONBLOCK: opening a FIFO would wait for its writer."""
     try:
         return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0)
@@ -99,13 +98,6 @@ def _open(path: bytes) -> IO[bytes]:
         if os.path.islink(path):  # ELOOP, whose text speaks of "too many levels"
             raise BadInput(f"{readable(path)}: a symbolic link, left alone") from None
         raise
-
-
-def _digest(file: IO[bytes]) -> str:
-    digest = new_digest()
-    while chunk := file.read(READ_BYTES):
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 def read_header(path: bytes, mtime_ns: int, size: tuple[int, int], *, reference: bool, damaged: bool) -> KeepFacts:

@@ -11,7 +11,7 @@ import psycopg
 
 from shazimd.cluster.base import HostState
 from shazimd.cluster.postgres import CONNECT_TIMEOUT_S, limited, reason
-from shazimd.cluster.tables import applied, expect_version, migrations
+from shazimd.cluster.tables import applied, expect_version, migrations, value_of
 from shazimd.errors import ClusterError, NotFound
 
 TIMEOUT_S = 600.0
@@ -54,12 +54,11 @@ def forget(url: str, host: str) -> int:
     """Remove a host that is gone for good, with its files; their number. For the role that made the tables. Raises
     NotFound."""
     with _database(url) as db, db.connection.transaction():
-        row = db.execute("select count(*) from shazim.files where host = %s", [host]).fetchone()
-        assert row is not None
+        files = int(value_of(db.execute("select count(*) from shazim.files where host = %s", [host])))
         if not db.execute("delete from shazim.hosts where name = %s", [host]).rowcount:
             raise NotFound(f'host "{host}": there is none of this name')
         db.execute("select pg_notify('shazim', %s)", [host])
-        return int(row[0])
+        return files
 
 
 def _password_file() -> str | None:

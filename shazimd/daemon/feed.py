@@ -15,9 +15,7 @@ from shazimd.protocol.cluster import ChangedFile, ChangesPage, FingerprintMessag
 from shazimd.store.base import Reader, Store
 from shazimd.store.records import encode_hashes
 from shazimd.text import hexadecimal, path_fields
-from shazimd.types import Digest, FileRow
-
-PAGE_MAX = 1000
+from shazimd.types import ContentId, Digest, FileRow
 
 
 class _Position(NamedTuple):
@@ -41,7 +39,6 @@ class _Position(NamedTuple):
 
 def changes(store: Store, model: str | None, after: str | None, limit: int) -> ChangesPage:
     """The present state of files that changed after a position, oldest change first. Raises BadInput, Unavailable."""
-    limit = min(limit, PAGE_MAX)
     with store.read() as reader:
         openings = reader.changes.openings()
         if not openings:
@@ -97,11 +94,10 @@ def _state(reader: Reader, model: str | None, path: bytes, row: FileRow | None) 
     fields = path_fields(path)
     if row is None or row.content is None or not reader.knows(row.content):
         return {**fields, "content": None, "made": "", "size_bytes": 0, "mtime_ns": 0}
-    version, has_vector = reader.made(row.content, model)
     return {
         **fields,
         "content": reader.digest(row.content).hex(),
-        "made": f"{version}/{model if has_vector else ''}",
+        "made": _made(reader, row.content, model),
         "size_bytes": row.stat.size,
         "mtime_ns": row.stat.mtime_ns,
     }
@@ -111,13 +107,12 @@ def _fingerprint(reader: Reader, model: str | None, digest: Digest) -> Fingerpri
     content = reader.content(digest)
     if content is None:
         return None
-    version, has_vector = reader.made(content, model)
     f = reader.fingerprint(content, model)
     fv = f.signals.fv
     ah, dh, turned = encode_hashes(f.oriented_hashes)
     message: FingerprintMessage = {
         "content": digest.hex(),
-        "made": f"{version}/{model if has_vector else ''}",
+        "made": _made(reader, content, model),
         "width": f.width,
         "height": f.height,
         "format": f.format,
@@ -133,6 +128,12 @@ def _fingerprint(reader: Reader, model: str | None, digest: Digest) -> Fingerpri
     if f.damaged:
         message["damaged"] = True
     return message
+
+
+def _made(reader: Reader, content: ContentId, model: str | None) -> str:
+    """The version of a content's features, and the model of its vector."""
+    version, has_vector = reader.made(content, model)
+    return f"{version}/{model if has_vector else ''}"
 
 
 def _text(raw: bytes) -> str:

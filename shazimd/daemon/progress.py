@@ -36,8 +36,8 @@ class _Counted:
         self.total: int | None = None
         self.samples: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], SAMPLES_MAX)
 
-    def add(self, count: int) -> None:
-        self.done += count
+    def add(self) -> None:
+        self.done += 1
         now = time.monotonic()
         if now - self.samples[-1][0] >= WINDOW_S / SAMPLES_MAX:
             self.samples.append((now, self.done))
@@ -85,7 +85,7 @@ class BaselineCount:
         """Count a file of a root as done."""
         with self._lock:
             if root in self._counted:
-                self._counted[root].add(1)
+                self._counted[root].add()
 
     def of(self, root: bytes) -> BaselineProgress | None:
         """The progress of a root; None for one that had its baseline at the start of this run."""

@@ -58,7 +58,6 @@ class DaemonService:
         self._facts = FactsOfRoots(app.store)
         self._started = time.monotonic()
         self._link = LinkProgress()
-        """the position that a link asked after"""
 
     def find(self, data: SealedBytes, threshold: float | None, weights: Weights | None, limit: int | None) -> FindReply:
         started = time.perf_counter()

@@ -74,7 +74,7 @@ def duplicate_groups(groups: Iterator[GroupMembers | None]) -> Iterator[Duplicat
 
 
 def cursor(after: tuple[int, ContentId]) -> str:
-    """The position of a page, as ``server.verbs`` parses it."""
+    """The position of a page, as ``server.parameters`` parses it."""
     return f"{-after[0]}.{after[1]}"
 
 

@@ -10,8 +10,9 @@ from msgspec import Meta, Struct
 from shazimd.errors import BadInput
 from shazimd.protocol.groups import HexDigest
 from shazimd.search.fetching import WantedFeatures
+from shazimd.store.unsound import features_fault
 from shazimd.types import UNDECODABLE
-from shazimd.words.packing import VERSION, check_packed
+from shazimd.words.packing import VERSION
 
 
 class FetchedContent(Struct, frozen=True, kw_only=True):
@@ -37,10 +38,4 @@ def take(wanted: WantedFeatures, body: bytes) -> None:
 
 
 def _usable(features: bytes) -> bytes:
-    if features[:1] != bytes([VERSION]):
-        return b""
-    try:
-        check_packed(features)
-    except ValueError:
-        return b""
-    return features
+    return features if features[:1] == bytes([VERSION]) and not features_fault(features) else b""

@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from enum import Enum, auto
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -41,13 +41,12 @@ from shazimd.protocol import Alert
 from shazimd.search.library import Library
 from shazimd.search.query import Search
 from shazimd.store.base import Writer
-from shazimd.types import ContentId, FileRow, FileState, Stat
+from shazimd.types import UNREAD_STAT, ContentId, FileRow, FileState, Stat
+
+if TYPE_CHECKING:
+    from shazimd.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
-
-UNREAD_STAT = Stat(-1, -1, -1)
-"""Differs from the stat of every file: each scan tries a file again that could not be read, whose worker was lost, or
-that had no model, which may be mended. A chmod changes no mtime."""
 
 
 class Outcome(Enum):
@@ -70,16 +69,6 @@ class Outcome(Enum):
     """the file or its row changed during the ingest, which is to be repeated later"""
     MISSING = auto()
     """a known file is missing without a deletion event: its disk may be away, and a scan must decide"""
-
-
-class Counts(Protocol):
-    """Metrics of the ingest."""
-
-    def image_stored(self, seconds: float, *, decoded: bool) -> None: ...
-
-    def image_failed(self, code: str) -> None: ...
-
-    def alert_told(self, verdict: str) -> None: ...
 
 
 class _Made(NamedTuple):
@@ -114,19 +103,19 @@ class Ingest:
         search: Search,
         alerts: Alerts,
         rules: IngestRules,
-        counts: Counts,
+        metrics: Metrics,
     ) -> None:
         self._library = library
         self._committer = committer
         self._rules = rules
-        self._counts = counts
+        self._metrics = metrics
         self._disk = Disk(rules.roots)
         self._arrivals = Arrivals()
         self._identifier = Identifier(library, decoders, self._disk, self._arrivals)
         self.memory = self._identifier.memory
         self.retries = Retries()
         self._decider = Decider(library.store, search, rules, self._disk, self._arrivals)
-        self.pending = PendingAlerts(library, committer, alerts, self._decider, self._disk, self._arrivals, counts)
+        self.pending = PendingAlerts(library, committer, alerts, self._decider, self._disk, self._arrivals, metrics)
         later = Decider(library.store, search.in_background(), rules, self._disk, self._arrivals)
         self.across = CrossHostAlerts(library, committer, later, self.pending)
 
@@ -307,7 +296,7 @@ class Ingest:
 
     def _count_stored(self, file: FileVersion, stored: _Stored, *, decoded: bool) -> None:
         seconds = time.perf_counter() - file.started
-        self._counts.image_stored(seconds, decoded=decoded)
+        self._metrics.image_stored(seconds, decoded=decoded)
         log.debug(
             "image_indexed",
             path=file.path,
@@ -331,7 +320,7 @@ class Ingest:
 
         if not self._committer.submit(work).result():
             return Outcome.UNSETTLED
-        self._counts.image_failed(error.code)
+        self._metrics.image_failed(error.code)
         log.warning("image_failed", path=path, code=error.code, reason=str(error), cause=error.code)
         return Outcome.MISSING if self._disk.is_missing(path) else Outcome.FAILED  # a rename came before the row
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from math import inf
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -37,16 +37,15 @@ from shazimd.search.library import Library
 from shazimd.store.base import Reader, Writer
 from shazimd.types import ContentId
 
+if TYPE_CHECKING:
+    from shazimd.telemetry.metrics import Metrics
+
 log = structlog.get_logger()
 
 PATIENCE_S = 60.0
 """Longest delay of a decision while events keep coming and no directory is being scanned."""
 RELEASED = 64
 """Held alerts that are in memory at a time when they are decided: their queries take some 20 kB each."""
-
-
-class AlertCounts(Protocol):
-    def alert_told(self, verdict: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class PendingAlerts:
         decider: Decider,
         disk: Disk,
         arrivals: Arrivals,
-        counts: AlertCounts,
+        metrics: Metrics,
     ) -> None:
         self._library = library
         self._store = library.store
@@ -101,7 +100,7 @@ class PendingAlerts:
         self._decider = decider
         self._disk = disk
         self._arrivals = arrivals
-        self._counts = counts
+        self._metrics = metrics
         self._lock = threading.Lock()
         self._put_off: dict[int, _PutOff] = {}
         self._held: dict[int, _HeldAlert] = {}
@@ -210,7 +209,7 @@ class PendingAlerts:
     def publish(self, alert: Alert | None) -> None:
         """Count, log and send a stored alert."""
         if alert:
-            self._counts.alert_told(alert["verdict"])
+            self._metrics.alert_told(alert["verdict"])
             self._alerts.publish(alert)
 
     def _hold(self, pending: PendingAlert) -> None:

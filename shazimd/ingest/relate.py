@@ -222,9 +222,8 @@ def _result(future: Future[T], content: ContentId) -> T | None:
 
 
 def _copies(reader: Reader, content: ContentId) -> Iterator[Relation]:
-    for partner in reader.relations.partners(content):
-        relation = reader.relations.between(content, partner)
-        if relation and relation.verification.verdict is Verdict.COPY:
+    for _, relation in reader.relations.of(content):
+        if relation.verification.verdict is Verdict.COPY:
             yield relation
 
 

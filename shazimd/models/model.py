@@ -125,7 +125,7 @@ def read_record(path: str) -> ModelInfo:
     return replace(info, path=path.removesuffix(".json") + SUFFIX[info.runtime])
 
 
-def describe(path: str, source: str, runtime: Runtime = "litert", licence: str | None = None) -> ModelInfo:
+def describe(path: str, source: str, runtime: Runtime = "litert") -> ModelInfo:
     """Read the facts of a model from its file. Raises ModelError, naming the source, if it can't run as a model."""
     digest = _digest(path)
     program = _open(path, runtime, source)
@@ -141,7 +141,6 @@ def describe(path: str, source: str, runtime: Runtime = "litert", licence: str |
         input_width=program.width,
         output_width=program.output_width,
         precision=program.precision,
-        licence=licence,
         runtime=runtime,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from shazimd.posix.process import check
+from shazimd.posix.process import check, libc
 
 _CREATE_RULESET, _RESTRICT_SELF = 444, 446  # the same on every architecture: <asm-generic/unistd.h>
 _VERSION_FLAG = 1
@@ -29,7 +29,6 @@ class _Ruleset(ctypes.Structure):
 
 def abi() -> int:
     """The kernel's version of Landlock, 0 if it has none or has it disabled."""
-    libc = ctypes.CDLL(None, use_errno=True)
     return max(0, int(libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION_FLAG))))
 
 
@@ -37,7 +36,7 @@ def forbid_everything() -> None:
     """Forbid all that the kernel's Landlock can, for ever. Needs ``refuse_new_privileges`` before.
 
     Other threads of the process are not restricted. Raises OSError if the kernel has no Landlock."""
-    libc, version = ctypes.CDLL(None, use_errno=True), abi()
+    version = abi()
     rights = max((count for since, count in _FILE_RIGHTS_BY_ABI if version >= since), default=0)
     rules = _Ruleset((1 << rights) - 1, _TCP_RIGHTS * (version >= _TCP_ABI), _SCOPES * (version >= _SCOPES_ABI))
     ruleset = libc.syscall(

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Mapping
 from contextlib import suppress
 
+libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # <sys/prctl.h>
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # <sched.h>
 _CAPABILITY_VERSION_3 = 0x20080522  # <linux/capability.h>
@@ -32,7 +33,6 @@ def leave_network() -> None:
     """Move this process, which has one thread, to an empty network of its own, in a user namespace of its own.
 
     Raises OSError where the kernel or an administrator allows no user namespaces; see user_namespaces(7)."""
-    libc = ctypes.CDLL(None, use_errno=True)
     check(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET), "unshare")
 
 
@@ -46,7 +46,6 @@ def drop_capabilities() -> None:
     """Give up the capabilities of root, and those that come with a user namespace; see capabilities(7).
 
     Raises OSError."""
-    libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     held, none = (ctypes.c_uint32 * 6)(), (ctypes.c_uint32 * 6)()
     check(libc.capget(ctypes.byref(header), ctypes.byref(held)), "capget")
@@ -81,7 +80,6 @@ def has_terminal() -> bool:
 
 
 def _prctl(option: int, value: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
     check(libc.prctl(option, value, 0, 0, 0), f"prctl({option})")
 
 

@@ -14,6 +14,8 @@ import platform
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+from shazimd.posix.process import libc
+
 # <linux/seccomp.h>: SECCOMP_SET_MODE_FILTER, SECCOMP_GET_ACTION_AVAIL, SECCOMP_FILTER_FLAG_TSYNC
 _SET_MODE_FILTER, _ALL_THREADS = 1, 1
 _KILL, _ERROR, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000  # SECCOMP_RET_KILL_PROCESS, ..._ERRNO, ..._ALLOW
@@ -90,7 +92,7 @@ def allow_only(calls: Mapping[str, Condition | None], absent: Collection[str] = 
         raise OSError(errno.ENOSYS, f"seccomp: the calls of {platform.machine()} are not known")
     steps = _program(found, calls, absent)
     program = _FilterProgram(len(steps), (_Instruction * len(steps))(*(_Instruction(*step) for step in steps)))
-    result = _libc().syscall(found.seccomp, _SET_MODE_FILTER, _ALL_THREADS, ctypes.byref(program))
+    result = libc.syscall(found.seccomp, _SET_MODE_FILTER, _ALL_THREADS, ctypes.byref(program))
     if result != 0:  # -1, or the number of a thread that can't be filtered
         error = ctypes.get_errno() or errno.ESRCH
         raise OSError(error, f"seccomp: {os.strerror(error)}")
@@ -143,7 +145,3 @@ def _block(condition: Condition | None) -> list[_Step]:
     count = len(condition.values)
     found = [(_EQUAL, count - place, 0, value) for place, value in enumerate(condition.values)]
     return [load, *found, refuse, allow]
-
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)

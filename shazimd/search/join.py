@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from shazimd.search.library import Library
 from shazimd.search.query import IDENTICAL
-from shazimd.search.score import hashes_threshold, least_score
+from shazimd.search.score import least_of
 from shazimd.types import ContentId, Hit, Similarities, Weights
 
 AT_ONCE = 256
@@ -47,10 +47,10 @@ def pairs(library: Library, weights: Weights, threshold: float, after: ContentId
 def scored_pairs(
     library: Library, weights: Weights, threshold: float, after: ContentId = 0
 ) -> Iterator[tuple[ContentId, list[Hit]]]:
-    """``Index.pairs`` with at least ``least_score``."""
-    floor = hashes_threshold(threshold) if library.model is None and weights[-1] else threshold
+    """``Index.pairs`` with at least ``least_of``."""
+    floor = least_of(library.model is not None, weights, threshold)
     for content, hits in library.index.pairs(weights, floor, after):
-        yield content, [hit for hit in hits if hit.score >= least_score(hit.similarities, weights, threshold)]
+        yield content, [h for h in hits if h.score >= least_of(h.similarities.dfv is not None, weights, threshold)]
 
 
 def _with_others(own: Sequence[bytes], hits: Sequence[Hit], others: Sequence[Sequence[bytes]]) -> Iterator[Pair]:

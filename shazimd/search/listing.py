@@ -100,9 +100,9 @@ def connected(reader: Reader, contents: Iterable[ContentId], limit: int) -> set[
 
 def _beside(reader: Reader, content: ContentId) -> set[ContentId]:
     """The copies of a content, and those of equal pixels."""
-    relations = (reader.relations.between(content, partner) for partner in reader.relations.partners(content))
-    copies = [each for each in relations if each is not None and each.verification.verdict is Verdict.COPY]
-    return {*reader.twins(content), *(side for each in copies for side in (each.asked, each.known))}
+    relations = reader.relations.of(content)
+    copies = (partner for partner, relation in relations if relation.verification.verdict is Verdict.COPY)
+    return {*reader.twins(content), *copies}
 
 
 def _edges_among(reader: Reader, contents: Set[ContentId]) -> Iterator[Edge]:

@@ -32,7 +32,7 @@ from shazimd.search.candidates import (
 from shazimd.search.fetching import Fetch
 from shazimd.search.rivals import settled, settled_pair
 from shazimd.search.scope import OWN, Known, Scope, Scoped
-from shazimd.search.score import best_orientation, confirmed, least_of, least_score, stands_out
+from shazimd.search.score import best_orientation, confirmed, least_of, stands_out
 from shazimd.text import SIGNALS
 from shazimd.types import ContentId, Digest, Hit, Match, Similarities, Stat, Verdict, Verification, Weights
 
@@ -112,10 +112,10 @@ class Search:
         ``content`` is the content with the query's bytes, if known; ``exact`` the contents with its bytes or pixels,
         looked up if not given. With ``admit``, each content is named by a single file, the first admitted in scope
         (of this host, if not said); without, by all its files. Pairs that lack a vector must reach
-        ``least_score``. ``fetch`` brings features of candidates that are not kept here; ``ahead`` is of the same query,
+        ``least_of``. ``fetch`` brings features of candidates that are not kept here; ``ahead`` is of the same query,
         weights and threshold. Raises ValueError for invalid weights or threshold. With a ``limit``, time and memory do
         not grow with the number of contents over the threshold."""
-        least = least_of(query, weights, threshold)
+        least = least_of(query.fingerprint.signals.fv is not None, weights, threshold)
         exact = self._exact(query, content) if exact is None else exact
         proposes = self._can_verify(query)
         ranked = over_threshold(self._library, query, weights, least, limit, ahead, proposes=proposes)
@@ -127,26 +127,17 @@ class Search:
             verified += self._verified(query, islice(rivals, BY_WORDS))
         if self._verify:
             verified = settled(self._library.store, self._verify, query, verified)
-        sure = [_Judged(Hit(same, 1.0, IDENTICAL), Verdict.EXACT, None) for same in exact]
-        sure += [_Judged(hit, found.verdict, found) for hit, found in verified if found.verdict]
-        sure.sort(key=_strength)
-        listed = {j.hit.content for j in sure}
-        tried = {hit.content: (hit, found) for hit, found in verified}
-        similar = (
-            _Judged(hit, Verdict.SIMILAR, found)
-            for hit, found in (tried.get(near.content, (near, None)) for near in chain(nearest, ranked))
-            if hit.score >= least_score(hit.similarities, weights, threshold)
-            and not (hit.content in listed or query.fingerprint.low_information)
-        )
+        sure = _sure(exact, verified)
+        faint = query.fingerprint.low_information
+        similar = () if faint else _similar(sure, verified, chain(nearest, ranked), weights, threshold)
         level = max(least, nearest[-1].score if len(nearest) >= BY_SCORE else 0.0)
-        counts = Counter(judged.verdict for judged in sure)
-        crowds = {verdict for verdict in (Verdict.VARIANT, Verdict.SCENE) if counts[verdict] >= CROWD}
-        around = _Neighbourhood(level, crowds)
+        around = _Neighbourhood(level, _crowds(sure))
         return list(islice(self._files(chain(sure, similar), admit, around), limit))
 
     def ahead(self, query: Query, weights: Weights, threshold: float) -> Ahead:
         """For ``matches``, of a query whose points are still to come. Raises ValueError as ``matches``."""
-        return ahead_of_points(self._library, query, weights, least_of(query, weights, threshold))
+        least = least_of(query.fingerprint.signals.fv is not None, weights, threshold)
+        return ahead_of_points(self._library, query, weights, least)
 
     def exact_matches(self, exact: Set[ContentId], admit: Admit) -> Iterator[Match]:
         """The contents among ``exact`` with an admitted file, each named by it, in order."""
@@ -168,7 +159,7 @@ class Search:
             if verification.verdict is Verdict.COPY:
                 verification = settled_pair(self._library, self._verify, query, other, verification)
         verdict = verification.verdict if verification else None
-        is_over = best >= least_score(pair, weights, threshold)
+        is_over = best >= least_of(pair.dfv is not None, weights, threshold)
         if verdict is None and is_over and not (query.fingerprint.low_information or other.low_information):
             verdict = Verdict.SIMILAR
         return Comparison(best, pair, verdict, verification)
@@ -356,6 +347,31 @@ def _strength(judged: _Judged) -> tuple[int, int, float, ContentId]:
     the original has more inliers than a picture of the same template."""
     inliers = judged.verification.inliers if judged.verification else 0
     return _RANK[judged.verdict], -inliers, -judged.hit.score, judged.hit.content
+
+
+def _sure(exact: Iterable[ContentId], verified: Iterable[_Judgement]) -> list[_Judged]:
+    """The contents with a verdict, strongest first."""
+    sure = [_Judged(Hit(same, 1.0, IDENTICAL), Verdict.EXACT, None) for same in exact]
+    sure += [_Judged(hit, found.verdict, found) for hit, found in verified if found.verdict]
+    return sorted(sure, key=_strength)
+
+
+def _similar(
+    sure: Iterable[_Judged], verified: Iterable[_Judgement], hits: Iterable[Hit], weights: Weights, threshold: float
+) -> Iterator[_Judged]:
+    """The hits over the threshold without a verdict, in their order, read lazily."""
+    listed = {judged.hit.content for judged in sure}
+    tried = {hit.content: (hit, found) for hit, found in verified}
+    for near in hits:
+        hit, found = tried.get(near.content, (near, None))
+        least = least_of(hit.similarities.dfv is not None, weights, threshold)
+        if hit.score >= least and hit.content not in listed:
+            yield _Judged(hit, Verdict.SIMILAR, found)
+
+
+def _crowds(sure: Iterable[_Judged]) -> Set[Verdict]:
+    counts = Counter(judged.verdict for judged in sure)
+    return {verdict for verdict in (Verdict.VARIANT, Verdict.SCENE) if counts[verdict] >= CROWD}
 
 
 def _recorded(hits: Iterator[Hit], record: list[Hit]) -> Iterator[Hit]:

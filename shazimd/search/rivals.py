@@ -123,8 +123,8 @@ def settled_relations(store: Store, verify: Verify, content: ContentId) -> Itera
 
 
 def _copies(reader: Reader, content: ContentId) -> list[ContentId]:
-    partners = reader.relations.partners(content)
-    return [each for each in partners if _are(reader, Verdict.COPY, content, each)][:RIVALS_MAX]
+    relations = reader.relations.of(content)
+    return [each for each, relation in relations if relation.verification.verdict is Verdict.COPY][:RIVALS_MAX]
 
 
 def _is_variant(found: Verification) -> bool:

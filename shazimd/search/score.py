@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from shazimd.fingerprint import Query, Signals
+from shazimd.fingerprint import Signals
 from shazimd.types import HASH_BITS, Similarities, Verdict, Verification, Weights
 
 
@@ -47,9 +47,9 @@ def score(pair: Similarities, weights: Weights) -> float:
     return total / weight if weight else 0.0
 
 
-def least_score(pair: Similarities, weights: Weights, threshold: float) -> float:
+def least_of(has_vector: bool, weights: Weights, threshold: float) -> float:
     """The score from which on a pair matches: the threshold, or more if a vector is missing that would count."""
-    return hashes_threshold(threshold) if pair.dfv is None and weights[-1] else threshold
+    return threshold if has_vector or not weights[-1] else hashes_threshold(threshold)
 
 
 def hashes_threshold(threshold: float) -> float:
@@ -58,11 +58,6 @@ def hashes_threshold(threshold: float) -> float:
     Derived from the pairs of 500 tuned photos: .70, .75, .80 and .85 with the bundled model are reached by as many
     pairs as .82, .84, .88 and .91 by hashes alone."""
     return threshold**_HASHES_POWER if 0 < threshold < 1 else threshold
-
-
-def least_of(query: Query, weights: Weights, threshold: float) -> float:
-    """The threshold in the scale of the query's scores, as for ``least_score``."""
-    return hashes_threshold(threshold) if query.fingerprint.signals.fv is None and weights[-1] else threshold
 
 
 def stands_out(score: float, level: float) -> bool:

@@ -46,7 +46,7 @@ FORM_OVERHEAD_BYTES = 65536
 """Boundaries and headers around the parts of a form."""
 
 KEEP_ALIVE_S = 15.0
-"""Interval of empty lines in a stream without results: nginx closes a response after 60 s of silence."""
+"""Interval of empty lines, or comments, in a stream without results: nginx closes a response after 60 s of silence."""
 
 _STATUS: dict[type[errors.ShazimdError], int] = {
     errors.UsageError: 400,

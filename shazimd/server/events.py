@@ -15,10 +15,8 @@ import msgspec
 
 from shazimd.errors import Unavailable
 from shazimd.protocol import Alert
+from shazimd.server.bodies import KEEP_ALIVE_S
 from shazimd.server.service import Service
-
-KEEP_ALIVE_S = 15.0
-"""Interval of comments in a stream without alerts: nginx closes a response after 60 s of silence."""
 
 SUBSCRIBERS_MAX = 32
 """Each subscriber takes a thread, which waits for its queue."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from shazimd.store import records
-from shazimd.store.tables import Tables, Transaction, get, number, parse_number, pop, put, scan
+from shazimd.store.tables import Tables, Transaction, get, get_number, number, parse_number, pop, put, scan
 
 CHANGES_MAX = 1_000_000
 """Some 150 MB."""
@@ -49,8 +49,7 @@ class ChangeReader:
 
     def last(self) -> int:
         """The number of the last change, 0 before the first."""
-        raw = get(self._txn, self._t.numbers, _LAST)
-        return 0 if raw is None else parse_number(raw)
+        return get_number(self._txn, self._t, _LAST)
 
     def after(self, last: int) -> Iterator[tuple[int, bytes]]:
         """The changes with a greater number as (number, path), in order."""
@@ -69,12 +68,7 @@ class ChangeReader:
         ends = [*(each.after for each in spans[1:]), self.last()]
         if not any(each.id == opening and each.after <= last <= end for each, end in zip(spans, ends, strict=True)):
             return False
-        return last >= self._dropped()
-
-    def _dropped(self) -> int:
-        """The greatest number that was dropped for its age."""
-        raw = get(self._txn, self._t.numbers, b"change_dropped")
-        return 0 if raw is None else parse_number(raw)
+        return last >= get_number(self._txn, self._t, b"change_dropped")  # the greatest that was dropped for its age
 
 
 class ChangeWriter(ChangeReader):

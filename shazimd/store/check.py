@@ -16,6 +16,7 @@ from shazimd.store.tables import (
     Tables,
     Transaction,
     get,
+    get_number,
     has_rows,
     number,
     parse_number,
@@ -29,28 +30,10 @@ from shazimd.types import UserDecision
 
 def problems(txn: Transaction, tables: Tables, trim: Callable[[], None]) -> Iterator[str]:
     """Every inconsistency in a sentence; nothing for a sound store. Reads every table once, and calls ``trim`` after
-    each of EXAMINATIONS steps."""
-    for examine in _examinations():
+    each of EXAMINATIONS."""
+    for examine in EXAMINATIONS:
         yield from examine(txn, tables)
         trim()
-
-
-def _examinations() -> tuple[Callable[[Transaction, Tables], Iterator[str]], ...]:
-    return (
-        _unsound_rows,
-        _directories,
-        _files,
-        _holders,
-        _contents,
-        _names_of_contents,
-        _deleted,
-        _features,
-        _vectors,
-        _relations,
-        _decisions,
-        _changes,
-        _numbers,
-    )
 
 
 def _unsound_rows(txn: Transaction, t: Tables) -> Iterator[str]:
@@ -119,8 +102,8 @@ def _files(txn: Transaction, t: Tables) -> Iterator[str]:
         if record.content and not _has(txn, t.holders, number(record.content) + key):
             yield f"file {key!r} is not listed under its content {record.content}"
     for name, found in ((b"failed", failed), (b"foreign", foreign)):
-        if found != _counter(txn, t, name):
-            yield f"{name.decode()} files are {found}, but {_counter(txn, t, name)} are counted"
+        if found != get_number(txn, t, name):
+            yield f"{name.decode()} files are {found}, but {get_number(txn, t, name)} are counted"
 
 
 def _holders(txn: Transaction, t: Tables) -> Iterator[str]:
@@ -248,8 +231,8 @@ def _numbers(txn: Transaction, t: Tables) -> Iterator[str]:
             last = parse_number(cursor.key()) if cursor.last() else 0
         if last >= FOREIGN:  # a directory of another host
             last = max(parse_number(key) & ~FOREIGN for key, _ in scan(txn, table, b""))
-        if last > _counter(txn, t, name):
-            yield f"the last {name.decode()} is {last}, but {_counter(txn, t, name)} were given out"
+        if last > get_number(txn, t, name):
+            yield f"the last {name.decode()} is {last}, but {get_number(txn, t, name)} were given out"
 
 
 def _content(txn: Transaction, t: Tables, key: bytes) -> ContentRecord | None:
@@ -260,8 +243,18 @@ def _has(txn: Transaction, table: Table, key: bytes) -> bool:
     return get(txn, table, key) is not None
 
 
-def _counter(txn: Transaction, t: Tables, name: bytes) -> int:
-    return parse_number(get(txn, t.numbers, name) or number(0))
-
-
-EXAMINATIONS = len(_examinations())
+EXAMINATIONS: tuple[Callable[[Transaction, Tables], Iterator[str]], ...] = (
+    _unsound_rows,
+    _directories,
+    _files,
+    _holders,
+    _contents,
+    _names_of_contents,
+    _deleted,
+    _features,
+    _vectors,
+    _relations,
+    _decisions,
+    _changes,
+    _numbers,
+)

@@ -15,10 +15,10 @@ import lmdb
 import lmdb.verify
 
 from shazimd.errors import StoreDamaged
+from shazimd.store.environment import DATA, data_path
 from shazimd.store.pages import Fault, Meta, OnRead, PageFile, PinnedFile, metas, whole_metas
 from shazimd.store.tables import CHECKSUM_BYTES, LARGE, TABLES_MAX, Tables, Transaction, is_sealed, joined
 
-DATA = "data.mdb"
 TRIES = 1000
 """A writing daemon may overwrite the meta page of a snapshot before the page is read."""
 
@@ -91,7 +91,7 @@ def opened(directory: str, transaction: int | None = None) -> Snapshot | None:
     os.close(descriptor)
     if not found:
         raise StoreDamaged(
-            f"store {os.path.join(directory, DATA)}: its first two pages are not whole, expected an intact LMDB file; "
+            f"store {data_path(directory)}: its first two pages are not whole, expected an intact LMDB file; "
             "shazimctl store repair keeps what can be read"
         )
     return None
@@ -112,7 +112,7 @@ def held(directory: str) -> Iterator[tuple[Snapshot, lmdb.Environment, Transacti
     lmdb.Error, OSError."""
     with last(directory):  # LMDB divides by numbers in the meta pages
         pass
-    size = os.path.getsize(os.path.join(directory, DATA))
+    size = os.path.getsize(data_path(directory))
     name = os.fsencode(directory)  # as text LMDB takes UTF-8 alone
     env = lmdb.open(name, readonly=True, create=False, max_dbs=TABLES_MAX, map_size=2 * size + (1 << 30))
     try:
@@ -144,4 +144,4 @@ def readable(directory: str) -> Iterator[Snapshot]:
 
 
 def _open(directory: str) -> int:
-    return os.open(os.path.join(directory, DATA), os.O_RDONLY | os.O_CLOEXEC)
+    return os.open(data_path(directory), os.O_RDONLY | os.O_CLOEXEC)

@@ -30,7 +30,7 @@ it runs its own program."""
 
 
 class DirectoryLock:
-    """Holds a directory until ``release`` or the end of the process, a crash included.
+    """Holds a directory until ``close`` or the end of the process, a crash included.
 
     LMDB alone would let two daemons write, each unaware of the other. The file ``lock`` stays behind: only the kernel's
     lock counts, not the file. It names the last holder's process.
@@ -56,7 +56,7 @@ class DirectoryLock:
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
 
-    def release(self) -> None:
+    def close(self) -> None:
         os.close(self._fd)
 
 

@@ -75,7 +75,7 @@ def open_store(
             store.was_changed = was_changed
             return store  # noqa: TRY300  # the lock is released for a fault of any step
         except BaseException:
-            lock.release()
+            lock.close()
             raise
 
 
@@ -210,7 +210,7 @@ class Store:
                 self._is_open = False
                 self._env.close()
                 self._note_closed()
-                self._lock.release()
+                self._lock.close()
 
     def _keep_seen(self) -> None:
         if not self._is_open or self._sight.seen_s is None or self._sight.seen_s() == self._seen_before:

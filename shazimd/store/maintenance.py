@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from itertools import count
 from typing import NamedTuple
 
@@ -61,7 +60,7 @@ def restore(path: str, source: str, report: Report = unreported) -> None:
     data = environment.data_path(source)
     with foreign_errors(source), open(data, "rb") as copy, as_owner(path), foreign_errors(path):
         environment.prepare_directory(path)
-        with _locked(path), environment.replacing_data(path) as aside:
+        with closing(DirectoryLock(path)), environment.replacing_data(path) as aside:
             _copy_in(copy.fileno(), aside, report)
             _remove_index(path)
 
@@ -94,7 +93,7 @@ def repair(path: str, map_size_bytes: int, report: Report = unreported) -> Repai
     Raises StoreError when a daemon has the store, and StoreDamaged when nothing in it can be read; then nothing has
     changed."""
     _expect_store(path)
-    with as_owner(path), foreign_errors(path), _locked(path):
+    with as_owner(path), foreign_errors(path), closing(DirectoryLock(path)):
         if not (found := check(path, report)):
             return Repaired([], "")
         with environment.replacing_data(path) as aside, readable(path) as snapshot:
@@ -156,12 +155,3 @@ def _remove_index(path: str) -> None:
 def _expect_store(path: str) -> None:
     if not os.path.exists(environment.data_path(path)):
         raise NotFound(f"{path}: no store is there")
-
-
-@contextmanager
-def _locked(path: str) -> Iterator[None]:
-    lock = DirectoryLock(path)
-    try:
-        yield
-    finally:
-        lock.release()

@@ -104,7 +104,7 @@ class PageFile:
                 continue
             flags, nodes = page[1], self._nodes(table, number, page[0])
             if flags == _LEAF:
-                for key, _, value in self._leaf(table, number, page[0], nodes):
+                for key, value in self._leaf(table, number, page[0], nodes):
                     if key < low or (high is not None and key >= high):
                         self._fault(table, number, f"the key {key!r} lies on a page where it is not looked for")
                     yield number, key, value
@@ -127,7 +127,7 @@ class PageFile:
             high = begin
         return children
 
-    def _leaf(self, table: str, number: int, data: bytes, nodes: list[int]) -> Iterator[tuple[bytes, int, bytes]]:
+    def _leaf(self, table: str, number: int, data: bytes, nodes: list[int]) -> Iterator[tuple[bytes, bytes]]:
         last = None
         for position in nodes:
             low, high, flags, length = _NODE.unpack_from(data, position)
@@ -142,7 +142,7 @@ class PageFile:
             if len(value) != size or len(key) != length or flags & ~(_BIG | _SUBTREE):
                 self._fault(table, number, f"the row {key!r} does not fit into its page")
             else:
-                yield key, flags, value
+                yield key, value
 
     def _big(self, table: str, number: int, data: bytes, start: int, size: int) -> bytes | None:
         """A value on pages of its own."""

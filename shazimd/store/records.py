@@ -22,15 +22,12 @@ from numpy.typing import NDArray
 from shazimd.errors import StoreDamaged
 from shazimd.fingerprint import Fingerprint, FloatVector, Query, Signals
 from shazimd.text import HASHES
-from shazimd.types import PIXELS_BYTES, UNDECODABLE, ContentId, Digest, FileRow, FileState, Hashes, Stat
+from shazimd.types import PIXELS_BYTES, UNDECODABLE, UNREAD_STAT, ContentId, Digest, FileRow, FileState, Hashes, Stat
 
 _SURROGATES = "surrogatepass"
 _UNIT_TOLERANCE = 1e-3
 """Rounding to float32 or float16 stays well inside; a vector without normalisation does not."""
 
-
-UNKNOWN_STAT = Stat(-1, -1, -1)
-"""Differs from the stat of every file."""
 FORMAT_MAX = 32
 """Characters of a format's name: a later version may know more formats, and no longer names."""
 _PAIR = 2
@@ -177,7 +174,7 @@ def decode_file(raw: bytes) -> FileRow:
     try:
         record = _decode_file(raw)
     except UNDECODABLE:
-        return FileRow(UNKNOWN_STAT, FileState.FAILED, reason="store_damaged: the row of the file is unsound")
+        return FileRow(UNREAD_STAT, FileState.FAILED, reason="store_damaged: the row of the file is unsound")
     stat = Stat(record.size, record.mtime_ns, record.inode, record.ctime_ns)
     state = FileState.INDEXED if record.content else FileState.FAILED
     try:

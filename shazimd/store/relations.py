@@ -85,10 +85,15 @@ class RelationReader:
         keys = keys_between(self._txn, self._t.relations, number(content), number(content + 1))
         return [parse_number(key[NUMBER_BYTES:]) for key in keys]
 
+    def of(self, content: ContentId) -> Iterator[tuple[ContentId, Relation]]:
+        """The relations of a content, each with the partner, in order of the partner's id."""
+        for partner in self.partners(content):
+            if (relation := self.between(content, partner)) is not None:
+                yield partner, relation
+
     def outdated(self, content: ContentId) -> list[ContentId]:
         """The partners of a content whose relation is of another version of the judgement, in order of id."""
-        relations = ((partner, self.between(content, partner)) for partner in self.partners(content))
-        return [partner for partner, relation in relations if relation is not None and relation.judge != JUDGE]
+        return [partner for partner, relation in self.of(content) if relation.judge != JUDGE]
 
     def copies(self) -> Iterator[tuple[ContentId, ContentId, Evidence | None]]:
         """The pairs with the verdict COPY as (asked, known, evidence), by the smaller id. Reads all relations."""

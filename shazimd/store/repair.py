@@ -99,7 +99,7 @@ def _files(whole: Salvage) -> Iterator[tuple[bytes, FileRow]]:
 
 
 def _rows_by_number(whole: Salvage) -> Iterator[tuple[str, bytes, bytes]]:
-    """TableRows that follow from no others."""
+    """Rows that follow from no others."""
     for table in ("alerts", "pending_alerts", "values", "decisions"):
         for key, value in whole.tables[table].items():
             yield table, key, value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +14,7 @@ from msgspec import structs
 from shazimd.errors import StoreDamaged
 from shazimd.posix.memory import MappedFile
 from shazimd.store import records
+from shazimd.store.environment import data_path
 from shazimd.store.tables import (
     PIECE_BYTES,
     SCHEMA,
@@ -86,7 +86,7 @@ def _to_2(env: lmdb.Environment, txn: Transaction) -> None:
     old = {name: env.open_db(name.encode(), txn=txn) for name in ("numbers", "contents", "holders", "features")}
     new = {name: env.open_db(name.encode(), txn=txn) for name in ("deleted", "deletions")}
     txn.put(b"clock_wall", number(int(time.time())), db=old["numbers"])
-    mapped = MappedFile(os.path.join(env.path(), "data.mdb"))
+    mapped = MappedFile(data_path(env.path()))
     for n, key in enumerate(_rewritten_contents(txn, old["contents"], old["features"])):
         if n % ROWS_BETWEEN_TRIMS == 0:
             mapped.trim()
@@ -135,7 +135,7 @@ def _to_3(env: lmdb.Environment, txn: Transaction) -> None:
 
 def _to_4(env: lmdb.Environment, txn: Transaction) -> None:
     """Each value gets its checksum; a large value in its last piece."""
-    mapped = MappedFile(os.path.join(env.path(), "data.mdb"))
+    mapped = MappedFile(data_path(env.path()))
     progress = _MigrationLog()
     for name in _TABLES_3:
         table = env.open_db(name.encode(), txn=txn, create=False)

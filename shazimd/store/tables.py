@@ -142,6 +142,11 @@ def get(txn: Transaction, table: Table, key: bytes) -> bytes | None:
     return None if stored is None else unsealed(key, stored)
 
 
+def get_number(txn: Transaction, tables: Tables, name: bytes) -> int:
+    """A row of ``numbers``, 0 when missing. Raises StoreDamaged."""
+    return parse_number(get(txn, tables.numbers, name) or number(0))
+
+
 def put(txn: Transaction, table: Table, key: bytes, value: bytes, *, append: bool = False) -> None:
     """Write a row in place of any other. ``append``: the key is greater than all others."""
     txn.put(key, value + checksum(key, value), db=table, append=append)

@@ -1,4 +1,4 @@
-"""ScreenPictures for the screen as files in the user's cache directory, with a bound on their bytes."""
+"""Pictures for the screen as files in the user's cache directory, with a bound on their bytes."""
 
 from __future__ import annotations
 

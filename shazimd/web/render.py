@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
 from shazimd import __version__
-from shazimd.text import counted, duration, path_bytes, path_text, readable, size
+from shazimd.text import counted, path_bytes, path_text, readable, size
 from shazimd.web import words
 from shazimd.web.browse import tag_of
 from shazimd.web.places import folder_text, host_of, name_text
@@ -32,7 +32,6 @@ class Templates:
         self._environment.globals.update(version=__version__)
         self._environment.filters.update(
             size=size,
-            duration=duration,
             number=lambda count: f"{count:,}",
             count=counted,
             date=words.date,

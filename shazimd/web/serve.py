@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ADDRESS = "127.0.0.1"
 WORKERS_MAX = 4
-"""ScreenPictures decoded at once: a browser asks for six."""
+"""Pictures decoded at once: a browser asks for six."""
 END_S = 1
 
 

@@ -17,9 +17,8 @@ from shazimd.errors import BadInput, TooLarge
 from shazimd.text import counted, duration
 from shazimd.web.live import LiveEvent
 from shazimd.web.page import Page, page_of
+from shazimd.web.pictures import FILE_BYTES_MAX
 
-ASK_BYTES_MAX = 512 << 20
-"""As the daemon's default of ``[workers] max_file_mb``."""
 MATCHES_MAX = 50
 FAILED_MAX = 1000
 """Failed files in the list."""
@@ -99,8 +98,8 @@ def show_ask(request: Request) -> Response:
 async def ask(request: Request) -> Response:
     """The known pictures like the one in the form's file ``picture``."""
     page = page_of(request)
-    if int(request.headers.get("content-length") or 0) > ASK_BYTES_MAX:
-        raise TooLarge(f"the picture has more than {ASK_BYTES_MAX >> 20} MiB")
+    if int(request.headers.get("content-length") or 0) > FILE_BYTES_MAX:
+        raise TooLarge(f"the picture has more than {FILE_BYTES_MAX >> 20} MiB")
     async with request.form() as form:
         given = form.get("picture")
         data = await given.read() if isinstance(given, UploadFile) else b""

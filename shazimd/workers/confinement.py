@@ -51,7 +51,7 @@ def calls(pid: int) -> dict[str, seccomp.Condition | None]:
         "fcntl": seccomp.Only(1, _FCNTL),
         "ioctl": seccomp.Only(1, (termios.FIONBIO,)),
         "prctl": seccomp.Only(0, (_PR_SET_NAME,)),
-        # What the job may cost, see ``imaging.effort``: its processor time, and soft limits of this process alone.
+        # The bounds of a job's cost, see ``imaging.effort``: its processor time, and soft limits of this process alone.
         "getitimer": seccomp.Only(0, (_ITIMER_PROF,)),
         "setitimer": seccomp.Only(0, (_ITIMER_PROF,)),
         "prlimit64": seccomp.Only(0, (0,)),

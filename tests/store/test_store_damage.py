@@ -223,7 +223,7 @@ sys.stdin.read()
             wait_for(lambda: tried or not released, lambda: str(tried))
             process.stdin.close()
             if taken is not None:
-                taken.result().release()
+                taken.result().close()
                 assert tried[0] is False
 
 

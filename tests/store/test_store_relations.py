@@ -56,6 +56,7 @@ def test_a_relation_is_read_as_it_was_written(store: Store, contents: list[int])
         r = reader.relations
         assert (r.between(a, b), r.between(b, a), r.between(b, c)) == (told, told, None)
         assert (r.partners(a), r.partners(b), r.partners(c)) == ([b, c], [a], [a])
+        assert list(r.of(a)) == [(b, told), (c, relation(a, c))]
         assert list(r.copies()) == [(b, a, Evidence(("crop",), (), 0.5))]
     assert store.check() == []
 

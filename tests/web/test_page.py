@@ -23,7 +23,7 @@ def contents(group: dict[str, Any]) -> list[str]:
 
 
 def test_groups_are_shown_with_their_pictures(browser: Browser, page: ServedPage) -> None:
-    """ScreenPictures first, the largest saving first, with verdicts and the reason for the one to keep."""
+    """Pictures first, the largest saving first, with verdicts and the reason for the one to keep."""
     browser.pictures_shown()
 
     names = browser.run("return [...document.querySelectorAll('.card .name')].map(n => n.innerText)")

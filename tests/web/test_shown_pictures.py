@@ -107,7 +107,7 @@ def test_the_cache_has_a_bound(tmp_path: Path) -> None:
 
 
 def test_a_cache_that_cannot_be_written_is_none(tmp_path: Path) -> None:
-    """ScreenPictures are then made each time."""
+    """Pictures are then made each time."""
     (tmp_path / "file").write_text("")
     cache = PictureCache(str(tmp_path / "file"))
     cache.put("00" * 20, b"bytes")

@@ -17,7 +17,7 @@ from shazimd.imaging.readers.reading import Reading, check_size, named
 from shazimd.imaging.rgb import levels
 
 _HEADER = struct.Struct(">4sH6xHIIHH")
-_BITMAP, _GREY, _INDEXED, _RGB, _CMYK, _DUOTONE = 0, 1, 2, 3, 4, 8
+_GREY, _INDEXED, _RGB, _CMYK, _DUOTONE = 1, 2, 3, 4, 8
 _CHANNELS = {_GREY: 1, _INDEXED: 1, _RGB: 3, _CMYK: 4, _DUOTONE: 1}
 _DTYPES = {8: ">u1", 16: ">u2", 32: ">f4"}
 _RAW, _PACKED = 0, 1
