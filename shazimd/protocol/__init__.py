@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import Literal, NotRequired, TypedDict
 
-VERSION = "v1"
-
 VerdictName = Literal["exact", "copy", "variant", "scene", "similar"]
 
 
