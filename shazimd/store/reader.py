@@ -23,6 +23,7 @@ from shazimd.store.tables import (
     Transaction,
     derived,
     get,
+    get_number,
     has_rows,
     joined,
     keys_between,
@@ -318,8 +319,7 @@ class Reader:
 
     def _last(self, name: bytes) -> int:
         """A row of ``numbers``, 0 when missing."""
-        raw = get(self._txn, self._t.numbers, name)
-        return 0 if raw is None else parse_number(raw)
+        return get_number(self._txn, self._t, name)
 
     def _files_in(self, directory: int, after: bytes = b"") -> Iterator[tuple[bytes, FileRow]]:
         start = number(directory) + after + b"\0" if after else b""  # no name has a NUL
@@ -405,20 +405,15 @@ class Reader:
         known = self._model(model)
         if known is None:
             return
-        prefix, start = model_prefix(known), vector_key(known, after + 1)
+        prefix, start = known.prefix, vector_key(known, after + 1)
         for key, stored in joined(raw_rows(self._txn, self._t.vectors, prefix, start)):
             content = parse_number(key[MODEL_BYTES:])
             if (fv := records.sound_vector(self._derived(content, key, stored), known.width)) is not None:
                 yield content, fv
 
 
-def model_prefix(known: ModelRecord) -> bytes:
-    """The prefix of the keys of a model's vectors."""
-    return known.number.to_bytes(MODEL_BYTES, "big")
-
-
 def vector_key(known: ModelRecord, content: ContentId) -> bytes:
-    return model_prefix(known) + number(content)
+    return known.prefix + number(content)
 
 
 LmdbReader = Reader  # likewise

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from shazimd.errors import StoreDamaged
 from shazimd.fingerprint import Fingerprint, FloatVector, Query, Signals
+from shazimd.store.tables import MODEL_BYTES
 from shazimd.text import HASHES
 from shazimd.types import PIXELS_BYTES, UNDECODABLE, UNREAD_STAT, ContentId, Digest, FileRow, FileState, Hashes, Stat
 
@@ -89,6 +90,11 @@ class ModelRecord(Struct, frozen=True, array_like=True):
     number: Annotated[int, Meta(ge=1, le=65535)]
     width: Side
     vectors: Annotated[int, Meta(ge=0)]
+
+    @property
+    def prefix(self) -> bytes:
+        """Of the keys of its vectors."""
+        return self.number.to_bytes(MODEL_BYTES, "big")
 
 
 class SignalsRecord(Struct, frozen=True, array_like=True):

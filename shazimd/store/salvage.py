@@ -141,7 +141,7 @@ class Salvage:
     @cached_property
     def _of_unknown_models(self) -> set[bytes]:
         """Contents with a vector of a model whose row is lost, and with it the vector."""
-        known = {record.number.to_bytes(MODEL_BYTES, "big") for record in self.models.values()}
+        known = {record.prefix for record in self.models.values()}
         return {key[MODEL_BYTES:] for key in self.vectors if key[:MODEL_BYTES] not in known}
 
     @cached_property
@@ -150,7 +150,7 @@ class Salvage:
         found: dict[bytes, int] = {}
         for key in self.vectors:
             found[key[:MODEL_BYTES]] = found.get(key[:MODEL_BYTES], 0) + 1
-        prefixes = {record.number.to_bytes(MODEL_BYTES, "big"): record.vectors for record in self.models.values()}
+        prefixes = {record.prefix: record.vectors for record in self.models.values()}
         return [prefix for prefix, counted in prefixes.items() if found.get(prefix, 0) < counted]
 
 

@@ -20,7 +20,6 @@ from shazimd.store.records import ContentRecord, FileRecord, ModelRecord, Pendin
 from shazimd.store.relations import FactsRecord, RelationRecord
 from shazimd.store.tables import (
     CHECKSUM_BYTES,
-    MODEL_BYTES,
     NUMBER_BYTES,
     Tables,
     Transaction,
@@ -149,7 +148,7 @@ class UnsoundReader:
 
     def _has_unsound_vector(self, known: ModelRecord, key: bytes) -> bool:
         try:
-            raw = get_pieces(self._txn, self._t.vectors, known.number.to_bytes(MODEL_BYTES, "big") + key)
+            raw = get_pieces(self._txn, self._t.vectors, known.prefix + key)
         except StoreDamaged:
             return True
         return bool(raw) and records.sound_vector(raw, known.width) is None
@@ -180,7 +179,7 @@ class UnsoundWriter(UnsoundReader):
         """Forget a model's row and all vectors under its number: each content then lacks its vector."""
         known = records.sound(get(self._txn, self._t.models, model.encode()), ModelRecord)
         if known is not None:
-            delete_all(self._txn, self._t.vectors, known.number.to_bytes(MODEL_BYTES, "big"))
+            delete_all(self._txn, self._t.vectors, known.prefix)
         self._txn.delete(model.encode(), db=self._t.models)
 
 

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from shazimd.fingerprint import Fingerprint, FloatVector
 from shazimd.store import keys, records
-from shazimd.store.reader import model_prefix, vector_key
+from shazimd.store.reader import vector_key
 from shazimd.store.records import ContentRecord, FileRecord, ModelRecord
 from shazimd.store.tables import (
     MODEL_BYTES,
@@ -181,7 +181,7 @@ class Writer(ValueWriter):
     def drop_vectors_except(self, model: str, limit: int) -> bool:
         """Drop at most ``limit`` vectors of other models; True if there may be more."""
         for other, known in [(name, record) for name, record in self._models() if name != model]:
-            rows = raw_rows(self._txn, self._t.vectors, model_prefix(known))
+            rows = raw_rows(self._txn, self._t.vectors, known.prefix)
             contents = dict.fromkeys(parse_number(key[MODEL_BYTES:]) for key, _ in islice(rows, limit))
             for content in contents:
                 delete_all(self._txn, self._t.vectors, vector_key(known, content))
