@@ -20,6 +20,7 @@ from shazimd.store.tables import (
     Transaction,
     derived,
     get,
+    get_stored,
     keys_between,
     number,
     parse_number,
@@ -150,11 +151,11 @@ class RelationReader:
     def facts(self, content: ContentId) -> PictureFacts | None:
         """Facts about a content beside its fingerprint, None while unknown."""
         key = number(content)
-        record = records.sound(self._derived(key, self._txn.get(key, db=self._t.facts)), FactsRecord)
+        record = records.sound(self._derived(key, get_stored(self._txn, self._t.facts, key)), FactsRecord)
         return None if record is None else _to_facts(record)
 
     def _record(self, key: bytes) -> RelationRecord | None:
-        return records.sound(self._derived(key, self._txn.get(key, db=self._t.relations)), RelationRecord)
+        return records.sound(self._derived(key, get_stored(self._txn, self._t.relations, key)), RelationRecord)
 
     def _derived(self, key: bytes, stored: bytes | None) -> bytes:
         return derived(key, stored, parse_number(key), self._note_damage)

@@ -138,8 +138,13 @@ def derived(key: bytes, stored: bytes | None, content: int, note_damage: Callabl
 
 def get(txn: Transaction, table: Table, key: bytes) -> bytes | None:
     """The value of a row, None when missing. Raises StoreDamaged."""
-    stored = txn.get(key, db=table)
+    stored = get_stored(txn, table, key)
     return None if stored is None else unsealed(key, stored)
+
+
+def get_stored(txn: Transaction, table: Table, key: bytes) -> bytes | None:
+    """The value of a row with its checksum, unchecked; None when missing."""
+    return txn.get(key, db=table)
 
 
 def get_number(txn: Transaction, tables: Tables, name: bytes) -> int:

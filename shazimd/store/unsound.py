@@ -26,6 +26,7 @@ from shazimd.store.tables import (
     delete_all,
     get,
     get_pieces,
+    get_stored,
     is_sealed,
     number,
     parse_number,
@@ -131,7 +132,7 @@ class UnsoundReader:
         vectors = tuple(name for name, known in models.items() if self._has_unsound_vector(known, key))
         rows = raw_rows(self._txn, self._t.relations, key)
         relations = [pair[NUMBER_BYTES:] for pair, stored in rows if not _is_whole("relations", pair, stored)]
-        stored = self._txn.get(key, db=self._t.facts)
+        stored = get_stored(self._txn, self._t.facts, key)
         return UnsoundDerived(
             parse_number(key),
             self._fault_of_features(key),
