@@ -63,6 +63,20 @@ class _Signs(NamedTuple):
     evidence: Evidence | None
 
 
+class _BegunSigns(NamedTuple):
+    """As ``_Signs``, while workers read them."""
+
+    content: ContentId
+    facts: Future[PictureFacts] | None
+    pair: Relation | None
+    evidence: Future[Evidence] | None
+
+    def result(self) -> _Signs:
+        """Wait for the workers."""
+        facts, evidence = _result(self.facts, self.content), _result(self.evidence, self.content)
+        return _Signs(self.content, facts, self.pair, evidence)
+
+
 class Relating:
     """Steps are for one thread at a time."""
 
@@ -145,23 +159,19 @@ class Relating:
             wanted = {content, *twins} if is_grouped else set()
             wanted |= {partner for pair in pairs for partner in (pair.asked, pair.known)}
             unknown = [each for each in wanted if reader.relations.facts(each) is None]
-        own = bytes_of(self._library.store, content, self._remote) if wanted else None
-        signs: list[_Signs] = []
-        for other in wanted:
-            data = own if other == content else bytes_of(self._library.store, other, self._remote)
-            facts = _result(comparers.facts(data), other) if data and other in unknown else None
-            pair = next((pair for pair in pairs if other != content and other in (pair.asked, pair.known)), None)
-            evidence = self._evidence(comparers, pair, content, own, data) if pair and own and data else None
-            signs.append(_Signs(other, facts, pair, evidence))
-        if signs:
-            self._committer.submit(partial(_put_signs, signs)).result()
+        if not wanted:
+            return
+        own = bytes_of(self._library.store, content, self._remote)
 
-    def _evidence(
-        self, comparers: Comparers, pair: Relation, content: ContentId, own: Picture, other: Picture
-    ) -> Evidence | None:
-        asked, known = (own, other) if pair.asked == content else (other, own)
-        mapping = pair.verification.mapping
-        return None if mapping is None else _result(comparers.lineage(asked, known, mapping), content)
+        def begun(other: ContentId) -> _BegunSigns:
+            data = own if other == content else bytes_of(self._library.store, other, self._remote)
+            facts = comparers.facts(data) if data and other in unknown else None
+            pair = next((pair for pair in pairs if other != content and other in (pair.asked, pair.known)), None)
+            evidence = _lineage(comparers, pair, content, own, data) if pair and own and data else None
+            return _BegunSigns(other, facts, pair, evidence)
+
+        signs = [each.result() for each in _one_ahead(map(begun, wanted))]
+        self._committer.submit(partial(_put_signs, signs)).result()
 
     def finished(self) -> int:
         """The number of contents related since the last call, 0 while any is left."""
@@ -212,10 +222,27 @@ def _put_judged(judged: list[tuple[PartnerCheck, list[Relation] | None]], writer
             writer.relations.remove_outdated(check.content, check.partners)
 
 
-def _result(future: Future[T], content: ContentId) -> T | None:
-    """The result of a job; None if the picture can't be compared."""
+def _lineage(
+    comparers: Comparers, pair: Relation, content: ContentId, own: Picture, other: Picture
+) -> Future[Evidence] | None:
+    asked, known = (own, other) if pair.asked == content else (other, own)
+    mapping = pair.verification.mapping
+    return None if mapping is None else comparers.lineage(asked, known, mapping)
+
+
+def _one_ahead(begun: Iterator[T]) -> Iterator[T]:
+    """Each item once the next has begun, too: two workers are busy, and three files in memory."""
+    last = list(islice(begun, 1))
+    for each in begun:
+        yield from last
+        last = [each]
+    yield from last
+
+
+def _result(future: Future[T] | None, content: ContentId) -> T | None:
+    """The result of a job, if there is one; None if the picture can't be compared."""
     try:
-        return future.result()
+        return None if future is None else future.result()
     except (BadInput, WorkerFailed) as error:
         log.debug("picture_not_compared", content=content, code=error.code, reason=str(error))
         return None

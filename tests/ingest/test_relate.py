@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
+from dataclasses import replace
 from operator import methodcaller
 from pathlib import Path
 from typing import Never, TypeVar
@@ -29,6 +30,7 @@ from shazimd.types import (
     Evidence,
     FileRow,
     FileState,
+    Mapping,
     PictureFacts,
     Relation,
     Stat,
@@ -236,6 +238,47 @@ def test_facts_that_were_damaged_are_read_again(renewal: Renewal, tmp_path: Path
     with renewal.store.read() as reader:
         assert (reader.relations.facts(2), reader.relations.facts(1)) == (facts.result(), None)
     assert (renewal.left(), renewal.between(2, 1)) == ([], Relation(2, 1, COPY, OLD))
+
+
+class _Read(Future[Evidence]):
+    """Signs that a worker reads; counts how many are being read when the first is waited for."""
+
+    def __init__(self, being_read: list[_Read], seen: list[int]) -> None:
+        super().__init__()
+        self._being_read, self._seen = being_read, seen
+        being_read.append(self)
+        self.set_result(OLD)
+
+    def result(self, timeout: float | None = None) -> Evidence:
+        self._seen.append(len(self._being_read))
+        self._being_read.remove(self)
+        return super().result(timeout)
+
+
+def test_the_signs_of_two_pairs_are_read_at_a_time(renewal: Renewal, tmp_path: Path) -> None:
+    """Each takes a worker 25 ms and more; more than two at a time would hold more files in memory."""
+    upright = Mapping(1.0, 0.0, False, (0.0, 0.0, 1.0, 1.0))
+
+    def work(writer: Writer) -> None:
+        for content in range(1, 5):
+            (tmp_path / f"{content}.png").write_bytes(b"picture")
+            row = FileRow(Stat.of((tmp_path / f"{content}.png").stat()), FileState.INDEXED, content)
+            writer.put_file(os.fsencode(tmp_path / f"{content}.png"), row)
+            writer.relations.put_facts(content, PictureFacts())
+        writer.relations.put([Relation(1, other, replace(COPY, mapping=upright)) for other in (2, 3, 4)])
+        writer.relations.mark(1)
+
+    renewal.store.write(work)
+    being_read: list[_Read] = []
+    seen: list[int] = []
+    with closing(Committer(renewal.store)) as committer, closing(_library(renewal.store)) as library:
+        library.loaded.result()
+        comparers = Comparers(renewal.verify, lambda *_: _Read(being_read, seen), _unasked)
+        while Relating(library, committer, comparers).step():
+            continue
+    assert (max(seen), being_read) == (2, [])
+    found = [renewal.between(1, other) for other in (2, 3, 4)]
+    assert [OLD] * 3 == [each.evidence for each in found if each is not None]
 
 
 def test_a_relation_found_meanwhile_is_not_denied(renewal: Renewal) -> None:
