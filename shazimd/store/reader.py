@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import Any, NamedTuple
 
 from shazimd.errors import StoreDamaged
@@ -39,7 +39,8 @@ from shazimd.types import ContentId, Digest, FileRow, Listing, Stat
 
 CLOCK_STEP_S_MAX = 86_400
 """A step of the wall clock counts for a day at most. See ``Reader.clock``."""
-_ROWS_BETWEEN_TRIMS = 4096
+_ROWS_BETWEEN_TRIMS, _FEATURES_BETWEEN_TRIMS = 4096, 64
+"""Local features take 16 kB a row."""
 
 
 class Sight(NamedTuple):
@@ -62,12 +63,13 @@ class Reader:
     subtree."""
 
     def __init__(self, txn: Transaction, tables: Tables, trim: Callable[[], None], sight: Sight = _OPEN) -> None:
-        """``trim`` is called now and then in a pass over everything; it keeps resident memory small."""
+        """``trim`` is called now and then where much is read; it keeps resident memory small."""
         self._txn = txn
         self._t = tables
         self._tree = Tree(txn, tables)
         self._trim = trim
         self._sight = sight
+        self._features_read = count(1)
 
     @property
     def relations(self) -> RelationReader:
@@ -336,6 +338,8 @@ class Reader:
         return records.sound(get(self._txn, self._t.contents, key), ContentRecord)
 
     def _features(self, content: ContentId) -> bytes:
+        if next(self._features_read) % _FEATURES_BETWEEN_TRIMS == 0:
+            self._trim()
         key = number(content)
         packed = self._derived(content, key, stored_pieces(self._txn, self._t.features, key))
         return records.of_version(packed, self._sight.features_version)

@@ -337,6 +337,9 @@ def test_memory_stays_small_by_itself(
         with store.read() as reader:
             reader.features(content)
     assert _resident_bytes(data) < 6 * MIB
+    with store.read() as reader:
+        assert sum(len(reader.features(content)) for content in ids) == 200 * 100_000
+        assert _resident_bytes(data) < 12 * MIB
 
 
 def _resident_bytes(data: Path) -> int:
