@@ -32,6 +32,7 @@ from shazimd.index.flat import FlatIndex
 from shazimd.models.model import EmbeddingModel, ModelInfo
 from shazimd.models.registry import Registry
 from shazimd.search.score import score, similarities
+from shazimd.store import keys
 from shazimd.store.base import Reader, Writer
 from shazimd.store.lmdb_store import open_store
 from shazimd.text import NAME_BYTES_MAX, SIGNALS, all_weights
@@ -216,10 +217,12 @@ def _known(reader: Reader, path: bytes, row: FileRow, content: ContentId, model:
 
 def _fits(path: str) -> bool:
     """Whether a store takes this path."""
-    fits = max(map(len, os.fsencode(path).split(b"/"))) <= NAME_BYTES_MAX
-    if not fits:
+    try:
+        keys.split(os.fsencode(path))
+    except ValueError:
         log.warning("name_too_long", path=path, bytes_max=NAME_BYTES_MAX)
-    return fits
+        return False
+    return True
 
 
 def _unreadable(error: OSError) -> None:

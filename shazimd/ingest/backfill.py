@@ -92,7 +92,7 @@ class Backfill:
 
     def _can_renew(self, reader: Reader, content: ContentId) -> bool:
         """Whether a content has derived data to be removed, or is to be decoded."""
-        return reader.unsound.derived_of(content).has_fault or self._can_decode(reader, content)
+        return self._can_decode(reader, content) or reader.unsound.derived_of(content).has_fault  # which reads it all
 
     def _can_decode(self, reader: Reader, content: ContentId) -> bool:
         """Whether a content is outdated or unsound, and has a file."""

@@ -73,7 +73,7 @@ class FileContent(NamedTuple):
     exact: frozenset[ContentId] = frozenset()
     """contents with the same bytes or pixels"""
     files: int = 0
-    """``count_files`` of these"""
+    """``count_files`` of these; 0 for a silent file, which raises no alert"""
     last_arrival: int = 0
     """``Arrivals.visible`` before the store was read: a later arrival may be missing in it"""
     source: bytes | None = None
@@ -115,19 +115,19 @@ class Identifier:
             stripe = int.from_bytes(digest[:2]) % STRIPES
             stored = self._stored[stripe]
             file.turn.take()
-            if (known := self._known(digest, file)) is not None:
+            if (known := self._known(digest, file, silent)) is not None:
                 return known
             file.turn.release()
             until_stored.enter_context(self._same_bytes[stripe])
             until_stored.callback(self._note_stored, stripe)
-            if self._stored[stripe] != stored and (known := self._known(digest, file)) is not None:
+            if self._stored[stripe] != stored and (known := self._known(digest, file, silent)) is not None:
                 return known
             return FileContent(digest, query=self._decoded(file.path, data, silent))
 
     def _note_stored(self, stripe: int) -> None:
         self._stored[stripe] += 1
 
-    def _known(self, digest: Digest, file: FileVersion) -> FileContent | None:
+    def _known(self, digest: Digest, file: FileVersion, silent: bool) -> FileContent | None:
         """The content with these bytes, from a single snapshot; None for new bytes."""
         last_arrival = self._arrivals.visible
         with self._library.store.read() as reader:
@@ -136,7 +136,7 @@ class Identifier:
                 return None
             exact = frozenset([content, *reader.twins(content)])
             alike = reader.files_with_stat(content, file.found.stat)
-            files = count_files(reader, exact, file.path)
+            files = 0 if silent else count_files(reader, exact, file.path)
             decided = OwnDecisions.read(reader, digest)
             is_outdated = self._library.is_outdated(reader, content)
         source = next(filter(self._disk.is_missing, alike), None)

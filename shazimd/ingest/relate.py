@@ -28,8 +28,8 @@ from shazimd.search.library import Library
 from shazimd.search.partners import PartnerCheck, check_partners
 from shazimd.search.query import Verify
 from shazimd.search.rivals import settled_relations
-from shazimd.store.base import Reader, Store, Writer
-from shazimd.types import JUDGE, ContentId, Evidence, Mapping, PictureFacts, Relation, Verdict
+from shazimd.store.base import Store, Writer
+from shazimd.types import JUDGE, ContentId, Evidence, Mapping, PictureFacts, Relation
 
 log = structlog.get_logger()
 
@@ -152,9 +152,10 @@ class Relating:
         A content whose files can't be read has neither: the choice is made by other facts then. Raises Stalled if one
         does not answer."""
         with self._library.store.read() as reader:
-            pairs = list(islice((copy for copy in _copies(reader, content) if copy.evidence is None), PAIRS_MAX))
+            copies = [relation for _, relation in reader.relations.copies_of(content)]
+            pairs = list(islice((each for each in copies if each.evidence is None), PAIRS_MAX))
             twins = reader.twins(content)
-            lacks_facts = reader.relations.facts(content) is None and any(_copies(reader, content))
+            lacks_facts = bool(copies) and reader.relations.facts(content) is None
             is_grouped = pairs or lacks_facts or len(twins) > 1 or reader.count_files(content, 2) > 1
             wanted = {content, *twins} if is_grouped else set()
             wanted |= {partner for pair in pairs for partner in (pair.asked, pair.known)}
@@ -246,12 +247,6 @@ def _result(future: Future[T] | None, content: ContentId) -> T | None:
     except (BadInput, WorkerFailed) as error:
         log.debug("picture_not_compared", content=content, code=error.code, reason=str(error))
         return None
-
-
-def _copies(reader: Reader, content: ContentId) -> Iterator[Relation]:
-    for _, relation in reader.relations.of(content):
-        if relation.verification.verdict is Verdict.COPY:
-            yield relation
 
 
 def _put_signs(read: list[_Signs], writer: Writer) -> None:

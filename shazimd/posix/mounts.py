@@ -98,8 +98,7 @@ def mount_around(path: bytes, table: Mapping[bytes, Mount]) -> Mount | None:
 def point_around(path: bytes, table: str = TABLE) -> bytes:
     """The innermost mount point on the way to a path (absolute, normalised), read from the table in any thread; nothing
     on the disk is asked. Raises OSError without a mount table."""
-    with open(table, "rb") as file:
-        mount = mount_around(path, {mount.point: mount for mount in parse(file.read())})
+    mount = mount_around(path, {mount.point: mount for mount in _read(table)})
     return mount.point if mount else b"/"
 
 
@@ -108,8 +107,12 @@ def of_device(device: int, table: str = TABLE) -> Mount | None:
 
     Unlike ``Mounts.of``, it works for any path and symlink. Raises OSError without a mount table."""
     wanted = b"%d:%d" % (os.major(device), os.minor(device))
+    return next((mount for mount in _read(table) if mount.device == wanted), None)
+
+
+def _read(table: str) -> list[Mount]:
     with open(table, "rb") as file:
-        return next((mount for mount in parse(file.read()) if mount.device == wanted), None)
+        return parse(file.read())
 
 
 def parse(text: bytes) -> list[Mount]:

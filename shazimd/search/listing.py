@@ -100,9 +100,7 @@ def connected(reader: Reader, contents: Iterable[ContentId], limit: int) -> set[
 
 def _beside(reader: Reader, content: ContentId) -> set[ContentId]:
     """The copies of a content, and those of equal pixels."""
-    relations = reader.relations.of(content)
-    copies = (partner for partner, relation in relations if relation.verification.verdict is Verdict.COPY)
-    return {*reader.twins(content), *copies}
+    return {*reader.twins(content), *(partner for partner, _ in reader.relations.copies_of(content))}
 
 
 def _edges_among(reader: Reader, contents: Set[ContentId]) -> Iterator[Edge]:

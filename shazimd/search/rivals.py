@@ -123,8 +123,7 @@ def settled_relations(store: Store, verify: Verify, content: ContentId) -> Itera
 
 
 def _copies(reader: Reader, content: ContentId) -> list[ContentId]:
-    relations = reader.relations.of(content)
-    return [each for each, relation in relations if relation.verification.verdict is Verdict.COPY][:RIVALS_MAX]
+    return [partner for partner, _ in reader.relations.copies_of(content)][:RIVALS_MAX]
 
 
 def _is_variant(found: Verification) -> bool:

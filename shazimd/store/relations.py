@@ -92,6 +92,10 @@ class RelationReader:
             if (relation := self.between(content, partner)) is not None:
                 yield partner, relation
 
+    def copies_of(self, content: ContentId) -> Iterator[tuple[ContentId, Relation]]:
+        """As ``of``, of those with the verdict COPY."""
+        return (found for found in self.of(content) if found[1].verification.verdict is Verdict.COPY)
+
     def outdated(self, content: ContentId) -> list[ContentId]:
         """The partners of a content whose relation is of another version of the judgement, in order of id."""
         return [partner for partner, relation in self.of(content) if relation.judge != JUDGE]
