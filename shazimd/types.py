@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from msgspec import MsgspecError, Struct
+from msgspec.msgpack import Decoder
 
 from shazimd.text import (
     DIGEST_BYTES,
@@ -52,6 +54,22 @@ OTHER_FORMATS = ("MPO", "RAW", "HDR", "PFM", "PAM", "JXR", "JLS")
 
 UNDECODABLE = (MsgspecError, UnicodeDecodeError, RecursionError)
 """Errors of msgspec for bytes that are not of a kind: deep nesting is a RecursionError."""
+
+_K = TypeVar("_K")
+_decodable: set[object] = set()
+_learning = threading.Lock()
+
+
+def decodable(kind: _K) -> _K:
+    """A type for ``decode`` and ``convert`` of msgspec, which has learned all of it by then.
+
+    At its first use msgspec makes a description of a class, and other threads see it before it is complete: one that
+    decodes by it ends the process (msgspec 0.22, ``StructInfo_Convert``). So only one thread at a time learns."""
+    if kind not in _decodable:
+        with _learning:
+            Decoder(kind)
+            _decodable.add(kind)
+    return kind
 
 
 def digest_of(data: bytes) -> Digest:

@@ -154,6 +154,14 @@ def test_what_the_lives_name_exists() -> None:
     assert len(named) > 30
 
 
+def test_each_type_that_is_decoded_is_learned_first() -> None:
+    """See ``types.decodable``: but for it, two threads that decode a class for the first time end the daemon."""
+    asked = [(path, kind) for path, tree in modules() for kind in decoded_types(tree)]
+    assert len(asked) > 10
+    plain = {"list[str]", "dict[str, Any]"}  # they name no class, whose description would be kept
+    assert [(path, kind) for path, kind in asked if not kind.startswith("decodable(") and kind not in plain] == []
+
+
 def test_threads_and_locks_stand_in_their_tables() -> None:
     """Each module of the daemon that starts a thread or makes a lock is in the tables at the end of ARCHITECTURE.md."""
     _, _, tables = ARCHITECTURE.read_text().partition("## Threads and locks")
@@ -171,6 +179,20 @@ def test_threads_and_locks_stand_in_their_tables() -> None:
 def dotted(path: Path) -> str:
     """A module as ARCHITECTURE.md names it: "cli" for cli/__init__.py."""
     return str(path.with_suffix("")).removesuffix("/__init__")
+
+
+def decoded_types(tree: ast.Module) -> Iterator[str]:
+    """The types that a module gives to ``decode``, ``convert`` and ``Decoder`` of msgspec."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            given = {keyword.arg: keyword.value for keyword in node.keywords}
+            if "type" in given and name.endswith("decode"):
+                yield ast.unparse(given["type"])
+            elif name == "msgspec.convert":
+                yield ast.unparse(node.args[1])
+            elif name.endswith("msgpack.Decoder"):
+                yield ast.unparse(node.args[0])
 
 
 def definitions(tree: ast.Module) -> Iterator[str]:

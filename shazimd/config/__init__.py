@@ -20,7 +20,7 @@ from shazimd import paths
 from shazimd.config.faults import explain
 from shazimd.errors import ConfigError
 from shazimd.text import all_weights
-from shazimd.types import DEFAULT_THRESHOLD, DEFAULT_WEIGHTS, Verdict, Weights, check_weights
+from shazimd.types import DEFAULT_THRESHOLD, DEFAULT_WEIGHTS, Verdict, Weights, check_weights, decodable
 
 DEFAULT_MODEL = "bundled"
 
@@ -361,7 +361,7 @@ def load(path: str) -> Config:
 def parse(raw: dict[str, Any], name: str) -> Config:
     """Check a parsed file, and expand its paths; ``name`` stands for it in errors. Raises ConfigError."""
     try:
-        config = msgspec.convert(raw, Config)
+        config = msgspec.convert(raw, decodable(Config))
     except msgspec.ValidationError as error:
         raise ConfigError(f"{name}: {explain(str(error), raw, Config)}") from error
     weights = all_weights(config.match.weights)

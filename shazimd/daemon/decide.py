@@ -15,7 +15,7 @@ from shazimd.errors import BadInput, NotFound
 from shazimd.ingest.commit import Committer
 from shazimd.protocol.groups import DecisionLine, DecisionMessage
 from shazimd.store.base import Reader, Store, Writer
-from shazimd.types import UNDECODABLE, DecisionKind, Digest, UserDecision
+from shazimd.types import UNDECODABLE, DecisionKind, Digest, UserDecision, decodable
 
 FILES_MAX = 100
 """Files named in a decision's message."""
@@ -70,7 +70,7 @@ def _lines(body: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _decision(n: int, line: bytes, uid: int | None, *, keep_origin: bool) -> UserDecision:
     try:
-        given = msgspec.json.decode(line, type=DecisionLine)
+        given = msgspec.json.decode(line, type=decodable(DecisionLine))
     except UNDECODABLE as error:
         raise BadInput(f"line {n}: {error}") from error
     kind = DecisionKind(given.kind)

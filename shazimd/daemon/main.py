@@ -11,6 +11,7 @@ gc.disable()  # until all modules are loaded, see below
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
+import faulthandler
 import pwd
 import signal
 import socket
@@ -72,6 +73,7 @@ Ask it with shazimctl; stop it with Ctrl-C or SIGTERM, or close the terminal.
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns its exit status: 0 stopped as asked, else as in ``start``."""
     open_closed_streams()
+    faulthandler.enable()  # a crash of a library leaves the stacks of all threads in the journal
     try:
         options = parser().parse_args(arguments)
     except SystemExit as end:

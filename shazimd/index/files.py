@@ -25,6 +25,7 @@ from shazimd.errors import StoreFull
 from shazimd.index.bounds import DIMENSIONS, LEVELS, NUMBERS, Basis
 from shazimd.index.exact import Bools
 from shazimd.posix.files import atomic_write, names, try_lock
+from shazimd.types import decodable
 
 LOCK = "lock"
 MANIFEST = "manifest"
@@ -108,7 +109,7 @@ class Folder:
                 first, body = file.readline(), file.read()
             if first != _first_line(body):
                 raise Stale(f"{MANIFEST} begins with {first[:60]!r}, expected {_first_line(body)!r}")
-            found = msgspec.json.decode(body, type=Manifest)
+            found = msgspec.json.decode(body, type=decodable(Manifest))
         except FileNotFoundError as error:
             raise Absent("there is no index yet") from error
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -11,7 +11,7 @@ from shazimd.errors import BadInput
 from shazimd.protocol.groups import HexDigest
 from shazimd.search.fetching import WantedFeatures
 from shazimd.store.unsound import features_fault
-from shazimd.types import UNDECODABLE
+from shazimd.types import UNDECODABLE, decodable
 from shazimd.words.packing import VERSION
 
 
@@ -31,7 +31,7 @@ def take(wanted: WantedFeatures, body: bytes) -> None:
     """Hand features to the searches; malformed ones, and those of another version, count as none. Raises BadInput for
     another body."""
     try:
-        given = msgspec.json.decode(body, type=FetchedBatch).contents
+        given = msgspec.json.decode(body, type=decodable(FetchedBatch)).contents
     except UNDECODABLE as error:
         raise BadInput(f"the body is no batch of features: {error}") from error
     wanted.put({bytes.fromhex(each.content): _usable(each.features) for each in given})

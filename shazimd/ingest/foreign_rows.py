@@ -21,7 +21,7 @@ from shazimd.protocol.groups import HexDigest
 from shazimd.store import keys
 from shazimd.store.records import are_unit, check_turned, decode_turned, upright
 from shazimd.text import printable
-from shazimd.types import UNDECODABLE, Digest
+from shazimd.types import UNDECODABLE, Digest, decodable
 from shazimd.words.packing import VERSION, check_packed
 
 PIXELS_MAX = (1 << 32) - 1
@@ -99,7 +99,7 @@ class Checker:
     def sound(self, root: bytes, body: bytes) -> SoundRows:
         """The sound rows of a batch, of files below ``root``. Raises BadInput for another body."""
         try:
-            batch = self._decode(body or self._empty, type=ForeignBatch)
+            batch = self._decode(body or self._empty, type=decodable(ForeignBatch))
         except UNDECODABLE as error:
             raise BadInput(f"the body is no batch of files: {error}") from error
         rows = SoundRows({}, [], {}, [])
@@ -120,7 +120,7 @@ class Checker:
 
     def _decoded(self, raw: msgspec.Raw, kind: type[R], refused: list[RefusedRow]) -> R | None:
         try:
-            row: R = self._decode(raw, type=kind)
+            row: R = self._decode(raw, type=decodable(kind))
         except UNDECODABLE as error:
             refused.append(refusal(bytes(raw)[:100], str(error)))
             return None

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from shazimd.store.base import Reader, Writer
+from shazimd.types import decodable
 
 FIRST_KEPT = 11
 """Version of the local features that a store kept before it noted the version."""
@@ -69,7 +70,7 @@ def set_first_scan_began(writer: Writer, root: bytes) -> None:
 
 def guard_state(reader: Reader, root: bytes) -> GuardState:
     try:
-        kept = msgspec.convert(reader.get(_guard_key(root)), GuardRecord)
+        kept = msgspec.convert(reader.get(_guard_key(root)), decodable(GuardRecord))
         mounts = frozenset(bytes.fromhex(point) for point in kept.mounts)
         identities = {bytes.fromhex(path): marks for path, marks in kept.identities.items()}
         links = {bytes.fromhex(link): bytes.fromhex(place) for link, place in kept.links.items()}

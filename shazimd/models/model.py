@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from shazimd.errors import ModelError
 from shazimd.models import onnx
 from shazimd.models.litert import Flatbuffer
+from shazimd.types import decodable
 
 NAME, RECORD, LICENCE = "model", "model.json", "LICENSE"
 """The files of an installed model: NAME with its runtime's suffix, its ModelInfo, and the text of its licence."""
@@ -119,7 +120,7 @@ def read_record(path: str) -> ModelInfo:
     try:
         with open(path, "rb") as file:
             fields: dict[str, Any] = msgspec.json.decode(file.read(), type=dict[str, Any])
-        info = msgspec.convert(fields | {"path": ""}, ModelInfo)
+        info = msgspec.convert(fields | {"path": ""}, decodable(ModelInfo))
     except (OSError, msgspec.DecodeError) as error:
         raise ModelError(f"{path}: damaged, {error}; remove its directory and install the model again") from error
     return replace(info, path=path.removesuffix(".json") + SUFFIX[info.runtime])

@@ -17,6 +17,7 @@ import msgspec
 
 from shazimd.store import records
 from shazimd.store.tables import Tables, Transaction, get, get_number, number, parse_number, pop, put, scan
+from shazimd.types import decodable
 
 CHANGES_MAX = 1_000_000
 """Some 150 MB."""
@@ -43,7 +44,7 @@ class ChangeReader:
         """Oldest first; none while changes are not numbered."""
         raw = get(self._txn, self._t.values, _OPENINGS)
         try:
-            return [] if raw is None else msgspec.convert(records.sound_json(raw), list[Opening])
+            return [] if raw is None else msgspec.convert(records.sound_json(raw), decodable(list[Opening]))
         except msgspec.ValidationError:  # another program wrote it
             return []
 

@@ -33,7 +33,7 @@ from shazimd.errors import ModelError, NotAnImage, ShazimdError, TooLarge, Worke
 from shazimd.posix import POLL_MAX_S
 from shazimd.posix.sealed import SealedBytes, read_all
 from shazimd.text import printable
-from shazimd.types import UNDECODABLE
+from shazimd.types import UNDECODABLE, decodable
 
 T = TypeVar("T")
 
@@ -234,9 +234,9 @@ def unpack_reply(message: bytes | bytearray, function: Callable[..., T]) -> T:
     """Return the result of ``function`` or raise its error: NotAnImage, TooLarge, ModelError or WorkerFailed. Raises
     MalformedReply for bytes that a worker of ours does not send."""
     try:
-        reply = msgspec.msgpack.decode(message, type=Done | Failed)
+        reply = msgspec.msgpack.decode(message, type=decodable(Done | Failed))
         if isinstance(reply, Done):
-            result: T = msgspec.msgpack.decode(reply.result, type=_returned(function), dec_hook=_to_vector)
+            result: T = msgspec.msgpack.decode(reply.result, type=decodable(_returned(function)), dec_hook=_to_vector)
             if _encoded(result) != bytes(reply.result):
                 raise MalformedReply(f"a worker's reply has other bytes than the value of {function.__name__} in it")
             return result

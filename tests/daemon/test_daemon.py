@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -266,6 +267,17 @@ def test_a_second_daemon_is_refused_and_a_dead_one_is_followed(daemon: DaemonPro
     daemon.kill()
     daemon.start()
     assert "ready" == daemon.wait_until(lambda: daemon.status()["state"] == "ready" and "ready")
+
+
+def test_a_crash_leaves_the_stacks_of_all_threads(daemon: DaemonProcess) -> None:
+    """A library that fails takes the daemon with it: the log names the line that called it."""
+    daemon.start()
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGSEGV)
+    assert -signal.SIGSEGV == daemon.process.wait(PATIENCE_S)
+    last_words = daemon.log.read_text().partition("Fatal Python error: Segmentation fault")[2]
+    assert last_words.count("Thread 0x") > 1
+    assert "daemon/main.py" in last_words
 
 
 @pytest.mark.parametrize(
