@@ -59,11 +59,11 @@ function prepareNext() {
 function watchEnd() {
   const more = document.getElementById("more");
   if (!more) return;
-  new IntersectionObserver(async ([seen], observer) => {
-    if (!seen.isIntersecting) return;
+  new IntersectionObserver(async (changes, observer) => {
+    if (!changes.at(-1).isIntersecting) return;  // a busy browser tells several changes at once
     observer.disconnect();
     const response = await fetched(more.href, {});
-    if (!response) return;
+    if (!response?.ok) return;  // the link stays
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     document.querySelector(".cards").append(...page.querySelectorAll(".cards > .card"));
     const next = page.getElementById("more");
