@@ -1,0 +1,56 @@
+"""A list of more groups than one page shows, in a real browser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from browser import Browser
+from fake_client import FakeClient
+from page_serving import ServedPage
+
+_TELLS_AN_EARLIER_CHANGE_TOO = """
+    globalThis.IntersectionObserver = class extends IntersectionObserver {
+        constructor(act, options) {
+            super((changes, observer) => act([{ isIntersecting: false }, ...changes], observer), options);
+        }
+    };
+"""
+
+
+@pytest.mark.parametrize("script", ["", _TELLS_AN_EARLIER_CHANGE_TOO], ids=["", "in a busy browser"])
+def test_the_next_groups_are_appended_while_scrolling(
+    browser: Browser, page: ServedPage, serve: Any, script: str
+) -> None:
+    """No page has to be turned."""
+    browser.open(serve(FakeClient(_many(page))).access.link())
+    browser.until("return document.querySelectorAll('.card').length === 60")
+    browser.run(script)
+    browser.run("scrollTo(0, document.body.scrollHeight)")
+    browser.until("return document.querySelectorAll('.card').length === 120")
+    browser.run("scrollTo(0, document.body.scrollHeight)")
+    browser.until("return document.querySelectorAll('.card').length === 150")
+    browser.until("return document.getElementById('more') === null")
+
+
+def test_the_next_groups_can_be_asked_for_again_when_they_did_not_come(
+    browser: Browser, page: ServedPage, serve: Any
+) -> None:
+    """The link to them stays."""
+    client = FakeClient(_many(page))
+    browser.open(serve(client).access.link())
+    browser.until("return document.querySelectorAll('.card').length === 60")
+    client.gone = "no daemon answers on /run/shazimd/shazimd.sock"
+    browser.allowed = "status of"
+    browser.run("globalThis.asked = 0; const ask = fetch; fetch = (...of) => ask(...of).finally(() => asked++)")
+    browser.run("scrollTo(0, document.body.scrollHeight)")
+    browser.until("return asked === 1")
+    client.gone = ""
+
+    browser.click("#more")
+    browser.until("return document.querySelector('.card').dataset.group === arguments[0]", f"{60:064x}")
+
+
+def _many(page: ServedPage) -> list[dict[str, Any]]:
+    """Three pages of groups."""
+    return [page.client.every[0] | {"id": f"{n:064x}"} for n in range(150)]
