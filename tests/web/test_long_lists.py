@@ -17,6 +17,21 @@ _TELLS_AN_EARLIER_CHANGE_TOO = """
     };
 """
 
+_HOLDS_FOLLOWING_GROUPS = """
+    const ask = fetch;
+    globalThis.fetch = async (...of) => {
+        const response = await ask(...of);
+        if (!String(of[0]).includes("offset")) return response;
+        await new Promise((go) => { globalThis.release = go; });
+        response.text = async () => {
+            const text = await Response.prototype.text.call(response);
+            setTimeout(() => { globalThis.wasRead = true; });
+            return text;
+        };
+        return response;
+    };
+"""
+
 
 @pytest.mark.parametrize("script", ["", _TELLS_AN_EARLIER_CHANGE_TOO], ids=["", "in a busy browser"])
 def test_the_next_groups_are_appended_while_scrolling(
@@ -49,6 +64,41 @@ def test_the_next_groups_can_be_asked_for_again_when_they_did_not_come(
 
     browser.click("#more")
     browser.until("return document.querySelector('.card').dataset.group === arguments[0]", f"{60:064x}")
+
+
+def test_groups_that_come_late_are_not_appended_to_another_list(browser: Browser, page: ServedPage, serve: Any) -> None:
+    """The reader went to another list while they were asked for."""
+    browser.open(serve(FakeClient(_many(page))).access.link())
+    browser.until("return document.querySelectorAll('.card').length === 60")
+    browser.run(_HOLDS_FOLLOWING_GROUPS)
+    browser.run("scrollTo(0, document.body.scrollHeight)")
+    browser.until("return globalThis.release !== undefined")
+
+    browser.run(
+        "const verdict = document.querySelector('[name=verdict]');"
+        "verdict.value = 'copy';"
+        "verdict.dispatchEvent(new Event('change', { bubbles: true }))"
+    )
+    browser.until("return location.search.includes('copy') && document.querySelectorAll('.card').length === 60")
+    browser.run("release()")
+    browser.until("return globalThis.wasRead")
+    assert browser.run("return document.querySelectorAll('.card').length") == 60
+
+
+def test_of_two_visits_the_later_is_shown(browser: Browser, page: ServedPage, serve: Any) -> None:
+    """Its answer may come first."""
+    browser.open(serve(FakeClient(_many(page))).access.link())
+    browser.until("return document.querySelectorAll('.card').length === 60")
+    browser.run(_HOLDS_FOLLOWING_GROUPS)
+    browser.run("document.getElementById('more').click()")
+    browser.until("return globalThis.release !== undefined")
+
+    browser.run("document.querySelector('.cards').id = 'old'")
+    browser.run("document.querySelector('.brand').click()")
+    browser.until("return document.getElementById('old') === null")
+    browser.run("release()")
+    browser.until("return globalThis.wasRead")
+    assert browser.run("return location.search") == ""
 
 
 def _many(page: ServedPage) -> list[dict[str, Any]]:

@@ -6,11 +6,16 @@ import { say, main } from "./say.js";
 
 document.documentElement.classList.add("js");
 
-/** Show another page of ours without a reload; the address and the back button work as with one. */
+let visits = 0;  // begun by the reader
+
+/** Show another page of ours without a reload; the address and the back button work as with one. Of two visits
+ * under way the later is shown, and one that the reader did not begin (`refresh`) is dropped. */
 export async function visit(address, options = {}) {
+  const visited = options.refresh ? visits : ++visits;
   const response = await fetched(address, options);
   if (!response) return;
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  if (visited !== visits) return;
   if (!page.getElementById("main")) return location.assign(address);
   document.title = page.title;
   main().replaceWith(page.getElementById("main"));
@@ -40,7 +45,7 @@ function setUp() {
   watchEnd();
   catchUp();
   const working = document.querySelector("[data-refresh]");
-  if (working) setTimeout(() => working.isConnected && visit(location.href, { push: false }), Number(working.dataset.refresh));
+  if (working) setTimeout(() => working.isConnected && visit(location.href, { push: false, refresh: true }), Number(working.dataset.refresh));
 }
 
 /** Ask for the next group and its pictures while this one is looked at. */
@@ -65,6 +70,7 @@ function watchEnd() {
     const response = await fetched(more.href, {});
     if (!response?.ok) return;  // the link stays
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    if (!more.isConnected) return;  // the reader went on to another page
     document.querySelector(".cards").append(...page.querySelectorAll(".cards > .card"));
     const next = page.getElementById("more");
     if (next) { more.href = next.getAttribute("href"); watchEnd(); } else more.parentElement.remove();
