@@ -38,8 +38,7 @@ def test_the_next_groups_are_appended_while_scrolling(
     browser: Browser, page: ServedPage, serve: Any, script: str
 ) -> None:
     """No page has to be turned."""
-    browser.open(serve(FakeClient(_many(page))).access.link())
-    browser.until("return document.querySelectorAll('.card').length === 60")
+    _open(browser, serve(FakeClient(_many(page))))
     browser.run(script)
     browser.run("scrollTo(0, document.body.scrollHeight)")
     browser.until("return document.querySelectorAll('.card').length === 120")
@@ -53,8 +52,7 @@ def test_the_next_groups_can_be_asked_for_again_when_they_did_not_come(
 ) -> None:
     """The link to them stays."""
     client = FakeClient(_many(page))
-    browser.open(serve(client).access.link())
-    browser.until("return document.querySelectorAll('.card').length === 60")
+    _open(browser, serve(client))
     client.gone = "no daemon answers on /run/shazimd/shazimd.sock"
     browser.allowed = "status of"
     browser.run("globalThis.asked = 0; const ask = fetch; fetch = (...of) => ask(...of).finally(() => asked++)")
@@ -68,8 +66,7 @@ def test_the_next_groups_can_be_asked_for_again_when_they_did_not_come(
 
 def test_groups_that_come_late_are_not_appended_to_another_list(browser: Browser, page: ServedPage, serve: Any) -> None:
     """The reader went to another list while they were asked for."""
-    browser.open(serve(FakeClient(_many(page))).access.link())
-    browser.until("return document.querySelectorAll('.card').length === 60")
+    _open(browser, serve(FakeClient(_many(page))))
     browser.run(_HOLDS_FOLLOWING_GROUPS)
     browser.run("scrollTo(0, document.body.scrollHeight)")
     browser.until("return globalThis.release !== undefined")
@@ -87,8 +84,7 @@ def test_groups_that_come_late_are_not_appended_to_another_list(browser: Browser
 
 def test_of_two_visits_the_later_is_shown(browser: Browser, page: ServedPage, serve: Any) -> None:
     """Its answer may come first."""
-    browser.open(serve(FakeClient(_many(page))).access.link())
-    browser.until("return document.querySelectorAll('.card').length === 60")
+    _open(browser, serve(FakeClient(_many(page))))
     browser.run(_HOLDS_FOLLOWING_GROUPS)
     browser.run("document.getElementById('more').click()")
     browser.until("return globalThis.release !== undefined")
@@ -99,6 +95,12 @@ def test_of_two_visits_the_later_is_shown(browser: Browser, page: ServedPage, se
     browser.run("release()")
     browser.until("return globalThis.wasRead")
     assert browser.run("return location.search") == ""
+
+
+def _open(browser: Browser, page: ServedPage) -> None:
+    """Open its link, and wait for the script of the page that this leads to."""
+    browser.open(page.access.link())
+    browser.until("return document.querySelectorAll('.js .card').length === 60")
 
 
 def _many(page: ServedPage) -> list[dict[str, Any]]:
