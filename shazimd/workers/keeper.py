@@ -39,7 +39,8 @@ TOLD_TOGETHER, WAITING_MIN = 8, 3
 """Replies to jobs of a scan that are checked, and told, together, while so many other jobs wait for each worker: a step
 that is taken once in 20 ms finds nothing of its own in the processor's cache, and takes up to ten times as long."""
 GRACE_S = 0.1
-"""Most jobs are done within less: such a question is no reason to start a worker, which takes .4 s and 80 MiB."""
+"""Most jobs are done within less: while any worker takes a new one within it, no further worker is started, which takes
+.4 s and 80 MiB. A question is a dozen jobs and more, which keep all workers busy by themselves."""
 
 
 class Priority(IntEnum):
@@ -87,6 +88,8 @@ class JobQueue:
         """a question, or the end, finds no free keeper; as of the last release of the lock"""
         self._free = 0
         """keepers of all jobs that wait for one"""
+        self._begun = 0
+        """jobs taken so far"""
 
     def put(self, job: PoolJob[Any]) -> None:
         with self._changed:
@@ -124,11 +127,13 @@ class JobQueue:
     def take_question(
         self, begin: Callable[[PoolJob[Any]], None], timeout_s: float | None, grace_s: float
     ) -> PoolJob[Any] | None:
-        """As ``take``, the next question that finds every keeper of all jobs at work for ``grace_s``, or the end; None
-        after ``timeout_s`` without."""
+        """As ``take``, the next question that finds every keeper of all jobs at one job for ``grace_s``, or the end;
+        None after ``timeout_s`` without."""
         with self._changed:
             while self._questions.wait_for(lambda: self._is_due, timeout_s):
-                if not (grace_s and self._questions.wait_for(lambda: not self._is_due, grace_s)):
+                begun = self._begun
+                self._questions.wait_for(lambda: not self._is_due, grace_s)
+                if self._is_due and begun == self._begun:
                     return self._taken(begin)
             return None
 
@@ -147,6 +152,7 @@ class JobQueue:
 
     def _taken(self, begin: Callable[[PoolJob[Any]], None]) -> PoolJob[Any]:
         job = heapq.heappop(self._jobs)
+        self._begun += 1
         begin(job)
         self._note_due()  # the next may find no other keeper free
         return job

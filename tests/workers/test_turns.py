@@ -97,6 +97,15 @@ def test_an_idle_pool_has_no_worker_more(
     assert 3 == pool.submit(worker_jobs.add, 1, 2).result()
 
 
+def test_no_worker_is_started_while_others_take_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question of many jobs keeps all workers busy by itself; a worker more would take the processor from them."""
+    monkeypatch.setattr(keeper, "GRACE_S", 1.0)
+    with WorkerPool(processes=1, memory_mb=512, timeout_s=PATIENCE_S, max_pixels=1_000_000, spare=True) as pool:
+        pool.submit_later(worker_jobs.process_id).result()
+        answers = [pool.submit(worker_jobs.busy, 0.05) for _ in range(40)]
+        assert 1 == len({answer.result() for answer in answers})
+
+
 def test_closing_ends_the_worker_for_questions(before: set[psutil.Process], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether or not it was started."""
     monkeypatch.setattr(pools, "CLOSE_S", PATIENCE_S)
