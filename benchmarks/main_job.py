@@ -35,7 +35,8 @@ from benchmarks.running import cpu_s
 from shazimd.client import Client
 from shazimd.config import WatchConfig, WorkersConfig
 from shazimd.imaging.extract import Extractor
-from shazimd.models.model import EmbeddingModel, ModelInfo
+from shazimd.imaging.verify import verify_all
+from shazimd.models.model import EmbeddingModel
 from shazimd.models.registry import Registry
 from shazimd.posix import memory
 from shazimd.workers.keeper import IDLE_S
@@ -43,6 +44,9 @@ from shazimd.workers.keeper import IDLE_S
 SCRIPTS = Path(sys.executable).parent
 STRANGERS_EVERY = 14
 """One photo in so many stays unknown, to be asked about."""
+ASKED_EVERY = 11
+"""Of these photos, one in so many is asked about."""
+QUERIES = 100
 QUESTIONS = 10
 """of a daemon that knows nothing"""
 MAX_PIXELS = WorkersConfig().max_pixels
@@ -121,8 +125,9 @@ def _answers(
     process: psutil.Process,
 ) -> Iterator[tuple[str, ...]]:
     """The daemon's answers while it compares all pictures with each other, or afterwards."""
-    yield _find_row(f"find, server side, copies known, {when}, ms", folder, photos, model)
-    yield _find_row(f"find, server side, no copy known, {when}, ms", folder, strangers, model)
+    known = sorted((folder / "root").glob("*/*.jpg"))
+    yield _find_row(f"find, server side, copies known, {when}, ms", folder, photos, model, known)
+    yield _find_row(f"find, server side, no copy known, {when}, ms", folder, strangers, model, [])
     late = sorted(_alert_delays(folder / "root", photos, log, copies, process))
     p99 = late[int(0.99 * (len(late) - 1))]
     answer = f"median {statistics.median(late):.0f}, 99th percentile {p99:.0f}"
@@ -239,11 +244,17 @@ def _alert_delays(root: Path, photos: list[Path], log: Path, copies: range, proc
         yield (datetime.fromisoformat(told["timestamp"]).timestamp() - closed) * 1000 - SETTLE_MS
 
 
-def _find_row(what: str, folder: Path, photos: list[Path], model: str, queries: int = 100) -> tuple[str, ...]:
-    took = answers_ms(Client(str(folder / "s")), photos, queries)
-    answer = f"median {statistics.median(took):.0f}, 99th percentile {sorted(took)[int(0.99 * queries) - 1]:.0f}"
-    whole, points = _fingerprint_ms(Registry(str(folder / "store" / "models")).find(model), photos, queries)
+def _find_row(what: str, folder: Path, photos: list[Path], model: str, known: list[Path]) -> tuple[str, ...]:
+    """``known``: the files whose copies the photos are, in their order, again and again."""
+    took = answers_ms(Client(str(folder / "s")), photos, QUERIES)
+    answer = f"median {statistics.median(took):.0f}, 99th percentile {sorted(took)[int(0.99 * QUERIES) - 1]:.0f}"
+    found = Registry(str(folder / "store" / "models")).find(model)
+    assert found is not None
+    extractor = Extractor(EmbeddingModel(found), MAX_PIXELS)
+    whole, points = _fingerprint_ms(extractor, photos)
     least = f"the fingerprint's processor time: {whole:.0f}, of that the points: {points:.0f}"
+    if known:
+        least += f"; that of comparing it with each copy: {_comparing_ms(extractor, photos, known):.0f}"
     return what, answer, least, "25 at the median"
 
 
@@ -254,20 +265,30 @@ def answers_ms(client: Client, photos: list[Path], queries: int) -> list[float]:
 
 def _asked(photos: list[Path], queries: int) -> Iterator[bytes]:
     for number in range(queries):
-        with Image.open(photos[number * 11 % len(photos)]) as photo:
+        with Image.open(photos[number * ASKED_EVERY % len(photos)]) as photo:
             buffer = io.BytesIO()
             ImageOps.mirror(photo).resize((photo.width * 3 // 4, photo.height * 3 // 4)).save(buffer, "JPEG")
         yield buffer.getvalue()
 
 
-def _fingerprint_ms(model: ModelInfo | None, photos: list[Path], queries: int) -> tuple[float, float]:
+def _fingerprint_ms(extractor: Extractor, photos: list[Path]) -> tuple[float, float]:
     """Medians of the processor time that the same pictures take here: for all of the fingerprint, and for the part that
     one of two workers does, the decode included."""
-    assert model is not None
-    extractor = Extractor(EmbeddingModel(model), MAX_PIXELS)
     steps: list[Callable[[bytes], object]] = [extractor.query, extractor.points]
-    whole, points = zip(*([_cpu_ms(step, each) for step in steps] for each in _asked(photos, queries)), strict=True)
+    whole, points = zip(*([_cpu_ms(step, each) for step in steps] for each in _asked(photos, QUERIES)), strict=True)
     return statistics.median(whole), statistics.median(points)
+
+
+def _comparing_ms(extractor: Extractor, photos: list[Path], known: list[Path]) -> float:
+    """The median of the processor time that the comparisons with all known copies take here, of some of the same
+    pictures."""
+
+    def once(number: int, picture: bytes) -> float:
+        paths = known[number * ASKED_EVERY % len(photos) :: len(photos)]
+        copies = [extractor.query(path.read_bytes()).fingerprint.features for path in paths]
+        return _cpu_ms(lambda asked: [verify_all(asked, [copy]) for copy in copies], extractor.query(picture).features)
+
+    return statistics.median(once(*each) for each in enumerate(_asked(photos, QUERIES // 4)))
 
 
 def _cpu_ms(step: Callable[[bytes], object], picture: bytes) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from shazimd.errors import WorkerFailed, WorkerLost
 from shazimd.fingerprint import Fingerprint, Query
 from shazimd.search.candidates import by_words
 from shazimd.search.scope import Known
@@ -17,7 +18,7 @@ from shazimd.store.base import Reader, Store
 from shazimd.types import ContentId, Differences, Hit, Relation, Verdict, Verification
 
 if TYPE_CHECKING:
-    from shazimd.search.query import Verify
+    from shazimd.search.query import StartedVerification, Verify
 
 RIVALS_MAX = 20
 """Contents that are judged together in the background, at most."""
@@ -80,9 +81,16 @@ def _outdone(
         with store.read() as reader:
             unsure = [each for each in left[1:] if not _are(reader, Verdict.COPY, left[0], each)]
             known = _features(reader, [left[0], *unsure]) if unsure else {}
-        if left[0] not in known or len(known) == 1:
+        best = known.pop(left[0], None)
+        if best is None:
             break
-        judged = zip(known, verify(features, list(known.values())).result(), strict=True)
+        # Mostly all are copies of the best: then that is known once each is compared with it, by all workers.
+        jobs = [(each, verify(best, [other])) for each, other in known.items()]
+        others = [each for each, job in jobs if not _is_copy(job)]
+        if not others:
+            break
+        rivals = [left[0], *others]
+        judged = zip(rivals, verify(features, [best, *(known[each] for each in others)]).result(), strict=True)
         variants = {each: verification.differs for each, verification in judged if _is_variant(verification)}
         found |= variants
         if left[0] not in variants:
@@ -124,6 +132,16 @@ def settled_relations(store: Store, verify: Verify, content: ContentId) -> Itera
 
 def _copies(reader: Reader, content: ContentId) -> list[ContentId]:
     return [partner for partner, _ in reader.relations.copies_of(content)][:RIVALS_MAX]
+
+
+def _is_copy(job: StartedVerification) -> bool:
+    """Whether the only candidate is a copy; not of a picture that ends its worker. Raises WorkerLost."""
+    try:
+        return job.result()[0].verdict is Verdict.COPY
+    except WorkerLost:
+        raise
+    except WorkerFailed:
+        return False
 
 
 def _is_variant(found: Verification) -> bool:
