@@ -43,9 +43,12 @@ CROWD = 5
 CANDIDATES_MAX = 60
 """Maximum number of candidates where most are copies or variants: 43 copies of one picture are all found."""
 
-JOB_CANDIDATES, ALONE = 4, 4
-"""Candidates in one verification job: few enough for all workers to share, enough to outweigh the cost of a job; and
-how many of the likeliest have a job of their own: a copy takes as long as five other pictures."""
+LIKELIEST = 4
+"""Candidates whose verification is started before the words of the negative are looked up."""
+JOB_CANDIDATES = 4
+"""Candidates in one verification job: few enough for all workers to share, enough to outweigh the cost of a job. Those
+by shared words have a job each: most are copies, which take as long as five other pictures and, in one job, are also
+compared with each other, though the store may know the outcome."""
 FILES_TRIED = (1, 8, 100)
 """Files of a content that are offered to ``admit``: one at first, since it is mostly admitted, then more."""
 
@@ -186,10 +189,10 @@ class Search:
         tried = set(exact)
         # All this is verified in the workers, as it is found, while this thread searches on.
         likely = by_own_words(self._library, query.features, CANDIDATES_MAX, exact)
-        likeliest = self._verified(query, self._among(query, likely[:ALONE], tried, weights), together=1)
+        likeliest = self._verified(query, self._among(query, likely[:LIKELIEST], tried, weights), together=1)
         with_negatives = with_negated(self._library, query.features, likely, CANDIDATES_MAX)
         sharing = self._among(query, with_negatives, tried, weights)
-        first = self._verified(query, islice(sharing, BY_WORDS + len(exact) - len(tried)))
+        first = self._verified(query, islice(sharing, BY_WORDS + len(exact) - len(tried)), together=1)
         nearest.extend(islice(ranked, BY_SCORE))
         alike = by_vector(self._library, query.orientations[0]) if ahead is None else ahead.alike
         closest = chain(alike, (hit.content for hit in nearest), self._by_hashes(query))

@@ -400,8 +400,7 @@ def test_verifying_stops_where_most_are_unrelated(library: Library, query: Query
 
     asked = Query(query.fingerprint, query.orientations, with_words(80, b"asks"))
     Search(library, counted).matches(asked, None, weights=DEFAULT_WEIGHTS, threshold=1.0)
-    assert sum(verified) == BY_WORDS
-    assert [1, 1, 1, 1, 4] == verified[:5]  # copies, the likeliest, take longest
+    assert verified == [1] * BY_WORDS  # most are copies, which take longest
 
 
 @pytest.mark.parametrize("asked_faint", [True, False])
