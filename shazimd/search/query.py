@@ -43,12 +43,12 @@ CROWD = 5
 CANDIDATES_MAX = 60
 """Maximum number of candidates where most are copies or variants: 43 copies of one picture are all found."""
 
-LIKELIEST = 4
-"""Candidates whose verification is started before the words of the negative are looked up."""
 JOB_CANDIDATES = 4
-"""Candidates in one verification job: few enough for all workers to share, enough to outweigh the cost of a job. Those
-by shared words have a job each: most are copies, which take as long as five other pictures and, in one job, are also
-compared with each other, though the store may know the outcome."""
+"""Candidates in one verification job: few enough for all workers to share, enough to outweigh the cost of a job."""
+ALONE, ALONE_FROM = 4, 0.7
+"""So many of the likeliest candidates, and those with at least this score, have a job each. Most are copies: one takes
+as long as five other pictures, and several in one job are also compared with each other, which the store mostly knows.
+"""
 FILES_TRIED = (1, 8, 100)
 """Files of a content that are offered to ``admit``: one at first, since it is mostly admitted, then more."""
 
@@ -189,10 +189,10 @@ class Search:
         tried = set(exact)
         # All this is verified in the workers, as it is found, while this thread searches on.
         likely = by_own_words(self._library, query.features, CANDIDATES_MAX, exact)
-        likeliest = self._verified(query, self._among(query, likely[:LIKELIEST], tried, weights), together=1)
+        likeliest = self._verified(query, self._among(query, likely[:ALONE], tried, weights), together=1)
         with_negatives = with_negated(self._library, query.features, likely, CANDIDATES_MAX)
         sharing = self._among(query, with_negatives, tried, weights)
-        first = self._verified(query, islice(sharing, BY_WORDS + len(exact) - len(tried)), together=1)
+        first = self._verified(query, islice(sharing, BY_WORDS + len(exact) - len(tried)))
         nearest.extend(islice(ranked, BY_SCORE))
         alike = by_vector(self._library, query.orientations[0]) if ahead is None else ahead.alike
         closest = chain(alike, (hit.content for hit in nearest), self._by_hashes(query))
@@ -257,8 +257,7 @@ class Search:
             lacking = [hit.content for hit, features in candidates if not features]
             fetched = fetch(lacking) if lacking else {}
             candidates = [(hit, features or fetched.get(hit.content, b"")) for hit, features in candidates]
-        rest = iter(candidates)
-        parts = iter(lambda: list(islice(rest, together)), [])
+        parts = _parts(candidates, together)
         jobs = [(part, self._verify(query.features, [features for _, features in part])) for part in parts]
         border = self._library.copy_from
         return (
@@ -330,6 +329,21 @@ _Candidate: TypeAlias = tuple[Hit, bytes]
 
 _Judgement: TypeAlias = tuple[Hit, Verification]
 """A content and the result of its verification."""
+
+
+def _parts(candidates: Iterable[_Candidate], together: int) -> Iterator[list[_Candidate]]:
+    """So many candidates together, those with a high score each by itself: the jobs."""
+    part: list[_Candidate] = []
+    for candidate in candidates:
+        if candidate[0].score >= ALONE_FROM:
+            yield [candidate]
+            continue
+        part.append(candidate)
+        if len(part) == together:
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 class _Neighbourhood(NamedTuple):

@@ -400,7 +400,23 @@ def test_verifying_stops_where_most_are_unrelated(library: Library, query: Query
 
     asked = Query(query.fingerprint, query.orientations, with_words(80, b"asks"))
     Search(library, counted).matches(asked, None, weights=DEFAULT_WEIGHTS, threshold=1.0)
-    assert verified == [1] * BY_WORDS  # most are copies, which take longest
+    assert sum(verified) == BY_WORDS
+    assert [1, 1, 1, 1, 4] == verified[:5]  # copies, the likeliest, take longest
+
+
+def test_candidates_with_a_high_score_are_verified_one_in_a_job(library: Library, query: Query) -> None:
+    """Most are copies, which would also be compared with each other in one job."""
+    for number in range(12):
+        put(library, 900 + number, fingerprint(query.fingerprint.signals, with_words(80, b"copy")))
+    jobs: list[int] = []
+
+    def counted(packed: bytes, candidates: Sequence[bytes]) -> Future[list[Verification]]:
+        jobs.append(len([each for each in candidates if each.endswith(b"copy")]))
+        return by_label(packed, candidates)
+
+    asked = Query(query.fingerprint, query.orientations, with_words(80, b"asks"))
+    Search(library, counted).matches(asked, None, weights=DEFAULT_WEIGHTS, threshold=1.0)
+    assert [1] * 12 == [copies for copies in jobs if copies][:12]
 
 
 @pytest.mark.parametrize("asked_faint", [True, False])
